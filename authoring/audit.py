@@ -1,0 +1,207 @@
+"""The audit: does each exercise turn down what is wrong and accept what is right?
+
+Every answer is judged on the same bench that grades students.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Callable
+
+from authoring.lesson import BEGIN_SOLUTION, END_SOLUTION, Exercise, Lesson
+from authoring.mutants import mutants, named_equivalent
+from authoring.perturbations import KINDS, perturbed
+from grader.bench import Bench, Verdict
+
+MUTANTS_WANTED = 0.95
+
+
+@dataclass
+class ExerciseAudit:
+    """Counts for one exercise, and in words everything that fell short."""
+
+    reference: bool = False
+    stub: bool = False
+    wrong: list[int] = field(default_factory=lambda: [0, 0, 0])  # answers, rejected, with their words
+    right: list[int] = field(default_factory=lambda: [0, 0])  # answers, accepted
+    perturbations: list[int] = field(default_factory=lambda: [0, 0])  # that change a result, rejected
+    mutants: list[int] = field(default_factory=lambda: [0, 0, 0])  # made, killed, named equivalent
+    survivors: list[str] = field(default_factory=list)  # diffs of mutants that passed
+    notes: list[str] = field(default_factory=list)  # what fell short
+
+    @property
+    def sound(self) -> bool:
+        """Everything but mutants is as it must be."""
+        return not self.notes
+
+    def as_dict(self) -> dict:
+        return {
+            "reference": self.reference,
+            "stub": self.stub,
+            "wrong": self.wrong,
+            "right": self.right,
+            "perturbations": self.perturbations,
+            "mutants": self.mutants,
+            "survivors": self.survivors,
+            "notes": self.notes,
+        }
+
+
+def source_hash(lesson: Lesson) -> str:
+    """Hash of the lesson's text: a recorded audit holds for exactly this text."""
+    return hashlib.sha256(lesson.path.read_bytes()).hexdigest()
+
+
+def stub_source(source: str) -> str:
+    """An exercise cell as students get it: nbgrader's stub in place of each solution."""
+    out, inside = [], False
+    for line in source.splitlines():
+        if BEGIN_SOLUTION in line:
+            indent = line[: len(line) - len(line.lstrip())]
+            out += [f"{indent}# YOUR CODE HERE", f"{indent}raise NotImplementedError()"]
+            inside = True
+        elif END_SOLUTION in line:
+            inside = False
+        elif not inside:
+            out.append(line)
+    return "\n".join(out)
+
+
+def audit_lesson(lesson: Lesson, jobs: int = 2, with_mutants: bool = True, only: set[str] | None = None, step: Callable[[str], None] = lambda text: None) -> dict[str, ExerciseAudit]:
+    """Judge every answer that the lesson's text gives or implies. `step` is called once an answer.
+
+    Raises:
+        LessonError: the lesson's own reference cells fail.
+    """
+    exercises = [e for e in lesson.exercises if only is None or e.id in only]
+    with Bench(lesson, [e.id for e in exercises]) as bench, ThreadPoolExecutor(jobs) as pool:
+        audits = {}
+        for exercise in exercises:
+            audits[exercise.id] = _audit_exercise(bench, pool, exercise, with_mutants, step)
+        return audits
+
+
+def answers_to_judge(lesson: Lesson, with_mutants: bool, only: set[str] | None = None) -> int:
+    """How many judgements an audit of the lesson takes (for a progress bar)."""
+    exercises = [e for e in lesson.exercises if only is None or e.id in only]
+    return sum(2 + len(e.wrong) + len(e.right) + len(KINDS) + (len(mutants(e.cell.source)) if with_mutants else 0) for e in exercises)
+
+
+def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, with_mutants: bool, step) -> ExerciseAudit:
+    result = ExerciseAudit()
+    source = exercise.cell.source
+
+    def judge(text: str, slack: float = 1.0) -> Verdict:
+        verdict = bench.judge(exercise, text, slack=slack)
+        step(exercise.id)
+        return verdict
+
+    reference = judge(source)
+    result.reference = reference.status == "passed"
+    if not result.reference:
+        result.notes.append(f"line {exercise.cell.line}: the reference does not pass: {reference.status}: {reference.message}")
+    # A mutant may loop for ever: it gets a few times what the reference needs, not the whole limit.
+    slack = min(1.0, (3 + 8 * reference.seconds) / exercise.seconds)
+
+    stub = pool.submit(judge, stub_source(source))
+    wrong = [pool.submit(judge, cell.source) for cell in exercise.wrong]
+    right = [pool.submit(judge, cell.source) for cell in exercise.right]
+    spoilt = {kind: pool.submit(judge, perturbed(source, exercise.names, kind), slack) for kind in KINDS}
+    made = mutants(source) if with_mutants else []
+    mutated = [pool.submit(judge, mutant.source, slack) for mutant in made]
+
+    verdict = stub.result()
+    result.stub = verdict.status == "not attempted" and verdict.points == 0
+    if not result.stub:
+        result.notes.append(f"line {exercise.cell.line}: the untouched stub is {verdict.status!r} with {verdict.points:g} points, not 'not attempted': {verdict.message}")
+
+    for cell, verdict in zip(exercise.wrong, (f.result() for f in wrong)):
+        says = str(cell.options["says"])
+        rejected = verdict.points < exercise.points
+        named = rejected and says.lower() in verdict.message.lower()
+        result.wrong = [a + b for a, b in zip(result.wrong, (1, rejected, named))]
+        if not rejected:
+            result.notes.append(f"line {cell.line}: this wrong answer gets full points (says={says!r})")
+        elif not named:
+            result.notes.append(f"line {cell.line}: the message lacks {says!r}: {verdict.message}")
+
+    for cell, verdict in zip(exercise.right, (f.result() for f in right)):
+        accepted = verdict.status == "passed" and verdict.points == exercise.points
+        result.right = [a + b for a, b in zip(result.right, (1, accepted))]
+        if not accepted:
+            result.notes.append(f"line {cell.line}: this right answer is turned down ({verdict.status}, {verdict.points:g} points): {verdict.message}")
+
+    for kind, future in spoilt.items():
+        verdict = future.result()
+        rejected = verdict.points < exercise.points
+        if rejected and not (isinstance(verdict.report, dict) and verdict.report["changed"]) and verdict.status == "passed":
+            continue
+        if not rejected and isinstance(verdict.report, dict) and not verdict.report["changed"]:
+            continue  # this perturbation changed no result: it says nothing
+        result.perturbations = [a + b for a, b in zip(result.perturbations, (1, rejected))]
+        if not rejected:
+            result.notes.append(f"line {exercise.tests.line}: results made {kind!r} still pass")
+
+    named = [False] * len(exercise.equivalent)
+    for mutant, verdict in zip(made, (f.result() for f in mutated)):
+        killed = verdict.points < exercise.points
+        matches = [i for i, cell in enumerate(exercise.equivalent) if named_equivalent(mutant, cell.source)]
+        for i in matches:
+            named[i] = True
+            if killed:
+                result.notes.append(f"line {exercise.equivalent[i].line}: called equivalent, but the tests reject it: {verdict.message}")
+        equivalent = bool(matches) and not killed
+        result.mutants = [a + b for a, b in zip(result.mutants, (1, killed, equivalent))]
+        if not killed and not equivalent:
+            result.survivors.append(mutant.diff)
+    if with_mutants:
+        for cell, seen in zip(exercise.equivalent, named):
+            if not seen:
+                result.notes.append(f"line {cell.line}: this `equivalent` names no mutant that is made: copy the `- ` and `+ ` lines that the audit shows")
+
+    for count, least, what in ((len(exercise.wrong), 3, "wrong answers"), (len(exercise.right), 1, "right answers"), (exercise.hints, 3, "hints")):
+        if count < least:
+            result.notes.append(f"line {exercise.cell.line}: {count} {what}, the standard asks for {least}")
+    return result
+
+
+def totals(audits: dict[str, dict[str, ExerciseAudit]]) -> dict:
+    """Sums over all exercises; `mutation_score` leaves the named equivalents out."""
+    every = [a for lesson in audits.values() for a in lesson.values()]
+
+    def add(name: str) -> list[int]:
+        return [sum(column) for column in zip(*(getattr(a, name) for a in every))] if every else [0, 0, 0]
+
+    made, killed, equivalent = add("mutants")
+    real = made - equivalent
+    return {
+        "exercises": len(every),
+        "reference": sum(a.reference for a in every),
+        "stub": sum(a.stub for a in every),
+        "wrong": add("wrong"),
+        "right": add("right"),
+        "perturbations": add("perturbations"),
+        "mutants": [made, killed, equivalent],
+        "mutation_score": round(killed / real, 4) if real else None,
+        "sound": all(a.sound for a in every),
+    }
+
+
+if __name__ == "__main__":  # until the command is there: python -m authoring.audit 04 [exercise ...]
+    import sys
+    import time
+
+    from authoring.lesson import LESSONS, find_lessons, read
+
+    (name,) = find_lessons((sys.argv[1],))
+    start = time.time()
+    outcome = audit_lesson(read(LESSONS / f"{name}.py"), only=set(sys.argv[2:]) or None)
+    for key, value in outcome.items():
+        print(key, {k: v for k, v in value.as_dict().items() if k not in ("survivors", "notes")})
+        for text in value.notes:
+            print("   !", text)
+        for text in value.survivors:
+            print("   survivor\n      " + text.replace("\n", "\n      "))
+    print(totals({name: outcome}), f"{time.time() - start:.1f} s")
