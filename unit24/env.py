@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import os
-import platform as _platform
 import random
+import subprocess
 import sys
 import tempfile
 import warnings
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from platform import python_version
 
 SEED = 24
 TIERS = ("tiny", "hub")
@@ -93,19 +95,23 @@ class Environment:
     def __str__(self) -> str:
         where = {"colab": "Google Colab", "kaggle": "Kaggle", "local": "this computer"}[self.platform]
         torch = f"torch {self.torch}" if self.torch else "no torch"
+        device = self.device
+        if device.startswith("cuda") and gpus():
+            name, memory = gpus()[0]
+            device += f" ({len(gpus())} x {name}, {memory:.0f} GB)"
         return (
-            f"unit24 {metadata.version('unit24')}, lesson {self.lesson}: {where}, Python {self.python}, {torch}, "
-            f"device {device_name(self.device)}, tier {self.tier}, seed {self.seed_number}"
+            f"unit24 {version('unit24')}, lesson {self.lesson}: {where}, Python {self.python}, {torch}, "
+            f"device {device}, tier {self.tier}, seed {self.seed_number}"
         )
 
 
-_started: Environment | None = None
+current: Environment | None = None  # what the last `start` in this process returned
 
 
 def start(lesson: str) -> Environment:
     """Prepare a notebook for `lesson`, print one line, and return what was found.
 
-    Libraries are told to be quiet, warnings are printed as one line instead of going to stderr,
+    Libraries are told to be quiet, warnings become one printed line instead of going to stderr,
     random numbers are seeded, and an exercise that is not written yet shows one line instead of a
     traceback.  Running it again changes nothing but the random numbers, which start afresh.
 
@@ -117,28 +123,36 @@ def start(lesson: str) -> Environment:
     Raises:
         UserError: one of these variables has a value that means nothing.
     """
-    global _started
-    if _started is None or _started.lesson != lesson or _started.tier != _tier():
-        tier = _tier()
-        _quieten(offline=tier == "tiny")
-        _import_torch()
-        platform = find_platform()
-        cache, storage = _folders(platform)
-        _started = Environment(
-            lesson=lesson,
-            platform=platform,
-            device=find_device(),
-            tier=tier,
-            seed_number=SEED,
-            cache=cache,
-            storage=storage,
-            python=_platform.python_version(),
-            torch=version("torch"),
-        )
-        _teach_ipython()
-    _started.seed()
-    print(_started)
-    return _started
+    global current
+    tier = find_tier()
+    _quieten(offline=tier == "tiny")
+    _teach_ipython()
+    import_torch()
+    platform = find_platform()
+    cache, storage = find_folders(platform)
+    env = Environment(
+        lesson=lesson,
+        platform=platform,
+        device=find_device(),
+        tier=tier,
+        seed_number=SEED,
+        cache=cache,
+        storage=storage,
+        python=python_version(),
+        torch=version("torch"),
+    )
+    env.seed()
+    print(env)
+    current = env
+    return env
+
+
+def find_tier() -> str:
+    """``"tiny"``, or what ``UNIT24_TIER`` says."""
+    tier = os.environ.get("UNIT24_TIER", "") or "tiny"
+    if tier not in TIERS:
+        raise UserError(f"UNIT24_TIER is {tier!r}: use tiny or hub, or leave it unset.")
+    return tier
 
 
 def find_platform() -> str:
@@ -165,15 +179,20 @@ def find_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def device_name(device: str) -> str:
-    """The device with its model and memory, for a person: ``cuda (Tesla T4, 15 GB)``."""
-    if not device.startswith("cuda") or "torch" not in sys.modules:
-        return device
+@functools.cache
+def gpus() -> list[tuple[str, float]]:
+    """Name and memory in GiB of each NVIDIA GPU.
+
+    Asked of the driver's own tool: asking torch would start CUDA in this process, and a process
+    that was forked from it could not use the GPU.
+    """
+    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
-        found = sys.modules["torch"].cuda.get_device_properties(device)
-    except (RuntimeError, AssertionError, ValueError):  # a device that is named but not there
-        return f"{device} (not found)"
-    return f"{device} ({found.name}, {found.total_memory / 2**30:.0f} GB)"
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [line.rsplit(",", 1) for line in answer.splitlines() if "," in line]
+    return [(name.strip(), float(mib) / 1024) for name, mib in rows if mib.strip().isdigit()]
 
 
 def version(distribution: str) -> str | None:
@@ -184,13 +203,6 @@ def version(distribution: str) -> str | None:
         return None
 
 
-def _tier() -> str:
-    tier = os.environ.get("UNIT24_TIER", "") or "tiny"
-    if tier not in TIERS:
-        raise UserError(f"UNIT24_TIER is {tier!r}: use tiny or hub, or leave it unset.")
-    return tier
-
-
 def _importable(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
@@ -198,14 +210,15 @@ def _importable(module: str) -> bool:
         return module in sys.modules
 
 
-def _import_torch() -> None:
+def import_torch() -> None:
+    """Import torch if it is there: before seeding, so that the seed reaches it."""
     # Asking NVML for GPUs leaves CUDA untouched, so that processes forked later can still use it.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     if _importable("torch"):
-        import torch  # noqa: F401  (before seeding, so that the seed reaches it)
+        import torch  # noqa: F401
 
 
-def _folders(platform: str) -> tuple[Path, Path]:
+def find_folders(platform: str) -> tuple[Path, Path]:
     """Writable folders (cache, storage); under a temporary folder where neither can be written."""
     import platformdirs
 
@@ -222,6 +235,7 @@ def _folders(platform: str) -> tuple[Path, Path]:
     return _writable(cache), _writable(storage)
 
 
+@functools.cache  # a second call must name the same temporary folder
 def _writable(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -257,13 +271,15 @@ def _print_warning(message, category, filename, lineno, file=None, line=None) ->
 
 
 def _show_stub(shell, kind, error, trace, tb_offset=None) -> None:
-    """Show a stub's bare ``NotImplementedError`` as one line and any other as IPython does."""
+    """Show a stub's bare ``NotImplementedError`` as one line, any other as IPython does."""
     frame = trace
     while frame.tb_next is not None:
         frame = frame.tb_next
-    name = frame.tb_frame.f_code.co_name
-    if not error.args and frame.tb_frame.f_globals is shell.user_ns:
-        what = "This exercise" if name.startswith("<") else f"`{name}`"
-        line = f"○ {what} is not written yet: fill in its cell and run it, then run this cell again."
+    code = frame.tb_frame.f_code
+    if not error.args and frame.tb_frame.f_globals is shell.user_global_ns:
+        name = getattr(code, "co_qualname", code.co_name)
+        line = "○ This exercise is not written yet: fill in its cell and run it."
+        if not name.startswith("<"):
+            line = f"○ `{name}` is not written yet: fill in its cell and run it, then run this cell again."
         error._render_traceback_ = lambda: [line]
     shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
