@@ -1,0 +1,119 @@
+"""The instructor's commands: ``unit24 grade``, ``unit24 class``."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from authoring.lesson import LESSONS, ROOT
+
+root_option = click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=ROOT,
+    show_default="this repository",
+    help="Class folder: holds submitted/ and gets gradebook.db, autograded/ and feedback/.",
+)
+lessons_option = click.option("--lessons", type=click.Path(path_type=Path, file_okay=False), default=LESSONS, hidden=True, help="Folder of lesson texts.")
+workers_option = click.option("--workers", "-j", type=click.IntRange(1), default=None, help="Submissions graded at a time.  [default: one for each core]")
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@root_option
+@workers_option
+@click.option("--force", is_flag=True, help="Judge again what already has a verdict.")
+@click.option("--json", "as_json", is_flag=True, help="Print one object instead of a table.")
+@lessons_option
+def grade(names: tuple[str, ...], root: Path, workers: int | None, force: bool, as_json: bool, lessons: Path) -> None:
+    """Grade submitted/STUDENT/LESSON/LESSON.ipynb (NAMES: some lessons, as 04 or 04_training_loop).
+
+    Verdicts are kept as they are reached: a run that was stopped goes on where it was, and a second
+    run judges only what changed.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from grader.grade import find_work, grade_class
+
+    start = time.monotonic()
+    work = find_work(root, names, lessons)
+    count = sum(map(len, work.submissions.values()))
+    records, rows = [], []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("grading", total=count)
+        for record in grade_class(root, work, workers, force, lessons, step=lambda text: bar.update(task, description=text[:40].ljust(40))):
+            bar.advance(task)
+            if as_json:
+                records.append(record.as_dict())
+            else:
+                rows.append(_row(record))
+    seconds = round(time.monotonic() - start, 2)
+    if as_json:
+        order = sorted(records, key=lambda r: (r["lesson"], r["student"]))
+        click.echo(json.dumps({"submissions": order, "stray": work.stray, "isolation": "limits", "seconds": seconds}, ensure_ascii=False))
+        return
+    _print_table(sorted(rows), work.stray, count, seconds, root)
+
+
+def _row(record) -> tuple:
+    marks = {"passed": "✓", "partial": "◐", "failed": "✗", "not attempted": "·", "error": "E", "timeout": "T", "out of memory": "M", "crashed": "C", "tampered": "!"}
+    strip = "".join(marks[v["status"]] for v in record.exercises.values())
+    words = "; ".join(([record.status] if record.status != "graded" else []) + record.findings)
+    return record.lesson, record.student, strip, record.points, record.max_points, len(record.waiting), words
+
+
+def _print_table(rows: list[tuple], stray: list[str], count: int, seconds: float, root: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for lesson in dict.fromkeys(row[0] for row in rows):
+        table = Table("student", "exercises", *(_right(h) for h in ("points", "by hand")), "findings", title=lesson, title_justify="left")
+        for _, student, strip, points, most, waiting, words in (r for r in rows if r[0] == lesson):
+            table.add_row(student, strip, f"{points:g} / {most:g}", str(waiting) if waiting else "", words)
+        console.print(table)
+    console.print("✓ passed  ◐ partial  ✗ failed  · not attempted  E error  T timeout  M memory  C crashed  ! tampered", style="dim")
+    for text in stray:
+        console.print(f"left out: {text}", style="yellow", highlight=False)
+    console.print(f"{count} submissions in {seconds:g} s; grades in {root / 'gradebook.db'}, pages for students in {root / 'feedback'}", highlight=False)
+
+
+@click.command("class")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--students", type=click.IntRange(1), help="A random class of this size, instead of the sample class.")
+@click.option("--seed", type=int, default=24, show_default=True, help="Of the random class.")
+@click.option("--lesson", "names", multiple=True, help="Only this lesson (may be given several times).")
+@lessons_option
+def class_(folder: Path, students: int | None, seed: int, names: tuple[str, ...], lessons: Path) -> None:
+    """Write a class of submissions into FOLDER, made from the lessons' own answers.
+
+    The sample class has one student for each kind of submission that happens (all correct, blank,
+    half done, deleted cells, endless loop, ...) and expected.json with the points each must get.
+    """
+    from authoring.lesson import find_lessons, read
+    from grader.classroom import write_random_class, write_sample_class
+    from unit24.env import UserError
+
+    try:
+        chosen = [read(lessons / f"{name}.py") for name in find_lessons(names, lessons)]
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if not chosen:
+        raise UserError(f"{lessons}: no lessons there")
+    if students:
+        write_random_class(folder, chosen, students, seed)
+        click.echo(f"{folder}: a random class of {students} students (seed {seed}), {len(chosen)} lessons")
+    else:
+        expected = write_sample_class(folder, chosen)
+        click.echo(f"{folder}: the sample class, {len(expected)} students, {len(chosen)} lessons; what each must get is in expected.json")
+
+
+def _right(header: str):
+    from rich.table import Column
+
+    return Column(header, justify="right")

@@ -1,0 +1,170 @@
+"""Grade a class: every submission of a lesson on that lesson's bench, results into nbgrader's places."""
+
+from __future__ import annotations
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Iterator
+
+from authoring.lesson import LESSONS, Lesson, find_lessons, lesson_names, read
+from grader.bench import Bench
+from grader.gradebook import Forms, Gradebook, autograded_text, exclusive, read_timestamp, write_autograded
+from grader.submission import LessonCells, Submission, plain, read_submission, support
+from grader.verdicts import Journal
+from unit24.env import UserError
+from unit24.files import write_whole
+
+
+@dataclass
+class Record:
+    """The outcome of one submission. `status` is graded, unreadable or no notebook."""
+
+    student: str
+    lesson: str
+    points: float
+    max_points: float
+    status: str
+    exercises: dict[str, dict]
+    findings: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)  # written answers that a person must grade
+
+    def as_dict(self) -> dict:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to grade in a class folder, and what lies there without being a submission."""
+
+    submissions: dict[str, list[tuple[str, Path]]]  # lesson -> (student, notebook)
+    stray: list[str]
+
+
+def find_work(root: Path, wanted: tuple[str, ...] = (), lessons: Path = LESSONS) -> Work:
+    """Submissions under ``root/submitted/STUDENT/LESSON/``.
+
+    Raises:
+        UserError: there is no ``submitted`` folder, or an unknown lesson was asked for.
+    """
+    submitted = root / "submitted"
+    if not submitted.is_dir():
+        raise UserError(f"{submitted}: no such folder; a class is graded from submitted/STUDENT/LESSON/LESSON.ipynb")
+    try:
+        chosen = find_lessons(wanted, lessons)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    known = set(lesson_names(lessons))
+    work: dict[str, list[tuple[str, Path]]] = {}
+    stray = []
+    for student in sorted(submitted.iterdir()):
+        if student.name.startswith("."):
+            continue
+        if student.is_symlink() or not student.is_dir():
+            stray.append(f"submitted/{student.name}: not a student's folder")
+            continue
+        for folder in sorted(student.iterdir()):
+            if folder.name.startswith("."):
+                continue
+            where = f"submitted/{student.name}/{folder.name}"
+            if folder.is_symlink() or not folder.is_dir():
+                stray.append(f"{where}: not a lesson's folder")
+            elif folder.name not in known:
+                stray.append(f"{where}: there is no lesson of this name")
+            elif folder.name in chosen:
+                work.setdefault(folder.name, []).append((student.name, folder / f"{folder.name}.ipynb"))
+    return Work({name: work[name] for name in sorted(work)}, stray)
+
+
+def grade_class(
+    root: Path,
+    work: Work,
+    workers: int | None = None,
+    force: bool = False,
+    lessons: Path = LESSONS,
+    step: Callable[[str], None] = lambda text: None,
+) -> Iterator[Record]:
+    """Grade everything in `work`, yielding each submission's record as it is done and written.
+
+    Args:
+        workers: submissions judged at a time; default one for each core.
+        force: judge again what has a verdict.
+        step: called with what is going on, for a progress display.
+    """
+    workers = workers or os.cpu_count() or 1
+    with exclusive(root), Gradebook(root) as gradebook:
+        for name, submissions in work.submissions.items():
+            lesson = read(lessons / f"{name}.py")
+            forms, cells, journal = Forms(lesson), LessonCells(lesson), Journal(root, lesson)
+            gradebook.register(forms)
+            with Bench(lesson, progress=lambda text, name=name: step(f"{name}: {text}")) as bench, ThreadPoolExecutor(workers) as pool:
+
+                def one(student: str, path: Path, bench=bench, cells=cells, journal=journal):
+                    submission = read_submission(path, student, cells)
+                    return submission, judge_submission(bench, submission, cells, journal, force)
+
+                waiting = list(submissions)
+                running = set()
+                try:
+                    while waiting or running:
+                        while waiting and len(running) < 2 * workers:  # not all at once: memory stays flat
+                            running.add(pool.submit(one, *waiting.pop(0)))
+                        done = next(as_completed(running))
+                        running.discard(done)
+                        submission, record = done.result()
+                        step(f"{name}: {submission.student}")
+                        _write(root, gradebook, forms, submission, record)
+                        yield record
+                finally:
+                    for future in running:
+                        future.cancel()
+
+
+def judge_submission(bench: Bench, submission: Submission, cells: LessonCells, journal: Journal, force: bool = False) -> Record:
+    """Judge every exercise of one submission (those without a verdict that still holds)."""
+    lesson = cells.lesson
+    verdicts = {}
+    for exercise in lesson.exercises:
+        source = plain(submission.sources.get(exercise.id, ""))
+        if source == cells.stubs[exercise.id]:
+            source = ""  # untouched: the bench answers without running anything
+        own = support(submission, exercise, cells) if source else []
+        key = journal.key(exercise, source, own)
+        verdict = None if force else journal.find(submission.student, exercise.id, key)
+        verdicts[exercise.id] = verdict or journal.add(submission.student, key, bench.judge(exercise, source, own))
+    waiting = [a.id for a in lesson.answers if _answered(submission.answers.get(a.id, ""))]
+    exists = submission.path.exists()
+    status = "graded" if submission.readable else "unreadable" if exists or submission.path.is_symlink() else "no notebook"
+    points = round(sum(v["points"] for v in verdicts.values()), 4)
+    return Record(submission.student, lesson.name, points, lesson.points, status, verdicts, submission.findings, waiting)
+
+
+def _answered(text: str) -> bool:
+    """Whether a written answer is more than nbgrader's placeholder."""
+    return text.strip() not in ("", "YOUR ANSWER HERE")
+
+
+def _write(root: Path, gradebook: Gradebook, forms: Forms, submission: Submission, record: Record) -> None:
+    scores: dict[str, float | None] = {f"test_{name}": v["points"] for name, v in record.exercises.items()}
+    scores.update((a.id, None if a.id in record.waiting else 0.0) for a in forms.lesson.answers)
+    comments = {name: v["message"] for name, v in record.exercises.items() if v["status"] != "passed"}
+    write_autograded(root, autograded_text(forms, submission, record.exercises), submission)
+    page = root / "feedback" / submission.student / submission.lesson / f"{submission.lesson}.html"
+    write_whole(page, feedback_page(forms.lesson, submission, record))
+    gradebook.write(submission, scores, comments, read_timestamp(submission))
+
+
+def feedback_page(lesson: Lesson, submission: Submission, record: Record) -> str:
+    """What the student gets back: code, verdicts and messages, without hidden tests."""
+    waiting = sum(a.points for a in lesson.answers if a.id in record.waiting)
+    return _template("feedback.html").render(lesson=lesson, student=submission.student, submission=submission, record=record, waiting=waiting)
+
+
+@functools.cache
+def _template(name: str):
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(name)

@@ -1,0 +1,90 @@
+"""The journal of verdicts: one JSON line as each exercise is judged, so that nothing is judged twice.
+
+A verdict holds as long as what it came from is the same: the lesson's state before the exercise,
+its tests and limits, the checks, and the student's code.  A run that was killed goes on where it
+stopped; after a lesson was mended only the exercises that changed are judged again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from pathlib import Path
+
+from authoring.lesson import ROOT, Exercise, Lesson
+from grader.bench import Verdict, reference_cells
+
+_JUDGES = (ROOT / "unit24" / "check.py", ROOT / "grader" / "worker.py")  # what decides, besides the lesson
+
+
+class Journal:
+    """Verdicts of one lesson in one class folder. Appending is safe from several threads."""
+
+    def __init__(self, root: Path, lesson: Lesson):
+        self.path = root / ".unit24" / "verdicts" / f"{lesson.name}.jsonl"
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, str], tuple[str, dict]] = {}
+        self._states = _state_hashes(lesson)
+        self._read()
+
+    def key(self, exercise: Exercise, source: str, own: list[tuple[str, str]]) -> str:
+        """Hash of everything that the verdict depends on."""
+        return _hash(self._states[exercise.id], source, *[text for _, text in own])
+
+    def find(self, student: str, exercise: str, key: str) -> dict | None:
+        """The verdict already reached for this student and exercise, if it still holds."""
+        known = self._known.get((student, exercise))
+        return known[1] if known and known[0] == key else None
+
+    def add(self, student: str, key: str, verdict: Verdict) -> dict:
+        """Append a verdict; it is with the operating system when this returns."""
+        record = verdict.as_dict()
+        line = json.dumps({"student": student, "key": key, "verdict": record}, ensure_ascii=True) + "\n"
+        with self._lock:
+            self._known[student, verdict.exercise] = (key, record)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # One write of one line to a file opened for appending: a kill leaves it whole or not there.
+            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                data = line.encode()
+                if os.write(fd, data) != len(data):
+                    raise OSError(28, "No space left on device", str(self.path))
+            finally:
+                os.close(fd)
+        return record
+
+    def _read(self) -> None:
+        try:
+            text = self.path.read_bytes()
+        except FileNotFoundError:
+            return
+        if text and not text.endswith(b"\n"):  # a disk that filled up: end the broken line
+            with open(self.path, "ab") as file:
+                file.write(b"\n")
+        for line in text.splitlines():
+            try:
+                entry = json.loads(line)
+                self._known[entry["student"], entry["verdict"]["exercise"]] = (entry["key"], entry["verdict"])
+            except (ValueError, KeyError, TypeError):
+                continue
+
+
+def _state_hashes(lesson: Lesson) -> dict[str, str]:
+    judges = [path.read_text(encoding="utf-8") for path in _JUDGES]
+    before, hashes = _hash(*judges), {}
+    for _, source, _, exercise in reference_cells(lesson):
+        if exercise:
+            e = lesson.exercise(exercise)
+            hashes[exercise] = _hash(before, e.tests.source, *sorted(e.names), str((e.points, e.seconds, e.memory_mb)))
+        before = _hash(before, source)
+    return hashes
+
+
+def _hash(*parts: str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
