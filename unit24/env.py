@@ -19,6 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from platform import python_version
 
+from unit24 import __version__
+
 SEED = 24
 TIERS = ("tiny", "hub")
 COLAB_CONTENT = Path("/content")
@@ -100,7 +102,7 @@ class Environment:
             name, memory = gpus()[0]
             device += f" ({len(gpus())} x {name}, {memory:.0f} GB)"
         return (
-            f"unit24 {version('unit24')}, lesson {self.lesson}: {where}, Python {self.python}, {torch}, "
+            f"unit24 {__version__}, lesson {self.lesson}: {where}, Python {self.python}, {torch}, "
             f"device {device}, tier {self.tier}, seed {self.seed_number}"
         )
 
