@@ -6,12 +6,13 @@ Every answer is judged on the same bench that grades students.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Callable
 
-from authoring.lesson import BEGIN_SOLUTION, END_SOLUTION, Exercise, Lesson
+from authoring.lesson import Exercise, Lesson
 from authoring.mutants import mutants, named_equivalent
+from authoring.notebook import student_source
 from authoring.perturbations import KINDS, perturbed
 from grader.bench import Bench, Verdict
 
@@ -54,22 +55,13 @@ def source_hash(lesson: Lesson) -> str:
     return hashlib.sha256(lesson.path.read_bytes()).hexdigest()
 
 
-def stub_source(source: str) -> str:
-    """An exercise cell as students get it: nbgrader's stub in place of each solution."""
-    out, inside = [], False
-    for line in source.splitlines():
-        if BEGIN_SOLUTION in line:
-            indent = line[: len(line) - len(line.lstrip())]
-            out += [f"{indent}# YOUR CODE HERE", f"{indent}raise NotImplementedError()"]
-            inside = True
-        elif END_SOLUTION in line:
-            inside = False
-        elif not inside:
-            out.append(line)
-    return "\n".join(out)
-
-
-def audit_lesson(lesson: Lesson, jobs: int = 2, with_mutants: bool = True, only: set[str] | None = None, step: Callable[[str], None] = lambda text: None) -> dict[str, ExerciseAudit]:
+def audit_lesson(
+    lesson: Lesson,
+    jobs: int = 2,
+    with_mutants: bool = True,
+    only: set[str] | None = None,
+    step: Callable[[str], None] = lambda text: None,
+) -> dict[str, ExerciseAudit]:
     """Judge every answer that the lesson's text gives or implies. `step` is called once an answer.
 
     Raises:
@@ -86,7 +78,9 @@ def audit_lesson(lesson: Lesson, jobs: int = 2, with_mutants: bool = True, only:
 def answers_to_judge(lesson: Lesson, with_mutants: bool, only: set[str] | None = None) -> int:
     """How many judgements an audit of the lesson takes (for a progress bar)."""
     exercises = [e for e in lesson.exercises if only is None or e.id in only]
-    return sum(2 + len(e.wrong) + len(e.right) + len(KINDS) + (len(mutants(e.cell.source)) if with_mutants else 0) for e in exercises)
+    return sum(
+        2 + len(e.wrong) + len(e.right) + len(KINDS) + (len(mutants(e.cell.source)) if with_mutants else 0) for e in exercises
+    )
 
 
 def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, with_mutants: bool, step) -> ExerciseAudit:
@@ -105,7 +99,7 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
     # A mutant may loop for ever: it gets a few times what the reference needs, not the whole limit.
     slack = min(1.0, (3 + 8 * reference.seconds) / exercise.seconds)
 
-    stub = pool.submit(judge, stub_source(source))
+    stub = pool.submit(judge, student_source(exercise.cell))
     wrong = [pool.submit(judge, cell.source) for cell in exercise.wrong]
     right = [pool.submit(judge, cell.source) for cell in exercise.right]
     spoilt = {kind: pool.submit(judge, perturbed(source, exercise.names, kind), slack) for kind in KINDS}
@@ -115,7 +109,9 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
     verdict = stub.result()
     result.stub = verdict.status == "not attempted" and verdict.points == 0
     if not result.stub:
-        result.notes.append(f"line {exercise.cell.line}: the untouched stub is {verdict.status!r} with {verdict.points:g} points, not 'not attempted': {verdict.message}")
+        result.notes.append(
+            f"line {exercise.cell.line}: the untouched stub is {verdict.status!r} with {verdict.points:g} points, not 'not attempted': {verdict.message}"
+        )
 
     for cell, verdict in zip(exercise.wrong, (f.result() for f in wrong)):
         says = str(cell.options["says"])
@@ -131,7 +127,9 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
         accepted = verdict.status == "passed" and verdict.points == exercise.points
         result.right = [a + b for a, b in zip(result.right, (1, accepted))]
         if not accepted:
-            result.notes.append(f"line {cell.line}: this right answer is turned down ({verdict.status}, {verdict.points:g} points): {verdict.message}")
+            result.notes.append(
+                f"line {cell.line}: this right answer is turned down ({verdict.status}, {verdict.points:g} points): {verdict.message}"
+            )
 
     for kind, future in spoilt.items():
         verdict = future.result()
@@ -151,7 +149,9 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
         for i in matches:
             named[i] = True
             if killed:
-                result.notes.append(f"line {exercise.equivalent[i].line}: called equivalent, but the tests reject it: {verdict.message}")
+                result.notes.append(
+                    f"line {exercise.equivalent[i].line}: called equivalent, but the tests reject it: {verdict.message}"
+                )
         equivalent = bool(matches) and not killed
         result.mutants = [a + b for a, b in zip(result.mutants, (1, killed, equivalent))]
         if not killed and not equivalent:
@@ -159,9 +159,15 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
     if with_mutants:
         for cell, seen in zip(exercise.equivalent, named):
             if not seen:
-                result.notes.append(f"line {cell.line}: this `equivalent` names no mutant that is made: copy the `- ` and `+ ` lines that the audit shows")
+                result.notes.append(
+                    f"line {cell.line}: this `equivalent` names no mutant that is made: copy the `- ` and `+ ` lines that the audit shows"
+                )
 
-    for count, least, what in ((len(exercise.wrong), 3, "wrong answers"), (len(exercise.right), 1, "right answers"), (exercise.hints, 3, "hints")):
+    for count, least, what in (
+        (len(exercise.wrong), 3, "wrong answers"),
+        (len(exercise.right), 1, "right answers"),
+        (exercise.hints, 3, "hints"),
+    ):
         if count < least:
             result.notes.append(f"line {exercise.cell.line}: {count} {what}, the standard asks for {least}")
     return result
@@ -189,19 +195,9 @@ def totals(audits: dict[str, dict[str, ExerciseAudit]]) -> dict:
     }
 
 
-if __name__ == "__main__":  # until the command is there: python -m authoring.audit 04 [exercise ...]
+if __name__ == "__main__":  # python -m authoring.audit 04 [exercise ...]: the command's shorter form
     import sys
-    import time
 
-    from authoring.lesson import LESSONS, find_lessons, read
+    from unit24.cli import main
 
-    (name,) = find_lessons((sys.argv[1],))
-    start = time.time()
-    outcome = audit_lesson(read(LESSONS / f"{name}.py"), only=set(sys.argv[2:]) or None)
-    for key, value in outcome.items():
-        print(key, {k: v for k, v in value.as_dict().items() if k not in ("survivors", "notes")})
-        for text in value.notes:
-            print("   !", text)
-        for text in value.survivors:
-            print("   survivor\n      " + text.replace("\n", "\n      "))
-    print(totals({name: outcome}), f"{time.time() - start:.1f} s")
+    main(["audit", sys.argv[1], *(f"--exercise={name}" for name in sys.argv[2:])])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,105 @@ class _Progress:
         self.bars.remove_task(self.tasks.pop(name))
         said = f"executed in {run.seconds:.1f} s, at most {run.peak_mb} MB" if run else "failed"
         (self.bars.console.print if self.bars.live.is_started else click.echo)(f"{name}: {said}")
+
+
+# --------------------------------------------------------------------------------------------------
+# unit24 audit
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--exercise", "-e", "only", multiple=True, help="Only this exercise (may be given several times).")
+@click.option("--changed", is_flag=True, help="Mutants only for lessons whose text changed since their recorded audit.")
+@click.option("--jobs", "-j", type=click.IntRange(1), default=2, show_default=True, help="Answers judged side by side.")
+@click.option("--json", "as_json", is_flag=True, help="Print one object instead of a table.")
+@root_option
+def audit(names: tuple[str, ...], only: tuple[str, ...], changed: bool, jobs: int, as_json: bool, root: Path) -> int:
+    """Judge each exercise by its answers, on the bench that grades students.
+
+    The reference must pass, the untouched stub must earn nothing, every `wrong` must fail with its
+    words, every `right` must pass, spoilt results and small mistakes (mutants) must be rejected.
+    A full audit of a lesson is recorded in lessons/records/.
+    """
+    from authoring import audit as auditing
+    from authoring.build import Course
+    from authoring.records import read_record, update_record
+
+    course = Course(root)
+    audits = {}
+    for lesson in course.read(names):
+        unknown = set(only) - {e.id for e in lesson.exercises}
+        if unknown:
+            raise UserError(f"{lesson.name} has no exercise {sorted(unknown)[0]!r}; it has {', '.join(e.id for e in lesson.exercises)}.")
+        text = auditing.source_hash(lesson)
+        recorded = read_record(lesson.name, course.records).get("audit", {})
+        known = changed and recorded.get("hash") == text
+        with _bar(f"{lesson.name}: audit", auditing.answers_to_judge(lesson, not known, set(only) or None)) as step:
+            result = auditing.audit_lesson(lesson, jobs, with_mutants=not known, only=set(only) or None, step=step)
+        if known:
+            for exercise, found in result.items():
+                found.mutants = recorded["exercises"][exercise]["mutants"]
+                found.survivors = recorded["exercises"][exercise]["survivors"]
+        elif not only:
+            about = {exercise: found.as_dict() for exercise, found in result.items()}
+            update_record(lesson.name, "audit", {"hash": text, "exercises": about}, course.records)
+        audits[lesson.name] = result
+    totals = auditing.totals(audits)
+    if as_json:
+        about = {name: {e: found.as_dict() for e, found in result.items()} for name, result in audits.items()}
+        click.echo(json.dumps({"lessons": about, "totals": totals}, ensure_ascii=False, indent=1))
+    else:
+        _print_audit(audits, totals)
+    score = totals["mutation_score"]
+    return 0 if totals["sound"] and (score is None or score >= auditing.MUTANTS_WANTED) else 1
+
+
+def _print_audit(audits, totals) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    for name, result in audits.items():
+        columns = [_right(h) for h in ("wrong", "named", "right", "spoilt", "mutants", "equiv.")]
+        table = Table("exercise", "ref.", "stub", *columns, title=name, title_justify="left")
+        for exercise, a in result.items():
+            counts = (
+                f"{a.wrong[1]}/{a.wrong[0]}",
+                f"{a.wrong[2]}/{a.wrong[0]}",
+                f"{a.right[1]}/{a.right[0]}",
+                f"{a.perturbations[1]}/{a.perturbations[0]}",
+                f"{a.mutants[1]}/{a.mutants[0]}",
+                str(a.mutants[2]),
+            )
+            table.add_row(exercise, *("✓" if ok else "✗" for ok in (a.reference, a.stub)), *counts)
+        console.print(table)
+        for exercise, a in result.items():
+            for note in a.notes:
+                console.print(f"[red]✗[/red] lessons/{name}.py, {exercise}: {escape(note)}", highlight=False)
+            for diff in a.survivors:
+                console.print(f"[yellow]survivor[/yellow] in {exercise}:\n    " + escape(diff).replace("\n", "\n    "), highlight=False)
+    made, killed, equivalent = totals["mutants"]
+    share = "" if totals["mutation_score"] is None else f" ({100 * totals['mutation_score']:.1f} % of those not equivalent)"
+    wrong, right, spoilt = totals["wrong"], totals["right"], totals["perturbations"]
+    console.print(
+        f"{_count(totals['exercises'], 'exercise')}: wrong {wrong[1]} of {wrong[0]} rejected, {wrong[2]} with their words; right {right[1]} of {right[0]} "
+        f"accepted; spoilt results {spoilt[1]} of {spoilt[0]} rejected; mutants {killed} of {made} killed, {equivalent} equivalent{share}.",
+        highlight=False,
+    )
+
+
+@contextmanager
+def _bar(what: str, total: int):
+    """A progress bar on a terminal's stderr; gives the function that moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda name: bar.update(task, advance=1, description=f"{what} {name}")
 
 
 # --------------------------------------------------------------------------------------------------

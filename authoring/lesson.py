@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unit24.env import UserError
+
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = ROOT / "lessons"
 
@@ -26,12 +28,18 @@ KEYS: dict[str, set[str]] = {
     "equivalent": {"because"},
     "quiz": set(),
 }
-REQUIRED = {"exercise": {"minutes", "difficulty"}, "tests": {"points"}, "answer": {"points"}, "wrong": {"says"}, "equivalent": {"because"}}
+REQUIRED = {
+    "exercise": {"minutes", "difficulty"},
+    "tests": {"points"},
+    "answer": {"points"},
+    "wrong": {"says"},
+    "equivalent": {"because"},
+}
 BEGIN_SOLUTION, END_SOLUTION = "### BEGIN SOLUTION", "### END SOLUTION"
 BEGIN_HIDDEN, END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 
 
-class LessonError(ValueError):
+class LessonError(UserError):
     """A lesson text that cannot be used; the message starts with ``file:line:``."""
 
     def __init__(self, path: Path, line: int, message: str):
@@ -264,7 +272,11 @@ def _cells(path: Path, text: str) -> tuple[dict, list[Cell]]:
     raw = [c for c in notebook.cells]
     if len(markers) != len(raw):
         first = markers[0] if markers else len(lines)
-        raise LessonError(path, 1, f"text before the first cell marker (line {first}), or a marker inside a string: {len(raw)} cells, {len(markers)} `# %%` lines")
+        raise LessonError(
+            path,
+            1,
+            f"text before the first cell marker (line {first}), or a marker inside a string: {len(raw)} cells, {len(markers)} `# %%` lines",
+        )
     return notebook.metadata, [_cell(path, c, line) for c, line in zip(raw, markers)]
 
 
@@ -298,18 +310,24 @@ def _cell(path: Path, raw, line: int) -> Cell:
     if title == "setup" and not options:
         return Cell("setup", "setup", "code", raw.source, line + 1)
     if title is not None:
-        raise LessonError(path, line, f"a cell marker carries only `key=\"value\"` pairs or `setup`, not {title!r}")
+        raise LessonError(path, line, f'a cell marker carries only `key="value"` pairs or `setup`, not {title!r}')
     roles = [k for k in options if k in KEYS]
     if not options:
         return Cell("plain", "", raw.cell_type, raw.source, line + 1)
     if len(roles) != 1:
         known = ", ".join(KEYS)
-        raise LessonError(path, line, f"unknown cell key {', '.join(map(repr, options))}: a marked cell has exactly one of {known}")
+        raise LessonError(
+            path, line, f"unknown cell key {', '.join(map(repr, options))}: a marked cell has exactly one of {known}"
+        )
     role = roles[0]
     name = options.pop(role)
     for key in options:
         if key not in KEYS[role]:
-            raise LessonError(path, line, f"unknown key {key!r} beside {role}={name!r}; it may have: {', '.join(sorted(KEYS[role])) or 'no other key'}")
+            raise LessonError(
+                path,
+                line,
+                f"unknown key {key!r} beside {role}={name!r}; it may have: {', '.join(sorted(KEYS[role])) or 'no other key'}",
+            )
     for key in sorted(REQUIRED.get(role, set()) - set(options)):
         raise LessonError(path, line, f"{role}={name!r} needs {key}=")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", str(name)):
@@ -329,14 +347,18 @@ def _check_cells(path: Path, cells: list[Cell]) -> None:
             try:
                 ast.parse(cell.source)
             except SyntaxError as error:
-                raise LessonError(path, cell.line + (error.lineno or 1) - 1, f"{error.msg} (cells are plain Python, without % and ! commands)") from None
+                raise LessonError(
+                    path, cell.line + (error.lineno or 1) - 1, f"{error.msg} (cells are plain Python, without % and ! commands)"
+                ) from None
         if cell.role in ("exercise", "answer"):
             if cell.name in seen:
                 raise LessonError(path, cell.line, f"duplicate id {cell.name!r} (first at line {seen[cell.name].line})")
             seen[cell.name] = cell
         if cell.role == "exercise":
             if not cell.source.count(BEGIN_SOLUTION) or cell.source.count(BEGIN_SOLUTION) != cell.source.count(END_SOLUTION):
-                raise LessonError(path, cell.line, f"exercise={cell.name!r} needs `{BEGIN_SOLUTION}` and `{END_SOLUTION}`, equally often")
+                raise LessonError(
+                    path, cell.line, f"exercise={cell.name!r} needs `{BEGIN_SOLUTION}` and `{END_SOLUTION}`, equally often"
+                )
         if cell.source.count(BEGIN_HIDDEN) != cell.source.count(END_HIDDEN):
             raise LessonError(path, cell.line, f"{cell.role or 'cell'} {cell.name!r}: hidden tests begin and end unequally often")
         if BEGIN_HIDDEN in cell.source and cell.role != "tests":

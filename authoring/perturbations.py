@@ -123,7 +123,11 @@ def _wrap_all(space, names, kind):
         if kind != "input":
             return spoil(result)
         for arg in args:
-            if type(arg) is type(result) and result is not None and (is_array(result) or isinstance(result, (numbers.Number, str, list, tuple, dict))):
+            if (
+                type(arg) is type(result)
+                and result is not None
+                and (is_array(result) or isinstance(result, (numbers.Number, str, list, tuple, dict)))
+            ):
                 if differs(result, arg) if is_array(result) else arg is not result:
                     report["changed"] += 1
                 return arg
@@ -154,7 +158,9 @@ def _wrap_all(space, names, kind):
                     # an autograd.Function: its forward stays right, so that backward is seen alone
                     if key != "forward":
                         setattr(value, key, staticmethod(wrap_function(member.__func__, 1)))
-                elif inspect.isfunction(member) and (not key.startswith("_") or key in ("__call__", "__getitem__", "__iter__", "__len__")):
+                elif inspect.isfunction(member) and (
+                    not key.startswith("_") or key in ("__call__", "__getitem__", "__iter__", "__len__")
+                ):
                     setattr(value, key, wrap_function(member, 1))
         elif inspect.isfunction(value) or isinstance(value, functools.partial):
             space[name] = wrap_function(value)

@@ -17,9 +17,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Callable, Iterable
 
 from authoring.lesson import Exercise, Lesson, LessonError, defined_names
 from grader.worker import receive, send
@@ -59,7 +59,9 @@ class Bench:
     `judge` may be called from several threads at once; it waits until the exercise is ready.
     """
 
-    def __init__(self, lesson: Lesson, exercises: Iterable[str] | None = None, progress: Callable[[str], None] = lambda text: None):
+    def __init__(
+        self, lesson: Lesson, exercises: Iterable[str] | None = None, progress: Callable[[str], None] = lambda text: None
+    ):
         self.lesson, self._progress = lesson, progress
         self._wanted = set(exercises) if exercises is not None else {e.id for e in lesson.exercises}
         self._scratch = Path(tempfile.mkdtemp(prefix="unit24-bench-"))
@@ -74,7 +76,7 @@ class Bench:
 
     # ---- life
 
-    def __enter__(self) -> "Bench":
+    def __enter__(self) -> Bench:
         if self.lesson.fork:
             self._process, self._main = _launch(self._scratch)
             self._runner = threading.Thread(target=self._run_reference, daemon=True)
@@ -200,7 +202,11 @@ class Bench:
             main.close()
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-        return _verdict(exercise, talk, {"exit": process.returncode, "cpu": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024})
+        return _verdict(
+            exercise,
+            talk,
+            {"exit": process.returncode, "cpu": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024},
+        )
 
 
 def is_blank(source: str) -> bool:
@@ -322,7 +328,16 @@ def _verdict(exercise: Exercise, talk: tuple[str, dict], ended: dict) -> Verdict
     limit = f"{exercise.seconds:g} s of computing time"
 
     def verdict(status: str, message: str, points: float = 0.0) -> Verdict:
-        return Verdict(exercise.id, status, points, exercise.points, message, round(ended.get("cpu", 0.0), 3), round(ended.get("peak_mb", 0.0), 1), told.get("report"))
+        return Verdict(
+            exercise.id,
+            status,
+            points,
+            exercise.points,
+            message,
+            round(ended.get("cpu", 0.0), 3),
+            round(ended.get("peak_mb", 0.0), 1),
+            told.get("report"),
+        )
 
     if how == "timeout" or code in (-24,):  # SIGXCPU
         return verdict("timeout", f"✗ {exercise.id}: still running after {limit}: is there a loop that never ends?")
@@ -344,9 +359,15 @@ def _verdict(exercise: Exercise, talk: tuple[str, dict], ended: dict) -> Verdict
         if failure["kind"] == "syntax":
             return verdict("error", f"✗ {exercise.id}: Python cannot read your cell{where}: {failure['text']}")
         if failure["kind"] == "exit":
-            return verdict("error", f"✗ {exercise.id}: your cell calls exit() or sys.exit(){where}: it ends the process that should go on to the checks.")
+            return verdict(
+                "error",
+                f"✗ {exercise.id}: your cell calls exit() or sys.exit(){where}: it ends the process that should go on to the checks.",
+            )
         if failure["kind"] == "memory":
-            return verdict("out of memory", f"✗ {exercise.id}: your cell needs more than the {exercise.memory_mb} MB that this exercise allows.")
+            return verdict(
+                "out of memory",
+                f"✗ {exercise.id}: your cell needs more than the {exercise.memory_mb} MB that this exercise allows.",
+            )
         return verdict("error", f"✗ {exercise.id}: your cell raised {failure['text']}{where}")
     if how == "undefined":
         names = ", ".join(f"`{n}`" for n in sorted(exercise.names))

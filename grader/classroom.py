@@ -11,8 +11,8 @@ import copy
 import json
 import random
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 from authoring.lesson import Lesson
 from authoring.mutants import mutants
@@ -94,7 +94,11 @@ class SampleClass:
         helper, user = _move_to_helper(self.reference[first.id], sorted(first.names)[0])
         notebook = self._notebook({**self.reference, first.id: user})
         at = self._index(notebook, first.id)
-        notebook["cells"][at:at] = [_own(helper), _own("%matplotlib inline\nnote = 'my own notes'\nprint(note)"), _own("1 / 0  # a try that failed")]
+        notebook["cells"][at:at] = [
+            _own(helper),
+            _own("%matplotlib inline\nnote = 'my own notes'\nprint(note)"),
+            _own("1 / 0  # a try that failed"),
+        ]
         return _dump(notebook), self.full
 
     def make_solved_below_the_stub(self):
@@ -192,7 +196,9 @@ def write_sample_class(root: Path, lessons: list[Lesson]) -> dict:
     return expected
 
 
-def write_random_class(root: Path, lessons: list[Lesson], students: int, seed: int = 24, step: Callable[[str], None] = lambda text: None) -> None:
+def write_random_class(
+    root: Path, lessons: list[Lesson], students: int, seed: int = 24, step: Callable[[str], None] = lambda text: None
+) -> None:
     """A class of any size: each student has an ability, and answers accordingly.
 
     Answers come from the lesson: the reference, other right answers, wrong ones, small slips
@@ -220,7 +226,14 @@ def write_random_class(root: Path, lessons: list[Lesson], students: int, seed: i
 
 
 def _own(source: str) -> dict:
-    return {"cell_type": "code", "execution_count": None, "id": f"own{zlib.crc32(source.encode())}", "metadata": {}, "outputs": [], "source": source}
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": f"own{zlib.crc32(source.encode())}",
+        "metadata": {},
+        "outputs": [],
+        "source": source,
+    }
 
 
 def _grade_id(cell: dict) -> str:
@@ -244,7 +257,11 @@ def _rename_locals(source: str) -> str:
 
     tree = ast.parse(source)
     for function in [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]:
-        inner = [n for n in ast.walk(function) if isinstance(n, (ast.FunctionDef, ast.Lambda, ast.Global, ast.Nonlocal)) and n is not function]
+        inner = [
+            n
+            for n in ast.walk(function)
+            if isinstance(n, (ast.FunctionDef, ast.Lambda, ast.Global, ast.Nonlocal)) and n is not function
+        ]
         arguments = {a.arg for a in ast.walk(function) if isinstance(a, ast.arg)}
         stored = {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} - arguments
         if not inner and stored:

@@ -17,8 +17,12 @@ root_option = click.option(
     show_default="this repository",
     help="Class folder: holds submitted/ and gets gradebook.db, autograded/ and feedback/.",
 )
-lessons_option = click.option("--lessons", type=click.Path(path_type=Path, file_okay=False), default=LESSONS, hidden=True, help="Folder of lesson texts.")
-workers_option = click.option("--workers", "-j", type=click.IntRange(1), default=None, help="Submissions graded at a time.  [default: one for each core]")
+lessons_option = click.option(
+    "--lessons", type=click.Path(path_type=Path, file_okay=False), default=LESSONS, hidden=True, help="Folder of lesson texts."
+)
+workers_option = click.option(
+    "--workers", "-j", type=click.IntRange(1), default=None, help="Submissions graded at a time.  [default: one for each core]"
+)
 
 
 @click.command()
@@ -46,7 +50,9 @@ def grade(names: tuple[str, ...], root: Path, workers: int | None, force: bool, 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("grading", total=count)
-        for record in grade_class(root, work, workers, force, lessons, step=lambda text: bar.update(task, description=text[:40].ljust(40))):
+        for record in grade_class(
+            root, work, workers, force, lessons, step=lambda text: bar.update(task, description=text[:40].ljust(40))
+        ):
             bar.advance(task)
             if as_json:
                 records.append(record.as_dict())
@@ -55,13 +61,25 @@ def grade(names: tuple[str, ...], root: Path, workers: int | None, force: bool, 
     seconds = round(time.monotonic() - start, 2)
     if as_json:
         order = sorted(records, key=lambda r: (r["lesson"], r["student"]))
-        click.echo(json.dumps({"submissions": order, "stray": work.stray, "isolation": "limits", "seconds": seconds}, ensure_ascii=False))
+        click.echo(
+            json.dumps({"submissions": order, "stray": work.stray, "isolation": "limits", "seconds": seconds}, ensure_ascii=False)
+        )
         return
     _print_table(sorted(rows), work.stray, count, seconds, root)
 
 
 def _row(record) -> tuple:
-    marks = {"passed": "✓", "partial": "◐", "failed": "✗", "not attempted": "·", "error": "E", "timeout": "T", "out of memory": "M", "crashed": "C", "tampered": "!"}
+    marks = {
+        "passed": "✓",
+        "partial": "◐",
+        "failed": "✗",
+        "not attempted": "·",
+        "error": "E",
+        "timeout": "T",
+        "out of memory": "M",
+        "crashed": "C",
+        "tampered": "!",
+    }
     strip = "".join(marks[v["status"]] for v in record.exercises.values())
     words = "; ".join(([record.status] if record.status != "graded" else []) + record.findings)
     return record.lesson, record.student, strip, record.points, record.max_points, len(record.waiting), words
@@ -73,14 +91,21 @@ def _print_table(rows: list[tuple], stray: list[str], count: int, seconds: float
 
     console = Console()
     for lesson in dict.fromkeys(row[0] for row in rows):
-        table = Table("student", "exercises", *(_right(h) for h in ("points", "by hand")), "findings", title=lesson, title_justify="left")
+        table = Table(
+            "student", "exercises", *(_right(h) for h in ("points", "by hand")), "findings", title=lesson, title_justify="left"
+        )
         for _, student, strip, points, most, waiting, words in (r for r in rows if r[0] == lesson):
             table.add_row(student, strip, f"{points:g} / {most:g}", str(waiting) if waiting else "", words)
         console.print(table)
-    console.print("✓ passed  ◐ partial  ✗ failed  · not attempted  E error  T timeout  M memory  C crashed  ! tampered", style="dim")
+    console.print(
+        "✓ passed  ◐ partial  ✗ failed  · not attempted  E error  T timeout  M memory  C crashed  ! tampered", style="dim"
+    )
     for text in stray:
         console.print(f"left out: {text}", style="yellow", highlight=False)
-    console.print(f"{count} submissions in {seconds:g} s; grades in {root / 'gradebook.db'}, pages for students in {root / 'feedback'}", highlight=False)
+    console.print(
+        f"{count} submissions in {seconds:g} s; grades in {root / 'gradebook.db'}, pages for students in {root / 'feedback'}",
+        highlight=False,
+    )
 
 
 @click.command("class")
@@ -110,7 +135,9 @@ def class_(folder: Path, students: int | None, seed: int, names: tuple[str, ...]
         click.echo(f"{folder}: a random class of {students} students (seed {seed}), {len(chosen)} lessons")
     else:
         expected = write_sample_class(folder, chosen)
-        click.echo(f"{folder}: the sample class, {len(expected)} students, {len(chosen)} lessons; what each must get is in expected.json")
+        click.echo(
+            f"{folder}: the sample class, {len(expected)} students, {len(chosen)} lessons; what each must get is in expected.json"
+        )
 
 
 def _right(header: str):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterator
 
 from authoring.lesson import LESSONS, Lesson, find_lessons, lesson_names, read
 from grader.bench import Bench
@@ -99,7 +99,10 @@ def grade_class(
             lesson = read(lessons / f"{name}.py")
             forms, cells, journal = Forms(lesson), LessonCells(lesson), Journal(root, lesson)
             gradebook.register(forms)
-            with Bench(lesson, progress=lambda text, name=name: step(f"{name}: {text}")) as bench, ThreadPoolExecutor(workers) as pool:
+            with (
+                Bench(lesson, progress=lambda text, name=name: step(f"{name}: {text}")) as bench,
+                ThreadPoolExecutor(workers) as pool,
+            ):
 
                 def one(student: str, path: Path, bench=bench, cells=cells, journal=journal):
                     submission = read_submission(path, student, cells)
@@ -159,7 +162,9 @@ def _write(root: Path, gradebook: Gradebook, forms: Forms, submission: Submissio
 def feedback_page(lesson: Lesson, submission: Submission, record: Record) -> str:
     """What the student gets back: code, verdicts and messages, without hidden tests."""
     waiting = sum(a.points for a in lesson.answers if a.id in record.waiting)
-    return _template("feedback.html").render(lesson=lesson, student=submission.student, submission=submission, record=record, waiting=waiting)
+    return _template("feedback.html").render(
+        lesson=lesson, student=submission.student, submission=submission, record=record, waiting=waiting
+    )
 
 
 @functools.cache

@@ -45,7 +45,14 @@ class Forms:
     """A lesson's notebook as nbgrader's own preprocessors make it, with and without hidden tests."""
 
     def __init__(self, lesson: Lesson):
-        from nbgrader.preprocessors import ClearHiddenTests, ClearMarkScheme, ClearOutput, ClearSolutions, ComputeChecksums, LockCells
+        from nbgrader.preprocessors import (
+            ClearHiddenTests,
+            ClearMarkScheme,
+            ClearOutput,
+            ClearSolutions,
+            ComputeChecksums,
+            LockCells,
+        )
 
         def run(notebook, *steps):
             notebook, resources = copy.deepcopy(notebook), {"language": "python"}
@@ -70,7 +77,7 @@ class Gradebook:
         self._cells: dict[str, dict] = {}
         self._pending = 0
 
-    def __enter__(self) -> "Gradebook":
+    def __enter__(self) -> Gradebook:
         from nbgrader.api import Gradebook as Stock
         from sqlalchemy import text
         from sqlalchemy.exc import SQLAlchemyError
@@ -101,7 +108,9 @@ class Gradebook:
             self.db.commit()
         except SQLAlchemyError as error:
             self.db.rollback()
-            raise UserError(f"{self.path}: the gradebook cannot be written: {_reason(error)}; verdicts are kept, run again") from None
+            raise UserError(
+                f"{self.path}: the gradebook cannot be written: {_reason(error)}; verdicts are kept, run again"
+            ) from None
         self._pending = 0
 
     def register(self, forms: Forms) -> None:
@@ -116,23 +125,35 @@ class Gradebook:
             if not about:
                 continue
             if about["grade"]:
-                stock.update_or_create_grade_cell(about["grade_id"], name, name, max_score=float(about["points"]), cell_type=cell.cell_type)
+                stock.update_or_create_grade_cell(
+                    about["grade_id"], name, name, max_score=float(about["points"]), cell_type=cell.cell_type
+                )
             if about["solution"]:
                 stock.update_or_create_solution_cell(about["grade_id"], name, name)
             stock.update_or_create_source_cell(
-                about["grade_id"], name, name, cell_type=cell.cell_type, locked=about["locked"], source=cell.source, checksum=about["checksum"]
+                about["grade_id"],
+                name,
+                name,
+                cell_type=cell.cell_type,
+                locked=about["locked"],
+                source=cell.source,
+                checksum=about["checksum"],
             )
         notebook_id = notebook.id
         self._cells[name] = {
             "notebook": notebook_id,
             "assignment": stock.find_assignment(name).id,
             "grades": dict(self.db.query(GradeCell.name, GradeCell.id).filter(GradeCell.notebook_id == notebook_id).all()),
-            "comments": dict(self.db.query(SolutionCell.name, SolutionCell.id).filter(SolutionCell.notebook_id == notebook_id).all()),
+            "comments": dict(
+                self.db.query(SolutionCell.name, SolutionCell.id).filter(SolutionCell.notebook_id == notebook_id).all()
+            ),
         }
         assert self.db.query(Notebook.id).filter(Notebook.id == notebook_id).count() == 1
         self.db.commit()
 
-    def write(self, submission: Submission, scores: dict[str, float | None], comments: dict[str, str], timestamp: str | None = None) -> None:
+    def write(
+        self, submission: Submission, scores: dict[str, float | None], comments: dict[str, str], timestamp: str | None = None
+    ) -> None:
         """Record one submission.
 
         Args:
@@ -160,12 +181,25 @@ class Gradebook:
             row = db.execute(select(N.c.id).where(N.c.assignment_id == assignment, N.c.notebook_id == cells["notebook"])).first()
             notebook = row[0] if row else _new(db, N, assignment_id=assignment, notebook_id=cells["notebook"], flagged=False)
 
-            old = {r.cell_id: r for r in db.execute(select(G.c.id, G.c.cell_id, G.c.auto_score, G.c.manual_score).where(G.c.notebook_id == notebook))}
+            old = {
+                r.cell_id: r
+                for r in db.execute(
+                    select(G.c.id, G.c.cell_id, G.c.auto_score, G.c.manual_score).where(G.c.notebook_id == notebook)
+                )
+            }
             fresh = []
             for name, cell_id in cells["grades"].items():
                 score, had = scores.get(name, 0.0), old.get(cell_id)
                 if had is None:
-                    fresh.append({"id": _uuid(), "notebook_id": notebook, "cell_id": cell_id, "auto_score": score, "needs_manual_grade": score is None})
+                    fresh.append(
+                        {
+                            "id": _uuid(),
+                            "notebook_id": notebook,
+                            "cell_id": cell_id,
+                            "auto_score": score,
+                            "needs_manual_grade": score is None,
+                        }
+                    )
                 elif had.auto_score != score:
                     # As nbgrader does: a manual score is kept, and marked for another look.
                     again = score is None or had.manual_score is not None
@@ -185,7 +219,9 @@ class Gradebook:
                 db.execute(insert(C), fresh)
         except SQLAlchemyError as error:
             db.rollback()
-            raise UserError(f"{self.path}: the gradebook cannot be written: {_reason(error)}; verdicts are kept, run again") from None
+            raise UserError(
+                f"{self.path}: the gradebook cannot be written: {_reason(error)}; verdicts are kept, run again"
+            ) from None
         self._pending += 1
         if self._pending >= 50:
             self.commit()
@@ -230,7 +266,16 @@ def autograded_text(forms: Forms, submission: Submission, verdicts: dict[str, di
             cell["outputs"] = _outputs(verdicts[name[5:]])
         cells.append(cell)
         for number, source in enumerate(submission.after.get(cell["id"], ()), 1):
-            cells.append({"id": f"own-{cell['id']}-{number}"[:64], "cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source": source})
+            cells.append(
+                {
+                    "id": f"own-{cell['id']}-{number}"[:64],
+                    "cell_type": "code",
+                    "metadata": {},
+                    "execution_count": None,
+                    "outputs": [],
+                    "source": source,
+                }
+            )
     notebook = {"cells": cells, "metadata": json.loads(json.dumps(forms.student.metadata)), "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(notebook, indent=1, ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"
 
@@ -243,7 +288,12 @@ def _outputs(verdict: dict) -> list[dict]:
     if status == "partial":
         return [
             {"output_type": "stream", "name": "stdout", "text": message + "\n"},
-            {"output_type": "execute_result", "execution_count": None, "metadata": {}, "data": {"text/plain": f"{verdict['points']:g}"}},
+            {
+                "output_type": "execute_result",
+                "execution_count": None,
+                "metadata": {},
+                "data": {"text/plain": f"{verdict['points']:g}"},
+            },
         ]
     name = {"not attempted": "NotAttempted"}.get(status, "CheckFailed")
     return [{"output_type": "error", "ename": name, "evalue": message, "traceback": [message]}]

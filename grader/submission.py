@@ -158,14 +158,20 @@ def _pick(name: str, texts: list[str], cells: LessonCells, result: Submission) -
     """The source that counts for an exercise, with a finding where that needed a decision."""
     attempted = [t for t in texts if plain(t) != cells.stubs[name] and not is_blank(t)]
     if len(texts) > 1:
-        what = "the same in each" if len(set(attempted)) <= 1 else "different; the last counts, as in a notebook run from top to bottom"
+        what = (
+            "the same in each"
+            if len(set(attempted)) <= 1
+            else "different; the last counts, as in a notebook run from top to bottom"
+        )
         result.findings.append(f"cell {name}: occurs {len(texts)} times ({what})")
     if attempted:
         return attempted[-1]
     wanted = cells.exercises[name].names
     elsewhere = [text for _, text in result.own if wanted <= set(_defined(text))]
     if elsewhere:
-        result.findings.append(f"cell {name}: {'untouched' if texts else 'missing'}; graded the student's own cell that defines {', '.join(sorted(wanted))}")
+        result.findings.append(
+            f"cell {name}: {'untouched' if texts else 'missing'}; graded the student's own cell that defines {', '.join(sorted(wanted))}"
+        )
         return elsewhere[-1]
     if not texts:
         result.findings.append(f"cell {name}: missing")

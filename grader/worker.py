@@ -174,7 +174,11 @@ class Holder:
             try:
                 send(
                     status_socket,
-                    {"exit": os.waitstatus_to_exitcode(status), "cpu": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024},
+                    {
+                        "exit": os.waitstatus_to_exitcode(status),
+                        "cpu": usage.ru_utime + usage.ru_stime,
+                        "peak_mb": usage.ru_maxrss / 1024,
+                    },
                 )
             except OSError:
                 pass
@@ -255,7 +259,9 @@ def judge(channel: socket.socket, namespace: dict, request: dict) -> None:
     tests = dict(namespace)
     tests.update((name, module.__dict__[name]) for name in names if name in module.__dict__)
     verdict = run_tests(message["name"], message["source"], tests)
-    verdict.update(event="verdict", nonce=message["nonce"], cpu=time.process_time() - started, report=module.__dict__.get("__report__"))
+    verdict.update(
+        event="verdict", nonce=message["nonce"], cpu=time.process_time() - started, report=module.__dict__.get("__report__")
+    )
     send(channel, verdict)
 
 
@@ -268,7 +274,11 @@ def execute(name: str, source: str, namespace: dict) -> dict | None:
     except SyntaxError as error:
         return {"kind": "syntax", "text": f"{error.msg}: {(error.text or '').strip()}", "line": error.lineno}
     except NotImplementedError as error:
-        return {"kind": "stub" if not error.args else "error", "text": f"NotImplementedError: {error}", "line": _last_line(error, name)}
+        return {
+            "kind": "stub" if not error.args else "error",
+            "text": f"NotImplementedError: {error}",
+            "line": _last_line(error, name),
+        }
     except (SystemExit, KeyboardInterrupt) as error:
         return {"kind": "exit", "text": type(error).__name__, "line": _last_line(error, name)}
     except MemoryError:
@@ -300,7 +310,11 @@ def run_tests(name: str, source: str, namespace: dict) -> dict:
         status = "out of memory" if "can't allocate memory" in str(failure) or "MemoryError" in str(failure) else "failed"
         return {"status": status, "message": str(failure), "earned": 0.0}
     except SystemExit:
-        return {"status": "error", "message": "your code called exit() or sys.exit(): it ends the process that should go on to the checks.", "earned": 0.0}
+        return {
+            "status": "error",
+            "message": "your code called exit() or sys.exit(): it ends the process that should go on to the checks.",
+            "earned": 0.0,
+        }
     except MemoryError:
         return {"status": "out of memory", "message": "your code used more memory than this exercise allows.", "earned": 0.0}
     except BaseException as error:

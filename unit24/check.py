@@ -14,7 +14,8 @@ import os
 import sys
 import sysconfig
 import traceback
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 __all__ = [
     "CheckFailed",
@@ -60,7 +61,7 @@ class exercise:
         self.name = name
         self.score: float | None = None
 
-    def __enter__(self) -> "exercise":
+    def __enter__(self) -> exercise:
         exercise._score = None
         self._outer, exercise._current = getattr(exercise, "_current", None), self
         return self
@@ -152,11 +153,19 @@ def between(actual: Any, low: float | None, high: float | None, what: str = "the
     if number != number:
         _fail(f"{what} is NaN (not a number)", hint)
     if (low is not None and number < low) or (high is not None and number > high):
-        wanted = f"at least {low:.6g}" if high is None else f"at most {high:.6g}" if low is None else f"between {low:.6g} and {high:.6g}"
+        wanted = (
+            f"at least {low:.6g}"
+            if high is None
+            else f"at most {high:.6g}"
+            if low is None
+            else f"between {low:.6g} and {high:.6g}"
+        )
         _fail(f"{what} is {number:.6g}, expected {wanted}", hint)
 
 
-def raises(errors: type[BaseException] | tuple[type[BaseException], ...], call: Callable[[], Any], what: str, hint: str = "") -> BaseException:
+def raises(
+    errors: type[BaseException] | tuple[type[BaseException], ...], call: Callable[[], Any], what: str, hint: str = ""
+) -> BaseException:
     """`call()` raises one of `errors`; returns the exception so that its text can be checked."""
     wanted = errors if isinstance(errors, tuple) else (errors,)
     names = " or ".join(e.__name__ for e in wanted)
@@ -231,7 +240,9 @@ def equal(
             _fail(f"{what} is {_brief(actual)}, expected {_brief(expected)}", hint)
 
 
-def catches(tests: Callable[[Callable], Any], right: dict[str, Callable], wrong: dict[str, Callable], what: str = "your tests") -> None:
+def catches(
+    tests: Callable[[Callable], Any], right: dict[str, Callable], wrong: dict[str, Callable], what: str = "your tests"
+) -> None:
     """The student's `tests(implementation)` accept every right and reject every wrong implementation.
 
     `tests` rejects by raising (an ``assert``), and accepts by returning.  A false alarm earns
@@ -247,7 +258,10 @@ def catches(tests: Callable[[Callable], Any], right: dict[str, Callable], wrong:
             raise
         except Exception as error:
             said = f"{type(error).__name__}: {_shorten(str(error), 160)}" if str(error) else type(error).__name__
-            _fail(f"{what} reject a correct implementation ({name}): {said}", "a test must hold for every right answer, not for one way to write it")
+            _fail(
+                f"{what} reject a correct implementation ({name}): {said}",
+                "a test must hold for every right answer, not for one way to write it",
+            )
     missed = []
     for name, implementation in wrong.items():
         try:
@@ -264,7 +278,9 @@ def catches(tests: Callable[[Callable], Any], right: dict[str, Callable], wrong:
     if current is not None:
         current.score = share if current.score is None else min(current.score, share)
     if missed:
-        print(f"◐ {what} catch {len(wrong) - len(missed)} of {len(wrong)} bugs, with no false alarm. Still unseen: {'; '.join(missed)}.")
+        print(
+            f"◐ {what} catch {len(wrong) - len(missed)} of {len(wrong)} bugs, with no false alarm. Still unseen: {'; '.join(missed)}."
+        )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -293,7 +309,10 @@ def _equal_arrays(actual, expected, what, hint, rtol, atol, compare_dtype):
     import numpy as np
 
     if not _is_array(actual):
-        _fail(f"{what} is {_brief(actual)} of type {_type_name(type(actual))}, expected a {_type_name(type(expected))} of shape {tuple(expected.shape)}", hint)
+        _fail(
+            f"{what} is {_brief(actual)} of type {_type_name(type(actual))}, expected a {_type_name(type(expected))} of shape {tuple(expected.shape)}",
+            hint,
+        )
     if _family(actual) != _family(expected):
         _fail(f"{what} is a {_type_name(type(actual))}, expected a {_type_name(type(expected))}", hint)
     shape(actual, tuple(expected.shape), what, hint)
@@ -342,8 +361,9 @@ def _relation(a, e) -> str:
     if close(a, -e):
         return "; the sign is flipped"
     factor = np.vdot(e, a) / np.vdot(e, e)
-    if abs(factor) > 0 and close(a, factor * e):
-        f = factor.real
+    f = factor.real
+    telling = any(abs(x - round(x)) < 1e-4 and 1 < abs(round(x)) <= 1000 for x in (f, 1 / f)) if f else False
+    if (a.size > 1 or telling) and abs(factor) > 0 and close(a, factor * e):
         nice = f"{f:.4g}" if abs(f) >= 1 or f == 0 else f"1/{1 / f:.4g}"
         return f"; it is {nice} times what was expected"
     if a.size > 1:
@@ -400,7 +420,7 @@ def _numpy(x):
 
 
 def _as_number(x, what: str, hint: str = ""):
-    if type(x) in (int, float, complex, bool):
+    if type(x) in (int, float, complex):
         return x
     if _is_array(x):
         array = _numpy(x)
