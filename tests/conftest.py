@@ -9,6 +9,7 @@ import pytest
 OFFLINE = Path(__file__).parent / "offline"
 
 os.environ.update(
+    COLUMNS="120",
     HF_DATASETS_OFFLINE="1",
     HF_HUB_OFFLINE="1",
     MPLBACKEND="Agg",
