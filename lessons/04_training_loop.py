@@ -1,0 +1,3234 @@
+# %% [markdown]
+# # 04 · The training loop
+#
+# Every network you will ever train goes round the same five steps. In this lesson you write them, make them
+# safe (clipping, a schedule), make them fit (accumulation, mixed precision, checkpointing), make them survive a crash,
+# and learn to tell from a curve or an error message which step is sick.
+#
+# **You will build** a training loop for handwritten digits that resumes after a crash to *exactly* the same curve,
+# and a small clinic of four broken loops, each of them healed by you.
+#
+# **You need** lessons 02 and 03: tensors, autograd, `nn.Module`, `state_dict`.
+#
+# **Time** about 4 hours: ten exercises of 10 to 40 minutes. No GPU is needed; with one, a few cells use it.
+#
+# ```text
+#              ┌──────────────────────── one update ─────────────────────────┐
+#              │                                                             │
+#   loader ──► │ 1 clear ──► 2 forward ──► 3 loss ──► 4 backward ──► 5 step  │ ──► next batch
+#    (x, y)    │ old grads   model(x)      one number p.grad        weights  │
+#              └──────▲───────────▲──────────▲─────────────▲───────────▲─────┘
+#                     │           │          │             │           │
+#               accumulation  autocast,   scaler.scale  clipping   schedule,
+#                             checkpoint                           scaler.step
+# ```
+#
+# | part | what you write | the question it answers |
+# |---|---|---|
+# | A | train step, evaluate | Does it learn? |
+# | B | clipping, warm-up and cosine | Does it stay stable? |
+# | C | accumulation, mixed precision | Does it fit? |
+# | D | checkpoint and resume, early stopping | Can it stop, and when should it? |
+# | E | tests for a loop, the debug clinic | What is wrong with it? |
+
+# %% setup
+
+# %%
+import copy
+import math
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+import torch.utils.checkpoint
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from unit24 import check, claims
+
+# %% [markdown]
+# ## The data and the model
+#
+# The digits that come with scikit-learn: 1,797 grey pictures of 8 x 8 pixels, ten classes. Small enough that every
+# experiment below takes seconds, real enough that every effect shows. 1,200 pictures are for training and the
+# other 597 for validation; the split is fixed.
+
+# %%
+digits = load_digits()
+images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16  # (1797, 1, 8, 8), values 0 to 1
+labels = torch.tensor(digits.target)  # (1797,) int64
+order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+train_x, train_y = images[order[:1200]], labels[order[:1200]]
+valid_x, valid_y = images[order[1200:]], labels[order[1200:]]
+
+
+def make_loader(batch_size=40, shuffle=True):
+    """Training batches (x, y). Shuffling draws from torch's global generator."""
+    return DataLoader(TensorDataset(train_x, train_y), batch_size=batch_size, shuffle=shuffle)
+
+
+valid_loader = DataLoader(TensorDataset(valid_x, valid_y), batch_size=100)  # five batches of 100, one of 97
+
+
+def make_model(seed=0):
+    """A small convolutional network with dropout: (batch, 1, 8, 8) -> (batch, 10) logits."""
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.25),
+        nn.Linear(512, 10),
+    )
+
+
+figure, axes = plt.subplots(1, 10, figsize=(9, 1.3))
+for axis, picture, label in zip(axes, train_x, train_y):
+    axis.imshow(picture[0], cmap="gray_r")
+    axis.set_title(f"label {label}", fontsize=8)
+    axis.set_axis_off()
+plt.show()
+
+# %% [markdown]
+# # Part A · Does it learn?
+#
+# ## 1 · The train step
+#
+# `loss.backward()` does not *set* gradients, it **adds** to what is already in `p.grad`. That is useful (you will
+# need it in part C) and the most common bug in training loops: whoever does not clear the gradients walks
+# along the sum of all gradients so far.
+#
+# **Task.** Write `train_step(model, optimizer, x, y)`: one update on one batch with the mean cross-entropy.
+#
+# - `x` is float32 of shape `(batch, ...)`, `y` is int64 of shape `(batch,)`; the model returns logits `(batch, classes)`.
+# - The model is in **training mode** during the step, in whatever mode it came.
+# - Gradients that are left over from anything earlier, inside or outside this function, must have no effect.
+# - Return the loss of this batch **before** the update, as a Python `float`.
+
+# %% exercise="train_step" minutes=10 difficulty=1
+def train_step(model, optimizer, x, y):
+    """One update of `model` on the batch (x, y); returns its mean cross-entropy before the update as a float."""
+    ### BEGIN SOLUTION
+    model.train()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+    ### END SOLUTION
+
+# %% tests="train_step" points=2
+with check.exercise("train_step"):
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))
+    x, y = torch.randn(11, 5), torch.randint(3, (11,))
+    twin = copy.deepcopy(model)  # takes the same steps by the formula w - rate * gradient
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    for step in (1, 2, 3):
+        loss = F.cross_entropy(twin(x), y)
+        slopes = torch.autograd.grad(loss, list(twin.parameters()))
+        before = copy.deepcopy(model.state_dict())
+        observed = train_step(model, optimizer, x, y)
+        check.kind(observed, float, f"the loss of step {step}", "A tensor would keep the whole graph of the step alive: `.item()` takes the number out")
+        check.equal(observed, loss.item(), f"the loss of step {step}", "it is the loss of this batch before the update, from raw logits (cross_entropy has the softmax inside)")
+        check.true(
+            not torch.equal(model[0].weight, before["0.weight"]),
+            f"step {step} moved no weight. Does optimizer.step() run, and after backward(), while the gradients are still there?",
+        )
+        for (name, weight), expected, slope in zip(model.named_parameters(), twin.parameters(), slopes):
+            with torch.no_grad():
+                expected -= 0.5 * slope
+            check.equal(
+                weight.detach(),
+                expected.detach(),
+                f"{name} after step {step}",
+                "backward() adds to what is in p.grad: are old gradients cleared in every step?" if step > 1 else "one step of SGD is w - rate * gradient",
+            )
+
+    for weight in model.parameters():
+        weight.grad = torch.full_like(weight, 100.0)  # somebody else's leftovers
+    before = copy.deepcopy(model.state_dict())
+    train_step(model, optimizer, x, y)
+    moved = (model[0].weight - before["0.weight"]).abs().max().item()
+    check.between(moved, 0, 5, "the largest move of a weight with old gradients of 100 in p.grad", "clear gradients before backward(), not only at the end of your own step")
+
+    model = nn.Sequential(nn.Linear(5, 40), nn.Dropout(0.5), nn.Linear(40, 3)).eval()
+    modes = []
+    model.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    train_step(model, torch.optim.SGD(model.parameters(), lr=0.1), x, y)
+    check.equal(modes, [True], "model.training at each call of the model", "one forward pass, in training mode: an evaluation just before may have left the model in eval mode")
+    ### BEGIN HIDDEN TESTS
+    torch.manual_seed(8)
+    model = nn.Sequential(nn.Linear(6, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 4))
+    model[0].bias.requires_grad_(False)
+    twin = copy.deepcopy(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02, weight_decay=0.3)
+    other = torch.optim.AdamW(twin.parameters(), lr=0.02, weight_decay=0.3)
+    taken = []
+    optimizer.register_step_post_hook(lambda *args: taken.append(1))
+    for step in (1, 2, 3):
+        x, y = torch.randn(13, 6) * step, torch.randint(4, (13,))
+        loss = F.cross_entropy(twin(x), y)
+        for weight, slope in zip([p for p in twin.parameters() if p.requires_grad], torch.autograd.grad(loss, [p for p in twin.parameters() if p.requires_grad])):
+            weight.grad = slope
+        other.step()
+        check.equal(train_step(model, optimizer, x, y), loss.item(), f"the loss of step {step} with AdamW", "it is the mean over the batch, before the update")
+        for (name, value), expected in zip(model.state_dict().items(), twin.state_dict().values()):
+            check.equal(value, expected, f"{name} after step {step} with AdamW and a frozen bias", rtol=1e-4)
+    check.equal(len(taken), 3, "the number of optimizer steps in three calls", "one call is one update")
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Follow the diagram at the top from left to right. What is in `p.grad` when your function is called for the second time?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `model.train()`, `optimizer.zero_grad()`, `F.cross_entropy(logits, targets)`, `loss.backward()`, `optimizer.step()`, `loss.item()`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# model.train()
+# ...                                   # 1 clear the gradients
+# loss = F.cross_entropy(model(x), y)   # 2 forward, 3 loss
+# ...                                   # 4 backward
+# ...                                   # 5 update
+# return loss.item()
+# ```
+# </details>
+
+# %% wrong="train_step" says="old gradients cleared"
+def train_step(model, optimizer, x, y):  # gradients are never cleared
+    model.train()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+# %% wrong="train_step" says="moved no weight"
+def train_step(model, optimizer, x, y):  # clears between backward and step
+    model.train()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.zero_grad()
+    optimizer.step()
+    return loss.item()
+
+# %% wrong="train_step" says="moved no weight"
+def train_step(model, optimizer, x, y):  # steps before it knows the gradient
+    model.train()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    optimizer.step()
+    loss.backward()
+    return loss.item()
+
+# %% wrong="train_step" says="raw logits"
+def train_step(model, optimizer, x, y):  # softmax twice
+    model.train()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x).softmax(1), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+# %% wrong="train_step" says="keep the whole graph"
+def train_step(model, optimizer, x, y):  # returns the tensor, and with it the graph
+    model.train()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss
+
+# %% wrong="train_step" says="not only at the end"
+def train_step(model, optimizer, x, y):  # clears only what it made itself
+    model.train()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+# %% wrong="train_step" says="in training mode"
+def train_step(model, optimizer, x, y):  # trusts the mode it finds
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+# %% wrong="train_step" says="before the update"
+def train_step(model, optimizer, x, y):  # reports the loss after the update
+    model.train()
+    optimizer.zero_grad()
+    F.cross_entropy(model(x), y).backward()
+    optimizer.step()
+    with torch.no_grad():
+        return F.cross_entropy(model(x), y).item()
+
+# %% right="train_step"
+def train_step(net, opt, inputs, targets):
+    criterion = nn.CrossEntropyLoss()
+    net.train(True)
+    for p in net.parameters():
+        p.grad = None
+    scores = net(inputs)
+    loss = criterion(scores, targets)
+    torch.autograd.backward(loss)
+    opt.step()
+    return float(loss.detach())
+
+# %% right="train_step"
+def train_step(model, optimizer, x, y):
+    model.train()
+
+    def closure():
+        optimizer.zero_grad(set_to_none=True)
+        loss = -F.log_softmax(model(x), dim=1)[torch.arange(len(y)), y].mean()
+        loss.backward()
+        return loss
+
+    return optimizer.step(closure).item()
+
+# %% [markdown]
+# ## 2 · Evaluate
+#
+# A validation loss must be a fact about the model, not about the batches or the moment. Four things spoil it: dropout
+# and batch norm still in training mode, a last batch that is smaller but counts as much as the others, memory spent
+# on graphs that nobody will use, and a model that comes back in another mode than it went in.
+#
+# **Task.** Write `evaluate(model, loader)`. `loader` gives batches `(x, y)` as above, of unequal sizes, and is passed over once.
+#
+# - Return `(loss, accuracy)`: two Python floats, the mean cross-entropy **over all samples** and the share of samples
+#   whose largest logit is at the label (0 to 1).
+# - Dropout and batch norm behave as at use time; no gradient is recorded.
+# - Afterwards the model is in the mode in which it came.
+
+# %% exercise="evaluate" minutes=15 difficulty=1
+def evaluate(model, loader):
+    """Mean cross-entropy and accuracy of `model` over all samples of `loader`, as two floats."""
+    ### BEGIN SOLUTION
+    was_training = model.training
+    model.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    model.train(was_training)
+    return loss / seen, right / seen
+    ### END SOLUTION
+
+# %% tests="evaluate" points=2
+def expected_scores(model, batches):
+    """Loss and accuracy in one piece, on all samples at once."""
+    quiet = copy.deepcopy(model).eval()
+    x, y = (torch.cat(parts) for parts in zip(*batches))
+    logits = quiet(x).detach()
+    return F.cross_entropy(logits, y).item(), (logits.argmax(1) == y).double().mean().item()
+
+
+with check.exercise("evaluate"):
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+    x, y = torch.randn(10, 4), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2, 2])
+    x[8:] *= 9  # the last batch is small and different
+    batches = [(x[:4], y[:4]), (x[4:8], y[4:8]), (x[8:], y[8:])]
+    watched = []
+    model[1].register_forward_pre_hook(lambda module, args: watched.append((module.training, torch.is_grad_enabled())))
+    expected = expected_scores(model, batches)
+    before = copy.deepcopy(model.state_dict())
+    watched.clear()
+    observed = evaluate(model.train(), batches)
+
+    check.kind(observed, tuple, "what evaluate returns")
+    check.equal(len(observed), 2, "the number of results")
+    for value, name in zip(observed, ("the loss", "the accuracy")):
+        check.kind(value, float, name, "take the number out with `.item()`")
+    check.true(watched and not any(training for training, _ in watched), "the model was in training mode while it was judged. Dropout then throws activations away: model.eval() comes first.")
+    check.true(not any(grad for _, grad in watched), "autograd recorded the evaluation. Use torch.no_grad() or torch.inference_mode(): the graph costs memory and nobody needs it.")
+    check.equal(observed[0], expected[0], "the loss", "every sample counts the same: a mean of batch means gives the 2 samples of the last batch double weight")
+    check.equal(observed[1], expected[1], "the accuracy", "right answers divided by all answers, over all samples")
+    check.true(model.training and model[3].training, "the model came in training mode and left in eval mode: dropout would be off for the rest of the training.")
+    check.equal(model.state_dict(), before, "the model's weights and buffers after evaluate", "evaluation only looks; batch norm updates its statistics in training mode")
+    evaluate(model.eval(), batches)
+    check.true(not model.training, "the model came in eval mode and left in training mode: put it back as it was.")
+    ### BEGIN HIDDEN TESTS
+    torch.manual_seed(6)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.Dropout(0.3))
+    x, y = torch.randn(12, 2, 3) * 4, torch.randint(5, (12,))
+    batches = [(x[:7], y[:7]), (x[7:8], y[7:8]), (x[8:], y[8:])]
+    expected = expected_scores(model, batches)
+    observed = evaluate(model, (batch for batch in batches))
+    check.equal(observed[0], expected[0], "the loss over batches of 7, 1 and 4", "every sample counts the same")
+    check.equal(observed[1], expected[1], "the accuracy over batches of 7, 1 and 4")
+    check.true(all(p.grad is None for p in model.parameters()), "evaluation left gradients behind.")
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Two switches are not the same: `eval()` changes what layers do, `no_grad()` changes what autograd records. You need both.
+# Then: what must you add up, batch by batch, so that one division at the end is right?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `model.training`, `model.eval()`, `model.train(mode)`, `torch.no_grad()`, `F.cross_entropy(..., reduction="sum")`, `logits.argmax(1)`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# was_training = model.training
+# ...
+# with torch.no_grad():
+#     for x, y in loader:
+#         logits = model(x)
+#         loss += F.cross_entropy(logits, y, reduction="sum").item()
+#         right += ...
+#         seen += len(y)
+# ...                                   # back to the mode it came in
+# return loss / seen, right / seen
+# ```
+# </details>
+
+# %% wrong="evaluate" says="mean of batch means"
+def evaluate(model, loader):  # averages the batches, not the samples
+    was = model.training
+    model.eval()
+    losses, hits = [], []
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            losses.append(F.cross_entropy(logits, y).item())
+            hits.append((logits.argmax(1) == y).float().mean().item())
+    model.train(was)
+    return sum(losses) / len(losses), sum(hits) / len(hits)
+
+# %% wrong="evaluate" says="training mode while it was judged"
+def evaluate(model, loader):  # believes that no_grad switches dropout off
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y).item() * len(y)
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    return loss / seen, right / seen
+
+# %% wrong="evaluate" says="autograd recorded"
+def evaluate(model, loader):  # believes that eval() switches autograd off
+    was = model.training
+    model.eval()
+    loss, right, seen = 0.0, 0, 0
+    for x, y in loader:
+        logits = model(x)
+        loss += F.cross_entropy(logits, y).item() * len(y)
+        right += (logits.argmax(1) == y).sum().item()
+        seen += len(y)
+    model.train(was)
+    return loss / seen, right / seen
+
+# %% wrong="evaluate" says="left in eval mode"
+def evaluate(model, loader):  # leaves the model in eval mode
+    model.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y).item() * len(y)
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    return loss / seen, right / seen
+
+# %% wrong="evaluate" says="left in training mode"
+def evaluate(model, loader):  # always switches training back on
+    model.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y).item() * len(y)
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    model.train()
+    return loss / seen, right / seen
+
+# %% right="evaluate"
+@torch.inference_mode()
+def evaluate(net, data):
+    mode = net.training
+    try:
+        net.eval()
+        pairs = [(net(inputs), targets) for inputs, targets in data]
+    finally:
+        net.train(mode)
+    logits, targets = torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
+    loss = nn.CrossEntropyLoss()(logits, targets)
+    return float(loss), float((logits.max(dim=1).indices == targets).double().mean())
+
+# %% right="evaluate"
+def evaluate(model, loader):
+    state = model.training
+    model.eval()
+    total = torch.zeros(3, dtype=torch.float64)
+    with torch.no_grad():
+        for x, y in loader:
+            out = model(x)
+            total += torch.tensor([F.cross_entropy(out, y) * len(y), (out.argmax(-1) == y).sum(), len(y)], dtype=torch.float64)
+    if state:
+        model.train()
+    return (total[0] / total[2]).item(), (total[1] / total[2]).item()
+
+# %% [markdown]
+# ### Watch it learn
+#
+# Your two functions are a complete training program. Eight epochs:
+
+# %%
+model = make_model()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+loader = make_loader()
+train_losses, scores = [], [evaluate(model, valid_loader)]
+for epoch in range(8):
+    train_losses += [train_step(model, optimizer, x, y) for x, y in loader]
+    scores.append(evaluate(model, valid_loader))
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
+left.plot(train_losses, lw=0.8, alpha=0.7, label="training, each batch")
+left.plot([i * len(loader) for i in range(9)], [loss for loss, _ in scores], "o-", label="validation, each epoch")
+left.set(xlabel="update", ylabel="cross-entropy (nats)", yscale="log")
+left.legend()
+right.plot([100 * accuracy for _, accuracy in scores], "o-", color="C1")
+right.set(xlabel="epoch", ylabel="validation accuracy (%)")
+plt.show()
+print(f"validation accuracy after 8 epochs: {scores[-1][1]:.0%}")
+
+# %% [markdown]
+# The training curve trembles, since each point is another batch and dropout is on; the validation curve is smooth.
+# It may lie *below* the training curve: dropout handicaps only the latter.
+
+# %% [markdown]
+# # Part B · Does it stay stable?
+#
+# ## 3 · Gradient clipping
+#
+# Now and then one batch has a gradient a hundred times larger than usual, and one step along it undoes an epoch. Clipping
+# by **global norm** keeps the direction and limits the length: all gradients together are one long vector $g$, and
+#
+# $$g \leftarrow g \cdot \min\left(1, \frac{c}{\lVert g \rVert_2}\right), \qquad \lVert g \rVert_2 = \sqrt{\textstyle\sum_p \sum_i g_{p,i}^2}$$
+#
+# One factor for all parameters: clipping each tensor on its own would turn the vector. (Pascanu, Mikolov and Bengio 2013,
+# [arXiv:1211.5063](https://arxiv.org/abs/1211.5063).)
+#
+# **Task.** Write `clip_gradients(parameters, max_norm)` by hand; the tests hold it against
+# `torch.nn.utils.clip_grad_norm_`, which is out of reach meanwhile.
+#
+# - `parameters` is any iterable of parameters, such as the generator `model.parameters()`; some have `grad` None.
+# - Change the gradients in place; shorter ones than `max_norm` stay as they are.
+# - Return the global norm **before** clipping (a float or a tensor without axes): that is the figure to log.
+
+# %% exercise="clip_gradients" minutes=15 difficulty=2
+def clip_gradients(parameters, max_norm):
+    """Scale all gradients by one factor so that their global 2-norm is at most `max_norm`; returns the norm before."""
+    ### BEGIN SOLUTION
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    factor = torch.clamp(max_norm / norm, max=1.0)
+    for g in gradients:
+        g.mul_(factor)
+    return norm
+    ### END SOLUTION
+
+# %% tests="clip_gradients" points=2
+from unittest import mock
+
+
+def clipped(shapes, scales, max_norm, seed):
+    """Observed and expected (norm, gradients) for random gradients; a scale of None means no gradient."""
+    torch.manual_seed(seed)
+    ours = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+    for p, scale in zip(ours, scales):
+        p.grad = None if scale is None else torch.randn(p.shape) * scale
+    theirs = [nn.Parameter(p.detach().clone()) for p in ours]
+    for p, q in zip(ours, theirs):
+        q.grad = None if p.grad is None else p.grad.clone()
+    expected = torch.nn.utils.clip_grad_norm_(theirs, max_norm)
+    forbidden = AssertionError("torch's own clip_grad_norm_ is out of reach here: write it by hand")
+    with mock.patch.object(torch.nn.utils, "clip_grad_norm_", side_effect=forbidden):
+        observed = clip_gradients((p for p in ours), max_norm)
+    return observed, expected, [p.grad for p in ours], [p.grad for p in theirs]
+
+
+with check.exercise("clip_gradients"):
+    for name, scales, max_norm in (
+        ("long gradients", (3.0, None, 0.2), 2.0),
+        ("short gradients", (0.01, None, 0.02), 2.0),
+    ):
+        norm, expected_norm, gradients, expected = clipped([(5, 3), (7,), (4, 2, 3)], scales, max_norm, seed=1)
+        check.true(norm is not None, "clip_gradients returns nothing: return the global norm from before the clipping.")
+        check.equal(
+            float(norm), float(expected_norm), f"the returned norm of {name}",
+            "it is the root of the sum of all squares, over all parameters together, before clipping", rtol=1e-5,
+        )  # fmt: skip
+        check.true(gradients[1] is None, "a parameter without a gradient got one: leave it as None.")
+        for i in (0, 2):
+            check.equal(
+                gradients[i], expected[i], f"gradient {i} of {name}",
+                "gradients within the limit stay as they are" if name == "short gradients"
+                else "one common factor max_norm / norm for all of them; a parameters generator can be walked through only once", rtol=2e-5,
+            )  # fmt: skip
+    ### BEGIN HIDDEN TESTS
+    for scales, max_norm, seed in (((40.0, 0.3, 2.0, None), 0.5, 2), ((None, 1e-3, 1e-3, 1e-3), 1.0, 3), ((5.0, 5.0, 5.0, 5.0), 30.0, 4)):
+        norm, expected_norm, gradients, expected = clipped([(3, 5), (11,), (1,), (2, 2)], scales, max_norm, seed)
+        check.equal(float(norm), float(expected_norm), f"the returned norm (max_norm {max_norm})", "before clipping, over all parameters together")
+        for g, e in zip(gradients, expected):
+            check.equal(g, e, f"a gradient (max_norm {max_norm})", "one common factor min(1, max_norm / norm)", rtol=2e-5)
+    norm, _, gradients, _ = clipped([(4,), (2, 3)], (0.0, 0.0), 1.0, 5)
+    check.equal(float(norm), 0.0, "the norm of zero gradients")
+    check.equal(gradients[1], torch.zeros(2, 3), "zero gradients after clipping", "zero divided by zero is NaN: look at what you divide by")
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Two passes over the gradients: one to measure, one to scale. A generator allows only one pass over the parameters, so keep
+# a list. What is the norm of a vector whose pieces have norms $n_1, n_2, \dots$?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `Tensor.norm()`, `torch.stack`, `torch.clamp(value, max=1.0)`, and the in-place `Tensor.mul_`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# gradients = [p.grad for p in parameters if p.grad is not None]
+# norm = torch.stack([...]).norm()
+# factor = ...                          # never above 1
+# for g in gradients:
+#     g.mul_(factor)
+# return norm
+# ```
+# </details>
+
+# %% wrong="clip_gradients" says="over all parameters together"
+def clip_gradients(parameters, max_norm):  # each tensor on its own
+    largest = 0.0
+    for p in parameters:
+        if p.grad is not None:
+            norm = p.grad.norm()
+            largest = max(largest, norm.item())
+            p.grad.mul_(torch.clamp(max_norm / norm, max=1.0))
+    return largest
+
+# %% wrong="clip_gradients" says="one common factor"
+def clip_gradients(parameters, max_norm):  # clips values, not the norm
+    grads = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.cat([g.flatten() for g in grads]).norm()
+    for g in grads:
+        g.clamp_(-max_norm, max_norm)
+    return norm
+
+# %% wrong="clip_gradients" says="stay as they are"
+def clip_gradients(parameters, max_norm):  # stretches short gradients to max_norm
+    grads = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.cat([g.flatten() for g in grads]).norm()
+    for g in grads:
+        g.mul_(max_norm / norm)
+    return norm
+
+# %% wrong="clip_gradients" says="root of the sum of all squares"
+def clip_gradients(parameters, max_norm):  # adds norms instead of squares
+    grads = [p.grad for p in parameters if p.grad is not None]
+    norm = sum(g.norm() for g in grads)
+    for g in grads:
+        g.mul_(torch.clamp(max_norm / norm, max=1.0))
+    return norm
+
+# %% wrong="clip_gradients" says="only once"
+def clip_gradients(parameters, max_norm):  # walks twice through a generator
+    norm = torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()
+    for p in parameters:
+        if p.grad is not None:
+            p.grad.mul_(torch.clamp(max_norm / norm, max=1.0))
+    return norm
+
+# %% wrong="clip_gradients" says="out of reach"
+def clip_gradients(parameters, max_norm):  # the library's own
+    return torch.nn.utils.clip_grad_norm_(list(parameters), max_norm)
+
+# %% right="clip_gradients"
+def clip_gradients(parameters, max_norm):
+    parameters = list(parameters)
+    squares = 0.0
+    for p in parameters:
+        if p.grad is not None:
+            squares += (p.grad.double() ** 2).sum().item()
+    norm = math.sqrt(squares)
+    if norm > max_norm:
+        for p in parameters:
+            if p.grad is not None:
+                p.grad = p.grad * (max_norm / (norm + 1e-6))
+    return norm
+
+# %% right="clip_gradients"
+@torch.no_grad()
+def clip_gradients(parameters, max_norm):
+    grads = [p.grad for p in parameters if p.grad is not None]
+    total = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+    torch._foreach_mul_(grads, (max_norm / (total + 1e-6)).clamp(max=1))
+    return total
+
+# %% [markdown]
+# ### Why it is worth a line
+#
+# A recurrent network that reads a digit row by row multiplies by the same matrix eight times. With weights a little
+# too large its gradients explode. An optimizer can call your function itself just before each step (`register_step_pre_hook`),
+# so `train_step` needs no change.
+
+# %%
+class RowReader(nn.Module):
+    """Reads a picture row by row: (batch, 1, 8, 8) -> (batch, 10) logits. Starts with exploding recurrent weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.RNN(8, 64, nonlinearity="relu", batch_first=True)
+        self.head = nn.Linear(64, 10)
+        with torch.no_grad():
+            self.rnn.weight_hh_l0.copy_(1.5 * torch.eye(64))
+
+    def forward(self, x):
+        return self.head(self.rnn(x.squeeze(1))[0][:, -1])
+
+
+def train_reader(max_norm):
+    """Losses and gradient norms (before clipping) of four epochs at a high rate."""
+    torch.manual_seed(0)
+    model, norms = RowReader(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.register_step_pre_hook(lambda *args: norms.append(float(clip_gradients(model.parameters(), max_norm))))
+    loader = make_loader()
+    return [train_step(model, optimizer, x, y) for _ in range(4) for x, y in loader], norms
+
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
+for name, max_norm in (("no clipping", math.inf), ("clipped to norm 1", 1.0)):
+    losses, norms = train_reader(max_norm)
+    left.plot(losses, label=name)
+    right.plot(norms, label=name)
+left.axhline(math.log(10), color="grey", ls=":", label="guessing, ln 10")
+left.set(xlabel="update", ylabel="training loss (nats)", ylim=(0, 6))
+right.set(xlabel="update", ylabel="gradient norm before clipping", yscale="log")
+left.legend()
+right.legend()
+plt.show()
+
+# %% [markdown]
+# Without clipping the first steps throw the network into a corner where it only guesses, and there its gradient is small: from
+# then on nothing looks wrong except the loss. With clipping, at the same rate, it learns.
+
+# %% [markdown]
+# ## 4 · Warm-up and cosine
+#
+# At the start the weights are random and large steps do harm; at the end small steps let the loss settle. The usual
+# schedule follows: rise in a straight line, then fall along half a cosine. With update number $t$ from 0, warm-up length $w$, total length $T$
+# and floor $f$, each group's rate is its base rate times
+#
+# $$m(t) = \begin{cases} (t+1)/w & t < w \\ f + (1-f)\,\tfrac12\left(1+\cos \pi\,\frac{t-w}{T-w}\right) & w \le t < T \\ f & t \ge T\end{cases}$$
+#
+# The $+1$ matters: without it the first update has rate 0 and is wasted. (Cosine: Loshchilov and Hutter 2017,
+# [arXiv:1608.03983](https://arxiv.org/abs/1608.03983); warm-up: Goyal et al. 2017, [arXiv:1706.02677](https://arxiv.org/abs/1706.02677).)
+#
+# **Task.** Write `make_schedule(optimizer, warmup, total, floor=0.0)`: return a learning-rate scheduler from
+# `torch.optim.lr_scheduler` (or your own subclass) that gives every parameter group $m(t)$ times its own base rate.
+#
+# - `warmup` may be 0 and may equal `total`.
+# - It is used the usual way: after each `optimizer.step()` one `scheduler.step()`.
+
+# %% exercise="make_schedule" minutes=20 difficulty=2
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    """A scheduler with linear warm-up for `warmup` updates, then a cosine down to `floor` (a share of the base rate) at `total`."""
+    ### BEGIN SOLUTION
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        if step >= total:
+            return floor
+        progress = (step - warmup) / (total - warmup)
+        return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+    ### END SOLUTION
+
+# %% tests="make_schedule" points=3
+def rates(updates, base_rates, *args, **kwargs):
+    """The rates that each of `updates` updates uses: one list for each parameter group."""
+    groups = [{"params": [nn.Parameter(torch.ones(2))], "lr": rate} for rate in base_rates]
+    optimizer = torch.optim.SGD(groups)
+    scheduler = make_schedule(optimizer, *args, **kwargs)
+    check.true(hasattr(scheduler, "step") and hasattr(scheduler, "state_dict"), f"make_schedule returned {type(scheduler).__name__}, expected a scheduler with step() and state_dict().")
+    used = []
+    for _ in range(updates):
+        used.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    return [list(column) for column in zip(*used)]
+
+
+with check.exercise("make_schedule"):
+    (observed,) = rates(14, [1.0], warmup=4, total=12, floor=0.0)
+    check.true(observed[0] > 0, "the first update has rate 0 and is wasted: the warm-up is (t + 1) / warmup.")
+    check.equal(observed[:4], [0.25, 0.5, 0.75, 1.0], "the rates of the warm-up, updates 0 to 3", "(t + 1) / warmup, full height at the last of them")
+    check.equal(observed[4:6], [1.0, 0.9619397662556434], "the rates of updates 4 and 5", "the cosine starts at the end of the warm-up, not at update 0, and goes from 1 down to the floor")
+    check.equal(observed[8], 0.5, "the rate of update 8, half-way down", "half a cosine: (1 + cos(pi * progress)) / 2", atol=1e-9)
+    check.equal(observed[12:], [0.0, 0.0], "the rates after the last update", "it stays at the floor: a cosine left to itself rises again", atol=1e-9)
+
+    first, second = rates(9, [0.2, 0.03], warmup=2, total=6, floor=0.1)
+    check.equal(first[4], 0.2 * 0.55, "the rate half-way down to a floor of 0.1", "the cosine falls from 1 to the floor, not to 0: floor + (1 - floor) * ...", atol=1e-9)
+    check.equal(first[6:], [0.02, 0.02, 0.02], "the rates after the end with floor 0.1", "the floor is a share of the base rate", atol=1e-9)
+    check.equal(second, [rate * 0.15 for rate in first], "the rates of the second group (base 0.03; the first has 0.2)", "every group keeps its own base rate", atol=1e-9)
+    ### BEGIN HIDDEN TESTS
+    (observed,) = rates(8, [3.0], 0, 5, 0.25)
+    expected = [3.0 * (0.25 + 0.75 * (1 + math.cos(math.pi * t / 5)) / 2) for t in range(5)] + [0.75] * 3
+    check.equal(observed, expected, "the rates without warm-up", "warmup=0 starts at full height", atol=1e-9)
+    (observed,) = rates(6, [0.4], 4, 4)
+    check.equal(observed, [0.1, 0.2, 0.3, 0.4, 0.0, 0.0], "the rates with warmup equal to total", "there is no room for a cosine, and nothing to divide by", atol=1e-9)
+    (observed,) = rates(20, [0.6], warmup=3, total=17, floor=0.05)
+    expected = [0.2, 0.4, 0.6] + [0.6 * (0.05 + 0.95 * (1 + math.cos(math.pi * t / 14)) / 2) for t in range(14)] + [0.03] * 3
+    check.equal(observed, expected, "the rates of warmup 3, total 17, floor 0.05", atol=1e-9)
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Three cases, one multiplier. Write the multiplier as a function of the update number first and print it for a small case.
+# Which of the three cases would divide by zero?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `torch.optim.lr_scheduler.LambdaLR(optimizer, function)` multiplies each group's base rate by `function(t)`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# def multiplier(step):
+#     if step < warmup:
+#         return (step + 1) / warmup
+#     if ...:
+#         return floor
+#     progress = ...                    # 0 at the end of the warm-up, 1 at `total`
+#     return floor + (1 - floor) * ...
+#
+# return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+# ```
+# </details>
+
+# %% wrong="make_schedule" says="is wasted"
+def make_schedule(optimizer, warmup, total, floor=0.0):  # starts at rate 0
+    def multiplier(step):
+        if step < warmup:
+            return step / warmup
+        if step >= total:
+            return floor
+        return floor + (1 - floor) * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+# %% wrong="make_schedule" says="rises again"
+def make_schedule(optimizer, warmup, total, floor=0.0):  # no end: the cosine comes back up
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        return floor + (1 - floor) * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+# %% wrong="make_schedule" says="not at update 0"
+def make_schedule(optimizer, warmup, total, floor=0.0):  # the cosine counts from the start
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        if step >= total:
+            return floor
+        return floor + (1 - floor) * (1 + math.cos(math.pi * step / total)) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+# %% wrong="make_schedule" says="not to 0"
+def make_schedule(optimizer, warmup, total, floor=0.0):  # cuts the cosine off at the floor
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        if step >= total:
+            return floor
+        return max(floor, (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+# %% wrong="make_schedule" says="its own base rate"
+def make_schedule(optimizer, warmup, total, floor=0.0):  # one rate for all groups
+    base = optimizer.param_groups[0]["lr"]
+
+    class Schedule:
+        t = 0
+
+        def state_dict(self):
+            return {"t": self.t}
+
+        def set(self):
+            t = self.t
+            m = (t + 1) / warmup if t < warmup else floor if t >= total else floor + (1 - floor) * (1 + math.cos(math.pi * (t - warmup) / (total - warmup))) / 2
+            for group in optimizer.param_groups:
+                group["lr"] = base * m
+
+        def step(self):
+            self.t += 1
+            self.set()
+
+    schedule = Schedule()
+    schedule.set()
+    return schedule
+
+# %% right="make_schedule"
+class _WarmCosine(torch.optim.lr_scheduler.LRScheduler):
+    def __init__(self, optimizer, warm, end, low):
+        self.warm, self.end, self.low = warm, end, low
+        super().__init__(optimizer)
+
+    def get_lr(self):
+        t = self.last_epoch
+        if t < self.warm:
+            m = (t + 1) / self.warm
+        else:
+            share = min(1.0, (t - self.warm) / max(1, self.end - self.warm)) if t < self.end else 1.0
+            m = self.low + (1 - self.low) * 0.5 * (1 + math.cos(math.pi * share))
+        return [base * m for base in self.base_lrs]
+
+
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    return _WarmCosine(optimizer, warmup, total, floor)
+
+# %% right="make_schedule"
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    warm = [(t + 1) / warmup for t in range(warmup)]
+    fall = [floor + (1 - floor) * math.cos(math.pi / 2 * t / (total - warmup)) ** 2 for t in range(total - warmup)]
+    table = warm + fall + [floor]
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: table[min(t, total)])
+
+# %% [markdown]
+# ### See what it buys
+#
+# The same network and the same peak rate, once constant and once with your schedule:
+
+# %%
+def train_scheduled(use_schedule, epochs=6, peak=0.3):
+    model, loader = make_model(), make_loader()
+    optimizer = torch.optim.SGD(model.parameters(), lr=peak, momentum=0.9)
+    total = epochs * len(loader)
+    scheduler = make_schedule(optimizer, warmup=total // 6, total=total) if use_schedule else None
+    losses, used = [], []
+    for _ in range(epochs):
+        for x, y in loader:
+            used.append(optimizer.param_groups[0]["lr"])
+            losses.append(train_step(model, optimizer, x, y))
+            if scheduler:
+                scheduler.step()
+    return losses, used, evaluate(model, valid_loader)
+
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
+for name, use_schedule in (("constant", False), ("warm-up and cosine", True)):
+    losses, used, (valid_loss, accuracy) = train_scheduled(use_schedule)
+    left.plot(used, label=name)
+    right.plot(losses, lw=1, label=f"{name}: {accuracy:.0%} right in validation")
+left.set(xlabel="update", ylabel="learning rate")
+right.set(xlabel="update", ylabel="training loss (nats)", ylim=(0, 4))
+left.legend()
+right.legend(fontsize=8)
+plt.show()
+
+# %% [markdown]
+# # Part C · Does it fit?
+#
+# ## Where the memory goes
+#
+# For the backward pass autograd keeps the **activations** of the forward pass. They grow with the batch; weights, gradients and
+# optimizer state do not. Autograd lets us look at each tensor it puts aside, so we can count the bytes (on any device, without a GPU):
+
+# %%
+def activation_bytes(forward, model):
+    """Bytes that autograd keeps for the backward pass of `forward()`, without the weights of `model`."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()  # tensors that share memory count once
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = forward()  # noqa: F841  (keeps the graph, and with it the storages, alive)
+    return sum(size for pointer, size in kept.items() if pointer not in weights)
+
+
+model = make_model()
+for batch in (10, 40, 160):
+    size = activation_bytes(lambda: F.cross_entropy(model(train_x[:batch]), train_y[:batch]), model)
+    print(f"batch of {batch:3d}: {size / 1e6:5.2f} MB of activations")
+
+# %% [markdown]
+# ## 5 · Gradient accumulation
+#
+# A batch that does not fit can be taken in pieces ("micro-batches"): since `backward()` adds, the pieces' gradients sum up in `p.grad`, and one
+# step at the end uses them all. The result is *equal* to the big batch if each piece weighs as much as it has samples. Dividing by the
+# number of pieces is right only when all are equally large; the last one seldom is, and with padded text none are.
+#
+# **Task.** Write `accumulation_step(model, optimizer, batches)`: **one** update, equal to one update on all samples together.
+#
+# - `batches` is a list of micro-batches `(x, y)` of unequal sizes; loss and modes as in exercise 1.
+# - Only one micro-batch's graph may be alive at a time: that is the point of it.
+# - Return the mean loss over all samples, as a float. Old gradients have no effect.
+
+# %% exercise="accumulation_step" minutes=20 difficulty=2
+def accumulation_step(model, optimizer, batches):
+    """One update on all samples of the micro-batches `batches`; returns their mean loss as a float."""
+    ### BEGIN SOLUTION
+    model.train()
+    optimizer.zero_grad()
+    samples = sum(len(y) for _, y in batches)
+    mean = 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean += loss.item()
+    optimizer.step()
+    return mean
+    ### END SOLUTION
+
+# %% tests="accumulation_step" points=3
+def big_batch(model, batches, rate):
+    """Mean loss of all samples in one batch, and the weights after one SGD update on it."""
+    twin = copy.deepcopy(model).train()
+    x, y = (torch.cat(parts) for parts in zip(*batches))
+    loss = F.cross_entropy(twin(x), y)
+    slopes = torch.autograd.grad(loss, list(twin.parameters()))
+    return loss.item(), [(p - rate * slope).detach() for p, slope in zip(twin.parameters(), slopes)]
+
+
+with check.exercise("accumulation_step"):
+    torch.manual_seed(11)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4)).double().eval()
+    x, y = torch.randn(12, 6).double(), torch.randint(4, (12,))
+    batches = [(x[:5], y[:5]), (x[5:10], y[5:10]), (x[10:], y[10:])]
+    optimizer, steps, events = torch.optim.SGD(model.parameters(), lr=0.3), [], []
+    optimizer.register_step_post_hook(lambda *args: steps.append(1))
+    model.register_forward_pre_hook(lambda module, args: events.append(("forward", len(args[0]))))
+    model[2].weight.register_hook(lambda gradient: events.append(("backward", 0)))
+    for turn in ("first", "second"):
+        expected_loss, expected = big_batch(model, batches, 0.3)
+        steps.clear(), events.clear()
+        observed = accumulation_step(model, optimizer, batches)
+        check.true(model.training, "the model is not in training mode: model.train() belongs to every train step.")
+        check.equal(max((size for kind, size in events if kind == "forward"), default=0), 5, "the most samples that went through the model at once", "joining the micro-batches brings back the memory that you wanted to save")
+        check.equal(
+            [kind for kind, _ in events], ["forward", "backward"] * 3, "what happened in order",
+            "backward() after every micro-batch frees its graph; one backward() at the end keeps all graphs alive",
+        )  # fmt: skip
+        check.equal(len(steps), 1, "the number of optimizer steps", "all micro-batches together are one update")
+        for (name, weight), goal in zip(model.named_parameters(), expected):
+            check.equal(
+                weight.detach(), goal, f"{name} after the {turn} call (micro-batches of 5, 5 and 2)",
+                "weigh each micro-batch by its share of the samples (len(y) / all), and clear gradients once, before the first", rtol=1e-9,
+            )  # fmt: skip
+        check.kind(observed, float, "the returned loss")
+        check.equal(observed, expected_loss, "the returned loss", "the mean over all samples", rtol=1e-9)
+    ### BEGIN HIDDEN TESTS
+    torch.manual_seed(12)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).double()
+    model[1].bias.requires_grad_(False)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    frozen = model[1].bias.clone()
+    x, y = torch.randn(11, 2, 3).double() * 2, torch.randint(3, (11,))
+    batches = [(x[:1], y[:1]), (x[1:8], y[1:8]), (x[8:9], y[8:9]), (x[9:], y[9:])]
+    twin = copy.deepcopy(model)
+    loss = F.cross_entropy(twin(x), y)
+    slopes = torch.autograd.grad(loss, [p for p in twin.parameters() if p.requires_grad])
+    expected = [(p - 0.7 * slope).detach() for p, slope in zip(trained, slopes)]
+    for p in trained:
+        p.grad = torch.ones_like(p)
+    observed = accumulation_step(model, torch.optim.SGD(model.parameters(), lr=0.7), batches)
+    for weight, goal in zip(trained, expected):
+        check.equal(weight.detach(), goal, "a weight after micro-batches of 1, 7, 1 and 2", "weigh each by its share of the samples; old gradients have no effect", rtol=1e-9)
+    check.equal(observed, loss.item(), "the loss of micro-batches of 1, 7, 1 and 2", rtol=1e-9)
+    check.equal(model[1].bias, frozen, "the frozen bias")
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Write the mean over 12 samples as a sum of three parts: what stands in front of each micro-batch's own mean?
+# Then decide for each of the five steps: once, or once a micro-batch?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `F.cross_entropy` takes the mean over its batch. Multiply by `len(y) / samples` before `backward()`; or use `reduction="sum"`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# samples = sum(len(y) for _, y in batches)
+# ...                                   # once: mode, clear
+# for x, y in batches:
+#     loss = F.cross_entropy(model(x), y) * ...
+#     loss.backward()
+#     mean += loss.item()
+# ...                                   # once: update
+# ```
+# </details>
+
+# %% wrong="accumulation_step" says="share of the samples"
+def accumulation_step(model, optimizer, batches):  # divides by the number of micro-batches
+    model.train()
+    optimizer.zero_grad()
+    mean = 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) / len(batches)
+        loss.backward()
+        mean += loss.item()
+    optimizer.step()
+    return mean
+
+# %% wrong="accumulation_step" says="share of the samples"
+def accumulation_step(model, optimizer, batches):  # does not divide at all
+    model.train()
+    optimizer.zero_grad()
+    losses = []
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        losses.append(loss.item())
+    optimizer.step()
+    return sum(losses) / len(losses)
+
+# %% wrong="accumulation_step" says="together are one update"
+def accumulation_step(model, optimizer, batches):  # one update for each micro-batch
+    model.train()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        optimizer.step()
+        mean += loss.item()
+    return mean
+
+# %% wrong="accumulation_step" says="clear gradients once"
+def accumulation_step(model, optimizer, batches):  # clears inside the loop: only the last piece counts
+    model.train()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean += loss.item()
+    optimizer.step()
+    return mean
+
+# %% wrong="accumulation_step" says="keeps all graphs alive"
+def accumulation_step(model, optimizer, batches):  # right gradient, no memory saved
+    model.train()
+    optimizer.zero_grad()
+    samples = sum(len(y) for _, y in batches)
+    loss = sum(F.cross_entropy(model(x), y, reduction="sum") for x, y in batches) / samples
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+# %% wrong="accumulation_step" says="brings back the memory"
+def accumulation_step(model, optimizer, batches):  # glues the pieces together again
+    model.train()
+    optimizer.zero_grad()
+    x, y = torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+# %% right="accumulation_step"
+def accumulation_step(net, opt, pieces):
+    net.train()
+    opt.zero_grad(set_to_none=False)
+    n, total = 0, 0.0
+    for inputs, targets in pieces:
+        loss = nn.CrossEntropyLoss(reduction="sum")(net(inputs), targets)
+        loss.backward()
+        n, total = n + targets.numel(), total + float(loss.detach())
+    with torch.no_grad():
+        for p in net.parameters():
+            if p.grad is not None:
+                p.grad /= n
+    opt.step()
+    return total / n
+
+# %% right="accumulation_step"
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    sums = [torch.zeros_like(p) for p in parameters]
+    sizes, losses = [], []
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y)
+        for total, slope in zip(sums, torch.autograd.grad(loss, parameters)):
+            total += slope * len(y)
+        sizes.append(len(y))
+        losses.append(loss.item() * len(y))
+    for p, total in zip(parameters, sums):
+        p.grad = total / sum(sizes)
+    optimizer.step()
+    return sum(losses) / sum(sizes)
+
+# %% [markdown]
+# ### Claim: accumulation equals the big batch
+#
+# Twenty updates on 120 samples, once in one piece and once in pieces of 50, 50 and 20. Dropout draws other masks for other shapes,
+# so it is off here; batch norm would differ for a similar reason, since it would see statistics of smaller batches.
+
+# %%
+def make_plain_model(seed=0):
+    model = make_model(seed)
+    model[6].p = 0.0  # no dropout
+    return model
+
+
+def train_both(precision):
+    """Largest difference between the weights of the two ways after twenty updates."""
+    whole, pieces = make_plain_model().to(precision), make_plain_model().to(precision)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.1) for m in (whole, pieces)]
+    for i in range(20):
+        x, y = train_x[i * 60 :][:120].to(precision), train_y[i * 60 :][:120]
+        train_step(whole, optimizers[0], x, y)
+        accumulation_step(pieces, optimizers[1], list(zip(x.split(50), y.split(50))))
+    return max((a - b).abs().max().item() for a, b in zip(whole.parameters(), pieces.parameters()))
+
+
+difference = {name: train_both(precision) for name, precision in (("float32", torch.float32), ("float64", torch.float64))}
+model = make_plain_model()
+whole = activation_bytes(lambda: F.cross_entropy(model(train_x[:120]), train_y[:120]), model)
+piece = activation_bytes(lambda: F.cross_entropy(model(train_x[:50]), train_y[:50]), model)
+print(f"largest difference between weights: {difference['float32']:.0e} in float32, {difference['float64']:.0e} in float64")
+print(f"activations: {whole / 1e6:.1f} MB in one piece, at most {piece / 1e6:.1f} MB in pieces")
+claims.record(
+    "gradient accumulation equals the big batch",
+    claimed="identical",
+    measured=f"largest weight difference after 20 updates {difference['float32']:.0e} (float32), {difference['float64']:.0e} (float64)",
+    holds=difference["float32"] < 1e-5 and difference["float64"] < 1e-12,
+)
+
+# %% [markdown]
+# The difference is rounding: sums in another order. In float64 it shrinks by the same factor as the precision, which a real mistake would not.
+# One warning: with Adam a wrong factor *hides*, since Adam divides the gradient by its own size. Check accumulation with SGD.
+
+# %% [markdown]
+# ## 6 · Mixed precision
+#
+# Half as many bits mean half the activation memory, and on a GPU far more arithmetic a second. `torch.autocast` runs matrix products and convolutions
+# in the small type and keeps the delicate steps (losses, sums, norms) in float32. The **weights stay in float32**: an update is often so small
+# that a 16-bit weight would not change at all.
+#
+# | type | smallest normal number | largest | so |
+# |---|---|---|---|
+# | bfloat16 | 1e-38 | 3e38 | range of float32, only 8 bits of precision: needs no scaling |
+# | float16 | 6e-5 | 65504 | small gradients become 0: multiply the loss by a large number, divide the gradients by it later |
+#
+# The second row is `GradScaler`'s work. It also finds out the factor: if a gradient overflows, that update is skipped and the factor halves; after many good updates it doubles.
+# (Micikevicius et al. 2018, [arXiv:1710.03740](https://arxiv.org/abs/1710.03740).)
+#
+# **Task.** Write `amp_step(model, optimizer, scaler, x, y, dtype, max_norm)`: one train step as in exercise 1 with mixed precision and clipping.
+#
+# - `scaler` is a `torch.amp.GradScaler`. For bfloat16 it comes with `enabled=False`, and then each of its methods lets things pass: the same code serves both types.
+# - Forward and loss run under autocast for `dtype` on the device of `x`; the backward pass runs outside of it, as PyTorch's notes ask for.
+# - The **unscaled** gradients are clipped to the global norm `max_norm` (take torch's function now).
+# - Return the unscaled loss as a float.
+
+# %% exercise="amp_step" minutes=25 difficulty=3
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    """One mixed-precision update with clipping; returns the mean cross-entropy before the update as a float."""
+    ### BEGIN SOLUTION
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+    ### END SOLUTION
+
+# %% tests="amp_step" points=3
+def amp_case(seed, widths=(6, 16, 4), samples=20):
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(*widths[:2]), nn.Tanh(), nn.Linear(*widths[1:]))
+    return model, torch.randn(samples, widths[0]), torch.randint(widths[2], (samples,))
+
+
+def full_precision(model, x, y, rate, max_norm):
+    """The same update in float32: loss, and the change of each weight."""
+    loss = F.cross_entropy(model(x), y)
+    slopes = torch.autograd.grad(loss, list(model.parameters()))
+    norm = torch.cat([s.flatten() for s in slopes]).norm()
+    return loss.item(), [-rate * s * min(1.0, max_norm / norm) for s in slopes]
+
+
+def check_update(model, optimizer, scaler, x, y, dtype, max_norm, what):
+    expected_loss, expected = full_precision(model, x, y, optimizer.param_groups[0]["lr"], max_norm)
+    before = [p.detach().clone() for p in model.parameters()]
+    observed = amp_step(model, optimizer, scaler, x, y, dtype, max_norm)
+    check.kind(observed, float, "the returned loss")
+    check.equal(observed, expected_loss, f"the loss, {what}", "return the loss itself, not the scaled one", rtol=0.02)
+    for p, old, change in zip(model.parameters(), before, expected):
+        check.equal(p.dtype, torch.float32, "the dtype of a weight", "autocast casts copies: the weights themselves stay in float32")
+        check.equal(
+            p.detach() - old, change, f"the change of a weight, {what}",
+            "order: scale the loss, backward, unscale_, clip, scaler.step, update. Clipping gradients that are still scaled makes the step far too small",
+            rtol=0.03, atol=0.03 * change.abs().max().item(),
+        )  # fmt: skip
+
+
+with check.exercise("amp_step"):
+    model, x, y = amp_case(21)
+    model.eval()
+    optimizer, off, seen = torch.optim.SGD(model.parameters(), lr=0.5), torch.amp.GradScaler("cpu", enabled=False), []
+    spies = [
+        model[2].register_forward_hook(lambda module, args, result: seen.append(("forward", result.dtype, module.training))),
+        model[2].weight.register_hook(lambda gradient: seen.append(("backward", torch.is_autocast_enabled("cpu"), None))),
+    ]
+    amp_step(model, optimizer, off, x, y, torch.bfloat16, 100.0)
+    check.equal(model[2].weight.dtype, torch.float32, "the dtype of the weights", "autocast casts copies: the weights themselves stay in float32")
+    check.equal([what for what, _, _ in seen], ["forward", "backward"], "what happened to the last layer")
+    check.equal(seen[0][1], torch.bfloat16, "the dtype of the last layer's result", "the forward pass belongs inside torch.autocast(device, dtype=dtype)")
+    check.true(seen[0][2], "the model is not in training mode: model.train() belongs to every train step.")
+    check.true(not seen[1][1], "backward ran under autocast: PyTorch recommends to leave the `with` block first.")
+    [spy.remove() for spy in spies]
+    check_update(model, optimizer, off, x, y, torch.bfloat16, 100.0, "bfloat16, no clipping needed")
+
+    model, x, y = amp_case(22)
+    optimizer, on = torch.optim.SGD(model.parameters(), lr=0.5), torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=1)
+    check_update(model, optimizer, on, x, y, torch.float16, 0.05, "float16 with scale 1024, clipped to 0.05")
+    check.equal(on.get_scale(), 2048.0, "the scale after a good update (growth_interval=1 doubles it each time)", "scaler.update() ends every step")
+    check_update(model, optimizer, on, x, y, torch.float16, 0.05, "float16, second step")
+    ### BEGIN HIDDEN TESTS
+    model, x, y = amp_case(23, (9, 12, 5), 17)
+    optimizer, on = torch.optim.SGD(model.parameters(), lr=0.2), torch.amp.GradScaler("cpu", init_scale=2.0**30)
+    before = copy.deepcopy(model.state_dict())
+    amp_step(model, optimizer, on, x, y, torch.float16, 1.0)
+    check.equal(model.state_dict(), before, "the weights after an overflow", "scaler.step(optimizer) skips an update with infinite gradients; optimizer.step() does not")
+    check.equal(on.get_scale(), 2.0**29, "the scale after an overflow", "scaler.update() halves it")
+    for p in model.parameters():
+        p.grad = torch.full_like(p, 50.0)
+    check_update(model, optimizer, torch.amp.GradScaler("cpu", init_scale=256.0), x, y, torch.float16, 0.1, "float16 with old gradients around")
+    check_update(model, optimizer, torch.amp.GradScaler("cpu", init_scale=256.0), x, y, torch.float16, 50.0, "float16, no clipping needed")
+    check_update(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), x, y, torch.bfloat16, 0.1, "bfloat16, clipped to 0.1")
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Between `backward()` and the update the gradients are `scale` times too long. Who takes the factor out, and what must not happen before that?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# [Automatic mixed precision examples](https://docs.pytorch.org/docs/stable/notes/amp_examples.html), the section on working with unscaled gradients:
+# `scaler.scale`, `scaler.unscale_`, `scaler.step`, `scaler.update`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# model.train()
+# optimizer.zero_grad()
+# with torch.autocast(x.device.type, dtype=dtype):
+#     loss = ...
+# scaler.scale(loss).backward()
+# ...                                   # take the factor out of the gradients
+# nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+# ...                                   # update, through the scaler
+# ...                                   # let the scaler adapt
+# return loss.item()
+# ```
+# </details>
+
+# %% wrong="amp_step" says="still scaled"
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # clips gradients that are still scaled
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+# %% wrong="amp_step" says="stay in float32"
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # casts the model itself
+    model.train().to(dtype)
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x.to(dtype)).float(), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+# %% wrong="amp_step" says="overflow"
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # steps past the scaler
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    optimizer.step()
+    scaler.update()
+    return loss.item()
+
+# %% wrong="amp_step" says="update() ends every step"
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # the scale never adapts
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    return loss.item()
+
+# %% wrong="amp_step" says="not the scaled one"
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # reports the scaled loss
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = scaler.scale(F.cross_entropy(model(x), y))
+    loss.backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+# %% wrong="amp_step" says="inside torch.autocast"
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # no autocast at all
+    model.train()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+# %% wrong="amp_step" says="leave the `with` block"
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # everything under autocast
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+        scaler.step(optimizer)
+        scaler.update()
+    return loss.item()
+
+# %% right="amp_step"
+def amp_step(net, opt, gs, inputs, targets, kind, limit):
+    net.train()
+    opt.zero_grad()
+    context = torch.amp.autocast(device_type=inputs.device.type, dtype=kind)
+    with context:
+        scores = net(inputs)
+        loss = nn.functional.cross_entropy(scores.float(), targets)
+    gs.scale(loss).backward()
+    gs.unscale_(opt)
+    total = torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in net.parameters()]))
+    if total > limit:
+        for p in net.parameters():
+            p.grad.mul_(limit / total)
+    gs.step(opt)
+    gs.update()
+    return float(loss)
+
+# %% [markdown]
+# ### What float16 loses, and what scaling saves
+#
+# The gradients of a network that has already learned are small. We compute them in float32 and count how many become zero when
+# they are squeezed into float16, without and with a scale. Then your step trains in full precision, in bfloat16 and in float16.
+
+# %%
+model = make_model()
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+for _ in range(12):
+    for x, y in make_loader():
+        train_step(model, optimizer, x, y)
+gradients = torch.cat([g.flatten() for g in torch.autograd.grad(F.cross_entropy(model.eval()(train_x[:400]), train_y[:400]), list(model.parameters()))])
+gradients = gradients[gradients != 0]
+lost = {scale: ((gradients * scale).half() == 0).float().mean().item() for scale in (2.0**-8, 1.0, 2.0**8, 2.0**16)}
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
+left.hist(gradients.abs().log10(), bins=60, color="C0")
+left.axvline(math.log10(6e-8), color="C3", label="smallest float16 above 0")
+left.axvline(math.log10(6.1e-5), color="C3", ls=":", label="smallest with full precision")
+left.set(xlabel="log10 of a gradient's size", ylabel="number of weights")
+left.legend(fontsize=8)
+for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16, scaled", torch.float16)):
+    model, device = make_model().to(env.device), torch.device(env.device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    losses = []
+    for _ in range(3):
+        for x, y in make_loader():
+            x, y = x.to(device), y.to(device)
+            losses.append(train_step(model, optimizer, x, y) if dtype == torch.float32 else amp_step(model, optimizer, scaler, x, y, dtype, 10.0))
+    right.plot(losses, lw=1, label=name)
+right.set(xlabel="update", ylabel="training loss (nats)")
+right.legend()
+plt.show()
+for scale, share in lost.items():
+    print(f"scale {scale:>9g}: {share:.1%} of the gradients become zero in float16")
+
+# %% [markdown]
+# The three curves lie on each other: mixed precision costs next to nothing in quality. Whether it gains *time* depends on the device: a GPU
+# with tensor cores gains, an ordinary CPU usually loses (lesson 11 measures it). The print shows why the loss is scaled up: every halving of the scale
+# pushes more gradients under the edge.
+
+# %% [markdown]
+# # Part D · Can it stop?
+#
+# ## 7 · Checkpoint and resume
+#
+# Free sessions end, spot machines vanish, batteries die. A checkpoint that brings back *the same curve* must hold everything that
+# the next update depends on:
+#
+# | part | what happens without it |
+# |---|---|
+# | model | starts again |
+# | optimizer | momentum and Adam's averages start at zero: a bump in the loss |
+# | scheduler | the rate starts its warm-up again |
+# | random number generator | other dropout masks, another order of the data: a different run |
+# | epoch, losses so far | work is done twice, the history has a hole |
+#
+# **Task.** Write `fit(model, optimizer, scheduler, loader, epochs, path)`.
+#
+# - Train until `epochs` epochs are done in all; after each update one `scheduler.step()`. (Call your `train_step`.)
+# - After **each** epoch write a checkpoint to the `Path` `path`.
+# - If `path` exists at the start, continue from it: a run that was interrupted at any point and started again, with a model that was newly made and a generator in any state,
+#   ends with *bit for bit* the same losses and weights as one that was not. The part of an epoch after the last checkpoint is done again.
+# - Load with `weights_only=True`: a checkpoint from elsewhere must not be able to run code. So save state dicts, tensors and plain numbers, not objects.
+# - Return the loss of every update since the very first, as a list of floats.
+#
+# Randomness here comes from torch's CPU generator alone. (With a GPU add `torch.cuda.get_rng_state_all()`; with NumPy or `random`, theirs.)
+
+# %% exercise="fit" minutes=40 difficulty=3
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    """Train until `epochs` epochs are done, with a checkpoint at `path` after each; go on from `path` if it exists. Returns all losses."""
+    ### BEGIN SOLUTION
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "generator": torch.get_rng_state(),
+            "losses": losses,
+            "epoch": epoch + 1,
+        }
+        torch.save(state, path)
+    return losses
+    ### END SOLUTION
+
+# %% tests="fit" points=4
+class Interrupted(Exception):
+    """Stands for a session that ends."""
+
+
+class Fragile:
+    """A loader that breaks off after `batches` batches in all."""
+
+    def __init__(self, loader, batches):
+        self.loader, self.left = loader, batches
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        for batch in self.loader:
+            if self.left == 0:
+                raise Interrupted
+            self.left -= 1
+            yield batch
+
+
+def fresh(seed, features=5, classes=3):
+    """A newly made model, optimizer and scheduler; `seed` also sets the generator."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(features, 12), nn.ReLU(), nn.Dropout(0.4), nn.Linear(12, classes))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    return model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 1 / (1 + t))
+
+
+def some_data(seed, samples=23, features=5, classes=3):
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(samples, features, generator=generator), torch.randint(classes, (samples,), generator=generator)
+    return DataLoader(TensorDataset(x, y), batch_size=6, shuffle=True)
+
+
+def plain_run(model, optimizer, scheduler, loader, epochs):
+    """The losses of a run without any checkpoint."""
+    losses = []
+    for x, y in (batch for _ in range(epochs) for batch in loader):
+        loss = F.cross_entropy(model(x), y)
+        for p, slope in zip(model.parameters(), torch.autograd.grad(loss, list(model.parameters()))):
+            p.grad = slope
+        optimizer.step()
+        scheduler.step()
+        losses.append(loss.item())
+    return losses
+
+
+with check.exercise("fit"), tempfile.TemporaryDirectory() as folder:
+    loader = some_data(1)
+    plain = plain_run(*fresh(seed=7), loader, 4)
+    model, optimizer, scheduler = fresh(seed=7)
+    expected = fit(model, optimizer, scheduler, loader, 4, Path(folder, "whole.pt"))
+    check.kind(expected, list, "what fit returns")
+    check.equal(len(expected), 16, "the number of losses of 4 epochs with 4 batches")
+    check.true(all(type(loss) is float for loss in expected), "the losses are not all Python floats.")
+    check.equal(scheduler.last_epoch, 16, "the number of scheduler steps in 16 updates", "one scheduler.step() after each update, not after each epoch")
+    check.equal(expected, plain, "the losses of an unbroken run", "one train step for each batch; writing a checkpoint must not disturb the run", rtol=1e-4)
+
+    path = Path(folder, "broken.pt")
+    first = fresh(seed=7)
+    try:
+        fit(*first, Fragile(loader, 10), 4, path)  # ends in the third epoch
+        check.true(False, "the loader broke off in the third epoch, but fit() went on as if nothing had happened: let the exception through.")
+    except Interrupted:
+        pass
+    check.true(path.exists(), "the run ended in the third epoch and there is no checkpoint: write one after each epoch, not only at the end.")
+    again, optimizer, scheduler = fresh(seed=1000)  # other weights, generator in another state
+    observed = fit(again, optimizer, scheduler, loader, 4, path)
+    check.equal(len(observed), 16, "the number of losses after the resumed run", "the losses from before the break come from the checkpoint; finished epochs are not done again")
+    check.equal(observed[:8], expected[:8], "the losses from before the break", "keep them in the checkpoint")
+    check.equal(
+        observed[8], expected[8], "the first loss after the resumption (before any update)",
+        "the weights, the order of the data and dropout must be as they were: is the state of the random number generator saved and set again?",
+    )  # fmt: skip
+    check.equal(observed[9:], expected[9:], "the losses after the first resumed update", "the updates differ: is the state of the optimizer and of the scheduler in the checkpoint?", rtol=0, atol=0)
+    check.equal(dict(again.state_dict()), dict(model.state_dict()), "the final weights of the resumed run", "bit for bit those of the unbroken run", rtol=0, atol=0)
+    check.equal(fit(*fresh(2), loader, 4, path), expected, "the result of a run that was already complete", "nothing is left to train", rtol=0, atol=0)
+    ### BEGIN HIDDEN TESTS
+    loader = some_data(2, samples=31, features=4, classes=5)
+    whole = fresh(3, 4, 5)
+    expected = fit(*whole, loader, 5, Path(folder, "whole2.pt"))
+    check.equal(expected, plain_run(*fresh(3, 4, 5), loader, 5), "the losses of an unbroken run of 5 epochs", rtol=1e-4)
+    path = Path(folder, "broken2.pt")
+    fit(*fresh(3, 4, 5), loader, 1, path)
+    for batches in (3, 7, 9):  # before the first new checkpoint; then twice after one more epoch
+        try:
+            fit(*fresh(50 + batches, 4, 5), Fragile(loader, batches), 5, path)
+        except Interrupted:
+            pass
+    resumed = fresh(99, 4, 5)
+    observed = fit(*resumed, loader, 5, path)
+    check.equal(observed, expected, "the losses after four interruptions", "each start continues from the last complete epoch", rtol=0, atol=0)
+    check.equal(dict(resumed[0].state_dict()), dict(whole[0].state_dict()), "the weights after four interruptions", rtol=0, atol=0)
+    torch.load(path, weights_only=True)
+
+    class Poison:
+        def __reduce__(self):
+            return os.mkdir, (os.path.join(folder, "poisoned"),)
+
+    torch.save({name: Poison() for name in ("model", "optimizer", "scheduler", "epoch")}, path)
+    try:
+        fit(*fresh(4), loader, 2, path)
+    except Exception:
+        pass
+    check.true(not os.path.exists(os.path.join(folder, "poisoned")), "a checkpoint from elsewhere ran its own code while it was loaded: torch.load(path, weights_only=True).")
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Go through one update and ask of each value: where does it come from? Whatever is not an argument made anew belongs into the checkpoint.
+# *When* must the generator's state be taken, and when set, so that the next epoch shuffles as it would have?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `torch.save`, `torch.load(path, weights_only=True)`, `state_dict()` and `load_state_dict()` of model, optimizer and scheduler,
+# `torch.get_rng_state()`, `torch.set_rng_state()`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# losses, done = [], 0
+# if path.exists():
+#     state = torch.load(path, weights_only=True)
+#     model.load_state_dict(state["model"])
+#     ...                               # the same for optimizer and scheduler; the generator
+#     losses, done = state["losses"], state["epoch"]
+# for epoch in range(done, epochs):
+#     for x, y in loader:
+#         losses.append(train_step(model, optimizer, x, y))
+#         ...
+#     torch.save({"model": model.state_dict(), ..., "epoch": epoch + 1}, path)
+# return losses
+# ```
+# </details>
+
+# %% wrong="fit" says="random number generator"
+def fit(model, optimizer, scheduler, loader, epochs, path):  # forgets the generator
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+# %% wrong="fit" says="state of the optimizer"
+def fit(model, optimizer, scheduler, loader, epochs, path):  # thinks that the weights are all
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["rng"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        torch.save({"model": model.state_dict(), "scheduler": scheduler.state_dict(), "rng": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+# %% wrong="fit" says="and of the scheduler"
+def fit(model, optimizer, scheduler, loader, epochs, path):  # forgets the scheduler
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "rng": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+# %% wrong="fit" says="not only at the end"
+def fit(model, optimizer, scheduler, loader, epochs, path):  # saves once, when it is too late
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        for part, name in ((model, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["rng"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+    parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+    torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses, "epoch": epochs}, path)
+    return losses
+
+# %% wrong="fit" says="weights_only=True"
+def fit(model, optimizer, scheduler, loader, epochs, path):  # switches the protection off to get rid of an error
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=False)
+        for part, name in ((model, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["rng"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+# %% wrong="fit" says="not after each epoch"
+def fit(model, optimizer, scheduler, loader, epochs, path):  # counts the schedule in epochs
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        for part, name in ((model, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["rng"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+        scheduler.step()
+        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+# %% wrong="fit" says="not done again"
+def fit(model, optimizer, scheduler, loader, epochs, path):  # trains `epochs` more epochs after a resumption
+    losses = []
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        for part, name in ((model, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["rng"])
+        losses = state["losses"]
+    for epoch in range(epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses}, path)
+    return losses
+
+# %% right="fit"
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    parts = [model, optimizer, scheduler]
+    history = []
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            *states, rng, history = torch.load(file, map_location="cpu", weights_only=True)
+        for part, state in zip(parts, states):
+            part.load_state_dict(state)
+        torch.random.set_rng_state(rng)
+    while len(history) < epochs:
+        losses = []
+        for x, y in loader:
+            model.train()
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            losses.append(float(loss))
+        history.append(losses)
+        part_file = f"{path}.part"  # whole or not at all
+        torch.save([*(part.state_dict() for part in parts), torch.random.get_rng_state(), history], part_file)
+        os.replace(part_file, path)
+    return [loss for losses in history for loss in losses]
+
+# %% [markdown]
+# ### Claim: resumed equals unbroken
+#
+# Three runs of your `fit` on the digits: unbroken; stopped after two epochs and resumed; and the same with a checkpoint from which the optimizer's state was lost.
+
+# %%
+def start_over(seed):
+    model = make_model(seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    torch.manual_seed(seed)
+    return model, optimizer, make_schedule(optimizer, warmup=30, total=150)
+
+
+with tempfile.TemporaryDirectory() as folder:
+    loader = make_loader()
+    unbroken = fit(*start_over(0), loader, 5, Path(folder, "a.pt"))
+    fit(*start_over(0), loader, 2, Path(folder, "b.pt"))
+    damaged = torch.load(Path(folder, "b.pt"), weights_only=True)
+    resumed = fit(*start_over(123), loader, 5, Path(folder, "b.pt"))
+    parts = start_over(123)
+    print(f"the checkpoint holds {', '.join(damaged)}" if isinstance(damaged, dict) else "the checkpoint is a list")
+
+largest = max(abs(a - b) for a, b in zip(unbroken, resumed, strict=True))
+figure, axis = plt.subplots(figsize=(8, 3.2))
+axis.plot(unbroken, lw=4, alpha=0.35, label="unbroken")
+axis.plot(resumed, lw=1, color="C3", label="stopped after 2 epochs, resumed in a new process's place")
+axis.axvline(60, color="grey", ls=":", label="the break")
+axis.set(xlabel="update", ylabel="training loss (nats)", yscale="log")
+axis.legend()
+plt.show()
+claims.record(
+    "a resumed run follows the unbroken curve exactly",
+    claimed="identical",
+    measured=f"largest difference of {len(unbroken)} losses: {largest:.0e}",
+    holds=largest == 0,
+)
+
+# %% [markdown]
+# At work, write to another name first and rename it (`os.replace`): a session that ends *while* it writes must not leave half a file in place of a whole one.
+# And keep more than one: the newest may be the one that has just gone wrong.
+
+# %% [markdown]
+# ## 8 · Early stopping
+#
+# Training too long fits the noise. The validation loss tells when: keep the best weights, and stop after `patience` evaluations
+# in a row without improvement.
+#
+# **Task.** Complete `EarlyStopping.step(loss, model)`, called after each evaluation with the validation loss (a float).
+#
+# - It is an **improvement** if the loss is below the best so far by more than `min_delta`. Then remember the loss in `best` and a **copy** of the model's
+#   state dict in `best_state`, and set `waited` to 0.
+# - Otherwise (NaN included) `waited` grows by 1.
+# - Return True when it is time to stop: `patience` evaluations in a row brought no improvement.
+
+# %% exercise="early_stopping" minutes=15 difficulty=1
+class EarlyStopping:
+    """Stops when the validation loss has not improved by more than `min_delta` for `patience` evaluations in a row."""
+
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        """Take note of one evaluation; returns True if training should stop now."""
+        ### BEGIN SOLUTION
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+        ### END SOLUTION
+
+    def restore(self, model):
+        """Give `model` the weights of the best evaluation."""
+        model.load_state_dict(self.best_state)
+
+# %% tests="early_stopping" points=2
+def replay(losses, *args, **kwargs):
+    """Feed `losses` to an EarlyStopping; the model's only weight counts the evaluations: 1, 2, 3, ..."""
+    stopper, model = EarlyStopping(*args, **kwargs), nn.Linear(1, 1, bias=False)
+    answers = []
+    for number, loss in enumerate(losses, 1):
+        with torch.no_grad():
+            model.weight.fill_(number)
+        answer = stopper.step(loss, model)
+        check.true(answer is True or answer is False, f"step returned {answer!r}, expected True or False.")
+        answers.append(answer)
+    stopper.restore(model)
+    return answers, stopper.best, int(model.weight.item())
+
+
+with check.exercise("early_stopping"):
+    answers, best, kept = replay([3.0, 2.0, 2.5, 2.25, 2.125], patience=3)
+    check.equal(answers, [False, False, False, False, True], "the answers to losses 3, 2, 2.5, 2.25, 2.125 (patience 3)", "compare with the best so far, not with the last one; stop at the third in a row without improvement")
+    check.equal(best, 2.0, "the best loss")
+    check.equal(kept, 2, "the evaluation whose weights are restored", "state_dict() holds references to the live weights: keep a deep copy, and only of the best")
+    answers, best, kept = replay([2.0, 2.5, 1.5, 1.75, 1.75], patience=2)
+    check.equal(answers, [False, False, False, False, True], "the answers to losses 2, 2.5, 1.5, 1.75, 1.75 (patience 2)", "an improvement sets the count back to 0")
+    answers, best, kept = replay([2.0, 1.875, 1.75, 1.5], patience=2, min_delta=0.25)
+    check.equal(answers, [False, False, True, False], "the answers to losses 2, 1.875, 1.75, 1.5 (patience 2, min_delta 0.25)", "only a loss below best - min_delta is an improvement, and `best` stays where it is until then")
+    check.equal((best, kept), (1.5, 4), "the best loss and the evaluation restored")
+    ### BEGIN HIDDEN TESTS
+    nan = math.nan
+    check.equal(replay([1.0, nan, nan], 2), ([False, False, True], 1.0, 1), "the result with NaN losses", "NaN is no improvement: every comparison with it is False")
+    check.equal(replay([5.0, 4.0, 4.0, 3.0, 3.5], patience=1), ([False, False, True, False, True], 3.0, 4), "the result with patience 1", "an equal loss is no improvement")
+    check.equal(replay([1.0, 0.75, 0.5, 0.375], patience=2, min_delta=0.5), ([False, False, True, False], 0.375, 4), "the result with min_delta 0.5", "only below best - min_delta")
+    stopper, model = EarlyStopping(patience=4), nn.BatchNorm1d(3)
+    stopper.step(2.0, model)
+    model(torch.randn(8, 3) + 5)
+    stopper.step(2.5, model)
+    stopper.restore(model)
+    check.equal(model.running_mean, torch.zeros(3), "batch norm's statistics after restore", "they belong to the state dict too, and must be copied")
+    check.equal(stopper.waited, 1, "waited")
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Three things to remember: best loss, best weights, count. Which of them change in an improvement, which otherwise? What does a state dict point to?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `copy.deepcopy(model.state_dict())`. And: `math.nan < 1` is False, and so is `math.nan >= 1`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# if loss < ...:
+#     self.best, self.waited = loss, 0
+#     self.best_state = ...
+# else:
+#     ...
+# return self.waited >= self.patience
+# ```
+# </details>
+
+# %% wrong="early_stopping" says="references to the live weights"
+class EarlyStopping:  # remembers references, not a copy
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited, self.best_state = loss, 0, model.state_dict()
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+# %% wrong="early_stopping" says="not with the last one"
+class EarlyStopping:  # compares with the loss before
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.waited, self.best_state = 0, copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        self.best = loss
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+# %% wrong="early_stopping" says="sets the count back"
+class EarlyStopping:  # counts all bad evaluations, not those in a row
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.best_state = loss, copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+# %% wrong="early_stopping" says="third in a row"
+class EarlyStopping:  # one evaluation too late
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited, self.best_state = loss, 0, copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        return self.waited > self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+# %% wrong="early_stopping" says="NaN is no improvement"
+class EarlyStopping:  # asks for "not worse", which NaN is
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss >= self.best - self.min_delta:
+            self.waited += 1
+        else:
+            self.best, self.waited, self.best_state = loss, 0, copy.deepcopy(model.state_dict())
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+# %% right="early_stopping"
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        improved = (self.best - loss) > self.min_delta
+        self.waited = 0 if improved else self.waited + 1
+        if improved:
+            self.best = loss
+            self.best_state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        return not (self.waited < self.patience)
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+# %% [markdown]
+# ### Watch it stop
+#
+# A wide network, 150 pictures, and one label in five wrong: a recipe for learning noise by heart.
+
+# %%
+generator = torch.Generator().manual_seed(1)
+few_x, few_y = train_x[:150], train_y[:150].clone()
+spoilt = torch.randperm(150, generator=generator)[:30]
+few_y[spoilt] = torch.randint(10, (30,), generator=generator)
+torch.manual_seed(0)
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 10))
+optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+stopper, stopped, curve = EarlyStopping(patience=6), None, []
+loader = DataLoader(TensorDataset(few_x, few_y), batch_size=25, shuffle=True)
+for epoch in range(60):
+    train_loss = sum(train_step(model, optimizer, x, y) for x, y in loader) / len(loader)
+    curve.append((train_loss, *evaluate(model, valid_loader)))
+    if stopped is None and stopper.step(curve[-1][1], model):
+        stopped = epoch  # a real run would end here; this one goes on to show what was spared
+last = evaluate(model, valid_loader)
+stopper.restore(model)
+restored = evaluate(model, valid_loader)
+
+figure, axis = plt.subplots(figsize=(8, 3.2))
+axis.plot([c[0] for c in curve], label="training loss (with wrong labels)")
+axis.plot([c[1] for c in curve], label="validation loss")
+if stopped is not None:
+    axis.axvline(stopped, color="grey", ls=":", label="stopped")
+    axis.plot(stopped - 6, stopper.best, "o", color="C3", label="best weights, kept")
+axis.set(xlabel="epoch", ylabel="cross-entropy (nats)")
+axis.legend()
+plt.show()
+print(f"best weights: loss {restored[0]:.2f}, accuracy {restored[1]:.0%}    after 60 epochs: loss {last[0]:.2f}, accuracy {last[1]:.0%}")
+
+# %% [markdown]
+# The validation loss you select by is no longer an honest estimate for new data: you chose the smallest of many. Report the result on a third
+# set that took no part in the choice (lesson 10).
+
+# %% [markdown]
+# # Part E · What is wrong with it?
+#
+# ## 9 · Write the tests
+#
+# Wrong loops rarely crash. They learn, only worse. Here are a correct loop and five broken ones, as they are found in real projects; look at what their
+# curves give away.
+
+# %%
+def epoch_with(bug=""):
+    """A function train_epoch(model, optimizer, loader) -> float that has one bug, or none."""
+
+    def train_epoch(model, optimizer, loader):
+        if bug != "trains in the mode it finds":
+            model.train()
+        total, seen, means = 0.0, 0, []
+        for x, y in loader:
+            if bug == "drops the last, smaller batch" and seen and len(y) < seen:
+                break
+            if bug != "never clears the gradients":
+                optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            if bug == "clears the gradients before the step":
+                optimizer.zero_grad()
+            optimizer.step()
+            total, seen, means = total + loss.item() * len(y), seen + len(y), means + [loss.item()]
+        return sum(means) / len(means) if bug == "averages batches instead of samples" else total / seen
+
+    return train_epoch
+
+
+bugs = (
+    "never clears the gradients",
+    "clears the gradients before the step",
+    "averages batches instead of samples",
+    "drops the last, smaller batch",
+    "trains in the mode it finds",
+)
+
+figure, axis = plt.subplots(figsize=(8, 3.6))
+for bug in ("", *bugs):
+    model = make_model().eval()
+    optimizer, train_epoch = torch.optim.SGD(model.parameters(), lr=0.05), epoch_with(bug)
+    batches = list(zip(train_x.split(350), train_y.split(350)))  # 350, 350, 350 and 150 pictures
+    axis.plot([train_epoch(model, optimizer, batches) for _ in range(25)], "k--" if not bug else "", lw=2.5 if not bug else 1.2, label=bug or "correct")
+axis.set(xlabel="epoch", ylabel="reported training loss (nats)")
+axis.legend(fontsize=8)
+plt.show()
+
+# %% [markdown]
+# Only the loop that never moves is plain to see. "Never clears" even looks *better* than the correct one here: its sum of old gradients acts like momentum,
+# until the rate is a little higher. Eyes are not enough; a test compares with what *must* come out.
+#
+# **Task.** Write `check_train_epoch(train_epoch)`: it returns silently for a correct implementation and raises (use `assert`) for a broken one. This is the contract:
+#
+# - `train_epoch(model, optimizer, loader)` makes one update for each batch, in order, each with the mean cross-entropy of that batch and its gradient alone.
+# - The model is in training mode, in whatever mode it came, and stays so.
+# - It returns a Python `float`: the mean over all **samples** of the loss before their update.
+#
+# `small_case()` gives you a model and three batches to try on. A correct implementation may be written in any way, so values can differ by rounding: compare with
+# `torch.testing.assert_close` or `math.isclose(..., rel_tol=1e-4)`. You are graded by the bugs you catch, among them some that are not shown; a false alarm earns nothing.
+
+# %%
+def small_case():
+    """A small model with dropout off, in eval mode, and batches of 4, 4 and 2 samples."""
+    torch.manual_seed(9)
+    model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Dropout(0.0), nn.Linear(5, 4)).eval()
+    x, y = torch.randn(10, 3), torch.randint(4, (10,))
+    return model, list(zip(x.split(4), y.split(4)))
+
+# %% exercise="check_train_epoch" minutes=30 difficulty=3
+def check_train_epoch(train_epoch):
+    """Raise for an implementation of train_epoch(model, optimizer, loader) that breaks the contract; else return."""
+    ### BEGIN SOLUTION
+    model, batches = small_case()
+    twin = copy.deepcopy(model)  # trained by the formula
+    total, seen = 0.0, 0
+    for x, y in batches:
+        loss = F.cross_entropy(twin(x), y)
+        slopes = torch.autograd.grad(loss, list(twin.parameters()))
+        with torch.no_grad():
+            for p, slope in zip(twin.parameters(), slopes):
+                p -= 0.5 * slope
+        total += loss.item() * len(y)
+        seen += len(y)
+
+    result = train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.5), batches)
+    assert isinstance(result, float), "the mean loss is not a float"
+    assert math.isclose(result, total / seen, rel_tol=1e-4), "the mean is not that of all samples before their updates"
+    for p, expected in zip(model.parameters(), twin.parameters()):
+        torch.testing.assert_close(p, expected)
+    assert model.training, "the model is not in training mode"
+    ### END SOLUTION
+
+# %% tests="check_train_epoch" points=3
+def another_right(model, optimizer, loader):
+    """Right too, in another style: gradients by hand, sums instead of means, everything else left alone."""
+    model.train()
+    parameters, losses = list(model.parameters()), []
+    for x, y in loader:
+        each = F.cross_entropy(model(x), y, reduction="none")
+        for p, slope in zip(parameters, torch.autograd.grad(each.sum(), parameters)):
+            p.grad = slope / len(y)
+        optimizer.step()
+        losses.extend(each.tolist())
+    return math.fsum(losses) / len(losses)
+
+
+with check.exercise("check_train_epoch"):
+    check.catches(check_train_epoch, {"the loop above": epoch_with(), "another style": another_right}, {bug: epoch_with(bug) for bug in bugs}, "your checks")
+    ### BEGIN HIDDEN TESTS
+    def returns_tensor(model, optimizer, loader):
+        return torch.tensor(epoch_with()(model, optimizer, loader))
+
+    def last_loss_only(model, optimizer, loader):
+        loader = list(loader)
+        for batch in loader:
+            last = epoch_with()(model, optimizer, [batch])
+        return last
+
+    def one_update_an_epoch(model, optimizer, loader):
+        model.train()
+        optimizer.zero_grad()
+        losses, samples = [], sum(len(y) for _, y in loader)
+        for x, y in loader:
+            loss = F.cross_entropy(model(x), y, reduction="sum") / samples
+            loss.backward()
+            losses.append(loss.item())
+        optimizer.step()
+        return sum(losses)
+
+    def first_batch_again(model, optimizer, loader):
+        return epoch_with()(model, optimizer, [next(iter(loader)) for _ in loader])
+
+    def loss_after_update(model, optimizer, loader):
+        total = seen = 0.0
+        for x, y in loader:
+            epoch_with()(model, optimizer, [(x, y)])
+            total, seen = total + F.cross_entropy(model(x), y).item() * len(y), seen + len(y)
+        return total / seen
+
+    def summed_loss(model, optimizer, loader):
+        model.train()
+        total = seen = 0.0
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y, reduction="sum")
+            loss.backward()
+            optimizer.step()
+            total, seen = total + loss.item(), seen + len(y)
+        return total / seen
+
+    def no_last_update(model, optimizer, loader):
+        *most, (x, y) = loader
+        mean = epoch_with()(model, optimizer, most)
+        n = sum(len(targets) for _, targets in most)
+        return (mean * n + F.cross_entropy(model(x), y).item() * len(y)) / (n + len(y))
+
+    def backwards(model, optimizer, loader):
+        return epoch_with()(model, optimizer, list(loader)[::-1])
+
+    def clears_at_the_end(model, optimizer, loader):
+        model.train()
+        total, seen = 0.0, 0
+        for inputs, targets in loader:
+            optimizer.zero_grad(set_to_none=False)
+            loss = nn.NLLLoss()(model(inputs).log_softmax(-1), targets)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            total, seen = total + float(loss.detach()) * targets.numel(), seen + targets.numel()
+        return total / seen
+
+    check.catches(
+        check_train_epoch,
+        {"another right one": clears_at_the_end},
+        {
+            **{bug: epoch_with(bug) for bug in bugs},
+            "returns a tensor": returns_tensor,
+            "returns the last batch's loss": last_loss_only,
+            "makes one update an epoch": one_update_an_epoch,
+            "uses the first batch again and again": first_batch_again,
+            "measures the loss after the update": loss_after_update,
+            "steps with the summed loss": summed_loss,
+            "makes no update on the last batch": no_last_update,
+            "goes through the batches backwards": backwards,
+            "does nothing and returns 0": lambda model, optimizer, loader: 0.0,
+        },
+        "your checks",
+    )
+    ### END HIDDEN TESTS
+check.points(3)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# The contract fixes three things that you can observe: the weights after the epoch, the number returned, the mode. For each: what must it be, computed without any training loop of the kind under test?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `copy.deepcopy(model)` for a twin; `torch.autograd.grad(loss, list(twin.parameters()))` gives gradients without touching `p.grad`; with SGD one update is `p -= lr * slope`.
+# `torch.testing.assert_close`, `math.isclose`, `isinstance`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# model, batches = small_case()
+# twin = copy.deepcopy(model)
+# for x, y in batches:
+#     loss = F.cross_entropy(twin(x), y)
+#     slopes = torch.autograd.grad(loss, list(twin.parameters()))
+#     ...                               # the same update by hand; add up loss * len(y)
+# result = train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.5), batches)
+# assert ...                            # the type, then the value of the result
+# for p, expected in zip(model.parameters(), twin.parameters()):
+#     torch.testing.assert_close(p, expected)
+# assert ...                            # the mode
+# ```
+# </details>
+
+# %% wrong="check_train_epoch" says="still unseen"
+def check_train_epoch(train_epoch):  # thinks that a falling loss proves the loop
+    model, batches = small_case()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    first = train_epoch(model, optimizer, batches)
+    for _ in range(20):
+        last = train_epoch(model, optimizer, batches)
+    assert last < first
+
+# %% wrong="check_train_epoch" says="still unseen"
+def check_train_epoch(train_epoch):  # looks at the returned number and the mode only
+    model, batches = small_case()
+    twin, total = copy.deepcopy(model), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(twin(x), y)
+        with torch.no_grad():
+            for p, slope in zip(twin.parameters(), torch.autograd.grad(loss, list(twin.parameters()))):
+                p -= 1e-9 * slope
+        total += loss.item() * len(y)
+    result = train_epoch(model, torch.optim.SGD(model.parameters(), lr=1e-9), batches)
+    assert math.isclose(result, total / 10, rel_tol=1e-4)
+    assert model.training
+
+# %% wrong="check_train_epoch" says="correct implementation"
+def check_train_epoch(train_epoch):  # wants the last bit of one particular implementation
+    model, batches = small_case()
+    twin = copy.deepcopy(model)
+    expected = epoch_with()(twin, torch.optim.SGD(twin.parameters(), lr=0.5), batches)
+    assert train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.5), batches) == expected + 1e-9
+
+# %% wrong="check_train_epoch" says="catch none"
+def check_train_epoch(train_epoch):  # only runs it
+    model, batches = small_case()
+    train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.5), batches)
+
+# %% equivalent="check_train_epoch" because="isclose treats both numbers alike"
+# - assert math.isclose(result, total / seen, rel_tol=1e-4), "the mean is not that of all samples before their updates"
+# + assert (math.isclose(total / seen, result, rel_tol=0.0001)), "the mean is not that of all samples before their updates"
+
+# %% equivalent="check_train_epoch" because="a tolerance twice as wide is still far below any bug's effect"
+# - assert math.isclose(result, total / seen, rel_tol=1e-4), "the mean is not that of all samples before their updates"
+# + assert math.isclose(result, total / seen, rel_tol=0.0002), "the mean is not that of all samples before their updates"
+
+# %% equivalent="check_train_epoch" because="closeness is symmetric at equal scale"
+# - for p, expected in zip(model.parameters(), twin.parameters()):
+# + for p, expected in (zip(twin.parameters(), model.parameters())):
+
+# %% equivalent="check_train_epoch" because="closeness is symmetric at equal scale"
+# - torch.testing.assert_close(p, expected)
+# + (torch.testing.assert_close(expected, p))
+
+# %% right="check_train_epoch"
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin = copy.deepcopy(model)
+    adam, other = torch.optim.SGD(model.parameters(), lr=0.3), torch.optim.SGD(twin.parameters(), lr=0.3)
+    mean = train_epoch(model, adam, batches)
+    if type(mean) is not float:
+        raise TypeError(f"a float was promised, not {type(mean)}")
+    weighted = []
+    for x, y in batches:
+        for p in twin.parameters():
+            p.grad = None
+        loss = nn.CrossEntropyLoss()(twin(x), y)
+        loss.backward()
+        other.step()
+        weighted += [loss.item()] * len(y)
+    assert abs(mean - sum(weighted) / len(weighted)) < 1e-4
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(model.parameters(), twin.parameters()))
+    assert model.training and all(m.training for m in model.modules())
+
+# %% right="check_train_epoch"
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin = copy.deepcopy(model)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    mean = train_epoch(model, optimizers[0], batches)
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4)
+    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
+    assert model.training
+
+# %% [markdown]
+# ## 10 · The debug clinic
+#
+# Four patients. For each: look at the symptom, name the cause, write the repaired function.
+
+# %% [markdown]
+# ### Patient 1: the loss falls, the model is no good
+#
+# "The training loss is nearly zero, but validation is flat." Here is the loop:
+
+# %%
+def broken_run(model, optimizer, loader, steps):
+    losses = []
+    for _ in range(steps):
+        x, y = next(iter(loader))
+        losses.append(train_step(model, optimizer, x, y))
+    return losses
+
+
+model = make_model()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+loader, valid_curve, losses = make_loader(shuffle=False), [], []
+for _ in range(10):
+    losses += broken_run(model, optimizer, loader, 15)
+    valid_curve.append(evaluate(model, valid_loader)[0])
+figure, axis = plt.subplots(figsize=(8, 2.8))
+axis.plot(losses, label="training loss")
+axis.plot(range(15, 151, 15), valid_curve, "o-", label="validation loss")
+axis.set(xlabel="update", ylabel="cross-entropy (nats)")
+axis.legend()
+plt.show()
+
+# %% [markdown]
+# ### Patient 2: NaN
+#
+# "After a few updates the loss is NaN, and it never comes back." The rate is too large; but on which rate is not known beforehand, and one bad batch in a long run
+# can have the same effect. Once a weight is NaN, every later update is lost.
+
+# %%
+def broken_fit(model, optimizer, batches):
+    return [train_step(model, optimizer, x, y) for x, y in batches]
+
+
+def make_leaky(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.LeakyReLU(), nn.Linear(64, 64), nn.LeakyReLU(), nn.Linear(64, 10))
+
+
+model = make_leaky()
+losses = broken_fit(model, torch.optim.SGD(model.parameters(), lr=10.0), make_loader(shuffle=False))
+print("losses:", ", ".join(f"{loss:.2g}" for loss in losses[:12]), "...")
+print(f"{sum(p.isnan().sum().item() for p in model.parameters())} of {sum(p.numel() for p in model.parameters())} weights are NaN")
+
+# %% [markdown]
+# ### Patient 3: device mismatch
+#
+# "Works on my laptop, fails on the GPU." You need no GPU to see it: PyTorch's `meta` device holds shapes and no values, and it complains just the same when tensors from two devices meet.
+
+# %%
+def broken_loss(model, x, y):
+    """Cross-entropy in which class 9 weighs twice as much as class 0."""
+    weight = torch.linspace(1, 2, 10)
+    return F.cross_entropy(model(x), y, weight=weight)
+
+
+model = make_model().to("meta")
+for what, (x, y) in {"batch from the loader": (train_x[:4], train_y[:4]), "batch moved by the caller": (train_x[:4].to("meta"), train_y[:4].to("meta"))}.items():
+    try:
+        broken_loss(model, x, y)
+    except RuntimeError as error:
+        print(f"{what}: {str(error).splitlines()[0][:120]}")
+
+# %% [markdown]
+# ### Patient 4: out of memory
+#
+# "CUDA out of memory", in the forward pass of a deep stack. Smaller batches help (exercise 5). Where even one sample is too much, the other cure is
+# **activation checkpointing**: keep only the input of each block, and when the backward pass comes to a block, run its forward again. Memory is paid for with time.
+# (Chen et al. 2016, [arXiv:1604.06174](https://arxiv.org/abs/1604.06174).)
+
+# %%
+class Block(nn.Module):
+    """A residual block as in a transformer, without the attention: (batch, width) -> the same shape."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.norm, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, x):
+        return x + self.dropout(self.down(F.gelu(self.up(self.norm(x)))))
+
+
+def hungry_forward(blocks, x):
+    """`x` through all blocks, one after the other."""
+    for block in blocks:
+        x = block(x)
+    return x
+
+
+torch.manual_seed(0)
+blocks, x = nn.ModuleList(Block(128) for _ in range(12)), torch.randn(512, 128)
+print(f"{activation_bytes(lambda: hungry_forward(blocks, x), blocks) / 1e6:.0f} MB of activations for 12 blocks")
+
+# %% [markdown]
+# **Task.** Write four functions.
+#
+# 1. `run_steps(model, optimizer, loader, steps)`: exactly `steps` updates (at least one), each with the next batch of `loader`; when it is exhausted, begin **a new pass** over it
+#    (so that it shuffles anew). Return the losses as a list of floats. You may call your `train_step`.
+# 2. `guarded_fit(model, optimizer, batches, limit)`: go through `batches` once. A loss of at most `limit` is healthy: keep a copy of the model's state, then update as usual.
+#    Any other loss (larger, infinite, NaN) is a crash: make no update, put the model back to the **last copy** (at first, the state in which it came), and halve the rate of every parameter group. Return the
+#    losses of all batches, crashes included. The optimizer is plain SGD without state of its own.
+# 3. `weighted_loss(model, x, y)`: the same number as `broken_loss`, on whatever device the model's parameters live and wherever the batch is. The model is not moved.
+# 4. `lean_forward(blocks, x)`: the same result and gradients as `hungry_forward`, with each block checkpointed on its own (`torch.utils.checkpoint`).
+
+# %% exercise="debug_clinic" minutes=40 difficulty=3
+def run_steps(model, optimizer, loader, steps):
+    """`steps` updates with one batch after the other, over as many passes as that takes; returns the losses."""
+    ### BEGIN SOLUTION
+    losses = []
+    while len(losses) < steps:
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            if len(losses) == steps:
+                break
+    return losses
+    ### END SOLUTION
+
+
+def guarded_fit(model, optimizer, batches, limit):
+    """One pass; a loss that is not at most `limit` rolls the model back and halves the rates. Returns the losses."""
+    ### BEGIN SOLUTION
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+    ### END SOLUTION
+
+
+def weighted_loss(model, x, y):
+    """Cross-entropy with class weights from 1 to 2, on the device of the model's parameters."""
+    ### BEGIN SOLUTION
+    device = next(model.parameters()).device
+    weight = torch.linspace(1, 2, 10, device=device)
+    return F.cross_entropy(model(x.to(device)), y.to(device), weight=weight)
+    ### END SOLUTION
+
+
+def lean_forward(blocks, x):
+    """As `hungry_forward`, but only the input of each block is kept for the backward pass."""
+    ### BEGIN SOLUTION
+    for block in blocks:
+        x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)
+    return x
+    ### END SOLUTION
+
+# %% tests="debug_clinic" points=6
+class Passes:
+    """A loader that gives another order on every pass; sample k is the number k."""
+
+    def __init__(self, *passes):
+        self.passes, self.begun = passes, 0
+
+    def __len__(self):
+        return len(self.passes[0])
+
+    def __iter__(self):
+        numbers = self.passes[self.begun % len(self.passes)]
+        self.begun += 1
+        return iter([(torch.tensor([[float(k), 1.0]]), torch.tensor([k % 2])) for k in numbers])
+
+
+def check_patient_1(passes, steps, expected):
+    torch.manual_seed(1)
+    model, seen = nn.Linear(2, 2), []
+    model.register_forward_pre_hook(lambda module, args: seen.append(int(args[0][0, 0])))
+    observed = run_steps(model, torch.optim.SGD(model.parameters(), lr=0.01), Passes(*passes), steps)
+    check.equal(
+        seen, expected, f"patient 1: the batches used in {steps} steps over a loader of {len(passes[0])}",
+        "iter(loader) begins a new pass: once a pass, not once a step; a new pass may come in a new order",
+    )  # fmt: skip
+    check.kind(observed, list, "patient 1: the result")
+    check.equal(len(observed), steps, "patient 1: the number of losses")
+    torch.manual_seed(1)
+    twin = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.01)
+    losses = []
+    for k in expected:
+        loss = F.cross_entropy(twin(torch.tensor([[float(k), 1.0]])), torch.tensor([k % 2]))
+        for p, slope in zip(twin.parameters(), torch.autograd.grad(loss, list(twin.parameters()))):
+            p.grad = slope
+        optimizer.step()
+        losses.append(loss.item())
+    check.equal(observed, losses, "patient 1: the losses", rtol=1e-4)
+
+
+def check_patient_2(scales, limit, rates, expected_rates, same, what):
+    """Batches of one picture scaled by `scales`; `same` are pairs of batches that must see the same weights."""
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, momentum=0.5), nn.Linear(6, 3)).eval()
+    groups = [{"params": model[0].parameters(), "lr": rates[0]}, {"params": [*model[1].parameters(), *model[2].parameters()], "lr": rates[1]}]
+    optimizer = torch.optim.SGD(groups)
+    x, y = torch.randn(7, 4), torch.tensor([0, 1, 2, 2, 1, 0, 0])
+    states = []
+    model.register_forward_pre_hook(lambda module, args: states.append({k: v.clone() for k, v in module.state_dict().items()}))
+    observed = guarded_fit(model, optimizer, [(x * scale, y) for scale in scales], limit)
+    check.equal(len(observed), len(scales), f"patient 2 ({what}): the number of losses", "crashes are reported too")
+    check.true(all(v.isfinite().all() for v in model.state_dict().values()), f"patient 2 ({what}): there is NaN in the model after the run: a comparison with NaN is always False, so ask for what is healthy. Batch norm's statistics count too.")
+    check.equal([group["lr"] for group in optimizer.param_groups], expected_rates, f"patient 2 ({what}): the rates after the run", "each crash halves the rate of every group", rtol=1e-9)
+    for early, late in same:
+        for name in ("0.weight", "2.bias"):
+            check.equal(
+                states[late][name], states[early][name], f"patient 2 ({what}): {name} at batch {late}",
+                f"after a crash the weights are those of batch {early} again: was the copy taken before that update, and is it a deep copy?", rtol=0, atol=0,
+            )  # fmt: skip
+    return observed, states, model
+
+
+def check_patient_3(seed, samples):
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    x, y = torch.rand(samples, 1, 8, 8), torch.randint(10, (samples,))
+    observed = weighted_loss(model, x, y)
+    shares = torch.linspace(1, 2, 10)[y]
+    expected = (F.cross_entropy(model(x), y, reduction="none") * shares).sum() / shares.sum()
+    check.equal(observed.detach(), expected.detach(), "patient 3: the loss on the CPU", "weights from 1 for class 0 to 2 for class 9, as in broken_loss")
+    model.to("meta")
+    for where, (a, b) in {"on the CPU": (x, y), "on the model's device": (x.to("meta"), y.to("meta"))}.items():
+        loss = weighted_loss(model, a, b)
+        check.kind(loss, torch.Tensor, f"patient 3: the loss with the batch {where}")
+        check.equal(loss.device.type, "meta", f"patient 3: the device of the loss with the batch {where}", "everything goes to the device of the model's parameters")
+        check.true(all(p.device.type == "meta" for p in model.parameters()), "patient 3: the model was moved. It may be far larger than the batch: move the batch and what you make yourself.")
+        loss.backward()
+        check.true(all(p.grad is not None and p.grad.device.type == "meta" for p in model.parameters()), f"patient 3: no gradient reached the model with the batch {where}.")
+        model.zero_grad()
+
+
+def check_patient_4(width, count, samples, seed):
+    torch.manual_seed(seed)
+    blocks, x = nn.ModuleList(Block(width) for _ in range(count)), torch.randn(samples, width)
+    results = []
+    for forward in (hungry_forward, lean_forward):
+        torch.manual_seed(seed)  # the same dropout
+        blocks.zero_grad()
+        result = forward(blocks, x)
+        result.square().mean().backward()
+        results.append((result.detach(), [p.grad for p in blocks.parameters()]))
+    check.equal(results[1][0], results[0][0], "patient 4: the result", "checkpointing changes memory, not numbers")
+    check.true(all(g is not None for g in results[1][1]), "patient 4: some weights got no gradient. With use_reentrant=True the input would have to require one: choose use_reentrant=False.")
+    for observed, expected in zip(results[1][1], results[0][1]):
+        check.equal(observed, expected, "patient 4: a gradient", "the second forward must draw the same dropout masks as the first", rtol=1e-4)
+    hungry, lean = (activation_bytes(lambda: forward(blocks, x), blocks) for forward in (hungry_forward, lean_forward))
+    check.between(lean, None, 0.4 * hungry, f"patient 4: the bytes kept for the backward pass (hungry_forward keeps {hungry})", "is every block called through torch.utils.checkpoint.checkpoint?")
+    calls, alive, most = [0] * count, set(), 0
+
+    def enter(number):
+        nonlocal most
+        calls[number] += 1
+        if calls[number] == 2:
+            alive.add(number)
+            most = max(most, len(alive))
+
+    spies = [block.register_forward_pre_hook(lambda module, args, i=i: enter(i)) for i, block in enumerate(blocks)]
+    spies += [block.norm.weight.register_hook(lambda gradient, i=i: alive.discard(i)) for i, block in enumerate(blocks)]
+    lean_forward(blocks, x).square().mean().backward()
+    [spy.remove() for spy in spies]
+    check.between(most, None, 1, "patient 4: the number of blocks whose activations exist at once in the backward pass", "one checkpoint around all blocks brings everything back at once: checkpoint block by block")
+
+
+with check.exercise("debug_clinic"):
+    check_patient_1([(1, 2, 3), (3, 1, 2), (2, 3, 1)], 7, [1, 2, 3, 3, 1, 2, 2])
+    check_patient_2((1, 1, math.nan, 1), 50.0, (0.4, 0.1), [0.2, 0.05], [(1, 3)], "the third batch is NaN")
+    check_patient_3(3, 9)
+    check_patient_4(width=24, count=5, samples=33, seed=4)
+    ### BEGIN HIDDEN TESTS
+    check_patient_1([(5, 6), (6, 5)], 2, [5, 6])
+    check_patient_1([(4, 5, 6, 7), (7, 5, 4, 6)], 1, [4])
+    check_patient_1([(4, 5, 6, 7), (7, 5, 4, 6), (6, 7, 4, 5)], 11, [4, 5, 6, 7, 7, 5, 4, 6, 6, 7, 4])
+    observed, states, model = check_patient_2((1, math.nan, math.nan, 1, 1), 9.0, (0.8, 0.4), [0.2, 0.1], [(0, 2), (0, 3)], "two crashes in a row")
+    check.true(model.training, "patient 2: the model came in eval mode and was trained so: model.train() first.")
+    twin = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, momentum=0.5), nn.Linear(6, 3))
+    torch.manual_seed(2)
+    twin = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, momentum=0.5), nn.Linear(6, 3))
+    x, y = torch.randn(7, 4), torch.tensor([0, 1, 2, 2, 1, 0, 0])
+    loss = F.cross_entropy(twin(x), y)
+    slope = torch.autograd.grad(loss, twin[2].weight)[0]
+    check.equal(observed[0], loss.item(), "patient 2: the first loss")
+    check.equal(observed[3], loss.item(), "patient 2: the loss after two crashes", "it is that of the healthy weights")
+    check.equal(states[4]["2.weight"], twin[2].weight.detach() - 0.1 * slope, "patient 2: the weights after a healthy update at the halved rate", rtol=1e-4)
+    check_patient_2((math.nan, 1), 9.0, (0.8, 0.4), [0.4, 0.2], [(0, 1)], "the very first batch is NaN")
+    check_patient_2((1, 1, 1), loss.item() - 1e-3, (0.8, 0.4), [0.1, 0.05], [(0, 1), (0, 2)], "every loss is above the limit")
+    check_patient_2((1,), loss.item(), (0.8, 0.4), [0.8, 0.4], [], "the loss is just at the limit")
+    check_patient_3(5, 14)
+    check_patient_4(width=16, count=7, samples=20, seed=6)
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# 1. What does `iter(loader)` do each time it is called? 2. Which comparison is False for NaN, and is that the branch you want? When must the copy be taken: before or after the update?
+# 3. Two things are on the wrong device, not one. 4. Which tensors does a block keep, and which would be enough to compute them again?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# 1. Two nested loops: passes outside, batches inside. 2. `copy.deepcopy(model.state_dict())`, `optimizer.param_groups`. 3. `next(model.parameters()).device`, `tensor.to(device)`, the `device=` argument
+# of factories. 4. `torch.utils.checkpoint.checkpoint(function, *inputs, use_reentrant=False)`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# # 1
+# while len(losses) < steps:
+#     for x, y in loader:
+#         ...
+# # 2
+# losses, healthy = [], copy.deepcopy(model.state_dict())
+# for x, y in batches:
+#     optimizer.zero_grad()
+#     loss = F.cross_entropy(model(x), y)
+#     losses.append(loss.item())
+#     if losses[-1] <= limit:
+#         ...                           # copy, backward, step
+#     else:
+#         ...                           # back to the copy, halve the rates
+# # 3
+# device = next(model.parameters()).device
+# weight = torch.linspace(1, 2, 10, device=...)
+# # 4
+# for block in blocks:
+#     x = torch.utils.checkpoint.checkpoint(..., use_reentrant=False)
+# ```
+# </details>
+
+# %% wrong="debug_clinic" says="once a pass, not once a step"
+def run_steps(model, optimizer, loader, steps):  # the patient itself
+    return [train_step(model, optimizer, *next(iter(loader))) for _ in range(steps)]
+
+
+def guarded_fit(model, optimizer, batches, limit):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = guarded_fit
+
+# %% wrong="debug_clinic" says="in a new order"
+import itertools
+
+
+def run_steps(model, optimizer, loader, steps):  # cycle() remembers the first pass and never shuffles again
+    return [train_step(model, optimizer, x, y) for x, y in itertools.islice(itertools.cycle(loader), steps)]
+
+
+def guarded_fit(model, optimizer, batches, limit):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = guarded_fit
+
+# %% wrong="debug_clinic" says="comparison with NaN"
+def run_steps(model, optimizer, loader, steps):
+    passes = (batch for _ in range(steps) for batch in loader)
+    return [train_step(model, optimizer, *next(passes)) for _ in range(steps)]
+
+
+def guarded_fit(model, optimizer, batches, limit):  # `loss > limit` is False for NaN
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] > limit:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+        else:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+    return losses
+
+
+def weighted_loss(model, x, y):
+    raise NotImplementedError
+
+
+lean_forward = weighted_loss
+
+# %% wrong="debug_clinic" says="a deep copy"
+def run_steps(model, optimizer, loader, steps):
+    passes = (batch for _ in range(steps) for batch in loader)
+    return [train_step(model, optimizer, *next(passes)) for _ in range(steps)]
+
+
+def guarded_fit(model, optimizer, batches, limit):  # the copy is a reference: there is nothing to go back to
+    model.train()
+    losses, healthy = [], model.state_dict()
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x.nan_to_num() if x.isnan().any() else x), y) + x.sum() * 0
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = model.state_dict()
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def weighted_loss(model, x, y):
+    raise NotImplementedError
+
+
+lean_forward = weighted_loss
+
+# %% wrong="debug_clinic" says="is it a deep copy"
+def run_steps(model, optimizer, loader, steps):
+    passes = (batch for _ in range(steps) for batch in loader)
+    return [train_step(model, optimizer, *next(passes)) for _ in range(steps)]
+
+
+def guarded_fit(model, optimizer, batches, limit):  # copies after the update, which may be the harmful one
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            loss.backward()
+            optimizer.step()
+            healthy = copy.deepcopy(model.state_dict())
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def weighted_loss(model, x, y):
+    raise NotImplementedError
+
+
+lean_forward = weighted_loss
+
+# %% wrong="debug_clinic" says="is not on the expected device"
+def run_steps(model, optimizer, loader, steps):
+    passes = (batch for _ in range(steps) for batch in loader)
+    return [train_step(model, optimizer, *next(passes)) for _ in range(steps)]
+
+
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def weighted_loss(model, x, y):  # moves the batch, forgets the tensor that it makes itself
+    device = next(model.parameters()).device
+    return F.cross_entropy(model(x.to(device)), y.to(device), weight=torch.linspace(1, 2, 10))
+
+
+def lean_forward(blocks, x):
+    raise NotImplementedError
+
+# %% wrong="debug_clinic" says="block by block"
+def run_steps(model, optimizer, loader, steps):
+    passes = (batch for _ in range(steps) for batch in loader)
+    return [train_step(model, optimizer, *next(passes)) for _ in range(steps)]
+
+
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def weighted_loss(model, x, y):
+    device = next(model.parameters()).device
+    return F.cross_entropy(model(x.to(device)), y.to(device), weight=torch.linspace(1, 2, 10).to(device))
+
+
+def lean_forward(blocks, x):  # one checkpoint around everything
+    return torch.utils.checkpoint.checkpoint(hungry_forward, blocks, x, use_reentrant=False)
+
+# %% wrong="debug_clinic" says="checkpointing changes memory, not numbers"
+def run_steps(model, optimizer, loader, steps):
+    passes = (batch for _ in range(steps) for batch in loader)
+    return [train_step(model, optimizer, *next(passes)) for _ in range(steps)]
+
+
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def weighted_loss(model, x, y):
+    device = next(model.parameters()).device
+    return F.cross_entropy(model(x.to(device)), y.to(device), weight=torch.linspace(1, 2, 10).to(device))
+
+
+def lean_forward(blocks, x):  # saves memory by halving the precision
+    for block in blocks:
+        x = torch.utils.checkpoint.checkpoint(block, x.bfloat16().float(), use_reentrant=False)
+    return x
+
+# %% right="debug_clinic"
+def run_steps(net, opt, data, n):
+    out, stream = [], iter(data)
+    for _ in range(n):
+        try:
+            batch = next(stream)
+        except StopIteration:
+            stream = iter(data)
+            batch = next(stream)
+        out.append(train_step(net, opt, *batch))
+    return out
+
+
+def guarded_fit(net, opt, batches, limit):
+    net.train()
+    def snapshot():
+        return {k: v.detach().clone() for k, v in net.state_dict().items()}
+
+    good, history = snapshot(), []
+    for x, y in batches:
+        loss = nn.CrossEntropyLoss()(net(x), y)
+        history.append(float(loss.detach()))
+        if not math.isfinite(history[-1]) or history[-1] > limit:
+            net.load_state_dict(good)
+            opt.param_groups[:] = [{**g, "lr": g["lr"] * 0.5} for g in opt.param_groups]
+            continue
+        good = snapshot()
+        opt.zero_grad(set_to_none=True)
+        loss.backward()
+        opt.step()
+    return history
+
+
+def weighted_loss(model, x, y):
+    where = [p.device for p in model.parameters()][0]
+    logits = model(x.to(where))
+    return nn.CrossEntropyLoss(weight=torch.linspace(1.0, 2.0, logits.shape[1])).to(where)(logits, y.to(where))
+
+
+def lean_forward(blocks, x):
+    for i in range(len(blocks)):
+        x = torch.utils.checkpoint.checkpoint(lambda t, b=blocks[i]: b(t), x, use_reentrant=False)
+    return x
+
+# %% right="debug_clinic"
+def run_steps(model, optimizer, loader, steps):
+    def forever():
+        while True:
+            yield from loader
+
+    return [train_step(model, optimizer, x, y) for (x, y), _ in zip(forever(), range(steps))]
+
+
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    last, losses = copy.deepcopy(model), []
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if not loss.item() <= limit:
+            model.load_state_dict(last.state_dict())
+            for group in optimizer.param_groups:
+                group["lr"] = group["lr"] / 2
+        else:
+            last.load_state_dict(model.state_dict())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return losses
+
+
+def weighted_loss(model, x, y):
+    some = next(model.parameters())
+    with torch.device(some.device):
+        weight = torch.linspace(1, 2, 10)
+    return F.cross_entropy(model(x.to(some.device)), y.to(some.device), weight)
+
+
+def lean_forward(blocks, x):
+    return torch.utils.checkpoint.checkpoint_sequential(nn.Sequential(*blocks), len(blocks), x, use_reentrant=False)
+
+# %% [markdown]
+# ### The patients afterwards
+#
+# Patients 1 and 2 on the digits; patient 2 still starts with the absurd rate of 10.
+
+# %%
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
+model = make_model()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+valid_curve, losses, loader = [], [], make_loader()
+for _ in range(10):
+    losses += run_steps(model, optimizer, loader, 15)
+    valid_curve.append(evaluate(model, valid_loader)[0])
+left.plot(losses, lw=0.8, label="training loss")
+left.plot(range(15, 151, 15), valid_curve, "o-", label="validation loss")
+left.set(xlabel="update", ylabel="cross-entropy (nats)", title="patient 1, healed")
+left.legend()
+
+model = make_leaky()
+optimizer = torch.optim.SGD(model.parameters(), lr=10.0)
+losses, used = [], []
+for _ in range(6):
+    for batch in make_loader():
+        used.append(optimizer.param_groups[0]["lr"])
+        losses += guarded_fit(model, optimizer, [batch], limit=5.0)
+right.plot([min(loss, 1e3) if loss == loss else 1e3 for loss in losses], lw=0.8, label="training loss (nats, cut at 1000)")
+right.plot(used, color="C3", label="learning rate")
+right.set(xlabel="update", ylabel="loss, rate", yscale="log", title="patient 2, healed")
+right.legend()
+plt.show()
+print(f"patient 2: rate 10 became {used[-1]:g}; validation accuracy {evaluate(model, valid_loader)[1]:.0%}")
+
+# %% [markdown]
+# ### Claim: checkpointing trades time for memory
+#
+# What is claimed: a stack of $n$ blocks needs memory for its $n$ block inputs and one open block instead of everything, for one more forward pass. A backward pass costs about two forward passes, so
+# 3 become 4: about a third more time. We measure twelve blocks, with the cure of exercise 5 (four micro-batches) beside it.
+
+# %%
+def seconds_a_step(step, repeats=5):
+    """CPU seconds of one call, the smallest of some: the others were disturbed."""
+    taken = []
+    for _ in range(repeats):
+        begin = time.process_time()
+        step()
+        taken.append(time.process_time() - begin)
+    return min(taken)
+
+
+torch.manual_seed(0)
+blocks, x = nn.ModuleList(Block(128) for _ in range(12)), torch.randn(512, 128)
+ways = {
+    "everything at once": (hungry_forward, 1),
+    "four micro-batches": (hungry_forward, 4),
+    "checkpointed": (lean_forward, 1),
+    "checkpointed, four micro-batches": (lean_forward, 4),
+}
+cost = {}
+for name, (forward, pieces) in ways.items():
+    parts = x.chunk(pieces)
+    memory = activation_bytes(lambda: forward(blocks, parts[0]), blocks)
+    cost[name] = memory / 1e6, seconds_a_step(lambda: [forward(blocks, part).square().mean().backward() for part in parts])
+
+figure, axis = plt.subplots(figsize=(7, 3.4))
+for name, (memory, seconds) in cost.items():
+    axis.plot(memory, 1000 * seconds, "o", ms=10, label=name)
+axis.set(xlabel="activations kept for the backward pass (MB)", ylabel="time for forward and backward (ms)", xscale="log", ylim=(0, None))
+axis.legend(fontsize=8)
+plt.show()
+
+(memory, seconds), (lean_memory, lean_seconds) = cost["everything at once"], cost["checkpointed"]
+claims.record(
+    "activation checkpointing trades time for memory",
+    claimed="activations of one block instead of all; about 1/3 more time",
+    measured=f"{memory / lean_memory:.0f}x fewer bytes kept, {lean_seconds / seconds - 1:+.0%} time",
+    holds=memory / lean_memory > 4 and 1.1 < lean_seconds / seconds < 1.6,
+)
+
+# %% [markdown]
+# The bytes kept between forward and backward fall by about the ratio of a block's activations to its input. During the backward pass one block at a time is open again; that comes on top.
+# The time depends on what a block does: here matrix products dominate, and the extra forward is close to what arithmetic says; on small or memory-bound blocks it can be more or less.
+
+# %% [markdown]
+# # Claims measured
+#
+# | claim | where |
+# |---|---|
+# | accumulation equals the big batch | exercise 5 |
+# | a resumed run follows the unbroken curve exactly | exercise 7 |
+# | activation checkpointing trades time for memory | exercise 10 |
+#
+# The table with your own figures stands below the last of them; `unit24 claims` prints it in a terminal.
+
+# %% [markdown]
+# # On a bigger machine
+#
+# The same loop with a real language model: bfloat16 autocast where the GPU has it (float16 with a scaler where not, as on a T4), accumulation and checkpointing together. It runs with `UNIT24_TIER=hub` on a GPU.
+
+# %%
+if env.tier == "hub" and env.device == "cuda":
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name = env.model("chat")
+    tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModelForCausalLM.from_pretrained(name).to(env.device).train()
+    tokens = tokenizer(["The five steps of a training loop are clear, forward, loss, backward and step. "] * 16, return_tensors="pt").to(env.device)
+    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    for checkpointing in (False, True):
+        model.gradient_checkpointing_enable() if checkpointing else model.gradient_checkpointing_disable()
+        for pieces in (1, 4):
+            scaler = torch.amp.GradScaler("cuda", enabled=dtype == torch.float16)
+            model.zero_grad()
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            begin, before = time.perf_counter(), torch.cuda.memory_allocated()
+            for ids in tokens["input_ids"].chunk(pieces):
+                with torch.autocast("cuda", dtype=dtype):
+                    loss = model(input_ids=ids, labels=ids, use_cache=False).loss / pieces
+                scaler.scale(loss).backward()
+            torch.cuda.synchronize()
+            peak = (torch.cuda.max_memory_allocated() - before) / 2**20
+            print(f"checkpointing {checkpointing!s:5}, {pieces} micro-batches: {peak:6.0f} MB above the weights, {time.perf_counter() - begin:.2f} s")
+else:
+    print("Skipped: this section needs a GPU and UNIT24_TIER=hub.")
+
+# %% [markdown]
+# # Quiz
+#
+# Five questions, with feedback for every option. Nothing is graded.
+
+# %% [markdown] quiz="training_loop"
+# 1. The loss falls for three steps, then climbs faster and faster, although the rate is small. Which line is missing most likely?
+# - [ ] `model.eval()` :: In eval mode dropout is off; the loss would not climb because of it.
+# - [x] `optimizer.zero_grad()` :: Each step then follows the sum of all gradients so far, and the steps grow.
+# - [ ] `torch.no_grad()` :: That belongs to evaluation. Around a training step it would stop learning altogether.
+# - [ ] `loss.item()` :: Without it memory grows, but the steps are the same.
+# 2. Micro-batches of 32, 32 and 8 samples are to equal one batch of 72. What multiplies the mean loss of the last one?
+# - [ ] 1/3 :: That would give its 8 samples as much weight as the 32 of the others.
+# - [ ] 1 :: Then the gradient is about three times too long.
+# - [x] 8/72 :: Its share of the samples, so that every sample counts 1/72.
+# - [ ] 1/72 :: The mean over 8 samples already has 1/8 in it: multiply by 8/72.
+# 3. Why does float16 training scale the loss while bfloat16 training does not?
+# - [x] float16 has few exponent bits, so small gradients become zero :: bfloat16 has float32's range, and pays for it with precision.
+# - [ ] bfloat16 is more precise :: It is less precise: 8 bits of significand against 11.
+# - [ ] float16 is slower without scaling :: Speed has nothing to do with it.
+# - [ ] The scale makes the learning rate larger :: The gradients are divided by it before the update.
+# 4. A resumed run starts at the right loss, but after the first update its curve leaves the old one. The order of the data is the same. What was forgotten?
+# - [ ] The model's weights :: Then the first loss would already be wrong.
+# - [ ] The random number generator :: Then dropout and order would differ in the first batch.
+# - [x] The optimizer's state :: Momentum or Adam's averages begin at zero and the first update differs.
+# - [ ] The list of losses :: The history would be short, the curve the same.
+# 5. Activation checkpointing makes one thing worse. Which?
+# - [ ] The precision of the gradients :: The second forward computes the same numbers, with the same dropout masks.
+# - [x] The time of a step :: Each block's forward runs twice: about a third more.
+# - [ ] The memory for the optimizer's state :: It is not touched; checkpointing is about activations.
+# - [ ] The batch size that fits :: It grows, which is the point.
+
+# %% [markdown]
+# # What to read next
+#
+# - [Automatic mixed precision examples](https://docs.pytorch.org/docs/stable/notes/amp_examples.html): accumulation, clipping and several optimizers under a scaler.
+# - [torch.utils.checkpoint](https://docs.pytorch.org/docs/stable/checkpoint.html): what is recomputed, and what randomness costs.
+# - [Reproducibility](https://docs.pytorch.org/docs/stable/notes/randomness.html) and [serialization](https://docs.pytorch.org/docs/stable/notes/serialization.html): what "the same numbers" can mean, and why `weights_only`.
+# - [torch.optim](https://docs.pytorch.org/docs/stable/optim.html): every scheduler and hook used here.
+# - [A recipe for training neural networks](https://karpathy.github.io/2019/04/25/recipe/) by Andrej Karpathy: how to look for what fails silently.
+# - Next: lesson 05 feeds this loop without starving it.
