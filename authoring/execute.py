@@ -143,6 +143,7 @@ def _environment(scratch: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("UNIT24_", "JUPYTER", "COLAB_", "KAGGLE_"))}
     return kept | {
         "OMP_NUM_THREADS": "1",
+        "UNIT24_DEVICE": "cpu",  # what every student has
         "UNIT24_HOME": str(scratch / "home"),
         "TMPDIR": str(scratch / "tmp"),
         "IPYTHONDIR": str(scratch / "ipython"),

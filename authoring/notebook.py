@@ -218,10 +218,12 @@ def lesson_line(lesson: Lesson, cell_id: str, line: int = 1) -> int:
 
 
 def read_notebook(path: Path) -> NotebookNode | None:
-    """A notebook file, or None if there is none or it is not one."""
+    """The notebook in a file, or None if it does not hold one."""
     try:
         return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    except (FileNotFoundError, ValueError, AttributeError, nbformat.ValidationError):
+    except OSError:
+        raise
+    except Exception:  # nbformat raises whatever it stumbles over
         return None
 
 

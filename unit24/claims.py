@@ -10,7 +10,7 @@ import html
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -53,7 +53,7 @@ def record(claim: str, *, claimed: Any, measured: Any, holds: bool | None, how: 
         "how": how,
     }
     path = _folder() / f"{lesson}.json"
-    claims = [old for old in _read(path) if old["claim"] != claim] + [new]
+    claims = [old for old in _read(path, sys.stdout) if old["claim"] != claim] + [new]
     try:
         write_whole(path, json.dumps(claims, ensure_ascii=False, indent=1) + "\n")
     except OSError as error:  # a full disk must not stop the lesson
@@ -63,7 +63,7 @@ def record(claim: str, *, claimed: Any, measured: Any, holds: bool | None, how: 
 
 def load() -> list[dict[str, Any]]:
     """All claims kept on this machine, by lesson; each with the keys of `FIELDS` and ``how``."""
-    return [claim for path in sorted(_folder().glob("*.json")) for claim in _read(path)]
+    return [claim for path in sorted(_folder().glob("*.json")) for claim in _read(path, sys.stderr)]
 
 
 def as_text(claims: list[dict[str, Any]]) -> str:
@@ -123,7 +123,7 @@ def claims_command(as_json: bool) -> None:
 
 
 def _folder() -> Path:
-    storage = env.current.storage if env.current else env._folders(env.find_platform())[1]
+    storage = env.current.storage if env.current else env.find_folders(env.find_platform())[1]
     return storage / "claims"
 
 
@@ -131,11 +131,11 @@ def _device(device: str) -> str:
     return f"{device} ({env.gpus()[0][0]})" if device.startswith("cuda") and env.gpus() else device
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """The claims in one file; a file that cannot be understood is put aside, with one line."""
+def _read(path: Path, report: TextIO) -> list[dict[str, Any]]:
+    """The claims in one file; a file that cannot be understood is put aside, with one line to `report`."""
     try:
         claims = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(claims, list) and all(isinstance(c, dict) and {*FIELDS, "how"} <= c.keys() for c in claims):
+        if isinstance(claims, list) and all(_is_claim(c) for c in claims):
             return claims
         raise ValueError("not a list of claims")
     except FileNotFoundError:
@@ -147,8 +147,14 @@ def _read(path: Path) -> list[dict[str, Any]]:
             path.replace(aside)
         except OSError:
             aside = path
-        print(f"Earlier claims could not be read ({reason}) and start afresh; the old file is {aside}.", file=sys.stderr)
+        print(f"Earlier claims could not be read ({reason}) and start afresh; the old file is {aside}.", file=report)
         return []
+
+
+def _is_claim(value: Any) -> bool:
+    if not isinstance(value, dict) or value.get("holds", "missing") not in (True, False, None):
+        return False
+    return all(isinstance(value.get(key), str) for key in (*FIELDS, "how") if key != "holds")
 
 
 def _show(claims: list[dict[str, Any]]) -> None:
