@@ -1,7 +1,7 @@
 """# Cluttered digits
 
 The 1,797 handwritten digits of scikit-learn (8 x 8), each turned, scaled and moved on a canvas of 16 x 16
-with two stray strokes, noise, and half of the time with black and white exchanged.
+with two stray strokes, of varying contrast, and with noise.
 
 **Fields.** `image` (float32, 16 x 16, about 0 to 1 with noise beyond), `label` (0 to 9), `source` (index of
 the digit in `sklearn.datasets.load_digits`).
@@ -54,8 +54,8 @@ def render(images, generator):
     def uniform(*shape: int):
         return torch.rand(*shape, generator=generator)
 
-    angle = (uniform(n) - 0.5) * 0.9  # radians
-    zoom = 1 / (0.45 + 0.25 * uniform(n))
+    angle = (uniform(n) - 0.5) * 0.6  # radians
+    zoom = 1 / (0.6 + 0.25 * uniform(n))
     shift = (uniform(n, 2) - 0.5) * 0.7 * zoom[:, None]
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     affine = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)
@@ -70,8 +70,7 @@ def render(images, generator):
         along, across = dx * cos + dy * sin, dy * cos - dx * sin
         stroke = 0.8 * ((along.abs() < half[:, None, None]) & (across.abs() < 0.08))
         out = torch.maximum(out, stroke[:, None])
-    out = out * (0.5 + 0.5 * uniform(n, 1, 1, 1)) + 0.12 * torch.randn(out.shape, generator=generator)
-    return torch.where(uniform(n, 1, 1, 1) < 0.5, 1 - out, out)
+    return out * (0.5 + 0.5 * uniform(n, 1, 1, 1)) + 0.12 * torch.randn(out.shape, generator=generator)
 
 
 def tensors(split: str = "train", n: int = 1000, seed: int = 0, classes=range(10)):
