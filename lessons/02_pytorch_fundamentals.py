@@ -558,3 +558,551 @@ for panel, spot, centre, size in zip(panels, spots, centres, widths):
     panel.set_xlabel("column")
 panels[0].set_ylabel("row")
 plt.show()
+
+# %% [markdown]
+# ## 3 · Einsum: say which axes meet
+#
+# `torch.einsum` takes a sentence about axes. Every axis gets a letter. A letter that stands in several inputs: these axes
+# are lined up and multiplied. A letter that is missing after the arrow: it is summed. The rest is the order of the result.
+#
+# | einsum | the same in a loop | otherwise known as |
+# |---|---|---|
+# | `"ij->ji"` | `out[j, i] = a[i, j]` | transpose |
+# | `"ij,jk->ik"` | `out[i, k] += a[i, j] * b[j, k]` | matrix product |
+# | `"ij,ij->"` | `out += a[i, j] * b[i, j]` | sum of products |
+# | `"bi,bj->bij"` | `out[b, i, j] = a[b, i] * b_[b, j]` | outer product, one a row |
+#
+# The gain is not speed (it calls the same matrix products), it is that the axes have names, and nobody has to count
+# transposes.
+
+# %%
+a, b = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(3, 4)
+print("matrix product:", torch.equal(torch.einsum("ij,jk->ik", a, b), a @ b))  # NBVAL_CHECK_OUTPUT
+
+# %% [markdown]
+# ### Exercise 3 · Three contractions (`contractions`, 3 points)
+#
+# `paint(shares, colours)`: every spot lays its colour on the canvas, as strongly as it is bright there.
+# - `shares` `[k, height, width]`, `colours` `[k, c]`; returns `[c, height, width]`, the sum over spots of share times colour.
+#
+# `gram(features)`: which channels light up together; the measure of texture in image style transfer.
+# - `features` `[b, c, height, width]`; returns `[b, c, c]`: for each picture, entry $(p, q)$ is the **mean** over pixels of
+#   channel $p$ times channel $q$.
+#
+# `attend(queries, keys, values)`: the attention of a transformer, several heads at once.
+# - `queries` `[b, t, h, d]`, `keys` `[b, s, h, d]`, `values` `[b, s, h, e]` (batch, position, head, features).
+# - score of query position $t$ and key position $s$: their dot product in that head, divided by $\sqrt{d}$; a softmax over
+#   the key positions turns the scores of one query into weights; returns `[b, t, h, e]`, the values averaged with them.
+
+# %% exercise="contractions" minutes=25 difficulty=2
+def paint(shares: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
+    """Picture [c, height, width] from shares [k, height, width] and colours [k, c]."""
+    ### BEGIN SOLUTION
+    return torch.einsum("khw,kc->chw", shares, colours)
+    ### END SOLUTION
+
+
+def gram(features: torch.Tensor) -> torch.Tensor:
+    """Mean products of channels [b, c, c] of features [b, c, height, width]."""
+    ### BEGIN SOLUTION
+    pixels = features.shape[2] * features.shape[3]
+    return torch.einsum("bphw,bqhw->bpq", features, features) / pixels
+    ### END SOLUTION
+
+
+def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Attention [b, t, h, e] of queries [b, t, h, d] to keys [b, s, h, d] with values [b, s, h, e]."""
+    ### BEGIN SOLUTION
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+    ### END SOLUTION
+
+# %% tests="contractions" points=3
+with check.exercise("contractions"):
+    generator = torch.Generator().manual_seed(24)
+
+    def numbers(*shape, dtype=torch.float32):
+        return torch.randn(shape, generator=generator, dtype=dtype)
+
+    shares, colours = numbers(4, 5, 7), numbers(4, 3)
+    check.equal(
+        paint(shares, colours),
+        sum(shares[k] * colours[k][:, None, None] for k in range(4)),
+        "`paint` of 4 spots in 3 colour channels on 5 x 7 pixels",
+        "k is summed, and the channel comes first in the result",
+    )
+
+    features = numbers(3, 4, 5, 7)
+    check.shape(gram(features), (3, 4, 4), "`gram` of features [3, 4, 5, 7]", "one table of channels by channels a picture")
+    expected = torch.stack([(f[:, None] * f).mean((2, 3)) for f in features])
+    check.equal(gram(features), expected, "`gram` of features [3, 4, 5, 7]", "the mean of products over the pixels of one picture")
+
+    queries, keys, values = numbers(2, 4, 3, 6), numbers(2, 4, 3, 6), numbers(2, 4, 3, 5)
+    got = attend(queries, keys, values)
+    check.shape(got, (2, 4, 3, 5), "`attend` with 4 positions, 3 heads, 6 query features and 5 value features")
+    same = torch.ones_like(values)
+    check.equal(attend(queries, keys, same), same, "`attend` with values that are all 1", "the weights of one query over the key positions sum to 1")
+    check.equal(
+        attend(torch.zeros_like(queries), keys, values),
+        values.mean(1, keepdim=True).expand(2, 4, 3, 5),
+        "`attend` with queries that are all 0",
+        "all scores are equal, so each head must give the plain mean over its key positions (of positions, not of heads)",
+    )
+    # The definition, one query at a time.
+    for position, head in ((0, 0), (3, 1)):
+        weights = (keys[1, :, head] @ queries[1, position, head] / 6**0.5).softmax(0)
+        check.equal(
+            got[1, position, head],
+            weights @ values[1, :, head],
+            f"`attend` at batch 1, position {position}, head {head}",
+            "a query meets the keys of its own batch and head; are the scores divided by √d, with d the query features?",
+        )
+    got = attend(numbers(2, 3, 2, 6), numbers(2, 7, 2, 6), numbers(2, 7, 2, 5))
+    check.shape(got, (2, 3, 2, 5), "`attend` of 3 queries to 7 keys", "as many results as there are queries")
+    ### BEGIN HIDDEN TESTS
+    shares, colours = numbers(11, 3, 2, dtype=torch.float64), numbers(11, 5, dtype=torch.float64)
+    check.equal(paint(shares, colours), (colours.T @ shares.reshape(11, 6)).reshape(5, 3, 2), "`paint` of 11 spots in 5 channels, float64")
+    features = numbers(2, 6, 3, 4, dtype=torch.float64)
+    flat = features.reshape(2, 6, 12)
+    check.equal(gram(features), flat @ flat.mT / 12, "`gram` of features [2, 6, 3, 4] in float64")
+    q, k, v = (numbers(3, n, 5, w, dtype=torch.float64) for n, w in ((2, 7), (4, 7), (4, 3)))
+    expected = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)).transpose(1, 2)
+    check.equal(attend(q, k, v), expected, "`attend` of 2 queries to 4 keys, beside F.scaled_dot_product_attention,")
+    ### END HIDDEN TESTS
+
+# %% wrong="contractions" says="divided by √d"
+# Misunderstands: the scale is cosmetic.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys)
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+# %% wrong="contractions" says="sum to 1"
+# Misunderstands: which axis the softmax belongs to (it normalises over the queries).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=2), values)
+
+# %% wrong="contractions" says="of positions, not of heads"
+# Misunderstands: `@` on [b, t, h, d] multiplies over positions (it lets heads attend to heads).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+    return scores.softmax(dim=-1) @ values
+
+# %% wrong="contractions" says="one table of channels by channels a picture"
+# Misunderstands: a letter left out after the arrow is summed, so the batch disappears.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->pq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+# %% wrong="contractions" says="the mean of products"
+# Misunderstands: a contraction averages; it sums.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features)
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+# %% wrong="contractions" says="channel comes first"
+# Misunderstands: the order after the arrow is the order of the result.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->hwc", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+# %% right="contractions"
+# Matrix products and transposes, no einsum at all.
+def paint(shares, colours):
+    return torch.tensordot(colours, shares, dims=([0], [0]))
+
+
+def gram(features):
+    flat = features.flatten(2)
+    return flat @ flat.transpose(1, 2) / flat.shape[-1]
+
+
+def attend(queries, keys, values):
+    q, k, v = (x.transpose(1, 2) for x in (queries, keys, values))
+    weights = F.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, dim=-1)
+    return (weights @ v).transpose(1, 2)
+
+# %% right="contractions"
+# Broadcasting and sums; the softmax written out.
+def paint(shares, colours):
+    return (shares[:, None] * colours[:, :, None, None]).sum(0)
+
+
+def gram(features):
+    return (features.unsqueeze(1) * features.unsqueeze(2)).mean(dim=(-2, -1))
+
+
+def attend(queries, keys, values):
+    scores = (queries[:, :, None] * keys[:, None]).sum(-1) * queries.size(-1) ** -0.5  # [b, t, s, h]
+    weights = (scores - scores.amax(dim=2, keepdim=True)).exp()
+    weights = weights / weights.sum(dim=2, keepdim=True)
+    return (weights[..., None] * values[:, None]).sum(dim=2)
+
+# %% [markdown]
+# <details><summary>Hint 1: what to think about</summary>
+#
+# Write the shapes as letters, the shape of the result behind the arrow, and ask of every letter that is missing there:
+# is it meant to be summed? `gram` needs two different letters for the channel axis of one and the same tensor.
+# </details>
+# <details><summary>Hint 2: which functions</summary>
+#
+# `torch.einsum` for all three; `Tensor.softmax(dim=...)` between the two contractions of `attend`.
+# </details>
+# <details><summary>Hint 3: most of the code</summary>
+#
+# ```python
+# torch.einsum("khw,kc->chw", shares, colours)
+# torch.einsum("bphw,bqhw->bpq", features, features)     # a sum: how do you make it a mean?
+# scores = torch.einsum("bthd,bshd->bhts", queries, keys)
+# ```
+# In `attend`, scale the scores, take the softmax over `s`, and let a second einsum sum over `s`.
+# </details>
+
+# %% [markdown]
+# Attention on something visible. Each patch of the landscape asks which patches are like it: queries and keys are the
+# patches themselves, as tokens, centred and scaled. Left the picture with one patch marked, right the weights of that
+# patch. `attend` returns the weights when the values are an identity matrix: every key position is then its own feature.
+
+# %%
+size = 8
+rows, columns = 96 // size, 128 // size
+tokens = to_tokens(patch_view(original, size))
+tokens = 60 * F.normalize(tokens - tokens.mean(0), dim=1)
+alone = tokens[None, :, None]  # one picture, one head
+weights = attend(alone, alone, torch.eye(len(tokens))[None, :, None])[0, :, 0]
+figure, panels = plt.subplots(1, 4, figsize=(14, 2.6), layout="constrained")
+panels[0].imshow(original)
+panels[0].set(title="three patches ask", xlabel="column (pixels)", ylabel="row (pixels)")
+for panel, (r, c), colour in zip(panels[1:], ((3, 10), (1, 3), (11, 6)), ("tab:red", "white", "tab:orange")):
+    panels[0].add_patch(plt.Rectangle((c * size, r * size), size, size, fill=False, edgecolor=colour, linewidth=2))
+    panel.imshow(weights[r * columns + c].reshape(rows, columns), cmap="magma", vmin=0)
+    panel.set(title=f"attention of patch [{r}, {c}]", xlabel="column of the grid", ylabel="row of the grid")
+plt.show()
+
+# %% [markdown]
+# ## 4 · Indexing, gather and scatter
+#
+# Slices and whole numbers (`x[2]`, `x[:, ::3]`) give views. A tensor or a list as index gives a **copy**, of the shape
+# of the index. Two calls do most of the work in real models:
+#
+# - `x.gather(dim, index)` **reads**: `out[i, j] = x[i, index[i, j]]` for `dim=1`. One number a row, each row from its own
+#   column: the score of the right class.
+# - `out.scatter_add(dim, index, x)` and `out.index_add(dim, index, x)` **write**: they add every row of `x` to the place
+#   that its index names. That is a sum by group: words into sentences, pixels into segments, messages into nodes.
+#
+# One trap is silent. When an index names a place twice, `out[index] += x` adds only once: it reads all old values, adds,
+# and writes; the second write covers the first.
+
+# %%
+place = torch.tensor([0, 2, 2, 2])
+lost, kept = torch.zeros(3), torch.zeros(3)
+lost[place] += 1
+kept.index_add_(0, place, torch.ones(4))
+print("out[index] += 1 :", lost.tolist(), "  index_add :", kept.tolist())  # NBVAL_CHECK_OUTPUT
+
+# %% [markdown]
+# ### Exercise 4 · Look up and add up (`gather_scatter`, 3 points)
+#
+# `next_token_logprobs(logits, ids)`: how likely a language model found a text; the core of its loss, of perplexity and of
+# every method that compares answers.
+# - `logits` `[b, t, v]`: row `logits[i, j]` scores all `v` possible tokens for position **j + 1**, after reading up to `j`.
+# - `ids` `[b, t]`, `int64`: the text.
+# - returns `[b, t - 1]`: entry `[i, j]` is the log-probability of token `ids[i, j + 1]`. Scores may be as large as ±1000.
+#
+# `segment_mean(values, segment, count)`: the mean of the rows of each group.
+# - `values` `[n, d]`, `segment` `[n]` (`int64`, group of each row, in any order), `count` groups in all.
+# - returns `[count, d]` of the dtype of `values`; a group without rows has mean 0.
+#
+# Both without a Python loop over positions, rows or groups, and both differentiable.
+
+# %% exercise="gather_scatter" minutes=25 difficulty=2
+def next_token_logprobs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Log-probability [b, t - 1] of each next token of ids [b, t] under logits [b, t, v]."""
+    ### BEGIN SOLUTION
+    logprobs = logits[:, :-1].log_softmax(dim=-1)
+    return logprobs.gather(-1, ids[:, 1:, None]).squeeze(-1)
+    ### END SOLUTION
+
+
+def segment_mean(values: torch.Tensor, segment: torch.Tensor, count: int) -> torch.Tensor:
+    """Mean [count, d] of the rows of values [n, d] in each group; 0 for an empty group."""
+    ### BEGIN SOLUTION
+    sums = values.new_zeros(count, values.shape[1]).index_add(0, segment, values)
+    sizes = torch.bincount(segment, minlength=count).clamp(min=1)
+    return sums / sizes[:, None]
+    ### END SOLUTION
+
+# %% tests="gather_scatter" points=3
+with check.exercise("gather_scatter"):
+    generator = torch.Generator().manual_seed(24)
+    logits = torch.randn(3, 5, 7, generator=generator)
+    ids = torch.randint(0, 7, (3, 5), generator=generator)
+    probabilities = logits.exp() / logits.exp().sum(-1, keepdim=True)
+    expected = torch.tensor([[probabilities[i, j, ids[i, j + 1]].log() for j in range(4)] for i in range(3)])
+    got = next_token_logprobs(logits, ids)
+    check.shape(got, (3, 4), "`next_token_logprobs` of 3 texts of 5 tokens", "one number for each token but the first")
+    check.equal(
+        got,
+        expected,
+        "`next_token_logprobs`",
+        "logits at position j are about token j + 1; logits become log-probabilities with a log-softmax over the vocabulary",
+    )
+    single = next_token_logprobs(logits[:1, :2], ids[:1, :2])
+    check.shape(single, (1, 1), "`next_token_logprobs` of 1 text of 2 tokens", "does a `squeeze()` without dim remove axes that should stay?")
+    large = torch.tensor([[[0.0, 1000.0, -1000.0], [0.0, 0.0, 0.0]]])
+    check.equal(
+        next_token_logprobs(large, torch.tensor([[0, 2]])),
+        torch.tensor([[-2000.0]]),
+        "the log-probability of a token with score -1000 beside one of 1000",
+        "the softmax is 0 in floating point and its logarithm -inf: take both in one step",
+    )
+
+    values = torch.randn(8, 3, generator=generator)
+    segment = torch.tensor([4, 1, 4, 0, 4, 1, 4, 5])
+    got = segment_mean(values, segment, 7)
+    check.shape(got, (7, 3), "`segment_mean` of 8 rows in 7 groups", "`count` says how many groups there are; the last may be empty")
+    check.equal(got[0], values[3], "the mean of a group with one row")
+    hint = "several rows name the same group: does the second write cover the first? And is each sum divided by its own number of rows?"
+    check.equal(got[1], values[[1, 5]].mean(0), "the mean of group 1, rows 1 and 5,", hint)
+    check.equal(got[4], values[[0, 2, 4, 6]].mean(0), "the mean of group 4, rows 0, 2, 4 and 6,", hint)
+    check.equal(got[[2, 3, 6]], torch.zeros(3, 3), "the means of the empty groups 2, 3 and 6", "an empty group is 0 / 0 unless you prevent it")
+
+    for name, call in (
+        ("next_token_logprobs", lambda n: next_token_logprobs(torch.rand(n, n, 7), torch.zeros(n, n, dtype=torch.int64))),
+        ("segment_mean", lambda n: segment_mean(torch.rand(2 * n, 3), torch.arange(2 * n) % n, n)),
+    ):
+        small, large = operations(lambda: call(3)), operations(lambda: call(9))
+        check.true(large <= small, f"`{name}` takes {small} tensor operations on a small input and {large} on a larger one: is there a loop?")
+
+    logits.requires_grad_()
+    values.requires_grad_()
+    picked, means = next_token_logprobs(logits, ids), segment_mean(values, segment, 7)
+    hint = "something on the way cut the graph (`.data`, `.detach()`, NumPy, `torch.tensor(...)`)."
+    check.true(picked.requires_grad, f"No gradient can flow from the log-probabilities to the logits: {hint}")
+    check.true(means.requires_grad, f"No gradient can flow from the means to the values: {hint}")
+    ### BEGIN HIDDEN TESTS
+    picked.sum().backward()
+    onehot = F.one_hot(ids[:, 1:], 7).float()
+    expected = torch.cat([onehot - probabilities[:, :-1], torch.zeros(3, 1, 7)], dim=1)
+    check.equal(logits.grad, expected, "the gradient of the summed log-probabilities", "the last position predicts a token that is not there")
+    means[4].sum().backward()
+    expected = (segment == 4).float()[:, None].expand(8, 3) / 4
+    check.equal(values.grad, expected, "the gradient of the mean of group 4", "each of its four rows has a share of 1/4")
+
+    logits = 5 * torch.randn(2, 9, 4, generator=generator, dtype=torch.float64)
+    ids = torch.randint(0, 4, (2, 9), generator=generator)
+    expected = -F.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
+    check.equal(next_token_logprobs(logits, ids), expected, "`next_token_logprobs` of 2 texts of 9 tokens in float64")
+    values = torch.randn(20, 5, generator=generator, dtype=torch.float64)
+    segment = torch.randint(0, 4, (20,), generator=generator)
+    expected = torch.stack([values[segment == i].mean(0) for i in range(4)])
+    check.equal(segment_mean(values, segment, 4), expected, "`segment_mean` of 20 rows in 4 groups in float64")
+    ### END HIDDEN TESTS
+
+# %% wrong="gather_scatter" says="about token j + 1"
+# Misunderstands: logits at position j score the token at position j.
+def next_token_logprobs(logits, ids):
+    return logits.log_softmax(-1).gather(-1, ids[..., None]).squeeze(-1)[:, 1:]
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+# %% wrong="gather_scatter" says="with a log-softmax"
+# Misunderstands: scores are log-probabilities already.
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+# %% wrong="gather_scatter" says="one number for each token"
+# Misunderstands: indexing with [b, t] ids picks one number a position (it picks all of them, for every position).
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1)[:, :, ids[:, 1:]]
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+# %% wrong="gather_scatter" says="take both in one step"
+# Misunderstands: log(softmax(x)) and log_softmax(x) are the same in floating point.
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].softmax(-1).log().gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+# %% wrong="gather_scatter" says="does the second write cover the first"
+# Misunderstands: `out[index] += x` adds once for every entry of the index.
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype)
+    sums[segment] += values
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+# %% wrong="gather_scatter" says="empty group is 0 / 0"
+# Misunderstands: every group has a row.
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count)[:, None]
+
+# %% wrong="gather_scatter" says="the last may be empty"
+# Misunderstands: the number of groups can be read off the data.
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(int(segment.max()) + 1, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment).clamp(min=1)[:, None]
+
+# %% wrong="gather_scatter" says="is there a loop"
+# Misunderstands: a list comprehension is not a loop.
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    return torch.stack([values[segment == i].mean(0).nan_to_num() for i in range(count)])
+
+# %% right="gather_scatter"
+# The loss function of the library, and `scatter_reduce` with a mean of its own.
+def next_token_logprobs(logits, ids):
+    return -F.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
+
+
+def segment_mean(values, segment, count):
+    index = segment[:, None].expand_as(values)
+    empty = torch.zeros(count, values.shape[1], dtype=values.dtype)
+    return empty.scatter_reduce(0, index, values, reduce="mean", include_self=False)
+
+# %% right="gather_scatter"
+# Two index tensors that broadcast, and groups as a matrix of zeros and ones.
+def next_token_logprobs(logits, ids):
+    b, t, _ = logits.shape
+    chosen = logits[torch.arange(b)[:, None], torch.arange(t - 1), ids[:, 1:]]
+    return chosen - logits[:, :-1].logsumexp(dim=2)
+
+
+def segment_mean(values, segment, count):
+    member = (segment == torch.arange(count)[:, None]).to(values.dtype)
+    return member @ values / member.sum(dim=1, keepdim=True).clamp_min(1)
+
+# %% [markdown]
+# <details><summary>Hint 1: what to think about</summary>
+#
+# First function: which positions have a next token, and which tokens have a position before them? Two slices. Second: a
+# mean is a sum and a number of rows; both are kept by group.
+# </details>
+# <details><summary>Hint 2: which functions</summary>
+#
+# `log_softmax(dim=-1)`, `gather` (its index needs as many axes as the tensor; `squeeze(-1)` afterwards). `index_add`,
+# `torch.bincount(..., minlength=count)`, `clamp(min=1)`.
+# </details>
+# <details><summary>Hint 3: most of the code</summary>
+#
+# ```python
+# logprobs = logits[:, :-1].log_softmax(dim=-1)          # [b, t - 1, v]
+# index = ids[:, 1:, None]                               # [b, t - 1, 1]
+# sums = values.new_zeros(count, values.shape[1]).index_add(0, segment, values)
+# sizes = torch.bincount(segment, minlength=count)
+# ```
+# Gather and drop the last axis; divide, after taking care of the size 0.
+# </details>
+
+# %% [markdown]
+# Both at work on real text: the documentation that PyTorch carries with it. Counting which character follows which is
+# one `index_put_` with `accumulate=True`; the counts are a language model, the smallest there is. Then it reads a
+# sentence, and every character is coloured by its surprise, the negative log-probability.
+
+# %%
+functions = {f.__doc__ for f in vars(torch).values() if isinstance(f, types.BuiltinFunctionType) and f.__doc__}
+letters = torch.tensor([ord(c) for c in "\n".join(sorted(functions)) if ord(c) < 128])
+counts = torch.full((128, 128), 0.01).index_put_((letters[:-1], letters[1:]), torch.tensor(1.0), accumulate=True)
+print(f"{len(letters):,} characters read")
+
+
+def surprise(text: str) -> torch.Tensor:
+    """Bits of surprise at each character of `text` but the first, under the counts."""
+    ids = torch.tensor([[ord(c) for c in text]])
+    return -next_token_logprobs(counts.log()[ids], ids)[0] / math.log(2)
+
+
+sentence = "the tensor returned shares memory with the input, and xylophones do not."
+bits = surprise(sentence)
+figure, panel = plt.subplots(figsize=(14, 2.2), layout="constrained")
+panel.bar(range(1, len(sentence)), bits, color=plt.cm.viridis(bits / bits.max()))
+panel.set_xticks(range(len(sentence)), sentence.replace(" ", "␣"))
+panel.set(title="where two-letter statistics are surprised", xlabel="character", ylabel="surprise (bits)")
+plt.show()
+
+words = "".join(chr(i) for i in letters[:60_000].tolist()).split(" ")
+position = torch.tensor([min(i, 8) for word in words for i in range(len(word) + 1)][:-1])  # the space belongs to its word
+means = segment_mean(surprise(" ".join(words))[:, None], position[1:], 9)[:, 0]
+print("mean surprise by position in the word (bits):", [round(m, 1) for m in means.tolist()])
+
+# %% [markdown]
+# The start of a word is where the model knows least, and rare letter pairs stand out. A real language model is judged
+# by the same two functions: `next_token_logprobs` for its loss, `segment_mean` for the loss of each text in a packed batch.
