@@ -48,7 +48,8 @@ def grade(names: tuple[str, ...], root: Path, workers: int | None, force: bool, 
     count = sum(map(len, work.submissions.values()))
     records, rows = [], []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("grading", total=count)
         for record in grade_class(
             root, work, workers, force, lessons, step=lambda text: bar.update(task, description=text[:40].ljust(40))

@@ -1,0 +1,126 @@
+"""One candidate on the bench: what each kind of answer is told."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from authoring.lesson import LessonError, read
+from grader.bench import Bench, needed_cells
+
+RIGHT = "def mean_gap(x, y):\n    if len(x) != len(y):\n        raise ValueError\n    return sum(a - b for a, b in zip(x, y)) / len(x)\n"
+LINE = "def mean_gap(x, y):\n    {}\n"
+
+
+@pytest.fixture(scope="module")
+def bench(small):
+    with Bench(small) as bench:
+        bench.wait()
+        yield bench
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "words"),
+    [
+        (RIGHT, "passed", "all checks here pass"),
+        ("", "not attempted", "not attempted yet"),
+        ("# later\n", "not attempted", "not attempted yet"),
+        (LINE.format("raise NotImplementedError()"), "not attempted", "not attempted yet"),
+        ("raise NotImplementedError()", "not attempted", "not attempted yet"),
+        (LINE.format("return 1 +"), "error", "line 2"),
+        (LINE.format("pass"), "failed", "None"),
+        (LINE.format("return x - y"), "failed", "line 2 in mean_gap"),
+        (LINE.format("return math.nan"), "failed", "nan"),
+        ("def meen_gap(x, y):\n    return 0\n", "error", "does not define `mean_gap`"),
+        ("undefined_name\n", "error", "NameError"),
+        (LINE.format("while True: pass"), "timeout", "2 s of computing time"),
+        (LINE.format("import time; time.sleep(600)"), "timeout", "still running"),
+        (LINE.format("import sys; sys.exit(0)"), "error", "sys.exit"),
+        ("import sys\nsys.exit(0)\n", "error", "sys.exit"),
+        (LINE.format("import os; os._exit(0)"), "crashed", "exit status 0"),
+        (LINE.format("import os; os.abort()"), "crashed", "signal 6"),
+        (LINE.format("return bytearray(4 << 30)"), "out of memory", "MemoryError"),
+        (LINE.format("return mean_gap(x, y)"), "failed", "RecursionError"),
+    ],
+)
+def test_what_a_candidate_is_told(bench, small, source, status, words):
+    verdict = bench.judge(small.exercise("mean_gap"), source)
+    assert verdict.status == status, verdict.message
+    assert verdict.points == (2 if status == "passed" else 0)
+    assert words in verdict.message
+
+
+def test_an_error_after_the_definition_does_not_matter(bench, small):
+    """As in a notebook: the function is there, so its tests can run."""
+    assert bench.judge(small.exercise("mean_gap"), RIGHT + "print(undefined_name)\n").points == 2
+
+
+def test_partial_credit(bench, small):
+    exercise = small.exercise("check_even")
+    verdict = bench.judge(exercise, "def check_even(f):\n    assert f(2)\n    assert not f(3)\n")
+    assert verdict.status == "partial" and 0 < verdict.points < 3
+    assert "not for negatives" in verdict.message
+
+
+def test_a_candidate_gets_the_reference_of_earlier_exercises(bench, small):
+    source = "def gap_plus_one(x, y):\n    return mean_gap(x, y) + 1\n"
+    assert bench.judge(small.exercise("gap_plus_one"), source).status == "passed"
+
+
+def test_a_candidate_cannot_change_what_the_next_one_sees(bench, small):
+    """Each candidate has a process of its own."""
+    exercise = small.exercise("mean_gap")
+    bench.judge(exercise, RIGHT + "import math\nmath.fsum = None\nhelper = None\n")
+    assert bench.judge(exercise, exercise.right[0].source).status == "passed"
+
+
+def test_tests_use_the_lessons_own_names(bench, small):
+    """A candidate's own `check` or helper is not what the tests call."""
+    spoilt = LINE.format("return 0") + "class check:\n    exercise = equal = raises = staticmethod(lambda *a, **k: None)\n"
+    assert bench.judge(small.exercise("mean_gap"), spoilt).points == 0
+
+
+def test_own_cells_run_first(bench, small):
+    own = [("7", "def gap(a, b):\n    return a - b\n")]
+    source = RIGHT.replace("a - b for", "gap(a, b) for")
+    assert bench.judge(small.exercise("mean_gap"), source, own).status == "passed"
+    assert bench.judge(small.exercise("mean_gap"), source).status == "failed"
+
+
+def test_several_threads_at_once(bench, small):
+    exercise = small.exercise("mean_gap")
+    with ThreadPoolExecutor(4) as pool:
+        statuses = list(pool.map(lambda i: bench.judge(exercise, RIGHT if i % 2 else LINE.format("return 0")).status, range(24)))
+    assert statuses == ["failed", "passed"] * 12
+
+
+def test_numbers_of_seconds_and_memory_are_there(bench, small):
+    verdict = bench.judge(small.exercise("mean_gap"), RIGHT)
+    assert verdict.peak_mb > 1 and verdict.seconds >= 0
+
+
+def test_a_fresh_process_gives_the_same_verdicts(small):
+    """Lessons whose components do not survive a fork replay what an exercise needs."""
+    lesson = dataclasses.replace(small, fork=False)
+    with Bench(lesson) as bench:
+        assert bench.judge(lesson.exercise("mean_gap"), RIGHT).status == "passed"
+        assert bench.judge(lesson.exercise("gap_plus_one"), "def gap_plus_one(x, y):\n    return helper(mean_gap(x, y))\n").status == "passed"
+        assert bench.judge(lesson.exercise("mean_gap"), LINE.format("import os; os._exit(3)")).status == "crashed"
+        assert bench.judge(lesson.exercise("mean_gap"), LINE.format("while True: pass")).status == "timeout"
+
+
+def test_what_a_fresh_process_replays(small):
+    """Only cells that define something needed: for the first exercise the imports, not the helpers of others."""
+    exercise = small.exercise("gap_plus_one")
+    names = [name for name, *_ in needed_cells(small, exercise, ["mean_gap(1, 2)"])]
+    assert names[0] == "<setup>" and "<reference mean_gap>" in names
+
+
+def test_a_failing_reference_cell_is_named_with_its_line(tmp_path, small):
+    text = small.path.read_text().replace("def helper(x):\n    return x + 1", "helper = 1 / 0")
+    path = tmp_path / "61_small.py"
+    path.write_text(text)
+    lesson = read(path)
+    line = text[: text.index("helper = 1 / 0")].count("\n") + 1
+    with Bench(lesson) as bench, pytest.raises(LessonError, match=f"61_small.py:{line}: .*ZeroDivisionError"):
+        bench.wait()

@@ -1,0 +1,27 @@
+"""Classes made from the lessons' own answers."""
+
+import json
+
+from grader.classroom import SampleClass, _rename_locals, write_random_class
+
+
+def test_every_kind_of_student_has_a_description():
+    makers = [m for name, m in vars(SampleClass).items() if name.startswith("make_")]
+    assert len(makers) >= 12 and all(m.__doc__ for m in makers)
+
+
+def test_a_random_class_is_the_same_for_a_seed(tmp_path, small):
+    for folder in ("a", "b"):
+        write_random_class(tmp_path / folder, [small], 3, seed=5)
+    names = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.ipynb"))
+    assert len(names) == 3
+    assert all((tmp_path / "a" / n).read_text() == (tmp_path / "b" / n).read_text() for n in names)
+    assert json.loads((tmp_path / "a" / names[0]).read_text())["cells"]
+
+
+def test_renaming_locals_keeps_parameters_and_meaning():
+    source = "def f(x, scale=2):\n    total = 0\n    for v in x:\n        total += v * scale\n    return total\n"
+    renamed = _rename_locals(source)
+    space = {}
+    exec(renamed, space)
+    assert "my_total" in renamed and "my_v" in renamed and space["f"]([1, 2], scale=3) == 9

@@ -1,0 +1,131 @@
+"""Reading what students hand in: whatever it is, the batch goes on."""
+
+import json
+
+import pytest
+
+from grader.bench import is_blank
+from grader.gradebook import Forms
+from grader.submission import MAX_BYTES, LessonCells, plain, read_submission, support
+
+
+@pytest.fixture(scope="module")
+def cells(small):
+    return LessonCells(small)
+
+
+@pytest.fixture(scope="module")
+def released(small):
+    return json.loads(json.dumps(Forms(small).student))
+
+
+def handed_in(tmp_path, content) -> "Path":  # noqa: F821
+    path = tmp_path / "61_small.ipynb"
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"\xff\xfe\x00", "not valid JSON"),
+        (b"[1, 2]", "not a notebook"),
+        (b'{"cells": 3}', "not a notebook"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b" " * (MAX_BYTES + 1), "MB"),
+    ],
+)
+def test_unreadable(tmp_path, cells, content, words):
+    submission = read_submission(handed_in(tmp_path, content), "eve", cells)
+    assert not submission.readable and words in submission.findings[0]
+
+
+def test_links_and_folders_are_not_followed(tmp_path, cells):
+    (tmp_path / "secret.ipynb").write_text("{}")
+    link = tmp_path / "61_small.ipynb"
+    link.symlink_to(tmp_path / "secret.ipynb")
+    assert "not a plain file" in read_submission(link, "eve", cells).findings[0]
+    assert "not a plain file" in read_submission(tmp_path, "eve", cells).findings[0]
+    assert "cannot be read" in read_submission(tmp_path / "nowhere.ipynb", "eve", cells).findings[0]
+
+
+@pytest.mark.parametrize("cell", [None, 7, [], {}, {"cell_type": 3, "source": 4}, {"source": [1, None]}, {"metadata": []}, {"metadata": {"nbgrader": 1}}])
+def test_odd_cells_are_passed_over(tmp_path, cells, released, cell):
+    notebook = json.loads(json.dumps(released))
+    notebook["cells"].insert(0, cell)
+    submission = read_submission(handed_in(tmp_path, notebook), "eve", cells)
+    assert submission.readable and not submission.findings
+    assert all(plain(s) == cells.stubs[n] for n, s in submission.sources.items())
+
+
+def test_released_cells_are_not_the_students_own(tmp_path, cells, released):
+    assert read_submission(handed_in(tmp_path, released), "eve", cells).own == []
+
+
+def test_only_exercise_sources_are_taken(tmp_path, cells, released):
+    """Tests, tags, points and outputs of a submission mean nothing."""
+    notebook = json.loads(json.dumps(released))
+    for cell in notebook["cells"]:
+        name = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
+        cell["metadata"]["tags"] = ["skip-execution"]
+        if name.startswith("test_"):
+            cell["source"] = "pass"
+            cell["metadata"]["nbgrader"]["points"] = 100
+            cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "✓"}]
+    submission = read_submission(handed_in(tmp_path, notebook), "eve", cells)
+    assert submission.own == [] and set(submission.sources) == set(cells.exercises)
+
+
+def test_duplicates_and_missing_cells_are_findings(tmp_path, cells, released):
+    notebook = json.loads(json.dumps(released))
+    by_name = {c["metadata"].get("nbgrader", {}).get("grade_id"): c for c in notebook["cells"]}
+    by_name["mean_gap"]["source"] = "def mean_gap(x, y):\n    return 1"
+    again = {**by_name["mean_gap"], "source": "def mean_gap(x, y):\n    return 2"}
+    notebook["cells"].append(again)
+    notebook["cells"].remove(by_name["gap_plus_one"])
+    submission = read_submission(handed_in(tmp_path, notebook), "eve", cells)
+    assert submission.sources["mean_gap"].endswith("return 2")
+    assert any("occurs 2 times (different" in f for f in submission.findings)
+    assert any("gap_plus_one: missing" in f for f in submission.findings)
+
+
+def test_an_id_is_enough_where_a_platform_drops_metadata(tmp_path, cells, released):
+    notebook = json.loads(json.dumps(released))
+    for cell in notebook["cells"]:
+        cell["metadata"] = {}
+        if cell["id"] == "mean_gap":
+            cell["source"] = "def mean_gap(x, y):\n    return 3"
+    assert "return 3" in read_submission(handed_in(tmp_path, notebook), "eve", cells).sources["mean_gap"]
+
+
+def test_which_own_cells_an_exercise_needs(tmp_path, cells, released):
+    notebook = json.loads(json.dumps(released))
+    own = ["import statistics as st", "unrelated = 1 / 0", "def gaps(x, y):\n    return [a - b for a, b in zip(x, y)]", "def average(v):\n    return st.mean(v)"]
+    notebook["cells"] += [{"cell_type": "code", "metadata": {}, "source": text} for text in own]
+    for cell in notebook["cells"]:
+        if cell.get("id") == "mean_gap":
+            cell["source"] = "def mean_gap(x, y):\n    return average(gaps(x, y))"
+    submission = read_submission(handed_in(tmp_path, notebook), "eve", cells)
+    needed = [text for _, text in support(submission, cells.exercises["mean_gap"], cells)]
+    assert needed == [own[0], own[2], own[3]]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("%matplotlib inline\nx = 1", "pass\nx = 1"),
+        ("if x:\n    !ls\n    y = 2", "if x:\n    pass\n    y = 2"),
+        ("%%bash\nls", ""),
+        ("%%time\nx = 1", "pass\nx = 1"),
+        ("x = (7\n     % 3)", "x = (7\n     % 3)"),
+        ("x = 1   \r\ny = 2\n\n", "x = 1\ny = 2"),
+    ],
+)
+def test_notebook_commands_are_left_out(source, expected):
+    assert plain(source) == expected
+
+
+def test_blank():
+    assert is_blank("") and is_blank("\n  # nothing\n") and not is_blank("x")

@@ -1,0 +1,152 @@
+"""Every lesson of the course: its exercises audited, its notebooks current, its sample class graded.
+
+Tests of one lesson run on one worker (``xdist_group``), lessons side by side.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from authoring.audit import MUTANTS_WANTED, audit_lesson, source_hash, totals
+from authoring.build import Course, check
+from authoring.lesson import LESSONS, ROOT, lesson_names, read
+from authoring.leaks import scan
+from authoring.records import read_record, update_record
+from grader.classroom import STOCK_DEFECTS, write_sample_class
+from grader.grade import find_work, grade_class
+
+NAMES = lesson_names()
+
+
+def each_lesson(function):
+    groups = [pytest.param(name, marks=pytest.mark.xdist_group(name), id=name) for name in NAMES]
+    return pytest.mark.parametrize("name", groups)(function)
+
+
+def test_there_are_lessons():
+    assert {"02_pytorch_fundamentals", "04_training_loop"} <= set(NAMES)
+
+
+@each_lesson
+def test_audit(name):
+    """100 % of wrong answers rejected with their words, of right ones accepted, of spoilt results rejected.
+
+    Mutants are judged where the lesson's text is not the one of its recorded audit; the record
+    must hold the wanted share.
+    """
+    lesson = read(LESSONS / f"{name}.py")
+    recorded = read_record(name).get("audit", {})
+    known = recorded.get("hash") == source_hash(lesson)
+    audits = audit_lesson(lesson, jobs=1, with_mutants=not known)
+    assert [note for a in audits.values() for note in a.notes] == []
+    if known:
+        made, killed, equivalent = (sum(column) for column in zip(*(e["mutants"] for e in recorded["exercises"].values())))
+        score = killed / (made - equivalent)
+    else:
+        score = totals({name: audits})["mutation_score"]
+    survivors = [f"{e}: {s}" for e, a in audits.items() for s in a.survivors]
+    assert score >= MUTANTS_WANTED, "\n".join(survivors)
+
+
+@each_lesson
+def test_notebooks_are_current_and_leak_nothing(name):
+    course = Course()
+    lesson = read(LESSONS / f"{name}.py")
+    assert check([lesson], course) == []
+    assert scan([lesson], course.notebooks) == []
+
+
+@each_lesson
+def test_size_and_time(name):
+    """The standard: 5 to 9 exercises, 15 to 30 points, five questions; the last measured run in bounds."""
+    lesson = read(LESSONS / f"{name}.py")
+    measured = read_record(name)["solution"]
+    assert 5 <= len(lesson.exercises) <= 9
+    assert 15 <= lesson.points <= 30
+    assert len(lesson.questions) == 5
+    assert measured["seconds"] <= (90 if name[:2] in ("11", "12", "14", "17") else 60)
+    assert measured["peak_mb"] <= 4000
+
+
+@each_lesson
+def test_solution_runs_again(name):
+    """nbval executes the solved notebook; cells marked NBVAL_CHECK_OUTPUT must print the same."""
+    call = [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
+    call += ["-o", "addopts=", "--nbval-cell-timeout=300", f"solutions/{name}/{name}.ipynb"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """Sample classes by lesson, graded once each."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            root = tmp_path_factory.mktemp(name)
+            expected = write_sample_class(root, [read(LESSONS / f"{name}.py")])
+            made[name] = root, expected, list(grade_class(root, find_work(root), workers=1))
+        return made[name]
+
+    return get
+
+
+@each_lesson
+def test_the_sample_class_gets_what_it_must(name, graded):
+    _, expected, records = graded(name)
+    assert len(expected) >= 12
+    for record in records:
+        got = {exercise: verdict["points"] for exercise, verdict in record.exercises.items()}
+        wanted = expected[record.student][name]
+        assert got == wanted, (record.student, [v for e, v in record.exercises.items() if v["points"] != wanted[e]])
+
+
+@each_lesson
+@pytest.mark.timeout(3000)
+def test_stock_nbgrader_gives_the_same_scores(name, graded, tmp_path):
+    """Equal scores from ``nbgrader autograde`` for every submission that it can grade.
+
+    What it cannot grade, and why, stands in `STOCK_DEFECTS`.  Stock nbgrader runs the whole
+    notebook for each student, so all are compared where the text changed since the comparison
+    was last recorded (``UNIT24_RECORD=1`` records), and two students otherwise.
+    """
+    _, expected, _ = graded(name)
+    lesson = read(LESSONS / f"{name}.py")
+    known = read_record(name).get("stock") == source_hash(lesson)
+    able = [student for student in expected if student not in STOCK_DEFECTS]
+    scores = stock_scores(tmp_path, graded(name)[0], name, ["every_other_wrong", "extra_cells"] if known else able)
+    for student, got in scores.items():
+        assert got == expected[student][name], student
+    if os.environ.get("UNIT24_RECORD") and not known:
+        update_record(name, "stock", source_hash(lesson))
+
+
+def stock_scores(course: Path, graded: Path, name: str, students: list[str]) -> dict[str, dict[str, float]]:
+    """Scores by student and exercise, from the stock command line."""
+    shutil.copy(ROOT / "nbgrader_config.py", course)
+    shutil.copytree(ROOT / "solutions" / name, course / "solutions" / name)
+    for student in students:
+        shutil.copytree(graded / "submitted" / student, course / "submitted" / student)
+    bin_folder = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
+
+    def nbgrader(*arguments):
+        done = subprocess.run([bin_folder / "nbgrader", *arguments], cwd=course, env=environment, capture_output=True, text=True, timeout=2800)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    nbgrader("generate_assignment", name, "--force")
+    nbgrader("autograde", name, "--create", "--force")
+    from nbgrader.api import Gradebook
+
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "unit24") as gradebook:
+        found = {}
+        for student in students:
+            grades = gradebook.find_submission_notebook(name, name, student).grades
+            found[student] = {g.name.removeprefix("test_"): g.auto_score for g in grades if g.name.startswith("test_")}
+        return json.loads(json.dumps(found))
