@@ -3,8 +3,8 @@
 # Settings: PYTHON=python3.12, TORCH_INDEX=URL (another build of torch), ARGS="more options for the command".
 PYTHON ?= python3
 export TORCH_INDEX
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
+IN_VENV := export PATH="$(CURDIR)/.venv/bin:$$PATH" &&
 
 .PHONY: ready lab grade test build audit bench
 ready: $(READY)
@@ -14,19 +14,19 @@ $(READY): requirements.lock pyproject.toml tools/venv.py
 	@$(PYTHON) tools/venv.py
 
 lab: $(READY)
-	@jupyter lab --ServerApp.root_dir=notebooks $(ARGS)
+	@$(IN_VENV) jupyter lab --ServerApp.root_dir=notebooks $(ARGS)
 
 grade: $(READY)
-	@unit24 class sample_class && unit24 grade --root sample_class $(ARGS) && unit24 report --root sample_class
+	@$(IN_VENV) unit24 class sample_class && unit24 grade --root sample_class $(ARGS) && unit24 report --root sample_class
 
 test: $(READY)
-	@pytest -n 2 --dist loadgroup $(ARGS)
+	@$(IN_VENV) pytest -n 2 --dist loadgroup $(ARGS)
 
 build: $(READY)
-	@unit24 build $(ARGS)
+	@$(IN_VENV) unit24 build $(ARGS)
 
 audit: $(READY)
-	@unit24 audit $(ARGS)
+	@$(IN_VENV) unit24 audit $(ARGS)
 
 bench: $(READY)
-	@python tools/bench.py $(ARGS)
+	@$(IN_VENV) python tools/bench.py $(ARGS)

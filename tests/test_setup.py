@@ -122,7 +122,7 @@ def test_make_sets_up_once_and_again_after_an_interruption(project):
     # The next call begins afresh, so that half a package is not taken for a whole one.
     debris = project.folder / ".venv" / "half-a-package"
     debris.touch()
-    done = project.make()
+    done = project.make("PYTHON=.venv/bin/python")  # as where the environment is active
     assert done.returncode == 0, done.stdout + done.stderr
     assert "interrupted; starting afresh" in done.stdout and not debris.exists()
     assert done.stdout.index("torch==2.13.0") < done.stdout.index("packages from requirements.lock")

@@ -85,7 +85,8 @@ def prepare_venv():
     LOG.write_text("")
     if not Path(PIP[0]).exists():
         say(f"Set-up of .venv with Python {python_version()}: about 7 GB and some minutes, this once.")
-        run(None, [sys.executable, "-m", "venv", str(VENV)])
+        # The base interpreter, because this one may be that of the .venv that has just been removed.
+        run(None, [getattr(sys, "_base_executable", sys.executable), "-m", "venv", str(VENV)])
 
 
 def read_lock():
