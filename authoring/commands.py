@@ -36,10 +36,12 @@ def lessons(names: tuple[str, ...], as_json: bool, root: Path) -> None:
     if as_json:
         click.echo(json.dumps(about, ensure_ascii=False, indent=2))
         return
+    from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("lesson", "title", *(_right(h) for h in ("exercises", "points", "minutes", "quiz", "seconds", "MB")))
+    numbers = [Column(header, justify="right") for header in ("exercises", "points", "minutes", "quiz", "seconds", "MB")]
+    table = Table(Column("lesson", no_wrap=True), "title", *numbers, box=box.SIMPLE_HEAD, pad_edge=False)
     for a in about:
         graded = [*a["exercises"], *a["answers"]]
         minutes, points = (sum(e[key] for e in graded) for key in ("minutes", "points"))
@@ -274,12 +276,6 @@ def new(name: str, root: Path) -> None:
 
 
 # --------------------------------------------------------------------------------------------------
-
-
-def _right(header: str):
-    from rich.table import Column
-
-    return Column(header, justify="right")
 
 
 def _number(value: float) -> float | int:

@@ -1,7 +1,7 @@
 """Instructor notebooks -> student notebooks, by stock nbgrader.
 
-nbgrader's ``generate_assignment`` runs in a temporary course folder with a temporary database, so
-that a build leaves a class's own gradebook alone.
+nbgrader's ``generate_assignment`` runs in a temporary course folder and without a database, so that
+a build leaves a class's own files and gradebook alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import io
 import logging
 import re
 import shutil
-import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -40,7 +39,9 @@ def student_notebooks(solutions: dict[str, str]) -> dict[str, str]:
     try:
         config = Config(PyFileConfigLoader(CONFIG.name, path=str(CONFIG.parent)).load_config())
         config.CourseDirectory.root = str(course)
-        config.CourseDirectory.db_url = f"sqlite:///{_database(course / 'gradebook.db')}"
+        # As `nbgrader generate_assignment --no-db`: the notebook is the same, and no gradebook is touched.
+        config.SaveCells.enabled = False
+        config.GenerateAssignment.no_database = True
         released = {}
         for name, text in solutions.items():
             source = course / config.CourseDirectory.source_directory / name / f"{name}.ipynb"
@@ -58,18 +59,6 @@ def student_notebooks(solutions: dict[str, str]) -> dict[str, str]:
         return released
     finally:
         shutil.rmtree(course, ignore_errors=True)
-
-
-def _database(path: Path) -> Path:
-    """A database that nbgrader fills with its tables but does not take for a new one.
-
-    A new one it stamps with its version by starting the `alembic` command, which costs a second and
-    is found only in an activated environment; this one is thrown away and needs no version.
-    """
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
-    connection.close()
-    return path
 
 
 def _reason(log: str, error: Exception) -> str:

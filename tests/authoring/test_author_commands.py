@@ -36,7 +36,7 @@ def test_lessons_json(built, unit24):
 def test_lessons_table(course, unit24):
     status, out, _ = unit24("lessons", "1", "--root", course.root)
     row = next(line for line in out.splitlines() if "01_small" in line)
-    assert status == 0 and [c.strip() for c in row.strip("│").split("│")] == ["01_small", "Small numbers", "2", "3.5", "15", "1", "–", "–"]
+    assert status == 0 and row.split() == ["01_small", "Small", "numbers", "2", "3.5", "15", "1", "–", "–"]
 
 
 def test_build_says_what_it_did(built, unit24):
