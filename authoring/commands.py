@@ -40,7 +40,7 @@ def lessons(names: tuple[str, ...], as_json: bool, root: Path) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    numbers = [_right(header) for header in ("exercises", "points", "minutes", "quiz", "seconds", "MB")]
+    numbers = [_right(header) for header in ("tasks", "points", "min", "quiz", "s", "MB")]
     table = Table(Column("lesson", no_wrap=True), "title", *numbers, box=box.SIMPLE_HEAD, pad_edge=False)
     for a in about:
         graded = [*a["exercises"], *a["answers"]]
