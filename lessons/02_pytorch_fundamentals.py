@@ -39,6 +39,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 from torch.func import grad, jacrev, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -110,7 +111,7 @@ print("200 + 100 =", (level + 100).item(), "in uint8;  200 / 255 =", round((leve
 print("int64 + float32 ->", (torch.tensor([1]) + torch.tensor([1.0])).dtype, "  float32 + Python 1.5 ->", (torch.ones(1) + 1.5).dtype)
 
 # %% [markdown]
-# ### Exercise 1 · From a picture to patches (`patches`, 3 points)
+# ### Exercise 1 · From a picture to patches (`patches`, 2 points)
 #
 # A vision transformer reads a picture as a row of square patches. Write the two steps that take it there.
 #
@@ -142,7 +143,7 @@ def to_tokens(patches: torch.Tensor) -> torch.Tensor:
     return patches.reshape(rows * columns, -1) / 255
     ### END SOLUTION
 
-# %% tests="patches" points=3
+# %% tests="patches" points=2
 with check.exercise("patches"):
     picture = np.random.default_rng(24).integers(0, 256, (15, 21, 2), dtype=np.uint8)
     wanted = torch.tensor(np.array([[picture[3 * r : 3 * r + 3, 3 * c : 3 * c + 3] for c in range(7)] for r in range(5)]))
@@ -570,7 +571,7 @@ plt.show()
 # | `"ij->ji"` | `out[j, i] = a[i, j]` | transpose |
 # | `"ij,jk->ik"` | `out[i, k] += a[i, j] * b[j, k]` | matrix product |
 # | `"ij,ij->"` | `out += a[i, j] * b[i, j]` | sum of products |
-# | `"bi,bj->bij"` | `out[b, i, j] = a[b, i] * b_[b, j]` | outer product, one a row |
+# | `"ni,nj->nij"` | `out[n, i, j] = a[n, i] * b[n, j]` | outer products, one a row |
 #
 # The gain is not speed (it calls the same matrix products), it is that the axes have names, and nobody has to count
 # transposes.
@@ -1106,3 +1107,832 @@ print("mean surprise by position in the word (bits):", [round(m, 1) for m in mea
 # %% [markdown]
 # The start of a word is where the model knows least, and rare letter pairs stand out. A real language model is judged
 # by the same two functions: `next_token_logprobs` for its loss, `segment_mean` for the loss of each text in a packed batch.
+
+# %% [markdown]
+# ## 5 · Autograd: the notes of a calculation
+#
+# Set `requires_grad` on a tensor and every operation that touches it leaves a note: which function it was, which tensors
+# it needs to be differentiated, and from which notes its inputs came. The notes form a graph; `tensor.grad_fn` is the
+# note that made a tensor. `backward()` walks the graph from the loss to the **leaves**, the tensors that you created,
+# and adds what it finds to their `.grad`.
+
+# %%
+def show_graph(tensor: torch.Tensor) -> None:
+    """Print the notes behind a tensor, the last operation first."""
+
+    def walk(node, depth):
+        name = type(node).__name__.removesuffix("0").removesuffix("Backward")
+        leaf = f"  <- leaf of shape {tuple(node.variable.shape)}" if hasattr(node, "variable") else ""
+        print("  " * depth + name + leaf)
+        for parent, _ in node.next_functions:
+            if parent is not None:
+                walk(parent, depth + 1)
+
+    walk(tensor.grad_fn, 0)
+
+
+inputs = torch.tensor([[0.5, -1.0], [1.5, 2.0], [0.0, 1.0]])
+weight = torch.tensor([0.3, -0.2], requires_grad=True)
+bias = torch.tensor(0.1, requires_grad=True)
+loss = ((inputs @ weight + bias).tanh() - 1).pow(2).mean()
+show_graph(loss)
+
+# %% [markdown]
+# Read it from the bottom: a product and a sum, `tanh`, minus one, the square, the mean. `inputs` is not in it: nobody
+# asked for its gradient, so no notes lead there.
+#
+# Three facts explain most surprises.
+#
+# 1. **Gradients add up.** `backward` adds to `.grad`; it never replaces. That is what you want for a tensor used twice in
+#    one graph, and not what you want from one training step to the next.
+# 2. **The notes cost memory.** Every tensor that a derivative needs is kept until `backward` has run or the last reference
+#    to the result is gone.
+# 3. **You decide what is written down.** Under `torch.no_grad()` nothing is. `x.detach()` is the same memory without the
+#    notes: gradients stop there. `x.item()` is a Python number, which knows nothing.
+
+# %%
+loss.backward()
+once = weight.grad.clone()
+((inputs @ weight + bias).tanh() - 1).pow(2).mean().backward()
+print("after a second backward the gradient is", (weight.grad / once).tolist(), "times the first")
+with torch.no_grad():
+    print("under no_grad:  requires_grad =", (weight * 2).requires_grad)
+print("after detach:   requires_grad =", weight.detach().requires_grad, "  same memory:", weight.detach().data_ptr() == weight.data_ptr())
+y = (weight * 2).sum() + (weight.detach() * 100).sum()
+print("only the first term sends a gradient:", torch.autograd.grad(y, weight)[0].tolist())  # NBVAL_CHECK_OUTPUT
+
+# %% [markdown]
+# ### Exercise 5 · Gradient descent by hand (`descend`, 3 points)
+#
+# Write the loop that every optimiser is built around: `descend(loss_of, parameters, rate, steps)`, without `torch.optim`.
+# - `loss_of()`: takes nothing, returns a scalar tensor computed from the parameters; call it once a step.
+# - `parameters`: leaf tensors that require gradients, given as any iterable: a list, or a generator as `model.parameters()`
+#   is one. Some may play no part in the loss; they stay as they are.
+# - one step: the loss, its gradients, then for every parameter **in place** `parameter -= rate * gradient`.
+# - gradients left in `.grad` from earlier, inside the loop or before it, must not count.
+# - returns a list with the loss of each step, before its update, as Python floats.
+
+# %% exercise="descend" minutes=25 difficulty=2
+def descend(loss_of, parameters, rate: float, steps: int) -> list[float]:
+    """Move `parameters` in place down the gradient of `loss_of()`; returns the loss before each step."""
+    ### BEGIN SOLUTION
+    parameters = list(parameters)
+    losses = []
+    for _ in range(steps):
+        loss = loss_of()
+        for parameter in parameters:
+            parameter.grad = None
+        loss.backward()
+        with torch.no_grad():
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter -= rate * parameter.grad
+        losses.append(loss.item())
+    return losses
+    ### END SOLUTION
+
+# %% tests="descend" points=3
+with check.exercise("descend"):
+
+    def problem(seed):
+        """Parameters, their loss, and a list that grows with each call of the loss."""
+        generator = torch.Generator().manual_seed(seed)
+        a, b, unused, mix = (torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((3, 5), (3,), (2,), (5, 3)))
+        calls = []
+
+        def loss_of():
+            calls.append(1)
+            return ((a.tanh() @ mix + b) ** 2).mean()
+
+        return [p.requires_grad_() for p in (a, b, unused)], loss_of, calls
+
+    def descended(seed, rate, steps):
+        """The same problem, done by the library."""
+        parameters, loss_of, _ = problem(seed)
+        optimiser, losses = torch.optim.SGD(parameters, lr=rate), []
+        for _ in range(steps):
+            optimiser.zero_grad()
+            loss = loss_of()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        return [p.detach() for p in parameters], losses
+
+    parameters, loss_of, calls = problem(24)
+    start = [p.detach().clone() for p in parameters]
+    losses = descend(loss_of, parameters, 0.1, 1)
+    check.kind(losses, list, "what `descend` returns")
+    check.true(len(losses) == 1, f"One step gives {len(losses)} losses, expected 1.")
+    check.kind(losses[0], float, "a loss in the list", "a tensor there keeps the whole graph of its step in memory; `.item()` is the number alone")
+    after, expected = descended(24, 0.1, 1)
+    check.true(
+        not torch.equal(parameters[0], start[0]),
+        "After a step the tensors that you were given have not moved: `p = p - ...` makes a new tensor and leaves the old one as it was; "
+        "and a gradient that is cleared between `backward` and the update moves nothing.",
+    )
+    check.equal(parameters[0].detach(), after[0], "the first parameter after one step", "old value minus rate times gradient")
+    check.equal(parameters[1].detach(), after[1], "the second parameter after one step", "old value minus rate times gradient")
+    check.equal(losses, expected, "the losses of one step", "the loss before the update")
+
+    parameters, loss_of, calls = problem(24)
+    losses = descend(loss_of, parameters, 0.1, 4)
+    after, expected = descended(24, 0.1, 4)
+    check.equal(
+        [p.detach() for p in parameters],
+        after,
+        "the parameters after 4 steps (the first step was right)",
+        "`backward` adds to `.grad`: is it cleared between steps?",
+    )
+    check.equal(losses, expected, "the losses of 4 steps", "one loss a step, each before its update")
+    check.equal(len(calls), 4, "how often 4 steps call `loss_of`", "one forward pass a step is enough")
+    check.true(
+        all(p.is_leaf and p.requires_grad for p in parameters),
+        "After the call a parameter is no longer a leaf that requires gradients, so it cannot be trained further: update it in place under `torch.no_grad()`.",
+    )
+    check.equal(parameters[2].detach(), start[2], "a parameter that plays no part in the loss", "it has no gradient, so it stays")
+
+    parameters, loss_of, _ = problem(24)
+    for p in parameters[:2]:
+        p.grad = torch.full_like(p, 100.0)
+    descend(loss_of, parameters, 0.1, 1)
+    check.equal(parameters[0].detach(), descended(24, 0.1, 1)[0][0], "a step with gradients left over from before the call", "clear before `backward`, not after the update")
+
+    parameters, loss_of, _ = problem(24)
+    descend(loss_of, (p for p in parameters), 0.1, 2)
+    hint = "a generator can be walked through once only, and the second loop over it finds nothing: make a list of it first"
+    check.equal([p.detach() for p in parameters], descended(24, 0.1, 2)[0], "2 steps on parameters that come as a generator", hint)
+    ### BEGIN HIDDEN TESTS
+    models, generator = [], torch.Generator().manual_seed(25)
+    batch, answer = torch.randn(11, 4, generator=generator), torch.randn(11, 2, generator=generator)
+    for _ in range(2):
+        torch.manual_seed(25)
+        models.append(torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Tanh(), torch.nn.Linear(6, 2)))
+    optimiser, expected = torch.optim.SGD(models[1].parameters(), lr=0.3), []
+    for _ in range(7):
+        optimiser.zero_grad()
+        loss = F.mse_loss(models[1](batch), answer)
+        loss.backward()
+        optimiser.step()
+        expected.append(loss.item())
+    losses = descend(lambda: F.mse_loss(models[0](batch), answer), models[0].parameters(), rate=0.3, steps=7)
+    check.equal(losses, expected, "7 losses of a small network", rtol=1e-4)
+    for mine, theirs in zip(models[0].parameters(), models[1].parameters()):
+        check.equal(mine.detach(), theirs.detach(), f"a parameter of shape {tuple(theirs.shape)} of a small network after 7 steps", rtol=1e-4)
+    ### END HIDDEN TESTS
+
+# %% wrong="descend" says="is it cleared between steps"
+# Misunderstands: `backward` replaces the gradient.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+# %% wrong="descend" says="makes a new tensor"
+# Misunderstands: `p = p - ...` changes the tensor that p names.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p = p - rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+# %% wrong="descend" says="cleared between `backward` and the update"
+# Misunderstands: clearing may stand anywhere in the loop.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        loss.backward()
+        for p in parameters:
+            if p.grad is not None:
+                p.grad.zero_()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+# %% wrong="descend" says="leaf"
+# Misunderstands: an update is not part of the calculation, so it needs no `no_grad`.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        for p in parameters:
+            if p.grad is not None:
+                p -= rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+# %% wrong="descend" says="does not require grad"
+# Misunderstands: `no_grad` belongs around the whole loop (then the loss has no notes either).
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    with torch.no_grad():
+        for _ in range(steps):
+            loss = loss_of()
+            loss.backward()
+            for p in parameters:
+                p -= rate * p.grad
+            losses.append(loss.item())
+    return losses
+
+# %% wrong="descend" says="keeps the whole graph"
+# Misunderstands: a loss in a list is a number.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(loss)
+    return losses
+
+# %% wrong="descend" says="clear before `backward`"
+# Misunderstands: whoever called first left everything clean.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+                    p.grad = None
+        losses.append(loss.item())
+    return losses
+
+# %% wrong="descend" says="make a list of it first"
+# Misunderstands: `model.parameters()` can be walked through as often as one likes.
+def descend(loss_of, parameters, rate, steps):
+    losses = []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+# %% wrong="descend" says="has no gradient"
+# Misunderstands: every parameter has a gradient after `backward`.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        for p in parameters:
+            if p.grad is None:
+                raise ValueError("a parameter has no gradient: is it used in the loss?")
+            p.data -= rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+# %% right="descend"
+# Gradients as values: nothing is stored in `.grad`, so nothing has to be cleared.
+def descend(loss_of, parameters, rate, steps):
+    parameters, curve = [*parameters], []
+    for _ in range(steps):
+        loss = loss_of()
+        curve.append(float(loss))
+        slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
+        with torch.no_grad():
+            for p, slope in zip(parameters, slopes):
+                if slope is not None:
+                    p.sub_(slope, alpha=rate)
+    return curve
+
+# %% right="descend"
+# Through `.data`, clearing with zeros before every backward.
+def descend(loss_of, parameters, rate, steps):
+    parameters = tuple(parameters)
+
+    def step():
+        for p in parameters:
+            if p.grad is not None:
+                p.grad.zero_()
+        loss = loss_of()
+        loss.backward()
+        for p in parameters:
+            if p.grad is not None:
+                p.data = p.data - rate * p.grad
+        return loss.detach().item()
+
+    return [step() for _ in range(steps)]
+
+# %% [markdown]
+# <details><summary>Hint 1: what to think about</summary>
+#
+# Five things happen in a step: forward, clear, backward, update, write down the loss. Which orders are possible, and
+# which of the five must not be noted by autograd?
+# </details>
+# <details><summary>Hint 2: which functions</summary>
+#
+# `loss.backward()`, `parameter.grad` (which is `None` where no gradient arrived), `torch.no_grad()`, the in-place
+# operator `-=`, `loss.item()`, and `list(...)` for an iterable that you need more than once.
+# </details>
+# <details><summary>Hint 3: most of the code</summary>
+#
+# ```python
+# for _ in range(steps):
+#     loss = loss_of()
+#     for parameter in parameters:
+#         parameter.grad = None
+#     loss.backward()
+#     with torch.no_grad():
+#         ...   # every parameter that has a gradient: one line
+# ```
+# Around it: make a list of the parameters, collect `loss.item()`, return the list.
+# </details>
+
+# %% [markdown]
+# ### The painter
+#
+# Everything is there. Eighty grey spots lie at random on a canvas; each has a place, a width and a colour, 480 numbers in
+# all. `gaussians` says how bright each spot is at each pixel, dividing by the sum gives its share there, `paint` mixes the
+# colours, and `descend` moves all 480 numbers so that the mean squared difference to the landscape falls. Nothing tells
+# a spot where the sun is. The gradient does.
+
+# %%
+height, width, count = 48, 64, 80
+target = torch.from_numpy(landscape(height, width)).permute(2, 0, 1) / 255
+canvas_size = torch.tensor([height, width])
+
+
+def new_painter(count: int, seed: int) -> dict[str, torch.Tensor]:
+    """Spots at random places (in shares of the canvas), of equal width, all grey."""
+    generator = torch.Generator().manual_seed(seed)
+    start = {"places": torch.rand(count, 2, generator=generator), "log_widths": torch.zeros(count), "colours": torch.full((count, 3), 0.5)}
+    return {name: value.requires_grad_() for name, value in start.items()}
+
+
+def painting(spots: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The picture [3, height, width] that the spots make."""
+    brightness = gaussians(spots["places"] * canvas_size, 5 * spots["log_widths"].exp(), height, width)
+    return paint(brightness / (brightness.sum(0) + 1e-4), spots["colours"])
+
+
+def difference(spots: dict[str, torch.Tensor]) -> torch.Tensor:
+    """100 times the mean squared difference to the target."""
+    return 100 * (painting(spots) - target).pow(2).mean()
+
+
+spots, curve, stages = new_painter(count, seed=24), [], []
+for steps in (0, 15, 85, 400):
+    curve += descend(lambda: difference(spots), spots.values(), rate=0.1, steps=steps)
+    stages.append((f"after {len(curve)} steps", painting(spots).detach()))
+
+# %% [markdown]
+# Plain descent gives every number the same rate and slows down in flat directions. Optimisers that keep a rate for each
+# number, such as Adam (lesson 04), get further with the same gradients.
+
+# %%
+adam_spots, adam_curve = new_painter(count, seed=24), []
+optimiser = torch.optim.Adam(adam_spots.values(), lr=0.01)
+for _ in range(500):
+    optimiser.zero_grad()
+    loss = difference(adam_spots)
+    loss.backward()
+    optimiser.step()
+    adam_curve.append(loss.item())
+stages += [("Adam, 500 steps", painting(adam_spots).detach()), ("the target", target)]
+
+figure, panels = plt.subplots(2, 3, figsize=(11, 6), layout="constrained", sharex=True, sharey=True)
+for panel, (title, picture) in zip(panels.flat, stages):
+    panel.imshow(picture.permute(1, 2, 0).clip(0, 1))
+    panel.set_title(title)
+for panel in panels[1]:
+    panel.set_xlabel("column (pixels)")
+for panel in panels[:, 0]:
+    panel.set_ylabel("row (pixels)")
+plt.show()
+
+figure, panel = plt.subplots(figsize=(7, 3), layout="constrained")
+panel.loglog(range(1, len(curve) + 1), curve, label="your `descend`")
+panel.loglog(range(1, len(adam_curve) + 1), adam_curve, label="Adam")
+panel.set(xlabel="step", ylabel="100 x mean squared difference", title="the painter learns")
+panel.legend()
+plt.show()
+
+# %% [markdown]
+# Where did the spots go? Each dot is a spot, in its own colour, as large as it is wide; the line leads back to where it
+# started. Spots crowd where the picture changes, and stay few in the plain sky.
+
+# %%
+begin, end = new_painter(count, seed=24)["places"].detach() * canvas_size, adam_spots["places"].detach() * canvas_size
+figure, panel = plt.subplots(figsize=(7, 4.6), layout="constrained")
+for (y0, x0), (y1, x1) in zip(begin.tolist(), end.tolist()):
+    panel.plot([x0, x1], [y0, y1], color="grey", linewidth=0.7, zorder=1)
+colours, sizes = adam_spots["colours"].detach().clip(0, 1), 5 * adam_spots["log_widths"].detach().exp()
+panel.scatter(end[:, 1], end[:, 0], s=6 * sizes**2, color=colours.numpy(), edgecolor="black", linewidth=0.5, zorder=2)
+panel.set(xlim=(-4, width + 4), ylim=(height + 4, -4), xlabel="column (pixels)", ylabel="row (pixels)", title="the way of each spot")
+plt.show()
+
+# %% [markdown]
+# ## 6 · A derivative of your own
+#
+# Sometimes you know a better backward pass than the chain of small steps that autograd writes down: it needs less memory,
+# it is more exact, or the forward pass runs outside PyTorch. A `torch.autograd.Function` holds both directions.
+# `forward` computes and hands what `backward` will need to `ctx.save_for_backward`; `backward` receives the gradient of
+# the loss with respect to the output, and returns one gradient for **each argument** of `forward`, `None` for those that
+# have none. It is called with `.apply`.
+
+# %%
+class Cube(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, scale):
+        ctx.save_for_backward(x)
+        ctx.scale = scale  # not a tensor: a plain attribute is right
+        return scale * x**3
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        (x,) = ctx.saved_tensors
+        return grad_output * ctx.scale * 3 * x**2, None
+
+
+x = torch.linspace(-1, 1, 5, dtype=torch.float64, requires_grad=True)
+print("gradcheck compares with finite differences:", torch.autograd.gradcheck(lambda x: Cube.apply(x, 2.0), x))  # NBVAL_CHECK_OUTPUT
+
+# %% [markdown]
+# `gradcheck` nudges every input by a millionth and compares; that is why it needs `float64`. It is the test that every
+# backward pass should have.
+#
+# Two dangers come with hand-written derivatives, and both are silent.
+#
+# - A tensor kept as an attribute (`ctx.x = x`) escapes autograd's watch: if somebody changes it in place before
+#   `backward`, the gradient is wrong. What went through `save_for_backward` is watched: then there is an error.
+# - `backward` is itself differentiable, so that second derivatives work. But intermediate results made in `forward` are
+#   constants to it, and a second derivative that passes through them is wrong. `@once_differentiable` (below
+#   `@staticmethod`) refuses second derivatives; recomputing intermediate results from saved inputs makes them right.
+#
+# ### Exercise 6 · RMSNorm with its own backward (`rms_norm`, 4 points)
+#
+# RMSNorm is the normalisation in most current language models. With $d$ features on the last axis:
+#
+# $$y = \frac{x}{r}\,w, \qquad r = \sqrt{\tfrac{1}{d}\textstyle\sum_j x_j^2 + \varepsilon}$$
+#
+# Write `RMSNorm` as a `torch.autograd.Function`, used as `RMSNorm.apply(x, weight, eps)`.
+# - `x` `[..., d]` with at least one axis before the last, `weight` `[d]`, `eps` a Python float; `y` like `x`.
+# - `backward` is written by hand for `x` and `weight`, from what was saved; it must pass `gradcheck`.
+# - changing `x` in place between forward and backward must give an error or the right gradient, never a wrong one.
+# - the same for second derivatives: right or refused.
+
+# %% exercise="rms_norm" minutes=40 difficulty=3
+class RMSNorm(torch.autograd.Function):
+    """x [..., d] divided by its root mean square over the last axis, times weight [d]."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+        ### BEGIN SOLUTION
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + eps) * weight
+        ### END SOLUTION
+
+    @staticmethod
+    def backward(ctx, grad_output: torch.Tensor):
+        ### BEGIN SOLUTION
+        x, weight = ctx.saved_tensors
+        # Computed again, not saved: cheap, and second derivatives see that it depends on x.
+        inverse = torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + ctx.eps)
+        normal, grad_normal = x * inverse, grad_output * weight
+        along = (grad_normal * normal).mean(dim=-1, keepdim=True)
+        grad_x = inverse * (grad_normal - along * normal)
+        grad_weight = (grad_output * normal).reshape(-1, len(weight)).sum(dim=0)
+        return grad_x, grad_weight, None
+        ### END SOLUTION
+
+# %% tests="rms_norm" points=4
+with check.exercise("rms_norm"):
+
+    def formula(x, weight, eps):
+        return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+
+    def gradients(function, x, weight, eps, grad_output):
+        """Gradients for x and weight; an error of the engine becomes a sentence."""
+        x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
+        try:
+            return torch.autograd.grad(function(x, weight, eps), (x, weight), grad_output)
+        except RuntimeError as error:
+            if "number of gradients" not in str(error):
+                raise
+        check.true(False, "`backward` returns the wrong number of gradients: one for each argument of `forward` (x, weight, eps), None for `eps`.")
+
+    generator = torch.Generator().manual_seed(24)
+    x = torch.randn(3, 4, 5, generator=generator, dtype=torch.float64)
+    weight, grad_output = (torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((5,), (3, 4, 5)))
+    got = RMSNorm.apply(x, weight, 0.3)
+    check.equal(got, formula(x, weight, 0.3), "`RMSNorm.apply` with eps 0.3", "the mean of squares over the last axis, eps under the root, then the weight")
+
+    for_x, for_weight = gradients(RMSNorm.apply, x, weight, 0.3, grad_output)
+    expected = gradients(formula, x, weight, 0.3, grad_output)
+    check.equal(
+        for_weight,
+        expected[1],
+        "the gradient of the weight",
+        "the weight meets the normalised x at every position: grad_output times that, summed over all positions",
+    )
+    check.equal(
+        for_x,
+        expected[0],
+        "the gradient of x",
+        "x works in two ways: directly, and through r, which depends on every entry of its row; and is `grad_output` (with the weight) in both?",
+    )
+
+    def right_or_refused(what, compute, expected, hint):
+        try:
+            got = compute()
+        except RuntimeError:
+            return
+        check.equal(got, expected, what, hint)
+
+    def changed_in_place(function):
+        leaf = x.clone().requires_grad_()
+        inner = leaf * 1
+        y = function(inner, weight, 0.3)
+        with torch.no_grad():
+            inner.add_(1)
+        return torch.autograd.grad(y, leaf, grad_output)[0]
+
+    right_or_refused(
+        "the gradient of x, when x is changed in place after forward,",
+        lambda: changed_in_place(RMSNorm.apply),
+        expected[0],
+        "keep tensors with `ctx.save_for_backward`: it notices such a change and raises an error, an attribute `ctx.x` does not",
+    )
+
+    def second(function):
+        leaf = x.clone().requires_grad_()
+        (first,) = torch.autograd.grad(function(leaf, weight, 0.3).pow(3).sum(), leaf, create_graph=True)
+        return torch.autograd.grad(first.pow(2).sum(), leaf)[0]
+
+    right_or_refused(
+        "the second derivative for x",
+        lambda: second(RMSNorm.apply),
+        second(formula),
+        "what `forward` computed and saved is a constant to `backward`: compute it again from x, or refuse with `@once_differentiable`",
+    )
+
+    twice = gradients(lambda x, w, eps: RMSNorm.apply(RMSNorm.apply(x, w, eps) + 1, w, eps), x, weight, 0.3, grad_output)
+    expected = gradients(lambda x, w, eps: formula(formula(x, w, eps) + 1, w, eps), x, weight, 0.3, grad_output)
+    hint = "each call needs notes of its own: they belong on `ctx`, not on the class or in a global"
+    check.equal(list(twice), list(expected), "the gradients (x, weight) of two RMSNorms in a row", hint)
+    ### BEGIN HIDDEN TESTS
+    small = torch.randn(7, 3, generator=generator)
+    scale, grad_output = torch.randn(3, generator=generator), torch.randn(7, 3, generator=generator)
+    got = RMSNorm.apply(small, scale, 1e-5)
+    check.equal(got, F.rms_norm(small, (3,), scale, 1e-5), "`RMSNorm.apply` in float32, beside F.rms_norm,")
+    got, expected = (gradients(f, small, scale, 1e-5, grad_output) for f in (RMSNorm.apply, formula))
+    check.equal(list(got), list(expected), "the gradients (x, weight) in float32", rtol=1e-4)
+    wide = torch.randn(2, 3, 2, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    scale = torch.randn(6, generator=generator, dtype=torch.float64)
+    try:
+        torch.autograd.gradcheck(lambda x: RMSNorm.apply(x, scale, 0.1), wide)
+        torch.autograd.gradcheck(lambda w: RMSNorm.apply(wide.detach(), w, 0.1), scale.clone().requires_grad_())
+    except torch.autograd.gradcheck.GradcheckError as error:
+        check.true(False, f"gradcheck on x [2, 3, 2, 6]: {' '.join(str(error).split())[:160]}")
+    ### END HIDDEN TESTS
+
+# %% wrong="rms_norm" says="through r"
+# Misunderstands: r is a constant.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        return g * weight * inverse, (g * x * inverse).sum((0, 1)), None
+
+# %% wrong="rms_norm" says="None for `eps`"
+# Misunderstands: backward returns gradients for the tensors only.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n, h = x * inverse, g * weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0)
+
+# %% wrong="rms_norm" says="grad_output"
+# Misunderstands: backward gives the derivative of the operation, not the gradient of the loss (grad_output is left out).
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n, h = x * inverse, weight.expand_as(x)
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), n.reshape(-1, len(weight)).sum(0), None
+
+# %% wrong="rms_norm" says="eps under the root"
+# Misunderstands: where eps stands.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        r = x.square().mean(-1, keepdim=True).sqrt() + eps
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x / r * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = 1 / (x.square().mean(-1, keepdim=True).sqrt() + ctx.eps)
+        n, h = x * inverse, g * weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
+
+# %% wrong="rms_norm" says="ctx.save_for_backward"
+# Misunderstands: an attribute keeps a tensor as it was.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.x, ctx.weight, ctx.eps = x, weight, eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.x, ctx.weight
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n, h = x * inverse, g * weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
+
+# %% wrong="rms_norm" says="second derivative"
+# Misunderstands: a saved intermediate result remembers that it depends on x.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+        ctx.save_for_backward(x, weight, inverse)
+        return x * inverse * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight, inverse = ctx.saved_tensors
+        n, h = x * inverse, g * weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
+
+# %% wrong="rms_norm" says="not on the class or in a global"
+# Misunderstands: one place for notes is enough for all calls.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        RMSNorm.inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+        ctx.save_for_backward(x, weight)
+        return x * RMSNorm.inverse * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        n, h = x * RMSNorm.inverse, g * weight
+        return RMSNorm.inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
+
+# %% right="rms_norm"
+# Intermediate results saved, second derivatives refused; the engine itself sums the weight's gradient to its shape.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        r = (x.pow(2).mean(dim=-1, keepdim=True) + eps).sqrt()
+        ctx.save_for_backward(x / r, r, weight)
+        return x / r * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        normal, r, weight = ctx.saved_tensors
+        local = grad * weight
+        return (local - normal * (local * normal).mean(-1, True)) / r, grad * normal, None
+
+# %% right="rms_norm"
+# The newer form with `setup_context`, and the chain rule through the mean of squares term by term.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(x, weight, eps):
+        return x * (x.square().mean(-1, keepdim=True) + eps) ** -0.5 * weight
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, weight, ctx.eps = inputs
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        x, weight = ctx.saved_tensors
+        square = x.square().mean(-1, keepdim=True) + ctx.eps
+        from_r = -((grad_output * weight * x).sum(-1, keepdim=True)) * square**-1.5 * x / x.shape[-1]
+        axes = tuple(range(x.ndim - 1))
+        return grad_output * weight * square**-0.5 + from_r, (grad_output * x * square**-0.5).sum(axes), None
+
+# %% [markdown]
+# <details><summary>Hint 1: what to think about</summary>
+#
+# Call $n = x / r$, so $y = n\,w$. What arrives for $n$ is $h = $ `grad_output` $\cdot\, w$. Now $n_i$ depends on $x_i$
+# directly (factor $1/r$) and on every $x_j$ of the row through $r$. What is $\partial r / \partial x_j$?
+# </details>
+# <details><summary>Hint 2: which functions</summary>
+#
+# `ctx.save_for_backward` and `ctx.saved_tensors` for tensors, `ctx.eps` for the number; `mean(dim=-1, keepdim=True)` over
+# a row, `reshape(-1, d).sum(0)` over all positions. $\partial r / \partial x_j = x_j / (d\,r) = n_j / d$.
+# </details>
+# <details><summary>Hint 3: most of the code</summary>
+#
+# With $h$ as in hint 1, the gradient of row $x$ is $\frac{1}{r}\left(h - n \cdot \mathrm{mean}(h\,n)\right)$, the mean taken over the row.
+#
+# ```python
+# x, weight = ctx.saved_tensors
+# inverse = torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + ctx.eps)
+# normal, grad_normal = x * inverse, grad_output * weight
+# along = (grad_normal * normal).mean(dim=-1, keepdim=True)
+# ```
+# Put the formula together, add the gradient of the weight, and return three things.
+# </details>
+
+# %% [markdown]
+# What does the backward pass look like? On the left, points in the plane and the gradient of one loss at each of them,
+# once directly and once through your RMSNorm. Through it the arrows have nearly no part along the radius: the length of
+# $x$ does not matter to $y$, so no gradient asks to change it. On the right, what is kept for backward.
+
+# %%
+side = torch.linspace(-2, 2, 14)
+points = torch.cartesian_prod(side, side)
+points = points[points.norm(dim=1) > 0.4].requires_grad_()
+goal = torch.tensor([1.0, 0.6])
+
+
+def loss_at(y: torch.Tensor) -> torch.Tensor:
+    return (y - goal).pow(2).sum()
+
+
+def normed(x: torch.Tensor) -> torch.Tensor:
+    return RMSNorm.apply(x, torch.ones(x.shape[-1]), 1e-6)
+
+
+def kept_bytes(function) -> int:
+    """Bytes of the different tensors that `function()` keeps for backward."""
+    kept = {}
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.setdefault(t.data_ptr(), t), lambda t: t):
+        function()
+    return sum(t.nbytes for t in kept.values())
+
+
+figure, panels = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+for panel, function, title in zip(panels, (lambda x: x, normed), ("gradient of the loss", "the same loss, through RMSNorm")):
+    (arrows,) = torch.autograd.grad(loss_at(function(points)), points)
+    arrows = -arrows / arrows.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    panel.quiver(*points.detach().T, *arrows.T, points.detach().norm(dim=1), cmap="viridis", scale=25)
+    panel.set(title=title + " (downhill)", xlabel="x[0]", ylabel="x[1]", aspect="equal")
+batch, gains = torch.randn(64, 512, requires_grad=True), torch.ones(512, requires_grad=True)
+kept = {
+    "autograd's\nown notes": kept_bytes(lambda: batch * torch.rsqrt(batch.square().mean(-1, keepdim=True) + 1e-6) * gains),
+    "your Function": kept_bytes(lambda: RMSNorm.apply(batch, gains, 1e-6)),
+}
+panels[2].bar(kept.keys(), [n / 1024 for n in kept.values()], color=["tab:grey", "tab:green"])
+panels[2].set(title="kept for backward, x of 64 x 512", ylabel="KiB")
+plt.show()
