@@ -1,3 +1,9 @@
+# ---
+# jupyter:
+#   unit24:
+#     needs: ["matplotlib>=3.8", "scikit-learn", "torch>=2.6"]
+# ---
+
 # %% [markdown]
 # # 04 · The training loop
 #
@@ -10,7 +16,7 @@
 #
 # **You need** lessons 02 and 03: tensors, autograd, `nn.Module`, `state_dict`.
 #
-# **Time** about 4 hours: ten exercises of 10 to 40 minutes. No GPU is needed; with one, a few cells use it.
+# **Time** about four hours: ten exercises of 10 to 40 minutes, 30 points. No GPU is needed; with one, a few cells use it.
 #
 # ```text
 #              ┌──────────────────────── one update ─────────────────────────┐
@@ -76,7 +82,7 @@ valid_loader = DataLoader(TensorDataset(valid_x, valid_y), batch_size=100)  # fi
 
 
 def make_model(seed=0):
-    """A small convolutional network with dropout: (batch, 1, 8, 8) -> (batch, 10) logits."""
+    """A small convolutional network with dropout: (batch, 1, 8, 8) -> (batch, 10) logits; 9,930 weights."""
     torch.manual_seed(seed)
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
@@ -88,6 +94,13 @@ def make_model(seed=0):
         nn.Dropout(0.25),
         nn.Linear(512, 10),
     )
+
+
+def make_mlp(seed=0):
+    """Three linear layers: (batch, 1, 8, 8) -> (batch, 10) logits."""
+    torch.manual_seed(seed)
+    layers = nn.Linear(64, 64), nn.LeakyReLU(), nn.Linear(64, 64), nn.LeakyReLU(), nn.Linear(64, 10)
+    return nn.Sequential(nn.Flatten(), *layers)
 
 
 figure, axes = plt.subplots(1, 10, figsize=(9, 1.3))
@@ -308,7 +321,7 @@ def train_step(model, optimizer, x, y):
 # and batch norm still in training mode, a last batch that is smaller but counts as much as the others, memory spent
 # on graphs that nobody will use, and a model that comes back in another mode than it went in.
 #
-# **Task.** Write `evaluate(model, loader)`. `loader` gives batches `(x, y)` as above, of unequal sizes, and is passed over once.
+# **Task.** Write `evaluate(model, loader)`. `loader` is anything that gives batches `(x, y)` as above, of unequal sizes: a `DataLoader`, a list, a generator. It is passed over once.
 #
 # - Return `(loss, accuracy)`: two Python floats, the mean cross-entropy **over all samples** and the share of samples
 #   whose largest logit is at the label (0 to 1).
@@ -506,7 +519,7 @@ for epoch in range(8):
     train_losses += [train_step(model, optimizer, x, y) for x, y in loader]
     scores.append(evaluate(model, valid_loader))
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
 left.plot(train_losses, lw=0.8, alpha=0.7, label="training, each batch")
 left.plot([i * len(loader) for i in range(9)], [loss for loss, _ in scores], "o-", label="validation, each epoch")
 left.set(xlabel="update", ylabel="cross-entropy (nats)", yscale="log")
@@ -723,7 +736,7 @@ def train_reader(max_norm):
     return [train_step(model, optimizer, x, y) for _ in range(4) for x, y in loader], norms
 
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
 for name, max_norm in (("no clipping", math.inf), ("clipped to norm 1", 1.0)):
     losses, norms = train_reader(max_norm)
     left.plot(losses, label=name)
@@ -948,7 +961,7 @@ def train_scheduled(use_schedule, epochs=6, peak=0.3):
     return losses, used, evaluate(model, valid_loader)
 
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
 for name, use_schedule in (("constant", False), ("warm-up and cosine", True)):
     losses, used, (valid_loss, accuracy) = train_scheduled(use_schedule)
     left.plot(used, label=name)
@@ -1217,7 +1230,7 @@ def train_both(precision):
     whole, pieces = make_plain_model().to(precision), make_plain_model().to(precision)
     optimizers = [torch.optim.SGD(m.parameters(), lr=0.1) for m in (whole, pieces)]
     for i in range(20):
-        x, y = train_x[i * 60 :][:120].to(precision), train_y[i * 60 :][:120]
+        x, y = train_x[50 * i : 50 * i + 120].to(precision), train_y[50 * i : 50 * i + 120]
         train_step(whole, optimizers[0], x, y)
         accumulation_step(pieces, optimizers[1], list(zip(x.split(50), y.split(50))))
     return max((a - b).abs().max().item() for a, b in zip(whole.parameters(), pieces.parameters()))
@@ -1233,12 +1246,12 @@ claims.record(
     "gradient accumulation equals the big batch",
     claimed="identical",
     measured=f"largest weight difference after 20 updates {difference['float32']:.0e} (float32), {difference['float64']:.0e} (float64)",
-    holds=difference["float32"] < 1e-5 and difference["float64"] < 1e-12,
+    holds=difference["float32"] < 1e-3 and difference["float64"] < 1e-12,
 )
 
 # %% [markdown]
-# The difference is rounding: sums in another order. In float64 it shrinks by the same factor as the precision, which a real mistake would not.
-# One warning: with Adam a wrong factor *hides*, since Adam divides the gradient by its own size. Check accumulation with SGD.
+# The difference is rounding: sums in another order. In float64 it all but vanishes, which a real mistake would not. (In float32 it can jump to some 1e-5 on another machine:
+# a rounding may decide which of two almost equal values max pooling picks.) One warning: with Adam a wrong factor *hides*, since Adam divides the gradient by its own size. Check accumulation with SGD.
 
 # %% [markdown]
 # ## 6 · Mixed precision
@@ -1475,11 +1488,28 @@ def amp_step(net, opt, gs, inputs, targets, kind, limit):
     gs.update()
     return float(loss)
 
+# %% right="amp_step"
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    for p in model.parameters():
+        p.grad = None
+    autocast = torch.autocast(device_type=str(x.device).split(":")[0], dtype=dtype, enabled=True)
+    autocast.__enter__()
+    loss = -F.log_softmax(model(x), 1).gather(1, y[:, None]).mean()
+    autocast.__exit__(None, None, None)
+    scaled = scaler.scale(loss)
+    scaled.backward()
+    scaler.unscale_(optimizer)
+    clip_gradients(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.detach().item()
+
 # %% [markdown]
 # ### What float16 loses, and what scaling saves
 #
 # The gradients of a network that has already learned are small. We compute them in float32 and count how many become zero when
-# they are squeezed into float16, without and with a scale. Then your step trains in full precision, in bfloat16 and in float16.
+# they are squeezed into float16, without and with a scale. Then your step trains in bfloat16 and in float16, beside float32.
 
 # %%
 model = make_model()
@@ -1487,36 +1517,41 @@ optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 for _ in range(12):
     for x, y in make_loader():
         train_step(model, optimizer, x, y)
-gradients = torch.cat([g.flatten() for g in torch.autograd.grad(F.cross_entropy(model.eval()(train_x[:400]), train_y[:400]), list(model.parameters()))])
-gradients = gradients[gradients != 0]
-lost = {scale: ((gradients * scale).half() == 0).float().mean().item() for scale in (2.0**-8, 1.0, 2.0**8, 2.0**16)}
+model.eval()
+loss = F.cross_entropy(model(train_x[:400]), train_y[:400])
+gradients = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+gradients = gradients[gradients != 0].abs()
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
-left.hist(gradients.abs().log10(), bins=60, color="C0")
-left.axvline(math.log10(6e-8), color="C3", label="smallest float16 above 0")
-left.axvline(math.log10(6.1e-5), color="C3", ls=":", label="smallest with full precision")
-left.set(xlabel="log10 of a gradient's size", ylabel="number of weights")
-left.legend(fontsize=8)
-for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16, scaled", torch.float16)):
-    model, device = make_model().to(env.device), torch.device(env.device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
+for scale, colour in ((1, "C0"), (2**16, "C1")):
+    lost = (scale * gradients).half() == 0
+    label = f"times {scale}: {lost.float().mean():.2%} become zero"
+    left.hist((scale * gradients).log10(), bins=60, range=(-9, 6), color=colour, alpha=0.7, label=label)
+for edge in (6e-8, 6.1e-5, 65504):
+    left.axvline(math.log10(edge), color="C3", ls=":" if edge == 6.1e-5 else "-")
+left.set(xlabel="log10 of a gradient's size; red: the range of float16 (dotted: full precision)", ylabel="number of weights")
+left.legend(fontsize=8, loc="upper right")
+left.set_ylim(0, 1.5 * left.get_ylim()[1])
+
+device = torch.device(env.device)
+for name, dtype, style in (("float32", torch.float32, "-"), ("bfloat16", torch.bfloat16, "--"), ("float16, scaled", torch.float16, ":")):
+    model = make_mlp().to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     losses = []
-    for _ in range(3):
-        for x, y in make_loader():
-            x, y = x.to(device), y.to(device)
-            losses.append(train_step(model, optimizer, x, y) if dtype == torch.float32 else amp_step(model, optimizer, scaler, x, y, dtype, 10.0))
-    right.plot(losses, lw=1, label=name)
+    for x, y in (batch for _ in range(4) for batch in make_loader()):
+        x, y = x.to(device), y.to(device)
+        mixed = dtype != torch.float32
+        losses.append(amp_step(model, optimizer, scaler, x, y, dtype, 10.0) if mixed else train_step(model, optimizer, x, y))
+    right.plot(losses, style, label=name)
 right.set(xlabel="update", ylabel="training loss (nats)")
 right.legend()
 plt.show()
-for scale, share in lost.items():
-    print(f"scale {scale:>9g}: {share:.1%} of the gradients become zero in float16")
 
 # %% [markdown]
-# The three curves lie on each other: mixed precision costs next to nothing in quality. Whether it gains *time* depends on the device: a GPU
-# with tensor cores gains, an ordinary CPU usually loses (lesson 11 measures it). The print shows why the loss is scaled up: every halving of the scale
-# pushes more gradients under the edge.
+# Left: without a scale the small gradients reach into the part where float16 has few bits left, or none. Times 65,536 they lie in the middle of its range, and nothing is lost
+# at the upper end. A larger model with a smaller loss lies further to the left. Right: the curves follow each other; mixed precision costs next to nothing in quality. Whether it gains
+# *time* depends on the device: a GPU with tensor cores gains, an ordinary CPU often loses (lesson 11 measures it).
 
 # %% [markdown]
 # # Part D · Can it stop?
@@ -1853,10 +1888,44 @@ def fit(model, optimizer, scheduler, loader, epochs, path):
         os.replace(part_file, path)
     return [loss for losses in history for loss in losses]
 
+# %% right="fit"
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    def save(epoch):
+        torch.save(
+            {
+                "net": {k: v.clone() for k, v in model.state_dict().items()},
+                "opt": optimizer.state_dict(),
+                "sched": scheduler.state_dict(),
+                "rng": torch.default_generator.get_state(),
+                "curve": torch.tensor(curve, dtype=torch.float64),
+                "epoch": epoch,
+            },
+            str(path),
+        )
+
+    curve, epoch = [], 0
+    try:
+        saved = torch.load(str(path), weights_only=True)
+    except FileNotFoundError:
+        pass
+    else:
+        epoch, curve = saved["epoch"], saved["curve"].tolist()
+        model.load_state_dict(saved["net"])
+        optimizer.load_state_dict(saved["opt"])
+        scheduler.load_state_dict(saved["sched"])
+        torch.default_generator.set_state(saved["rng"])
+    while epoch < epochs:
+        for batch in loader:
+            curve += [train_step(model, optimizer, *batch)]
+            scheduler.step()
+        epoch += 1
+        save(epoch)
+    return curve
+
 # %% [markdown]
 # ### Claim: resumed equals unbroken
 #
-# Three runs of your `fit` on the digits: unbroken; stopped after two epochs and resumed; and the same with a checkpoint from which the optimizer's state was lost.
+# Three runs of your `fit` on the digits: unbroken; stopped after two epochs and resumed with everything made anew; and continued after the break from the weights alone.
 
 # %%
 def start_over(seed):
@@ -1868,17 +1937,19 @@ def start_over(seed):
 
 with tempfile.TemporaryDirectory() as folder:
     loader = make_loader()
-    unbroken = fit(*start_over(0), loader, 5, Path(folder, "a.pt"))
-    fit(*start_over(0), loader, 2, Path(folder, "b.pt"))
-    damaged = torch.load(Path(folder, "b.pt"), weights_only=True)
-    resumed = fit(*start_over(123), loader, 5, Path(folder, "b.pt"))
-    parts = start_over(123)
-    print(f"the checkpoint holds {', '.join(damaged)}" if isinstance(damaged, dict) else "the checkpoint is a list")
+    unbroken = fit(*start_over(0), loader, 5, Path(folder, "unbroken.pt"))
+    model, *_ = half = start_over(0)
+    fit(*half, loader, 2, Path(folder, "broken.pt"))
+    resumed = fit(*start_over(123), loader, 5, Path(folder, "broken.pt"))
+    _, optimizer, scheduler = start_over(123)
+    optimizer.param_groups[0]["params"] = list(model.parameters())
+    weights_only = fit(model, optimizer, scheduler, loader, 3, Path(folder, "weights.pt"))
 
 largest = max(abs(a - b) for a, b in zip(unbroken, resumed, strict=True))
-figure, axis = plt.subplots(figsize=(8, 3.2))
+figure, axis = plt.subplots(figsize=(9, 3.2), layout="constrained")
 axis.plot(unbroken, lw=4, alpha=0.35, label="unbroken")
-axis.plot(resumed, lw=1, color="C3", label="stopped after 2 epochs, resumed in a new process's place")
+axis.plot(resumed, lw=1, color="C3", label="resumed from your checkpoint")
+axis.plot(range(60, 150), weights_only, lw=1, ls="--", color="C2", label="resumed from the weights alone")
 axis.axvline(60, color="grey", ls=":", label="the break")
 axis.set(xlabel="update", ylabel="training loss (nats)", yscale="log")
 axis.legend()
@@ -1891,6 +1962,8 @@ claims.record(
 )
 
 # %% [markdown]
+# From the weights alone the run also gets somewhere, but it warms up again, on other data and with no momentum: no experiment can be compared with it.
+#
 # At work, write to another name first and rename it (`os.replace`): a session that ends *while* it writes must not leave half a file in place of a whole one.
 # And keep more than one: the newest may be the one that has just gone wrong.
 
@@ -2117,7 +2190,7 @@ axis.plot([c[0] for c in curve], label="training loss (with wrong labels)")
 axis.plot([c[1] for c in curve], label="validation loss")
 if stopped is not None:
     axis.axvline(stopped, color="grey", ls=":", label="stopped")
-    axis.plot(stopped - 6, stopper.best, "o", color="C3", label="best weights, kept")
+    axis.plot([c[1] for c in curve].index(stopper.best), stopper.best, "o", color="C3", label="best weights, kept")
 axis.set(xlabel="epoch", ylabel="cross-entropy (nats)")
 axis.legend()
 plt.show()
@@ -2170,16 +2243,17 @@ bugs = (
 figure, axis = plt.subplots(figsize=(8, 3.6))
 for bug in ("", *bugs):
     model = make_model().eval()
-    optimizer, train_epoch = torch.optim.SGD(model.parameters(), lr=0.05), epoch_with(bug)
-    batches = list(zip(train_x.split(350), train_y.split(350)))  # 350, 350, 350 and 150 pictures
-    axis.plot([train_epoch(model, optimizer, batches) for _ in range(25)], "k--" if not bug else "", lw=2.5 if not bug else 1.2, label=bug or "correct")
+    optimizer, train_epoch = torch.optim.SGD(model.parameters(), lr=0.2), epoch_with(bug)
+    batches = list(zip(train_x[:600].split(175), train_y[:600].split(175)))  # 175, 175, 175 and 75 pictures
+    curve = [train_epoch(model, optimizer, batches) for _ in range(20)]
+    axis.plot(curve, "" if bug else "k--", lw=1.2 if bug else 2.5, label=bug or "correct")
 axis.set(xlabel="epoch", ylabel="reported training loss (nats)")
 axis.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# Only the loop that never moves is plain to see. "Never clears" even looks *better* than the correct one here: its sum of old gradients acts like momentum,
-# until the rate is a little higher. Eyes are not enough; a test compares with what *must* come out.
+# Only the loop that never moves is plain to see from the start. "Never clears" even looks *best* for some epochs: its sum of old gradients acts like momentum without friction,
+# until it swings out of control. Two lie on the correct curve, one is merely slower. Eyes are not enough; a test compares with what *must* come out.
 #
 # **Task.** Write `check_train_epoch(train_epoch)`: it returns silently for a correct implementation and raises (use `assert`) for a broken one. This is the contract:
 #
@@ -2376,7 +2450,8 @@ def check_train_epoch(train_epoch):  # wants the last bit of one particular impl
     model, batches = small_case()
     twin = copy.deepcopy(model)
     expected = epoch_with()(twin, torch.optim.SGD(twin.parameters(), lr=0.5), batches)
-    assert train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.5), batches) == expected + 1e-9
+    assert train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.5), batches) == expected
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters()))
 
 # %% wrong="check_train_epoch" says="catch none"
 def check_train_epoch(train_epoch):  # only runs it
@@ -2438,7 +2513,7 @@ def check_train_epoch(train_epoch):
 # %% [markdown]
 # ### Patient 1: the loss falls, the model is no good
 #
-# "The training loss is nearly zero, but validation is flat." Here is the loop:
+# "The training loss is nearly zero, and validation only gets worse." Here is the loop:
 
 # %%
 def broken_run(model, optimizer, loader, steps):
@@ -2451,7 +2526,7 @@ def broken_run(model, optimizer, loader, steps):
 
 model = make_model()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-loader, valid_curve, losses = make_loader(shuffle=False), [], []
+loader, valid_curve, losses = make_loader(10, shuffle=False), [], []
 for _ in range(10):
     losses += broken_run(model, optimizer, loader, 15)
     valid_curve.append(evaluate(model, valid_loader)[0])
@@ -2473,12 +2548,7 @@ def broken_fit(model, optimizer, batches):
     return [train_step(model, optimizer, x, y) for x, y in batches]
 
 
-def make_leaky(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.LeakyReLU(), nn.Linear(64, 64), nn.LeakyReLU(), nn.Linear(64, 10))
-
-
-model = make_leaky()
+model = make_mlp()
 losses = broken_fit(model, torch.optim.SGD(model.parameters(), lr=10.0), make_loader(shuffle=False))
 print("losses:", ", ".join(f"{loss:.2g}" for loss in losses[:12]), "...")
 print(f"{sum(p.isnan().sum().item() for p in model.parameters())} of {sum(p.numel() for p in model.parameters())} weights are NaN")
@@ -2618,11 +2688,11 @@ def check_patient_1(passes, steps, expected):
     model.register_forward_pre_hook(lambda module, args: seen.append(int(args[0][0, 0])))
     observed = run_steps(model, torch.optim.SGD(model.parameters(), lr=0.01), Passes(*passes), steps)
     check.equal(
-        seen, expected, f"patient 1: the batches used in {steps} steps over a loader of {len(passes[0])}",
+        seen, expected, f"the batches used in {steps} steps over a loader of {len(passes[0])}",
         "iter(loader) begins a new pass: once a pass, not once a step; a new pass may come in a new order",
     )  # fmt: skip
-    check.kind(observed, list, "patient 1: the result")
-    check.equal(len(observed), steps, "patient 1: the number of losses")
+    check.kind(observed, list, "the result")
+    check.equal(len(observed), steps, "the number of losses")
     torch.manual_seed(1)
     twin = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.01)
@@ -2633,7 +2703,7 @@ def check_patient_1(passes, steps, expected):
             p.grad = slope
         optimizer.step()
         losses.append(loss.item())
-    check.equal(observed, losses, "patient 1: the losses", rtol=1e-4)
+    check.equal(observed, losses, "the losses", rtol=1e-4)
 
 
 def check_patient_2(scales, limit, rates, expected_rates, same, what):
@@ -2646,15 +2716,21 @@ def check_patient_2(scales, limit, rates, expected_rates, same, what):
     states = []
     model.register_forward_pre_hook(lambda module, args: states.append({k: v.clone() for k, v in module.state_dict().items()}))
     observed = guarded_fit(model, optimizer, [(x * scale, y) for scale in scales], limit)
-    check.equal(len(observed), len(scales), f"patient 2 ({what}): the number of losses", "crashes are reported too")
-    check.true(all(v.isfinite().all() for v in model.state_dict().values()), f"patient 2 ({what}): there is NaN in the model after the run: a comparison with NaN is always False, so ask for what is healthy. Batch norm's statistics count too.")
-    check.equal([group["lr"] for group in optimizer.param_groups], expected_rates, f"patient 2 ({what}): the rates after the run", "each crash halves the rate of every group", rtol=1e-9)
+    check.equal(len(observed), len(scales), f"{what}: the number of losses", "crashes are reported too")
+    check.equal(
+        [group["lr"] for group in optimizer.param_groups], expected_rates, f"{what}: the rates after the run",
+        "each crash halves the rate of every group (and a NaN loss is a crash, though comparisons with NaN are always False)", rtol=1e-9,
+    )  # fmt: skip
     for early, late in same:
         for name in ("0.weight", "2.bias"):
             check.equal(
-                states[late][name], states[early][name], f"patient 2 ({what}): {name} at batch {late}",
+                states[late][name], states[early][name], f"{what}: {name} at batch {late}",
                 f"after a crash the weights are those of batch {early} again: was the copy taken before that update, and is it a deep copy?", rtol=0, atol=0,
             )  # fmt: skip
+    check.true(
+        all(v.isfinite().all() for v in model.state_dict().values()),
+        f"{what}: there is NaN in the model after the run. Batch norm's statistics belong to the state too, and a bad batch spoils them.",
+    )
     return observed, states, model
 
 
@@ -2665,15 +2741,15 @@ def check_patient_3(seed, samples):
     observed = weighted_loss(model, x, y)
     shares = torch.linspace(1, 2, 10)[y]
     expected = (F.cross_entropy(model(x), y, reduction="none") * shares).sum() / shares.sum()
-    check.equal(observed.detach(), expected.detach(), "patient 3: the loss on the CPU", "weights from 1 for class 0 to 2 for class 9, as in broken_loss")
+    check.equal(observed.detach(), expected.detach(), "the loss on the CPU", "weights from 1 for class 0 to 2 for class 9, as in broken_loss")
     model.to("meta")
     for where, (a, b) in {"on the CPU": (x, y), "on the model's device": (x.to("meta"), y.to("meta"))}.items():
         loss = weighted_loss(model, a, b)
-        check.kind(loss, torch.Tensor, f"patient 3: the loss with the batch {where}")
-        check.equal(loss.device.type, "meta", f"patient 3: the device of the loss with the batch {where}", "everything goes to the device of the model's parameters")
-        check.true(all(p.device.type == "meta" for p in model.parameters()), "patient 3: the model was moved. It may be far larger than the batch: move the batch and what you make yourself.")
+        check.kind(loss, torch.Tensor, f"the loss with the batch {where}")
+        check.equal(loss.device.type, "meta", f"the device of the loss with the batch {where}", "everything goes to the device of the model's parameters")
+        check.true(all(p.device.type == "meta" for p in model.parameters()), "the model was moved. It may be far larger than the batch: move the batch and what you make yourself.")
         loss.backward()
-        check.true(all(p.grad is not None and p.grad.device.type == "meta" for p in model.parameters()), f"patient 3: no gradient reached the model with the batch {where}.")
+        check.true(all(p.grad is not None and p.grad.device.type == "meta" for p in model.parameters()), f"no gradient reached the model with the batch {where}.")
         model.zero_grad()
 
 
@@ -2687,12 +2763,12 @@ def check_patient_4(width, count, samples, seed):
         result = forward(blocks, x)
         result.square().mean().backward()
         results.append((result.detach(), [p.grad for p in blocks.parameters()]))
-    check.equal(results[1][0], results[0][0], "patient 4: the result", "checkpointing changes memory, not numbers")
-    check.true(all(g is not None for g in results[1][1]), "patient 4: some weights got no gradient. With use_reentrant=True the input would have to require one: choose use_reentrant=False.")
+    check.equal(results[1][0], results[0][0], "the result", "checkpointing changes memory, not numbers")
+    check.true(all(g is not None for g in results[1][1]), "some weights got no gradient. With use_reentrant=True the input would have to require one: choose use_reentrant=False.")
     for observed, expected in zip(results[1][1], results[0][1]):
-        check.equal(observed, expected, "patient 4: a gradient", "the second forward must draw the same dropout masks as the first", rtol=1e-4)
+        check.equal(observed, expected, "a gradient", "the second forward must draw the same dropout masks as the first", rtol=1e-4)
     hungry, lean = (activation_bytes(lambda: forward(blocks, x), blocks) for forward in (hungry_forward, lean_forward))
-    check.between(lean, None, 0.4 * hungry, f"patient 4: the bytes kept for the backward pass (hungry_forward keeps {hungry})", "is every block called through torch.utils.checkpoint.checkpoint?")
+    check.between(lean, None, 0.4 * hungry, f"the bytes kept for the backward pass (hungry_forward keeps {hungry})", "is every block called through torch.utils.checkpoint.checkpoint?")
     calls, alive, most = [0] * count, set(), 0
 
     def enter(number):
@@ -2706,35 +2782,58 @@ def check_patient_4(width, count, samples, seed):
     spies += [block.norm.weight.register_hook(lambda gradient, i=i: alive.discard(i)) for i, block in enumerate(blocks)]
     lean_forward(blocks, x).square().mean().backward()
     [spy.remove() for spy in spies]
-    check.between(most, None, 1, "patient 4: the number of blocks whose activations exist at once in the backward pass", "one checkpoint around all blocks brings everything back at once: checkpoint block by block")
+    check.between(most, None, 1, "the number of blocks whose activations exist at once in the backward pass", "one checkpoint around all blocks brings everything back at once: checkpoint block by block")
 
 
-with check.exercise("debug_clinic"):
-    check_patient_1([(1, 2, 3), (3, 1, 2), (2, 3, 1)], 7, [1, 2, 3, 3, 1, 2, 2])
-    check_patient_2((1, 1, math.nan, 1), 50.0, (0.4, 0.1), [0.2, 0.05], [(1, 3)], "the third batch is NaN")
-    check_patient_3(3, 9)
-    check_patient_4(width=24, count=5, samples=33, seed=4)
-    ### BEGIN HIDDEN TESTS
-    check_patient_1([(5, 6), (6, 5)], 2, [5, 6])
-    check_patient_1([(4, 5, 6, 7), (7, 5, 4, 6)], 1, [4])
-    check_patient_1([(4, 5, 6, 7), (7, 5, 4, 6), (6, 7, 4, 5)], 11, [4, 5, 6, 7, 7, 5, 4, 6, 6, 7, 4])
-    observed, states, model = check_patient_2((1, math.nan, math.nan, 1, 1), 9.0, (0.8, 0.4), [0.2, 0.1], [(0, 2), (0, 3)], "two crashes in a row")
-    check.true(model.training, "patient 2: the model came in eval mode and was trained so: model.train() first.")
-    twin = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, momentum=0.5), nn.Linear(6, 3))
+appointments = {
+    "patient 1": [(check_patient_1, [(1, 2, 3), (3, 1, 2), (2, 3, 1)], 7, [1, 2, 3, 3, 1, 2, 2])],
+    "patient 2": [(check_patient_2, (1, 1, math.nan, 1), 50.0, (0.4, 0.1), [0.2, 0.05], [(1, 3)], "the third batch is NaN")],
+    "patient 3": [(check_patient_3, 3, 9)],
+    "patient 4": [(check_patient_4, 24, 5, 33, 4)],
+}
+### BEGIN HIDDEN TESTS
+def check_patient_2_values():
     torch.manual_seed(2)
     twin = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, momentum=0.5), nn.Linear(6, 3))
-    x, y = torch.randn(7, 4), torch.tensor([0, 1, 2, 2, 1, 0, 0])
-    loss = F.cross_entropy(twin(x), y)
+    loss = F.cross_entropy(twin(torch.randn(7, 4)), torch.tensor([0, 1, 2, 2, 1, 0, 0]))
     slope = torch.autograd.grad(loss, twin[2].weight)[0]
-    check.equal(observed[0], loss.item(), "patient 2: the first loss")
-    check.equal(observed[3], loss.item(), "patient 2: the loss after two crashes", "it is that of the healthy weights")
-    check.equal(states[4]["2.weight"], twin[2].weight.detach() - 0.1 * slope, "patient 2: the weights after a healthy update at the halved rate", rtol=1e-4)
-    check_patient_2((math.nan, 1), 9.0, (0.8, 0.4), [0.4, 0.2], [(0, 1)], "the very first batch is NaN")
-    check_patient_2((1, 1, 1), loss.item() - 1e-3, (0.8, 0.4), [0.1, 0.05], [(0, 1), (0, 2)], "every loss is above the limit")
-    check_patient_2((1,), loss.item(), (0.8, 0.4), [0.8, 0.4], [], "the loss is just at the limit")
-    check_patient_3(5, 14)
-    check_patient_4(width=16, count=7, samples=20, seed=6)
-    ### END HIDDEN TESTS
+    first = loss.item()
+    observed, states, model = check_patient_2((1, math.nan, math.nan, 1, 1), 9.0, (0.8, 0.4), [0.2, 0.1], [(0, 2), (0, 3)], "two crashes in a row")
+    check.true(model.training, "the model came in eval mode and was trained so: model.train() first.")
+    check.equal(observed[0], first, "the first loss")
+    check.equal(observed[3], first, "the loss after two crashes", "it is that of the healthy weights")
+    check.equal(states[4]["2.weight"], twin[2].weight.detach() - 0.1 * slope, "the weights after a healthy update at the halved rate", rtol=1e-4)
+    check_patient_2((1, 1, 1), first - 1e-3, (0.8, 0.4), [0.1, 0.05], [(0, 1), (0, 2)], "every loss is above the limit")
+    check_patient_2((1,), first, (0.8, 0.4), [0.8, 0.4], [], "the loss is just at the limit")
+
+
+appointments["patient 1"] += [
+    (check_patient_1, [(5, 6), (6, 5)], 2, [5, 6]),
+    (check_patient_1, [(4, 5, 6, 7), (7, 5, 4, 6)], 1, [4]),
+    (check_patient_1, [(4, 5, 6, 7), (7, 5, 4, 6), (6, 7, 4, 5)], 11, [4, 5, 6, 7, 7, 5, 4, 6, 6, 7, 4]),
+]
+appointments["patient 2"] += [
+    (check_patient_2_values,),
+    (check_patient_2, (math.nan, 1), 9.0, (0.8, 0.4), [0.4, 0.2], [(0, 1)], "the very first batch is NaN"),
+]
+appointments["patient 3"] += [(check_patient_3, 5, 14)]
+appointments["patient 4"] += [(check_patient_4, 16, 7, 20, 6)]
+### END HIDDEN TESTS
+with check.exercise("debug_clinic") as clinic:
+    sick = []
+    for patient, visits in appointments.items():
+        try:
+            with check.exercise(patient):
+                for examine, *arguments in visits:
+                    examine(*arguments)
+        except check.CheckFailed as failure:
+            sick.append(failure)
+    if len(sick) == 4:  # the first that was attempted says more than one that was not
+        raise min(sick, key=lambda failure: isinstance(failure, check.NotAttempted))
+    clinic.score = 1 - len(sick) / 4
+    if sick:
+        print(f"◐ {4 - len(sick)} of 4 patients are well.", *(" ".join(str(failure).split()) for failure in sick))
+check.points(6)
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -2778,32 +2877,37 @@ def run_steps(model, optimizer, loader, steps):  # the patient itself
     return [train_step(model, optimizer, *next(iter(loader))) for _ in range(steps)]
 
 
-def guarded_fit(model, optimizer, batches, limit):
+def guarded_fit(*args):
     raise NotImplementedError
 
 
 weighted_loss = lean_forward = guarded_fit
 
 # %% wrong="debug_clinic" says="in a new order"
-import itertools
-
-
 def run_steps(model, optimizer, loader, steps):  # cycle() remembers the first pass and never shuffles again
+    import itertools
+
     return [train_step(model, optimizer, x, y) for x, y in itertools.islice(itertools.cycle(loader), steps)]
 
 
-def guarded_fit(model, optimizer, batches, limit):
+def guarded_fit(*args):
     raise NotImplementedError
 
 
 weighted_loss = lean_forward = guarded_fit
 
-# %% wrong="debug_clinic" says="comparison with NaN"
-def run_steps(model, optimizer, loader, steps):
-    passes = (batch for _ in range(steps) for batch in loader)
-    return [train_step(model, optimizer, *next(passes)) for _ in range(steps)]
+# %% wrong="debug_clinic" says="the batches used in 7 steps"
+def run_steps(model, optimizer, loader, steps):  # `steps` passes instead of `steps` updates
+    return [train_step(model, optimizer, x, y) for _ in range(steps) for x, y in loader]
 
 
+def guarded_fit(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = guarded_fit
+
+# %% wrong="debug_clinic" says="comparisons with NaN"
 def guarded_fit(model, optimizer, batches, limit):  # `loss > limit` is False for NaN
     model.train()
     losses, healthy = [], copy.deepcopy(model.state_dict())
@@ -2811,35 +2915,30 @@ def guarded_fit(model, optimizer, batches, limit):  # `loss > limit` is False fo
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
         losses.append(loss.item())
-        if losses[-1] > limit:
-            model.load_state_dict(healthy)
-            for group in optimizer.param_groups:
-                group["lr"] /= 2
-        else:
+        if not losses[-1] > limit:
             healthy = copy.deepcopy(model.state_dict())
             loss.backward()
             optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
     return losses
 
 
-def weighted_loss(model, x, y):
+def run_steps(*args):
     raise NotImplementedError
 
 
-lean_forward = weighted_loss
+weighted_loss = lean_forward = run_steps
 
-# %% wrong="debug_clinic" says="a deep copy"
-def run_steps(model, optimizer, loader, steps):
-    passes = (batch for _ in range(steps) for batch in loader)
-    return [train_step(model, optimizer, *next(passes)) for _ in range(steps)]
-
-
+# %% wrong="debug_clinic" says="is it a deep copy"
 def guarded_fit(model, optimizer, batches, limit):  # the copy is a reference: there is nothing to go back to
     model.train()
     losses, healthy = [], model.state_dict()
     for x, y in batches:
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(x.nan_to_num() if x.isnan().any() else x), y) + x.sum() * 0
+        loss = F.cross_entropy(model(x), y)
         losses.append(loss.item())
         if losses[-1] <= limit:
             healthy = model.state_dict()
@@ -2852,18 +2951,13 @@ def guarded_fit(model, optimizer, batches, limit):  # the copy is a reference: t
     return losses
 
 
-def weighted_loss(model, x, y):
+def run_steps(*args):
     raise NotImplementedError
 
 
-lean_forward = weighted_loss
+weighted_loss = lean_forward = run_steps
 
-# %% wrong="debug_clinic" says="is it a deep copy"
-def run_steps(model, optimizer, loader, steps):
-    passes = (batch for _ in range(steps) for batch in loader)
-    return [train_step(model, optimizer, *next(passes)) for _ in range(steps)]
-
-
+# %% wrong="debug_clinic" says="was the copy taken before"
 def guarded_fit(model, optimizer, batches, limit):  # copies after the update, which may be the harmful one
     model.train()
     losses, healthy = [], copy.deepcopy(model.state_dict())
@@ -2882,77 +2976,77 @@ def guarded_fit(model, optimizer, batches, limit):  # copies after the update, w
     return losses
 
 
-def weighted_loss(model, x, y):
+def run_steps(*args):
     raise NotImplementedError
 
 
-lean_forward = weighted_loss
+weighted_loss = lean_forward = run_steps
 
-# %% wrong="debug_clinic" says="is not on the expected device"
-def run_steps(model, optimizer, loader, steps):
-    passes = (batch for _ in range(steps) for batch in loader)
-    return [train_step(model, optimizer, *next(passes)) for _ in range(steps)]
-
-
-def guarded_fit(model, optimizer, batches, limit):
+# %% wrong="debug_clinic" says="statistics belong to the state"
+def guarded_fit(model, optimizer, batches, limit):  # keeps the parameters, forgets the buffers
     model.train()
-    losses, healthy = [], copy.deepcopy(model.state_dict())
+    losses, healthy = [], [p.detach().clone() for p in model.parameters()]
     for x, y in batches:
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
         losses.append(loss.item())
         if losses[-1] <= limit:
-            healthy = copy.deepcopy(model.state_dict())
+            healthy = [p.detach().clone() for p in model.parameters()]
             loss.backward()
             optimizer.step()
         else:
-            model.load_state_dict(healthy)
+            with torch.no_grad():
+                for p, value in zip(model.parameters(), healthy):
+                    p.copy_(value)
             for group in optimizer.param_groups:
                 group["lr"] /= 2
     return losses
 
 
+def run_steps(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = run_steps
+
+# %% wrong="debug_clinic" says="is not on the expected device"
 def weighted_loss(model, x, y):  # moves the batch, forgets the tensor that it makes itself
     device = next(model.parameters()).device
     return F.cross_entropy(model(x.to(device)), y.to(device), weight=torch.linspace(1, 2, 10))
 
 
-def lean_forward(blocks, x):
+def run_steps(*args):
     raise NotImplementedError
 
-# %% wrong="debug_clinic" says="block by block"
-def run_steps(model, optimizer, loader, steps):
-    passes = (batch for _ in range(steps) for batch in loader)
-    return [train_step(model, optimizer, *next(passes)) for _ in range(steps)]
 
+guarded_fit = lean_forward = run_steps
 
-def guarded_fit(model, optimizer, batches, limit):
-    model.train()
-    losses, healthy = [], copy.deepcopy(model.state_dict())
-    for x, y in batches:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y)
-        losses.append(loss.item())
-        if losses[-1] <= limit:
-            healthy = copy.deepcopy(model.state_dict())
-            loss.backward()
-            optimizer.step()
-        else:
-            model.load_state_dict(healthy)
-            for group in optimizer.param_groups:
-                group["lr"] /= 2
-    return losses
-
-
-def weighted_loss(model, x, y):
+# %% wrong="debug_clinic" says="the model was moved"
+def weighted_loss(model, x, y):  # brings the model to the batch
     device = next(model.parameters()).device
-    return F.cross_entropy(model(x.to(device)), y.to(device), weight=torch.linspace(1, 2, 10).to(device))
+    if x.device != device:
+        model.to_empty(device=x.device)
+    return F.cross_entropy(model(x), y, weight=torch.linspace(1, 2, 10, device=x.device)).to(device)
 
 
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = lean_forward = run_steps
+
+# %% wrong="debug_clinic" says="block by block"
 def lean_forward(blocks, x):  # one checkpoint around everything
     return torch.utils.checkpoint.checkpoint(hungry_forward, blocks, x, use_reentrant=False)
 
-# %% wrong="debug_clinic" says="checkpointing changes memory, not numbers"
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = weighted_loss = run_steps
+
+# %% wrong="debug_clinic" says="3 of 4 patients are well. ✗ patient 4: the result"
 def run_steps(model, optimizer, loader, steps):
     passes = (batch for _ in range(steps) for batch in loader)
     return [train_step(model, optimizer, *next(passes)) for _ in range(steps)]
@@ -3073,10 +3167,10 @@ def lean_forward(blocks, x):
 # Patients 1 and 2 on the digits; patient 2 still starts with the absurd rate of 10.
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
 model = make_model()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-valid_curve, losses, loader = [], [], make_loader()
+loader, valid_curve, losses = make_loader(10), [], []
 for _ in range(10):
     losses += run_steps(model, optimizer, loader, 15)
     valid_curve.append(evaluate(model, valid_loader)[0])
@@ -3085,19 +3179,29 @@ left.plot(range(15, 151, 15), valid_curve, "o-", label="validation loss")
 left.set(xlabel="update", ylabel="cross-entropy (nats)", title="patient 1, healed")
 left.legend()
 
-model = make_leaky()
+model = make_mlp()
 optimizer = torch.optim.SGD(model.parameters(), lr=10.0)
-losses, used = [], []
-for _ in range(6):
-    for batch in make_loader():
+used = []
+
+
+def noting_the_rate(loader, passes):
+    """The batches of several passes; notes the rate at which each is used."""
+    for batch in (batch for _ in range(passes) for batch in loader):
         used.append(optimizer.param_groups[0]["lr"])
-        losses += guarded_fit(model, optimizer, [batch], limit=5.0)
-right.plot([min(loss, 1e3) if loss == loss else 1e3 for loss in losses], lw=0.8, label="training loss (nats, cut at 1000)")
+        yield batch
+
+
+losses = guarded_fit(model, optimizer, noting_the_rate(make_loader(), passes=6), limit=2.5)
+right.plot([min(loss, 1e3) if loss == loss else 1e3 for loss in losses], lw=0.8, label="loss of the batch (nats, cut at 1000)")
 right.plot(used, color="C3", label="learning rate")
 right.set(xlabel="update", ylabel="loss, rate", yscale="log", title="patient 2, healed")
 right.legend()
 plt.show()
-print(f"patient 2: rate 10 became {used[-1]:g}; validation accuracy {evaluate(model, valid_loader)[1]:.0%}")
+print(f"patient 2: the rate of 10 became {used[-1]:g}; validation accuracy {evaluate(model, valid_loader)[1]:.0%}")
+
+# %% [markdown]
+# Patient 2 finds a rate it can live with and learns. The guard is not a cure for everything: if the last copy was itself barely healthy, every batch after it crashes, and the rate
+# is halved for ever. Long runs keep several copies, further and further back, and also skip the batches that led to the crash.
 
 # %% [markdown]
 # ### Claim: checkpointing trades time for memory
