@@ -1,0 +1,214 @@
+"""The figures that README and notes quote, measured again: ``make bench`` writes bench.json.
+
+Names of benchmarks may be given (``make bench ARGS="import audit"``); without, all run (about half
+an hour).  Times on a shared machine are compared as ratios, in turn, in one run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+UNIT24 = str(Path(sys.executable).with_name("unit24"))
+LESSONS = ("02_pytorch_fundamentals", "04_training_loop")
+BENCHMARKS = {}
+
+# The lesson of the benchmark `only_import`: next to nothing but the import of torch.
+ONLY_IMPORT = '''# %% [markdown]
+# # Only an import
+
+# %% setup
+
+# %%
+import torch
+
+from unit24 import check
+
+# %% exercise="total" minutes=1 difficulty=1
+def total(x):
+    ### BEGIN SOLUTION
+    return x.sum()
+    ### END SOLUTION
+
+# %% tests="total" points=1
+with check.exercise("total"):
+    x = torch.arange(7.0)
+    check.equal(total(x), torch.tensor(21.0), "the total")
+
+# %% wrong="total" says="expected"
+def total(x):
+    return x.mean()
+
+# %% right="total"
+def total(x):
+    return torch.sum(x)
+'''
+
+
+def benchmark(function):
+    BENCHMARKS[function.__name__.removeprefix("bench_")] = function
+    return function
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(sorted(["import", "audit", "solutions", "grading", "only_import", "scale", "setup"])))
+@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench.json", show_default=True, help="Figures of other benchmarks in it stay.")
+def main(names, out):
+    """Measure and write {NAME: {value, unit, command}}."""
+    figures = json.loads(out.read_text()) if out.exists() else {}
+    os.environ.update(OMP_NUM_THREADS="1", PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    for name in names or [n for n in BENCHMARKS if n != "setup"]:
+        click.echo(f"{name} ...", err=True)
+        for figure, (value, unit) in BENCHMARKS[name]().items():
+            figures[figure] = {"value": value, "unit": unit, "command": f'make bench ARGS="{name}"'}
+            click.echo(f"{figure:60} {value:>10} {unit}")
+        out.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
+
+
+@benchmark
+def bench_import():
+    """`import unit24`, above an empty Python; and that torch stays out."""
+
+    def seconds(code):
+        times = []
+        for _ in range(11):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            times.append(time.perf_counter() - start)
+        return statistics.median(times)
+
+    code = "import unit24, sys; assert not {'torch', 'numpy', 'matplotlib'} & set(sys.modules)"
+    return {"import_unit24": (round(seconds(code) - seconds("import sys"), 4), "s, without torch")}
+
+
+@benchmark
+def bench_audit():
+    """Totals of a full audit of the lessons 02 and 04."""
+    done = subprocess.run([UNIT24, "audit", "--json", *LESSONS], capture_output=True, text=True, check=False)
+    totals = json.loads(done.stdout)["totals"]
+    wrong, right, spoilt, mutants = (totals[k] for k in ("wrong", "right", "perturbations", "mutants"))
+    return {
+        "audit_wrong_rejected": (f"{wrong[1]}/{wrong[0]}", f"answers, {wrong[2]} with their words"),
+        "audit_right_accepted": (f"{right[1]}/{right[0]}", "answers"),
+        "audit_perturbations_rejected": (f"{spoilt[1]}/{spoilt[0]}", "spoilt results"),
+        "audit_mutation_score": (totals["mutation_score"], f"of {mutants[0] - mutants[2]} mutants ({mutants[2]} equivalent left out)"),
+    }
+
+
+@benchmark
+def bench_solutions():
+    """Seconds and peak memory of the last build of each lesson (``lessons/records``)."""
+    figures = {}
+    for path in sorted((ROOT / "lessons" / "records").glob("*.json")):
+        measured = json.loads(path.read_text())["solution"]
+        figures[f"solution_seconds_{path.stem}"] = (measured["seconds"], "s, solution run")
+        figures[f"solution_peak_mb_{path.stem}"] = (measured["peak_mb"], "MB, peak of the solution run")
+    return figures
+
+
+@benchmark
+def bench_grading():
+    """Seconds a submission for lesson 04: `unit24 grade` against nbgrader in one process, in turn."""
+    return {f"grading_04_{k}": v for k, v in _against_nbgrader(ROOT, "04_training_loop", ours=20, theirs=2, rounds=2).items()}
+
+
+@benchmark
+def bench_only_import():
+    """The same for a notebook that only imports torch."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "lessons").mkdir()
+        (root / "lessons" / "61_only_import.py").write_text(ONLY_IMPORT)
+        shutil.copy(ROOT / "setup_cell.py", root)
+        shutil.copy(ROOT / "nbgrader_config.py", root)
+        subprocess.run([UNIT24, "build", "--root", str(root)], check=True, stdout=subprocess.DEVNULL)
+        return {f"grading_import_{k}": v for k, v in _against_nbgrader(root, "61_only_import", ours=40, theirs=4, rounds=3).items()}
+
+
+def _against_nbgrader(course: Path, name: str, ours: int, theirs: int, rounds: int) -> dict:
+    """Seconds a submission of both, one worker each, on the same submissions, alternating."""
+    from authoring.lesson import read
+    from grader.classroom import write_random_class
+
+    own_times, stock_times, start_times = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(rounds):
+            root = Path(folder) / f"class{turn}"
+            write_random_class(root, [read(course / "lessons" / f"{name}.py")], ours, seed=turn)
+            shutil.copytree(course / "solutions" / name, root / "solutions" / name)
+            shutil.copy(course / "nbgrader_config.py", root)
+            call = [UNIT24, "grade", name, "--root", str(root), "--lessons", str(course / "lessons"), "--workers", "1", "--json"]
+            first = sorted((root / "submitted").iterdir())
+            aside = root / "aside"
+            aside.mkdir()
+            for student in first[1:]:
+                student.rename(aside / student.name)
+            start = time.perf_counter()
+            subprocess.run(call, check=True, stdout=subprocess.DEVNULL)
+            start_times.append(time.perf_counter() - start)  # one submission: mostly the reference state
+            for student in list(aside.iterdir()):
+                student.rename(root / "submitted" / student.name)
+            shutil.rmtree(root / ".unit24")
+            start = time.perf_counter()
+            subprocess.run(call, check=True, stdout=subprocess.DEVNULL)
+            own_times.append((time.perf_counter() - start) / ours)
+            done = subprocess.run([sys.executable, __file__.replace("bench.py", "stock.py"), str(root), name, str(theirs)], check=True, capture_output=True, text=True)
+            stock_times += json.loads(done.stdout.splitlines()[-1])
+    mine, stock = statistics.median(own_times), statistics.median(stock_times)
+    return {
+        "seconds_a_submission": (round(mine, 3), f"s, class of {ours}, start of the run included"),
+        "seconds_to_start": (round(statistics.median(start_times), 2), "s, a class of one"),
+        "stock_seconds_a_submission": (round(stock, 3), "s, nbgrader in one process"),
+        "ratio": (round(stock / mine, 1), "times faster than nbgrader"),
+    }
+
+
+@benchmark
+def bench_scale():
+    """Lessons 02 and 04 at 10, 100 and 1,000 students: rate, CPU, memory of the grader."""
+    from authoring.lesson import read
+    from grader.classroom import write_random_class
+
+    figures = {}
+    for name in LESSONS:
+        for size in (10, 100, 1000):
+            with tempfile.TemporaryDirectory() as folder:
+                write_random_class(Path(folder), [read(ROOT / "lessons" / f"{name}.py")], size)
+                start = time.perf_counter()
+                process = subprocess.Popen([UNIT24, "grade", name, "--root", folder], stdout=subprocess.DEVNULL)
+                _, _, usage = os.wait4(process.pid, 0)
+                process.returncode = 0
+                wall = time.perf_counter() - start
+                lines = [json.loads(line)["verdict"] for line in (Path(folder) / ".unit24" / "verdicts" / f"{name}.jsonl").open()]
+                student_cpu = sum(v["seconds"] for v in lines) / size
+                key = f"{name[:2]}_{size}"
+                figures[f"scale_rate_{key}"] = (round(60 * size / wall, 1), "submissions a minute")
+                figures[f"scale_student_cpu_{key}"] = (round(student_cpu, 3), "CPU s a submission, in candidates")
+                figures[f"scale_grader_cpu_{key}"] = (round((usage.ru_utime + usage.ru_stime) / size, 4), "CPU s a submission, in the grader")
+                figures[f"scale_grader_mb_{key}"] = (round(usage.ru_maxrss / 1024, 1), "MB, largest process of the grader")
+    return figures
+
+
+@benchmark
+def bench_setup():
+    """From a clean clone to a graded class (4 minutes and 7 GB)."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["git", "clone", "-q", str(ROOT), folder], check=True)
+        start = time.perf_counter()
+        subprocess.run(["make", "grade"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        return {"setup_to_graded_class": (round(time.perf_counter() - start), "s, make grade in a clean clone")}
+
+
+if __name__ == "__main__":
+    main()
