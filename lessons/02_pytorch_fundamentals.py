@@ -1936,3 +1936,578 @@ kept = {
 panels[2].bar(kept.keys(), [n / 1024 for n in kept.values()], color=["tab:grey", "tab:green"])
 panels[2].set(title="kept for backward, x of 64 x 512", ylabel="KiB")
 plt.show()
+
+# %% [markdown]
+# ## 7 · Functions of functions
+#
+# `torch.func` looks at differentiation from the other side: not as notes on a tensor, but as a function that is made from
+# a function. Three of them go together.
+#
+# | | takes | gives back a function that returns |
+# |---|---|---|
+# | `grad(f)` | `f` with a scalar result | the gradient for the first argument, with its structure (a tensor, or a dict of tensors) |
+# | `jacrev(f)` | `f` from a vector to a vector | the matrix $J_{ij} = \partial f_i / \partial x_j$ |
+# | `vmap(f)` | `f` for **one** example | the same for many, stacked along a new axis, without a loop |
+#
+# You write the mathematics for one example, and `vmap` adds the axis. `in_dims` says for each argument which axis holds
+# the examples, and `None` for what all of them share.
+
+# %%
+def height_at(p: torch.Tensor, steepness: torch.Tensor) -> torch.Tensor:
+    return steepness * (p[0] ** 2 + 3 * p[1] ** 2)
+
+
+where = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0]])
+print("one slope:", grad(height_at)(where[0], torch.tensor(1.0)).tolist())
+print("three slopes:", vmap(grad(height_at), in_dims=(0, None))(where, torch.tensor(1.0)).tolist())
+print("second derivatives at one point:", jacrev(grad(height_at))(where[2], torch.tensor(1.0)).tolist())  # NBVAL_CHECK_OUTPUT
+
+# %% [markdown]
+# ### Exercise 7 · One example at a time, all at once (`derivatives`, 4 points)
+#
+# `per_sample_gradients(loss_of, parameters, inputs, targets)`: `backward` gives the gradient of the mean loss, and the
+# single examples can no longer be told apart in it. Differential privacy, influence scores and noise detection need them.
+# - `loss_of(parameters, x, y)`: scalar loss of **one** example; `parameters` is a dict of tensors.
+# - `inputs` `[n, ...]`, `targets` `[n, ...]`.
+# - returns a dict with the same names; each entry has shape `[n, *shape of that parameter]`.
+#
+# `newton(f, points, steps)`: Newton's method finds where $f(p) = 0$, for many starting points at once.
+# - `f` takes **one** point `[d]` and returns `[d]`; `points` has shape `[n, d]`.
+# - one step: $p \leftarrow p - J(p)^{-1} f(p)$, with $J$ the Jacobian of $f$ at $p$. Do it `steps` times.
+# - returns the new points `[n, d]`; the given ones stay as they were.
+#
+# The number of tensor operations must not grow with `n`.
+
+# %% exercise="derivatives" minutes=30 difficulty=3
+def per_sample_gradients(loss_of, parameters: dict, inputs: torch.Tensor, targets: torch.Tensor) -> dict:
+    """Gradient of the loss of every single example: a dict of tensors [n, *parameter shape]."""
+    ### BEGIN SOLUTION
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+    ### END SOLUTION
+
+
+def newton(f, points: torch.Tensor, steps: int) -> torch.Tensor:
+    """`steps` Newton steps towards f(p) = 0 from every one of points [n, d]."""
+    ### BEGIN SOLUTION
+    def step(p):
+        return p - torch.linalg.solve(jacrev(f)(p), f(p))
+
+    for _ in range(steps):
+        points = vmap(step)(points)
+    return points
+    ### END SOLUTION
+
+# %% tests="derivatives" points=4
+with check.exercise("derivatives"):
+    generator = torch.Generator().manual_seed(24)
+
+    def numbers(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    def loss_of(parameters, x, y):
+        return ((parameters["matrix"] @ x).tanh() + parameters["shift"] - y).pow(2).sum()
+
+    parameters = {"matrix": numbers(3, 5), "shift": numbers(3)}
+    inputs, targets = numbers(4, 5), numbers(4, 3)
+    got = per_sample_gradients(loss_of, parameters, inputs, targets)
+    check.kind(got, dict, "what `per_sample_gradients` returns", "a gradient for each parameter, by name")
+    check.equal(sorted(got), ["matrix", "shift"], "the names of the gradients")
+    for name in parameters:
+        wanted = (4, *parameters[name].shape)
+        hint = "one gradient for each of the 4 examples, not one for their mean or sum"
+        check.shape(got[name], wanted, f"the gradients for {name!r} of shape {tuple(parameters[name].shape)}", hint)
+        for i in range(4):
+            leaves = {key: value.clone().requires_grad_() for key, value in parameters.items()}
+            (expected,) = torch.autograd.grad(loss_of(leaves, inputs[i], targets[i]), leaves[name])
+            check.equal(got[name][i], expected, f"the gradient for {name!r} from example {i} alone", "each example has its own input and its own target")
+
+    def f(p):
+        return torch.stack([p[0] ** 2 + 3 * p[1] - 4, p[0].exp() * p[1] - 2 * p[0]])
+
+    def by_hand(f, points, steps):
+        """Newton point by point, with the older autograd interface."""
+        for _ in range(steps):
+            points = torch.stack([p - torch.linalg.inv(torch.autograd.functional.jacobian(f, p)) @ f(p) for p in points])
+        return points
+
+    points = numbers(5, 2)
+    before = points.clone()
+    got = newton(f, points, 1)
+    check.shape(got, (5, 2), "one Newton step from 5 points in the plane", "f takes one point: what adds the axis of points?")
+    check.equal(
+        got,
+        by_hand(f, before, 1),
+        "one Newton step from 5 points",
+        "minus the solution s of J s = f(p); row i of J holds the derivatives of f_i (is J transposed, its inverse missing, the sign turned?)",
+    )
+    check.equal(points, before, "the given points after the call", "leave them alone")
+    check.equal(newton(f, points, 3), by_hand(f, before, 3), "three Newton steps", "each step starts where the last one ended, with a new Jacobian")
+
+    def square(p):
+        return p * p - 2
+
+    for name, call in (
+        ("newton", lambda n: newton(square, 1 + torch.rand(n, 2), 2)),
+        ("per_sample_gradients", lambda n: per_sample_gradients(loss_of, parameters, inputs[:1].expand(n, 5), targets[:1].expand(n, 3))),
+    ):
+        small, large = operations(lambda: call(2)), operations(lambda: call(6))
+        check.true(large <= small, f"`{name}` takes {small} tensor operations for 2 examples and {large} for 6: is there a loop over them?")
+    ### BEGIN HIDDEN TESTS
+    def other_loss(parameters, x, y):
+        return F.cross_entropy(parameters["out"] @ F.relu(parameters["hidden"] @ x), y)
+
+    parameters = {"hidden": numbers(7, 4), "out": numbers(3, 7)}
+    inputs, targets = numbers(6, 4), torch.randint(0, 3, (6,), generator=generator)
+    got = per_sample_gradients(other_loss, parameters, inputs, targets)
+    leaves = {key: value.clone().requires_grad_() for key, value in parameters.items()}
+    logits = F.relu(inputs @ leaves["hidden"].T) @ leaves["out"].T
+    for name, expected in zip(leaves, torch.autograd.grad(F.cross_entropy(logits, targets), tuple(leaves.values()))):
+        check.shape(got[name], (6, *expected.shape), f"the gradients for {name!r} of a two-layer network")
+        check.equal(got[name].mean(0), expected, f"the mean of the gradients for {name!r} of a two-layer network, beside `backward` of the mean loss,")
+
+    def three(p):
+        return torch.stack([p[0] + 2 * p[1].sin() - p[2], p[1] ** 3 - p[2] + 1, p[0] * p[2] + 5 * p[1] - 1])
+
+    points = 1 + 0.3 * numbers(7, 3)
+    check.equal(newton(three, points, 4), by_hand(three, points, 4), "four Newton steps from 7 points in space", rtol=1e-6)
+    check.equal(newton(three, points, 0), points, "no Newton step at all", "`steps` steps, no more")
+    ### END HIDDEN TESTS
+
+# %% wrong="derivatives" says="not one for their mean or sum"
+# Misunderstands: the gradient of the whole batch still holds the single examples.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return grad(lambda p: vmap(loss_of, in_dims=(None, 0, 0))(p, inputs, targets).mean())(parameters)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+# %% wrong="derivatives" says="is there a loop"
+# Misunderstands: stacking the gradients of single examples is vectorised.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    each = [grad(loss_of)(parameters, x, y) for x, y in zip(inputs, targets)]
+    return {name: torch.stack([g[name] for g in each]) for name in parameters}
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+# %% wrong="derivatives" says="is j transposed"
+# Misunderstands: which axis of the Jacobian belongs to the function and which to the point.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p).T, f(p)))(points)
+    return points
+
+# %% wrong="derivatives" says="its inverse missing"
+# Misunderstands: Newton's step is gradient descent with the Jacobian.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = vmap(lambda p: p - jacrev(f)(p) @ f(p))(points)
+    return points
+
+# %% wrong="derivatives" says="with a new jacobian"
+# Misunderstands: the Jacobian of the start serves for all steps.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    slopes = vmap(jacrev(f))(points)
+    for _ in range(steps):
+        points = points - torch.linalg.solve(slopes, vmap(f)(points))
+    return points
+
+# %% wrong="derivatives" says="vmap"
+# Misunderstands: by default vmap runs over examples and leaves parameters alone.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+# %% wrong="derivatives" says="leave them alone"
+# Misunderstands: an in-place step changes only the local name.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points -= vmap(lambda p: torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+# %% right="derivatives"
+# The examples' axis through one summed loss: copies of the parameters, one for each example.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    n = len(inputs)
+    copies = {name: p.detach().expand(n, *p.shape).clone().requires_grad_() for name, p in parameters.items()}
+    total = vmap(loss_of)(copies, inputs, targets).sum()
+    return dict(zip(copies, torch.autograd.grad(total, list(copies.values()))))
+
+
+def newton(f, points, steps):
+    both = vmap(torch.func.jacfwd(lambda p: (f(p), f(p)), has_aux=True))
+    for _ in range(steps):
+        slopes, values = both(points)
+        points = points - (torch.linalg.inv(slopes) @ values[..., None]).squeeze(-1)
+    return points
+
+# %% right="derivatives"
+# Closures, and Newton as a recursion.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    def one(x, y):
+        return torch.func.jacrev(lambda p: loss_of(p, x, y))(parameters)
+
+    return torch.vmap(one)(inputs, targets)
+
+
+def newton(f, points, steps):
+    if steps == 0:
+        return points
+    move = torch.linalg.solve(vmap(torch.func.jacfwd(f))(points), vmap(f)(points))
+    return newton(f, points - move, steps - 1)
+
+# %% [markdown]
+# <details><summary>Hint 1: what to think about</summary>
+#
+# Write both for one example first. Then ask of each argument: does every example bring its own, or do all share it?
+# </details>
+# <details><summary>Hint 2: which functions</summary>
+#
+# `vmap(grad(...), in_dims=...)`; `jacrev(f)(p)` for the matrix; `torch.linalg.solve(A, b)` solves $A s = b$ without an
+# inverse.
+# </details>
+# <details><summary>Hint 3: most of the code</summary>
+#
+# ```python
+# vmap(grad(loss_of), in_dims=(None, 0, 0))      # parameters are shared, inputs and targets are not
+#
+# def step(p):                                   # one point
+#     return p - torch.linalg.solve(jacrev(f)(p), f(p))
+# ```
+# Call the first with the three arguments; apply `vmap(step)` to the points, `steps` times.
+# </details>
+
+# %% [markdown]
+# **Who is mislabelled?** 40 of the 1,797 handwritten digits of scikit-learn get a wrong label. A linear classifier is trained
+# on all of them with your `descend`, not knowing which. Then every example is asked how hard it pulls at the parameters:
+# the norm of its own gradient. Wrong labels pull against everyone else.
+
+# %%
+from sklearn.datasets import load_digits
+
+digits = load_digits()
+images, truth = torch.tensor(digits.images, dtype=torch.float32).flatten(1) / 16, torch.tensor(digits.target)
+generator = torch.Generator().manual_seed(24)
+spoiled = torch.randperm(len(truth), generator=generator)[:40]
+labels = truth.clone()
+labels[spoiled] = (truth[spoiled] + torch.randint(1, 10, (40,), generator=generator)) % 10
+
+
+def digit_loss(parameters: dict, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of one image [64] or of a batch [n, 64]."""
+    return F.cross_entropy(x @ parameters["weight"].T + parameters["bias"], y)
+
+
+classifier = {"weight": torch.zeros(10, 64, requires_grad=True), "bias": torch.zeros(10, requires_grad=True)}
+curve = descend(lambda: digit_loss(classifier, images, labels), classifier.values(), rate=1.0, steps=200)
+pulls = per_sample_gradients(digit_loss, {name: p.detach() for name, p in classifier.items()}, images, labels)
+norms = sum(g.flatten(1).pow(2).sum(1) for g in pulls.values()).sqrt()
+suspects = norms.argsort(descending=True)
+found = torch.isin(suspects[:40], spoiled).sum().item()
+print(f"loss {curve[0]:.2f} -> {curve[-1]:.2f};  of the 40 strongest pulls {found} are wrong labels (by chance it would be about 1)")
+figure, panels = plt.subplots(1, 12, figsize=(14, 1.8), layout="constrained")
+for panel, i in zip(panels, suspects.tolist()):
+    panel.imshow(images[i].view(8, 8), cmap="gray_r")
+    panel.set_title(f"label {labels[i]}", fontsize=10, color="tab:red" if labels[i] != truth[i] else "tab:green")
+    panel.set(xticks=[], yticks=[])
+figure.suptitle("the twelve strongest pulls (red: the label is wrong)")
+plt.show()
+
+# %% [markdown]
+# **A map of Newton's method.** The equation $z^3 = 1$ has three solutions in the complex plane. Write $z = x + iy$ as a point,
+# start from 76,800 places, and colour each by the solution it ends at, darker the longer it took. The borders are a
+# fractal: beside any point that goes to two of the solutions there is one that goes to the third.
+
+# %%
+def cubic(p: torch.Tensor) -> torch.Tensor:
+    """Real and imaginary part of z ** 3 - 1."""
+    x, y = p[0], p[1]
+    return torch.stack([x**3 - 3 * x * y**2 - 1, 3 * x**2 * y - y**3])
+
+
+roots = torch.tensor([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]], dtype=torch.float64)
+y, x = torch.meshgrid(torch.linspace(-1.2, 1.2, 240).double(), torch.linspace(-1.6, 1.6, 320).double(), indexing="ij")
+points = torch.stack([x.flatten(), y.flatten()], dim=1)
+needed = torch.zeros(len(points))
+for _ in range(24):
+    points = newton(cubic, points, 1)
+    needed += torch.cdist(points, roots).amin(1) > 1e-3
+shade = 1 - (needed / 16).clamp(max=0.85)
+colours = torch.tensor([[0.93, 0.35, 0.35], [0.30, 0.65, 0.95], [0.98, 0.80, 0.30]])[torch.cdist(points, roots).argmin(1)]
+figure, panel = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
+panel.imshow((colours * shade[:, None]).view(240, 320, 3), extent=(-1.6, 1.6, -1.2, 1.2), origin="lower")
+panel.plot(*roots.T, "wo", markersize=5)
+panel.set(xlabel="x, real part", ylabel="y, imaginary part", title="where Newton's method ends, by starting point")
+plt.show()
+
+# %% [markdown]
+# ## 8 · Write the tests
+#
+# A tensor function can be wrong in ways that no look at its values shows: it may write into its input, change the dtype,
+# cut the graph, or have right values and wrong gradients. `torch.testing.assert_close` compares shape, dtype, device and
+# values in one go; `torch.autograd.gradcheck` compares gradients.
+#
+# ### Exercise 8 · Tests for `normalise` (`normalise_tests`, 3 points)
+#
+# A colleague will write `normalise(x, dim)`. This is what it promises, for any float tensor `x` and any axis `dim`:
+# - it divides every vector along `dim` by its Euclidean length, however short the vector is; so its length becomes 1;
+# - a vector of zeros stays a vector of zeros;
+# - shape and dtype are those of `x`, and `x` itself is not changed;
+# - gradients flow back to `x`, and they are right (where the length is not 0).
+#
+# Write `check_normalise(normalise)`: it calls the function it is given with inputs of your choice, returns nothing if all
+# promises are kept, and raises an error (an `assert`, or one of the two functions above) if one is broken.
+#
+# Your tests are run on correct implementations, which differ in the last digits, and on ten broken ones, some of them
+# hidden. A correct one that you turn down costs all points. Otherwise the share of the broken ones that you catch is the
+# share of the points that you get. So ask of every input: which mistake could it not see? The input in the stub is a
+# start; change it as you like.
+
+# %% exercise="normalise_tests" minutes=25 difficulty=2
+def check_normalise(normalise) -> None:
+    """Raise an error if `normalise(x, dim)` breaks a promise."""
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    ### BEGIN SOLUTION
+    x[0] = 0
+    x[1] *= 1e-3
+    for dim in range(x.ndim):
+        given = x.clone()
+        length = x.norm(dim=dim, keepdim=True)
+        torch.testing.assert_close(normalise(given, dim), torch.where(length > 0, x / length, x))
+        assert torch.equal(given, x), "the input was changed"
+        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand_like(x).requires_grad_())
+    ### END SOLUTION
+
+# %% tests="normalise_tests" points=3
+with check.exercise("normalise_tests"):
+
+    def by_library(x, dim):
+        return F.normalize(x, dim=dim)
+
+    def by_hand(x, dim):
+        square = x.square().sum(dim, keepdim=True)
+        return x * torch.where(square > 0, square, 1).rsqrt()
+
+    def other_length(x, dim):
+        return F.normalize(x, p=1, dim=dim)
+
+    def last_axis(x, dim):
+        return F.normalize(x, dim=-1)
+
+    def nan_for_zeros(x, dim):
+        return x / x.norm(dim=dim, keepdim=True)
+
+    def single_precision(x, dim):
+        return F.normalize(x.float(), dim=dim)
+
+    def overwrites(x, dim):
+        result = F.normalize(x, dim=dim)
+        x.data.copy_(result)
+        return result
+
+    right = {"F.normalize": by_library, "written by hand": by_hand}
+    wrong = {
+        "divides by the sum of absolute values": other_length,
+        "normalises the last axis whatever `dim` says": last_axis,
+        "gives NaN for a vector of zeros": nan_for_zeros,
+        "returns float32 for float64": single_precision,
+        "writes its result into the input": overwrites,
+    }
+    ### BEGIN HIDDEN TESTS
+    def by_transposing(x, dim):
+        last = x.transpose(dim, -1)
+        length = torch.linalg.vector_norm(last, dim=-1, keepdim=True)
+        return (last / length.masked_fill(length == 0, 1)).transpose(dim, -1)
+
+    def whole_tensor(x, dim):
+        return x / x.norm().clamp(min=1e-12)
+
+    def first_axis(x, dim):
+        return F.normalize(x, dim=0)
+
+    def short_stays_short(x, dim):
+        return F.normalize(x, dim=dim, eps=0.02)
+
+    def cut_from_graph(x, dim):
+        return F.normalize(x.detach(), dim=dim)
+
+    def constant_length(x, dim):
+        return x / x.detach().norm(dim=dim, keepdim=True).clamp(min=1e-12)
+
+    right |= {"by transposing": by_transposing}
+    wrong |= {
+        "divides by one length for the whole tensor": whole_tensor,
+        "normalises the first axis whatever `dim` says": first_axis,
+        "leaves short vectors too short": short_stays_short,
+        "cuts its result from the graph": cut_from_graph,
+        "treats the length as a constant in the gradient": constant_length,
+    }
+    ### END HIDDEN TESTS
+    check.catches(check_normalise, right, wrong)
+check.points(3)
+
+# %% wrong="normalise_tests" says="still unseen"
+# Misunderstands: a result of the right shape without NaN is right.
+def check_normalise(normalise):
+    x = torch.randn(3, 4)
+    x[0] = 0
+    y = normalise(x, 1)
+    assert y.shape == x.shape
+    assert y.dtype == x.dtype
+    assert not y.isnan().any()
+
+# %% wrong="normalise_tests" says="reject a correct implementation"
+# Misunderstands: floating-point results can be compared with `torch.equal`.
+def check_normalise(normalise):
+    x = torch.randn(3, 5, 4, dtype=torch.float64)
+    for dim in range(3):
+        assert torch.equal(normalise(x, dim), x / x.norm(dim=dim, keepdim=True))
+
+# %% wrong="normalise_tests" says="catch none"
+# Misunderstands: a test reports by what it returns (a test that returns False has passed).
+def check_normalise(normalise):
+    x = torch.randn(3, 4)
+    return torch.allclose(normalise(x, 1).norm(dim=1), torch.ones(3))
+
+# %% wrong="normalise_tests" says="in the gradient"
+# Misunderstands: `requires_grad` on the result means that its gradient is right.
+def check_normalise(normalise):
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1, 0] = 0, 1e-4
+    for dim in range(3):
+        given = x.clone()
+        length = x.norm(dim=dim, keepdim=True)
+        torch.testing.assert_close(normalise(given, dim), (x / length).nan_to_num())
+        assert (given == x).all()
+    assert normalise(x.clone().requires_grad_(), 0).requires_grad
+
+# %% wrong="normalise_tests" says="whatever `dim` says"
+# Misunderstands: one axis stands for all.
+def check_normalise(normalise):
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1] = 0, x[1] / 1000
+    given = x.clone()
+    torch.testing.assert_close(normalise(given, -1), (x / x.norm(dim=-1, keepdim=True)).nan_to_num())
+    assert (given == x).all()
+    torch.autograd.gradcheck(lambda v: normalise(v, 2), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
+
+# %% wrong="normalise_tests" says="reject a correct implementation"
+# Misunderstands: the gradient at a vector of zeros is promised too (there it does not exist).
+def check_normalise(normalise):
+    x = torch.randn(3, 4, dtype=torch.float64)
+    x[0] = 0
+    torch.autograd.gradcheck(lambda v: normalise(v, 1), x.requires_grad_())
+
+# %% right="normalise_tests"
+# By properties: lengths, directions, zeros; a single function for each promise.
+def check_normalise(normalise):
+    def lengths_and_directions():
+        x = torch.rand(4, 3, 5, dtype=torch.float64) * torch.logspace(-5, 0, 4, dtype=torch.float64)[:, None, None] + 1e-7
+        for dim in (0, 1, 2):
+            y = normalise(x, dim)
+            assert y.shape == x.shape and y.dtype == x.dtype
+            assert (y.norm(dim=dim) - 1).abs().max() < 1e-9
+            assert (F.cosine_similarity(y, x, dim=dim, eps=1e-20) > 1 - 1e-9).all()
+
+    def zeros_stay():
+        assert (normalise(torch.zeros(2, 3), 1) == 0).all()
+
+    def input_stays():
+        x = torch.full((2, 3), 2.0)
+        normalise(x, 0)
+        assert (x == 2).all()
+
+    def gradients():
+        assert torch.autograd.gradcheck(normalise, (torch.randn(3, 4, dtype=torch.float64).requires_grad_(), 1))
+
+    lengths_and_directions(), zeros_stay(), input_stays(), gradients()
+
+# %% right="normalise_tests"
+# Against the library's own function, in two dtypes; the gradient against autograd's.
+def check_normalise(normalise):
+    for dtype in (torch.float32, torch.float64):
+        for dim in (0, 1):
+            x = torch.randn(5, 6, dtype=dtype)
+            x[:, 2] = x[3] = 0
+            x[4] /= 1e5
+            x[:, 5] /= 1e5
+            kept = x.clone()
+            torch.testing.assert_close(normalise(x, dim), F.normalize(kept, dim=dim))
+            torch.testing.assert_close(x, kept, rtol=0, atol=0)
+            a, b = (torch.randn(3, 4, generator=torch.Generator().manual_seed(1), dtype=dtype).requires_grad_() for _ in range(2))
+            weights = torch.arange(12.0, dtype=dtype).view(3, 4)
+            (normalise(a, dim) * weights).sum().backward()
+            (F.normalize(b, dim=dim) * weights).sum().backward()
+            torch.testing.assert_close(a.grad, b.grad)
+
+# %% equivalent="normalise_tests" because="vectors of twice that length are as short for every implementation"
+# - x[1] *= 1e-3
+# + x[1] *= 0.002
+
+# %% equivalent="normalise_tests" because="which slice is zero makes no difference"
+# - x[0] = 0
+# + x[(-1)] = 0
+
+# %% equivalent="normalise_tests" because="which slice is short makes no difference"
+# - x[1] *= 1e-3
+# + x[2] *= 1e-3
+
+# %% equivalent="normalise_tests" because="the comparison is symmetric up to its tolerance"
+# - torch.testing.assert_close(normalise(given, dim), torch.where(length > 0, x / length, x))
+# + (torch.testing.assert_close(torch.where(length > 0, x / length, x), normalise(given, dim)))
+
+# %% equivalent="normalise_tests" because="equality is symmetric"
+# - assert torch.equal(given, x), "the input was changed"
+# + assert (torch.equal(x, given)), "the input was changed"
+
+# %% [markdown]
+# <details><summary>Hint 1: what to think about</summary>
+#
+# Go through the promises one by one, and for each think of an implementation that breaks this one and keeps all the
+# others. Which input shows it? With numbers of ordinary size, on one axis, most of them look right.
+# </details>
+# <details><summary>Hint 2: which functions</summary>
+#
+# `torch.testing.assert_close(actual, expected)` for shape, dtype and values; `torch.equal(x, copy)` for an input that must
+# not change; `torch.autograd.gradcheck(function, input)` with a `float64` input that requires gradients and holds no zeros.
+# </details>
+# <details><summary>Hint 3: most of the code</summary>
+#
+# Make one slice of `x` zero (`x[0] = 0`) and one short (`x[1] *= 1e-3`). Then:
+#
+# ```python
+# for dim in range(x.ndim):
+#     given = x.clone()
+#     length = x.norm(dim=dim, keepdim=True)
+#     expected = torch.where(length > 0, x / length, x)
+#     ...   # compare normalise(given, dim) with expected, and given with x
+#     torch.autograd.gradcheck(lambda v: normalise(v, dim), ...)
+# ```
+# </details>
