@@ -14,9 +14,10 @@
 # **You will build** a training loop for handwritten digits that resumes after a crash to *exactly* the same curve,
 # and a small clinic of four broken loops, each of them healed by you.
 #
-# **You need** lessons 02 and 03: tensors, autograd, `nn.Module`, `state_dict`.
+# **You need first** lessons 02 and 03: tensors, autograd, `nn.Module`, `state_dict`.
 #
-# **Time** about four hours: ten exercises of 10 to 40 minutes, 30 points. No GPU is needed; with one, a few cells use it.
+# **Time** about four hours: ten exercises of 10 to 40 minutes, 30 points. No GPU is needed; with one, a few cells use
+# it.
 #
 # ```text
 #              ┌──────────────────────── one update ─────────────────────────┐
@@ -121,10 +122,12 @@ plt.show()
 #
 # **Task.** Write `train_step(model, optimizer, x, y)`: one update on one batch with the mean cross-entropy.
 #
-# - `x` is float32 of shape `(batch, ...)`, `y` is int64 of shape `(batch,)`; the model returns logits `(batch, classes)`.
+# - `x` is float32 of shape `(batch, ...)`, `y` is int64 of shape `(batch,)`; the model returns logits `(batch,
+#   classes)`.
 # - The model is in **training mode** during the step, in whatever mode it came.
 # - Gradients that are left over from anything earlier, inside or outside this function, must have no effect.
 # - Return the loss of this batch **before** the update, as a Python `float`.
+
 
 # %% exercise="train_step" minutes=10 difficulty=1
 def train_step(model, optimizer, x, y):
@@ -138,6 +141,7 @@ def train_step(model, optimizer, x, y):
     return loss.item()
     ### END SOLUTION
 
+
 # %% tests="train_step" points=2
 with check.exercise("train_step"):
     torch.manual_seed(3)
@@ -150,8 +154,18 @@ with check.exercise("train_step"):
         slopes = torch.autograd.grad(loss, list(twin.parameters()))
         before = copy.deepcopy(model.state_dict())
         observed = train_step(model, optimizer, x, y)
-        check.kind(observed, float, f"the loss of step {step}", "A tensor would keep the whole graph of the step alive: `.item()` takes the number out")
-        check.equal(observed, loss.item(), f"the loss of step {step}", "it is the loss of this batch before the update, from raw logits (cross_entropy has the softmax inside)")
+        check.kind(
+            observed,
+            float,
+            f"the loss of step {step}",
+            "A tensor would keep the whole graph of the step alive: `.item()` takes the number out",
+        )
+        check.equal(
+            observed,
+            loss.item(),
+            f"the loss of step {step}",
+            "it is the loss of this batch before the update, from raw logits (cross_entropy has the softmax inside)",
+        )
         check.true(
             not torch.equal(model[0].weight, before["0.weight"]),
             f"step {step} moved no weight. Does optimizer.step() run, and after backward(), while the gradients are still there?",
@@ -163,7 +177,9 @@ with check.exercise("train_step"):
                 weight.detach(),
                 expected.detach(),
                 f"{name} after step {step}",
-                "backward() adds to what is in p.grad: are old gradients cleared in every step?" if step > 1 else "one step of SGD is w - rate * gradient",
+                "backward() adds to what is in p.grad: are old gradients cleared in every step?"
+                if step > 1
+                else "one step of SGD is w - rate * gradient",
             )
 
     for weight in model.parameters():
@@ -171,13 +187,24 @@ with check.exercise("train_step"):
     before = copy.deepcopy(model.state_dict())
     train_step(model, optimizer, x, y)
     moved = (model[0].weight - before["0.weight"]).abs().max().item()
-    check.between(moved, 0, 5, "the largest move of a weight with old gradients of 100 in p.grad", "clear gradients before backward(), not only at the end of your own step")
+    check.between(
+        moved,
+        0,
+        5,
+        "the largest move of a weight with old gradients of 100 in p.grad",
+        "clear gradients before backward(), not only at the end of your own step",
+    )
 
     model = nn.Sequential(nn.Linear(5, 40), nn.Dropout(0.5), nn.Linear(40, 3)).eval()
     modes = []
     model.register_forward_pre_hook(lambda module, args: modes.append(module.training))
     train_step(model, torch.optim.SGD(model.parameters(), lr=0.1), x, y)
-    check.equal(modes, [True], "model.training at each call of the model", "one forward pass, in training mode: an evaluation just before may have left the model in eval mode")
+    check.equal(
+        modes,
+        [True],
+        "model.training at each call of the model",
+        "one forward pass, in training mode: an evaluation just before may have left the model in eval mode",
+    )
     ### BEGIN HIDDEN TESTS
     torch.manual_seed(8)
     model = nn.Sequential(nn.Linear(6, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 4))
@@ -190,10 +217,18 @@ with check.exercise("train_step"):
     for step in (1, 2, 3):
         x, y = torch.randn(13, 6) * step, torch.randint(4, (13,))
         loss = F.cross_entropy(twin(x), y)
-        for weight, slope in zip([p for p in twin.parameters() if p.requires_grad], torch.autograd.grad(loss, [p for p in twin.parameters() if p.requires_grad])):
+        for weight, slope in zip(
+            [p for p in twin.parameters() if p.requires_grad],
+            torch.autograd.grad(loss, [p for p in twin.parameters() if p.requires_grad]),
+        ):
             weight.grad = slope
         other.step()
-        check.equal(train_step(model, optimizer, x, y), loss.item(), f"the loss of step {step} with AdamW", "it is the mean over the batch, before the update")
+        check.equal(
+            train_step(model, optimizer, x, y),
+            loss.item(),
+            f"the loss of step {step} with AdamW",
+            "it is the mean over the batch, before the update",
+        )
         for (name, value), expected in zip(model.state_dict().items(), twin.state_dict().values()):
             check.equal(value, expected, f"{name} after step {step} with AdamW and a frozen bias", rtol=1e-4)
     check.equal(len(taken), 3, "the number of optimizer steps in three calls", "one call is one update")
@@ -202,11 +237,13 @@ with check.exercise("train_step"):
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Follow the diagram at the top from left to right. What is in `p.grad` when your function is called for the second time?
+# Follow the diagram at the top from left to right. What is in `p.grad` when your function is called for the second
+# time?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `model.train()`, `optimizer.zero_grad()`, `F.cross_entropy(logits, targets)`, `loss.backward()`, `optimizer.step()`, `loss.item()`.
+# `model.train()`, `optimizer.zero_grad()`, `F.cross_entropy(logits, targets)`, `loss.backward()`, `optimizer.step()`,
+# `loss.item()`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -220,6 +257,7 @@ with check.exercise("train_step"):
 # ```
 # </details>
 
+
 # %% wrong="train_step" says="old gradients cleared"
 def train_step(model, optimizer, x, y):  # gradients are never cleared
     model.train()
@@ -227,6 +265,7 @@ def train_step(model, optimizer, x, y):  # gradients are never cleared
     loss.backward()
     optimizer.step()
     return loss.item()
+
 
 # %% wrong="train_step" says="moved no weight"
 def train_step(model, optimizer, x, y):  # clears between backward and step
@@ -237,6 +276,7 @@ def train_step(model, optimizer, x, y):  # clears between backward and step
     optimizer.step()
     return loss.item()
 
+
 # %% wrong="train_step" says="moved no weight"
 def train_step(model, optimizer, x, y):  # steps before it knows the gradient
     model.train()
@@ -245,6 +285,7 @@ def train_step(model, optimizer, x, y):  # steps before it knows the gradient
     optimizer.step()
     loss.backward()
     return loss.item()
+
 
 # %% wrong="train_step" says="raw logits"
 def train_step(model, optimizer, x, y):  # softmax twice
@@ -255,6 +296,7 @@ def train_step(model, optimizer, x, y):  # softmax twice
     optimizer.step()
     return loss.item()
 
+
 # %% wrong="train_step" says="keep the whole graph"
 def train_step(model, optimizer, x, y):  # returns the tensor, and with it the graph
     model.train()
@@ -263,6 +305,7 @@ def train_step(model, optimizer, x, y):  # returns the tensor, and with it the g
     loss.backward()
     optimizer.step()
     return loss
+
 
 # %% wrong="train_step" says="not only at the end"
 def train_step(model, optimizer, x, y):  # clears only what it made itself
@@ -273,6 +316,7 @@ def train_step(model, optimizer, x, y):  # clears only what it made itself
     optimizer.zero_grad()
     return loss.item()
 
+
 # %% wrong="train_step" says="in training mode"
 def train_step(model, optimizer, x, y):  # trusts the mode it finds
     optimizer.zero_grad()
@@ -280,6 +324,7 @@ def train_step(model, optimizer, x, y):  # trusts the mode it finds
     loss.backward()
     optimizer.step()
     return loss.item()
+
 
 # %% wrong="train_step" says="before the update"
 def train_step(model, optimizer, x, y):  # reports the loss after the update
@@ -289,6 +334,7 @@ def train_step(model, optimizer, x, y):  # reports the loss after the update
     optimizer.step()
     with torch.no_grad():
         return F.cross_entropy(model(x), y).item()
+
 
 # %% right="train_step"
 def train_step(net, opt, inputs, targets):
@@ -302,6 +348,7 @@ def train_step(net, opt, inputs, targets):
     opt.step()
     return float(loss.detach())
 
+
 # %% right="train_step"
 def train_step(model, optimizer, x, y):
     model.train()
@@ -314,6 +361,7 @@ def train_step(model, optimizer, x, y):
 
     return optimizer.step(closure).item()
 
+
 # %% [markdown]
 # ## 2 · Evaluate
 #
@@ -321,12 +369,14 @@ def train_step(model, optimizer, x, y):
 # and batch norm still in training mode, a last batch that is smaller but counts as much as the others, memory spent
 # on graphs that nobody will use, and a model that comes back in another mode than it went in.
 #
-# **Task.** Write `evaluate(model, loader)`. `loader` is anything that gives batches `(x, y)` as above, of unequal sizes: a `DataLoader`, a list, a generator. It is passed over once.
+# **Task.** Write `evaluate(model, loader)`. `loader` is anything that gives batches `(x, y)` as above, of unequal
+# sizes: a `DataLoader`, a list, a generator. It is passed over once.
 #
 # - Return `(loss, accuracy)`: two Python floats, the mean cross-entropy **over all samples** and the share of samples
 #   whose largest logit is at the label (0 to 1).
 # - Dropout and batch norm behave as at use time; no gradient is recorded.
 # - Afterwards the model is in the mode in which it came.
+
 
 # %% exercise="evaluate" minutes=15 difficulty=1
 def evaluate(model, loader):
@@ -344,6 +394,7 @@ def evaluate(model, loader):
     model.train(was_training)
     return loss / seen, right / seen
     ### END SOLUTION
+
 
 # %% tests="evaluate" points=2
 def expected_scores(model, batches):
@@ -371,12 +422,31 @@ with check.exercise("evaluate"):
     check.equal(len(observed), 2, "the number of results")
     for value, name in zip(observed, ("the loss", "the accuracy")):
         check.kind(value, float, name, "take the number out with `.item()`")
-    check.true(watched and not any(training for training, _ in watched), "the model was in training mode while it was judged. Dropout then throws activations away: model.eval() comes first.")
-    check.true(not any(grad for _, grad in watched), "autograd recorded the evaluation. Use torch.no_grad() or torch.inference_mode(): the graph costs memory and nobody needs it.")
-    check.equal(observed[0], expected[0], "the loss", "every sample counts the same: a mean of batch means gives the 2 samples of the last batch double weight")
+    check.true(
+        len(watched) > 0 and not any(training for training, _ in watched),
+        "the model was in training mode while it was judged. Dropout then throws activations away: model.eval() comes first.",
+    )
+    check.true(
+        not any(grad for _, grad in watched),
+        "autograd recorded the evaluation. Use torch.no_grad() or torch.inference_mode(): the graph costs memory and nobody needs it.",
+    )
+    check.equal(
+        observed[0],
+        expected[0],
+        "the loss",
+        "every sample counts the same: a mean of batch means gives the 2 samples of the last batch double weight",
+    )
     check.equal(observed[1], expected[1], "the accuracy", "right answers divided by all answers, over all samples")
-    check.true(model.training and model[3].training, "the model came in training mode and left in eval mode: dropout would be off for the rest of the training.")
-    check.equal(model.state_dict(), before, "the model's weights and buffers after evaluate", "evaluation only looks; batch norm updates its statistics in training mode")
+    check.true(
+        model.training and model[3].training,
+        "the model came in training mode and left in eval mode: dropout would be off for the rest of the training.",
+    )
+    check.equal(
+        model.state_dict(),
+        before,
+        "the model's weights and buffers after evaluate",
+        "evaluation only looks; batch norm updates its statistics in training mode",
+    )
     evaluate(model.eval(), batches)
     check.true(not model.training, "the model came in eval mode and left in training mode: put it back as it was.")
     ### BEGIN HIDDEN TESTS
@@ -394,12 +464,13 @@ with check.exercise("evaluate"):
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Two switches are not the same: `eval()` changes what layers do, `no_grad()` changes what autograd records. You need both.
-# Then: what must you add up, batch by batch, so that one division at the end is right?
+# Two switches are not the same: `eval()` changes what layers do, `no_grad()` changes what autograd records. You need
+# both. Then: what must you add up, batch by batch, so that one division at the end is right?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `model.training`, `model.eval()`, `model.train(mode)`, `torch.no_grad()`, `F.cross_entropy(..., reduction="sum")`, `logits.argmax(1)`.
+# `model.training`, `model.eval()`, `model.train(mode)`, `torch.no_grad()`, `F.cross_entropy(..., reduction="sum")`,
+# `logits.argmax(1)`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -417,6 +488,7 @@ with check.exercise("evaluate"):
 # ```
 # </details>
 
+
 # %% wrong="evaluate" says="mean of batch means"
 def evaluate(model, loader):  # averages the batches, not the samples
     was = model.training
@@ -430,6 +502,7 @@ def evaluate(model, loader):  # averages the batches, not the samples
     model.train(was)
     return sum(losses) / len(losses), sum(hits) / len(hits)
 
+
 # %% wrong="evaluate" says="training mode while it was judged"
 def evaluate(model, loader):  # believes that no_grad switches dropout off
     loss, right, seen = 0.0, 0, 0
@@ -440,6 +513,7 @@ def evaluate(model, loader):  # believes that no_grad switches dropout off
             right += (logits.argmax(1) == y).sum().item()
             seen += len(y)
     return loss / seen, right / seen
+
 
 # %% wrong="evaluate" says="autograd recorded"
 def evaluate(model, loader):  # believes that eval() switches autograd off
@@ -454,6 +528,7 @@ def evaluate(model, loader):  # believes that eval() switches autograd off
     model.train(was)
     return loss / seen, right / seen
 
+
 # %% wrong="evaluate" says="left in eval mode"
 def evaluate(model, loader):  # leaves the model in eval mode
     model.eval()
@@ -465,6 +540,7 @@ def evaluate(model, loader):  # leaves the model in eval mode
             right += (logits.argmax(1) == y).sum().item()
             seen += len(y)
     return loss / seen, right / seen
+
 
 # %% wrong="evaluate" says="left in training mode"
 def evaluate(model, loader):  # always switches training back on
@@ -479,6 +555,7 @@ def evaluate(model, loader):  # always switches training back on
     model.train()
     return loss / seen, right / seen
 
+
 # %% right="evaluate"
 @torch.inference_mode()
 def evaluate(net, data):
@@ -492,6 +569,7 @@ def evaluate(net, data):
     loss = nn.CrossEntropyLoss()(logits, targets)
     return float(loss), float((logits.max(dim=1).indices == targets).double().mean())
 
+
 # %% right="evaluate"
 def evaluate(model, loader):
     state = model.training
@@ -504,6 +582,7 @@ def evaluate(model, loader):
     if state:
         model.train()
     return (total[0] / total[2]).item(), (total[1] / total[2]).item()
+
 
 # %% [markdown]
 # ### Watch it learn
@@ -538,13 +617,14 @@ print(f"validation accuracy after 8 epochs: {scores[-1][1]:.0%}")
 #
 # ## 3 · Gradient clipping
 #
-# Now and then one batch has a gradient a hundred times larger than usual, and one step along it undoes an epoch. Clipping
-# by **global norm** keeps the direction and limits the length: all gradients together are one long vector $g$, and
+# Now and then one batch has a gradient a hundred times larger than usual, and one step along it undoes an epoch.
+# Clipping by **global norm** keeps the direction and limits the length: all gradients together are one long vector
+# $g$, and
 #
 # $$g \leftarrow g \cdot \min\left(1, \frac{c}{\lVert g \rVert_2}\right), \qquad \lVert g \rVert_2 = \sqrt{\textstyle\sum_p \sum_i g_{p,i}^2}$$
 #
-# One factor for all parameters: clipping each tensor on its own would turn the vector. (Pascanu, Mikolov and Bengio 2013,
-# [arXiv:1211.5063](https://arxiv.org/abs/1211.5063).)
+# One factor for all parameters: clipping each tensor on its own would turn the vector. (Pascanu, Mikolov and Bengio
+# 2013, [arXiv:1211.5063](https://arxiv.org/abs/1211.5063).)
 #
 # **Task.** Write `clip_gradients(parameters, max_norm)` by hand; the tests hold it against
 # `torch.nn.utils.clip_grad_norm_`, which is out of reach meanwhile.
@@ -552,6 +632,7 @@ print(f"validation accuracy after 8 epochs: {scores[-1][1]:.0%}")
 # - `parameters` is any iterable of parameters, such as the generator `model.parameters()`; some have `grad` None.
 # - Change the gradients in place; shorter ones than `max_norm` stay as they are.
 # - Return the global norm **before** clipping (a float or a tensor without axes): that is the figure to log.
+
 
 # %% exercise="clip_gradients" minutes=15 difficulty=2
 def clip_gradients(parameters, max_norm):
@@ -564,6 +645,7 @@ def clip_gradients(parameters, max_norm):
         g.mul_(factor)
     return norm
     ### END SOLUTION
+
 
 # %% tests="clip_gradients" points=2
 from unittest import mock
@@ -593,32 +675,53 @@ with check.exercise("clip_gradients"):
         norm, expected_norm, gradients, expected = clipped([(5, 3), (7,), (4, 2, 3)], scales, max_norm, seed=1)
         check.true(norm is not None, "clip_gradients returns nothing: return the global norm from before the clipping.")
         check.equal(
-            float(norm), float(expected_norm), f"the returned norm of {name}",
-            "it is the root of the sum of all squares, over all parameters together, before clipping", rtol=1e-5,
-        )  # fmt: skip
+            float(norm),
+            float(expected_norm),
+            f"the returned norm of {name}",
+            "it is the root of the sum of all squares, over all parameters together, before clipping",
+            rtol=1e-5,
+        )
         check.true(gradients[1] is None, "a parameter without a gradient got one: leave it as None.")
         for i in (0, 2):
             check.equal(
-                gradients[i], expected[i], f"gradient {i} of {name}",
-                "gradients within the limit stay as they are" if name == "short gradients"
-                else "one common factor max_norm / norm for all of them; a parameters generator can be walked through only once", rtol=2e-5,
-            )  # fmt: skip
+                gradients[i],
+                expected[i],
+                f"gradient {i} of {name}",
+                "gradients within the limit stay as they are"
+                if name == "short gradients"
+                else "one common factor max_norm / norm for all of them; a parameters generator can be walked through only once",
+                rtol=2e-5,
+            )
     ### BEGIN HIDDEN TESTS
-    for scales, max_norm, seed in (((40.0, 0.3, 2.0, None), 0.5, 2), ((None, 1e-3, 1e-3, 1e-3), 1.0, 3), ((5.0, 5.0, 5.0, 5.0), 30.0, 4)):
+    for scales, max_norm, seed in (
+        ((40.0, 0.3, 2.0, None), 0.5, 2),
+        ((None, 1e-3, 1e-3, 1e-3), 1.0, 3),
+        ((5.0, 5.0, 5.0, 5.0), 30.0, 4),
+    ):
         norm, expected_norm, gradients, expected = clipped([(3, 5), (11,), (1,), (2, 2)], scales, max_norm, seed)
-        check.equal(float(norm), float(expected_norm), f"the returned norm (max_norm {max_norm})", "before clipping, over all parameters together")
+        check.equal(
+            float(norm),
+            float(expected_norm),
+            f"the returned norm (max_norm {max_norm})",
+            "before clipping, over all parameters together",
+        )
         for g, e in zip(gradients, expected):
             check.equal(g, e, f"a gradient (max_norm {max_norm})", "one common factor min(1, max_norm / norm)", rtol=2e-5)
     norm, _, gradients, _ = clipped([(4,), (2, 3)], (0.0, 0.0), 1.0, 5)
     check.equal(float(norm), 0.0, "the norm of zero gradients")
-    check.equal(gradients[1], torch.zeros(2, 3), "zero gradients after clipping", "zero divided by zero is NaN: look at what you divide by")
+    check.equal(
+        gradients[1],
+        torch.zeros(2, 3),
+        "zero gradients after clipping",
+        "zero divided by zero is NaN: look at what you divide by",
+    )
     ### END HIDDEN TESTS
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Two passes over the gradients: one to measure, one to scale. A generator allows only one pass over the parameters, so keep
-# a list. What is the norm of a vector whose pieces have norms $n_1, n_2, \dots$?
+# Two passes over the gradients: one to measure, one to scale. A generator allows only one pass over the parameters,
+# so keep a list. What is the norm of a vector whose pieces have norms $n_1, n_2, \dots$?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
@@ -636,6 +739,7 @@ with check.exercise("clip_gradients"):
 # ```
 # </details>
 
+
 # %% wrong="clip_gradients" says="over all parameters together"
 def clip_gradients(parameters, max_norm):  # each tensor on its own
     largest = 0.0
@@ -646,6 +750,7 @@ def clip_gradients(parameters, max_norm):  # each tensor on its own
             p.grad.mul_(torch.clamp(max_norm / norm, max=1.0))
     return largest
 
+
 # %% wrong="clip_gradients" says="one common factor"
 def clip_gradients(parameters, max_norm):  # clips values, not the norm
     grads = [p.grad for p in parameters if p.grad is not None]
@@ -653,6 +758,7 @@ def clip_gradients(parameters, max_norm):  # clips values, not the norm
     for g in grads:
         g.clamp_(-max_norm, max_norm)
     return norm
+
 
 # %% wrong="clip_gradients" says="stay as they are"
 def clip_gradients(parameters, max_norm):  # stretches short gradients to max_norm
@@ -662,6 +768,7 @@ def clip_gradients(parameters, max_norm):  # stretches short gradients to max_no
         g.mul_(max_norm / norm)
     return norm
 
+
 # %% wrong="clip_gradients" says="root of the sum of all squares"
 def clip_gradients(parameters, max_norm):  # adds norms instead of squares
     grads = [p.grad for p in parameters if p.grad is not None]
@@ -669,6 +776,7 @@ def clip_gradients(parameters, max_norm):  # adds norms instead of squares
     for g in grads:
         g.mul_(torch.clamp(max_norm / norm, max=1.0))
     return norm
+
 
 # %% wrong="clip_gradients" says="only once"
 def clip_gradients(parameters, max_norm):  # walks twice through a generator
@@ -678,9 +786,11 @@ def clip_gradients(parameters, max_norm):  # walks twice through a generator
             p.grad.mul_(torch.clamp(max_norm / norm, max=1.0))
     return norm
 
+
 # %% wrong="clip_gradients" says="out of reach"
 def clip_gradients(parameters, max_norm):  # the library's own
     return torch.nn.utils.clip_grad_norm_(list(parameters), max_norm)
+
 
 # %% right="clip_gradients"
 def clip_gradients(parameters, max_norm):
@@ -696,6 +806,7 @@ def clip_gradients(parameters, max_norm):
                 p.grad = p.grad * (max_norm / (norm + 1e-6))
     return norm
 
+
 # %% right="clip_gradients"
 @torch.no_grad()
 def clip_gradients(parameters, max_norm):
@@ -704,12 +815,14 @@ def clip_gradients(parameters, max_norm):
     torch._foreach_mul_(grads, (max_norm / (total + 1e-6)).clamp(max=1))
     return total
 
+
 # %% [markdown]
 # ### Why it is worth a line
 #
 # A recurrent network that reads a digit row by row multiplies by the same matrix eight times. With weights a little
-# too large its gradients explode. An optimizer can call your function itself just before each step (`register_step_pre_hook`),
-# so `train_step` needs no change.
+# too large its gradients explode. An optimizer can call your function itself just before each step
+# (`register_step_pre_hook`), so `train_step` needs no change.
+
 
 # %%
 class RowReader(nn.Module):
@@ -749,20 +862,21 @@ right.legend()
 plt.show()
 
 # %% [markdown]
-# Without clipping the first steps throw the network into a corner where it only guesses, and there its gradient is small: from
-# then on nothing looks wrong except the loss. With clipping, at the same rate, it learns.
+# Without clipping the first steps throw the network into a corner where it only guesses, and there its gradient is
+# small: from then on nothing looks wrong except the loss. With clipping, at the same rate, it learns.
 
 # %% [markdown]
 # ## 4 · Warm-up and cosine
 #
 # At the start the weights are random and large steps do harm; at the end small steps let the loss settle. The usual
-# schedule follows: rise in a straight line, then fall along half a cosine. With update number $t$ from 0, warm-up length $w$, total length $T$
-# and floor $f$, each group's rate is its base rate times
+# schedule follows: rise in a straight line, then fall along half a cosine. With update number $t$ from 0, warm-up
+# length $w$, total length $T$ and floor $f$, each group's rate is its base rate times
 #
 # $$m(t) = \begin{cases} (t+1)/w & t < w \\ f + (1-f)\,\tfrac12\left(1+\cos \pi\,\frac{t-w}{T-w}\right) & w \le t < T \\ f & t \ge T\end{cases}$$
 #
 # The $+1$ matters: without it the first update has rate 0 and is wasted. (Cosine: Loshchilov and Hutter 2017,
-# [arXiv:1608.03983](https://arxiv.org/abs/1608.03983); warm-up: Goyal et al. 2017, [arXiv:1706.02677](https://arxiv.org/abs/1706.02677).)
+# [arXiv:1608.03983](https://arxiv.org/abs/1608.03983); warm-up: Goyal et al. 2017,
+# [arXiv:1706.02677](https://arxiv.org/abs/1706.02677).)
 #
 # **Task.** Write `make_schedule(optimizer, warmup, total, floor=0.0)`: return a learning-rate scheduler from
 # `torch.optim.lr_scheduler` (or your own subclass) that gives every parameter group $m(t)$ times its own base rate.
@@ -770,9 +884,11 @@ plt.show()
 # - `warmup` may be 0 and may equal `total`.
 # - It is used the usual way: after each `optimizer.step()` one `scheduler.step()`.
 
+
 # %% exercise="make_schedule" minutes=20 difficulty=2
 def make_schedule(optimizer, warmup, total, floor=0.0):
     """A scheduler with linear warm-up for `warmup` updates, then a cosine down to `floor` (a share of the base rate) at `total`."""
+
     ### BEGIN SOLUTION
     def multiplier(step):
         if step < warmup:
@@ -785,13 +901,17 @@ def make_schedule(optimizer, warmup, total, floor=0.0):
     return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
     ### END SOLUTION
 
+
 # %% tests="make_schedule" points=3
 def rates(updates, base_rates, *args, **kwargs):
     """The rates that each of `updates` updates uses: one list for each parameter group."""
     groups = [{"params": [nn.Parameter(torch.ones(2))], "lr": rate} for rate in base_rates]
     optimizer = torch.optim.SGD(groups)
     scheduler = make_schedule(optimizer, *args, **kwargs)
-    check.true(hasattr(scheduler, "step") and hasattr(scheduler, "state_dict"), f"make_schedule returned {type(scheduler).__name__}, expected a scheduler with step() and state_dict().")
+    check.true(
+        hasattr(scheduler, "step") and hasattr(scheduler, "state_dict"),
+        f"make_schedule returned {type(scheduler).__name__}, expected a scheduler with step() and state_dict().",
+    )
     used = []
     for _ in range(updates):
         used.append([group["lr"] for group in optimizer.param_groups])
@@ -803,21 +923,61 @@ def rates(updates, base_rates, *args, **kwargs):
 with check.exercise("make_schedule"):
     (observed,) = rates(14, [1.0], warmup=4, total=12, floor=0.0)
     check.true(observed[0] > 0, "the first update has rate 0 and is wasted: the warm-up is (t + 1) / warmup.")
-    check.equal(observed[:4], [0.25, 0.5, 0.75, 1.0], "the rates of the warm-up, updates 0 to 3", "(t + 1) / warmup, full height at the last of them")
-    check.equal(observed[4:6], [1.0, 0.9619397662556434], "the rates of updates 4 and 5", "the cosine starts at the end of the warm-up, not at update 0, and goes from 1 down to the floor")
+    check.equal(
+        observed[:4],
+        [0.25, 0.5, 0.75, 1.0],
+        "the rates of the warm-up, updates 0 to 3",
+        "(t + 1) / warmup, full height at the last of them",
+    )
+    check.equal(
+        observed[4:6],
+        [1.0, 0.9619397662556434],
+        "the rates of updates 4 and 5",
+        "the cosine starts at the end of the warm-up, not at update 0, and goes from 1 down to the floor",
+    )
     check.equal(observed[8], 0.5, "the rate of update 8, half-way down", "half a cosine: (1 + cos(pi * progress)) / 2", atol=1e-9)
-    check.equal(observed[12:], [0.0, 0.0], "the rates after the last update", "it stays at the floor: a cosine left to itself rises again", atol=1e-9)
+    check.equal(
+        observed[12:],
+        [0.0, 0.0],
+        "the rates after the last update",
+        "it stays at the floor: a cosine left to itself rises again",
+        atol=1e-9,
+    )
 
     first, second = rates(9, [0.2, 0.03], warmup=2, total=6, floor=0.1)
-    check.equal(first[4], 0.2 * 0.55, "the rate half-way down to a floor of 0.1", "the cosine falls from 1 to the floor, not to 0: floor + (1 - floor) * ...", atol=1e-9)
-    check.equal(first[6:], [0.02, 0.02, 0.02], "the rates after the end with floor 0.1", "the floor is a share of the base rate", atol=1e-9)
-    check.equal(second, [rate * 0.15 for rate in first], "the rates of the second group (base 0.03; the first has 0.2)", "every group keeps its own base rate", atol=1e-9)
+    check.equal(
+        first[4],
+        0.2 * 0.55,
+        "the rate half-way down to a floor of 0.1",
+        "the cosine falls from 1 to the floor, not to 0: floor + (1 - floor) * ...",
+        atol=1e-9,
+    )
+    check.equal(
+        first[6:],
+        [0.02, 0.02, 0.02],
+        "the rates after the end with floor 0.1",
+        "the floor is a share of the base rate",
+        atol=1e-9,
+    )
+    check.equal(
+        second,
+        [rate * 0.15 for rate in first],
+        "the rates of the second group (base 0.03; the first has 0.2)",
+        "every group keeps its own base rate",
+        atol=1e-9,
+    )
     ### BEGIN HIDDEN TESTS
     (observed,) = rates(8, [3.0], 0, 5, 0.25)
     expected = [3.0 * (0.25 + 0.75 * (1 + math.cos(math.pi * t / 5)) / 2) for t in range(5)] + [0.75] * 3
     check.equal(observed, expected, "the rates without warm-up", "warmup=0 starts at full height", atol=1e-9)
     (observed,) = rates(6, [0.4], 4, 4)
-    check.equal(observed, [0.1, 0.2, 0.3, 0.4, 0.0, 0.0], "the rates with warmup equal to total", "there is no room for a cosine, and nothing to divide by", atol=1e-9)
+    check.equal(
+        observed,
+        [0.1, 0.2, 0.3, 0.4, 0.0, 0.0],
+        "the rates with warmup equal to total",
+        "there is no room for a cosine, and nothing to divide by",
+        atol=1e-9,
+    )
     (observed,) = rates(20, [0.6], warmup=3, total=17, floor=0.05)
     expected = [0.2, 0.4, 0.6] + [0.6 * (0.05 + 0.95 * (1 + math.cos(math.pi * t / 14)) / 2) for t in range(14)] + [0.03] * 3
     check.equal(observed, expected, "the rates of warmup 3, total 17, floor 0.05", atol=1e-9)
@@ -826,8 +986,8 @@ with check.exercise("make_schedule"):
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Three cases, one multiplier. Write the multiplier as a function of the update number first and print it for a small case.
-# Which of the three cases would divide by zero?
+# Three cases, one multiplier. Write the multiplier as a function of the update number first and print it for a small
+# case. Which of the three cases would divide by zero?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
@@ -848,6 +1008,7 @@ with check.exercise("make_schedule"):
 # ```
 # </details>
 
+
 # %% wrong="make_schedule" says="is wasted"
 def make_schedule(optimizer, warmup, total, floor=0.0):  # starts at rate 0
     def multiplier(step):
@@ -859,6 +1020,7 @@ def make_schedule(optimizer, warmup, total, floor=0.0):  # starts at rate 0
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
 
+
 # %% wrong="make_schedule" says="rises again"
 def make_schedule(optimizer, warmup, total, floor=0.0):  # no end: the cosine comes back up
     def multiplier(step):
@@ -867,6 +1029,7 @@ def make_schedule(optimizer, warmup, total, floor=0.0):  # no end: the cosine co
         return floor + (1 - floor) * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
 
 # %% wrong="make_schedule" says="not at update 0"
 def make_schedule(optimizer, warmup, total, floor=0.0):  # the cosine counts from the start
@@ -879,6 +1042,7 @@ def make_schedule(optimizer, warmup, total, floor=0.0):  # the cosine counts fro
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
 
+
 # %% wrong="make_schedule" says="not to 0"
 def make_schedule(optimizer, warmup, total, floor=0.0):  # cuts the cosine off at the floor
     def multiplier(step):
@@ -889,6 +1053,7 @@ def make_schedule(optimizer, warmup, total, floor=0.0):  # cuts the cosine off a
         return max(floor, (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2)
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
 
 # %% wrong="make_schedule" says="its own base rate"
 def make_schedule(optimizer, warmup, total, floor=0.0):  # one rate for all groups
@@ -902,7 +1067,13 @@ def make_schedule(optimizer, warmup, total, floor=0.0):  # one rate for all grou
 
         def set(self):
             t = self.t
-            m = (t + 1) / warmup if t < warmup else floor if t >= total else floor + (1 - floor) * (1 + math.cos(math.pi * (t - warmup) / (total - warmup))) / 2
+            m = (
+                (t + 1) / warmup
+                if t < warmup
+                else floor
+                if t >= total
+                else floor + (1 - floor) * (1 + math.cos(math.pi * (t - warmup) / (total - warmup))) / 2
+            )
             for group in optimizer.param_groups:
                 group["lr"] = base * m
 
@@ -913,6 +1084,7 @@ def make_schedule(optimizer, warmup, total, floor=0.0):  # one rate for all grou
     schedule = Schedule()
     schedule.set()
     return schedule
+
 
 # %% right="make_schedule"
 class _WarmCosine(torch.optim.lr_scheduler.LRScheduler):
@@ -933,6 +1105,7 @@ class _WarmCosine(torch.optim.lr_scheduler.LRScheduler):
 def make_schedule(optimizer, warmup, total, floor=0.0):
     return _WarmCosine(optimizer, warmup, total, floor)
 
+
 # %% right="make_schedule"
 def make_schedule(optimizer, warmup, total, floor=0.0):
     warm = [(t + 1) / warmup for t in range(warmup)]
@@ -940,10 +1113,12 @@ def make_schedule(optimizer, warmup, total, floor=0.0):
     table = warm + fall + [floor]
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: table[min(t, total)])
 
+
 # %% [markdown]
 # ### See what it buys
 #
 # The same network and the same peak rate, once constant and once with your schedule:
+
 
 # %%
 def train_scheduled(use_schedule, epochs=6, peak=0.3):
@@ -977,8 +1152,10 @@ plt.show()
 #
 # ## Where the memory goes
 #
-# For the backward pass autograd keeps the **activations** of the forward pass. They grow with the batch; weights, gradients and
-# optimizer state do not. Autograd lets us look at each tensor it puts aside, so we can count the bytes (on any device, without a GPU):
+# For the backward pass autograd keeps the **activations** of the forward pass. They grow with the batch; weights,
+# gradients and optimizer state do not. Autograd lets us look at each tensor it puts aside, so we can count the bytes
+# (on any device, without a GPU):
+
 
 # %%
 def activation_bytes(forward, model):
@@ -1004,15 +1181,18 @@ for batch in (10, 40, 160):
 # %% [markdown]
 # ## 5 · Gradient accumulation
 #
-# A batch that does not fit can be taken in pieces ("micro-batches"): since `backward()` adds, the pieces' gradients sum up in `p.grad`, and one
-# step at the end uses them all. The result is *equal* to the big batch if each piece weighs as much as it has samples. Dividing by the
-# number of pieces is right only when all are equally large; the last one seldom is, and with padded text none are.
+# A batch that does not fit can be taken in pieces ("micro-batches"): since `backward()` adds, the pieces' gradients
+# sum up in `p.grad`, and one step at the end uses them all. The result is *equal* to the big batch if each piece
+# weighs as much as it has samples. Dividing by the number of pieces is right only when all are equally large; the
+# last one seldom is, and with padded text none are.
 #
-# **Task.** Write `accumulation_step(model, optimizer, batches)`: **one** update, equal to one update on all samples together.
+# **Task.** Write `accumulation_step(model, optimizer, batches)`: **one** update, equal to one update on all samples
+# together.
 #
 # - `batches` is a list of micro-batches `(x, y)` of unequal sizes; loss and modes as in exercise 1.
 # - Only one micro-batch's graph may be alive at a time: that is the point of it.
 # - Return the mean loss over all samples, as a float. Old gradients have no effect.
+
 
 # %% exercise="accumulation_step" minutes=20 difficulty=2
 def accumulation_step(model, optimizer, batches):
@@ -1029,6 +1209,7 @@ def accumulation_step(model, optimizer, batches):
     optimizer.step()
     return mean
     ### END SOLUTION
+
 
 # %% tests="accumulation_step" points=3
 def big_batch(model, batches, rate):
@@ -1054,17 +1235,27 @@ with check.exercise("accumulation_step"):
         steps.clear(), events.clear()
         observed = accumulation_step(model, optimizer, batches)
         check.true(model.training, "the model is not in training mode: model.train() belongs to every train step.")
-        check.equal(max((size for kind, size in events if kind == "forward"), default=0), 5, "the most samples that went through the model at once", "joining the micro-batches brings back the memory that you wanted to save")
         check.equal(
-            [kind for kind, _ in events], ["forward", "backward"] * 3, "what happened in order",
+            max((size for kind, size in events if kind == "forward"), default=0),
+            5,
+            "the most samples that went through the model at once",
+            "joining the micro-batches brings back the memory that you wanted to save",
+        )
+        check.equal(
+            [kind for kind, _ in events],
+            ["forward", "backward"] * 3,
+            "what happened in order",
             "backward() after every micro-batch frees its graph; one backward() at the end keeps all graphs alive",
-        )  # fmt: skip
+        )
         check.equal(len(steps), 1, "the number of optimizer steps", "all micro-batches together are one update")
         for (name, weight), goal in zip(model.named_parameters(), expected):
             check.equal(
-                weight.detach(), goal, f"{name} after the {turn} call (micro-batches of 5, 5 and 2)",
-                "weigh each micro-batch by its share of the samples (len(y) / all), and clear gradients once, before the first", rtol=1e-9,
-            )  # fmt: skip
+                weight.detach(),
+                goal,
+                f"{name} after the {turn} call (micro-batches of 5, 5 and 2)",
+                "weigh each micro-batch by its share of the samples (len(y) / all), and clear gradients once, before the first",
+                rtol=1e-9,
+            )
         check.kind(observed, float, "the returned loss")
         check.equal(observed, expected_loss, "the returned loss", "the mean over all samples", rtol=1e-9)
     ### BEGIN HIDDEN TESTS
@@ -1083,7 +1274,13 @@ with check.exercise("accumulation_step"):
         p.grad = torch.ones_like(p)
     observed = accumulation_step(model, torch.optim.SGD(model.parameters(), lr=0.7), batches)
     for weight, goal in zip(trained, expected):
-        check.equal(weight.detach(), goal, "a weight after micro-batches of 1, 7, 1 and 2", "weigh each by its share of the samples; old gradients have no effect", rtol=1e-9)
+        check.equal(
+            weight.detach(),
+            goal,
+            "a weight after micro-batches of 1, 7, 1 and 2",
+            "weigh each by its share of the samples; old gradients have no effect",
+            rtol=1e-9,
+        )
     check.equal(observed, loss.item(), "the loss of micro-batches of 1, 7, 1 and 2", rtol=1e-9)
     check.equal(model[1].bias, frozen, "the frozen bias")
     ### END HIDDEN TESTS
@@ -1096,7 +1293,8 @@ with check.exercise("accumulation_step"):
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `F.cross_entropy` takes the mean over its batch. Multiply by `len(y) / samples` before `backward()`; or use `reduction="sum"`.
+# `F.cross_entropy` takes the mean over its batch. Multiply by `len(y) / samples` before `backward()`; or use
+# `reduction="sum"`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -1111,6 +1309,7 @@ with check.exercise("accumulation_step"):
 # ```
 # </details>
 
+
 # %% wrong="accumulation_step" says="share of the samples"
 def accumulation_step(model, optimizer, batches):  # divides by the number of micro-batches
     model.train()
@@ -1122,6 +1321,7 @@ def accumulation_step(model, optimizer, batches):  # divides by the number of mi
         mean += loss.item()
     optimizer.step()
     return mean
+
 
 # %% wrong="accumulation_step" says="share of the samples"
 def accumulation_step(model, optimizer, batches):  # does not divide at all
@@ -1135,6 +1335,7 @@ def accumulation_step(model, optimizer, batches):  # does not divide at all
     optimizer.step()
     return sum(losses) / len(losses)
 
+
 # %% wrong="accumulation_step" says="together are one update"
 def accumulation_step(model, optimizer, batches):  # one update for each micro-batch
     model.train()
@@ -1146,6 +1347,7 @@ def accumulation_step(model, optimizer, batches):  # one update for each micro-b
         optimizer.step()
         mean += loss.item()
     return mean
+
 
 # %% wrong="accumulation_step" says="clear gradients once"
 def accumulation_step(model, optimizer, batches):  # clears inside the loop: only the last piece counts
@@ -1159,6 +1361,7 @@ def accumulation_step(model, optimizer, batches):  # clears inside the loop: onl
     optimizer.step()
     return mean
 
+
 # %% wrong="accumulation_step" says="keeps all graphs alive"
 def accumulation_step(model, optimizer, batches):  # right gradient, no memory saved
     model.train()
@@ -1169,6 +1372,7 @@ def accumulation_step(model, optimizer, batches):  # right gradient, no memory s
     optimizer.step()
     return loss.item()
 
+
 # %% wrong="accumulation_step" says="brings back the memory"
 def accumulation_step(model, optimizer, batches):  # glues the pieces together again
     model.train()
@@ -1178,6 +1382,7 @@ def accumulation_step(model, optimizer, batches):  # glues the pieces together a
     loss.backward()
     optimizer.step()
     return loss.item()
+
 
 # %% right="accumulation_step"
 def accumulation_step(net, opt, pieces):
@@ -1194,6 +1399,7 @@ def accumulation_step(net, opt, pieces):
                 p.grad /= n
     opt.step()
     return total / n
+
 
 # %% right="accumulation_step"
 def accumulation_step(model, optimizer, batches):
@@ -1212,11 +1418,14 @@ def accumulation_step(model, optimizer, batches):
     optimizer.step()
     return sum(losses) / sum(sizes)
 
+
 # %% [markdown]
 # ### Claim: accumulation equals the big batch
 #
-# Twenty updates on 120 samples, once in one piece and once in pieces of 50, 50 and 20. Dropout draws other masks for other shapes,
-# so it is off here; batch norm would differ for a similar reason, since it would see statistics of smaller batches.
+# Twenty updates on 120 samples, once in one piece and once in pieces of 50, 50 and 20. Dropout draws other masks for
+# other shapes, so it is off here; batch norm would differ for a similar reason, since it would see statistics of
+# smaller batches.
+
 
 # %%
 def make_plain_model(seed=0):
@@ -1250,30 +1459,37 @@ claims.record(
 )
 
 # %% [markdown]
-# The difference is rounding: sums in another order. In float64 it all but vanishes, which a real mistake would not. (In float32 it can jump to some 1e-5 on another machine:
-# a rounding may decide which of two almost equal values max pooling picks.) One warning: with Adam a wrong factor *hides*, since Adam divides the gradient by its own size. Check accumulation with SGD.
+# The difference is rounding: sums in another order. In float64 it all but vanishes, which a real mistake would not.
+# (In float32 it can jump to some 1e-5 on another machine: a rounding may decide which of two almost equal values max
+# pooling picks.) One warning: with Adam a wrong factor *hides*, since Adam divides the gradient by its own size.
+# Check accumulation with SGD.
 
 # %% [markdown]
 # ## 6 · Mixed precision
 #
-# Half as many bits mean half the activation memory, and on a GPU far more arithmetic a second. `torch.autocast` runs matrix products and convolutions
-# in the small type and keeps the delicate steps (losses, sums, norms) in float32. The **weights stay in float32**: an update is often so small
-# that a 16-bit weight would not change at all.
+# Half as many bits mean half the activation memory, and on a GPU far more arithmetic a second. `torch.autocast` runs
+# matrix products and convolutions in the small type and keeps the delicate steps (losses, sums, norms) in float32.
+# The **weights stay in float32**: an update is often so small that a 16-bit weight would not change at all.
 #
 # | type | smallest normal number | largest | so |
 # |---|---|---|---|
 # | bfloat16 | 1e-38 | 3e38 | range of float32, only 8 bits of precision: needs no scaling |
 # | float16 | 6e-5 | 65504 | small gradients become 0: multiply the loss by a large number, divide the gradients by it later |
 #
-# The second row is `GradScaler`'s work. It also finds out the factor: if a gradient overflows, that update is skipped and the factor halves; after many good updates it doubles.
-# (Micikevicius et al. 2018, [arXiv:1710.03740](https://arxiv.org/abs/1710.03740).)
+# The second row is `GradScaler`'s work. It also finds out the factor: if a gradient overflows, that update is skipped
+# and the factor halves; after many good updates it doubles. (Micikevicius et al. 2018,
+# [arXiv:1710.03740](https://arxiv.org/abs/1710.03740).)
 #
-# **Task.** Write `amp_step(model, optimizer, scaler, x, y, dtype, max_norm)`: one train step as in exercise 1 with mixed precision and clipping.
+# **Task.** Write `amp_step(model, optimizer, scaler, x, y, dtype, max_norm)`: one train step as in exercise 1 with
+# mixed precision and clipping.
 #
-# - `scaler` is a `torch.amp.GradScaler`. For bfloat16 it comes with `enabled=False`, and then each of its methods lets things pass: the same code serves both types.
-# - Forward and loss run under autocast for `dtype` on the device of `x`; the backward pass runs outside of it, as PyTorch's notes ask for.
+# - `scaler` is a `torch.amp.GradScaler`. For bfloat16 it comes with `enabled=False`, and then each of its methods
+#   lets things pass: the same code serves both types.
+# - Forward and loss run under autocast for `dtype` on the device of `x`; the backward pass runs outside of it, as
+#   PyTorch's notes ask for.
 # - The **unscaled** gradients are clipped to the global norm `max_norm` (take torch's function now).
 # - Return the unscaled loss as a float.
+
 
 # %% exercise="amp_step" minutes=25 difficulty=3
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
@@ -1290,6 +1506,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     scaler.update()
     return loss.item()
     ### END SOLUTION
+
 
 # %% tests="amp_step" points=3
 def amp_case(seed, widths=(6, 16, 4), samples=20):
@@ -1313,12 +1530,17 @@ def check_update(model, optimizer, scaler, x, y, dtype, max_norm, what):
     check.kind(observed, float, "the returned loss")
     check.equal(observed, expected_loss, f"the loss, {what}", "return the loss itself, not the scaled one", rtol=0.02)
     for p, old, change in zip(model.parameters(), before, expected):
-        check.equal(p.dtype, torch.float32, "the dtype of a weight", "autocast casts copies: the weights themselves stay in float32")
         check.equal(
-            p.detach() - old, change, f"the change of a weight, {what}",
+            p.dtype, torch.float32, "the dtype of a weight", "autocast casts copies: the weights themselves stay in float32"
+        )
+        check.equal(
+            p.detach() - old,
+            change,
+            f"the change of a weight, {what}",
             "order: scale the loss, backward, unscale_, clip, scaler.step, update. Clipping gradients that are still scaled makes the step far too small",
-            rtol=0.03, atol=0.03 * change.abs().max().item(),
-        )  # fmt: skip
+            rtol=0.03,
+            atol=0.03 * change.abs().max().item(),
+        )
 
 
 with check.exercise("amp_step"):
@@ -1330,9 +1552,19 @@ with check.exercise("amp_step"):
         model[2].weight.register_hook(lambda gradient: seen.append(("backward", torch.is_autocast_enabled("cpu"), None))),
     ]
     amp_step(model, optimizer, off, x, y, torch.bfloat16, 100.0)
-    check.equal(model[2].weight.dtype, torch.float32, "the dtype of the weights", "autocast casts copies: the weights themselves stay in float32")
+    check.equal(
+        model[2].weight.dtype,
+        torch.float32,
+        "the dtype of the weights",
+        "autocast casts copies: the weights themselves stay in float32",
+    )
     check.equal([what for what, _, _ in seen], ["forward", "backward"], "what happened to the last layer")
-    check.equal(seen[0][1], torch.bfloat16, "the dtype of the last layer's result", "the forward pass belongs inside torch.autocast(device, dtype=dtype)")
+    check.equal(
+        seen[0][1],
+        torch.bfloat16,
+        "the dtype of the last layer's result",
+        "the forward pass belongs inside torch.autocast(device, dtype=dtype)",
+    )
     check.true(seen[0][2], "the model is not in training mode: model.train() belongs to every train step.")
     check.true(not seen[1][1], "backward ran under autocast: PyTorch recommends to leave the `with` block first.")
     [spy.remove() for spy in spies]
@@ -1341,31 +1573,55 @@ with check.exercise("amp_step"):
     model, x, y = amp_case(22)
     optimizer, on = torch.optim.SGD(model.parameters(), lr=0.5), torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=1)
     check_update(model, optimizer, on, x, y, torch.float16, 0.05, "float16 with scale 1024, clipped to 0.05")
-    check.equal(on.get_scale(), 2048.0, "the scale after a good update (growth_interval=1 doubles it each time)", "scaler.update() ends every step")
+    check.equal(
+        on.get_scale(),
+        2048.0,
+        "the scale after a good update (growth_interval=1 doubles it each time)",
+        "scaler.update() ends every step",
+    )
     check_update(model, optimizer, on, x, y, torch.float16, 0.05, "float16, second step")
     ### BEGIN HIDDEN TESTS
     model, x, y = amp_case(23, (9, 12, 5), 17)
     optimizer, on = torch.optim.SGD(model.parameters(), lr=0.2), torch.amp.GradScaler("cpu", init_scale=2.0**30)
     before = copy.deepcopy(model.state_dict())
     amp_step(model, optimizer, on, x, y, torch.float16, 1.0)
-    check.equal(model.state_dict(), before, "the weights after an overflow", "scaler.step(optimizer) skips an update with infinite gradients; optimizer.step() does not")
+    check.equal(
+        model.state_dict(),
+        before,
+        "the weights after an overflow",
+        "scaler.step(optimizer) skips an update with infinite gradients; optimizer.step() does not",
+    )
     check.equal(on.get_scale(), 2.0**29, "the scale after an overflow", "scaler.update() halves it")
     for p in model.parameters():
         p.grad = torch.full_like(p, 50.0)
-    check_update(model, optimizer, torch.amp.GradScaler("cpu", init_scale=256.0), x, y, torch.float16, 0.1, "float16 with old gradients around")
-    check_update(model, optimizer, torch.amp.GradScaler("cpu", init_scale=256.0), x, y, torch.float16, 50.0, "float16, no clipping needed")
-    check_update(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), x, y, torch.bfloat16, 0.1, "bfloat16, clipped to 0.1")
+    check_update(
+        model,
+        optimizer,
+        torch.amp.GradScaler("cpu", init_scale=256.0),
+        x,
+        y,
+        torch.float16,
+        0.1,
+        "float16 with old gradients around",
+    )
+    check_update(
+        model, optimizer, torch.amp.GradScaler("cpu", init_scale=256.0), x, y, torch.float16, 50.0, "float16, no clipping needed"
+    )
+    check_update(
+        model, optimizer, torch.amp.GradScaler("cpu", enabled=False), x, y, torch.bfloat16, 0.1, "bfloat16, clipped to 0.1"
+    )
     ### END HIDDEN TESTS
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Between `backward()` and the update the gradients are `scale` times too long. Who takes the factor out, and what must not happen before that?
+# Between `backward()` and the update the gradients are `scale` times too long. Who takes the factor out, and what
+# must not happen before that?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# [Automatic mixed precision examples](https://docs.pytorch.org/docs/stable/notes/amp_examples.html), the section on working with unscaled gradients:
-# `scaler.scale`, `scaler.unscale_`, `scaler.step`, `scaler.update`.
+# [Automatic mixed precision examples](https://docs.pytorch.org/docs/stable/notes/amp_examples.html), the section on
+# working with unscaled gradients: `scaler.scale`, `scaler.unscale_`, `scaler.step`, `scaler.update`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -1383,6 +1639,7 @@ with check.exercise("amp_step"):
 # ```
 # </details>
 
+
 # %% wrong="amp_step" says="still scaled"
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # clips gradients that are still scaled
     model.train()
@@ -1395,6 +1652,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # clips gradient
     scaler.update()
     return loss.item()
 
+
 # %% wrong="amp_step" says="stay in float32"
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # casts the model itself
     model.train().to(dtype)
@@ -1406,6 +1664,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # casts the mode
     scaler.step(optimizer)
     scaler.update()
     return loss.item()
+
 
 # %% wrong="amp_step" says="overflow"
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # steps past the scaler
@@ -1420,6 +1679,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # steps past the
     scaler.update()
     return loss.item()
 
+
 # %% wrong="amp_step" says="update() ends every step"
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # the scale never adapts
     model.train()
@@ -1431,6 +1691,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # the scale neve
     nn.utils.clip_grad_norm_(model.parameters(), max_norm)
     scaler.step(optimizer)
     return loss.item()
+
 
 # %% wrong="amp_step" says="not the scaled one"
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # reports the scaled loss
@@ -1445,6 +1706,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # reports the sc
     scaler.update()
     return loss.item()
 
+
 # %% wrong="amp_step" says="inside torch.autocast"
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # no autocast at all
     model.train()
@@ -1456,6 +1718,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # no autocast at
     scaler.step(optimizer)
     scaler.update()
     return loss.item()
+
 
 # %% wrong="amp_step" says="leave the `with` block"
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # everything under autocast
@@ -1469,6 +1732,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # everything und
         scaler.step(optimizer)
         scaler.update()
     return loss.item()
+
 
 # %% right="amp_step"
 def amp_step(net, opt, gs, inputs, targets, kind, limit):
@@ -1488,6 +1752,7 @@ def amp_step(net, opt, gs, inputs, targets, kind, limit):
     gs.update()
     return float(loss)
 
+
 # %% right="amp_step"
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
@@ -1505,11 +1770,13 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     scaler.update()
     return loss.detach().item()
 
+
 # %% [markdown]
 # ### What float16 loses, and what scaling saves
 #
-# The gradients of a network that has already learned are small. We compute them in float32 and count how many become zero when
-# they are squeezed into float16, without and with a scale. Then your step trains in bfloat16 and in float16, beside float32.
+# The gradients of a network that has already learned are small. We compute them in float32 and count how many become
+# zero when they are squeezed into float16, without and with a scale. Then your step trains in bfloat16 and in
+# float16, beside float32.
 
 # %%
 model = make_model()
@@ -1534,7 +1801,11 @@ left.legend(fontsize=8, loc="upper right")
 left.set_ylim(0, 1.5 * left.get_ylim()[1])
 
 device = torch.device(env.device)
-for name, dtype, style in (("float32", torch.float32, "-"), ("bfloat16", torch.bfloat16, "--"), ("float16, scaled", torch.float16, ":")):
+for name, dtype, style in (
+    ("float32", torch.float32, "-"),
+    ("bfloat16", torch.bfloat16, "--"),
+    ("float16, scaled", torch.float16, ":"),
+):
     model = make_mlp().to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
@@ -1549,17 +1820,19 @@ right.legend()
 plt.show()
 
 # %% [markdown]
-# Left: without a scale the small gradients reach into the part where float16 has few bits left, or none. Times 65,536 they lie in the middle of its range, and nothing is lost
-# at the upper end. A larger model with a smaller loss lies further to the left. Right: the curves follow each other; mixed precision costs next to nothing in quality. Whether it gains
-# *time* depends on the device: a GPU with tensor cores gains, an ordinary CPU often loses (lesson 11 measures it).
+# Left: without a scale the small gradients reach into the part where float16 has few bits left, or none. Times 65,536
+# they lie in the middle of its range, and nothing is lost at the upper end. A larger model with a smaller loss lies
+# further to the left. Right: the curves follow each other; mixed precision costs next to nothing in quality. Whether
+# it gains *time* depends on the device: a GPU with tensor cores gains, an ordinary CPU often loses (lesson 11
+# measures it).
 
 # %% [markdown]
 # # Part D · Can it stop?
 #
 # ## 7 · Checkpoint and resume
 #
-# Free sessions end, spot machines vanish, batteries die. A checkpoint that brings back *the same curve* must hold everything that
-# the next update depends on:
+# Free sessions end, spot machines vanish, batteries die. A checkpoint that brings back *the same curve* must hold
+# everything that the next update depends on:
 #
 # | part | what happens without it |
 # |---|---|
@@ -1573,12 +1846,16 @@ plt.show()
 #
 # - Train until `epochs` epochs are done in all; after each update one `scheduler.step()`. (Call your `train_step`.)
 # - After **each** epoch write a checkpoint to the `Path` `path`.
-# - If `path` exists at the start, continue from it: a run that was interrupted at any point and started again, with a model that was newly made and a generator in any state,
-#   ends with *bit for bit* the same losses and weights as one that was not. The part of an epoch after the last checkpoint is done again.
-# - Load with `weights_only=True`: a checkpoint from elsewhere must not be able to run code. So save state dicts, tensors and plain numbers, not objects.
+# - If `path` exists at the start, continue from it: a run that was interrupted at any point and started again, with a
+#   model that was newly made and a generator in any state, ends with *bit for bit* the same losses and weights as one
+#   that was not. The part of an epoch after the last checkpoint is done again.
+# - Load with `weights_only=True`: a checkpoint from elsewhere must not be able to run code. So save state dicts,
+#   tensors and plain numbers, not objects.
 # - Return the loss of every update since the very first, as a list of floats.
 #
-# Randomness here comes from torch's CPU generator alone. (With a GPU add `torch.cuda.get_rng_state_all()`; with NumPy or `random`, theirs.)
+# Randomness here comes from torch's CPU generator alone. (With a GPU add `torch.cuda.get_rng_state_all()`; with NumPy
+# or `random`, theirs.)
+
 
 # %% exercise="fit" minutes=40 difficulty=3
 def fit(model, optimizer, scheduler, loader, epochs, path):
@@ -1607,6 +1884,7 @@ def fit(model, optimizer, scheduler, loader, epochs, path):
         torch.save(state, path)
     return losses
     ### END SOLUTION
+
 
 # %% tests="fit" points=4
 class Interrupted(Exception):
@@ -1665,28 +1943,73 @@ with check.exercise("fit"), tempfile.TemporaryDirectory() as folder:
     check.kind(expected, list, "what fit returns")
     check.equal(len(expected), 16, "the number of losses of 4 epochs with 4 batches")
     check.true(all(type(loss) is float for loss in expected), "the losses are not all Python floats.")
-    check.equal(scheduler.last_epoch, 16, "the number of scheduler steps in 16 updates", "one scheduler.step() after each update, not after each epoch")
-    check.equal(expected, plain, "the losses of an unbroken run", "one train step for each batch; writing a checkpoint must not disturb the run", rtol=1e-4)
+    check.equal(
+        scheduler.last_epoch,
+        16,
+        "the number of scheduler steps in 16 updates",
+        "one scheduler.step() after each update, not after each epoch",
+    )
+    check.equal(
+        expected,
+        plain,
+        "the losses of an unbroken run",
+        "one train step for each batch; writing a checkpoint must not disturb the run",
+        rtol=1e-4,
+    )
 
     path = Path(folder, "broken.pt")
     first = fresh(seed=7)
     try:
         fit(*first, Fragile(loader, 10), 4, path)  # ends in the third epoch
-        check.true(False, "the loader broke off in the third epoch, but fit() went on as if nothing had happened: let the exception through.")
+        check.true(
+            False,
+            "the loader broke off in the third epoch, but fit() went on as if nothing had happened: let the exception through.",
+        )
     except Interrupted:
         pass
-    check.true(path.exists(), "the run ended in the third epoch and there is no checkpoint: write one after each epoch, not only at the end.")
+    check.true(
+        path.exists(),
+        "the run ended in the third epoch and there is no checkpoint: write one after each epoch, not only at the end.",
+    )
     again, optimizer, scheduler = fresh(seed=1000)  # other weights, generator in another state
     observed = fit(again, optimizer, scheduler, loader, 4, path)
-    check.equal(len(observed), 16, "the number of losses after the resumed run", "the losses from before the break come from the checkpoint; finished epochs are not done again")
+    check.equal(
+        len(observed),
+        16,
+        "the number of losses after the resumed run",
+        "the losses from before the break come from the checkpoint; finished epochs are not done again",
+    )
     check.equal(observed[:8], expected[:8], "the losses from before the break", "keep them in the checkpoint")
     check.equal(
-        observed[8], expected[8], "the first loss after the resumption (before any update)",
+        observed[8],
+        expected[8],
+        "the first loss after the resumption (before any update)",
         "the weights, the order of the data and dropout must be as they were: is the state of the random number generator saved and set again?",
-    )  # fmt: skip
-    check.equal(observed[9:], expected[9:], "the losses after the first resumed update", "the updates differ: is the state of the optimizer and of the scheduler in the checkpoint?", rtol=0, atol=0)
-    check.equal(dict(again.state_dict()), dict(model.state_dict()), "the final weights of the resumed run", "bit for bit those of the unbroken run", rtol=0, atol=0)
-    check.equal(fit(*fresh(2), loader, 4, path), expected, "the result of a run that was already complete", "nothing is left to train", rtol=0, atol=0)
+    )
+    check.equal(
+        observed[9:],
+        expected[9:],
+        "the losses after the first resumed update",
+        "the updates differ: is the state of the optimizer and of the scheduler in the checkpoint?",
+        rtol=0,
+        atol=0,
+    )
+    check.equal(
+        dict(again.state_dict()),
+        dict(model.state_dict()),
+        "the final weights of the resumed run",
+        "bit for bit those of the unbroken run",
+        rtol=0,
+        atol=0,
+    )
+    check.equal(
+        fit(*fresh(2), loader, 4, path),
+        expected,
+        "the result of a run that was already complete",
+        "nothing is left to train",
+        rtol=0,
+        atol=0,
+    )
     ### BEGIN HIDDEN TESTS
     loader = some_data(2, samples=31, features=4, classes=5)
     whole = fresh(3, 4, 5)
@@ -1701,8 +2024,17 @@ with check.exercise("fit"), tempfile.TemporaryDirectory() as folder:
             pass
     resumed = fresh(99, 4, 5)
     observed = fit(*resumed, loader, 5, path)
-    check.equal(observed, expected, "the losses after four interruptions", "each start continues from the last complete epoch", rtol=0, atol=0)
-    check.equal(dict(resumed[0].state_dict()), dict(whole[0].state_dict()), "the weights after four interruptions", rtol=0, atol=0)
+    check.equal(
+        observed,
+        expected,
+        "the losses after four interruptions",
+        "each start continues from the last complete epoch",
+        rtol=0,
+        atol=0,
+    )
+    check.equal(
+        dict(resumed[0].state_dict()), dict(whole[0].state_dict()), "the weights after four interruptions", rtol=0, atol=0
+    )
     torch.load(path, weights_only=True)
 
     class Poison:
@@ -1714,19 +2046,23 @@ with check.exercise("fit"), tempfile.TemporaryDirectory() as folder:
         fit(*fresh(4), loader, 2, path)
     except Exception:
         pass
-    check.true(not os.path.exists(os.path.join(folder, "poisoned")), "a checkpoint from elsewhere ran its own code while it was loaded: torch.load(path, weights_only=True).")
+    check.true(
+        not os.path.exists(os.path.join(folder, "poisoned")),
+        "a checkpoint from elsewhere ran its own code while it was loaded: torch.load(path, weights_only=True).",
+    )
     ### END HIDDEN TESTS
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Go through one update and ask of each value: where does it come from? Whatever is not an argument made anew belongs into the checkpoint.
-# *When* must the generator's state be taken, and when set, so that the next epoch shuffles as it would have?
+# Go through one update and ask of each value: where does it come from? Whatever is not an argument made anew belongs
+# into the checkpoint. *When* must the generator's state be taken, and when set, so that the next epoch shuffles as it
+# would have?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `torch.save`, `torch.load(path, weights_only=True)`, `state_dict()` and `load_state_dict()` of model, optimizer and scheduler,
-# `torch.get_rng_state()`, `torch.set_rng_state()`.
+# `torch.save`, `torch.load(path, weights_only=True)`, `state_dict()` and `load_state_dict()` of model, optimizer and
+# scheduler, `torch.get_rng_state()`, `torch.set_rng_state()`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -1746,6 +2082,7 @@ with check.exercise("fit"), tempfile.TemporaryDirectory() as folder:
 # ```
 # </details>
 
+
 # %% wrong="fit" says="random number generator"
 def fit(model, optimizer, scheduler, loader, epochs, path):  # forgets the generator
     losses, done = [], 0
@@ -1759,8 +2096,18 @@ def fit(model, optimizer, scheduler, loader, epochs, path):  # forgets the gener
         for x, y in loader:
             losses.append(train_step(model, optimizer, x, y))
             scheduler.step()
-        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(), "losses": losses, "epoch": epoch + 1}, path)
+        torch.save(
+            {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "losses": losses,
+                "epoch": epoch + 1,
+            },
+            path,
+        )
     return losses
+
 
 # %% wrong="fit" says="state of the optimizer"
 def fit(model, optimizer, scheduler, loader, epochs, path):  # thinks that the weights are all
@@ -1775,8 +2122,18 @@ def fit(model, optimizer, scheduler, loader, epochs, path):  # thinks that the w
         for x, y in loader:
             losses.append(train_step(model, optimizer, x, y))
             scheduler.step()
-        torch.save({"model": model.state_dict(), "scheduler": scheduler.state_dict(), "rng": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+        torch.save(
+            {
+                "model": model.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "rng": torch.get_rng_state(),
+                "losses": losses,
+                "epoch": epoch + 1,
+            },
+            path,
+        )
     return losses
+
 
 # %% wrong="fit" says="and of the scheduler"
 def fit(model, optimizer, scheduler, loader, epochs, path):  # forgets the scheduler
@@ -1791,8 +2148,18 @@ def fit(model, optimizer, scheduler, loader, epochs, path):  # forgets the sched
         for x, y in loader:
             losses.append(train_step(model, optimizer, x, y))
             scheduler.step()
-        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "rng": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+        torch.save(
+            {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "rng": torch.get_rng_state(),
+                "losses": losses,
+                "epoch": epoch + 1,
+            },
+            path,
+        )
     return losses
+
 
 # %% wrong="fit" says="not only at the end"
 def fit(model, optimizer, scheduler, loader, epochs, path):  # saves once, when it is too late
@@ -1811,6 +2178,7 @@ def fit(model, optimizer, scheduler, loader, epochs, path):  # saves once, when 
     torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses, "epoch": epochs}, path)
     return losses
 
+
 # %% wrong="fit" says="weights_only=True"
 def fit(model, optimizer, scheduler, loader, epochs, path):  # switches the protection off to get rid of an error
     losses, done = [], 0
@@ -1827,6 +2195,7 @@ def fit(model, optimizer, scheduler, loader, epochs, path):  # switches the prot
         parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
         torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
     return losses
+
 
 # %% wrong="fit" says="not after each epoch"
 def fit(model, optimizer, scheduler, loader, epochs, path):  # counts the schedule in epochs
@@ -1845,6 +2214,7 @@ def fit(model, optimizer, scheduler, loader, epochs, path):  # counts the schedu
         torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
     return losses
 
+
 # %% wrong="fit" says="not done again"
 def fit(model, optimizer, scheduler, loader, epochs, path):  # trains `epochs` more epochs after a resumption
     losses = []
@@ -1861,6 +2231,7 @@ def fit(model, optimizer, scheduler, loader, epochs, path):  # trains `epochs` m
         parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
         torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses}, path)
     return losses
+
 
 # %% right="fit"
 def fit(model, optimizer, scheduler, loader, epochs, path):
@@ -1887,6 +2258,7 @@ def fit(model, optimizer, scheduler, loader, epochs, path):
         torch.save([*(part.state_dict() for part in parts), torch.random.get_rng_state(), history], part_file)
         os.replace(part_file, path)
     return [loss for losses in history for loss in losses]
+
 
 # %% right="fit"
 def fit(model, optimizer, scheduler, loader, epochs, path):
@@ -1922,10 +2294,13 @@ def fit(model, optimizer, scheduler, loader, epochs, path):
         save(epoch)
     return curve
 
+
 # %% [markdown]
 # ### Claim: resumed equals unbroken
 #
-# Three runs of your `fit` on the digits: unbroken; stopped after two epochs and resumed with everything made anew; and continued after the break from the weights alone.
+# Three runs of your `fit` on the digits: unbroken; stopped after two epochs and resumed with everything made anew;
+# and continued after the break from the weights alone.
+
 
 # %%
 def start_over(seed):
@@ -1962,23 +2337,26 @@ claims.record(
 )
 
 # %% [markdown]
-# From the weights alone the run also gets somewhere, but it warms up again, on other data and with no momentum: no experiment can be compared with it.
+# From the weights alone the run also gets somewhere, but it warms up again, on other data and with no momentum: no
+# experiment can be compared with it.
 #
-# At work, write to another name first and rename it (`os.replace`): a session that ends *while* it writes must not leave half a file in place of a whole one.
-# And keep more than one: the newest may be the one that has just gone wrong.
+# At work, write to another name first and rename it (`os.replace`): a session that ends *while* it writes must not
+# leave half a file in place of a whole one. And keep more than one: the newest may be the one that has just gone
+# wrong.
 
 # %% [markdown]
 # ## 8 · Early stopping
 #
-# Training too long fits the noise. The validation loss tells when: keep the best weights, and stop after `patience` evaluations
-# in a row without improvement.
+# Training too long fits the noise. The validation loss tells when: keep the best weights, and stop after `patience`
+# evaluations in a row without improvement.
 #
 # **Task.** Complete `EarlyStopping.step(loss, model)`, called after each evaluation with the validation loss (a float).
 #
-# - It is an **improvement** if the loss is below the best so far by more than `min_delta`. Then remember the loss in `best` and a **copy** of the model's
-#   state dict in `best_state`, and set `waited` to 0.
+# - It is an **improvement** if the loss is below the best so far by more than `min_delta`. Then remember the loss in
+#   `best` and a **copy** of the model's state dict in `best_state`, and set `waited` to 0.
 # - Otherwise (NaN included) `waited` grows by 1.
 # - Return True when it is time to stop: `patience` evaluations in a row brought no improvement.
+
 
 # %% exercise="early_stopping" minutes=15 difficulty=1
 class EarlyStopping:
@@ -2003,6 +2381,7 @@ class EarlyStopping:
         """Give `model` the weights of the best evaluation."""
         model.load_state_dict(self.best_state)
 
+
 # %% tests="early_stopping" points=2
 def replay(losses, *args, **kwargs):
     """Feed `losses` to an EarlyStopping; the model's only weight counts the evaluations: 1, 2, 3, ..."""
@@ -2020,32 +2399,73 @@ def replay(losses, *args, **kwargs):
 
 with check.exercise("early_stopping"):
     answers, best, kept = replay([3.0, 2.0, 2.5, 2.25, 2.125], patience=3)
-    check.equal(answers, [False, False, False, False, True], "the answers to losses 3, 2, 2.5, 2.25, 2.125 (patience 3)", "compare with the best so far, not with the last one; stop at the third in a row without improvement")
+    check.equal(
+        answers,
+        [False, False, False, False, True],
+        "the answers to losses 3, 2, 2.5, 2.25, 2.125 (patience 3)",
+        "compare with the best so far, not with the last one; stop at the third in a row without improvement",
+    )
     check.equal(best, 2.0, "the best loss")
-    check.equal(kept, 2, "the evaluation whose weights are restored", "state_dict() holds references to the live weights: keep a deep copy, and only of the best")
+    check.equal(
+        kept,
+        2,
+        "the evaluation whose weights are restored",
+        "state_dict() holds references to the live weights: keep a deep copy, and only of the best",
+    )
     answers, best, kept = replay([2.0, 2.5, 1.5, 1.75, 1.75], patience=2)
-    check.equal(answers, [False, False, False, False, True], "the answers to losses 2, 2.5, 1.5, 1.75, 1.75 (patience 2)", "an improvement sets the count back to 0")
+    check.equal(
+        answers,
+        [False, False, False, False, True],
+        "the answers to losses 2, 2.5, 1.5, 1.75, 1.75 (patience 2)",
+        "an improvement sets the count back to 0",
+    )
     answers, best, kept = replay([2.0, 1.875, 1.75, 1.5], patience=2, min_delta=0.25)
-    check.equal(answers, [False, False, True, False], "the answers to losses 2, 1.875, 1.75, 1.5 (patience 2, min_delta 0.25)", "only a loss below best - min_delta is an improvement, and `best` stays where it is until then")
+    check.equal(
+        answers,
+        [False, False, True, False],
+        "the answers to losses 2, 1.875, 1.75, 1.5 (patience 2, min_delta 0.25)",
+        "only a loss below best - min_delta is an improvement, and `best` stays where it is until then",
+    )
     check.equal((best, kept), (1.5, 4), "the best loss and the evaluation restored")
     ### BEGIN HIDDEN TESTS
     nan = math.nan
-    check.equal(replay([1.0, nan, nan], 2), ([False, False, True], 1.0, 1), "the result with NaN losses", "NaN is no improvement: every comparison with it is False")
-    check.equal(replay([5.0, 4.0, 4.0, 3.0, 3.5], patience=1), ([False, False, True, False, True], 3.0, 4), "the result with patience 1", "an equal loss is no improvement")
-    check.equal(replay([1.0, 0.75, 0.5, 0.375], patience=2, min_delta=0.5), ([False, False, True, False], 0.375, 4), "the result with min_delta 0.5", "only below best - min_delta")
+    check.equal(
+        replay([1.0, nan, nan], 2),
+        ([False, False, True], 1.0, 1),
+        "the result with NaN losses",
+        "NaN is no improvement: every comparison with it is False",
+    )
+    check.equal(
+        replay([5.0, 4.0, 4.0, 3.0, 3.5], patience=1),
+        ([False, False, True, False, True], 3.0, 4),
+        "the result with patience 1",
+        "an equal loss is no improvement",
+    )
+    check.equal(
+        replay([1.0, 0.75, 0.5, 0.375], patience=2, min_delta=0.5),
+        ([False, False, True, False], 0.375, 4),
+        "the result with min_delta 0.5",
+        "only below best - min_delta",
+    )
     stopper, model = EarlyStopping(patience=4), nn.BatchNorm1d(3)
     stopper.step(2.0, model)
     model(torch.randn(8, 3) + 5)
     stopper.step(2.5, model)
     stopper.restore(model)
-    check.equal(model.running_mean, torch.zeros(3), "batch norm's statistics after restore", "they belong to the state dict too, and must be copied")
+    check.equal(
+        model.running_mean,
+        torch.zeros(3),
+        "batch norm's statistics after restore",
+        "they belong to the state dict too, and must be copied",
+    )
     check.equal(stopper.waited, 1, "waited")
     ### END HIDDEN TESTS
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Three things to remember: best loss, best weights, count. Which of them change in an improvement, which otherwise? What does a state dict point to?
+# Three things to remember: best loss, best weights, count. Which of them change in an improvement, which otherwise?
+# What does a state dict point to?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
@@ -2063,6 +2483,7 @@ with check.exercise("early_stopping"):
 # ```
 # </details>
 
+
 # %% wrong="early_stopping" says="references to the live weights"
 class EarlyStopping:  # remembers references, not a copy
     def __init__(self, patience, min_delta=0.0):
@@ -2078,6 +2499,7 @@ class EarlyStopping:  # remembers references, not a copy
 
     def restore(self, model):
         model.load_state_dict(self.best_state)
+
 
 # %% wrong="early_stopping" says="not with the last one"
 class EarlyStopping:  # compares with the loss before
@@ -2096,6 +2518,7 @@ class EarlyStopping:  # compares with the loss before
     def restore(self, model):
         model.load_state_dict(self.best_state)
 
+
 # %% wrong="early_stopping" says="sets the count back"
 class EarlyStopping:  # counts all bad evaluations, not those in a row
     def __init__(self, patience, min_delta=0.0):
@@ -2111,6 +2534,7 @@ class EarlyStopping:  # counts all bad evaluations, not those in a row
 
     def restore(self, model):
         model.load_state_dict(self.best_state)
+
 
 # %% wrong="early_stopping" says="third in a row"
 class EarlyStopping:  # one evaluation too late
@@ -2128,6 +2552,7 @@ class EarlyStopping:  # one evaluation too late
     def restore(self, model):
         model.load_state_dict(self.best_state)
 
+
 # %% wrong="early_stopping" says="NaN is no improvement"
 class EarlyStopping:  # asks for "not worse", which NaN is
     def __init__(self, patience, min_delta=0.0):
@@ -2143,6 +2568,7 @@ class EarlyStopping:  # asks for "not worse", which NaN is
 
     def restore(self, model):
         model.load_state_dict(self.best_state)
+
 
 # %% right="early_stopping"
 class EarlyStopping:
@@ -2160,6 +2586,7 @@ class EarlyStopping:
 
     def restore(self, model):
         model.load_state_dict(self.best_state)
+
 
 # %% [markdown]
 # ### Watch it stop
@@ -2194,19 +2621,22 @@ if stopped is not None:
 axis.set(xlabel="epoch", ylabel="cross-entropy (nats)")
 axis.legend()
 plt.show()
-print(f"best weights: loss {restored[0]:.2f}, accuracy {restored[1]:.0%}    after 60 epochs: loss {last[0]:.2f}, accuracy {last[1]:.0%}")
+print(
+    f"best weights: loss {restored[0]:.2f}, accuracy {restored[1]:.0%}    after 60 epochs: loss {last[0]:.2f}, accuracy {last[1]:.0%}"
+)
 
 # %% [markdown]
-# The validation loss you select by is no longer an honest estimate for new data: you chose the smallest of many. Report the result on a third
-# set that took no part in the choice (lesson 10).
+# The validation loss you select by is no longer an honest estimate for new data: you chose the smallest of many.
+# Report the result on a third set that took no part in the choice (lesson 10).
 
 # %% [markdown]
 # # Part E · What is wrong with it?
 #
 # ## 9 · Write the tests
 #
-# Wrong loops rarely crash. They learn, only worse. Here are a correct loop and five broken ones, as they are found in real projects; look at what their
-# curves give away.
+# Wrong loops rarely crash. They learn, only worse. Here are a correct loop and five broken ones, as they are found in
+# real projects; look at what their curves give away.
+
 
 # %%
 def epoch_with(bug=""):
@@ -2252,17 +2682,22 @@ axis.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# Only the loop that never moves is plain to see from the start. "Never clears" even looks *best* for some epochs: its sum of old gradients acts like momentum without friction,
-# until it swings out of control. Two lie on the correct curve, one is merely slower. Eyes are not enough; a test compares with what *must* come out.
+# Only the loop that never moves is plain to see from the start. "Never clears" even looks *best* for some epochs: its
+# sum of old gradients acts like momentum without friction, until it swings out of control. Two lie on the correct
+# curve, one is merely slower. Eyes are not enough; a test compares with what *must* come out.
 #
-# **Task.** Write `check_train_epoch(train_epoch)`: it returns silently for a correct implementation and raises (use `assert`) for a broken one. This is the contract:
+# **Task.** Write `check_train_epoch(train_epoch)`: it returns silently for a correct implementation and raises (use
+# `assert`) for a broken one. This is the contract:
 #
-# - `train_epoch(model, optimizer, loader)` makes one update for each batch, in order, each with the mean cross-entropy of that batch and its gradient alone.
+# - `train_epoch(model, optimizer, loader)` makes one update for each batch, in order, each with the mean
+#   cross-entropy of that batch and its gradient alone.
 # - The model is in training mode, in whatever mode it came, and stays so.
 # - It returns a Python `float`: the mean over all **samples** of the loss before their update.
 #
-# `small_case()` gives you a model and three batches to try on. A correct implementation may be written in any way, so values can differ by rounding: compare with
-# `torch.testing.assert_close` or `math.isclose(..., rel_tol=1e-4)`. You are graded by the bugs you catch, among them some that are not shown; a false alarm earns nothing.
+# `small_case()` gives you a model and three batches to try on. A correct implementation may be written in any way, so
+# values can differ by rounding: compare with `torch.testing.assert_close` or `math.isclose(..., rel_tol=1e-4)`. You
+# are graded by the bugs you catch, among them some that are not shown; a false alarm earns nothing.
+
 
 # %%
 def small_case():
@@ -2271,6 +2706,7 @@ def small_case():
     model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Dropout(0.0), nn.Linear(5, 4)).eval()
     x, y = torch.randn(10, 3), torch.randint(4, (10,))
     return model, list(zip(x.split(4), y.split(4)))
+
 
 # %% exercise="check_train_epoch" minutes=30 difficulty=3
 def check_train_epoch(train_epoch):
@@ -2296,6 +2732,7 @@ def check_train_epoch(train_epoch):
     assert model.training, "the model is not in training mode"
     ### END SOLUTION
 
+
 # %% tests="check_train_epoch" points=3
 def another_right(model, optimizer, loader):
     """Right too, in another style: gradients by hand, sums instead of means, everything else left alone."""
@@ -2311,7 +2748,13 @@ def another_right(model, optimizer, loader):
 
 
 with check.exercise("check_train_epoch"):
-    check.catches(check_train_epoch, {"the loop above": epoch_with(), "another style": another_right}, {bug: epoch_with(bug) for bug in bugs}, "your checks")
+    check.catches(
+        check_train_epoch,
+        {"the loop above": epoch_with(), "another style": another_right},
+        {bug: epoch_with(bug) for bug in bugs},
+        "your checks",
+    )
+
     ### BEGIN HIDDEN TESTS
     def returns_tensor(model, optimizer, loader):
         return torch.tensor(epoch_with()(model, optimizer, loader))
@@ -2398,12 +2841,14 @@ check.points(3)
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# The contract fixes three things that you can observe: the weights after the epoch, the number returned, the mode. For each: what must it be, computed without any training loop of the kind under test?
+# The contract fixes three things that you can observe: the weights after the epoch, the number returned, the mode.
+# For each: what must it be, computed without any training loop of the kind under test?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `copy.deepcopy(model)` for a twin; `torch.autograd.grad(loss, list(twin.parameters()))` gives gradients without touching `p.grad`; with SGD one update is `p -= lr * slope`.
-# `torch.testing.assert_close`, `math.isclose`, `isinstance`.
+# `copy.deepcopy(model)` for a twin; `torch.autograd.grad(loss, list(twin.parameters()))` gives gradients without
+# touching `p.grad`; with SGD one update is `p -= lr * slope`. `torch.testing.assert_close`, `math.isclose`,
+# `isinstance`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -2422,6 +2867,7 @@ check.points(3)
 # ```
 # </details>
 
+
 # %% wrong="check_train_epoch" says="still unseen"
 def check_train_epoch(train_epoch):  # thinks that a falling loss proves the loop
     model, batches = small_case()
@@ -2430,6 +2876,7 @@ def check_train_epoch(train_epoch):  # thinks that a falling loss proves the loo
     for _ in range(20):
         last = train_epoch(model, optimizer, batches)
     assert last < first
+
 
 # %% wrong="check_train_epoch" says="still unseen"
 def check_train_epoch(train_epoch):  # looks at the returned number and the mode only
@@ -2445,6 +2892,7 @@ def check_train_epoch(train_epoch):  # looks at the returned number and the mode
     assert math.isclose(result, total / 10, rel_tol=1e-4)
     assert model.training
 
+
 # %% wrong="check_train_epoch" says="correct implementation"
 def check_train_epoch(train_epoch):  # wants the last bit of one particular implementation
     model, batches = small_case()
@@ -2453,10 +2901,12 @@ def check_train_epoch(train_epoch):  # wants the last bit of one particular impl
     assert train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.5), batches) == expected
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters()))
 
+
 # %% wrong="check_train_epoch" says="catch none"
 def check_train_epoch(train_epoch):  # only runs it
     model, batches = small_case()
     train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.5), batches)
+
 
 # %% equivalent="check_train_epoch" because="isclose treats both numbers alike"
 # - assert math.isclose(result, total / seen, rel_tol=1e-4), "the mean is not that of all samples before their updates"
@@ -2473,6 +2923,7 @@ def check_train_epoch(train_epoch):  # only runs it
 # %% equivalent="check_train_epoch" because="closeness is symmetric at equal scale"
 # - torch.testing.assert_close(p, expected)
 # + (torch.testing.assert_close(expected, p))
+
 
 # %% right="check_train_epoch"
 def check_train_epoch(train_epoch):
@@ -2494,6 +2945,7 @@ def check_train_epoch(train_epoch):
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(model.parameters(), twin.parameters()))
     assert model.training and all(m.training for m in model.modules())
 
+
 # %% right="check_train_epoch"
 def check_train_epoch(train_epoch):
     model, batches = small_case()
@@ -2505,6 +2957,7 @@ def check_train_epoch(train_epoch):
     torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
     assert model.training
 
+
 # %% [markdown]
 # ## 10 · The debug clinic
 #
@@ -2514,6 +2967,7 @@ def check_train_epoch(train_epoch):
 # ### Patient 1: the loss falls, the model is no good
 #
 # "The training loss is nearly zero, and validation only gets worse." Here is the loop:
+
 
 # %%
 def broken_run(model, optimizer, loader, steps):
@@ -2540,8 +2994,10 @@ plt.show()
 # %% [markdown]
 # ### Patient 2: NaN
 #
-# "After a few updates the loss is NaN, and it never comes back." The rate is too large; but on which rate is not known beforehand, and one bad batch in a long run
-# can have the same effect. Once a weight is NaN, every later update is lost.
+# "After a few updates the loss is NaN, and it never comes back." The rate is too large; but on which rate is not
+# known beforehand, and one bad batch in a long run can have the same effect. Once a weight is NaN, every later update
+# is lost.
+
 
 # %%
 def broken_fit(model, optimizer, batches):
@@ -2551,12 +3007,16 @@ def broken_fit(model, optimizer, batches):
 model = make_mlp()
 losses = broken_fit(model, torch.optim.SGD(model.parameters(), lr=10.0), make_loader(shuffle=False))
 print("losses:", ", ".join(f"{loss:.2g}" for loss in losses[:12]), "...")
-print(f"{sum(p.isnan().sum().item() for p in model.parameters())} of {sum(p.numel() for p in model.parameters())} weights are NaN")
+print(
+    f"{sum(p.isnan().sum().item() for p in model.parameters())} of {sum(p.numel() for p in model.parameters())} weights are NaN"
+)
 
 # %% [markdown]
 # ### Patient 3: device mismatch
 #
-# "Works on my laptop, fails on the GPU." You need no GPU to see it: PyTorch's `meta` device holds shapes and no values, and it complains just the same when tensors from two devices meet.
+# "Works on my laptop, fails on the GPU." You need no GPU to see it: PyTorch's `meta` device holds shapes and no
+# values, and it complains just the same when tensors from two devices meet.
+
 
 # %%
 def broken_loss(model, x, y):
@@ -2566,7 +3026,10 @@ def broken_loss(model, x, y):
 
 
 model = make_model().to("meta")
-for what, (x, y) in {"batch from the loader": (train_x[:4], train_y[:4]), "batch moved by the caller": (train_x[:4].to("meta"), train_y[:4].to("meta"))}.items():
+for what, (x, y) in {
+    "batch from the loader": (train_x[:4], train_y[:4]),
+    "batch moved by the caller": (train_x[:4].to("meta"), train_y[:4].to("meta")),
+}.items():
     try:
         broken_loss(model, x, y)
     except RuntimeError as error:
@@ -2575,9 +3038,11 @@ for what, (x, y) in {"batch from the loader": (train_x[:4], train_y[:4]), "batch
 # %% [markdown]
 # ### Patient 4: out of memory
 #
-# "CUDA out of memory", in the forward pass of a deep stack. Smaller batches help (exercise 5). Where even one sample is too much, the other cure is
-# **activation checkpointing**: keep only the input of each block, and when the backward pass comes to a block, run its forward again. Memory is paid for with time.
-# (Chen et al. 2016, [arXiv:1604.06174](https://arxiv.org/abs/1604.06174).)
+# "CUDA out of memory", in the forward pass of a deep stack. Smaller batches help (exercise 5). Where even one sample
+# is too much, the other cure is **activation checkpointing**: keep only the input of each block, and when the
+# backward pass comes to a block, run its forward again. Memory is paid for with time. (Chen et al. 2016,
+# [arXiv:1604.06174](https://arxiv.org/abs/1604.06174).)
+
 
 # %%
 class Block(nn.Module):
@@ -2606,13 +3071,19 @@ print(f"{activation_bytes(lambda: hungry_forward(blocks, x), blocks) / 1e6:.0f} 
 # %% [markdown]
 # **Task.** Write four functions.
 #
-# 1. `run_steps(model, optimizer, loader, steps)`: exactly `steps` updates (at least one), each with the next batch of `loader`; when it is exhausted, begin **a new pass** over it
-#    (so that it shuffles anew). Return the losses as a list of floats. You may call your `train_step`.
-# 2. `guarded_fit(model, optimizer, batches, limit)`: go through `batches` once. A loss of at most `limit` is healthy: keep a copy of the model's state, then update as usual.
-#    Any other loss (larger, infinite, NaN) is a crash: make no update, put the model back to the **last copy** (at first, the state in which it came), and halve the rate of every parameter group. Return the
-#    losses of all batches, crashes included. The optimizer is plain SGD without state of its own.
-# 3. `weighted_loss(model, x, y)`: the same number as `broken_loss`, on whatever device the model's parameters live and wherever the batch is. The model is not moved.
-# 4. `lean_forward(blocks, x)`: the same result and gradients as `hungry_forward`, with each block checkpointed on its own (`torch.utils.checkpoint`).
+# 1. `run_steps(model, optimizer, loader, steps)`: exactly `steps` updates (at least one), each with the next batch of
+#    `loader`; when it is exhausted, begin **a new pass** over it (so that it shuffles anew). Return the losses as a
+#    list of floats. You may call your `train_step`.
+# 2. `guarded_fit(model, optimizer, batches, limit)`: go through `batches` once. A loss of at most `limit` is healthy:
+#    keep a copy of the model's state, then update as usual. Any other loss (larger, infinite, NaN) is a crash: make
+#    no update, put the model back to the **last copy** (at first, the state in which it came), and halve the rate of
+#    every parameter group. Return the losses of all batches, crashes included. The optimizer is plain SGD without
+#    state of its own.
+# 3. `weighted_loss(model, x, y)`: the same number as `broken_loss`, on whatever device the model's parameters live
+#    and wherever the batch is. The model is not moved.
+# 4. `lean_forward(blocks, x)`: the same result and gradients as `hungry_forward`, with each block checkpointed on its
+#    own (`torch.utils.checkpoint`).
+
 
 # %% exercise="debug_clinic" minutes=40 difficulty=3
 def run_steps(model, optimizer, loader, steps):
@@ -2666,6 +3137,7 @@ def lean_forward(blocks, x):
     return x
     ### END SOLUTION
 
+
 # %% tests="debug_clinic" points=6
 class Passes:
     """A loader that gives another order on every pass; sample k is the number k."""
@@ -2688,9 +3160,11 @@ def check_patient_1(passes, steps, expected):
     model.register_forward_pre_hook(lambda module, args: seen.append(int(args[0][0, 0])))
     observed = run_steps(model, torch.optim.SGD(model.parameters(), lr=0.01), Passes(*passes), steps)
     check.equal(
-        seen, expected, f"the batches used in {steps} steps over a loader of {len(passes[0])}",
+        seen,
+        expected,
+        f"the batches used in {steps} steps over a loader of {len(passes[0])}",
         "iter(loader) begins a new pass: once a pass, not once a step; a new pass may come in a new order",
-    )  # fmt: skip
+    )
     check.kind(observed, list, "the result")
     check.equal(len(observed), steps, "the number of losses")
     torch.manual_seed(1)
@@ -2710,7 +3184,10 @@ def check_patient_2(scales, limit, rates, expected_rates, same, what):
     """Batches of one picture scaled by `scales`; `same` are pairs of batches that must see the same weights."""
     torch.manual_seed(2)
     model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, momentum=0.5), nn.Linear(6, 3)).eval()
-    groups = [{"params": model[0].parameters(), "lr": rates[0]}, {"params": [*model[1].parameters(), *model[2].parameters()], "lr": rates[1]}]
+    groups = [
+        {"params": model[0].parameters(), "lr": rates[0]},
+        {"params": [*model[1].parameters(), *model[2].parameters()], "lr": rates[1]},
+    ]
     optimizer = torch.optim.SGD(groups)
     x, y = torch.randn(7, 4), torch.tensor([0, 1, 2, 2, 1, 0, 0])
     states = []
@@ -2718,15 +3195,22 @@ def check_patient_2(scales, limit, rates, expected_rates, same, what):
     observed = guarded_fit(model, optimizer, [(x * scale, y) for scale in scales], limit)
     check.equal(len(observed), len(scales), f"{what}: the number of losses", "crashes are reported too")
     check.equal(
-        [group["lr"] for group in optimizer.param_groups], expected_rates, f"{what}: the rates after the run",
-        "each crash halves the rate of every group (and a NaN loss is a crash, though comparisons with NaN are always False)", rtol=1e-9,
-    )  # fmt: skip
+        [group["lr"] for group in optimizer.param_groups],
+        expected_rates,
+        f"{what}: the rates after the run",
+        "each crash halves the rate of every group (and a NaN loss is a crash, though comparisons with NaN are always False)",
+        rtol=1e-9,
+    )
     for early, late in same:
         for name in ("0.weight", "2.bias"):
             check.equal(
-                states[late][name], states[early][name], f"{what}: {name} at batch {late}",
-                f"after a crash the weights are those of batch {early} again: was the copy taken before that update, and is it a deep copy?", rtol=0, atol=0,
-            )  # fmt: skip
+                states[late][name],
+                states[early][name],
+                f"{what}: {name} at batch {late}",
+                f"after a crash the weights are those of batch {early} again: was the copy taken before that update, and is it a deep copy?",
+                rtol=0,
+                atol=0,
+            )
     check.true(
         all(v.isfinite().all() for v in model.state_dict().values()),
         f"{what}: there is NaN in the model after the run. Batch norm's statistics belong to the state too, and a bad batch spoils them.",
@@ -2741,15 +3225,31 @@ def check_patient_3(seed, samples):
     observed = weighted_loss(model, x, y)
     shares = torch.linspace(1, 2, 10)[y]
     expected = (F.cross_entropy(model(x), y, reduction="none") * shares).sum() / shares.sum()
-    check.equal(observed.detach(), expected.detach(), "the loss on the CPU", "weights from 1 for class 0 to 2 for class 9, as in broken_loss")
+    check.equal(
+        observed.detach(),
+        expected.detach(),
+        "the loss on the CPU",
+        "weights from 1 for class 0 to 2 for class 9, as in broken_loss",
+    )
     model.to("meta")
     for where, (a, b) in {"on the CPU": (x, y), "on the model's device": (x.to("meta"), y.to("meta"))}.items():
         loss = weighted_loss(model, a, b)
         check.kind(loss, torch.Tensor, f"the loss with the batch {where}")
-        check.equal(loss.device.type, "meta", f"the device of the loss with the batch {where}", "everything goes to the device of the model's parameters")
-        check.true(all(p.device.type == "meta" for p in model.parameters()), "the model was moved. It may be far larger than the batch: move the batch and what you make yourself.")
+        check.equal(
+            loss.device.type,
+            "meta",
+            f"the device of the loss with the batch {where}",
+            "everything goes to the device of the model's parameters",
+        )
+        check.true(
+            all(p.device.type == "meta" for p in model.parameters()),
+            "the model was moved. It may be far larger than the batch: move the batch and what you make yourself.",
+        )
         loss.backward()
-        check.true(all(p.grad is not None and p.grad.device.type == "meta" for p in model.parameters()), f"no gradient reached the model with the batch {where}.")
+        check.true(
+            all(p.grad is not None and p.grad.device.type == "meta" for p in model.parameters()),
+            f"no gradient reached the model with the batch {where}.",
+        )
         model.zero_grad()
 
 
@@ -2764,11 +3264,22 @@ def check_patient_4(width, count, samples, seed):
         result.square().mean().backward()
         results.append((result.detach(), [p.grad for p in blocks.parameters()]))
     check.equal(results[1][0], results[0][0], "the result", "checkpointing changes memory, not numbers")
-    check.true(all(g is not None for g in results[1][1]), "some weights got no gradient. With use_reentrant=True the input would have to require one: choose use_reentrant=False.")
+    check.true(
+        all(g is not None for g in results[1][1]),
+        "some weights got no gradient. With use_reentrant=True the input would have to require one: choose use_reentrant=False.",
+    )
     for observed, expected in zip(results[1][1], results[0][1]):
-        check.equal(observed, expected, "a gradient", "the second forward must draw the same dropout masks as the first", rtol=1e-4)
+        check.equal(
+            observed, expected, "a gradient", "the second forward must draw the same dropout masks as the first", rtol=1e-4
+        )
     hungry, lean = (activation_bytes(lambda: forward(blocks, x), blocks) for forward in (hungry_forward, lean_forward))
-    check.between(lean, None, 0.4 * hungry, f"the bytes kept for the backward pass (hungry_forward keeps {hungry})", "is every block called through torch.utils.checkpoint.checkpoint?")
+    check.between(
+        lean,
+        None,
+        0.4 * hungry,
+        f"the bytes kept for the backward pass (hungry_forward keeps {hungry})",
+        "is every block called through torch.utils.checkpoint.checkpoint?",
+    )
     calls, alive, most = [0] * count, set(), 0
 
     def enter(number):
@@ -2782,7 +3293,13 @@ def check_patient_4(width, count, samples, seed):
     spies += [block.norm.weight.register_hook(lambda gradient, i=i: alive.discard(i)) for i, block in enumerate(blocks)]
     lean_forward(blocks, x).square().mean().backward()
     [spy.remove() for spy in spies]
-    check.between(most, None, 1, "the number of blocks whose activations exist at once in the backward pass", "one checkpoint around all blocks brings everything back at once: checkpoint block by block")
+    check.between(
+        most,
+        None,
+        1,
+        "the number of blocks whose activations exist at once in the backward pass",
+        "one checkpoint around all blocks brings everything back at once: checkpoint block by block",
+    )
 
 
 appointments = {
@@ -2791,6 +3308,8 @@ appointments = {
     "patient 3": [(check_patient_3, 3, 9)],
     "patient 4": [(check_patient_4, 24, 5, 33, 4)],
 }
+
+
 ### BEGIN HIDDEN TESTS
 def check_patient_2_values():
     torch.manual_seed(2)
@@ -2798,11 +3317,18 @@ def check_patient_2_values():
     loss = F.cross_entropy(twin(torch.randn(7, 4)), torch.tensor([0, 1, 2, 2, 1, 0, 0]))
     slope = torch.autograd.grad(loss, twin[2].weight)[0]
     first = loss.item()
-    observed, states, model = check_patient_2((1, math.nan, math.nan, 1, 1), 9.0, (0.8, 0.4), [0.2, 0.1], [(0, 2), (0, 3)], "two crashes in a row")
+    observed, states, model = check_patient_2(
+        (1, math.nan, math.nan, 1, 1), 9.0, (0.8, 0.4), [0.2, 0.1], [(0, 2), (0, 3)], "two crashes in a row"
+    )
     check.true(model.training, "the model came in eval mode and was trained so: model.train() first.")
     check.equal(observed[0], first, "the first loss")
     check.equal(observed[3], first, "the loss after two crashes", "it is that of the healthy weights")
-    check.equal(states[4]["2.weight"], twin[2].weight.detach() - 0.1 * slope, "the weights after a healthy update at the halved rate", rtol=1e-4)
+    check.equal(
+        states[4]["2.weight"],
+        twin[2].weight.detach() - 0.1 * slope,
+        "the weights after a healthy update at the halved rate",
+        rtol=1e-4,
+    )
     check_patient_2((1, 1, 1), first - 1e-3, (0.8, 0.4), [0.1, 0.05], [(0, 1), (0, 2)], "every loss is above the limit")
     check_patient_2((1,), first, (0.8, 0.4), [0.8, 0.4], [], "the loss is just at the limit")
 
@@ -2838,13 +3364,16 @@ check.points(6)
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# 1. What does `iter(loader)` do each time it is called? 2. Which comparison is False for NaN, and is that the branch you want? When must the copy be taken: before or after the update?
-# 3. Two things are on the wrong device, not one. 4. Which tensors does a block keep, and which would be enough to compute them again?
+# 1. What does `iter(loader)` do each time it is called? 2. Which comparison is False for NaN, and is that the branch
+#    you want? When must the copy be taken: before or after the update?
+# 3. Two things are on the wrong device, not one. 4. Which tensors does a block keep, and which would be enough to
+#    compute them again?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# 1. Two nested loops: passes outside, batches inside. 2. `copy.deepcopy(model.state_dict())`, `optimizer.param_groups`. 3. `next(model.parameters()).device`, `tensor.to(device)`, the `device=` argument
-# of factories. 4. `torch.utils.checkpoint.checkpoint(function, *inputs, use_reentrant=False)`.
+# 1. Two nested loops: passes outside, batches inside. 2. `copy.deepcopy(model.state_dict())`,
+#    `optimizer.param_groups`. 3. `next(model.parameters()).device`, `tensor.to(device)`, the `device=` argument of
+#    factories. 4. `torch.utils.checkpoint.checkpoint(function, *inputs, use_reentrant=False)`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -2872,6 +3401,7 @@ check.points(6)
 # ```
 # </details>
 
+
 # %% wrong="debug_clinic" says="once a pass, not once a step"
 def run_steps(model, optimizer, loader, steps):  # the patient itself
     return [train_step(model, optimizer, *next(iter(loader))) for _ in range(steps)]
@@ -2882,6 +3412,7 @@ def guarded_fit(*args):
 
 
 weighted_loss = lean_forward = guarded_fit
+
 
 # %% wrong="debug_clinic" says="in a new order"
 def run_steps(model, optimizer, loader, steps):  # cycle() remembers the first pass and never shuffles again
@@ -2896,6 +3427,7 @@ def guarded_fit(*args):
 
 weighted_loss = lean_forward = guarded_fit
 
+
 # %% wrong="debug_clinic" says="the batches used in 7 steps"
 def run_steps(model, optimizer, loader, steps):  # `steps` passes instead of `steps` updates
     return [train_step(model, optimizer, x, y) for _ in range(steps) for x, y in loader]
@@ -2906,6 +3438,7 @@ def guarded_fit(*args):
 
 
 weighted_loss = lean_forward = guarded_fit
+
 
 # %% wrong="debug_clinic" says="comparisons with NaN"
 def guarded_fit(model, optimizer, batches, limit):  # `loss > limit` is False for NaN
@@ -2932,6 +3465,7 @@ def run_steps(*args):
 
 weighted_loss = lean_forward = run_steps
 
+
 # %% wrong="debug_clinic" says="is it a deep copy"
 def guarded_fit(model, optimizer, batches, limit):  # the copy is a reference: there is nothing to go back to
     model.train()
@@ -2957,6 +3491,7 @@ def run_steps(*args):
 
 weighted_loss = lean_forward = run_steps
 
+
 # %% wrong="debug_clinic" says="was the copy taken before"
 def guarded_fit(model, optimizer, batches, limit):  # copies after the update, which may be the harmful one
     model.train()
@@ -2981,6 +3516,7 @@ def run_steps(*args):
 
 
 weighted_loss = lean_forward = run_steps
+
 
 # %% wrong="debug_clinic" says="statistics belong to the state"
 def guarded_fit(model, optimizer, batches, limit):  # keeps the parameters, forgets the buffers
@@ -3009,6 +3545,7 @@ def run_steps(*args):
 
 weighted_loss = lean_forward = run_steps
 
+
 # %% wrong="debug_clinic" says="is not on the expected device"
 def weighted_loss(model, x, y):  # moves the batch, forgets the tensor that it makes itself
     device = next(model.parameters()).device
@@ -3020,6 +3557,7 @@ def run_steps(*args):
 
 
 guarded_fit = lean_forward = run_steps
+
 
 # %% wrong="debug_clinic" says="the model was moved"
 def weighted_loss(model, x, y):  # brings the model to the batch
@@ -3035,6 +3573,7 @@ def run_steps(*args):
 
 guarded_fit = lean_forward = run_steps
 
+
 # %% wrong="debug_clinic" says="block by block"
 def lean_forward(blocks, x):  # one checkpoint around everything
     return torch.utils.checkpoint.checkpoint(hungry_forward, blocks, x, use_reentrant=False)
@@ -3045,6 +3584,7 @@ def run_steps(*args):
 
 
 guarded_fit = weighted_loss = run_steps
+
 
 # %% wrong="debug_clinic" says="3 of 4 patients are well. ✗ patient 4: the result"
 def run_steps(model, optimizer, loader, steps):
@@ -3080,6 +3620,7 @@ def lean_forward(blocks, x):  # saves memory by halving the precision
         x = torch.utils.checkpoint.checkpoint(block, x.bfloat16().float(), use_reentrant=False)
     return x
 
+
 # %% right="debug_clinic"
 def run_steps(net, opt, data, n):
     out, stream = [], iter(data)
@@ -3095,6 +3636,7 @@ def run_steps(net, opt, data, n):
 
 def guarded_fit(net, opt, batches, limit):
     net.train()
+
     def snapshot():
         return {k: v.detach().clone() for k, v in net.state_dict().items()}
 
@@ -3123,6 +3665,7 @@ def lean_forward(blocks, x):
     for i in range(len(blocks)):
         x = torch.utils.checkpoint.checkpoint(lambda t, b=blocks[i]: b(t), x, use_reentrant=False)
     return x
+
 
 # %% right="debug_clinic"
 def run_steps(model, optimizer, loader, steps):
@@ -3160,6 +3703,7 @@ def weighted_loss(model, x, y):
 
 def lean_forward(blocks, x):
     return torch.utils.checkpoint.checkpoint_sequential(nn.Sequential(*blocks), len(blocks), x, use_reentrant=False)
+
 
 # %% [markdown]
 # ### The patients afterwards
@@ -3200,14 +3744,17 @@ plt.show()
 print(f"patient 2: the rate of 10 became {used[-1]:g}; validation accuracy {evaluate(model, valid_loader)[1]:.0%}")
 
 # %% [markdown]
-# Patient 2 finds a rate it can live with and learns. The guard is not a cure for everything: if the last copy was itself barely healthy, every batch after it crashes, and the rate
-# is halved for ever. Long runs keep several copies, further and further back, and also skip the batches that led to the crash.
+# Patient 2 finds a rate it can live with and learns. The guard is not a cure for everything: if the last copy was
+# itself barely healthy, every batch after it crashes, and the rate is halved for ever. Long runs keep several copies,
+# further and further back, and also skip the batches that led to the crash.
 
 # %% [markdown]
 # ### Claim: checkpointing trades time for memory
 #
-# What is claimed: a stack of $n$ blocks needs memory for its $n$ block inputs and one open block instead of everything, for one more forward pass. A backward pass costs about two forward passes, so
-# 3 become 4: about a third more time. We measure twelve blocks, with the cure of exercise 5 (four micro-batches) beside it.
+# What is claimed: a stack of $n$ blocks needs memory for its $n$ block inputs and one open block instead of
+# everything, for one more forward pass. A backward pass costs about two forward passes, so 3 become 4: about a third
+# more time. We measure twelve blocks, with the cure of exercise 5 (four micro-batches) beside it.
+
 
 # %%
 def seconds_a_step(step, repeats=5):
@@ -3237,8 +3784,13 @@ for name, (forward, pieces) in ways.items():
 figure, axis = plt.subplots(figsize=(7, 3.4))
 for name, (memory, seconds) in cost.items():
     axis.plot(memory, 1000 * seconds, "o", ms=10, label=name)
-axis.set(xlabel="activations kept for the backward pass (MB)", ylabel="time for forward and backward (ms)", xscale="log", ylim=(0, None))
-axis.legend(fontsize=8)
+axis.set(
+    xlabel="activations kept for the backward pass (MB)",
+    ylabel="time for forward and backward (ms)",
+    xscale="log",
+    ylim=(0, 1150 * max(seconds for _, seconds in cost.values())),
+)
+axis.legend(fontsize=8, loc="lower left")
 plt.show()
 
 (memory, seconds), (lean_memory, lean_seconds) = cost["everything at once"], cost["checkpointed"]
@@ -3250,8 +3802,10 @@ claims.record(
 )
 
 # %% [markdown]
-# The bytes kept between forward and backward fall by about the ratio of a block's activations to its input. During the backward pass one block at a time is open again; that comes on top.
-# The time depends on what a block does: here matrix products dominate, and the extra forward is close to what arithmetic says; on small or memory-bound blocks it can be more or less.
+# The bytes kept between forward and backward fall by about the ratio of a block's activations to its input. During
+# the backward pass one block at a time is open again; that comes on top. The time depends on what a block does: here
+# matrix products dominate, and the extra forward is close to what arithmetic says; on small or memory-bound blocks it
+# can be more or less.
 
 # %% [markdown]
 # # Claims measured
@@ -3267,7 +3821,8 @@ claims.record(
 # %% [markdown]
 # # On a bigger machine
 #
-# The same loop with a real language model: bfloat16 autocast where the GPU has it (float16 with a scaler where not, as on a T4), accumulation and checkpointing together. It runs with `UNIT24_TIER=hub` on a GPU.
+# The same loop with a real language model: bfloat16 autocast where the GPU has it (float16 with a scaler where not,
+# as on a T4), accumulation and checkpointing together. It runs with `UNIT24_TIER=hub` on a GPU.
 
 # %%
 if env.tier == "hub" and env.device == "cuda":
@@ -3275,7 +3830,9 @@ if env.tier == "hub" and env.device == "cuda":
 
     name = env.model("chat")
     tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModelForCausalLM.from_pretrained(name).to(env.device).train()
-    tokens = tokenizer(["The five steps of a training loop are clear, forward, loss, backward and step. "] * 16, return_tensors="pt").to(env.device)
+    tokens = tokenizer(
+        ["The five steps of a training loop are clear, forward, loss, backward and step. "] * 16, return_tensors="pt"
+    ).to(env.device)
     dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     for checkpointing in (False, True):
         model.gradient_checkpointing_enable() if checkpointing else model.gradient_checkpointing_disable()
@@ -3291,7 +3848,9 @@ if env.tier == "hub" and env.device == "cuda":
                 scaler.scale(loss).backward()
             torch.cuda.synchronize()
             peak = (torch.cuda.max_memory_allocated() - before) / 2**20
-            print(f"checkpointing {checkpointing!s:5}, {pieces} micro-batches: {peak:6.0f} MB above the weights, {time.perf_counter() - begin:.2f} s")
+            print(
+                f"checkpointing {checkpointing!s:5}, {pieces} micro-batches: {peak:6.0f} MB above the weights, {time.perf_counter() - begin:.2f} s"
+            )
 else:
     print("Skipped: this section needs a GPU and UNIT24_TIER=hub.")
 
@@ -3330,9 +3889,14 @@ else:
 # %% [markdown]
 # # What to read next
 #
-# - [Automatic mixed precision examples](https://docs.pytorch.org/docs/stable/notes/amp_examples.html): accumulation, clipping and several optimizers under a scaler.
-# - [torch.utils.checkpoint](https://docs.pytorch.org/docs/stable/checkpoint.html): what is recomputed, and what randomness costs.
-# - [Reproducibility](https://docs.pytorch.org/docs/stable/notes/randomness.html) and [serialization](https://docs.pytorch.org/docs/stable/notes/serialization.html): what "the same numbers" can mean, and why `weights_only`.
+# - [Automatic mixed precision examples](https://docs.pytorch.org/docs/stable/notes/amp_examples.html): accumulation,
+#   clipping and several optimizers under a scaler.
+# - [torch.utils.checkpoint](https://docs.pytorch.org/docs/stable/checkpoint.html): what is recomputed, and what
+#   randomness costs.
+# - [Reproducibility](https://docs.pytorch.org/docs/stable/notes/randomness.html) and
+#   [serialization](https://docs.pytorch.org/docs/stable/notes/serialization.html): what "the same numbers" can mean,
+#   and why `weights_only`.
 # - [torch.optim](https://docs.pytorch.org/docs/stable/optim.html): every scheduler and hook used here.
-# - [A recipe for training neural networks](https://karpathy.github.io/2019/04/25/recipe/) by Andrej Karpathy: how to look for what fails silently.
+# - [A recipe for training neural networks](https://karpathy.github.io/2019/04/25/recipe/) by Andrej Karpathy: how to
+#   look for what fails silently.
 # - Next: lesson 05 feeds this loop without starving it.
