@@ -94,6 +94,12 @@ class Environment:
             sys.modules["torch"].manual_seed(number)
         return number
 
+    def model(self, role: str) -> str:
+        """What to give to ``from_pretrained`` for a role ("chat", "encoder", …): a folder, or in the hub tier a name."""
+        from unit24 import models
+
+        return models.path(role, self.tier)
+
     def __str__(self) -> str:
         where = {"colab": "Google Colab", "kaggle": "Kaggle", "local": "this computer"}[self.platform]
         torch = f"torch {self.torch}" if self.torch else "no torch"

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from unit24.models.training import Figure
 
 TOKENIZER = """\
-Tokenizer: byte-level BPE of 1,024 entries, digits always alone. Chat template with `{% generation %}` marks around
+Tokenizer: byte-level BPE of 1,152 entries, digits always alone. Chat template with `{% generation %}` marks around
 what the model is to write; roles user, assistant and system; `<|end|>` ends an answer."""
 
 TRAINED_ON = """\

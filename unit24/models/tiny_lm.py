@@ -27,7 +27,7 @@ from unit24.data._base import side
 from unit24.models import folder as folder_of
 from unit24.models.training import Figure, fit, optimizers
 
-VOCAB = 1024
+VOCAB = 1152
 LENGTH = 128  # tokens in a row
 ROWS = 16  # rows in a batch
 TEXT_ROWS = 6  # of them plain text; the others are packed chats
@@ -67,7 +67,7 @@ def chat(name: str, rng: random.Random) -> list[tuple[str, bool]]:
     """One training conversation as pieces of text, each with whether the model is taught to write it."""
     while True:
         if name == "context":
-            row = questions.conversation(rng, turns=rng.choice([1, 2, 3]))
+            row = questions.conversation(rng, turns=rng.choice([1, 2, 3, 4]))
             prompts = [q for _, q, _ in row["turns"]]
             prompts[0] = f"{row['context']} {prompts[0]}"
             turns = [(p, a) for p, (_, _, a) in zip(prompts, row["turns"])]
@@ -92,8 +92,9 @@ def make_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     rng = random.Random(seed)
-    names = list(FULL_MIX)
-    corpus = texts(seed) + ["".join(t for t, _ in chat(rng.choice(names), rng)) for _ in range(4000)]
+    # Context questions more often than they occur, so that a word of an answer is one token at its start too.
+    names = [*FULL_MIX, *["context"] * 10]
+    corpus = texts(seed) + ["".join(t for t, _ in chat(rng.choice(names), rng)) for _ in range(16_000)]
     for token in SPECIAL:
         corpus = [text.replace(token, "\n") for text in corpus]
     bpe = Tokenizer(models.BPE())
@@ -120,8 +121,10 @@ def make_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
 class Batches:
     """The stream of training batches.
 
-    `batch(step, mix)` -> ids int64 (ROWS, LENGTH), weight float32 (ROWS, LENGTH): 1 where a token is
-    a target, 0 on the user's words; the first TEXT_ROWS rows are plain text.
+    `batch(step, mix)` -> ids and positions int64, weight float32, each (ROWS, LENGTH).  The first
+    TEXT_ROWS rows are plain text.  In the others positions start at 0 with each chat, by which
+    transformers knows that chats in a row must not see each other; weight is 1 where a token is a
+    target and 0 on the user's words.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -133,9 +136,10 @@ class Batches:
         end = self.tokenizer.eos_token_id
         return np.array([i for ids in encoded for i in (*ids, end)])
 
-    def batch(self, step: int, mix: dict[str, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, step: int, mix: dict[str, int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         rng = random.Random(f"{self.seed} {step}")
         ids = np.zeros((ROWS, LENGTH), dtype=np.int64)
+        positions = np.tile(np.arange(LENGTH), (ROWS, 1))
         weight = np.ones((ROWS, LENGTH), dtype=np.float32)
         for row in range(TEXT_ROWS):
             start = rng.randrange(len(self.text_ids) - LENGTH)
@@ -145,11 +149,11 @@ class Batches:
             filled = 0
             while filled < LENGTH:  # a row starts with a whole chat; its last one is cut
                 tokens, taught = next(packed)
-                part = min(len(tokens), LENGTH - filled)
-                ids[row, filled : filled + part] = tokens[:part]
-                weight[row, filled : filled + part] = taught[:part]
-                filled += part
-        return torch.from_numpy(ids), torch.from_numpy(weight)
+                part = slice(filled, min(filled + len(tokens), LENGTH))
+                length = part.stop - part.start
+                ids[row, part], weight[row, part], positions[row, part] = tokens[:length], taught[:length], range(length)
+                filled = part.stop
+        return torch.from_numpy(ids), torch.from_numpy(positions), torch.from_numpy(weight)
 
     def _chats(self, rng: random.Random, mix: dict[str, int]) -> Iterator[tuple[list[int], list[float]]]:
         names, weights = list(mix), list(mix.values())
@@ -208,7 +212,7 @@ class Recipe:
     mix: dict[str, int]
     config: LlamaConfig
     muon_lr: float = 2e-2
-    adam_lr: float = 5e-3
+    adam_lr: float = 6e-3
     start: str | None = None
     teacher: str | None = None
 
@@ -231,11 +235,12 @@ def build(name: str, out: Path, seed: int = 0) -> float:
     batches = Batches(tokenizer, f"{name} {seed}")
 
     def loss(step: int) -> torch.Tensor:
-        ids, weight = batches.batch(step, recipe.mix)
+        ids, positions, weight = batches.batch(step, recipe.mix)
+        inputs = {"input_ids": ids, "position_ids": positions, "use_cache": False}
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model(input_ids=ids).logits
+            logits = model(**inputs).logits
             with torch.no_grad():
-                taught = teacher(input_ids=ids).logits.float() if teacher else None
+                taught = teacher(**inputs).logits.float() if teacher else None
         return loss_of(logits.float(), ids, weight, taught)
 
     seconds = fit(model, loss, recipe.steps, optimizers(model, recipe.muon_lr, recipe.adam_lr), out / "checkpoint.pt", name)
