@@ -137,7 +137,7 @@ def find_lessons(wanted: tuple[str, ...] = (), folder: Path = LESSONS) -> list[s
     """Full names for what a user typed: ``04``, ``4``, ``04_training_loop`` or its path.
 
     Raises:
-        ValueError: nothing is called that; the message lists what there is.
+        UserError: nothing is called that; the message lists what there is.
     """
     names = lesson_names(folder)
     if not wanted:
@@ -148,7 +148,7 @@ def find_lessons(wanted: tuple[str, ...] = (), folder: Path = LESSONS) -> list[s
         number = f"{int(stem):02d}" if stem.isdigit() else stem
         match = [n for n in names if n == stem or n.split("_")[0] == number]
         if not match:
-            raise ValueError(f"there is no lesson {word!r}; there are: {', '.join(names) or 'none'}")
+            raise UserError(f"there is no lesson {word!r}; there are: {', '.join(names) or 'none'}")
         found += [n for n in match if n not in found]
     return found
 

@@ -29,10 +29,14 @@ workers_option = click.option(
 @click.argument("names", nargs=-1)
 @root_option
 @workers_option
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where submissions are judged."
+)
+@click.option("--address", help="Of the Ray cluster, as for ray.init.  [default: a cluster on this machine]")
 @click.option("--force", is_flag=True, help="Judge again what already has a verdict.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of a table.")
 @lessons_option
-def grade(names: tuple[str, ...], root: Path, workers: int | None, force: bool, as_json: bool, lessons: Path) -> None:
+def grade(names, root, workers, engine, address, force, as_json, lessons) -> None:
     """Grade submitted/STUDENT/LESSON/LESSON.ipynb (NAMES: some lessons, as 04 or 04_training_loop).
 
     Verdicts are kept as they are reached: a run that was stopped goes on where it was, and a second
@@ -41,8 +45,12 @@ def grade(names: tuple[str, ...], root: Path, workers: int | None, force: bool, 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    from grader import engines
     from grader.grade import find_work, grade_class
+    from unit24.env import UserError
 
+    if address and engine != "ray":
+        raise UserError("--address belongs to --engine ray.")
     start = time.monotonic()
     work = find_work(root, names, lessons)
     count = sum(map(len, work.submissions.values()))
@@ -51,9 +59,12 @@ def grade(names: tuple[str, ...], root: Path, workers: int | None, force: bool, 
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("grading", total=count)
-        for record in grade_class(
-            root, work, workers, force, lessons, step=lambda text: bar.update(task, description=text[:40].ljust(40))
-        ):
+
+        def step(text: str) -> None:
+            bar.update(task, description=text[:40].ljust(40))
+
+        judge = engines.ray(address, workers) if engine == "ray" else engines.threads(workers, progress=step)
+        for record in grade_class(root, work, judge, force, lessons, step):
             bar.advance(task)
             if as_json:
                 records.append(record.as_dict())
@@ -125,10 +136,7 @@ def class_(folder: Path, students: int | None, seed: int, names: tuple[str, ...]
     from grader.classroom import write_random_class, write_sample_class
     from unit24.env import UserError
 
-    try:
-        chosen = [read(lessons / f"{name}.py") for name in find_lessons(names, lessons)]
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    chosen = [read(lessons / f"{name}.py") for name in find_lessons(names, lessons)]
     if not chosen:
         raise UserError(f"{lessons}: no lessons there")
     if students:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from authoring.lesson import LESSONS, Lesson, find_lessons, lesson_names, read
-from grader.bench import Bench
+from grader.bench import Verdict
+from grader.engines import Engine, Job, threads
 from grader.gradebook import Forms, Gradebook, autograded_text, exclusive, read_timestamp, write_autograded
 from grader.submission import LessonCells, Submission, plain, read_submission, support
 from grader.verdicts import Journal
@@ -52,10 +51,7 @@ def find_work(root: Path, wanted: tuple[str, ...] = (), lessons: Path = LESSONS)
     submitted = root / "submitted"
     if not submitted.is_dir():
         raise UserError(f"{submitted}: no such folder; a class is graded from submitted/STUDENT/LESSON/LESSON.ipynb")
-    try:
-        chosen = find_lessons(wanted, lessons)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    chosen = find_lessons(wanted, lessons)
     known = set(lesson_names(lessons))
     work: dict[str, list[tuple[str, Path]]] = {}
     stray = []
@@ -81,7 +77,7 @@ def find_work(root: Path, wanted: tuple[str, ...] = (), lessons: Path = LESSONS)
 def grade_class(
     root: Path,
     work: Work,
-    workers: int | None = None,
+    engine: Engine | None = None,
     force: bool = False,
     lessons: Path = LESSONS,
     step: Callable[[str], None] = lambda text: None,
@@ -89,57 +85,63 @@ def grade_class(
     """Grade everything in `work`, yielding each submission's record as it is done and written.
 
     Args:
-        workers: submissions judged at a time; default one for each core.
+        engine: who judges; default `engines.threads`, one for each core.
         force: judge again what has a verdict.
         step: called with what is going on, for a progress display.
     """
-    workers = workers or os.cpu_count() or 1
+    engine = engine or threads()
     with exclusive(root), Gradebook(root) as gradebook:
         for name, submissions in work.submissions.items():
             lesson = read(lessons / f"{name}.py")
             forms, cells, journal = Forms(lesson), LessonCells(lesson), Journal(root, lesson)
             gradebook.register(forms)
-            with (
-                Bench(lesson, progress=lambda text, name=name: step(f"{name}: {text}")) as bench,
-                ThreadPoolExecutor(workers) as pool,
-            ):
-
-                def one(student: str, path: Path, bench=bench, cells=cells, journal=journal):
-                    submission = read_submission(path, student, cells)
-                    return submission, judge_submission(bench, submission, cells, journal, force)
-
-                waiting = list(submissions)
-                running = set()
-                try:
-                    while waiting or running:
-                        while waiting and len(running) < 2 * workers:  # not all at once: memory stays flat
-                            running.add(pool.submit(one, *waiting.pop(0)))
-                        done = next(as_completed(running))
-                        running.discard(done)
-                        submission, record = done.result()
-                        step(f"{name}: {submission.student}")
-                        _write(root, gradebook, forms, submission, record)
-                        yield record
-                finally:
-                    for future in running:
-                        future.cancel()
+            jobs = (_job(read_submission(path, student, cells), cells, journal, force) for student, path in submissions)
+            for job in engine(lesson, jobs, _journalled):
+                step(f"{name}: {job.about.submission.student}")
+                record = _record(job.about, lesson)
+                _write(root, gradebook, forms, job.about.submission, record)
+                yield record
 
 
-def judge_submission(bench: Bench, submission: Submission, cells: LessonCells, journal: Journal, force: bool = False) -> Record:
-    """Judge every exercise of one submission (those without a verdict that still holds)."""
-    lesson = cells.lesson
-    verdicts = {}
-    for exercise in lesson.exercises:
+@dataclass
+class _Open:
+    """A submission being graded: its verdicts so far, and the journal's key for each exercise."""
+
+    submission: Submission
+    journal: Journal
+    keys: dict[str, str]
+    verdicts: dict[str, dict]
+
+
+def _job(submission: Submission, cells: LessonCells, journal: Journal, force: bool) -> Job:
+    """What of a submission is to be judged: every exercise without a verdict that still holds."""
+    about = _Open(submission, journal, {}, {})
+    tasks = []
+    for exercise in cells.lesson.exercises:
         source = plain(submission.sources.get(exercise.id, ""))
         if source == cells.stubs[exercise.id]:
             source = ""  # untouched: the bench answers without running anything
-        own = support(submission, exercise, cells) if source else []
-        key = journal.key(exercise, source, own)
+        own = tuple(support(submission, exercise, cells)) if source else ()
+        key = about.keys[exercise.id] = journal.key(exercise, source, own)
         verdict = None if force else journal.find(submission.student, exercise.id, key)
-        verdicts[exercise.id] = verdict or journal.add(submission.student, key, bench.judge(exercise, source, own))
+        if verdict:
+            about.verdicts[exercise.id] = verdict
+        else:
+            tasks.append((exercise.id, source, own))
+    return Job(about, tuple(tasks))
+
+
+def _journalled(job: Job, verdict: Verdict) -> None:
+    about = job.about
+    about.verdicts[verdict.exercise] = about.journal.add(about.submission.student, about.keys[verdict.exercise], verdict)
+
+
+def _record(about: _Open, lesson: Lesson) -> Record:
+    submission = about.submission
+    verdicts = {e.id: about.verdicts[e.id] for e in lesson.exercises}
     waiting = [a.id for a in lesson.answers if _answered(submission.answers.get(a.id, ""))]
-    exists = submission.path.exists()
-    status = "graded" if submission.readable else "unreadable" if exists or submission.path.is_symlink() else "no notebook"
+    exists = submission.path.exists() or submission.path.is_symlink()
+    status = "graded" if submission.readable else "unreadable" if exists else "no notebook"
     points = round(sum(v["points"] for v in verdicts.values()), 4)
     return Record(submission.student, lesson.name, points, lesson.points, status, verdicts, submission.findings, waiting)
 

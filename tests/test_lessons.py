@@ -17,6 +17,7 @@ from authoring.build import Course, check
 from authoring.lesson import LESSONS, ROOT, lesson_names, read
 from authoring.records import read_record, update_record
 from grader.classroom import STOCK_DEFECTS, write_sample_class
+from grader.engines import threads
 from grader.grade import find_work, grade_class
 
 NAMES = lesson_names()
@@ -87,7 +88,7 @@ def graded(tmp_path_factory):
         if name not in made:
             root = tmp_path_factory.mktemp(name)
             expected = write_sample_class(root, [read(LESSONS / f"{name}.py")])
-            made[name] = root, expected, list(grade_class(root, find_work(root), workers=1))
+            made[name] = root, expected, list(grade_class(root, find_work(root), threads(1)))
         return made[name]
 
     return get

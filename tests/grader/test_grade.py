@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from authoring.lesson import read
 from grader.classroom import write_random_class, write_sample_class
 from grader.grade import find_work, grade_class
 from unit24.env import UserError

@@ -1,0 +1,128 @@
+"""Who judges: threads on this machine, or the workers of a Ray cluster. The verdicts are the same.
+
+An engine is a function ``(lesson, jobs, on_verdict) -> iterator of finished jobs``.  Each worker
+builds the lesson's reference state once; jobs are finished in any order, and never all held at once.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from authoring.lesson import Lesson, read
+from grader.bench import Bench, Verdict
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submission: what of it has to be judged (nothing, if all verdicts are known)."""
+
+    about: Any  # comes back untouched
+    tasks: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]  # (exercise id, source, own cells)
+
+
+Engine = Callable[[Lesson, Iterable[Job], Callable[[Job, Verdict], None]], Iterator[Job]]
+
+
+def threads(workers: int | None = None, progress: Callable[[str], None] = lambda text: None) -> Engine:
+    """Judge on this machine, `workers` submissions at a time (default: one for each core).
+
+    `on_verdict` is called from the threads, as each exercise is judged.
+    """
+    count = workers or os.cpu_count() or 1
+
+    def run(lesson: Lesson, jobs: Iterable[Job], on_verdict) -> Iterator[Job]:
+        bench = None
+
+        def judge(job: Job) -> Job:
+            for name, source, own in job.tasks:
+                on_verdict(job, bench.judge(lesson.exercise(name), source, own))
+            return job
+
+        running: set = set()
+        with ThreadPoolExecutor(count) as pool, ExitStack() as stack:
+            for job in jobs:
+                if not job.tasks:
+                    yield job
+                    continue
+                if bench is None:  # not before there is something to judge
+                    bench = stack.enter_context(Bench(lesson, progress=progress))
+                running.add(pool.submit(judge, job))
+                if len(running) >= 2 * count:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+
+    return run
+
+
+def ray(address: str | None = None, workers: int | None = None) -> Engine:
+    """Judge on a Ray cluster: `workers` actors (default: one for each CPU of the cluster).
+
+    Args:
+        address: as for `ray.init`; None starts a cluster on this machine.
+
+    A worker that dies is started again by Ray, and what it was judging is judged again.
+    """
+
+    def run(lesson: Lesson, jobs: Iterable[Job], on_verdict) -> Iterator[Job]:
+        import ray as cluster
+
+        if not cluster.is_initialized():
+            cluster.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        actor_class = cluster.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Judge)
+        count = workers or max(1, int(cluster.cluster_resources().get("CPU", 1)))
+        text = lesson.path.read_text(encoding="utf-8")
+        actors: list = []
+        idle: list = []
+        busy: dict = {}
+
+        def collect() -> Job:
+            (done,), _ = cluster.wait(list(busy), num_returns=1)
+            job, actor = busy.pop(done)
+            for verdict in cluster.get(done):
+                on_verdict(job, verdict)
+            idle.append(actor)
+            return job
+
+        try:
+            for job in jobs:
+                if not job.tasks:
+                    yield job
+                    continue
+                if not actors:
+                    actors = [actor_class.remote(lesson.path.name, text) for _ in range(count)]
+                    idle = list(actors)
+                while not idle:
+                    yield collect()
+                actor = idle.pop()
+                busy[actor.judge.remote(job.tasks)] = job, actor
+            while busy:
+                yield collect()
+        finally:
+            for actor in actors:
+                cluster.kill(actor)
+
+    return run
+
+
+class _Judge:
+    """A Ray actor: one worker with its own reference state."""
+
+    def __init__(self, file_name: str, text: str):
+        self.folder = tempfile.TemporaryDirectory(prefix="unit24-lesson-")
+        path = Path(self.folder.name) / file_name
+        path.write_text(text, encoding="utf-8")
+        self.lesson = read(path)
+        self.bench = Bench(self.lesson).__enter__()  # lives as long as the actor
+
+    def judge(self, tasks) -> list[Verdict]:
+        return [self.bench.judge(self.lesson.exercise(name), source, own) for name, source, own in tasks]
