@@ -90,6 +90,7 @@ draw_strides({"x": x, "x.T": x.T, "x[1:3, ::2]": x[1:3, ::2], "x.view(6, 4)": x.
 # a copy.
 
 # %%
+# NBVAL_CHECK_OUTPUT
 a = np.arange(6, dtype=np.float32).reshape(2, 3)
 shared, copied = torch.from_numpy(a), torch.tensor(a)
 a[0, 0] = 100
@@ -98,8 +99,8 @@ print("x.T.is_contiguous():", x.T.is_contiguous(), "  same memory as x:", x.T.da
 try:
     x.T.view(24)
 except RuntimeError as error:
-    print("x.T.view(24) refuses, because no strides describe it:", str(error).split("(")[0])
-print("x.T.reshape(24) copies instead; same memory as x:", x.T.reshape(24).data_ptr() == x.data_ptr())  # NBVAL_CHECK_OUTPUT
+    print("x.T.view(24) refuses, because no strides describe that order:", type(error).__name__)
+print("x.T.reshape(24) copies instead; same memory as x:", x.T.reshape(24).data_ptr() == x.data_ptr())
 
 # %% [markdown]
 # **Dtype** is the other half of the description. Pictures come as `uint8`: 256 levels, and arithmetic that wraps
@@ -577,8 +578,9 @@ plt.show()
 # transposes.
 
 # %%
+# NBVAL_CHECK_OUTPUT
 a, b = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(3, 4)
-print("matrix product:", torch.equal(torch.einsum("ij,jk->ik", a, b), a @ b))  # NBVAL_CHECK_OUTPUT
+print("matrix product:", torch.equal(torch.einsum("ij,jk->ik", a, b), a @ b))
 
 # %% [markdown]
 # ### Exercise 3 · Three contractions (`contractions`, 3 points)
@@ -843,11 +845,12 @@ plt.show()
 # and writes; the second write covers the first.
 
 # %%
+# NBVAL_CHECK_OUTPUT
 place = torch.tensor([0, 2, 2, 2])
 lost, kept = torch.zeros(3), torch.zeros(3)
 lost[place] += 1
 kept.index_add_(0, place, torch.ones(4))
-print("out[index] += 1 :", lost.tolist(), "  index_add :", kept.tolist())  # NBVAL_CHECK_OUTPUT
+print("out[index] += 1 :", lost.tolist(), "  index_add :", kept.tolist())
 
 # %% [markdown]
 # ### Exercise 4 · Look up and add up (`gather_scatter`, 3 points)
@@ -1151,6 +1154,7 @@ show_graph(loss)
 #    notes: gradients stop there. `x.item()` is a Python number, which knows nothing.
 
 # %%
+# NBVAL_CHECK_OUTPUT
 loss.backward()
 once = weight.grad.clone()
 ((inputs @ weight + bias).tanh() - 1).pow(2).mean().backward()
@@ -1159,7 +1163,7 @@ with torch.no_grad():
     print("under no_grad:  requires_grad =", (weight * 2).requires_grad)
 print("after detach:   requires_grad =", weight.detach().requires_grad, "  same memory:", weight.detach().data_ptr() == weight.data_ptr())
 y = (weight * 2).sum() + (weight.detach() * 100).sum()
-print("only the first term sends a gradient:", torch.autograd.grad(y, weight)[0].tolist())  # NBVAL_CHECK_OUTPUT
+print("only the first term sends a gradient:", torch.autograd.grad(y, weight)[0].tolist())
 
 # %% [markdown]
 # ### Exercise 5 · Gradient descent by hand (`descend`, 3 points)
@@ -1568,6 +1572,7 @@ plt.show()
 # have none. It is called with `.apply`.
 
 # %%
+# NBVAL_CHECK_OUTPUT
 class Cube(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, scale):
@@ -1582,7 +1587,7 @@ class Cube(torch.autograd.Function):
 
 
 x = torch.linspace(-1, 1, 5, dtype=torch.float64, requires_grad=True)
-print("gradcheck compares with finite differences:", torch.autograd.gradcheck(lambda x: Cube.apply(x, 2.0), x))  # NBVAL_CHECK_OUTPUT
+print("gradcheck compares with finite differences:", torch.autograd.gradcheck(lambda x: Cube.apply(x, 2.0), x))
 
 # %% [markdown]
 # `gradcheck` nudges every input by a millionth and compares; that is why it needs `float64`. It is the test that every
@@ -1953,6 +1958,7 @@ plt.show()
 # the examples, and `None` for what all of them share.
 
 # %%
+# NBVAL_CHECK_OUTPUT
 def height_at(p: torch.Tensor, steepness: torch.Tensor) -> torch.Tensor:
     return steepness * (p[0] ** 2 + 3 * p[1] ** 2)
 
@@ -1960,7 +1966,7 @@ def height_at(p: torch.Tensor, steepness: torch.Tensor) -> torch.Tensor:
 where = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0]])
 print("one slope:", grad(height_at)(where[0], torch.tensor(1.0)).tolist())
 print("three slopes:", vmap(grad(height_at), in_dims=(0, None))(where, torch.tensor(1.0)).tolist())
-print("second derivatives at one point:", jacrev(grad(height_at))(where[2], torch.tensor(1.0)).tolist())  # NBVAL_CHECK_OUTPUT
+print("second derivatives at one point:", jacrev(grad(height_at))(where[2], torch.tensor(1.0)).tolist())
 
 # %% [markdown]
 # ### Exercise 7 · One example at a time, all at once (`derivatives`, 4 points)
@@ -2511,3 +2517,534 @@ def check_normalise(normalise):
 #     torch.autograd.gradcheck(lambda v: normalise(v, dim), ...)
 # ```
 # </details>
+
+# %% [markdown]
+# ## 9 · Debug clinic
+#
+# Three programs, taken from the kinds of question that fill help forums. Each runs without an error. Look at what each
+# one shows, find the cause, then write the repaired function.
+#
+# **Patient 1: the film that does not move.** A camera driver delivers frames. Four are collected, and all four look the same.
+
+# %%
+class Camera:
+    """Films a bright square that moves to the right. `read()` gives a uint8 array [height, width].
+
+    Like many real drivers it owns one buffer and writes every frame into it.
+    """
+
+    def __init__(self, height: int, width: int):
+        self.buffer = np.zeros((height, width), dtype=np.uint8)
+        self.frames = 0
+
+    def read(self) -> np.ndarray:
+        self.buffer[:] = 20
+        self.buffer[2:5, 3 * self.frames : 3 * self.frames + 3] = 250
+        self.frames += 1
+        return self.buffer
+
+
+def record_broken(camera, count):
+    frames = [torch.from_numpy(camera.read()) for _ in range(count)]
+    return torch.stack(frames).float() / 255
+
+
+def show_film(film: torch.Tensor, title: str) -> None:
+    figure, panels = plt.subplots(1, len(film), figsize=(10, 1.8), layout="constrained")
+    for i, (panel, frame) in enumerate(zip(panels, film)):
+        panel.imshow(frame, cmap="gray", vmin=0, vmax=1)
+        panel.set(title=f"frame {i}", xlabel="column", ylabel="row")
+    figure.suptitle(title)
+    plt.show()
+
+
+show_film(record_broken(Camera(7, 15), 4), "what `record_broken` recorded")
+
+# %% [markdown]
+# **Patient 2: the batch that stays at home.** A batch goes to a device, and its floats to half precision. You need no GPU to
+# see the faults: the device `meta` exists everywhere. It keeps shapes and dtypes without any numbers, and refuses to
+# mix with the CPU, as a GPU would.
+
+# %%
+def to_device_broken(batch, device, dtype):
+    for value in batch.values():
+        if isinstance(value, torch.Tensor):
+            value.to(device, dtype)
+    return batch
+
+
+batch = {"pixels": torch.rand(2, 3), "ids": torch.tensor([[1, 1001]]), "name": "first"}
+moved = to_device_broken(batch, "meta", torch.bfloat16)
+print("devices after the move:", {name: str(value.device) for name, value in moved.items() if name != "name"})
+print("token ids after a cast to bfloat16 as well:", batch["ids"].to(torch.bfloat16).long().tolist())
+
+# %% [markdown]
+# **Patient 3: the average that never forgets.** A running average of the loss, for a progress bar. The program takes more memory
+# with every step. The picture counts the notes behind the average.
+
+# %%
+def smooth_broken(losses, keep):
+    curve, average = [], None
+    for loss in losses:
+        average = loss if average is None else keep * average + (1 - keep) * loss
+        curve.append(average)
+    return [value.item() for value in curve]
+
+
+def notes_behind(tensor: torch.Tensor) -> int:
+    """How many notes of autograd a tensor keeps alive."""
+    seen, waiting = set(), [tensor.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [parent for parent, _ in node.next_functions]
+    return len(seen)
+
+
+slope = torch.tensor(2.0, requires_grad=True)
+average, sizes = None, []
+for step in range(1, 41):
+    loss = (slope * step - 1).tanh().pow(2)
+    average = loss if average is None else 0.9 * average + 0.1 * loss
+    sizes.append(notes_behind(average))
+figure, panel = plt.subplots(figsize=(6, 2.6), layout="constrained")
+panel.plot(range(1, 41), sizes)
+panel.set(xlabel="step", ylabel="notes kept alive", title="one average, and all that hangs on it")
+plt.show()
+
+# %% [markdown]
+# ### Exercise 9 · Repair all three (`clinic`, 3 points)
+#
+# `record(camera, count)`: reads exactly `count` frames; returns `float32` `[count, height, width]` from 0 to 1, each frame as it
+# was when it was read. (`camera.read()` gives a `uint8` array `[height, width]`.)
+#
+# `to_device(batch, device, dtype)`
+# - `batch` is a tensor, or a dict, list or tuple of batches, nested to any depth, or anything else (a string, a number, `None`).
+# - returns the same structure (dict, list or tuple, in order) with every tensor on `device`; floating-point tensors also get
+#   `dtype`, all other tensors keep theirs; anything else goes through as it is. The given batch stays as it was.
+#
+# `smooth(losses, keep)`
+# - `losses` yields one scalar tensor for each training step, as in a training loop (it may be a generator).
+# - returns a list of Python floats: the first loss, then each time `keep * average + (1 - keep) * loss`.
+# - when the next loss is asked for, nothing of earlier graphs may be alive any more.
+
+# %% exercise="clinic" minutes=30 difficulty=2
+def record(camera, count: int) -> torch.Tensor:
+    """`count` frames of the camera as float32 [count, height, width] from 0 to 1."""
+    ### BEGIN SOLUTION
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]) / 255
+    ### END SOLUTION
+
+
+def to_device(batch, device, dtype: torch.dtype):
+    """The same nested batch with all tensors on `device`, floating-point ones as `dtype`."""
+    ### BEGIN SOLUTION
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+    ### END SOLUTION
+
+
+def smooth(losses, keep: float) -> list[float]:
+    """Running averages of scalar loss tensors, as numbers."""
+    ### BEGIN SOLUTION
+    curve = []
+    for loss in losses:
+        average = loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item()
+        curve.append(average)
+    return curve
+    ### END SOLUTION
+
+# %% tests="clinic" points=3
+with check.exercise("clinic"):
+    import weakref
+
+    class Driver:
+        """A camera with one buffer, which remembers what it gave."""
+
+        def __init__(self, height, width, seed):
+            self.random, self.buffer, self.given = np.random.default_rng(seed), np.zeros((height, width), np.uint8), []
+
+        def read(self):
+            self.buffer[:] = self.random.integers(0, 256, self.buffer.shape)
+            self.given.append(self.buffer.copy())
+            return self.buffer
+
+    camera = Driver(3, 5, 24)
+    film = record(camera, 4)
+    check.equal(len(camera.given), 4, "how many frames `record` reads for count 4")
+    check.shape(film, (4, 3, 5), "`record` of 4 frames of 3 x 5 pixels")
+    check.equal(film.dtype, torch.float32, "the dtype of the film")
+    check.equal(
+        film,
+        torch.tensor(np.array(camera.given)).float() / 255,
+        "the film",
+        "`read` hands out the same memory every time, and `from_numpy` is a view of it: copy each frame when it is read. Values go from 0 to 1",
+    )
+
+    batch = {
+        "pixels": torch.rand(2, 3),
+        "ids": torch.tensor([[1, 1001]]),
+        "more": [torch.tensor([True]), ("a name", torch.rand(1, dtype=torch.float64))],
+        "count": 3,
+    }
+    before = dict(batch)
+    moved = to_device(batch, "meta", torch.bfloat16)
+    check.kind(moved, dict, "what `to_device` returns for a dict")
+    check.equal(list(moved), list(batch), "the names in the moved batch, in order")
+    check.true(
+        all(batch[name] is before[name] for name in before) and batch["pixels"].device.type == "cpu" and moved is not batch,
+        "`to_device` changed the batch that it was given: build a new one.",
+    )
+    hint = "a tensor's `to` returns a new tensor and leaves the old one where it is"
+    check.equal(moved["pixels"].device.type, "meta", "the device of the pixels", hint)
+    check.equal(moved["pixels"].dtype, torch.bfloat16, "the dtype of the pixels", "floating-point tensors get the new dtype")
+    check.equal(moved["ids"].device.type, "meta", "the device of the ids", hint)
+    check.equal(moved["ids"].dtype, torch.int64, "the dtype of the ids", "ids are names, not amounts: in bfloat16 token 1001 becomes token 1000")
+    check.equal(moved["count"], 3, "what is not a tensor")
+    check.kind(moved["more"], list, "a list inside the batch")
+    check.equal(moved["more"][0].device.type, "meta", "the device of a tensor in a list", "a batch may be nested: let the function call itself")
+    check.equal(moved["more"][0].dtype, torch.bool, "the dtype of a mask", "only floating-point tensors get the new dtype")
+    check.kind(moved["more"][1], tuple, "a tuple in a list in the batch", "the structure comes back as it was, tuples as tuples")
+    check.equal(moved["more"][1][0], "a name", "a string in a tuple")
+    check.equal(moved["more"][1][1].device.type, "meta", "the device of a tensor in a tuple", "a batch may be nested: let the function call itself")
+    kept = to_device((torch.tensor([1.5, -2.0]), None), "cpu", torch.float64)
+    check.equal(kept[0], torch.tensor([1.5, -2.0], dtype=torch.float64), "the values of a tensor that stays on the CPU")
+    check.equal(kept[1], None, "a None in a tuple")
+
+    def training(values, alive):
+        """Losses as a training loop makes them; `alive` gets how many saved tensors of earlier steps still live."""
+        parameter, kept = torch.tensor(1.0, requires_grad=True), weakref.WeakSet()
+
+        class Saved:
+            def __init__(self, tensor):
+                self.tensor = tensor
+                kept.add(self)
+
+        for value in values:
+            alive.append(len(kept))
+            with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+                loss = (parameter * value).square()  # square keeps its input
+            loss_here, loss = loss, None
+            yield loss_here
+            del loss_here
+
+    alive, values = [], [3.0, 1.0, 2.0, 5.0, 4.0, 1.5]
+    got = smooth(training(values, alive), 0.75)
+    check.kind(got, list, "what `smooth` returns")
+    check.equal(len(got), 6, "how many averages `smooth` gives for 6 losses")
+    for value in got:
+        check.kind(value, float, "an average", "take the number out of the tensor")
+    squares = [value**2 for value in values]
+    check.equal(got[0], squares[0], "the first average", "it starts at the first loss, not at 0")
+    check.equal(got[1], 0.75 * squares[0] + 0.25 * squares[1], "the second average", "`keep` belongs to the average so far")
+    expected = squares[:1]
+    for square in squares[1:]:
+        expected.append(0.75 * expected[-1] + 0.25 * square)
+    check.equal(got, expected, "the averages")
+    check.true(
+        alive[-1] <= alive[1],
+        f"Graphs of earlier steps stay alive: saved tensors at the start of each step: {alive}. Take the number out of each loss "
+        "(`item`, `detach`) before it enters the average, and do not collect the losses first.",
+    )
+    ### BEGIN HIDDEN TESTS
+    camera = Driver(4, 2, 25)
+    film = record(camera, 7)
+    check.equal(film, torch.tensor(np.array(camera.given)).float() / 255, "a film of 7 frames of 4 x 2 pixels")
+    camera.read()
+    check.equal(film, torch.tensor(np.array(camera.given[:-1])).float() / 255, "the film after the camera went on")
+
+    nested = [(torch.arange(3), {"x": torch.ones(2), "y": [torch.zeros(1, dtype=torch.uint8)]}), "end"]
+    got = to_device(nested, torch.device("cpu"), torch.float16)
+    check.kind(got, list, "what `to_device` returns for a list")
+    check.kind(got[0], tuple, "a tuple in a list")
+    check.equal(got[0][0], torch.arange(3), "int64 numbers two levels down")
+    check.equal(got[0][1]["x"], torch.ones(2, dtype=torch.float16), "floats three levels down")
+    check.equal(got[0][1]["y"][0], torch.zeros(1, dtype=torch.uint8), "bytes four levels down")
+    check.equal(got[1], "end", "a string in a list")
+    check.equal(to_device(torch.ones(2), "meta", torch.float32).device.type, "meta", "the device of a batch that is one tensor")
+
+    got, expected = smooth((torch.tensor(v, dtype=torch.float64) for v in (1.0, -2.0, 0.5)), 0.9), [1.0, 0.7, 0.68]
+    check.equal(got, expected, "the averages of 1, -2 and 0.5 with keep 0.9")
+    ### END HIDDEN TESTS
+
+# %% wrong="clinic" says="copy each frame when it is read"
+# Misunderstands: `stack` copies, so the frames are safe (it copies when all have been read).
+def record(camera, count):
+    return torch.stack([torch.from_numpy(camera.read()) for _ in range(count)]).clone().float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+# %% wrong="clinic" says="token 1001"
+# Misunderstands: every tensor of a batch holds amounts.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+# %% wrong="clinic" says="returns a new tensor"
+# Misunderstands: `to` moves the tensor it is called on (as it does for a module).
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        batch.to(device)
+        if batch.is_floating_point():
+            batch.to(dtype)
+        return batch
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+# %% wrong="clinic" says="build a new one"
+# Misunderstands: the caller has no more use for the batch it gave.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        for name in batch:
+            batch[name] = to_device(batch[name], device, dtype)
+        return batch
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+# %% wrong="clinic" says="tuples as tuples"
+# Misunderstands: a list does as well as a tuple.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return [to_device(value, device, dtype) for value in batch]
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+# %% wrong="clinic" says="let the function call itself"
+# Misunderstands: a batch is one flat dict.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    moved = {}
+    for name, value in batch.items():
+        if isinstance(value, torch.Tensor):
+            value = value.to(device, dtype) if value.is_floating_point() else value.to(device)
+        moved[name] = value
+    return moved
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+# %% wrong="clinic" says="graphs of earlier steps stay alive"
+# Misunderstands: numbers in the list are enough (the average itself still holds every graph).
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve, average = [], None
+    for loss in losses:
+        average = loss if average is None else keep * average + (1 - keep) * loss
+        curve.append(average.item())
+    return curve
+
+# %% wrong="clinic" says="not at 0"
+# Misunderstands: an average may start at 0.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve, average = [], 0.0
+    for loss in losses:
+        average = keep * average + (1 - keep) * loss.item()
+        curve.append(average)
+    return curve
+
+# %% right="clinic"
+# Room made beforehand and filled frame by frame; loops in place of comprehensions; `detach` in place of `item`.
+def record(camera, count):
+    film = None
+    for i in range(count):
+        frame = torch.from_numpy(camera.read())
+        if film is None:
+            film = torch.empty(count, *frame.shape, dtype=torch.float32)
+        film[i] = frame
+    return film.div_(255)
+
+
+def to_device(batch, device, dtype):
+    match batch:
+        case torch.Tensor():
+            moved = batch.to(device)
+            return moved.to(dtype) if moved.dtype.is_floating_point else moved
+        case dict():
+            moved = dict(batch)
+            for name in moved:
+                moved[name] = to_device(moved[name], device, dtype)
+            return moved
+        case list():
+            return [to_device(value, device, dtype) for value in batch]
+        case tuple():
+            return tuple(to_device(value, device, dtype) for value in batch)
+        case _:
+            return batch
+
+
+def smooth(losses, keep):
+    average, curve = None, []
+    for loss in losses:
+        loss = loss.detach()
+        average = loss if average is None else keep * average + (1 - keep) * loss
+        curve.append(float(average))
+    return curve
+
+# %% right="clinic"
+# Copies on NumPy's side, the library's own tree functions, and an average kept under `no_grad`.
+def record(camera, count):
+    return torch.from_numpy(np.stack([camera.read().astype(np.float32) / 255 for _ in range(count)]))
+
+
+def to_device(batch, device, dtype):
+    from torch.utils._pytree import tree_map
+
+    def move(leaf):
+        if not torch.is_tensor(leaf):
+            return leaf
+        return leaf.to(device=device, dtype=dtype) if leaf.is_floating_point() else leaf.to(device=device)
+
+    return tree_map(move, batch)
+
+
+def smooth(losses, keep):
+    iterator = iter(losses)
+    with torch.no_grad():
+        average = next(iterator).clone()
+    curve = [average.item()]
+    for loss in iterator:
+        with torch.no_grad():
+            average.mul_(keep).add_((1 - keep) * loss)
+        curve.append(average.item())
+    return curve
+
+# %% [markdown]
+# <details><summary>Hint 1: what to think about</summary>
+#
+# Patient 1: how many arrays are there in all, and when does `stack` look at them? Patient 2: what happens to the result of
+# `to`, and which tensors are not amounts? Patient 3: the average of step 40 was computed from that of step 39. From
+# what was that one?
+# </details>
+# <details><summary>Hint 2: which functions</summary>
+#
+# `torch.tensor(array)` or `array.copy()`; `Tensor.is_floating_point()`, `isinstance` and a function that calls itself,
+# `type(batch)(...)` to build the same kind of sequence; `Tensor.item()`.
+# </details>
+# <details><summary>Hint 3: most of the code</summary>
+#
+# ```python
+# frames = [torch.tensor(camera.read()) for _ in range(count)]     # then stack and scale
+#
+# if isinstance(batch, torch.Tensor):
+#     return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
+# if isinstance(batch, dict):
+#     return {name: to_device(value, device, dtype) for name, value in batch.items()}
+# ```
+# Lists and tuples go the same way. In `smooth`, let only `loss.item()` enter the average.
+# </details>
+
+# %%
+show_film(record(Camera(7, 15), 4), "what your `record` recorded")
