@@ -1935,7 +1935,7 @@ for panel, function, title in zip(panels, (lambda x: x, normed), ("gradient of t
     panel.set(title=title + " (downhill)", xlabel="x[0]", ylabel="x[1]", aspect="equal")
 batch, gains = torch.randn(64, 512, requires_grad=True), torch.ones(512, requires_grad=True)
 kept = {
-    "autograd's\nown notes": kept_bytes(lambda: batch * torch.rsqrt(batch.square().mean(-1, keepdim=True) + 1e-6) * gains),
+    "autograd": kept_bytes(lambda: batch * torch.rsqrt(batch.square().mean(-1, keepdim=True) + 1e-6) * gains),
     "your Function": kept_bytes(lambda: RMSNorm.apply(batch, gains, 1e-6)),
 }
 panels[2].bar(kept.keys(), [n / 1024 for n in kept.values()], color=["tab:grey", "tab:green"])
@@ -2627,7 +2627,7 @@ plt.show()
 # `smooth(losses, keep)`
 # - `losses` yields one scalar tensor for each training step, as in a training loop (it may be a generator).
 # - returns a list of Python floats: the first loss, then each time `keep * average + (1 - keep) * loss`.
-# - when the next loss is asked for, nothing of earlier graphs may be alive any more.
+# - when the next loss is asked for, at most the graph of the newest loss may still be alive.
 
 # %% exercise="clinic" minutes=30 difficulty=2
 def record(camera, count: int) -> torch.Tensor:
@@ -2748,8 +2748,8 @@ with check.exercise("clinic"):
         expected.append(0.75 * expected[-1] + 0.25 * square)
     check.equal(got, expected, "the averages")
     check.true(
-        alive[-1] <= alive[1],
-        f"Graphs of earlier steps stay alive: saved tensors at the start of each step: {alive}. Take the number out of each loss "
+        max(alive) <= 1,
+        f"Graphs of earlier steps stay alive: graphs in memory at the start of each step: {alive}. Take the number out of each loss "
         "(`item`, `detach`) before it enters the average, and do not collect the losses first.",
     )
     ### BEGIN HIDDEN TESTS
@@ -3048,3 +3048,249 @@ def smooth(losses, keep):
 
 # %%
 show_film(record(Camera(7, 15), 4), "what your `record` recorded")
+
+# %% [markdown]
+# ## Claims, measured
+#
+# **"Vectorised code is 10 to 100 times faster than a Python loop."** The spots of exercise 2, one spot on canvases of growing size,
+# computed in three ways: pixel by pixel with tensors, pixel by pixel with plain Python numbers, and by your `gaussians`.
+# We count CPU time, the best of several runs, and look at ratios, which say more than the times of one machine.
+
+# %%
+def cpu_seconds(call, at_least: float = 0.004, runs: int = 5) -> float:
+    """CPU time of one `call()`, in seconds: the best of `runs`, each long enough for the clock."""
+    best, repeats = math.inf, 1
+    while runs:
+        begin = time.process_time()
+        for _ in range(repeats):
+            call()
+        spent = time.process_time() - begin
+        if spent < at_least:
+            repeats *= 4
+            continue
+        best, runs = min(best, spent / repeats), runs - 1
+    return best
+
+
+def tensor_loop(centres, widths, height, width):
+    out = torch.empty(len(centres), height, width)
+    for k, i, j in itertools.product(range(len(centres)), range(height), range(width)):
+        square = (i - centres[k, 0]) ** 2 + (j - centres[k, 1]) ** 2
+        out[k, i, j] = torch.exp(-square / (2 * widths[k] ** 2))
+    return out
+
+
+def number_loop(centres, widths, height, width):
+    return torch.tensor([
+        [[math.exp(-((i - y) ** 2 + (j - x) ** 2) / (2 * s**2)) for j in range(width)] for i in range(height)]
+        for (y, x), s in zip(centres.tolist(), widths.tolist())
+    ])
+
+
+methods = {"loop over tensors": tensor_loop, "loop over Python numbers": number_loop, "whole tensors (yours)": gaussians}
+sides, spot = (4, 8, 16, 32, 64, 128), (torch.tensor([[2.0, 3.0]]), torch.tensor([4.0]))
+seconds = {name: [] for name in methods}
+for side in sides:
+    for name, method in methods.items():
+        if side <= 32 or name != "loop over tensors":
+            seconds[name].append(cpu_seconds(lambda: method(*spot, side, side), runs=2 if side > 16 and "loop" in name else 5))
+
+figure, panel = plt.subplots(figsize=(7, 3.6), layout="constrained")
+for name, times in seconds.items():
+    panel.loglog([side**2 for side in sides[: len(times)]], [1e3 * t for t in times], "o-", label=name)
+panel.set(xlabel="pixels", ylabel="CPU time (ms)", title="one spot of light, three ways")
+panel.legend()
+plt.show()
+
+# %%
+fast = seconds["whole tensors (yours)"]
+over_tensors = [slow / quick for slow, quick in zip(seconds["loop over tensors"], fast)]
+over_numbers = [slow / quick for slow, quick in zip(seconds["loop over Python numbers"], fast)]
+
+
+def span(ratios: list[float]) -> str:
+    """A range of ratios, two digits each."""
+    return " to ".join(f"{float(f'{ratio:.2g}'):g}x" for ratio in (min(ratios), max(ratios)))
+
+
+claims.record(
+    "vectorised code is faster than a loop over tensor elements",
+    claimed="10 to 100x",
+    measured=f"{span(over_tensors)}, growing with size",
+    holds=max(over_tensors) >= 10,
+    how=f"ratio of CPU times, {sides[0] ** 2} to {sides[len(over_tensors) - 1] ** 2} pixels; at large sizes far above 100x",
+)
+claims.record(
+    "vectorised code is faster than a loop over Python numbers",
+    claimed="10 to 100x",
+    measured=f"{span(over_numbers)}, growing with size",
+    holds=max(over_numbers) >= 10,
+    how=f"ratio of CPU times, {sides[0] ** 2} to {sides[-1] ** 2} pixels; below about 50 pixels a plain loop can win",
+)
+
+# %% [markdown]
+# Read the picture. Up to some hundred pixels your function takes the same time whatever the size: it pays for starting a handful of
+# operations, not for pixels. That is also why a loop over tensors is the worst of the three: it pays the start for every
+# pixel. If you must loop, loop over Python numbers.
+#
+# **"A view costs nothing."** Making one: that is measured by `x.T` beside a copy. Reading one is another matter, because the
+# processor fetches memory in whole lines: a view on every sixteenth number fetches sixteen times what it needs.
+
+# %%
+making, copying, reading_view, reading_copy = [], [], [], []
+lengths = (64, 128, 256, 512, 1024)
+for n in lengths:
+    x = torch.rand(n, n)
+    sparse = torch.rand(n, 16 * n)[:, ::16]
+    dense = sparse.contiguous()
+    making.append(cpu_seconds(lambda: x.T))
+    copying.append(cpu_seconds(lambda: x.T.contiguous()))
+    reading_view.append(cpu_seconds(lambda: sparse.sum()))
+    reading_copy.append(cpu_seconds(lambda: dense.sum()))
+    del x, sparse, dense
+
+figure, panels = plt.subplots(1, 2, figsize=(11, 3.4), layout="constrained", sharex=True)
+numbers_in = [n * n for n in lengths]
+for panel, curves, title in (
+    (panels[0], {"x.T, a view": making, "x.T.contiguous(), a copy": copying}, "making"),
+    (panels[1], {"view of every 16th number": reading_view, "the same numbers, packed": reading_copy}, "reading (sum)"),
+):
+    for name, times in curves.items():
+        panel.loglog(numbers_in, [1e6 * t for t in times], "o-", label=name)
+    panel.set(xlabel="numbers in the tensor", ylabel="CPU time (µs)", title=title)
+    panel.legend()
+plt.show()
+
+# %%
+claims.record(
+    "making a view costs the same at any size",
+    claimed="free",
+    measured=f"largest / smallest tensor: {making[-1] / making[0]:.1f}x for the view, {copying[-1] / copying[0]:.0f}x for the copy",
+    holds=making[-1] < 3 * making[0],
+    how=f"CPU time of x.T and x.T.contiguous(), {lengths[0]} x {lengths[0]} to {lengths[-1]} x {lengths[-1]}",
+)
+reading = [view / packed for view, packed in zip(reading_view, reading_copy)]
+claims.record(
+    "reading through a view is as fast as reading a copy",
+    claimed="free",
+    measured=f"{span(reading)} slower",
+    holds=max(reading) < 1.5,
+    how="CPU time of sum() over every 16th number and over the same numbers packed",
+)
+claims.record(
+    "a backward pass of your own needs less memory",
+    claimed="less",
+    measured=f"{kept['autograd'] / kept['your Function']:.1f}x less",
+    holds=kept["your Function"] < kept["autograd"],
+    how="bytes kept for backward, RMSNorm of 64 x 512 (section 6)",
+)
+
+# %% [markdown]
+# ## Put it in words
+#
+# **Question (`view_or_copy`, 2 points).** A colleague proposes a rule for your team: "Never call `contiguous()` or `clone()`; views are
+# free." Answer in at most ten sentences. Say for which of two uses the rule is right and for which it costs more than it
+# saves, with the figures that this notebook printed on **your** machine, and name one case where a view is not slow but
+# **wrong**.
+
+# %% [markdown] answer="view_or_copy" points=2 minutes=10 difficulty=2
+# The rule is right where a tensor is described anew and read once or a few times: making `x.T` took the same fraction of a
+# microsecond at every size here, while the copy grew with the number of elements, to well over a hundred times the cost.
+# Reshaping, slicing and transposing on the way into one operation should stay views.
+#
+# It is wrong where a view with large strides is read many times. Summing every sixteenth number took here roughly ten to
+# forty times as long as summing the same numbers packed, so a copy made once, which costs about one slow read, pays back from
+# the second or third read on. It also fails where a small view keeps a large storage alive.
+#
+# A view is wrong, not slow, where the memory behind it changes: four frames taken with `from_numpy` from one camera buffer
+# all show the last frame. There a copy is part of being right.
+
+# %% [markdown] rubric="view_or_copy"
+# - 0.5 points: names a use where the view is right (used once, or only to pass shapes on) **with** a figure of the student's own
+#   run (view constant, copy growing with size).
+# - 0.5 points: names a use where a packed copy wins (read again and again through large strides), with the measured ratio.
+# - 0.5 points: weighs the two: the copy is paid once, the slow read every time; or the storage that a small view keeps alive.
+# - 0.5 points: a case where sharing gives wrong results (a reused buffer, an in-place operation on a view, a changed NumPy array).
+#
+# Figures may differ by any factor from the model answer; they must be the student's and be read in the right direction.
+
+# %% [markdown]
+# ## Quiz
+
+# %% [markdown] quiz="end"
+# 1. `x` has shape [4, 6]. What do `x.T` and `x.view(6, 4)` have in common?
+# - [ ] The same numbers at the same positions :: Only the shape is the same: `T` swaps axes, `view` keeps the order in memory and cuts it into rows anew.
+# - [x] Shape and memory, but not the position of the numbers :: Right: two descriptions of one storage, with different strides.
+# - [ ] Nothing, since `view` copies :: `view` never copies; where no strides would do it raises an error.
+# 2. `a` has shape [8, 1, 5] and `b` has shape [3, 1]. What is the shape of `a + b`?
+# - [ ] An error, since 5 and 1 differ :: An axis of length 1 is stretched to meet the other.
+# - [ ] [8, 3, 1] :: The last axes are 5 and 1: the result has 5 there.
+# - [x] [8, 3, 5] :: Right: lined up from the right, 5 meets 1, 1 meets 3, and 8 meets a missing axis.
+# 3. A loop forgets to clear gradients. With a loss whose gradient hardly changes, what is the third update like?
+# - [ ] The same as the first :: That would be so if `backward` replaced `.grad`; it adds.
+# - [x] About three times the first :: Right: `.grad` holds the sum of three gradients by then.
+# - [ ] Zero :: Nothing is cleared, so nothing becomes zero.
+# 4. Why is it not enough to call `average.detach()` once, after a loop over 10,000 steps?
+# - [x] The average itself is computed from graphs of all steps, which stay in memory until then :: Right: cut every loss before it enters the average.
+# - [ ] `detach` copies, which takes too long for 10,000 steps :: `detach` gives a view; it costs next to nothing.
+# - [ ] `detach` does not work outside `no_grad` :: It works anywhere.
+# 5. `loss_of(parameters, x, y)` is the loss of one example. What does `vmap(grad(loss_of), in_dims=(None, 0, 0))` return for 32 examples?
+# - [ ] The gradient of the mean loss :: That is what `backward` gives for the mean of a batch; `vmap` keeps the examples apart.
+# - [ ] 32 losses :: `grad` replaces the loss by its gradient.
+# - [x] For each parameter a tensor with a leading axis of 32 :: Right: one gradient for each example, stacked.
+
+# %% [markdown]
+# ## Read next
+#
+# - Which operations give views: https://docs.pytorch.org/docs/stable/tensor_view.html
+# - Broadcasting, with its few rules: https://docs.pytorch.org/docs/stable/notes/broadcasting.html
+# - How autograd keeps and frees its notes: https://docs.pytorch.org/docs/stable/notes/autograd.html
+# - Functions with a backward of their own: https://docs.pytorch.org/docs/stable/notes/extending.html, and second derivatives
+#   of them: https://docs.pytorch.org/tutorials/intermediate/custom_function_double_backward_tutorial.html
+# - Per-sample gradients and Jacobians: https://docs.pytorch.org/docs/stable/func.html
+# - The painter, in three dimensions: Kerbl et al., *3D Gaussian Splatting*, https://arxiv.org/abs/2308.04079. RMSNorm: Zhang and
+#   Sennrich, https://arxiv.org/abs/1910.07467. Gradient norms of single examples: Paul et al., *Deep Learning on a Data Diet*,
+#   https://arxiv.org/abs/2107.07075.
+#
+# Lesson 03 builds modules from these tensors, lesson 04 the training loop around them.
+
+# %% [markdown]
+# ## A bigger machine
+#
+# With a GPU, the same painter on a canvas 25 times as large: not a line of `gaussians`, `paint` or `descend` changes, because they
+# create their tensors where their inputs are. With `UNIT24_TIER=hub`, your `next_token_logprobs` reads a sentence with a real
+# language model, and its mean must equal the loss that the library computes.
+
+# %%
+if env.device.startswith("cuda"):
+    device, big = env.device, (240, 320)
+    big_target = torch.from_numpy(landscape(*big)).permute(2, 0, 1).to(device) / 255
+    big_size = torch.tensor(big, device=device)
+    big_spots = {name: value.detach().to(device).requires_grad_() for name, value in new_painter(300, seed=24).items()}
+
+    def big_difference():
+        brightness = gaussians(big_spots["places"] * big_size, 12 * big_spots["log_widths"].exp(), *big)
+        return 100 * (paint(brightness / (brightness.sum(0) + 1e-4), big_spots["colours"]) - big_target).pow(2).mean()
+
+    begin = time.perf_counter()
+    big_curve = descend(big_difference, big_spots.values(), rate=0.1, steps=300)
+    torch.cuda.synchronize()
+    print(f"{big[0]} x {big[1]} pixels, 300 spots: loss {big_curve[0]:.2f} -> {big_curve[-1]:.2f}, {time.perf_counter() - begin:.1f} s")
+    print(f"peak GPU memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
+if env.tier == "hub":
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name = "HuggingFaceTB/SmolLM2-135M"
+    tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModelForCausalLM.from_pretrained(name).to(env.device)
+    ids = tokenizer(sentence, return_tensors="pt").input_ids.to(env.device)
+    with torch.no_grad():
+        output = model(ids, labels=ids)
+    bits = -next_token_logprobs(output.logits.float(), ids)[0].cpu() / math.log(2)
+    print(f"mean surprise {bits.mean() * math.log(2):.4f} nats, the library's loss {output.loss.item():.4f}")
+    figure, panel = plt.subplots(figsize=(14, 2.6), layout="constrained")
+    panel.bar(range(len(bits)), bits, color=plt.cm.viridis(bits / bits.max()))
+    panel.set_xticks(range(len(bits)), [tokenizer.decode(i) for i in ids[0, 1:]], rotation=60)
+    panel.set(title="the same sentence, read by a language model", xlabel="token", ylabel="surprise (bits)")
+    plt.show()
+if env.device == "cpu" and env.tier == "tiny":
+    print("A bigger machine: skipped here (it needs a GPU or UNIT24_TIER=hub).")
