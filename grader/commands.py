@@ -153,3 +153,104 @@ def _right(header: str):
     from rich.table import Column
 
     return Column(header, justify="right")
+
+
+# --------------------------------------------------------------------------------------------------
+# unit24 report
+
+
+@click.command()
+@root_option
+@click.option("--lesson", "names", multiple=True, help="Only this lesson (may be given several times).")
+@click.option("--json", "as_json", is_flag=True, help="Print one object instead of tables.")
+@lessons_option
+def report(root: Path, names: tuple[str, ...], as_json: bool, lessons: Path) -> None:
+    """Sum up a graded class in ROOT/report/: a page to read, CSV files for Canvas, Moodle and spreadsheets.
+
+    Manual grades and late penalties count as they stand in the gradebook; feedback pages are brought
+    up to date with them.
+    """
+    from rich.console import Console
+
+    from grader.report import make_report, write_report
+
+    with Console(stderr=True).status("") as status:
+        made = make_report(root, names, lessons, step=status.update)
+        path = write_report(made, step=status.update)
+    if as_json:
+        click.echo(json.dumps(made.as_dict() | {"page": str(path)}, ensure_ascii=False))
+    else:
+        _print_report(made, path)
+
+
+def _print_report(made, path: Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+
+    def percent(share: float | None) -> str:
+        return "–" if share is None else f"{100 * share:.0f} %"
+
+    for view in made.lessons:
+        title = f"{view.name}: {view.handed_in} handed in, mean {percent(view.mean)}, median {percent(view.median)}"
+        columns = [_right(h) for h in ("passed", "partly", "failed", "not tried", "mean", "discr.", "CPU s")]
+        table = Table("exercise", *columns, title=title, title_justify="left")
+        for item in view.items:
+            discrimination = "–" if item.discrimination is None else f"{item.discrimination:.2f}{' low' if item.weak else ''}"
+            seconds = "–" if item.seconds is None else f"{item.seconds:.2f}"
+            table.add_row(item.id, *map(str, item.outcomes.values()), percent(item.mean), discrimination, seconds)
+        console.print(table)
+    if made.failures:
+        table = Table(_right("students"), "exercise", "most frequent failures", title_justify="left")
+        for failure in made.failures[:5]:
+            table.add_row(str(len(failure.students)), failure.exercise, escape(" ".join(failure.message.split())[:200]))
+        console.print(table)
+    for student, lesson, text in made.notes[:10]:
+        console.print(f"look at {escape(student)}, {lesson}: {escape(text[:200])}", style="yellow", highlight=False)
+    if len(made.notes) > 10:
+        console.print(f"and {len(made.notes) - 10} more to look at, on the page", style="yellow", highlight=False)
+    waiting = sum(view.waiting for view in made.lessons)
+    said = [f"{len(made.results.students)} students", f"{len(made.pairs)} pairs alike"]
+    said += [f"{waiting} answers wait for a grade by hand (nbgrader formgrader)"] if waiting else []
+    console.print(f"{', '.join(said)}; open {escape(str(path))}", highlight=False, soft_wrap=True)
+
+
+# --------------------------------------------------------------------------------------------------
+# unit24 release
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--lesson", "names", multiple=True, help="Only this lesson (may be given several times).")
+@click.option("--zip", "as_zip", is_flag=True, help="Write the archive FOLDER.zip in place of a folder.")
+@click.option("--seed", type=click.IntRange(0), help="This class's value for constants that a lesson marks `# release: seed`.")
+@click.option("--source", help="Where notebooks get the unit24 package: a web address of a wheel, or git+https://...")
+@click.option(
+    "--repository",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=ROOT,
+    hidden=True,
+    help="The course repository, if not this one.",
+)
+def release(
+    folder: Path, names: tuple[str, ...], as_zip: bool, seed: int | None, source: str | None, repository: Path
+) -> None:
+    """Make what students get: notebooks, the unit24 package as a wheel, instructions. No solutions, no hidden tests.
+
+    FOLDER must be new or empty. Everything is looked through for leaks before it is put there.
+    """
+    from rich.console import Console
+
+    from authoring.build import Course
+    from grader.release import make_release
+
+    with Console(stderr=True).status("") as status:
+        made = make_release(Course(repository), folder, names, as_zip, seed, source, step=status.update)
+    click.echo(f"{made.path}: {len(made.lessons)} {'lesson' if len(made.lessons) == 1 else 'lessons'}, no leak in {made.scanned} files")
+    if seed is not None:
+        said = ", ".join(f"{n} in {name}" for name, n in made.seeded.items()) or "no lesson marks a constant, nothing changed"
+        click.echo(f"seed {seed}: {said}")
+    if source is None:
+        click.echo("Colab and Kaggle open single notebooks: for them give --source, an address of the wheel")
