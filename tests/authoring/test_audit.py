@@ -1,0 +1,129 @@
+"""The audit: it must see what is wrong with an exercise."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from authoring.audit import audit_lesson, totals
+from authoring.lesson import read
+from authoring.mutants import mutants, named_equivalent
+from authoring.perturbations import KINDS, perturbed
+
+SMALL = Path(__file__).parents[1] / "grader" / "fixtures" / "61_small.py"
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return audit_lesson(read(SMALL))
+
+
+def spoil(tmp_path, old, new, **options):
+    text = SMALL.read_text()
+    assert old in text
+    path = tmp_path / "61_small.py"
+    path.write_text(text.replace(old, new))
+    return audit_lesson(read(path), **options)
+
+
+def test_a_sound_lesson(sound):
+    assert [a.notes for a in sound.values()] == [[], [], []]
+    told = totals({"61_small": sound})
+    assert told["sound"] and told["mutation_score"] == 1.0
+    assert told["wrong"] == [9, 9, 9] and told["right"] == [3, 3]
+    assert told["perturbations"][0] == told["perturbations"][1] > 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "note"),
+    [
+        ("return total / len(x)", "return total", "the reference does not pass"),
+        ("    ### BEGIN SOLUTION\n    return helper", "    return helper(mean_gap(x, y))\n    ### BEGIN SOLUTION\n    return helper", "the untouched stub is"),
+        ('says="sign is flipped"', 'says="something else"', "the message lacks 'something else'"),
+        ("return sum(b - a for a, b in zip(x, y)) / len(x)", "return mean_gap.__wrapped__(x, y)", "the message lacks"),
+        ("    return sum(x) / len(x) - sum(y) / len(y) + 1", "    return 0.0", "this right answer is turned down"),
+        ("<details><summary>Hint 3</summary>Code.</details>", "", "2 hints"),
+    ],
+)
+def test_what_falls_short_is_said_with_its_line(tmp_path, old, new, note):
+    audits = spoil(tmp_path, old, new, with_mutants=False)
+    notes = [n for a in audits.values() for n in a.notes]
+    assert any(note in n and n.startswith("line ") for n in notes), notes
+
+
+def test_weak_tests_are_seen(tmp_path):
+    """With a test that only looks at the type, wrong answers, spoilt results and mutants get through."""
+    old = 'check.equal(gap_plus_one([1.0, 2.0], [0.0, 0.0]), 2.5, "the gap plus one")\n    check.equal(gap_plus_one([7.0, 2.0, 3.0], [1.0, 2.0, 0.5]), 8.5 / 3 + 1, "the gap plus one of a second pair")'
+    weak = spoil(tmp_path, old, "check.kind(gap_plus_one([1.0], [0.0]), float)", only={"gap_plus_one"})["gap_plus_one"]
+    assert any("this wrong answer gets full points" in n for n in weak.notes)
+    assert any("'negated' still pass" in n for n in weak.notes)
+    assert weak.survivors and weak.mutants[1] < weak.mutants[0]
+
+
+def test_an_equivalent_must_be_one(tmp_path, sound):
+    """Named equivalents are left out of the score; one that the tests reject, or that is not made, is a note."""
+    cell = '# %% equivalent="mean_gap" because="for the test"\n# - total = 0.0\n# + total = 1.0\n\n# %% right="check_even"'
+    notes = spoil(tmp_path, '# %% right="check_even"', cell, only={"mean_gap"})["mean_gap"].notes
+    assert any("called equivalent, but the tests reject it" in n for n in notes)
+    stale = cell.replace("total = 1.0", "total = 77")
+    notes = spoil(tmp_path, '# %% right="check_even"', stale, only={"mean_gap"})["mean_gap"].notes
+    assert any("names no mutant" in n for n in notes)
+
+
+SOURCE = '''def f(x, y=2):
+    """Doc: 1 + 2."""
+    ### BEGIN SOLUTION
+    if x < 0:
+        raise ValueError(f"negative: {x + 1}")
+    total = x * 2 + y
+    total -= 1
+    return max(total, y)
+    ### END SOLUTION
+'''
+
+
+def test_mutants_touch_the_solution_alone():
+    made = mutants(SOURCE)
+    diffs = "\n".join(m.diff for m in made)
+    assert "Doc" not in diffs and "negative" not in "".join(m.diff for m in made if m.kind != "dropped")
+    for words in ("+ if (x <= 0):", "+ total += 1", "+ return (max(y, total))", "(x / 2)", "+ return None", "+ pass"):
+        assert words in diffs, words
+    assert len({m.source for m in made}) == len(made)
+    for mutant in made:
+        compile(mutant.source, "mutant", "exec")
+
+
+def test_naming_an_equivalent():
+    mutant = next(m for m in mutants(SOURCE) if m.kind == "comparison")
+    named = "\n".join("# " + line for line in mutant.diff.splitlines())
+    assert named_equivalent(mutant, named) and not named_equivalent(mutant, named.replace("x", "z"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_perturbations_change_results(kind):
+    import torch
+
+    source = "def f(x):\n    return x * 3.0 + 1\n\nclass C:\n    def g(self, x):\n        return x + 2\n"
+    space = {}
+    exec(perturbed(source, frozenset({"f", "C"}), kind), space)
+    x = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+    assert not torch.equal(space["f"](x), x * 3 + 1) and not torch.equal(space["C"]().g(x), x + 2)
+    assert space["__report__"]["changed"] == 2
+
+
+def test_the_command(tmp_path):
+    (tmp_path / "lessons").mkdir()
+    (tmp_path / "lessons" / "61_small.py").write_text(SMALL.read_text())
+    call = [str(Path(sys.executable).with_name("unit24")), "audit", "--root", str(tmp_path)]
+    done = subprocess.run([*call, "--json"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert set(told["lessons"]["61_small"]["mean_gap"]) >= {"reference", "stub", "wrong", "right", "perturbations", "mutants", "survivors"}
+    recorded = json.loads((tmp_path / "lessons" / "records" / "61_small.json").read_text())
+    assert recorded["audit"]["exercises"] == told["lessons"]["61_small"]
+    done = subprocess.run([*call, "--changed", "61"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "mutants 23 of 23 killed" in " ".join(done.stdout.split())
+    done = subprocess.run([*call, "-e", "nothing"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "no exercise 'nothing'" in done.stderr

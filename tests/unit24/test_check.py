@@ -1,0 +1,211 @@
+"""What a student is told: observed, expected, and how the two are related."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from unit24 import check
+
+X = torch.tensor([[1.0, -2.0, 3.0], [0.5, 4.0, -7.0]])
+
+
+def message(function, *arguments, **options) -> str:
+    with pytest.raises(check.CheckFailed) as failure:
+        function(*arguments, **options)
+    return str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("actual", "words"),
+    [
+        (-X, "sign is flipped"),
+        (2 * X, "2 times what was expected"),
+        (X / 2, "1/2 times"),
+        (0 * X, "every value is zero"),
+        (X + 1, "off by 1"),
+        (X.flip(0), "reversed order"),
+        (X.flatten()[torch.tensor([1, 0, 2, 3, 4, 5])].reshape(2, 3), "another order"),
+        (torch.full_like(X, 2.0), "every value is the same"),
+        (X * float("nan"), "NaN"),
+        (X.T, "shape (3, 2), expected (2, 3)"),
+        (X.double(), "dtype torch.float64, expected torch.float32"),
+        (X.numpy(), "np.ndarray, expected a torch.Tensor"),
+        (X.tolist(), "list, expected a torch.Tensor"),
+        (None, "None"),
+        (3.0, "float, expected a torch.Tensor"),
+    ],
+)
+def test_a_wrong_tensor_is_described(actual, words):
+    assert words in message(check.equal, actual, X, "the loss", "is it so?")
+
+
+def test_transposed():
+    square = torch.arange(9.0).reshape(3, 3)
+    assert "transposed" in message(check.equal, square.T, square)
+
+
+def test_a_message_names_subject_place_tolerance_and_hint():
+    wrong = X.clone()
+    wrong[1, 2] = -6.0
+    said = message(check.equal, wrong, X, "the gradient of step 2", "is it cleared between steps?")
+    assert said.startswith("the gradient of step 2: 1 of 6 values differ; observed -6, expected -7 at [1, 2]")
+    assert "tolerance" in said and said.endswith("Is it cleared between steps?")
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected"),
+    [
+        (X.clone(), X),
+        (X * (1 + 1e-7), X),
+        (X.requires_grad_(False), X),
+        (torch.nn.Parameter(X), X),
+        (torch.tensor(2.0), 2.0),
+        (np.float64(2.0), 2.0),
+        (2, 2.0),
+        (torch.tensor([float("nan"), 1.0]), torch.tensor([float("nan"), 1.0])),
+        (torch.tensor(3), 3),
+        ([1, X], [1, X]),
+        ((1, 2), [1, 2]),
+        ({"a": X}, {"a": X}),
+        ("yes", "yes"),
+        (None, None),
+        (True, True),
+        (torch.tensor(True), True),
+        (torch.float32, torch.float32),
+        (torch.tensor([1, 2]), torch.tensor([1, 2])),
+        (torch.zeros(0, 3), torch.zeros(0, 3)),
+        (X.to(torch.bfloat16), X.to(torch.bfloat16)),
+        (torch.tensor([1 + 2j]), torch.tensor([1 + 2j])),
+    ],
+)
+def test_equal_accepts(actual, expected):
+    check.equal(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected"),
+    [
+        (True, 1), (1, True), (1.0000001, 1), (2.001, 2.0), ("a", "b"), (b"a", "a"), ([1], [1, 2]), ({"a": 1}, {"b": 1}),
+        (float("nan"), 1.0), (torch.float64, torch.float32), (torch.tensor([1, 2]), torch.tensor([1, 3])),
+        (torch.tensor([1.0]), torch.tensor(1.0)), (torch.tensor([0.0, 1.0]), torch.tensor([1e-3, 1.0])), (0.0, 1e-9),
+    ],
+)  # fmt: skip
+def test_equal_rejects(actual, expected):
+    message(check.equal, actual, expected)
+
+
+def test_objects_that_lie_gain_nothing():
+    """An object whose __eq__ is always true, or that claims to be a tensor, is not believed."""
+
+    class Liar:
+        def __eq__(self, other):
+            return True
+
+        __class__ = torch.Tensor
+        shape, dtype = X.shape, X.dtype
+
+    class Sub(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, arguments=(), kwargs=None):
+            return X
+
+    for expected in (X, 2.0, 3, "a", None, True, [X], {"a": 1}):
+        message(check.equal, Liar(), expected)
+    message(check.equal, X.as_subclass(Sub), X)
+    message(check.true, Liar(), "no")
+    message(check.between, Liar(), 0, 1)
+
+
+def test_the_other_verbs():
+    check.true(True, "")
+    check.true(torch.tensor(True), "")
+    assert message(check.true, False, "said") == "said"
+    check.between(torch.tensor(0.5), 0, 1)
+    assert "at least 1" in message(check.between, 0.5, 1, None)
+    assert "at most 0.1" in message(check.between, 0.5, None, 0.1)
+    assert "NaN" in message(check.between, float("nan"), 0, 1)
+    check.shape(X, (2, 3))
+    assert "has no shape" in message(check.shape, [1], (1,))
+    check.kind(X, torch.Tensor)
+    assert "expected torch.Tensor or np.ndarray" in message(check.kind, 1, (torch.Tensor, np.ndarray))
+    assert isinstance(check.raises(ValueError, lambda: int("x"), "it"), ValueError)
+    assert "raised no error" in message(check.raises, ValueError, lambda: 1, "it")
+    assert "raised TypeError" in message(check.raises, ValueError, lambda: len(3), "it")
+
+
+def run(body):
+    with pytest.raises(check.CheckFailed) as failure:
+        with check.exercise("thing"):
+            body()
+    return failure
+
+
+def test_a_passing_block_prints_one_line(capsys):
+    with check.exercise("thing"):
+        check.true(True, "")
+    assert capsys.readouterr().out == "✓ thing: all checks here pass.\n"
+
+
+def test_a_stub_is_not_attempted():
+    def thing():
+        raise NotImplementedError()
+
+    failure = run(thing)
+    assert failure.type is check.NotAttempted and "not attempted yet" in str(failure.value)
+
+
+def test_an_error_in_the_students_code_is_one_message():
+    def thing():
+        return torch.zeros(2, 3) @ torch.zeros(2, 3)
+
+    said = str(run(thing).value)
+    assert said.startswith("✗ thing: your code raised RuntimeError") and "torch.zeros(2, 3) @" in said
+
+
+def test_a_result_that_the_test_cannot_use():
+    nothing = None
+    said = ""
+    try:
+        with check.exercise("thing"):
+            nothing.shape  # noqa: B018
+    except check.CheckFailed as failure:
+        said = str(failure)
+    assert "Does it return something" in said
+
+
+def test_interrupts_pass_through():
+    with pytest.raises(KeyboardInterrupt), check.exercise("thing"):
+        raise KeyboardInterrupt
+
+
+def test_catches_gives_shares(capsys):
+    def tests(f):
+        assert f(2) == 4
+
+    with check.exercise("thing"):
+        check.catches(tests, right={"square": lambda x: x * x}, wrong={"triple": lambda x: 3 * x, "power": lambda x: 2**x})
+    assert check.points(6) == 3.0
+    assert "power" in capsys.readouterr().out
+    said = message(check.catches, tests, {"cube": lambda x: x**3}, {"a": lambda x: x})
+    assert "reject a correct implementation (cube)" in said
+    assert "catch none" in message(check.catches, lambda f: None, {}, {"a": lambda x: x})
+    with check.exercise("thing"):
+        check.true(True, "")
+    assert check.points(6) == 6.0
+
+
+def test_a_notebook_shows_the_message_alone():
+    """In IPython: no traceback, one short text."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    source = "from unit24 import check\nwith check.exercise('thing'):\n    check.equal(1, 2, 'the sum')"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    with pytest.raises(CellExecutionError):
+        NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    (output,) = notebook.cells[0].outputs
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback))
+    assert shown == "✗ thing: the sum is 1, expected 2; it is 1/2 times what was expected."
