@@ -19,7 +19,7 @@ LESSONS = ROOT / "lessons"
 
 # What a cell may be, by the key that names it, and the other keys that may stand beside it.
 KEYS: dict[str, set[str]] = {
-    "exercise": {"minutes", "difficulty", "seconds", "memory_mb"},
+    "exercise": {"minutes", "difficulty", "seconds", "memory_mb", "processes"},
     "tests": {"points"},
     "answer": {"points", "minutes", "difficulty"},
     "rubric": set(),
@@ -78,6 +78,7 @@ class Exercise:
     equivalent: tuple[Cell, ...]
     seconds: float  # limit for one candidate, CPU seconds
     memory_mb: int  # limit for one candidate above the reference state
+    processes: bool = False  # a candidate may start programs
 
     @property
     def names(self) -> frozenset[str]:
@@ -183,6 +184,7 @@ def read(path: Path) -> Lesson:
                 equivalent=tuple(by_role.get("equivalent", {}).get(name, ())),
                 seconds=float(cell.options.get("seconds", 20)),
                 memory_mb=int(cell.options.get("memory_mb", 2048)),
+                processes=_flag(path, cell, "processes"),
             )
         )
     answers = [
@@ -391,6 +393,13 @@ def _number(path: Path, cell: Cell, key: str) -> float:
     if key == "difficulty" and value not in (1, 2, 3):
         raise LessonError(path, cell.line, f"difficulty={value!r} must be 1, 2 or 3")
     return float(value)
+
+
+def _flag(path: Path, cell: Cell, key: str) -> bool:
+    value = cell.options.get(key, False)
+    if not isinstance(value, bool):
+        raise LessonError(path, cell.line, f"{key}={value!r} must be true or false, without quotes")
+    return value
 
 
 def _hints(cells: list[Cell], exercise: Cell) -> int:

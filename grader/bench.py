@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
+import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -22,11 +23,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from authoring.lesson import Exercise, Lesson, LessonError, defined_names
+from grader import isolation
 from grader.worker import receive, send
 
 ROOT = Path(__file__).resolve().parent.parent
 STATUSES = ("passed", "partial", "failed", "not attempted", "error", "timeout", "out of memory", "crashed", "tampered")
 START_SECONDS = 600  # a reference cell that takes longer than this is a defect of the lesson
+SCRATCH_BYTES, SCRATCH_FILES = 512 << 20, 20_000  # what a candidate may leave in its folder
+TALK_LIMIT = 256 << 10  # bytes of one message of a candidate
+MESSAGE_LIMIT = 4_000  # characters of a verdict's message
 
 
 @dataclass(frozen=True)
@@ -55,30 +60,38 @@ class Bench:
         lesson: the lesson as read from its text.
         exercises: ids to get ready for; default all.
         progress: called with a short text as the reference run goes on.
+        isolate: False only to measure what isolation costs.
 
     `judge` may be called from several threads at once; it waits until the exercise is ready.
     """
 
     def __init__(
-        self, lesson: Lesson, exercises: Iterable[str] | None = None, progress: Callable[[str], None] = lambda text: None
+        self,
+        lesson: Lesson,
+        exercises: Iterable[str] | None = None,
+        progress: Callable[[str], None] = lambda text: None,
+        isolate: bool = True,
     ):
-        self.lesson, self._progress = lesson, progress
+        self.lesson, self._progress, self.isolate = lesson, progress, isolate
         self._wanted = set(exercises) if exercises is not None else {e.id for e in lesson.exercises}
         self._scratch = Path(tempfile.mkdtemp(prefix="unit24-bench-"))
-        self._scratch.chmod(0o755)
+        self._scratch.chmod(0o711)  # candidates pass through to their own folder and see no other's name
+        self._home = self._scratch / "home"  # of the reference cells
+        self._home.mkdir()
         self._ready = {name: threading.Event() for name in self._wanted}
         self._holders: dict[str, socket.socket] = {}
         self._locks = {name: threading.Lock() for name in self._wanted}
         self._failure: Exception | None = None
         self._process: subprocess.Popen | None = None
         self._runner: threading.Thread | None = None
+        self._rebuilt: list[subprocess.Popen] = []
         self._closing = False
 
     # ---- life
 
     def __enter__(self) -> Bench:
         if self.lesson.fork:
-            self._process, self._main = _launch(self._scratch)
+            self._process, self._main = _launch(self._home)
             self._runner = threading.Thread(target=self._run_reference, daemon=True)
             self._runner.start()
         return self
@@ -91,9 +104,12 @@ class Bench:
             self._process.kill()
             self._process.wait()
             self._main.close()
+        for process in self._rebuilt:
+            process.kill()
+            process.wait()
         if self._runner:
             self._runner.join(timeout=5)
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        _remove(self._scratch)
 
     def wait(self) -> None:
         """Wait until every wanted exercise is ready; raises LessonError if a reference cell fails."""
@@ -155,55 +171,90 @@ class Bench:
             "names": sorted(exercise.names),
             "seconds": exercise.seconds * slack,
             "memory_mb": exercise.memory_mb,
+            "processes": exercise.processes,
+            "isolate": self.isolate,
             "scratch": str(scratch),
+            "readable": [str(self._home)],
         }
         try:
-            if self.lesson.fork:
-                return self._judge_fork(exercise, request)
-            return self._judge_fresh(exercise, request)
+            if not self.lesson.fork:
+                return self._judge_fresh(exercise, request)
+            verdict = self._judge_fork(exercise, request)
+            if verdict is None:
+                # The process that holds the lesson's state died, perhaps by the hand of another
+                # candidate: once more, in a process of its own that nobody shares.
+                verdict = self._judge_fresh(exercise, request, replay_all=True)
+            return verdict
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            _remove(scratch)
 
-    def _judge_fork(self, exercise: Exercise, request: dict) -> Verdict:
+    def _judge_fork(self, exercise: Exercise, request: dict) -> Verdict | None:
+        """Judge in a fork of the held state; None where its holder died meanwhile."""
         channel, theirs = socket.socketpair()
         status, status_theirs = socket.socketpair()
-        holder, lock = self._holders[exercise.id], self._locks[exercise.id]
+        holder, lock = self._holder(exercise), self._locks[exercise.id]
         with channel, status:
-            with theirs, status_theirs, lock:
-                send(holder, request, (theirs.fileno(), status_theirs.fileno()))
-            talk = _talk(exercise, channel, request["seconds"])
-            with lock:
-                send(holder, {"op": "kill", "id": request["id"]})
-            status.settimeout(30)
+            status.settimeout(60)
             try:
+                with theirs, status_theirs, lock:
+                    send(holder, request, (theirs.fileno(), status_theirs.fileno()))
+                started, _ = receive(status)
+                talk = _talk(exercise, channel, request, (started or {}).get("pid", 0))
+                with lock:
+                    send(holder, {"op": "kill", "id": request["id"]})
                 ended, _ = receive(status)
             except (OSError, ValueError):
                 ended = None
-        return _verdict(exercise, talk, ended or {})
+            if ended is None:
+                with lock:
+                    if self._holders.get(exercise.id) is holder:
+                        del self._holders[exercise.id]
+                        holder.close()
+                return None
+        return _verdict(exercise, request, talk, ended)
 
-    def _judge_fresh(self, exercise: Exercise, request: dict) -> Verdict:
-        """A new process for a lesson that cannot be forked: replay what the exercise needs, then judge."""
-        process, main = _launch(self._scratch)
+    def _holder(self, exercise: Exercise) -> socket.socket:
+        """The socket of the exercise's held state, which is made again if it was lost."""
+        with self._locks[exercise.id]:
+            if exercise.id not in self._holders:
+                process, sock = _launch(self._home)
+                self._rebuilt.append(process)
+                for name, source, line, at in reference_cells(self.lesson):
+                    if at == exercise.id:
+                        break
+                    _run(self.lesson, sock, name, source, line)
+                self._holders[exercise.id] = sock
+            return self._holders[exercise.id]
+
+    def _judge_fresh(self, exercise: Exercise, request: dict, replay_all: bool = False) -> Verdict:
+        """A new process: replay what the exercise needs (or everything before it), then judge."""
+        process, main = _launch(Path(request["scratch"]))
         how = ""
         try:
+            if self.isolate and not self.lesson.fork:
+                # Landlock holds the threads that are started later: so before there are any.
+                send(main, {**request, "op": "confine"})
+                receive(main)
             texts = [text for _, text in request["cells"]] + [exercise.tests.source]
-            for name, source, line, at in needed_cells(self.lesson, exercise, texts):
+            cells = needed_cells(self.lesson, exercise, texts if not replay_all else None)
+            for name, source, line, _ in cells:
                 _run(self.lesson, main, name, source, line)
             channel, theirs = socket.socketpair()
             with channel:
                 with theirs:
-                    send(main, {**request, "op": "become"}, (theirs.fileno(),))
-                talk = _talk(exercise, channel, request["seconds"])
+                    send(main, {**request, "op": "become", "confined": not self.lesson.fork}, (theirs.fileno(),))
+                talk = _talk(exercise, channel, request, process.pid)
                 how = talk[0]
         finally:
             if how == "gone":
                 time.sleep(0.2)  # the socket closes a moment before the exit status is there
-            os.kill(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
             main.close()
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         return _verdict(
             exercise,
+            request,
             talk,
             {"exit": process.returncode, "cpu": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024},
         )
@@ -225,8 +276,8 @@ def reference_cells(lesson: Lesson) -> Iterable[tuple[str, str, int, str | None]
             yield f"<{lesson.name} line {cell.line}>", cell.source, cell.line, None
 
 
-def needed_cells(lesson: Lesson, exercise: Exercise, texts: list[str]) -> list[tuple[str, str, int, str | None]]:
-    """Of the reference cells before `exercise`, those that define a name which `texts` need.
+def needed_cells(lesson: Lesson, exercise: Exercise, texts: list[str] | None) -> list[tuple[str, str, int, str | None]]:
+    """Of the reference cells before `exercise`, those that define a name which `texts` need (None: all).
 
     A cell that imports counts as defining what it imports; the setup cell is always there.
     """
@@ -244,6 +295,8 @@ def needed_cells(lesson: Lesson, exercise: Exercise, texts: list[str]) -> list[t
         if cell[3] == exercise.id:
             break
         before.append(cell)
+    if texts is None:
+        return before
     wanted, kept = set().union(*map(used, texts)), []
     for cell in reversed(before):
         if cell[0] == "<setup>" or wanted & set(defined_names(cell[1])):
@@ -255,17 +308,18 @@ def needed_cells(lesson: Lesson, exercise: Exercise, texts: list[str]) -> list[t
 # --------------------------------------------------------------------------------------------------
 
 
-def _launch(scratch: Path) -> tuple[subprocess.Popen, socket.socket]:
+def _launch(home: Path) -> tuple[subprocess.Popen, socket.socket]:
+    """A worker process with `home` as its working and home folder. Its environment holds no secrets."""
     ours, theirs = socket.socketpair()
     environment = {
-        **os.environ,
+        **isolation.clean_environment(dict(os.environ), str(home)),
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "JE_ARROW_MALLOC_CONF": "background_thread:false",
         "MPLBACKEND": "agg",
         "HF_HUB_OFFLINE": "1",
-        "UNIT24_HOME": str(scratch),
+        "UNIT24_DEVICE": "cpu",  # a process that has used a GPU cannot be forked
         "UNIT24_TIER": "tiny",
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
@@ -274,7 +328,7 @@ def _launch(scratch: Path) -> tuple[subprocess.Popen, socket.socket]:
         [sys.executable, "-m", "grader.worker", str(theirs.fileno())],
         pass_fds=(theirs.fileno(),),
         env=environment,
-        cwd=scratch,
+        cwd=home,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL if not os.environ.get("UNIT24_DEBUG") else None,
@@ -294,15 +348,29 @@ def _run(lesson: Lesson, main: socket.socket, name: str, source: str, line: int)
         raise LessonError(lesson.path, line + reply["line"] - 1, f"the reference cell fails: {reply['error']}")
 
 
-def _talk(exercise: Exercise, channel: socket.socket, seconds: float) -> tuple[str, dict]:
-    """Follow a candidate: ``(how it ended, its messages merged)``. Ends: verdict, gone, timeout, nonsense."""
+def _talk(exercise: Exercise, channel: socket.socket, request: dict, pid: int) -> tuple[str, dict]:
+    """Follow a candidate: ``(how it ended, its messages merged)``.
+
+    Ends: verdict, undefined, gone, timeout, disk (too much in its folder), nonsense.
+    """
     nonce = secrets.token_hex(16)
     heard: dict = {}
-    deadline = time.monotonic() + 3 * seconds + 10  # CPU time is the limit; this is for those who sleep
+    deadline = time.monotonic() + 3 * request["seconds"] + 10  # CPU time is the limit; this is for those who sleep
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    pause = 0.25
     try:
         while True:
-            channel.settimeout(max(0.01, deadline - time.monotonic()))
-            message, _ = receive(channel)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return "timeout", heard
+            if not poll.poll(1000 * min(pause, left)):  # it works: look at its folder now and then
+                pause = min(2 * pause, 2.0)
+                if _too_much(Path(request["scratch"]), pid):
+                    return "disk", heard
+                continue
+            channel.settimeout(max(0.01, left))
+            message, _ = receive(channel, limit=TALK_LIMIT)
             if message is None:
                 return "gone", heard
             if message.get("event") == "ran" and "ran" not in heard:
@@ -317,11 +385,58 @@ def _talk(exercise: Exercise, channel: socket.socket, seconds: float) -> tuple[s
                 return "nonsense", heard
     except TimeoutError:
         return "timeout", heard
-    except (OSError, ValueError):
+    except OSError:
         return "gone", heard
+    except (ValueError, RecursionError):
+        return "nonsense", heard
 
 
-def _verdict(exercise: Exercise, talk: tuple[str, dict], ended: dict) -> Verdict:
+def _too_much(folder: Path, pid: int) -> bool:
+    """Whether a candidate holds more than it may on the disk, in bytes or in files.
+
+    What it deleted and still has open counts too.  A folder that we cannot look into counts as full.
+    """
+    size = files = 0
+    waiting = [str(folder)]
+    try:
+        for fd in os.scandir(f"/proc/{pid}/fd"):
+            found = os.stat(fd.path)
+            if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:
+                size += found.st_blocks * 512
+    except OSError:
+        pass  # no /proc, or it has just ended
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    files += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    else:
+                        size += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if size > SCRATCH_BYTES or files > SCRATCH_FILES:
+                        return True
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # removed while we looked
+        except OSError:
+            return True
+    return size > SCRATCH_BYTES
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder whatever was left in it: a thousand levels, no rights to enter."""
+    try:
+        os.rmdir(folder)  # most candidates leave nothing
+    except FileNotFoundError:
+        pass
+    except OSError:
+        # rm holds no descriptor and no Python frame a level, as shutil.rmtree would.
+        if os.getuid():
+            subprocess.run(["chmod", "-R", "u+rwX", "--", str(folder)], stderr=subprocess.DEVNULL)
+        subprocess.run(["rm", "-rf", "--", str(folder)], stderr=subprocess.DEVNULL)
+
+
+def _verdict(exercise: Exercise, request: dict, talk: tuple[str, dict], ended: dict) -> Verdict:
     how, heard = talk
     ran, told = heard.get("ran", {}), heard.get("verdict", {})
     failure, code = ran.get("failure"), ended.get("exit", 0)
@@ -333,13 +448,14 @@ def _verdict(exercise: Exercise, talk: tuple[str, dict], ended: dict) -> Verdict
             status,
             points,
             exercise.points,
-            message,
+            message if len(message) <= MESSAGE_LIMIT else message[:MESSAGE_LIMIT] + "…",
             round(ended.get("cpu", 0.0), 3),
             round(ended.get("peak_mb", 0.0), 1),
             told.get("report"),
         )
 
-    if how == "timeout" or code in (-24,):  # SIGXCPU
+    killed = code == -signal.SIGKILL and how == "gone"
+    if how == "timeout" or code == -signal.SIGXCPU or (killed and ended.get("cpu", 0.0) >= request["seconds"]):
         return verdict("timeout", f"✗ {exercise.id}: still running after {limit}: is there a loop that never ends?")
     if how == "verdict":
         status, message, earned = told["status"], told["message"], told["earned"]
@@ -350,6 +466,11 @@ def _verdict(exercise: Exercise, talk: tuple[str, dict], ended: dict) -> Verdict
             status = "passed" if earned >= exercise.points else "partial" if earned > 0 else "failed"
             return verdict(status, message, earned)
         return verdict(status, message)
+    if how == "disk":
+        return verdict(
+            "error",
+            f"✗ {exercise.id}: your code writes more than {SCRATCH_BYTES >> 20} MB, or more than {SCRATCH_FILES} files.",
+        )
     if how == "nonsense":
         return verdict("tampered", f"✗ {exercise.id}: the process wrote something else than a verdict on the grader's channel.")
     if how == "undefined" and failure:
@@ -372,7 +493,22 @@ def _verdict(exercise: Exercise, talk: tuple[str, dict], ended: dict) -> Verdict
     if how == "undefined":
         names = ", ".join(f"`{n}`" for n in sorted(exercise.names))
         return verdict("error", f"✗ {exercise.id}: your cell does not define {names}: keep the names that the task gives.")
-    if code == -9:
+    if killed:
         return verdict("out of memory", f"✗ {exercise.id}: the process was killed, most likely for using too much memory.")
     what = f"signal {-code}" if code < 0 else f"exit status {code}"
     return verdict("crashed", f"✗ {exercise.id}: the process that ran your code ended ({what}) before the checks were done.")
+
+
+def isolation_cost(lesson: Lesson, exercise: Exercise, rounds: int = 20) -> tuple[float, float, float]:
+    """What isolation costs: median CPU seconds of the reference answer with and without it, and their ratio.
+
+    Both are judged in turn, so that a noisy machine is noisy for both.
+    """
+    from statistics import median
+
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    with Bench(lesson, [exercise.id]) as held, Bench(lesson, [exercise.id], isolate=False) as free:
+        for _ in range(rounds):
+            for bench in (held, free):
+                seconds[bench.isolate].append(bench.judge(exercise, exercise.cell.source).seconds)
+    return median(seconds[True]), median(seconds[False]), median(seconds[True]) / median(seconds[False])

@@ -4,6 +4,7 @@ Started by `grader.bench` as ``python -m grader.worker FD`` with one Unix socket
 messages (JSON with a 4-byte length, some with file descriptors):
 
 =========  ====================================================================================
+confine    give up access to files, before anything starts threads (where there is no fork)
 run        execute reference source in the lesson's namespace
 hold       fork; the child serves the socket sent along: the lesson's state at this point, kept
 judge      fork a child that runs one candidate and talks on the socket sent along
@@ -22,15 +23,18 @@ import gc
 import json
 import linecache
 import os
-import resource
 import selectors
 import signal
 import socket
 import struct
 import sys
+import tempfile
 import time
 import traceback
 import types
+from pathlib import Path
+
+from grader import isolation
 
 SEED = 24
 MESSAGE_LIMIT = 64 << 20
@@ -50,7 +54,7 @@ def send(sock: socket.socket, message: dict, fds: tuple[int, ...] = ()) -> None:
         sock.sendall(head + data)
 
 
-def receive(sock: socket.socket, max_fds: int = 0) -> tuple[dict | None, list[int]]:
+def receive(sock: socket.socket, max_fds: int = 0, limit: int = MESSAGE_LIMIT) -> tuple[dict | None, list[int]]:
     """Next message and its descriptors; ``(None, [])`` when the other side is gone.
 
     Raises:
@@ -66,7 +70,7 @@ def receive(sock: socket.socket, max_fds: int = 0) -> tuple[dict | None, list[in
     if not head:
         return None, []
     (size,) = struct.unpack("!I", head)
-    if size > MESSAGE_LIMIT:
+    if size > limit:
         raise ValueError(f"a message of {size} bytes")
     parts = bytearray()
     while len(parts) < size:
@@ -90,6 +94,7 @@ class Holder:
     def __init__(self, control: socket.socket, namespace: dict):
         self.control, self.namespace = control, namespace
         self.children: dict[int, tuple[str, socket.socket]] = {}  # pid -> (id, status socket)
+        self.holders: set[int] = set()
 
     def serve(self) -> None:
         """Obey messages until the control socket closes."""
@@ -128,11 +133,13 @@ class Holder:
         elif op == "hold":
             gc.collect()
             gc.freeze()
-            if os.fork() == 0:
+            pid = os.fork()
+            if pid == 0:
                 self.control.close()
                 self.control = socket.socket(fileno=fds[0])
-                self.children = {}
+                self.children, self.holders = {}, set()
                 return True
+            self.holders.add(pid)
             os.close(fds[0])
         elif op == "judge":
             pid = os.fork()
@@ -141,8 +148,11 @@ class Holder:
                 run_child(channel, fds[0], self.namespace, message)
             os.close(fds[0])
             self.children[pid] = (message["id"], socket.socket(fileno=fds[1]))
+            send(self.children[pid][1], {"pid": pid})
         elif op == "become":  # no fork: this process is used up by one candidate
             run_child(socket.socket(fileno=fds[0]), fds[0], self.namespace, message)
+        elif op == "confine":
+            send(self.control, {"ok": isolation.confine_files(message)})
         elif op == "kill":
             for pid, (name, _) in self.children.items():
                 if name == message["id"]:
@@ -171,6 +181,7 @@ class Holder:
                 continue
             _, status_socket = self.children.pop(pid)
             _kill_session(pid)
+            self._sweep()
             try:
                 send(
                     status_socket,
@@ -184,9 +195,16 @@ class Holder:
                 pass
             status_socket.close()
 
+    def _sweep(self) -> None:
+        """Kill what candidates left behind: orphans come to us, and ours are only candidates and holders."""
+        for pid in _children():
+            if pid not in self.children and pid not in self.holders:
+                _kill_session(pid)
+
     def _end(self) -> None:
         for pid in self.children:
             _kill_session(pid)
+        self._sweep()
         os._exit(0)
 
 
@@ -200,6 +218,15 @@ def _kill_session(leader: int) -> None:
         os.kill(leader, signal.SIGKILL)
     except OSError:
         pass
+
+
+def _children() -> list[int]:
+    """Process ids of our children (Linux; elsewhere none)."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
 
 
 def _become_subreaper() -> None:
@@ -237,7 +264,7 @@ def run_child(channel: socket.socket, fd: int, namespace: dict, request: dict) -
 
 def judge(channel: socket.socket, namespace: dict, request: dict) -> None:
     """Run one candidate and its tests; report ``ran`` and ``verdict`` on `channel`."""
-    limit(request)
+    confine(request)
     reseed()
     started = time.process_time()
     module = types.ModuleType("__main__")
@@ -344,22 +371,21 @@ class _Words:
         return lines[-1] if lines else ""
 
 
-def limit(request: dict) -> None:
-    """Limits of one candidate: CPU seconds, memory above the reference state, file size."""
-    seconds = int(request["seconds"]) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (256 << 20, 256 << 20))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        with open("/proc/self/statm") as f:
-            now = int(f.read().split()[0]) * resource.getpagesize()
-        ceiling = now + (request["memory_mb"] << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))
-    except (OSError, ValueError):
-        pass  # no /proc: macOS does not enforce RLIMIT_AS either
-    if request.get("scratch"):
-        os.chdir(request["scratch"])
-        os.environ.update(HOME=request["scratch"], TMPDIR=request["scratch"], UNIT24_HOME=request["scratch"])
+def confine(request: dict) -> None:
+    """Give up everything that a candidate does not need, before its first line runs."""
+    scratch = request["scratch"]
+    os.chdir(scratch)
+    cleaned = isolation.clean_environment(dict(os.environ), scratch)
+    os.environ.clear()
+    os.environ.update(cleaned)
+    tempfile.tempdir = None  # found anew, in the scratch folder
+    environment = sys.modules["unit24.env"].current if "unit24.env" in sys.modules else None
+    if environment is not None:  # the lesson's own folders are for reading only
+        vars(environment).update(cache=Path(scratch), storage=Path(scratch))
+    if request["isolate"]:
+        isolation.enter(request, files=not request.get("confined"))
+    else:
+        isolation.set_limits(request["seconds"], request["memory_mb"])
 
 
 def reseed() -> None:
@@ -390,6 +416,7 @@ def main() -> None:
     module = types.ModuleType("__main__")
     module.__dict__["display"] = lambda *objects, **options: None  # notebooks have it, plain Python does not
     sys.modules["__main__"] = module
+    isolation.prepare()
     Holder(control, module.__dict__).serve()
 
 
