@@ -212,7 +212,7 @@ def _print_report(made, path: Path) -> None:
     if len(made.notes) > 10:
         console.print(f"and {len(made.notes) - 10} more to look at, on the page", style="yellow", highlight=False)
     waiting = sum(view.waiting for view in made.lessons)
-    said = [f"{len(made.results.students)} students", f"{len(made.pairs)} pairs alike"]
+    said = [f"{len(made.results.students)} students", f"{len(made.pairs)} {'pair' if len(made.pairs) == 1 else 'pairs'} alike"]
     said += [f"{waiting} answers wait for a grade by hand (nbgrader formgrader)"] if waiting else []
     console.print(f"{', '.join(said)}; open {escape(str(path))}", highlight=False, soft_wrap=True)
 

@@ -1,7 +1,7 @@
 """Near-identical submissions: found and shown, never judged.
 
-Code is compared by its shape: the sequence of its syntax nodes, with the student's own names numbered
-in order of appearance, so that other names, comments and spacing change nothing.  Most students of a
+Code is compared by its shape: the sequence of its syntax nodes, with one letter for all of the
+student's own names, so that other names, comments and spacing change nothing.  Most students of a
 class write much the same, so likeness alone tells little.  What counts is what the lesson's own
 answers (reference, `right`, `wrong`, stub) do not explain: two students agree on code that is far
 from all of these, and that only few others wrote (the idea of MOSS, which leaves out what its base
@@ -151,7 +151,7 @@ def _bare(source: str) -> str:
 
 
 def _nodes(tree: ast.Module) -> list[str]:
-    """Syntax nodes in order, names that the code binds numbered by first appearance, docstrings left out."""
+    """Syntax nodes in order, all names that the code binds as one, docstrings and annotations left out."""
     found: list[tuple[str, str]] = []  # (what stands before the name, name) or (node, "")
     bound: set[str] = set()
     waiting: list[ast.AST] = tree.body[::-1]
@@ -189,5 +189,4 @@ def _nodes(tree: ast.Module) -> list[str]:
                 waiting.append(value)
             elif isinstance(value, list):
                 waiting += [v for v in reversed(value) if isinstance(v, ast.AST)]
-    numbers: dict[str, str] = {}
-    return [f"{kind} {numbers.setdefault(name, f'v{len(numbers)}') if name in bound else name}" for kind, name in found]
+    return [f"{kind} {'v' if name in bound else name}" for kind, name in found]
