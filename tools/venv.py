@@ -75,7 +75,7 @@ def prepare_venv():
     if UNFINISHED.exists():
         say("Set-up: the last one was interrupted; starting afresh.")
         shutil.rmtree(VENV)
-    elif VENV.exists() and subprocess.run([*PIP, "--help"], capture_output=True, check=False).returncode:
+    elif VENV.exists() and not has_working_pip():
         say("Set-up: .venv does not work on this machine; starting afresh.")
         shutil.rmtree(VENV)
     else:
@@ -87,6 +87,10 @@ def prepare_venv():
         say(f"Set-up of .venv with Python {python_version()}: about 7 GB and some minutes, this once.")
         # The base interpreter, because this one may be that of the .venv that has just been removed.
         run(None, [getattr(sys, "_base_executable", sys.executable), "-m", "venv", str(VENV)])
+
+
+def has_working_pip():
+    return Path(PIP[0]).exists() and not subprocess.run([*PIP, "--help"], capture_output=True, check=False).returncode
 
 
 def read_lock():
@@ -125,8 +129,9 @@ def run(handle, command, expected=0):
         try:
             for line in process.stdout:
                 log.write(line)
-                fetched += line.startswith("Collecting ")
-                if expected and line.startswith("Collecting ") and fetched % 50 == 0:
+                found = line.startswith(("Collecting ", "Processing "))  # from an index, from a folder
+                fetched += found
+                if expected and found and fetched % 50 == 0:
                     say(f"      {fetched} of {expected} fetched")
                 elif fetched > 50 and line.startswith("Installing collected"):
                     say("      installing: some minutes without a word")
