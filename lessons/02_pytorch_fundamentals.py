@@ -400,12 +400,15 @@ def gaussians(centres: torch.Tensor, widths: torch.Tensor, height: int, width: i
 # %% tests="gaussians" points=3
 with check.exercise("gaussians"):
     one = gaussians(torch.tensor([[2.0, 3.0]]), torch.tensor([1.5]), 5, 9)
+    check.kind(one, torch.Tensor, "what `gaussians` returns")
     check.shape(one, (1, 5, 9), "one spot on 5 x 9 pixels")
-    hint = "is the first number of a centre its row, and the second its column?"
+    hint = "the exponent is 0 there: is the first number of a centre its row and the second its column, and does nothing else come in?"
     check.equal(one[0, 2, 3], torch.tensor(1.0), "the brightness at the centre, row 2 and column 3", hint)
     at_width = torch.exp(torch.tensor(-4 / (2 * 1.5**2)))
     check.equal(one[0, 4, 3], at_width, "the brightness 2 pixels below a centre of width 1.5", "the squared distance is divided by 2 s²")
     check.equal(one[0, 2, 1], at_width, "the brightness 2 pixels left of a centre of width 1.5", "the squared distance is divided by 2 s²")
+    hint = "the squared distance is the sum of two squares (a product of two brightnesses)"
+    check.equal(one[0, 4, 1], at_width**2, "the brightness 2 pixels below and 2 left of a centre of width 1.5", hint)
 
     # As many spots as columns and rows: here a wrong alignment raises no error.
     generator = torch.Generator().manual_seed(24)
@@ -423,8 +426,8 @@ with check.exercise("gaussians"):
     def count(k, height, width):
         return operations(lambda: gaussians(torch.rand(k, 2), 1 + torch.rand(k), height, width))
 
-    small = count(3, 4, 5)
-    for name, larger in (("spots", count(6, 4, 5)), ("rows", count(3, 8, 5)), ("columns", count(3, 4, 10))):
+    small = count(4, 8, 9)
+    for name, larger in (("spots", count(8, 8, 9)), ("rows", count(4, 16, 9)), ("columns", count(4, 8, 18))):
         check.true(larger <= small, f"Twice as many {name} take {larger} tensor operations in place of {small}: is there a loop over {name}?")
 
     centres, widths = (t.clone().requires_grad_() for t in (centres, widths))
@@ -869,7 +872,7 @@ print("out[index] += 1 :", lost.tolist(), "  index_add :", kept.tolist())
 # - `values` `[n, d]`, `segment` `[n]` (`int64`, group of each row, in any order), `count` groups in all.
 # - returns `[count, d]` of the dtype of `values`; a group without rows has mean 0.
 #
-# Both without a Python loop over positions, rows or groups, and both differentiable.
+# Both without a Python loop over positions, rows or groups, and both with right gradients, also beside an empty group.
 
 # %% exercise="gather_scatter" minutes=25 difficulty=2
 def next_token_logprobs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -914,15 +917,15 @@ with check.exercise("gather_scatter"):
         "the softmax is 0 in floating point and its logarithm -inf: take both in one step",
     )
 
-    values = torch.randn(8, 3, generator=generator)
+    values = torch.randn(8, 3, generator=generator, dtype=torch.float64)
     segment = torch.tensor([4, 1, 4, 0, 4, 1, 4, 5])
     got = segment_mean(values, segment, 7)
     check.shape(got, (7, 3), "`segment_mean` of 8 rows in 7 groups", "`count` says how many groups there are; the last may be empty")
-    check.equal(got[0], values[3], "the mean of a group with one row")
+    check.equal(got[0], values[3], "the mean of a group with one row", "nothing else comes in: is each sum divided by its own number of rows, and by nothing more?")
     hint = "several rows name the same group: does the second write cover the first? And is each sum divided by its own number of rows?"
     check.equal(got[1], values[[1, 5]].mean(0), "the mean of group 1 (rows 1 and 5)", hint)
     check.equal(got[4], values[[0, 2, 4, 6]].mean(0), "the mean of group 4 (rows 0, 2, 4 and 6)", hint)
-    check.equal(got[[2, 3, 6]], torch.zeros(3, 3), "the means of the empty groups 2, 3 and 6", "an empty group is 0 / 0 unless you prevent it")
+    check.equal(got[[2, 3, 6]], torch.zeros(3, 3, dtype=torch.float64), "the means of the empty groups 2, 3 and 6", "an empty group is 0 / 0 unless you prevent it")
 
     for name, call in (
         ("next_token_logprobs", lambda n: next_token_logprobs(torch.rand(n, n, 7), torch.zeros(n, n, dtype=torch.int64))),
@@ -937,23 +940,27 @@ with check.exercise("gather_scatter"):
     hint = "something on the way cut the graph (`.data`, `.detach()`, NumPy, `torch.tensor(...)`)."
     check.true(picked.requires_grad, f"No gradient can flow from the log-probabilities to the logits: {hint}")
     check.true(means.requires_grad, f"No gradient can flow from the means to the values: {hint}")
+    means[4].sum().backward()
+    check.equal(
+        values.grad,
+        (segment == 4).double()[:, None].expand(8, 3) / 4,
+        "the gradient of the mean of group 4 for the values",
+        "each of its rows has a share of 1/4, all others 0. (A 0 / 0 that is only replaced afterwards sends NaN back: divide by at least 1.)",
+    )
     ### BEGIN HIDDEN TESTS
     picked.sum().backward()
     onehot = F.one_hot(ids[:, 1:], 7).float()
     expected = torch.cat([onehot - probabilities[:, :-1], torch.zeros(3, 1, 7)], dim=1)
     check.equal(logits.grad, expected, "the gradient of the summed log-probabilities", "the last position predicts a token that is not there")
-    means[4].sum().backward()
-    expected = (segment == 4).float()[:, None].expand(8, 3) / 4
-    check.equal(values.grad, expected, "the gradient of the mean of group 4", "each of its four rows has a share of 1/4")
 
     logits = 5 * torch.randn(2, 9, 4, generator=generator, dtype=torch.float64)
     ids = torch.randint(0, 4, (2, 9), generator=generator)
     expected = -F.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
     check.equal(next_token_logprobs(logits, ids), expected, "`next_token_logprobs` of 2 texts of 9 tokens in float64")
-    values = torch.randn(20, 5, generator=generator, dtype=torch.float64)
+    values = torch.randn(20, 5, generator=generator)
     segment = torch.randint(0, 4, (20,), generator=generator)
     expected = torch.stack([values[segment == i].mean(0) for i in range(4)])
-    check.equal(segment_mean(values, segment, 4), expected, "`segment_mean` of 20 rows in 4 groups in float64")
+    check.equal(segment_mean(values, segment, 4), expected, "`segment_mean` of 20 rows in 4 groups in float32")
     ### END HIDDEN TESTS
 
 # %% wrong="gather_scatter" says="about token j + 1"
@@ -1016,6 +1023,16 @@ def next_token_logprobs(logits, ids):
 def segment_mean(values, segment, count):
     sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
     return sums / torch.bincount(segment, minlength=count)[:, None]
+
+# %% wrong="gather_scatter" says="sends nan back"
+# Misunderstands: a NaN that is replaced in the result is gone (its gradient is NaN all the same).
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    member = F.one_hot(segment, count).to(values.dtype)
+    return torch.nan_to_num(member.T @ values / member.sum(0)[:, None])
 
 # %% wrong="gather_scatter" says="the last may be empty"
 # Misunderstands: the number of groups can be read off the data.
@@ -2720,7 +2737,7 @@ with check.exercise("clinic"):
     film = record(camera, 4)
     check.equal(len(camera.given), 4, "how many frames `record` reads for count 4")
     check.shape(film, (4, 3, 5), "`record` of 4 frames of 3 x 5 pixels")
-    check.equal(film.dtype, torch.float32, "the dtype of the film")
+    check.equal(film.dtype, torch.float32, "the dtype of the film", "values go from 0 to 1: divide by 255")
     check.equal(
         film,
         torch.tensor(np.array(camera.given)).float() / 255,
