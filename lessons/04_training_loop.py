@@ -112,23 +112,6 @@ for axis, picture, label in zip(axes, train_x, train_y):
 plt.show()
 
 
-# %%
-def examine(exercise, parts):
-    """Check the parts of an exercise one by one: each that passes earns its share of the points."""
-    failures = []
-    for name, checks in parts.items():
-        try:
-            with check.exercise(name):
-                checks()
-        except check.CheckFailed as failure:
-            failures.append(failure)
-    if len(failures) == len(parts):  # a part that was attempted says more than one that was not
-        raise min(failures, key=lambda failure: isinstance(failure, check.NotAttempted))
-    exercise.score = 1 - len(failures) / len(parts)
-    if failures:
-        print(f"◐ {len(parts) - len(failures)} of {len(parts)} parts pass.", *(" ".join(str(f).split()) for f in failures))
-
-
 # %% [markdown]
 # # Part A · Does it learn?
 #
@@ -348,8 +331,8 @@ def check_evaluate():
     ### END HIDDEN TESTS
 
 
-with check.exercise("train_and_evaluate") as exercise:
-    examine(exercise, {"train_step": check_train_step, "evaluate": check_evaluate})
+with check.exercise("train_and_evaluate"):
+    check.parts({"train_step": check_train_step, "evaluate": check_evaluate})
 check.points(4)
 
 
@@ -3414,9 +3397,9 @@ def patient_4():
     ### END HIDDEN TESTS
 
 
-with check.exercise("debug_clinic") as exercise:
+with check.exercise("debug_clinic"):
     parts = {"patient 1": patient_1, "patient 2": patient_2, "patient 3": patient_3, "patient 4": patient_4}
-    examine(exercise, parts)
+    check.parts(parts)
 check.points(6)
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "kind",
     "raises",
     "catches",
+    "parts",
     "points",
 ]
 
@@ -56,6 +57,7 @@ class exercise:
     """
 
     _score: float | None = None  # of the last finished block, for `points`
+    _current: exercise | None = None  # the block that is running
 
     def __init__(self, name: str):
         self.name = name
@@ -63,7 +65,7 @@ class exercise:
 
     def __enter__(self) -> exercise:
         exercise._score = None
-        self._outer, exercise._current = getattr(exercise, "_current", None), self
+        self._outer, exercise._current = exercise._current, self
         return self
 
     def __exit__(self, kind, error, trace) -> bool:
@@ -79,8 +81,10 @@ class exercise:
 
     def _explain(self, error: Exception, trace) -> CheckFailed:
         if isinstance(error, CheckFailed):
-            return type(error)(f"✗ {self.name}: {error}")
-        frames = [f for f in traceback.extract_tb(trace)[1:] if _is_student_code(f.filename)]
+            named = str(error).startswith(("✗", "○"))  # by a part of this exercise
+            return error if named else type(error)(f"✗ {self.name}: {error}")
+        every = traceback.extract_tb(trace)
+        frames = [f for f in every if f.filename != every[0].filename and _is_student_code(f.filename)]  # [0]: the tests cell
         if isinstance(error, NotImplementedError) and not error.args:
             who = frames[-1].name if frames else self.name
             if who in (self.name, "<module>", "<cell line: 1>", "forward", "backward", "__init__"):
@@ -274,13 +278,40 @@ def catches(
     share = 1 - len(missed) / len(wrong)
     if share == 0:
         _fail(f"{what} catch none of {len(wrong)} wrong implementations; the first that slips through: {missed[0]}")
-    current = getattr(exercise, "_current", None)
-    if current is not None:
-        current.score = share if current.score is None else min(current.score, share)
+    _give_share(share)
     if missed:
         print(
             f"◐ {what} catch {len(wrong) - len(missed)} of {len(wrong)} bugs, with no false alarm. Still unseen: {'; '.join(missed)}."
         )
+
+
+def parts(checks: dict[str, Callable[[], Any]]) -> None:
+    """Judge the parts of an exercise one by one: each that passes earns an equal share (see `points`).
+
+    Args:
+        checks: for each part its name and a function that makes its checks.
+    """
+    failures = []
+    for name, part in checks.items():
+        outer = exercise._current
+        try:
+            with exercise(name):
+                part()
+        except CheckFailed as failure:
+            failures.append(failure)
+        exercise._current = outer
+    if len(failures) == len(checks):  # a part that was attempted says more than one that was not
+        raise min(failures, key=lambda failure: isinstance(failure, NotAttempted))
+    if failures:
+        _give_share(1 - len(failures) / len(checks))
+        print(f"◐ {len(checks) - len(failures)} of {len(checks)} parts pass.", *(" ".join(str(f).split()) for f in failures))
+
+
+def _give_share(share: float) -> None:
+    """Lower the share of its points that the running block earns."""
+    current = exercise._current
+    if current is not None:
+        current.score = share if current.score is None else min(current.score, share)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What a student is told: observed, expected, and how the two are related."""
 
+import linecache
 import re
 
 import numpy as np
@@ -157,11 +158,12 @@ def test_a_stub_is_not_attempted():
 
 
 def test_an_error_in_the_students_code_is_one_message():
-    def thing():
-        return torch.zeros(2, 3) @ torch.zeros(2, 3)
-
-    said = str(run(thing).value)
-    assert said.startswith("✗ thing: your code raised RuntimeError") and "torch.zeros(2, 3) @" in said
+    source = "def thing():\n    return torch.zeros(2, 3) @ torch.zeros(2, 3)\n"
+    linecache.cache["<cell thing>"] = (len(source), None, source.splitlines(keepends=True), "<cell thing>")
+    space = {"torch": torch}
+    exec(compile(source, "<cell thing>", "exec"), space)
+    said = str(run(space["thing"]).value)
+    assert said.startswith("✗ thing: your code raised RuntimeError") and "line 2 in thing:  return torch.zeros(2, 3) @" in said
 
 
 def test_a_result_that_the_test_cannot_use():
@@ -194,6 +196,36 @@ def test_catches_gives_shares(capsys):
     with check.exercise("thing"):
         check.true(True, "")
     assert check.points(6) == 6.0
+
+
+def test_parts_earn_their_shares(capsys):
+    def stub():
+        raise NotImplementedError()
+
+    def good():
+        check.true(True, "")
+
+    def bad():
+        check.equal(1, 2)
+
+    with check.exercise("thing"):
+        check.parts({"one": good, "two": bad, "three": good, "four": stub})
+    assert check.points(8) == 4.0
+    said = capsys.readouterr().out
+    assert "◐ 2 of 4 parts pass." in said and "✗ two" in said and "○ four: not attempted" in said
+    assert str(run(lambda: check.parts({"one": stub, "two": bad})).value).startswith("✗ two")
+    assert run(lambda: check.parts({"one": stub, "two": stub})).type is check.NotAttempted
+    with check.exercise("thing"):
+        check.parts({"one": good})
+    assert check.points(8) == 8.0
+
+
+def test_an_error_in_a_helper_of_the_tests_is_not_the_students():
+    """A helper typed in the tests cell was once called the student's code."""
+    space = {"check": check, "answer": lambda: None}
+    tests = "def helper():\n    return answer().shape\nwith check.exercise('thing'):\n    helper()"
+    with pytest.raises(check.CheckFailed, match="could not use what your code returned"):
+        exec(compile(tests, "<tests thing>", "exec"), space)
 
 
 def test_a_notebook_shows_the_message_alone():
