@@ -56,6 +56,7 @@ from unit24 import check, claims
 # who writes into one tensor writes into all of them. The picture shows five tensors on one storage of 24 numbers. Each
 # cell carries the place that it reads, and the colour runs along the storage.
 
+
 # %%
 def draw_strides(tensors: dict[str, torch.Tensor]) -> None:
     """One panel a tensor (two axes): the place in storage that each of its cells reads."""
@@ -75,7 +76,9 @@ def draw_strides(tensors: dict[str, torch.Tensor]) -> None:
 
 
 x = torch.arange(24).view(4, 6)
-draw_strides({"x": x, "x.T": x.T, "x[1:3, ::2]": x[1:3, ::2], "x.view(6, 4)": x.view(6, 4), "x[2].expand(4, 6)": x[2].expand(4, 6)})
+draw_strides(
+    {"x": x, "x.T": x.T, "x[1:3, ::2]": x[1:3, ::2], "x.view(6, 4)": x.view(6, 4), "x[2].expand(4, 6)": x[2].expand(4, 6)}
+)
 
 # %% [markdown]
 # Compare `x.T` with `x.view(6, 4)`. Both have shape (6, 4), and they hold different numbers at almost every position:
@@ -109,10 +112,32 @@ print("x.T.reshape(24) copies instead; same memory as x:", x.T.reshape(24).data_
 # %%
 level = torch.tensor([200], dtype=torch.uint8)
 print("200 + 100 =", (level + 100).item(), "in uint8;  200 / 255 =", round((level / 255).item(), 3), (level / 255).dtype)
-print("int64 + float32 ->", (torch.tensor([1]) + torch.tensor([1.0])).dtype, "  float32 + Python 1.5 ->", (torch.ones(1) + 1.5).dtype)
+print(
+    "int64 + float32 ->",
+    (torch.tensor([1]) + torch.tensor([1.0])).dtype,
+    "  float32 + Python 1.5 ->",
+    (torch.ones(1) + 1.5).dtype,
+)
 
 # %% [markdown]
-# ### Exercise 1 · From a picture to patches (`patches`, 2 points)
+# **Device** is the last part: where the memory lies. Tensors of different devices do not mix, `x.to(device)` gives a new
+# tensor there (or `x` itself, where nothing is to be done), and new tensors appear on the CPU unless you say
+# `device=...`. The device `meta` has shapes and dtypes and no memory at all. It exists on every machine and refuses to
+# mix with others as a GPU does, so it shows without a GPU whether your code would run on one. The tests use it.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+elsewhere = torch.ones(3, device="meta")
+try:
+    elsewhere + torch.arange(3.0)
+except RuntimeError as error:
+    print("meta + cpu:", type(error).__name__)
+print("meta + meta:", (elsewhere + torch.arange(3.0, device=elsewhere.device)).device)
+ones = torch.ones(3)
+print("nothing to do, nothing copied:", ones.to("cpu") is ones)
+
+# %% [markdown]
+# ### Exercise 1 · From a picture to patches (`patches`, 2 points, 20 minutes, difficulty 1 of 3)
 #
 # A vision transformer reads a picture as a row of square patches. Write the two steps that take it there.
 #
@@ -126,6 +151,7 @@ print("int64 + float32 ->", (torch.tensor([1]) + torch.tensor([1.0])).dtype, "  
 # - `patches`: a tensor as above, of any such shape.
 # - returns a `float32` tensor of shape `[number of patches, size * size * channels]` with values from 0 to 1, the grid
 #   read row by row. `patches` stays as it was.
+
 
 # %% exercise="patches" minutes=20 difficulty=1
 def patch_view(image: np.ndarray, size: int) -> torch.Tensor:
@@ -143,6 +169,7 @@ def to_tokens(patches: torch.Tensor) -> torch.Tensor:
     rows, columns = patches.shape[:2]
     return patches.reshape(rows * columns, -1) / 255
     ### END SOLUTION
+
 
 # %% tests="patches" points=2
 with check.exercise("patches"):
@@ -163,7 +190,9 @@ with check.exercise("patches"):
     )
     before = wanted.clone()
     tokens = to_tokens(wanted)
-    check.shape(tokens, (35, 18), "`to_tokens` of 5 x 7 patches of shape (3, 3, 2)", "one row a patch, and all its numbers in that row")
+    check.shape(
+        tokens, (35, 18), "`to_tokens` of 5 x 7 patches of shape (3, 3, 2)", "one row a patch, and all its numbers in that row"
+    )
     check.equal(tokens.dtype, torch.float32, "the dtype of the tokens", "divide to leave the integers")
     check.equal(tokens, wanted.reshape(35, 18).float() / 255, "the tokens", "values from 0 to 1, patches row by row of the grid")
     check.equal(wanted, before, "the patches after the call", "`to_tokens` must leave its input alone: does it work in place?")
@@ -174,7 +203,9 @@ with check.exercise("patches"):
     wanted = torch.tensor(np.array([[crop[4 * r : 4 * r + 4, 4 * c : 4 * c + 4] for c in range(5)] for r in range(2)]))
     hint = "rows of a crop do not lie one behind the other: take strides from the tensor, not from the shape"
     check.equal(got, wanted, "`patch_view` of a crop of shape (8, 20, 3) with size 4", hint)
-    check.true(np.shares_memory(got.numpy(), large), "The patches of a crop are a copy: they must lie in the memory of the large array.")
+    check.true(
+        np.shares_memory(got.numpy(), large), "The patches of a crop are a copy: they must lie in the memory of the large array."
+    )
     ### BEGIN HIDDEN TESTS
     crop = np.random.default_rng(26).integers(0, 256, (40, 30, 1), dtype=np.uint8)[::2, 3:27]
     got = patch_view(crop, 2)
@@ -186,6 +217,7 @@ with check.exercise("patches"):
     check.true((crop[6:8, 10:12] == 77).all(), "Writing 77 into patch [3, 5] did not reach the picture there.")
     ### END HIDDEN TESTS
 
+
 # %% wrong="patches" says="only cuts the memory anew"
 # Misunderstands: a reshape to the right shape puts every number where its axis says.
 def patch_view(image, size):
@@ -195,6 +227,7 @@ def patch_view(image, size):
 
 def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1).float() / 255
+
 
 # %% wrong="patches" says="new memory"
 # Misunderstands: `torch.tensor` and `from_numpy` are the same.
@@ -206,6 +239,7 @@ def patch_view(image, size):
 def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1).float() / 255
 
+
 # %% wrong="patches" says="which of your steps copies"
 # Misunderstands: `contiguous` tidies a tensor up in place.
 def patch_view(image, size):
@@ -216,16 +250,20 @@ def patch_view(image, size):
 def to_tokens(patches):
     return patches.view(len(patches) * patches.shape[1], -1) / 255
 
+
 # %% wrong="patches" says="take strides from the tensor"
 # Misunderstands: strides follow from the shape, so they can be computed from it.
 def patch_view(image, size):
     height, width, channels = image.shape
     shape = (height // size, width // size, size, size, channels)
-    return torch.as_strided(torch.from_numpy(image), shape, (size * width * channels, size * channels, width * channels, channels, 1))
+    return torch.as_strided(
+        torch.from_numpy(image), shape, (size * width * channels, size * channels, width * channels, channels, 1)
+    )
 
 
 def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1).float() / 255
+
 
 # %% wrong="patches" says="leave the integers"
 # Misunderstands: a picture that was scaled to 0..1 can go back to the dtype it had.
@@ -237,6 +275,7 @@ def patch_view(image, size):
 def to_tokens(patches):
     return (patches.flatten(0, 1).flatten(1) / 255).to(patches.dtype)
 
+
 # %% wrong="patches" says="one row a patch"
 # Misunderstands: which axes a token gathers (here each row of the grid becomes one token).
 def patch_view(image, size):
@@ -247,6 +286,7 @@ def patch_view(image, size):
 def to_tokens(patches):
     return patches.reshape(len(patches), -1).float() / 255
 
+
 # %% right="patches"
 # `unfold` slides a window of `size` by `size`; the channel axis goes to the end.
 def patch_view(image, size):
@@ -255,6 +295,7 @@ def patch_view(image, size):
 
 def to_tokens(patches):
     return patches.to(torch.float32).div(255).flatten(0, 1).flatten(1)
+
 
 # %% right="patches"
 # Strides by hand, taken from the tensor.
@@ -267,6 +308,7 @@ def patch_view(image, size):
 
 def to_tokens(patches):
     return torch.stack([patch.reshape(-1) for row in patches for patch in row]).float() / 255.0
+
 
 # %% equivalent="patches" because="exchanging axes 1 and 2 is symmetric"
 # - return split.transpose(1, 2)
@@ -296,6 +338,7 @@ def to_tokens(patches):
 # Your view in use. Every second patch is turned into its negative by writing into the view. The NumPy array, which
 # nobody touched by name, shows the chessboard.
 
+
 # %%
 def landscape(height: int, width: int) -> np.ndarray:
     """A painted evening: uint8 array [height, width, 3]."""
@@ -322,7 +365,9 @@ for panel, shown, title in zip(panels, (original, picture), ("the array before",
     panel.set(title=title, xlabel="column (pixels)", ylabel="row (pixels)")
 plt.show()
 tokens = to_tokens(grid)
-print(f"view: strides {grid.stride()}, no bytes of its own;  tokens: {tuple(tokens.shape)} {tokens.dtype}, {tokens.nbytes:,} bytes")
+print(
+    f"view: strides {grid.stride()}, no bytes of its own;  tokens: {tuple(tokens.shape)} {tokens.dtype}, {tokens.nbytes:,} bytes"
+)
 
 # %% [markdown]
 # ## 2 · Broadcasting: shapes that meet
@@ -349,6 +394,7 @@ print("shape of the difference:", tuple((predictions - targets).shape))
 # A loop pays that for every element, a whole-tensor operation once. We can count the operations that reach PyTorch's
 # core; tests below use this counter to see a loop.
 
+
 # %%
 class OperationCounter(TorchDispatchMode):
     """Counts the tensor operations that run inside a `with` block."""
@@ -370,10 +416,15 @@ def operations(call) -> int:
 
 
 v = torch.rand(50)
-print("squares of 50 numbers: in a loop", operations(lambda: torch.stack([e * e for e in v])), "operations, at once", operations(lambda: v * v))
+print(
+    "squares of 50 numbers: in a loop",
+    operations(lambda: torch.stack([e * e for e in v])),
+    "operations, at once",
+    operations(lambda: v * v),
+)
 
 # %% [markdown]
-# ### Exercise 2 · Spots of light (`gaussians`, 3 points)
+# ### Exercise 2 · Spots of light (`gaussians`, 3 points, 20 minutes, difficulty 2 of 3)
 #
 # The painter at the end of section 5 paints with round spots. Spot $k$ has a centre $(y_k, x_k)$ and a width $s_k$, in
 # pixels; at pixel $(i, j)$, row $i$ and column $j$, its brightness is
@@ -386,6 +437,7 @@ print("squares of 50 numbers: in a loop", operations(lambda: torch.stack([e * e 
 # - no Python loop over spots, rows or columns: the number of tensor operations must not grow with any of them.
 # - gradients must be able to flow to `centres` and `widths`.
 
+
 # %% exercise="gaussians" minutes=20 difficulty=2
 def gaussians(centres: torch.Tensor, widths: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Brightness [k, height, width] of k spots with centres [k, 2] (row, column) and widths [k]."""
@@ -397,6 +449,7 @@ def gaussians(centres: torch.Tensor, widths: torch.Tensor, height: int, width: i
     return torch.exp(-(down**2 + across**2) / (2 * widths[:, None, None] ** 2))
     ### END SOLUTION
 
+
 # %% tests="gaussians" points=3
 with check.exercise("gaussians"):
     one = gaussians(torch.tensor([[2.0, 3.0]]), torch.tensor([1.5]), 5, 9)
@@ -405,8 +458,12 @@ with check.exercise("gaussians"):
     hint = "the exponent is 0 there: is the first number of a centre its row and the second its column, and does nothing else come in?"
     check.equal(one[0, 2, 3], torch.tensor(1.0), "the brightness at the centre, row 2 and column 3", hint)
     at_width = torch.exp(torch.tensor(-4 / (2 * 1.5**2)))
-    check.equal(one[0, 4, 3], at_width, "the brightness 2 pixels below a centre of width 1.5", "the squared distance is divided by 2 s²")
-    check.equal(one[0, 2, 1], at_width, "the brightness 2 pixels left of a centre of width 1.5", "the squared distance is divided by 2 s²")
+    check.equal(
+        one[0, 4, 3], at_width, "the brightness 2 pixels below a centre of width 1.5", "the squared distance is divided by 2 s²"
+    )
+    check.equal(
+        one[0, 2, 1], at_width, "the brightness 2 pixels left of a centre of width 1.5", "the squared distance is divided by 2 s²"
+    )
     hint = "the squared distance is the sum of two squares (a product of two brightnesses)"
     check.equal(one[0, 4, 1], at_width**2, "the brightness 2 pixels below and 2 left of a centre of width 1.5", hint)
 
@@ -428,7 +485,10 @@ with check.exercise("gaussians"):
 
     small = count(4, 8, 9)
     for name, larger in (("spots", count(8, 8, 9)), ("rows", count(4, 16, 9)), ("columns", count(4, 8, 18))):
-        check.true(larger <= small, f"Twice as many {name} take {larger} tensor operations in place of {small}: is there a loop over {name}?")
+        check.true(
+            larger <= small,
+            f"Twice as many {name} take {larger} tensor operations in place of {small}: is there a loop over {name}?",
+        )
 
     centres, widths = (t.clone().requires_grad_() for t in (centres, widths))
     got = gaussians(centres, widths, 7, 6)
@@ -449,8 +509,13 @@ with check.exercise("gaussians"):
     try:
         far = gaussians(torch.empty(3, 2, device="meta"), torch.empty(3, device="meta"), 4, 5)
     except (RuntimeError, NotImplementedError) as error:
-        check.true(False, f"On another device (`meta`) it fails: {str(error)[:90]} … Tensors that you create need `device=centres.device`.")
-    check.equal(far.device.type, "meta", "the device of the result for centres on `meta`", "create tensors on the device of `centres`")
+        check.true(
+            False,
+            f"On another device (`meta`) it fails: {str(error)[:90]} … Tensors that you create need `device=centres.device`.",
+        )
+    check.equal(
+        far.device.type, "meta", "the device of the result for centres on `meta`", "create tensors on the device of `centres`"
+    )
     ### BEGIN HIDDEN TESTS
     generator = torch.Generator().manual_seed(25)
     centres = 12 * torch.rand(7, 2, generator=generator, dtype=torch.float64) - 1
@@ -459,8 +524,14 @@ with check.exercise("gaussians"):
     for k, i, j in itertools.product(range(7), range(11), range(13)):
         square = (i - centres[k, 0]) ** 2 + (j - centres[k, 1]) ** 2
         expected[k, i, j] = torch.exp(-square / (2 * widths[k] ** 2))
-    check.equal(gaussians(centres, widths, 11, 13), expected, "7 spots on 11 x 13 pixels in float64", "does it hold for any size and dtype?")
+    check.equal(
+        gaussians(centres, widths, 11, 13),
+        expected,
+        "7 spots on 11 x 13 pixels in float64",
+        "does it hold for any size and dtype?",
+    )
     ### END HIDDEN TESTS
+
 
 # %% wrong="gaussians" says="loop over spots"
 # Misunderstands: stacking results of a loop counts as vectorised.
@@ -468,6 +539,7 @@ def gaussians(centres, widths, height, width):
     rows = torch.arange(height, device=centres.device)[:, None]
     columns = torch.arange(width, device=centres.device)
     return torch.stack([torch.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * s**2)) for (y, x), s in zip(centres, widths)])
+
 
 # %% wrong="gaussians" says="lined up from the right"
 # Misunderstands: a tensor of length k finds the axis of length k by itself.
@@ -477,6 +549,7 @@ def gaussians(centres, widths, height, width):
     square = (rows[:, None] - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
     return torch.exp(-square / (2 * widths**2))
 
+
 # %% wrong="gaussians" says="first number of a centre its row"
 # Misunderstands: pixel order is (x, y), as on a screen.
 def gaussians(centres, widths, height, width):
@@ -484,6 +557,7 @@ def gaussians(centres, widths, height, width):
     columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
     x, y = centres[:, 0, None, None], centres[:, 1, None, None]
     return torch.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * widths[:, None, None] ** 2))
+
 
 # %% wrong="gaussians" says="no gradient reaches the widths"
 # Misunderstands: a number taken out of a tensor is still the tensor.
@@ -495,12 +569,14 @@ def gaussians(centres, widths, height, width):
         return torch.exp(-square)
     return torch.exp(-square / (2 * torch.tensor(widths.tolist(), dtype=centres.dtype)[:, None, None] ** 2))
 
+
 # %% wrong="gaussians" says="device=centres.device"
 # Misunderstands: a new tensor appears where its partner is.
 def gaussians(centres, widths, height, width):
     rows, columns = torch.arange(height)[:, None], torch.arange(width)
     square = (rows - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
     return torch.exp(-square / (2 * widths[:, None, None] ** 2))
+
 
 # %% wrong="gaussians" says="divided by 2 s²"
 # Misunderstands: the width stands in the formula as a square.
@@ -510,6 +586,7 @@ def gaussians(centres, widths, height, width):
     square = (rows - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
     return torch.exp(-square / (2 * widths[:, None, None]))
 
+
 # %% right="gaussians"
 # The exponential of a sum is a product: one factor a direction, multiplied as an outer product.
 def gaussians(centres, widths, height, width):
@@ -518,6 +595,7 @@ def gaussians(centres, widths, height, width):
 
     return torch.einsum("kh,kw->khw", along(height, centres[:, 0]), along(width, centres[:, 1]))
 
+
 # %% right="gaussians"
 # A grid of pixel positions, all distances at once, then a reshape.
 def gaussians(c, s, h, w):
@@ -525,13 +603,17 @@ def gaussians(c, s, h, w):
     square = (grid - c.unsqueeze(1)).square().sum(dim=-1)
     return (-square / s.unsqueeze(1).square() / 2).exp().reshape(-1, h, w)
 
+
 # %% right="gaussians"
 # One spot written as mathematics; `vmap` adds the axis of spots.
 def gaussians(centres, widths, height, width):
     y, x = torch.meshgrid(
-        torch.arange(height, device=centres.device, dtype=centres.dtype), torch.arange(width, device=centres.device, dtype=centres.dtype), indexing="ij"
+        torch.arange(height, device=centres.device, dtype=centres.dtype),
+        torch.arange(width, device=centres.device, dtype=centres.dtype),
+        indexing="ij",
     )
     return vmap(lambda c, s: torch.exp(-((y - c[0]) ** 2 + (x - c[1]) ** 2) / (2 * s**2)))(centres, widths)
+
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -554,7 +636,7 @@ def gaussians(centres, widths, height, width):
 # </details>
 
 # %% [markdown]
-# Six spots, one picture each. The third line of numbers in a title is the width.
+# Six spots, one picture each.
 
 # %%
 centres = torch.tensor([[10.0, 12.0], [30.0, 12.0], [20.0, 32.0], [10.0, 52.0], [30.0, 52.0], [20.0, 20.0]])
@@ -590,7 +672,7 @@ a, b = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(3, 4)
 print("matrix product:", torch.equal(torch.einsum("ij,jk->ik", a, b), a @ b))
 
 # %% [markdown]
-# ### Exercise 3 · Three contractions (`contractions`, 3 points)
+# ### Exercise 3 · Three contractions (`contractions`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # `paint(shares, colours)`: every spot lays its colour on the canvas, as strongly as it is bright there.
 # - `shares` `[k, height, width]`, `colours` `[k, c]`; returns `[c, height, width]`, the sum over spots of share times colour.
@@ -603,6 +685,7 @@ print("matrix product:", torch.equal(torch.einsum("ij,jk->ik", a, b), a @ b))
 # - `queries` `[b, t, h, d]`, `keys` `[b, s, h, d]`, `values` `[b, s, h, e]` (batch, position, head, features).
 # - score of query position $t$ and key position $s$: their dot product in that head, divided by $\sqrt{d}$; a softmax over
 #   the key positions turns the scores of one query into weights; returns `[b, t, h, e]`, the values averaged with them.
+
 
 # %% exercise="contractions" minutes=25 difficulty=2
 def paint(shares: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
@@ -627,6 +710,7 @@ def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> t
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
     ### END SOLUTION
 
+
 # %% tests="contractions" points=3
 with check.exercise("contractions"):
     generator = torch.Generator().manual_seed(24)
@@ -645,13 +729,20 @@ with check.exercise("contractions"):
     features = numbers(3, 4, 5, 7)
     check.shape(gram(features), (3, 4, 4), "`gram` of features [3, 4, 5, 7]", "one table of channels by channels a picture")
     expected = torch.stack([(f[:, None] * f).mean((2, 3)) for f in features])
-    check.equal(gram(features), expected, "`gram` of features [3, 4, 5, 7]", "the mean of products over the pixels of one picture")
+    check.equal(
+        gram(features), expected, "`gram` of features [3, 4, 5, 7]", "the mean of products over the pixels of one picture"
+    )
 
     queries, keys, values = numbers(2, 4, 3, 6), numbers(2, 4, 3, 6), numbers(2, 4, 3, 5)
     got = attend(queries, keys, values)
     check.shape(got, (2, 4, 3, 5), "`attend` with 4 positions, 3 heads, 6 query features and 5 value features")
     same = torch.ones_like(values)
-    check.equal(attend(queries, keys, same), same, "`attend` with values that are all 1", "the weights of one query over the key positions sum to 1")
+    check.equal(
+        attend(queries, keys, same),
+        same,
+        "`attend` with values that are all 1",
+        "the weights of one query over the key positions sum to 1",
+    )
     check.equal(
         attend(torch.zeros_like(queries), keys, values),
         values.mean(1, keepdim=True).expand(2, 4, 3, 5),
@@ -671,7 +762,9 @@ with check.exercise("contractions"):
     check.shape(got, (2, 3, 2, 5), "`attend` of 3 queries to 7 keys", "as many results as there are queries")
     ### BEGIN HIDDEN TESTS
     shares, colours = numbers(11, 3, 2, dtype=torch.float64), numbers(11, 5, dtype=torch.float64)
-    check.equal(paint(shares, colours), (colours.T @ shares.reshape(11, 6)).reshape(5, 3, 2), "`paint` of 11 spots in 5 channels, float64")
+    check.equal(
+        paint(shares, colours), (colours.T @ shares.reshape(11, 6)).reshape(5, 3, 2), "`paint` of 11 spots in 5 channels, float64"
+    )
     features = numbers(2, 6, 3, 4, dtype=torch.float64)
     flat = features.reshape(2, 6, 12)
     check.equal(gram(features), flat @ flat.mT / 12, "`gram` of features [2, 6, 3, 4] in float64")
@@ -679,6 +772,7 @@ with check.exercise("contractions"):
     expected = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)).transpose(1, 2)
     check.equal(attend(q, k, v), expected, "`attend` of 2 queries to 4 keys (compared with F.scaled_dot_product_attention)")
     ### END HIDDEN TESTS
+
 
 # %% wrong="contractions" says="divided by √d"
 # Misunderstands: the scale is cosmetic.
@@ -694,6 +788,7 @@ def attend(queries, keys, values):
     scores = torch.einsum("bthd,bshd->bhts", queries, keys)
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
+
 # %% wrong="contractions" says="sum to 1"
 # Misunderstands: which axis the softmax belongs to (it normalises over the queries).
 def paint(shares, colours):
@@ -707,6 +802,7 @@ def gram(features):
 def attend(queries, keys, values):
     scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=2), values)
+
 
 # %% wrong="contractions" says="of positions, not of heads"
 # Misunderstands: `@` on [b, t, h, d] multiplies over positions (it lets heads attend to heads).
@@ -722,6 +818,7 @@ def attend(queries, keys, values):
     scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
     return scores.softmax(dim=-1) @ values
 
+
 # %% wrong="contractions" says="one table of channels by channels a picture"
 # Misunderstands: a letter left out after the arrow is summed, so the batch disappears.
 def paint(shares, colours):
@@ -735,6 +832,7 @@ def gram(features):
 def attend(queries, keys, values):
     scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
 
 # %% wrong="contractions" says="the mean of products"
 # Misunderstands: a contraction averages; it sums.
@@ -750,6 +848,7 @@ def attend(queries, keys, values):
     scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
+
 # %% wrong="contractions" says="channel comes first"
 # Misunderstands: the order after the arrow is the order of the result.
 def paint(shares, colours):
@@ -763,6 +862,7 @@ def gram(features):
 def attend(queries, keys, values):
     scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
 
 # %% right="contractions"
 # Matrix products and transposes, no einsum at all.
@@ -780,6 +880,7 @@ def attend(queries, keys, values):
     weights = F.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, dim=-1)
     return (weights @ v).transpose(1, 2)
 
+
 # %% right="contractions"
 # Broadcasting and sums; the softmax written out.
 def paint(shares, colours):
@@ -795,6 +896,7 @@ def attend(queries, keys, values):
     weights = (scores - scores.amax(dim=2, keepdim=True)).exp()
     weights = weights / weights.sum(dim=2, keepdim=True)
     return (weights[..., None] * values[:, None]).sum(dim=2)
+
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -818,8 +920,8 @@ def attend(queries, keys, values):
 
 # %% [markdown]
 # Attention on something visible. Each patch of the landscape asks which patches are like it: queries and keys are the
-# patches themselves, as tokens, centred and scaled. Left the picture with one patch marked, right the weights of that
-# patch. `attend` returns the weights when the values are an identity matrix: every key position is then its own feature.
+# patches themselves, as tokens, centred and scaled. On the left three patches are marked, on the right are their weights.
+# (`attend` returns its weights when the values are an identity matrix: every key position is then its own feature.)
 
 # %%
 size = 8
@@ -838,6 +940,9 @@ for panel, (r, c), colour in zip(panels[1:], ((3, 10), (1, 3), (11, 6)), ("tab:r
 plt.show()
 
 # %% [markdown]
+# Nobody told a patch where to look: the sun finds the sun, the sky its own height, the dark hill the hill. A transformer
+# does the same, with queries and keys that it learns.
+#
 # ## 4 · Indexing, gather and scatter
 #
 # Slices and whole numbers (`x[2]`, `x[:, ::3]`) give views. A tensor or a list as index gives a **copy**, of the shape
@@ -860,7 +965,7 @@ kept.index_add_(0, place, torch.ones(4))
 print("out[index] += 1 :", lost.tolist(), "  index_add :", kept.tolist())
 
 # %% [markdown]
-# ### Exercise 4 · Look up and add up (`gather_scatter`, 3 points)
+# ### Exercise 4 · Look up and add up (`gather_scatter`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # `next_token_logprobs(logits, ids)`: how likely a language model found a text; the core of its loss, of perplexity and of
 # every method that compares answers.
@@ -873,6 +978,7 @@ print("out[index] += 1 :", lost.tolist(), "  index_add :", kept.tolist())
 # - returns `[count, d]` of the dtype of `values`; a group without rows has mean 0.
 #
 # Both without a Python loop over positions, rows or groups, and both with right gradients, also beside an empty group.
+
 
 # %% exercise="gather_scatter" minutes=25 difficulty=2
 def next_token_logprobs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -891,6 +997,7 @@ def segment_mean(values: torch.Tensor, segment: torch.Tensor, count: int) -> tor
     return sums / sizes[:, None]
     ### END SOLUTION
 
+
 # %% tests="gather_scatter" points=3
 with check.exercise("gather_scatter"):
     generator = torch.Generator().manual_seed(24)
@@ -906,9 +1013,16 @@ with check.exercise("gather_scatter"):
         "`next_token_logprobs` where all 7 scores are equal",
         "each token has probability 1/7 then: scores become log-probabilities through a log-softmax over the vocabulary, the last axis",
     )
-    check.equal(got, expected, "`next_token_logprobs`", "logits at position j are about token j + 1: which slice of each goes together?")
+    check.equal(
+        got, expected, "`next_token_logprobs`", "logits at position j are about token j + 1: which slice of each goes together?"
+    )
     single = next_token_logprobs(logits[:1, :2], ids[:1, :2])
-    check.shape(single, (1, 1), "`next_token_logprobs` of 1 text of 2 tokens", "does a `squeeze()` without dim remove axes that should stay?")
+    check.shape(
+        single,
+        (1, 1),
+        "`next_token_logprobs` of 1 text of 2 tokens",
+        "does a `squeeze()` without dim remove axes that should stay?",
+    )
     large = torch.tensor([[[0.0, 1000.0, -1000.0], [0.0, 0.0, 0.0]]])
     check.equal(
         next_token_logprobs(large, torch.tensor([[0, 2]])),
@@ -920,19 +1034,34 @@ with check.exercise("gather_scatter"):
     values = torch.randn(8, 3, generator=generator, dtype=torch.float64)
     segment = torch.tensor([4, 1, 4, 0, 4, 1, 4, 5])
     got = segment_mean(values, segment, 7)
-    check.shape(got, (7, 3), "`segment_mean` of 8 rows in 7 groups", "`count` says how many groups there are; the last may be empty")
-    check.equal(got[0], values[3], "the mean of a group with one row", "nothing else comes in: is each sum divided by its own number of rows, and by nothing more?")
+    check.shape(
+        got, (7, 3), "`segment_mean` of 8 rows in 7 groups", "`count` says how many groups there are; the last may be empty"
+    )
+    check.equal(
+        got[0],
+        values[3],
+        "the mean of a group with one row",
+        "nothing else comes in: is each sum divided by its own number of rows, and by nothing more?",
+    )
     hint = "several rows name the same group: does the second write cover the first? And is each sum divided by its own number of rows?"
     check.equal(got[1], values[[1, 5]].mean(0), "the mean of group 1 (rows 1 and 5)", hint)
     check.equal(got[4], values[[0, 2, 4, 6]].mean(0), "the mean of group 4 (rows 0, 2, 4 and 6)", hint)
-    check.equal(got[[2, 3, 6]], torch.zeros(3, 3, dtype=torch.float64), "the means of the empty groups 2, 3 and 6", "an empty group is 0 / 0 unless you prevent it")
+    check.equal(
+        got[[2, 3, 6]],
+        torch.zeros(3, 3, dtype=torch.float64),
+        "the means of the empty groups 2, 3 and 6",
+        "an empty group is 0 / 0 unless you prevent it",
+    )
 
     for name, call in (
         ("next_token_logprobs", lambda n: next_token_logprobs(torch.rand(n, n, 7), torch.zeros(n, n, dtype=torch.int64))),
         ("segment_mean", lambda n: segment_mean(torch.rand(2 * n, 3), torch.arange(2 * n) % n, n)),
     ):
         small, large = operations(lambda: call(3)), operations(lambda: call(9))
-        check.true(large <= small, f"`{name}` takes {small} tensor operations on a small input and {large} on a larger one: is there a loop?")
+        check.true(
+            large <= small,
+            f"`{name}` takes {small} tensor operations on a small input and {large} on a larger one: is there a loop?",
+        )
 
     logits.requires_grad_()
     values.requires_grad_()
@@ -951,7 +1080,12 @@ with check.exercise("gather_scatter"):
     picked.sum().backward()
     onehot = F.one_hot(ids[:, 1:], 7).float()
     expected = torch.cat([onehot - probabilities[:, :-1], torch.zeros(3, 1, 7)], dim=1)
-    check.equal(logits.grad, expected, "the gradient of the summed log-probabilities", "the last position predicts a token that is not there")
+    check.equal(
+        logits.grad,
+        expected,
+        "the gradient of the summed log-probabilities",
+        "the last position predicts a token that is not there",
+    )
 
     logits = 5 * torch.randn(2, 9, 4, generator=generator, dtype=torch.float64)
     ids = torch.randint(0, 4, (2, 9), generator=generator)
@@ -963,6 +1097,7 @@ with check.exercise("gather_scatter"):
     check.equal(segment_mean(values, segment, 4), expected, "`segment_mean` of 20 rows in 4 groups in float32")
     ### END HIDDEN TESTS
 
+
 # %% wrong="gather_scatter" says="about token j + 1"
 # Misunderstands: logits at position j score the token at position j.
 def next_token_logprobs(logits, ids):
@@ -972,6 +1107,7 @@ def next_token_logprobs(logits, ids):
 def segment_mean(values, segment, count):
     sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
 
 # %% wrong="gather_scatter" says="through a log-softmax"
 # Misunderstands: scores are log-probabilities already.
@@ -983,6 +1119,7 @@ def segment_mean(values, segment, count):
     sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
+
 # %% wrong="gather_scatter" says="one number for each token"
 # Misunderstands: indexing with [b, t] ids picks one number a position (it picks all of them, for every position).
 def next_token_logprobs(logits, ids):
@@ -993,6 +1130,7 @@ def segment_mean(values, segment, count):
     sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
+
 # %% wrong="gather_scatter" says="take both in one step"
 # Misunderstands: log(softmax(x)) and log_softmax(x) are the same in floating point.
 def next_token_logprobs(logits, ids):
@@ -1002,6 +1140,7 @@ def next_token_logprobs(logits, ids):
 def segment_mean(values, segment, count):
     sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
 
 # %% wrong="gather_scatter" says="does the second write cover the first"
 # Misunderstands: `out[index] += x` adds once for every entry of the index.
@@ -1014,6 +1153,7 @@ def segment_mean(values, segment, count):
     sums[segment] += values
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
+
 # %% wrong="gather_scatter" says="empty group is 0 / 0"
 # Misunderstands: every group has a row.
 def next_token_logprobs(logits, ids):
@@ -1023,6 +1163,7 @@ def next_token_logprobs(logits, ids):
 def segment_mean(values, segment, count):
     sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
     return sums / torch.bincount(segment, minlength=count)[:, None]
+
 
 # %% wrong="gather_scatter" says="sends nan back"
 # Misunderstands: a NaN that is replaced in the result is gone (its gradient is NaN all the same).
@@ -1034,6 +1175,7 @@ def segment_mean(values, segment, count):
     member = F.one_hot(segment, count).to(values.dtype)
     return torch.nan_to_num(member.T @ values / member.sum(0)[:, None])
 
+
 # %% wrong="gather_scatter" says="the last may be empty"
 # Misunderstands: the number of groups can be read off the data.
 def next_token_logprobs(logits, ids):
@@ -1044,6 +1186,7 @@ def segment_mean(values, segment, count):
     sums = torch.zeros(int(segment.max()) + 1, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
     return sums / torch.bincount(segment).clamp(min=1)[:, None]
 
+
 # %% wrong="gather_scatter" says="is there a loop"
 # Misunderstands: a list comprehension is not a loop.
 def next_token_logprobs(logits, ids):
@@ -1052,6 +1195,7 @@ def next_token_logprobs(logits, ids):
 
 def segment_mean(values, segment, count):
     return torch.stack([values[segment == i].mean(0).nan_to_num() for i in range(count)])
+
 
 # %% right="gather_scatter"
 # The loss function of the library, and `scatter_reduce` with a mean of its own.
@@ -1064,6 +1208,7 @@ def segment_mean(values, segment, count):
     empty = torch.zeros(count, values.shape[1], dtype=values.dtype)
     return empty.scatter_reduce(0, index, values, reduce="mean", include_self=False)
 
+
 # %% right="gather_scatter"
 # Two index tensors that broadcast, and groups as a matrix of zeros and ones.
 def next_token_logprobs(logits, ids):
@@ -1075,6 +1220,7 @@ def next_token_logprobs(logits, ids):
 def segment_mean(values, segment, count):
     member = (segment == torch.arange(count)[:, None]).to(values.dtype)
     return member @ values / member.sum(dim=1, keepdim=True).clamp_min(1)
+
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -1141,6 +1287,7 @@ print("mean surprise by position in the word (bits):", [round(m, 1) for m in mea
 # note that made a tensor. `backward()` walks the graph from the loss to the **leaves**, the tensors that you created,
 # and adds what it finds to their `.grad`.
 
+
 # %%
 def show_graph(tensor: torch.Tensor) -> None:
     """Print the notes behind a tensor, the last operation first."""
@@ -1174,6 +1321,9 @@ show_graph(loss)
 #    to the result is gone.
 # 3. **You decide what is written down.** Under `torch.no_grad()` nothing is. `x.detach()` is the same memory without the
 #    notes: gradients stop there. `x.item()` is a Python number, which knows nothing.
+#
+# And a trap with devices: `torch.ones(3, requires_grad=True).to(device)` is noted too. The result is no leaf, and its
+# `.grad` stays empty. Move first, then ask for gradients.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -1183,12 +1333,17 @@ once = weight.grad.clone()
 print("after a second backward the gradient is", (weight.grad / once).tolist(), "times the first")
 with torch.no_grad():
     print("under no_grad:  requires_grad =", (weight * 2).requires_grad)
-print("after detach:   requires_grad =", weight.detach().requires_grad, "  same memory:", weight.detach().data_ptr() == weight.data_ptr())
+print(
+    "after detach:   requires_grad =",
+    weight.detach().requires_grad,
+    "  same memory:",
+    weight.detach().data_ptr() == weight.data_ptr(),
+)
 y = (weight * 2).sum() + (weight.detach() * 100).sum()
 print("only the first term sends a gradient:", torch.autograd.grad(y, weight)[0].tolist())
 
 # %% [markdown]
-# ### Exercise 5 · Gradient descent by hand (`descend`, 3 points)
+# ### Exercise 5 · Gradient descent by hand (`descend`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # Write the loop that every optimiser is built around: `descend(loss_of, parameters, rate, steps)`, without `torch.optim`.
 # - `loss_of()`: takes nothing, returns a scalar tensor computed from the parameters; call it once a step.
@@ -1197,6 +1352,7 @@ print("only the first term sends a gradient:", torch.autograd.grad(y, weight)[0]
 # - one step: the loss, its gradients, then for every parameter **in place** `parameter -= rate * gradient`.
 # - gradients left in `.grad` from earlier, inside the loop or before it, must not count.
 # - returns a list with the loss of each step, before its update, as Python floats.
+
 
 # %% exercise="descend" minutes=25 difficulty=2
 def descend(loss_of, parameters, rate: float, steps: int) -> list[float]:
@@ -1216,6 +1372,7 @@ def descend(loss_of, parameters, rate: float, steps: int) -> list[float]:
         losses.append(loss.item())
     return losses
     ### END SOLUTION
+
 
 # %% tests="descend" points=3
 with check.exercise("descend"):
@@ -1263,7 +1420,12 @@ with check.exercise("descend"):
     losses = run(loss_of, parameters, 0.1, 1)
     check.kind(losses, list, "what `descend` returns")
     check.true(len(losses) == 1, f"One step gives {len(losses)} losses, expected 1.")
-    check.kind(losses[0], float, "a loss in the list", "a tensor there keeps the whole graph of its step in memory; `.item()` is the number alone")
+    check.kind(
+        losses[0],
+        float,
+        "a loss in the list",
+        "a tensor there keeps the whole graph of its step in memory; `.item()` is the number alone",
+    )
     after, expected = descended(24, 0.1, 1)
     check.true(
         not torch.equal(parameters[0], start[0]),
@@ -1292,7 +1454,12 @@ with check.exercise("descend"):
     for p in parameters[:2]:
         p.grad = torch.full_like(p, 100.0)
     descend(loss_of, parameters, 0.1, 1)
-    check.equal(parameters[0].detach(), descended(24, 0.1, 1)[0][0], "a step with gradients left over from before the call", "clear before `backward`, not after the update")
+    check.equal(
+        parameters[0].detach(),
+        descended(24, 0.1, 1)[0][0],
+        "a step with gradients left over from before the call",
+        "clear before `backward`, not after the update",
+    )
 
     parameters, loss_of, _ = problem(24)
     descend(loss_of, (p for p in parameters), 0.1, 2)
@@ -1314,8 +1481,14 @@ with check.exercise("descend"):
     losses = descend(lambda: F.mse_loss(models[0](batch), answer), models[0].parameters(), rate=0.3, steps=7)
     check.equal(losses, expected, "7 losses of a small network", rtol=1e-4)
     for mine, theirs in zip(models[0].parameters(), models[1].parameters()):
-        check.equal(mine.detach(), theirs.detach(), f"a parameter of shape {tuple(theirs.shape)} of a small network after 7 steps", rtol=1e-4)
+        check.equal(
+            mine.detach(),
+            theirs.detach(),
+            f"a parameter of shape {tuple(theirs.shape)} of a small network after 7 steps",
+            rtol=1e-4,
+        )
     ### END HIDDEN TESTS
+
 
 # %% wrong="descend" says="is it cleared between steps"
 # Misunderstands: `backward` replaces the gradient.
@@ -1330,6 +1503,7 @@ def descend(loss_of, parameters, rate, steps):
                     p -= rate * p.grad
         losses.append(loss.item())
     return losses
+
 
 # %% wrong="descend" says="makes a new tensor"
 # Misunderstands: `p = p - ...` changes the tensor that p names.
@@ -1346,6 +1520,7 @@ def descend(loss_of, parameters, rate, steps):
                     p = p - rate * p.grad
         losses.append(loss.item())
     return losses
+
 
 # %% wrong="descend" says="cleared between `backward` and the update"
 # Misunderstands: clearing may stand anywhere in the loop.
@@ -1364,6 +1539,7 @@ def descend(loss_of, parameters, rate, steps):
         losses.append(loss.item())
     return losses
 
+
 # %% wrong="descend" says="put it under `torch.no_grad()`"
 # Misunderstands: an update is not part of the calculation, so it needs no `no_grad`.
 def descend(loss_of, parameters, rate, steps):
@@ -1379,6 +1555,7 @@ def descend(loss_of, parameters, rate, steps):
         losses.append(loss.item())
     return losses
 
+
 # %% wrong="descend" says="only the update belongs there"
 # Misunderstands: `no_grad` belongs around the whole loop (then the loss has no notes either).
 def descend(loss_of, parameters, rate, steps):
@@ -1391,6 +1568,7 @@ def descend(loss_of, parameters, rate, steps):
                 p -= rate * p.grad
             losses.append(loss.item())
     return losses
+
 
 # %% wrong="descend" says="keeps the whole graph"
 # Misunderstands: a loss in a list is a number.
@@ -1408,6 +1586,7 @@ def descend(loss_of, parameters, rate, steps):
         losses.append(loss)
     return losses
 
+
 # %% wrong="descend" says="clear before `backward`"
 # Misunderstands: whoever called first left everything clean.
 def descend(loss_of, parameters, rate, steps):
@@ -1422,6 +1601,7 @@ def descend(loss_of, parameters, rate, steps):
                     p.grad = None
         losses.append(loss.item())
     return losses
+
 
 # %% wrong="descend" says="make a list of it first"
 # Misunderstands: `model.parameters()` can be walked through as often as one likes.
@@ -1439,6 +1619,7 @@ def descend(loss_of, parameters, rate, steps):
         losses.append(loss.item())
     return losses
 
+
 # %% wrong="descend" says="has no gradient"
 # Misunderstands: every parameter has a gradient after `backward`.
 def descend(loss_of, parameters, rate, steps):
@@ -1455,6 +1636,7 @@ def descend(loss_of, parameters, rate, steps):
         losses.append(loss.item())
     return losses
 
+
 # %% right="descend"
 # Gradients as values: nothing is stored in `.grad`, so nothing has to be cleared.
 def descend(loss_of, parameters, rate, steps):
@@ -1468,6 +1650,7 @@ def descend(loss_of, parameters, rate, steps):
                 if slope is not None:
                     p.sub_(slope, alpha=rate)
     return curve
+
 
 # %% right="descend"
 # Through `.data`, clearing with zeros before every backward.
@@ -1486,6 +1669,7 @@ def descend(loss_of, parameters, rate, steps):
         return loss.detach().item()
 
     return [step() for _ in range(steps)]
+
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -1529,7 +1713,11 @@ canvas_size = torch.tensor([height, width])
 def new_painter(count: int, seed: int) -> dict[str, torch.Tensor]:
     """Spots at random places (in shares of the canvas), of equal width, all grey."""
     generator = torch.Generator().manual_seed(seed)
-    start = {"places": torch.rand(count, 2, generator=generator), "log_widths": torch.zeros(count), "colours": torch.full((count, 3), 0.5)}
+    start = {
+        "places": torch.rand(count, 2, generator=generator),
+        "log_widths": torch.zeros(count),
+        "colours": torch.full((count, 3), 0.5),
+    }
     return {name: value.requires_grad_() for name, value in start.items()}
 
 
@@ -1587,14 +1775,18 @@ plt.show()
 # only had to push pairs of spots into place on both sides of it.
 
 # %%
+zoom = 8
 with torch.no_grad():
-    brightness = gaussians(adam_spots["places"] * canvas_size, 5 * adam_spots["log_widths"].exp(), height, width)
-    owner = brightness.argmax(0)
+    places, widths = adam_spots["places"] * canvas_size * zoom, 5 * adam_spots["log_widths"].exp() * zoom
+    owner = gaussians(places, widths, height * zoom, width * zoom).argmax(0)
     mosaic = adam_spots["colours"][owner].clip(0, 1)
+edge = (owner[1:, 1:] != owner[:-1, 1:]) | (owner[1:, 1:] != owner[1:, :-1])
+mosaic[1:, 1:][edge] = 0.15
 figure, panel = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
-panel.imshow(mosaic)
-panel.contour(owner, levels=torch.arange(count) + 0.5, colors="white", linewidths=0.3)
-panel.set(xlabel="column (pixels)", ylabel="row (pixels)", title=f"{len(owner.unique())} of {count} spots own a part of the picture")
+panel.imshow(mosaic, extent=(0, width, height, 0))
+panel.set(
+    xlabel="column (pixels)", ylabel="row (pixels)", title=f"{len(owner.unique())} of {count} spots own a part of the picture"
+)
 plt.show()
 
 # %% [markdown]
@@ -1605,6 +1797,7 @@ plt.show()
 # `forward` computes and hands what `backward` will need to `ctx.save_for_backward`; `backward` receives the gradient of
 # the loss with respect to the output, and returns one gradient for **each argument** of `forward`, `None` for those that
 # have none. It is called with `.apply`.
+
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -1636,7 +1829,7 @@ print("gradcheck compares with finite differences:", torch.autograd.gradcheck(la
 #   constants to it, and a second derivative that passes through them is wrong. `@once_differentiable` (below
 #   `@staticmethod`) refuses second derivatives; recomputing intermediate results from saved inputs makes them right.
 #
-# ### Exercise 6 · RMSNorm with its own backward (`rms_norm`, 4 points)
+# ### Exercise 6 · RMSNorm with its own backward (`rms_norm`, 4 points, 40 minutes, difficulty 3 of 3)
 #
 # RMSNorm is the normalisation in most current language models. With $d$ features on the last axis:
 #
@@ -1647,6 +1840,7 @@ print("gradcheck compares with finite differences:", torch.autograd.gradcheck(la
 # - `backward` is written by hand for `x` and `weight`, from what was saved; it must pass `gradcheck`.
 # - changing `x` in place between forward and backward must give an error or the right gradient, never a wrong one.
 # - the same for second derivatives: right or refused.
+
 
 # %% exercise="rms_norm" minutes=40 difficulty=3
 class RMSNorm(torch.autograd.Function):
@@ -1673,6 +1867,7 @@ class RMSNorm(torch.autograd.Function):
         return grad_x, grad_weight, None
         ### END SOLUTION
 
+
 # %% tests="rms_norm" points=4
 with check.exercise("rms_norm"):
 
@@ -1687,13 +1882,21 @@ with check.exercise("rms_norm"):
         except RuntimeError as error:
             if "number of gradients" not in str(error):
                 raise
-        check.true(False, "`backward` returns the wrong number of gradients: one for each argument of `forward` (x, weight, eps), None for `eps`.")
+        check.true(
+            False,
+            "`backward` returns the wrong number of gradients: one for each argument of `forward` (x, weight, eps), None for `eps`.",
+        )
 
     generator = torch.Generator().manual_seed(24)
     x = torch.randn(3, 4, 5, generator=generator, dtype=torch.float64)
     weight, grad_output = (torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((5,), (3, 4, 5)))
     got = RMSNorm.apply(x, weight, 0.3)
-    check.equal(got, formula(x, weight, 0.3), "`RMSNorm.apply` with eps 0.3", "the mean of squares over the last axis, eps under the root, then the weight")
+    check.equal(
+        got,
+        formula(x, weight, 0.3),
+        "`RMSNorm.apply` with eps 0.3",
+        "the mean of squares over the last axis, eps under the root, then the weight",
+    )
 
     for_x, for_weight = gradients(RMSNorm.apply, x, weight, 0.3, grad_output)
     expected = gradients(formula, x, weight, 0.3, grad_output)
@@ -1766,6 +1969,7 @@ with check.exercise("rms_norm"):
         check.true(False, f"gradcheck on x [2, 3, 2, 6]: {' '.join(str(error).split())[:160]}")
     ### END HIDDEN TESTS
 
+
 # %% wrong="rms_norm" says="through r"
 # Misunderstands: r is a constant.
 class RMSNorm(torch.autograd.Function):
@@ -1780,6 +1984,7 @@ class RMSNorm(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
         return g * weight * inverse, (g * x * inverse).sum((0, 1)), None
+
 
 # %% wrong="rms_norm" says="None for `eps`"
 # Misunderstands: backward returns gradients for the tensors only.
@@ -1797,6 +2002,7 @@ class RMSNorm(torch.autograd.Function):
         n, h = x * inverse, g * weight
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0)
 
+
 # %% wrong="rms_norm" says="grad_output"
 # Misunderstands: backward gives the derivative of the operation, not the gradient of the loss (grad_output is left out).
 class RMSNorm(torch.autograd.Function):
@@ -1812,6 +2018,7 @@ class RMSNorm(torch.autograd.Function):
         inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
         n, h = x * inverse, weight.expand_as(x)
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), n.reshape(-1, len(weight)).sum(0), None
+
 
 # %% wrong="rms_norm" says="eps under the root"
 # Misunderstands: where eps stands.
@@ -1830,6 +2037,7 @@ class RMSNorm(torch.autograd.Function):
         n, h = x * inverse, g * weight
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
+
 # %% wrong="rms_norm" says="ctx.save_for_backward"
 # Misunderstands: an attribute keeps a tensor as it was.
 class RMSNorm(torch.autograd.Function):
@@ -1845,6 +2053,7 @@ class RMSNorm(torch.autograd.Function):
         n, h = x * inverse, g * weight
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
+
 # %% wrong="rms_norm" says="second derivative"
 # Misunderstands: a saved intermediate result remembers that it depends on x.
 class RMSNorm(torch.autograd.Function):
@@ -1859,6 +2068,7 @@ class RMSNorm(torch.autograd.Function):
         x, weight, inverse = ctx.saved_tensors
         n, h = x * inverse, g * weight
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
+
 
 # %% wrong="rms_norm" says="not on the class or in a global"
 # Misunderstands: one place for notes is enough for all calls.
@@ -1876,6 +2086,7 @@ class RMSNorm(torch.autograd.Function):
         n, h = x * RMSNorm.inverse, g * weight
         return RMSNorm.inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
+
 # %% right="rms_norm"
 # Intermediate results saved, second derivatives refused; the engine itself sums the weight's gradient to its shape.
 class RMSNorm(torch.autograd.Function):
@@ -1891,6 +2102,7 @@ class RMSNorm(torch.autograd.Function):
         normal, r, weight = ctx.saved_tensors
         local = grad * weight
         return (local - normal * (local * normal).mean(-1, True)) / r, grad * normal, None
+
 
 # %% right="rms_norm"
 # The newer form with `setup_context`, and the chain rule through the mean of squares term by term.
@@ -1911,6 +2123,7 @@ class RMSNorm(torch.autograd.Function):
         from_r = -((grad_output * weight * x).sum(-1, keepdim=True)) * square**-1.5 * x / x.shape[-1]
         axes = tuple(range(x.ndim - 1))
         return grad_output * weight * square**-0.5 + from_r, (grad_output * x * square**-0.5).sum(axes), None
+
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -2006,6 +2219,7 @@ claims.record(
 # You write the mathematics for one example, and `vmap` adds the axis. `in_dims` says for each argument which axis holds
 # the examples, and `None` for what all of them share.
 
+
 # %%
 # NBVAL_CHECK_OUTPUT
 def height_at(p: torch.Tensor, steepness: torch.Tensor) -> torch.Tensor:
@@ -2018,7 +2232,7 @@ print("three slopes:", vmap(grad(height_at), in_dims=(0, None))(where, torch.ten
 print("second derivatives at one point:", jacrev(grad(height_at))(where[2], torch.tensor(1.0)).tolist())
 
 # %% [markdown]
-# ### Exercise 7 · One example at a time, all at once (`derivatives`, 4 points)
+# ### Exercise 7 · One example at a time, all at once (`derivatives`, 4 points, 30 minutes, difficulty 3 of 3)
 #
 # `per_sample_gradients(loss_of, parameters, inputs, targets)`: `backward` gives the gradient of the mean loss, and the
 # single examples can no longer be told apart in it. Differential privacy, influence scores and noise detection need them.
@@ -2033,6 +2247,7 @@ print("second derivatives at one point:", jacrev(grad(height_at))(where[2], torc
 #
 # The number of tensor operations must not grow with `n`.
 
+
 # %% exercise="derivatives" minutes=30 difficulty=3
 def per_sample_gradients(loss_of, parameters: dict, inputs: torch.Tensor, targets: torch.Tensor) -> dict:
     """Gradient of the loss of every single example: a dict of tensors [n, *parameter shape]."""
@@ -2043,6 +2258,7 @@ def per_sample_gradients(loss_of, parameters: dict, inputs: torch.Tensor, target
 
 def newton(f, points: torch.Tensor, steps: int) -> torch.Tensor:
     """`steps` Newton steps towards f(p) = 0 from every one of points [n, d]."""
+
     ### BEGIN SOLUTION
     def step(p):
         return p - torch.linalg.solve(jacrev(f)(p), f(p))
@@ -2051,6 +2267,7 @@ def newton(f, points: torch.Tensor, steps: int) -> torch.Tensor:
         points = vmap(step)(points)
     return points
     ### END SOLUTION
+
 
 # %% tests="derivatives" points=4
 with check.exercise("derivatives"):
@@ -2068,7 +2285,10 @@ with check.exercise("derivatives"):
         got = per_sample_gradients(loss_of, parameters, inputs, targets)
     except ValueError as error:
         shared = "vmap" not in str(error)
-        check.true(shared, f"your code raised ValueError: {error}. All examples share the parameters: `in_dims` says so with None, and 0 for what they bring along.")
+        check.true(
+            shared,
+            f"your code raised ValueError: {error}. All examples share the parameters: `in_dims` says so with None, and 0 for what they bring along.",
+        )
         raise
     check.kind(got, dict, "what `per_sample_gradients` returns", "a gradient for each parameter, by name")
     check.equal(sorted(got), ["matrix", "shift"], "the names of the gradients")
@@ -2079,7 +2299,12 @@ with check.exercise("derivatives"):
         for i in range(4):
             leaves = {key: value.clone().requires_grad_() for key, value in parameters.items()}
             (expected,) = torch.autograd.grad(loss_of(leaves, inputs[i], targets[i]), leaves[name])
-            check.equal(got[name][i], expected, f"the gradient for {name!r} from example {i} alone", "each example has its own input and its own target")
+            check.equal(
+                got[name][i],
+                expected,
+                f"the gradient for {name!r} from example {i} alone",
+                "each example has its own input and its own target",
+            )
 
     def f(p):
         return torch.stack([p[0] ** 2 + 3 * p[1] - 4, p[0].exp() * p[1] - 2 * p[0]])
@@ -2093,7 +2318,9 @@ with check.exercise("derivatives"):
     points = numbers(5, 2)
     before = points.clone()
     got = newton(f, points, 1)
-    check.shape(got, (5, 2), "one Newton step from 5 points in the plane", "the function takes one point: what adds the axis of points?")
+    check.shape(
+        got, (5, 2), "one Newton step from 5 points in the plane", "the function takes one point: what adds the axis of points?"
+    )
     check.equal(
         got,
         by_hand(f, before, 1),
@@ -2102,17 +2329,30 @@ with check.exercise("derivatives"):
         rtol=1e-6,
     )
     check.equal(points, before, "the given points after the call", "leave them alone")
-    check.equal(newton(f, points, 3), by_hand(f, before, 3), "three Newton steps", "each step starts where the last one ended, with a new Jacobian", rtol=1e-6)
+    check.equal(
+        newton(f, points, 3),
+        by_hand(f, before, 3),
+        "three Newton steps",
+        "each step starts where the last one ended, with a new Jacobian",
+        rtol=1e-6,
+    )
 
     def square(p):
         return p * p - 2
 
     for name, call in (
         ("newton", lambda n: newton(square, 1 + torch.rand(n, 2), 2)),
-        ("per_sample_gradients", lambda n: per_sample_gradients(loss_of, parameters, inputs[:1].expand(n, 5), targets[:1].expand(n, 3))),
+        (
+            "per_sample_gradients",
+            lambda n: per_sample_gradients(loss_of, parameters, inputs[:1].expand(n, 5), targets[:1].expand(n, 3)),
+        ),
     ):
         small, large = operations(lambda: call(2)), operations(lambda: call(6))
-        check.true(large <= small, f"`{name}` takes {small} tensor operations for 2 examples and {large} for 6: is there a loop over them?")
+        check.true(
+            large <= small,
+            f"`{name}` takes {small} tensor operations for 2 examples and {large} for 6: is there a loop over them?",
+        )
+
     ### BEGIN HIDDEN TESTS
     def other_loss(parameters, x, y):
         return F.cross_entropy(parameters["out"] @ F.relu(parameters["hidden"] @ x), y)
@@ -2124,7 +2364,11 @@ with check.exercise("derivatives"):
     logits = F.relu(inputs @ leaves["hidden"].T) @ leaves["out"].T
     for name, expected in zip(leaves, torch.autograd.grad(F.cross_entropy(logits, targets), tuple(leaves.values()))):
         check.shape(got[name], (6, *expected.shape), f"the result for {name!r} in a two-layer network")
-        check.equal(got[name].mean(0), expected, f"the mean over examples for {name!r} in a two-layer network (compared with the gradient of the mean loss)")
+        check.equal(
+            got[name].mean(0),
+            expected,
+            f"the mean over examples for {name!r} in a two-layer network (compared with the gradient of the mean loss)",
+        )
 
     def three(p):
         return torch.stack([p[0] + 2 * p[1].sin() - p[2], p[1] ** 3 - p[2] + 1, p[0] * p[2] + 5 * p[1] - 1])
@@ -2133,6 +2377,7 @@ with check.exercise("derivatives"):
     check.equal(newton(three, points, 4), by_hand(three, points, 4), "four Newton steps from 7 points in space", rtol=1e-6)
     check.equal(newton(three, points, 0), points, "no Newton step at all", "`steps` steps, no more")
     ### END HIDDEN TESTS
+
 
 # %% wrong="derivatives" says="not one for their mean or sum"
 # Misunderstands: the gradient of the whole batch still holds the single examples.
@@ -2144,6 +2389,7 @@ def newton(f, points, steps):
     for _ in range(steps):
         points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
     return points
+
 
 # %% wrong="derivatives" says="is there a loop"
 # Misunderstands: stacking the gradients of single examples is vectorised.
@@ -2157,6 +2403,7 @@ def newton(f, points, steps):
         points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
     return points
 
+
 # %% wrong="derivatives" says="is j transposed"
 # Misunderstands: which axis of the Jacobian belongs to the function and which to the point.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
@@ -2168,6 +2415,7 @@ def newton(f, points, steps):
         points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p).T, f(p)))(points)
     return points
 
+
 # %% wrong="derivatives" says="its inverse missing"
 # Misunderstands: Newton's step is gradient descent with the Jacobian.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
@@ -2178,6 +2426,7 @@ def newton(f, points, steps):
     for _ in range(steps):
         points = vmap(lambda p: p - jacrev(f)(p) @ f(p))(points)
     return points
+
 
 # %% wrong="derivatives" says="with a new jacobian"
 # Misunderstands: the Jacobian of the start serves for all steps.
@@ -2191,6 +2440,7 @@ def newton(f, points, steps):
         points = points - torch.linalg.solve(slopes, vmap(f)(points))
     return points
 
+
 # %% wrong="derivatives" says="all examples share the parameters"
 # Misunderstands: by default vmap runs over examples and leaves parameters alone.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
@@ -2202,6 +2452,7 @@ def newton(f, points, steps):
         points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
     return points
 
+
 # %% wrong="derivatives" says="leave them alone"
 # Misunderstands: an in-place step changes only the local name.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
@@ -2212,6 +2463,7 @@ def newton(f, points, steps):
     for _ in range(steps):
         points -= vmap(lambda p: torch.linalg.solve(jacrev(f)(p), f(p)))(points)
     return points
+
 
 # %% right="derivatives"
 # The examples' axis through one summed loss: copies of the parameters, one for each example.
@@ -2229,6 +2481,7 @@ def newton(f, points, steps):
         points = points - (torch.linalg.inv(slopes) @ values[..., None]).squeeze(-1)
     return points
 
+
 # %% right="derivatives"
 # Closures, and Newton as a recursion.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
@@ -2243,6 +2496,7 @@ def newton(f, points, steps):
         return points
     move = torch.linalg.solve(vmap(torch.func.jacfwd(f))(points), vmap(f)(points))
     return newton(f, points - move, steps - 1)
+
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -2292,7 +2546,9 @@ pulls = per_sample_gradients(digit_loss, {name: p.detach() for name, p in classi
 norms = sum(g.flatten(1).pow(2).sum(1) for g in pulls.values()).sqrt()
 suspects = norms.argsort(descending=True)
 found = torch.isin(suspects[:40], spoiled).sum().item()
-print(f"loss {curve[0]:.2f} -> {curve[-1]:.2f};  of the 40 strongest pulls {found} are wrong labels (by chance it would be about 1)")
+print(
+    f"loss {curve[0]:.2f} -> {curve[-1]:.2f};  of the 40 strongest pulls {found} are wrong labels (by chance it would be about 1)"
+)
 figure, panels = plt.subplots(1, 12, figsize=(14, 1.8), layout="constrained")
 for panel, i in zip(panels, suspects.tolist()):
     panel.imshow(images[i].view(8, 8), cmap="gray_r")
@@ -2304,7 +2560,8 @@ plt.show()
 # %% [markdown]
 # **A map of Newton's method.** The equation $z^3 = 1$ has three solutions in the complex plane. Write $z = x + iy$ as a point,
 # start from 76,800 places, and colour each by the solution it ends at, darker the longer it took. The borders are a
-# fractal: beside any point that goes to two of the solutions there is one that goes to the third.
+# fractal: wherever two of the colours meet, the third is there too.
+
 
 # %%
 def cubic(p: torch.Tensor) -> torch.Tensor:
@@ -2335,7 +2592,7 @@ plt.show()
 # cut the graph, or have right values and wrong gradients. `torch.testing.assert_close` compares shape, dtype, device and
 # values in one go; `torch.autograd.gradcheck` compares gradients.
 #
-# ### Exercise 8 · Tests for `normalise` (`normalise_tests`, 3 points)
+# ### Exercise 8 · Tests for `normalise` (`normalise_tests`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # A colleague will write `normalise(x, dim)`. This is what it promises, for any `x` of dtype `float32` or `float64` with any
 # number of axes, and any axis `dim` of it:
@@ -2353,6 +2610,7 @@ plt.show()
 # share of the points that you get. So ask of every input: which mistake could it not see? The input in the stub is a
 # start; change it as you like.
 
+
 # %% exercise="normalise_tests" minutes=25 difficulty=2
 def check_normalise(normalise) -> None:
     """Raise an error if `normalise(x, dim)` breaks a promise."""
@@ -2367,6 +2625,7 @@ def check_normalise(normalise) -> None:
         assert torch.equal(given, x), "the input was changed"
         torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand_like(x).requires_grad_())
     ### END SOLUTION
+
 
 # %% tests="normalise_tests" points=3
 with check.exercise("normalise_tests"):
@@ -2403,6 +2662,7 @@ with check.exercise("normalise_tests"):
         "returns float32 for float64": single_precision,
         "writes its result into the input": overwrites,
     }
+
     ### BEGIN HIDDEN TESTS
     def by_transposing(x, dim):
         last = x.transpose(dim, -1)
@@ -2436,6 +2696,7 @@ with check.exercise("normalise_tests"):
     check.catches(check_normalise, right, wrong)
 check.points(3)
 
+
 # %% wrong="normalise_tests" says="still unseen"
 # Misunderstands: a result of the right shape without NaN is right.
 def check_normalise(normalise):
@@ -2446,6 +2707,7 @@ def check_normalise(normalise):
     assert y.dtype == x.dtype
     assert not y.isnan().any()
 
+
 # %% wrong="normalise_tests" says="reject a correct implementation"
 # Misunderstands: floating-point results can be compared with `torch.equal`.
 def check_normalise(normalise):
@@ -2453,11 +2715,13 @@ def check_normalise(normalise):
     for dim in range(3):
         assert torch.equal(normalise(x, dim), x / x.norm(dim=dim, keepdim=True))
 
+
 # %% wrong="normalise_tests" says="catch none"
 # Misunderstands: a test reports by what it returns (a test that returns False has passed).
 def check_normalise(normalise):
     x = torch.randn(3, 4)
     return torch.allclose(normalise(x, 1).norm(dim=1), torch.ones(3))
+
 
 # %% wrong="normalise_tests" says="in the gradient"
 # Misunderstands: `requires_grad` on the result means that its gradient is right.
@@ -2471,6 +2735,7 @@ def check_normalise(normalise):
         assert (given == x).all()
     assert normalise(x.clone().requires_grad_(), 0).requires_grad
 
+
 # %% wrong="normalise_tests" says="whatever `dim` says"
 # Misunderstands: one axis stands for all.
 def check_normalise(normalise):
@@ -2481,12 +2746,14 @@ def check_normalise(normalise):
     assert (given == x).all()
     torch.autograd.gradcheck(lambda v: normalise(v, 2), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
 
+
 # %% wrong="normalise_tests" says="reject a correct implementation"
 # Misunderstands: the gradient at a vector of zeros is promised too (there it does not exist).
 def check_normalise(normalise):
     x = torch.randn(3, 4, dtype=torch.float64)
     x[0] = 0
     torch.autograd.gradcheck(lambda v: normalise(v, 1), x.requires_grad_())
+
 
 # %% right="normalise_tests"
 # By properties: lengths, directions, zeros; a single function for each promise.
@@ -2512,6 +2779,7 @@ def check_normalise(normalise):
 
     lengths_and_directions(), zeros_stay(), input_stays(), gradients()
 
+
 # %% right="normalise_tests"
 # Against the library's own function, in two dtypes; the gradient against autograd's.
 def check_normalise(normalise):
@@ -2529,6 +2797,7 @@ def check_normalise(normalise):
             (normalise(a, dim) * weights).sum().backward()
             (F.normalize(b, dim=dim) * weights).sum().backward()
             torch.testing.assert_close(a.grad, b.grad)
+
 
 # %% equivalent="normalise_tests" because="vectors of twice that length are as short for every implementation"
 # - x[1] *= 1e-3
@@ -2583,6 +2852,7 @@ def check_normalise(normalise):
 #
 # **Patient 1: the film that does not move.** A camera driver delivers frames. Four are collected, and all four look the same.
 
+
 # %%
 class Camera:
     """Films a bright square that moves to the right. `read()` gives a uint8 array [height, width].
@@ -2619,8 +2889,8 @@ show_film(record_broken(Camera(7, 15), 4), "what `record_broken` recorded")
 
 # %% [markdown]
 # **Patient 2: the batch that stays at home.** A batch goes to a device, and its floats to half precision. You need no GPU to
-# see the faults: the device `meta` exists everywhere. It keeps shapes and dtypes without any numbers, and refuses to
-# mix with the CPU, as a GPU would.
+# see the faults: `meta` shows them everywhere.
+
 
 # %%
 def to_device_broken(batch, device, dtype):
@@ -2638,6 +2908,7 @@ print("token ids after a cast to bfloat16 as well:", batch["ids"].to(torch.bfloa
 # %% [markdown]
 # **Patient 3: the average that never forgets.** A running average of the loss, for a progress bar. The program takes more memory
 # with every step. The picture counts the notes behind the average.
+
 
 # %%
 def smooth_broken(losses, keep):
@@ -2671,7 +2942,7 @@ panel.set(xlabel="step", ylabel="notes kept alive", title="one average, and all 
 plt.show()
 
 # %% [markdown]
-# ### Exercise 9 · Repair all three (`clinic`, 3 points)
+# ### Exercise 9 · Repair all three (`clinic`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # `record(camera, count)`: reads exactly `count` frames; returns `float32` `[count, height, width]` from 0 to 1, each frame as it
 # was when it was read. (`camera.read()` gives a `uint8` array `[height, width]`.)
@@ -2686,6 +2957,7 @@ plt.show()
 #   for the next loss, and needs gradients switched on for it.
 # - returns a list of Python floats: the first loss, then each time `keep * average + (1 - keep) * loss`.
 # - when the next loss is asked for, at most the graph of the newest loss may still be alive.
+
 
 # %% exercise="clinic" minutes=30 difficulty=2
 def record(camera, count: int) -> torch.Tensor:
@@ -2717,6 +2989,7 @@ def smooth(losses, keep: float) -> list[float]:
         curve.append(average)
     return curve
     ### END SOLUTION
+
 
 # %% tests="clinic" points=3
 with check.exercise("clinic"):
@@ -2767,14 +3040,29 @@ with check.exercise("clinic"):
     check.equal(moved["pixels"].device.type, "meta", "the device of the pixels", hint)
     check.equal(moved["pixels"].dtype, torch.bfloat16, "the dtype of the pixels", "floating-point tensors get the new dtype")
     check.equal(moved["ids"].device.type, "meta", "the device of the ids", hint)
-    check.equal(moved["ids"].dtype, torch.int64, "the dtype of the ids", "ids are names, not amounts: in bfloat16 token 1001 becomes token 1000")
+    check.equal(
+        moved["ids"].dtype,
+        torch.int64,
+        "the dtype of the ids",
+        "ids are names, not amounts: in bfloat16 token 1001 becomes token 1000",
+    )
     check.equal(moved["count"], 3, "what is not a tensor")
     check.kind(moved["more"], list, "a list inside the batch")
-    check.equal(moved["more"][0].device.type, "meta", "the device of a tensor in a list", "a batch may be nested: let the function call itself")
+    check.equal(
+        moved["more"][0].device.type,
+        "meta",
+        "the device of a tensor in a list",
+        "a batch may be nested: let the function call itself",
+    )
     check.equal(moved["more"][0].dtype, torch.bool, "the dtype of a mask", "only floating-point tensors get the new dtype")
     check.kind(moved["more"][1], tuple, "a tuple in a list in the batch", "the structure comes back as it was, tuples as tuples")
     check.equal(moved["more"][1][0], "a name", "a string in a tuple")
-    check.equal(moved["more"][1][1].device.type, "meta", "the device of a tensor in a tuple", "a batch may be nested: let the function call itself")
+    check.equal(
+        moved["more"][1][1].device.type,
+        "meta",
+        "the device of a tensor in a tuple",
+        "a batch may be nested: let the function call itself",
+    )
     kept = to_device((torch.tensor([1.5, -2.0]), None), "cpu", torch.float64)
     check.equal(kept[0], torch.tensor([1.5, -2.0], dtype=torch.float64), "the values of a tensor that stays on the CPU")
     check.equal(kept[1], None, "a None in a tuple")
@@ -2840,6 +3128,7 @@ with check.exercise("clinic"):
     check.equal(got, expected, "the averages of 1, -2 and 0.5 with keep 0.9")
     ### END HIDDEN TESTS
 
+
 # %% wrong="clinic" says="copy each frame when it is read"
 # Misunderstands: `stack` copies, so the frames are safe (it copies when all have been read).
 def record(camera, count):
@@ -2862,6 +3151,7 @@ def smooth(losses, keep):
         curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
     return curve
 
+
 # %% wrong="clinic" says="token 1001"
 # Misunderstands: every tensor of a batch holds amounts.
 def record(camera, count):
@@ -2883,6 +3173,7 @@ def smooth(losses, keep):
     for loss in losses:
         curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
     return curve
+
 
 # %% wrong="clinic" says="returns a new tensor"
 # Misunderstands: `to` moves the tensor it is called on (as it does for a module).
@@ -2909,6 +3200,7 @@ def smooth(losses, keep):
         curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
     return curve
 
+
 # %% wrong="clinic" says="build a new one"
 # Misunderstands: the caller has no more use for the batch it gave.
 def record(camera, count):
@@ -2933,6 +3225,7 @@ def smooth(losses, keep):
         curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
     return curve
 
+
 # %% wrong="clinic" says="tuples as tuples"
 # Misunderstands: a list does as well as a tuple.
 def record(camera, count):
@@ -2955,6 +3248,7 @@ def smooth(losses, keep):
         curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
     return curve
 
+
 # %% wrong="clinic" says="let the function call itself"
 # Misunderstands: a batch is one flat dict.
 def record(camera, count):
@@ -2975,6 +3269,7 @@ def smooth(losses, keep):
     for loss in losses:
         curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
     return curve
+
 
 # %% wrong="clinic" says="graphs of earlier steps stay alive"
 # Misunderstands: numbers in the list are enough (the average itself still holds every graph).
@@ -2998,6 +3293,7 @@ def smooth(losses, keep):
         average = loss if average is None else keep * average + (1 - keep) * loss
         curve.append(average.item())
     return curve
+
 
 # %% wrong="clinic" says="gradients were switched off"
 # Misunderstands: `no_grad` holds for the lines below it (it holds for everything that runs meanwhile, the generator too).
@@ -3023,6 +3319,7 @@ def smooth(losses, keep):
         curve.append(average.item())
     return curve
 
+
 # %% wrong="clinic" says="not at 0"
 # Misunderstands: an average may start at 0.
 def record(camera, count):
@@ -3045,6 +3342,7 @@ def smooth(losses, keep):
         average = keep * average + (1 - keep) * loss.item()
         curve.append(average)
     return curve
+
 
 # %% right="clinic"
 # Room made beforehand and filled frame by frame; loops in place of comprehensions; `detach` in place of `item`.
@@ -3084,6 +3382,7 @@ def smooth(losses, keep):
         curve.append(float(average))
     return curve
 
+
 # %% right="clinic"
 # Copies on NumPy's side, the library's own tree functions, and an average kept under `no_grad`.
 def record(camera, count):
@@ -3110,6 +3409,7 @@ def smooth(losses, keep):
             average.mul_(keep).add_((1 - keep) * loss)
         curve.append(average.item())
     return curve
+
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -3146,6 +3446,7 @@ show_film(record(Camera(7, 15), 4), "what your `record` recorded")
 # computed in three ways: pixel by pixel with tensors, pixel by pixel with plain Python numbers, and by your `gaussians`.
 # We count CPU time, the best of several runs, and look at ratios, which say more than the times of one machine.
 
+
 # %%
 def cpu_seconds(call, at_least: float = 0.004, runs: int = 5) -> float:
     """CPU time of one `call()`, in seconds: the best of `runs`, each long enough for the clock."""
@@ -3171,10 +3472,12 @@ def tensor_loop(centres, widths, height, width):
 
 
 def number_loop(centres, widths, height, width):
-    return torch.tensor([
-        [[math.exp(-((i - y) ** 2 + (j - x) ** 2) / (2 * s**2)) for j in range(width)] for i in range(height)]
-        for (y, x), s in zip(centres.tolist(), widths.tolist())
-    ])
+    return torch.tensor(
+        [
+            [[math.exp(-((i - y) ** 2 + (j - x) ** 2) / (2 * s**2)) for j in range(width)] for i in range(height)]
+            for (y, x), s in zip(centres.tolist(), widths.tolist())
+        ]
+    )
 
 
 methods = {"loop over tensors": tensor_loop, "loop over Python numbers": number_loop, "whole tensors (yours)": gaussians}
@@ -3347,7 +3650,9 @@ if env.device.startswith("cuda"):
     begin = time.perf_counter()
     big_curve = descend(big_difference, big_spots.values(), rate=0.1, steps=300)
     torch.cuda.synchronize()
-    print(f"{big[0]} x {big[1]} pixels, 300 spots: loss {big_curve[0]:.2f} -> {big_curve[-1]:.2f}, {time.perf_counter() - begin:.1f} s")
+    print(
+        f"{big[0]} x {big[1]} pixels, 300 spots: loss {big_curve[0]:.2f} -> {big_curve[-1]:.2f}, {time.perf_counter() - begin:.1f} s"
+    )
     print(f"peak GPU memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
 if env.tier == "hub":
     from transformers import AutoModelForCausalLM, AutoTokenizer
