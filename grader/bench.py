@@ -98,17 +98,14 @@ class Bench:
 
     def __exit__(self, *_) -> None:
         self._closing = True
-        for sock in self._holders.values():
-            sock.close()
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._main.close()
-        for process in self._rebuilt:
+        for process in filter(None, [self._process, *self._rebuilt]):
             process.kill()
             process.wait()
-        if self._runner:
-            self._runner.join(timeout=5)
+        if self._runner:  # ends with its process; until then it may still add holders
+            self._runner.join(timeout=30)
+            self._main.close()
+        for sock in list(self._holders.values()):
+            sock.close()
         _remove(self._scratch)
 
     def wait(self) -> None:

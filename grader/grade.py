@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,11 +97,12 @@ def grade_class(
             forms, cells, journal = Forms(lesson), LessonCells(lesson), Journal(root, lesson)
             gradebook.register(forms)
             jobs = (_job(read_submission(path, student, cells), cells, journal, force) for student, path in submissions)
-            for job in engine(lesson, jobs, _journalled):
-                step(f"{name}: {job.about.submission.student}")
-                record = _record(job.about, lesson)
-                _write(root, gradebook, forms, job.about.submission, record)
-                yield record
+            with closing(engine(lesson, jobs, _journalled)) as finished:
+                for job in finished:
+                    step(f"{name}: {job.about.submission.student}")
+                    record = _record(job.about, lesson)
+                    _write(root, gradebook, forms, job.about.submission, record)
+                    yield record
 
 
 @dataclass
