@@ -222,7 +222,7 @@ def _execute_all(
                 continue
             write_whole(course.solution(name), as_text(done.notebook))
             source_hash = instructors[name].metadata.unit24.source_hash
-            measured = {"source_hash": source_hash, "seconds": done.seconds, "peak_mb": done.peak_mb}
+            measured = {"source_hash": source_hash, "seconds": done.seconds, "cpu_seconds": done.cpu_seconds, "peak_mb": done.peak_mb}
             update_record(name, "solution", measured, course.records)
             report.executed[name] = done
             watcher.end(name, done)

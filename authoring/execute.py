@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import site
 import subprocess
@@ -32,11 +33,12 @@ CELL_SECONDS = 900  # one cell; an endless loop in a lesson ends here
 
 @dataclass(frozen=True)
 class Run:
-    """A notebook after it ran.  `seconds` is wall time with the kernel's start; `peak_mb` is the
-    largest memory of the kernel and its child processes, in MB (10^6 bytes)."""
+    """A notebook after it ran.  `seconds` is wall time with the kernel's start, `cpu_seconds` the computing
+    time of the kernel and its child processes, `peak_mb` their largest memory in MB (10^6 bytes)."""
 
     notebook: NotebookNode
     seconds: float
+    cpu_seconds: float
     peak_mb: int
 
 
@@ -87,7 +89,7 @@ def execute(notebook: NotebookNode, report: Callable[[int, int], None] = lambda 
             said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise CellFailed("", [], f"papermill ended with status {process.returncode}: {said[-1] if said else 'no message'}")
         done = nbformat.reads(result.read_text(encoding="utf-8"), as_version=4)
-        return Run(clean(notebook, done, scratch), last["seconds"], last["peak_mb"])
+        return Run(clean(notebook, done, scratch), last["seconds"], last["cpu_seconds"], last["peak_mb"])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -230,7 +232,8 @@ def main(source: str, result: str) -> None:
     if unrun:
         _say(failed=unrun[0], frames=[], message="the run ended before this cell (sys.exit in a cell before it?)")
         return
-    _say(seconds=round(seconds, 1), peak_mb=memory.stop())
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # the kernel has ended and been waited for
+    _say(seconds=round(seconds, 1), cpu_seconds=round(used.ru_utime + used.ru_stime, 1), peak_mb=memory.stop())
 
 
 def _code_cells(notebook: NotebookNode) -> list[str]:

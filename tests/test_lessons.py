@@ -66,7 +66,8 @@ def test_size_and_time(name):
     assert 5 <= len(lesson.exercises) <= 9
     assert 15 <= lesson.points <= 30
     assert len(lesson.questions) == 5
-    assert measured["seconds"] <= (90 if name[:2] in ("11", "12", "14", "17") else 60)
+    # Computing time: at one thread that is the wall time of a quiet machine, and a busy one does not change it.
+    assert measured["cpu_seconds"] <= (90 if name[:2] in ("11", "12", "14", "17") else 60)
     assert measured["peak_mb"] <= 4000
 
 
