@@ -3633,8 +3633,8 @@ claims.record(
 # ## A bigger machine
 #
 # With a GPU, the same painter on a canvas 25 times as large: not a line of `gaussians`, `paint` or `descend` changes, because they
-# create their tensors where their inputs are. With `UNIT24_TIER=hub`, your `next_token_logprobs` reads a sentence with a real
-# language model, and its mean must equal the loss that the library computes.
+# create their tensors where their inputs are. With `UNIT24_TIER=hub` (and the package `transformers`), your
+# `next_token_logprobs` reads a sentence with a real language model, and its mean must equal the loss that the library computes.
 
 # %%
 if env.device.startswith("cuda"):
@@ -3669,5 +3669,5 @@ if env.tier == "hub":
     panel.set_xticks(range(len(bits)), [tokenizer.decode(i) for i in ids[0, 1:]], rotation=60)
     panel.set(title="the same sentence, read by a language model", xlabel="token", ylabel="surprise (bits)")
     plt.show()
-if env.device == "cpu" and env.tier == "tiny":
+if not env.device.startswith("cuda") and env.tier == "tiny":
     print("A bigger machine: skipped here (it needs a GPU or UNIT24_TIER=hub).")
