@@ -42,6 +42,23 @@ def test_a_wrong_tensor_is_described(actual, words):
     assert words in message(check.equal, actual, X, "the loss", "is it so?")
 
 
+@pytest.mark.parametrize(
+    ("hint", "sentence"),
+    [("is it cleared?", "Is it cleared?"), ("backward() adds", "backward() adds"), ("p.grad stays", "p.grad stays"), ("`x` is", "`x` is"), ("look: here", "Look: here")],
+)
+def test_a_hint_begins_a_sentence_unless_it_is_code(hint, sentence):
+    """`backward() adds` once became `Backward() adds`."""
+    assert message(check.equal, 1, 2, "it", hint).endswith(sentence)
+
+
+def test_colour_codes_are_left_out():
+    def thing():
+        raise ValueError("\x1b[1mbold\x1b[0m words")
+
+    with pytest.raises(check.CheckFailed, match="ValueError: bold words"), check.exercise("thing"):
+        thing()
+
+
 def test_transposed():
     square = torch.arange(9.0).reshape(3, 3)
     assert "transposed" in message(check.equal, square.T, square)
@@ -193,6 +210,8 @@ def test_catches_gives_shares(capsys):
     said = message(check.catches, tests, {"cube": lambda x: x**3}, {"a": lambda x: x})
     assert "reject a correct implementation (cube)" in said
     assert "catch none" in message(check.catches, lambda f: None, {}, {"a": lambda x: x})
+    assert "reject with `assert`" in message(check.catches, lambda f: f(2) == 4, {}, {"a": lambda x: x})
+    assert "stop with NameError" in message(check.catches, lambda f: nothing_of_this_name, {"a": lambda x: x}, {})  # noqa: F821
     with check.exercise("thing"):
         check.true(True, "")
     assert check.points(6) == 6.0
@@ -240,4 +259,4 @@ def test_a_notebook_shows_the_message_alone():
         NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
     (output,) = notebook.cells[0].outputs
     shown = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback))
-    assert shown == "✗ thing: the sum is 1, expected 2; it is 1/2 times what was expected."
+    assert shown == "✗ thing: the sum is 1, expected 2."
