@@ -2152,7 +2152,8 @@ class RMSNorm(torch.autograd.Function):
 # %% [markdown]
 # What does the backward pass look like? On the left, points in the plane and the gradient of one loss at each of them,
 # once directly and once through your RMSNorm. Through it the arrows have nearly no part along the radius: the length of
-# $x$ does not matter to $y$, so no gradient asks to change it. On the right, what is kept for backward.
+# $x$ does not matter to $y$, so no gradient asks to change it. On the right, what is kept for backward: "a backward pass of
+# your own needs less memory" is the usual reason to write one, and the first claim that we measure.
 
 # %%
 side = torch.linspace(-2, 2, 14)
@@ -2191,11 +2192,6 @@ bytes_kept = {
 panels[2].bar(bytes_kept.keys(), [n / 1024 for n in bytes_kept.values()], color=["tab:grey", "tab:green"])
 panels[2].set(title="kept for backward, x of 64 x 512", ylabel="KiB")
 plt.show()
-
-# %% [markdown]
-# "A backward pass of your own needs less memory" is the usual reason to write one, and the first claim that we measure.
-
-# %%
 claims.record(
     "a backward pass of your own needs less memory",
     claimed="less",
@@ -3463,6 +3459,12 @@ def cpu_seconds(call, at_least: float = 0.004, runs: int = 5) -> float:
     return best
 
 
+def span(ratios: list[float]) -> str:
+    """A range of ratios, two digits each."""
+    return " to ".join(f"{float(f'{ratio:.2g}'):g}x" for ratio in (min(ratios), max(ratios)))
+
+
+# %%
 def tensor_loop(centres, widths, height, width):
     out = torch.empty(len(centres), height, width)
     for k, i, j in itertools.product(range(len(centres)), range(height), range(width)):
@@ -3495,15 +3497,9 @@ panel.set(xlabel="pixels", ylabel="CPU time (ms)", title="one spot of light, thr
 panel.legend()
 plt.show()
 
-# %%
 fast = seconds["whole tensors (yours)"]
 over_tensors = [slow / quick for slow, quick in zip(seconds["loop over tensors"], fast)]
 over_numbers = [slow / quick for slow, quick in zip(seconds["loop over Python numbers"], fast)]
-
-
-def span(ratios: list[float]) -> str:
-    """A range of ratios, two digits each."""
-    return " to ".join(f"{float(f'{ratio:.2g}'):g}x" for ratio in (min(ratios), max(ratios)))
 
 
 claims.record(
