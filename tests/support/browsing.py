@@ -66,6 +66,9 @@ def jupyter(folder: Path, scratch: Path, *options: str):
     call = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}"]
     call += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--LabApp.extension_manager=readonly", *options]
     call += ["--allow-root"] if os.geteuid() == 0 else []
+    news = scratch / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    news.parent.mkdir(parents=True, exist_ok=True)
+    news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
     with open(log, "wb") as out:
         process = subprocess.Popen(
             call, cwd=folder, env=os.environ | own, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
