@@ -14,7 +14,8 @@
 #
 # **You need first** Python functions and loops, NumPy arrays, and what a derivative is (lesson 01).
 #
-# **Time** four to five hours: nine exercises, 28 points, and a written answer, 2 points.
+# **Time** four to five hours: nine exercises, 28 points, and a written answer, 2 points. Where an exercise asks for
+# several functions, each of them earns its share of the points.
 #
 # The whole of PyTorch stands on four ideas. Each line of the table rests on the one above it.
 #
@@ -34,6 +35,7 @@ import itertools
 import math
 import time
 import types
+import weakref
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -173,49 +175,70 @@ def to_tokens(patches: torch.Tensor) -> torch.Tensor:
 
 # %% tests="patches" points=2
 with check.exercise("patches"):
-    picture = np.random.default_rng(24).integers(0, 256, (15, 21, 2), dtype=np.uint8)
-    wanted = torch.tensor(np.array([[picture[3 * r : 3 * r + 3, 3 * c : 3 * c + 3] for c in range(7)] for r in range(5)]))
-    got = patch_view(picture, 3)
-    what = "`patch_view` of a picture of shape (15, 21, 2) with size 3"
-    check.equal(
-        got,
-        wanted,
-        what,
-        "a reshape only cuts the memory anew: first split both sides in two axes each, then bring the two grid axes to the front",
-    )
-    check.true(
-        np.shares_memory(got.numpy(), picture),
-        f"{what} has the right values in new memory: writing into a patch would not change the picture. "
-        "Which of your steps copies? (`torch.tensor`, `contiguous`, `clone`, and `reshape` after a transpose do.)",
-    )
-    before = wanted.clone()
-    tokens = to_tokens(wanted)
-    check.shape(
-        tokens, (35, 18), "`to_tokens` of 5 x 7 patches of shape (3, 3, 2)", "one row a patch, and all its numbers in that row"
-    )
-    check.equal(tokens.dtype, torch.float32, "the dtype of the tokens", "divide to leave the integers")
-    check.equal(tokens, wanted.reshape(35, 18).float() / 255, "the tokens", "values from 0 to 1, patches row by row of the grid")
-    check.equal(wanted, before, "the patches after the call", "`to_tokens` must leave its input alone: does it work in place?")
 
-    large = np.random.default_rng(25).integers(0, 256, (11, 29, 3), dtype=np.uint8)
-    crop = large[2:10, 5:25]
-    got = patch_view(crop, 4)
-    wanted = torch.tensor(np.array([[crop[4 * r : 4 * r + 4, 4 * c : 4 * c + 4] for c in range(5)] for r in range(2)]))
-    hint = "rows of a crop do not lie one behind the other: take strides from the tensor, not from the shape"
-    check.equal(got, wanted, "`patch_view` of a crop of shape (8, 20, 3) with size 4", hint)
-    check.true(
-        np.shares_memory(got.numpy(), large), "The patches of a crop are a copy: they must lie in the memory of the large array."
-    )
-    ### BEGIN HIDDEN TESTS
-    crop = np.random.default_rng(26).integers(0, 256, (40, 30, 1), dtype=np.uint8)[::2, 3:27]
-    got = patch_view(crop, 2)
-    wanted = torch.tensor(np.array([[crop[2 * r : 2 * r + 2, 2 * c : 2 * c + 2] for c in range(12)] for r in range(10)]))
-    check.equal(got, wanted, "`patch_view` of every second row of a grey picture, size 2", hint)
-    check.true(np.shares_memory(got.numpy(), crop), "The patches of a grey picture are a copy of its memory.")
-    check.equal(to_tokens(got), wanted.flatten(2).flatten(0, 1).float() / 255, "the tokens of a view", "a view is not contiguous")
-    got[3, 5] = 77
-    check.true((crop[6:8, 10:12] == 77).all(), "Writing 77 into patch [3, 5] did not reach the picture there.")
-    ### END HIDDEN TESTS
+    def cut(image, size):
+        """Patches [rows, columns, size, size, c] of an array, copied one by one."""
+        starts = [range(0, side, size) for side in image.shape[:2]]
+        return torch.tensor(np.array([[image[r : r + size, c : c + size] for c in starts[1]] for r in starts[0]]))
+
+    def check_patch_view():
+        image = np.random.default_rng(24).integers(0, 256, (15, 21, 2), dtype=np.uint8)
+        got = patch_view(image, 3)
+        what = "`patch_view` of a picture of shape (15, 21, 2) with size 3"
+        hint = "a reshape only cuts the memory anew: split both sides in two axes each, then bring the two grid axes to the front"
+        check.equal(got, cut(image, 3), what, hint)
+        check.true(
+            np.shares_memory(got.numpy(), image),
+            f"{what} has the right values in new memory: writing into a patch would not change the picture. "
+            "Which of your steps copies? (`torch.tensor`, `contiguous`, `clone`, and `reshape` after a transpose do.)",
+        )
+        large = np.random.default_rng(25).integers(0, 256, (11, 29, 3), dtype=np.uint8)
+        crop = large[2:10, 5:25]
+        got = patch_view(crop, 4)
+        hint = "rows of a crop do not lie one behind the other: take strides from the tensor, not from the shape"
+        check.equal(got, cut(crop, 4), "`patch_view` of a crop of shape (8, 20, 3) with size 4", hint)
+        check.true(
+            np.shares_memory(got.numpy(), large),
+            "The patches of a crop must lie in the memory of the large array; these are a copy.",
+        )
+        ### BEGIN HIDDEN TESTS
+        crop = np.random.default_rng(26).integers(0, 256, (40, 30, 1), dtype=np.uint8)[::2, 3:27]
+        got = patch_view(crop, 2)
+        check.equal(got, cut(crop, 2), "`patch_view` of every second row of a grey picture, size 2", hint)
+        got[3, 5] = 77
+        check.true(
+            (crop[6:8, 10:12] == 77).all(), "Writing 77 into patch [3, 5] of a grey picture did not reach the picture there."
+        )
+        ### END HIDDEN TESTS
+
+    def check_to_tokens():
+        patches = cut(np.random.default_rng(27).integers(0, 256, (15, 21, 2), dtype=np.uint8), 3)
+        before = patches.clone()
+        tokens = to_tokens(patches)
+        hint = "one row a patch, and all its numbers in that row"
+        check.shape(tokens, (35, 18), "`to_tokens` of 5 x 7 patches of shape (3, 3, 2)", hint)
+        check.equal(tokens.dtype, torch.float32, "the dtype of the tokens", "divide to leave the integers")
+        hint = "values from 0 to 1, patches row by row of the grid"
+        check.equal(tokens, patches.reshape(35, 18).float() / 255, "the tokens", hint)
+        check.equal(
+            patches, before, "the patches after the call", "`to_tokens` must leave its input alone: does it work in place?"
+        )
+        view = torch.arange(240, dtype=torch.uint8).view(4, 2, 10, 3).unfold(0, 2, 2).unfold(2, 2, 2)[:, :, :, 0]
+        view = view.permute(0, 2, 3, 4, 1)
+        hint = "patches that are a view are not contiguous, and no strides describe their tokens: which function copies where it must?"
+        try:
+            tokens = to_tokens(view)
+        except RuntimeError as error:
+            check.true("view size" not in str(error), f"your code raised RuntimeError on a view: {hint}")
+            raise
+        check.equal(tokens, view.flatten(2).flatten(0, 1).float() / 255, "the tokens of patches that are a view", hint)
+        ### BEGIN HIDDEN TESTS
+        patches = cut(np.random.default_rng(28).integers(0, 256, (8, 20, 3), dtype=np.uint8), 4)
+        check.equal(to_tokens(patches), patches.reshape(10, 48).float() / 255, "the tokens of 2 x 5 patches of shape (4, 4, 3)")
+        ### END HIDDEN TESTS
+
+    check.parts({"patch_view": check_patch_view, "to_tokens": check_to_tokens})
+check.points(2)
 
 
 # %% wrong="patches" says="only cuts the memory anew"
@@ -274,6 +297,17 @@ def patch_view(image, size):
 
 def to_tokens(patches):
     return (patches.flatten(0, 1).flatten(1) / 255).to(patches.dtype)
+
+
+# %% wrong="patches" says="which function copies where it must"
+# Misunderstands: `view` works on any tensor.
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+def to_tokens(patches):
+    return patches.view(patches.shape[0] * patches.shape[1], -1).float() / 255
 
 
 # %% wrong="patches" says="one row a patch"
@@ -718,60 +752,65 @@ with check.exercise("contractions"):
     def numbers(*shape, dtype=torch.float32):
         return torch.randn(shape, generator=generator, dtype=dtype)
 
-    shares, colours = numbers(4, 5, 7), numbers(4, 3)
-    check.equal(
-        paint(shares, colours),
-        sum(shares[k] * colours[k][:, None, None] for k in range(4)),
-        "`paint` of 4 spots in 3 colour channels on 5 x 7 pixels",
-        "the letter k is summed, and the channel comes first in the result",
-    )
-
-    features = numbers(3, 4, 5, 7)
-    check.shape(gram(features), (3, 4, 4), "`gram` of features [3, 4, 5, 7]", "one table of channels by channels a picture")
-    expected = torch.stack([(f[:, None] * f).mean((2, 3)) for f in features])
-    check.equal(
-        gram(features), expected, "`gram` of features [3, 4, 5, 7]", "the mean of products over the pixels of one picture"
-    )
-
-    queries, keys, values = numbers(2, 4, 3, 6), numbers(2, 4, 3, 6), numbers(2, 4, 3, 5)
-    got = attend(queries, keys, values)
-    check.shape(got, (2, 4, 3, 5), "`attend` with 4 positions, 3 heads, 6 query features and 5 value features")
-    same = torch.ones_like(values)
-    check.equal(
-        attend(queries, keys, same),
-        same,
-        "`attend` with values that are all 1",
-        "the weights of one query over the key positions sum to 1",
-    )
-    check.equal(
-        attend(torch.zeros_like(queries), keys, values),
-        values.mean(1, keepdim=True).expand(2, 4, 3, 5),
-        "`attend` with queries that are all 0",
-        "all scores are equal, so each head must give the plain mean over its key positions (of positions, not of heads)",
-    )
-    # The definition, one query at a time.
-    for position, head in ((0, 0), (3, 1)):
-        weights = (keys[1, :, head] @ queries[1, position, head] / 6**0.5).softmax(0)
+    def check_paint():
+        shares, colours = numbers(4, 5, 7), numbers(4, 3)
         check.equal(
-            got[1, position, head],
-            weights @ values[1, :, head],
-            f"`attend` at batch 1, position {position}, head {head}",
-            "a query meets the keys of its own batch and head; are the scores divided by √d, with d the query features?",
+            paint(shares, colours),
+            sum(shares[k] * colours[k][:, None, None] for k in range(4)),
+            "`paint` of 4 spots in 3 colour channels on 5 x 7 pixels",
+            "the letter k is summed, and the channel comes first in the result",
         )
-    got = attend(numbers(2, 3, 2, 6), numbers(2, 7, 2, 6), numbers(2, 7, 2, 5))
-    check.shape(got, (2, 3, 2, 5), "`attend` of 3 queries to 7 keys", "as many results as there are queries")
-    ### BEGIN HIDDEN TESTS
-    shares, colours = numbers(11, 3, 2, dtype=torch.float64), numbers(11, 5, dtype=torch.float64)
-    check.equal(
-        paint(shares, colours), (colours.T @ shares.reshape(11, 6)).reshape(5, 3, 2), "`paint` of 11 spots in 5 channels, float64"
-    )
-    features = numbers(2, 6, 3, 4, dtype=torch.float64)
-    flat = features.reshape(2, 6, 12)
-    check.equal(gram(features), flat @ flat.mT / 12, "`gram` of features [2, 6, 3, 4] in float64")
-    q, k, v = (numbers(3, n, 5, w, dtype=torch.float64) for n, w in ((2, 7), (4, 7), (4, 3)))
-    expected = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)).transpose(1, 2)
-    check.equal(attend(q, k, v), expected, "`attend` of 2 queries to 4 keys (compared with F.scaled_dot_product_attention)")
-    ### END HIDDEN TESTS
+        ### BEGIN HIDDEN TESTS
+        shares, colours = numbers(11, 3, 2, dtype=torch.float64), numbers(11, 5, dtype=torch.float64)
+        expected = (colours.T @ shares.reshape(11, 6)).reshape(5, 3, 2)
+        check.equal(paint(shares, colours), expected, "`paint` of 11 spots in 5 channels, float64")
+        ### END HIDDEN TESTS
+
+    def check_gram():
+        features = numbers(3, 4, 5, 7)
+        what = "`gram` of features [3, 4, 5, 7]"
+        check.shape(gram(features), (3, 4, 4), what, "one table of channels by channels a picture")
+        expected = torch.stack([(f[:, None] * f).mean((2, 3)) for f in features])
+        check.equal(gram(features), expected, what, "the mean of products over the pixels of one picture")
+        ### BEGIN HIDDEN TESTS
+        features = numbers(2, 6, 3, 4, dtype=torch.float64)
+        flat = features.reshape(2, 6, 12)
+        check.equal(gram(features), flat @ flat.mT / 12, "`gram` of features [2, 6, 3, 4] in float64")
+        ### END HIDDEN TESTS
+
+    def check_attend():
+        queries, keys, values = numbers(2, 4, 3, 6), numbers(2, 4, 3, 6), numbers(2, 4, 3, 5)
+        got = attend(queries, keys, values)
+        check.shape(got, (2, 4, 3, 5), "`attend` with 4 positions, 3 heads, 6 query features and 5 value features")
+        same = torch.ones_like(values)
+        hint = "the weights of one query over the key positions sum to 1"
+        check.equal(attend(queries, keys, same), same, "`attend` with values that are all 1", hint)
+        check.equal(
+            attend(torch.zeros_like(queries), keys, values),
+            values.mean(1, keepdim=True).expand(2, 4, 3, 5),
+            "`attend` with queries that are all 0",
+            "all scores are equal, so each head must give the plain mean over its key positions (of positions, not of heads)",
+        )
+        # The definition, one query at a time.
+        for position, head in ((0, 0), (3, 1)):
+            weights = (keys[1, :, head] @ queries[1, position, head] / 6**0.5).softmax(0)
+            check.equal(
+                got[1, position, head],
+                weights @ values[1, :, head],
+                f"`attend` at batch 1, position {position}, head {head}",
+                "a query meets the keys of its own batch and head; are the scores divided by √d, with d the query features?",
+            )
+        got = attend(numbers(2, 3, 2, 6), numbers(2, 7, 2, 6), numbers(2, 7, 2, 5))
+        check.shape(got, (2, 3, 2, 5), "`attend` of 3 queries to 7 keys", "as many results as there are queries")
+        ### BEGIN HIDDEN TESTS
+        q, k, v = (numbers(3, n, 5, w, dtype=torch.float64) for n, w in ((2, 7), (4, 7), (4, 3)))
+        expected = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)).transpose(1, 2)
+        what = "`attend` of 2 queries to 4 keys (compared with F.scaled_dot_product_attention)"
+        check.equal(attend(q, k, v), expected, what)
+        ### END HIDDEN TESTS
+
+    check.parts({"paint": check_paint, "gram": check_gram, "attend": check_attend})
+check.points(3)
 
 
 # %% wrong="contractions" says="divided by √d"
@@ -1001,101 +1040,87 @@ def segment_mean(values: torch.Tensor, segment: torch.Tensor, count: int) -> tor
 # %% tests="gather_scatter" points=3
 with check.exercise("gather_scatter"):
     generator = torch.Generator().manual_seed(24)
-    logits = torch.randn(3, 5, 7, generator=generator)
-    ids = torch.randint(0, 7, (3, 5), generator=generator)
-    probabilities = logits.exp() / logits.exp().sum(-1, keepdim=True)
-    expected = torch.tensor([[probabilities[i, j, ids[i, j + 1]].log() for j in range(4)] for i in range(3)])
-    got = next_token_logprobs(logits, ids)
-    check.shape(got, (3, 4), "`next_token_logprobs` of 3 texts of 5 tokens", "one number for each token but the first")
-    check.equal(
-        next_token_logprobs(torch.zeros(3, 5, 7), ids),
-        torch.full((3, 4), -math.log(7)),
-        "`next_token_logprobs` where all 7 scores are equal",
-        "each token has probability 1/7 then: scores become log-probabilities through a log-softmax over the vocabulary, the last axis",
-    )
-    check.equal(
-        got, expected, "`next_token_logprobs`", "logits at position j are about token j + 1: which slice of each goes together?"
-    )
-    single = next_token_logprobs(logits[:1, :2], ids[:1, :2])
-    check.shape(
-        single,
-        (1, 1),
-        "`next_token_logprobs` of 1 text of 2 tokens",
-        "does a `squeeze()` without dim remove axes that should stay?",
-    )
-    large = torch.tensor([[[0.0, 1000.0, -1000.0], [0.0, 0.0, 0.0]]])
-    check.equal(
-        next_token_logprobs(large, torch.tensor([[0, 2]])),
-        torch.tensor([[-2000.0]]),
-        "the log-probability of a token with score -1000 beside one of 1000",
-        "the softmax is 0 in floating point and its logarithm -inf: take both in one step",
-    )
+    cut_hint = "something on the way cut the graph (`.data`, `.detach()`, NumPy, `torch.tensor(...)`)."
 
-    values = torch.randn(8, 3, generator=generator, dtype=torch.float64)
-    segment = torch.tensor([4, 1, 4, 0, 4, 1, 4, 5])
-    got = segment_mean(values, segment, 7)
-    check.shape(
-        got, (7, 3), "`segment_mean` of 8 rows in 7 groups", "`count` says how many groups there are; the last may be empty"
-    )
-    check.equal(
-        got[0],
-        values[3],
-        "the mean of a group with one row",
-        "nothing else comes in: is each sum divided by its own number of rows, and by nothing more?",
-    )
-    hint = "several rows name the same group: does the second write cover the first? And is each sum divided by its own number of rows?"
-    check.equal(got[1], values[[1, 5]].mean(0), "the mean of group 1 (rows 1 and 5)", hint)
-    check.equal(got[4], values[[0, 2, 4, 6]].mean(0), "the mean of group 4 (rows 0, 2, 4 and 6)", hint)
-    check.equal(
-        got[[2, 3, 6]],
-        torch.zeros(3, 3, dtype=torch.float64),
-        "the means of the empty groups 2, 3 and 6",
-        "an empty group is 0 / 0 unless you prevent it",
-    )
-
-    for name, call in (
-        ("next_token_logprobs", lambda n: next_token_logprobs(torch.rand(n, n, 7), torch.zeros(n, n, dtype=torch.int64))),
-        ("segment_mean", lambda n: segment_mean(torch.rand(2 * n, 3), torch.arange(2 * n) % n, n)),
-    ):
+    def no_loop(name, call):
         small, large = operations(lambda: call(3)), operations(lambda: call(9))
-        check.true(
-            large <= small,
-            f"`{name}` takes {small} tensor operations on a small input and {large} on a larger one: is there a loop?",
+        said = f"`{name}` takes {small} tensor operations on a small input and {large} on a larger one: is there a loop?"
+        check.true(large <= small, said)
+
+    def check_next_token_logprobs():
+        logits = torch.randn(3, 5, 7, generator=generator)
+        ids = torch.randint(0, 7, (3, 5), generator=generator)
+        probabilities = logits.exp() / logits.exp().sum(-1, keepdim=True)
+        expected = torch.tensor([[probabilities[i, j, ids[i, j + 1]].log() for j in range(4)] for i in range(3)])
+        got = next_token_logprobs(logits, ids)
+        check.shape(got, (3, 4), "`next_token_logprobs` of 3 texts of 5 tokens", "one number for each token but the first")
+        check.equal(
+            next_token_logprobs(torch.zeros(3, 5, 7), ids),
+            torch.full((3, 4), -math.log(7)),
+            "`next_token_logprobs` where all 7 scores are equal",
+            "each token has probability 1/7 then: scores become log-probabilities through a log-softmax over the last axis",
         )
+        hint = "logits at position j are about token j + 1: which slice of each goes together?"
+        check.equal(got, expected, "`next_token_logprobs`", hint)
+        single = next_token_logprobs(logits[:1, :2], ids[:1, :2])
+        hint = "does a `squeeze()` without dim remove axes that should stay?"
+        check.shape(single, (1, 1), "`next_token_logprobs` of 1 text of 2 tokens", hint)
+        large = torch.tensor([[[0.0, 1000.0, -1000.0], [0.0, 0.0, 0.0]]])
+        check.equal(
+            next_token_logprobs(large, torch.tensor([[0, 2]])),
+            torch.tensor([[-2000.0]]),
+            "the log-probability of a token with score -1000 beside one of 1000",
+            "the softmax is 0 in floating point and its logarithm -inf: take both in one step",
+        )
+        no_loop("next_token_logprobs", lambda n: next_token_logprobs(torch.rand(n, n, 7), torch.zeros(n, n, dtype=torch.int64)))
+        picked = next_token_logprobs(logits.requires_grad_(), ids)
+        check.true(picked.requires_grad, f"No gradient can flow from the log-probabilities to the logits: {cut_hint}")
+        ### BEGIN HIDDEN TESTS
+        picked.sum().backward()
+        onehot = F.one_hot(ids[:, 1:], 7).float()
+        expected = torch.cat([onehot - probabilities[:, :-1], torch.zeros(3, 1, 7)], dim=1)
+        hint = "the last position predicts a token that is not there"
+        check.equal(logits.grad, expected, "the gradient of the summed log-probabilities", hint)
+        logits = 5 * torch.randn(2, 9, 4, generator=generator, dtype=torch.float64)
+        ids = torch.randint(0, 4, (2, 9), generator=generator)
+        expected = -F.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
+        check.equal(next_token_logprobs(logits, ids), expected, "`next_token_logprobs` of 2 texts of 9 tokens in float64")
+        ### END HIDDEN TESTS
 
-    logits.requires_grad_()
-    values.requires_grad_()
-    picked, means = next_token_logprobs(logits, ids), segment_mean(values, segment, 7)
-    hint = "something on the way cut the graph (`.data`, `.detach()`, NumPy, `torch.tensor(...)`)."
-    check.true(picked.requires_grad, f"No gradient can flow from the log-probabilities to the logits: {hint}")
-    check.true(means.requires_grad, f"No gradient can flow from the means to the values: {hint}")
-    means[4].sum().backward()
-    check.equal(
-        values.grad,
-        (segment == 4).double()[:, None].expand(8, 3) / 4,
-        "the gradient of the mean of group 4 for the values",
-        "each of its rows has a share of 1/4, all others 0. (A 0 / 0 that is only replaced afterwards sends NaN back: divide by at least 1.)",
-    )
-    ### BEGIN HIDDEN TESTS
-    picked.sum().backward()
-    onehot = F.one_hot(ids[:, 1:], 7).float()
-    expected = torch.cat([onehot - probabilities[:, :-1], torch.zeros(3, 1, 7)], dim=1)
-    check.equal(
-        logits.grad,
-        expected,
-        "the gradient of the summed log-probabilities",
-        "the last position predicts a token that is not there",
-    )
+    def check_segment_mean():
+        values = torch.randn(8, 3, generator=generator, dtype=torch.float64)
+        segment = torch.tensor([4, 1, 4, 0, 4, 1, 4, 5])
+        got = segment_mean(values, segment, 7)
+        hint = "`count` says how many groups there are; the last may be empty"
+        check.shape(got, (7, 3), "`segment_mean` of 8 rows in 7 groups", hint)
+        hint = "nothing else comes in: is each sum divided by its own number of rows, and by nothing more?"
+        check.equal(got[0], values[3], "the mean of a group with one row", hint)
+        hint = (
+            "several rows name the same group: does the second write cover the first? Is each sum divided by its number of rows?"
+        )
+        check.equal(got[1], values[[1, 5]].mean(0), "the mean of group 1 (rows 1 and 5)", hint)
+        check.equal(got[4], values[[0, 2, 4, 6]].mean(0), "the mean of group 4 (rows 0, 2, 4 and 6)", hint)
+        hint = "an empty group is 0 / 0 unless you prevent it"
+        check.equal(got[[2, 3, 6]], torch.zeros(3, 3).double(), "the means of the empty groups 2, 3 and 6", hint)
+        no_loop("segment_mean", lambda n: segment_mean(torch.rand(2 * n, 3), torch.arange(2 * n) % n, n))
+        means = segment_mean(values.requires_grad_(), segment, 7)
+        check.true(means.requires_grad, f"No gradient can flow from the means to the values: {cut_hint}")
+        means[4].sum().backward()
+        check.equal(
+            values.grad,
+            (segment == 4).double()[:, None].expand(8, 3) / 4,
+            "the gradient of the mean of group 4 for the values",
+            "each of its rows has a share of 1/4, all others 0. (A 0 / 0 that is only replaced afterwards sends NaN back.)",
+        )
+        ### BEGIN HIDDEN TESTS
+        values = torch.randn(20, 5, generator=generator)
+        segment = torch.randint(0, 4, (20,), generator=generator)
+        expected = torch.stack([values[segment == i].mean(0) for i in range(4)])
+        check.equal(segment_mean(values, segment, 4), expected, "`segment_mean` of 20 rows in 4 groups in float32")
+        ### END HIDDEN TESTS
 
-    logits = 5 * torch.randn(2, 9, 4, generator=generator, dtype=torch.float64)
-    ids = torch.randint(0, 4, (2, 9), generator=generator)
-    expected = -F.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
-    check.equal(next_token_logprobs(logits, ids), expected, "`next_token_logprobs` of 2 texts of 9 tokens in float64")
-    values = torch.randn(20, 5, generator=generator)
-    segment = torch.randint(0, 4, (20,), generator=generator)
-    expected = torch.stack([values[segment == i].mean(0) for i in range(4)])
-    check.equal(segment_mean(values, segment, 4), expected, "`segment_mean` of 20 rows in 4 groups in float32")
-    ### END HIDDEN TESTS
+    check.parts({"next_token_logprobs": check_next_token_logprobs, "segment_mean": check_segment_mean})
+check.points(3)
 
 
 # %% wrong="gather_scatter" says="about token j + 1"
@@ -2272,107 +2297,92 @@ with check.exercise("derivatives"):
     def numbers(*shape):
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    def loss_of(parameters, x, y):
-        return ((parameters["matrix"] @ x).tanh() + parameters["shift"] - y).pow(2).sum()
-
-    parameters = {"matrix": numbers(3, 5), "shift": numbers(3)}
-    inputs, targets = numbers(4, 5), numbers(4, 3)
-    try:
-        got = per_sample_gradients(loss_of, parameters, inputs, targets)
-    except ValueError as error:
-        shared = "vmap" not in str(error)
-        check.true(
-            shared,
-            f"your code raised ValueError: {error}. All examples share the parameters: `in_dims` says so with None, and 0 for what they bring along.",
-        )
-        raise
-    check.kind(got, dict, "what `per_sample_gradients` returns", "a gradient for each parameter, by name")
-    check.equal(sorted(got), ["matrix", "shift"], "the names of the gradients")
-    for name in parameters:
-        wanted = (4, *parameters[name].shape)
-        hint = "one gradient for each of the 4 examples, not one for their mean or sum"
-        check.shape(got[name], wanted, f"the result for {name!r} (a parameter of shape {tuple(parameters[name].shape)})", hint)
-        for i in range(4):
-            leaves = {key: value.clone().requires_grad_() for key, value in parameters.items()}
-            (expected,) = torch.autograd.grad(loss_of(leaves, inputs[i], targets[i]), leaves[name])
-            check.equal(
-                got[name][i],
-                expected,
-                f"the gradient for {name!r} from example {i} alone",
-                "each example has its own input and its own target",
-            )
-
-    def f(p):
-        return torch.stack([p[0] ** 2 + 3 * p[1] - 4, p[0].exp() * p[1] - 2 * p[0]])
-
-    def by_hand(f, points, steps):
-        """Newton point by point, with the older autograd interface."""
-        for _ in range(steps):
-            points = torch.stack([p - torch.linalg.inv(torch.autograd.functional.jacobian(f, p)) @ f(p) for p in points])
-        return points
-
-    points = numbers(5, 2)
-    before = points.clone()
-    got = newton(f, points, 1)
-    check.shape(
-        got, (5, 2), "one Newton step from 5 points in the plane", "the function takes one point: what adds the axis of points?"
-    )
-    check.equal(
-        got,
-        by_hand(f, before, 1),
-        "one Newton step from 5 points",
-        "minus the solution s of J s = f(p); row i of J holds the derivatives of f_i (is J transposed, its inverse missing, the sign turned?)",
-        rtol=1e-6,
-    )
-    check.equal(points, before, "the given points after the call", "leave them alone")
-    check.equal(
-        newton(f, points, 3),
-        by_hand(f, before, 3),
-        "three Newton steps",
-        "each step starts where the last one ended, with a new Jacobian",
-        rtol=1e-6,
-    )
-
-    def square(p):
-        return p * p - 2
-
-    for name, call in (
-        ("newton", lambda n: newton(square, 1 + torch.rand(n, 2), 2)),
-        (
-            "per_sample_gradients",
-            lambda n: per_sample_gradients(loss_of, parameters, inputs[:1].expand(n, 5), targets[:1].expand(n, 3)),
-        ),
-    ):
+    def no_loop(name, call):
         small, large = operations(lambda: call(2)), operations(lambda: call(6))
-        check.true(
-            large <= small,
-            f"`{name}` takes {small} tensor operations for 2 examples and {large} for 6: is there a loop over them?",
-        )
+        said = f"`{name}` takes {small} tensor operations for 2 examples and {large} for 6: is there a loop over them?"
+        check.true(large <= small, said)
 
-    ### BEGIN HIDDEN TESTS
-    def other_loss(parameters, x, y):
-        return F.cross_entropy(parameters["out"] @ F.relu(parameters["hidden"] @ x), y)
+    def check_per_sample_gradients():
+        def loss_of(parameters, x, y):
+            return ((parameters["matrix"] @ x).tanh() + parameters["shift"] - y).pow(2).sum()
 
-    parameters = {"hidden": numbers(7, 4), "out": numbers(3, 7)}
-    inputs, targets = numbers(6, 4), torch.randint(0, 3, (6,), generator=generator)
-    got = per_sample_gradients(other_loss, parameters, inputs, targets)
-    leaves = {key: value.clone().requires_grad_() for key, value in parameters.items()}
-    logits = F.relu(inputs @ leaves["hidden"].T) @ leaves["out"].T
-    for name, expected in zip(leaves, torch.autograd.grad(F.cross_entropy(logits, targets), tuple(leaves.values()))):
-        check.shape(got[name], (6, *expected.shape), f"the result for {name!r} in a two-layer network")
+        parameters = {"matrix": numbers(3, 5), "shift": numbers(3)}
+        inputs, targets = numbers(4, 5), numbers(4, 3)
+        try:
+            got = per_sample_gradients(loss_of, parameters, inputs, targets)
+        except ValueError as error:
+            hint = "All examples share the parameters: `in_dims` says so with None, and 0 for what they bring along."
+            check.true("vmap" not in str(error), f"your code raised ValueError: {error}. {hint}")
+            raise
+        check.kind(got, dict, "what `per_sample_gradients` returns", "a gradient for each parameter, by name")
+        check.equal(sorted(got), ["matrix", "shift"], "the names of the gradients")
+        for name, parameter in parameters.items():
+            what = f"the result for {name!r} (a parameter of shape {tuple(parameter.shape)})"
+            hint = "one gradient for each of the 4 examples, not one for their mean or sum"
+            check.shape(got[name], (4, *parameter.shape), what, hint)
+            for i in range(4):
+                leaves = {key: value.clone().requires_grad_() for key, value in parameters.items()}
+                (expected,) = torch.autograd.grad(loss_of(leaves, inputs[i], targets[i]), leaves[name])
+                hint = "each example has its own input and its own target"
+                check.equal(got[name][i], expected, f"the gradient for {name!r} from example {i} alone", hint)
+        x, y = inputs[:1], targets[:1]
+        no_loop("per_sample_gradients", lambda n: per_sample_gradients(loss_of, parameters, x.expand(n, 5), y.expand(n, 3)))
+
+        ### BEGIN HIDDEN TESTS
+        def other_loss(parameters, x, y):
+            return F.cross_entropy(parameters["out"] @ F.relu(parameters["hidden"] @ x), y)
+
+        parameters = {"hidden": numbers(7, 4), "out": numbers(3, 7)}
+        inputs, targets = numbers(6, 4), torch.randint(0, 3, (6,), generator=generator)
+        got = per_sample_gradients(other_loss, parameters, inputs, targets)
+        leaves = {key: value.clone().requires_grad_() for key, value in parameters.items()}
+        logits = F.relu(inputs @ leaves["hidden"].T) @ leaves["out"].T
+        for name, expected in zip(leaves, torch.autograd.grad(F.cross_entropy(logits, targets), tuple(leaves.values()))):
+            check.shape(got[name], (6, *expected.shape), f"the result for {name!r} in a two-layer network")
+            what = f"the mean over examples for {name!r} in a two-layer network (compared with the gradient of the mean loss)"
+            check.equal(got[name].mean(0), expected, what)
+        ### END HIDDEN TESTS
+
+    def check_newton():
+        def f(p):
+            return torch.stack([p[0] ** 2 + 3 * p[1] - 4, p[0].exp() * p[1] - 2 * p[0]])
+
+        def by_hand(f, points, steps):
+            """Newton point by point, with the older autograd interface."""
+            for _ in range(steps):
+                points = torch.stack([p - torch.linalg.inv(torch.autograd.functional.jacobian(f, p)) @ f(p) for p in points])
+            return points
+
+        points = numbers(5, 2)
+        before = points.clone()
+        got = newton(f, points, 1)
+        hint = "the function takes one point: what adds the axis of points?"
+        check.shape(got, (5, 2), "one Newton step from 5 points in the plane", hint)
         check.equal(
-            got[name].mean(0),
-            expected,
-            f"the mean over examples for {name!r} in a two-layer network (compared with the gradient of the mean loss)",
+            got,
+            by_hand(f, before, 1),
+            "one Newton step from 5 points",
+            "minus the solution s of J s = f(p); row i of J holds the derivatives of f_i "
+            "(is J transposed, its inverse missing, the sign turned?)",
+            rtol=1e-6,
         )
+        check.equal(points, before, "the given points after the call", "leave them alone")
+        hint = "each step starts where the last one ended, with a new Jacobian"
+        check.equal(newton(f, points, 3), by_hand(f, before, 3), "three Newton steps", hint, rtol=1e-6)
+        no_loop("newton", lambda n: newton(lambda p: p * p - 2, 1 + torch.rand(n, 2), 2))
 
-    def three(p):
-        return torch.stack([p[0] + 2 * p[1].sin() - p[2], p[1] ** 3 - p[2] + 1, p[0] * p[2] + 5 * p[1] - 1])
+        ### BEGIN HIDDEN TESTS
+        def three(p):
+            return torch.stack([p[0] + 2 * p[1].sin() - p[2], p[1] ** 3 - p[2] + 1, p[0] * p[2] + 5 * p[1] - 1])
 
-    points = 1 + 0.3 * numbers(7, 3)
-    check.equal(newton(three, points, 4), by_hand(three, points, 4), "four Newton steps from 7 points in space", rtol=1e-6)
-    check.equal(newton(three, points, 0), points, "no Newton step at all", "`steps` steps, no more")
-    ### END HIDDEN TESTS
+        points = 1 + 0.3 * numbers(7, 3)
+        what = "four Newton steps from 7 points in space"
+        check.equal(newton(three, points, 4), by_hand(three, points, 4), what, rtol=1e-6)
+        check.equal(newton(three, points, 0), points, "no Newton step at all", "`steps` steps, no more")
+        ### END HIDDEN TESTS
+
+    check.parts({"per_sample_gradients": check_per_sample_gradients, "newton": check_newton})
+check.points(4)
 
 
 # %% wrong="derivatives" says="not one for their mean or sum"
@@ -2400,7 +2410,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="is j transposed"
+# %% wrong="derivatives" says="is J transposed"
 # Misunderstands: which axis of the Jacobian belongs to the function and which to the point.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
@@ -2424,7 +2434,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="with a new jacobian"
+# %% wrong="derivatives" says="with a new Jacobian"
 # Misunderstands: the Jacobian of the start serves for all steps.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
@@ -2743,7 +2753,7 @@ def check_normalise(normalise):
     torch.autograd.gradcheck(lambda v: normalise(v, 2), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
 
 
-# %% wrong="normalise_tests" says="reject a correct implementation"
+# %% wrong="normalise_tests" says="on a correct implementation"
 # Misunderstands: the gradient at a vector of zeros is promised too (there it does not exist).
 def check_normalise(normalise):
     x = torch.randn(3, 4, dtype=torch.float64)
@@ -2989,7 +2999,6 @@ def smooth(losses, keep: float) -> list[float]:
 
 # %% tests="clinic" points=3
 with check.exercise("clinic"):
-    import weakref
 
     class Driver:
         """A camera with one buffer, which remembers what it gave."""
@@ -3002,127 +3011,139 @@ with check.exercise("clinic"):
             self.given.append(self.buffer.copy())
             return self.buffer
 
-    camera = Driver(3, 5, 24)
-    film = record(camera, 4)
-    check.equal(len(camera.given), 4, "how many frames `record` reads for count 4")
-    check.shape(film, (4, 3, 5), "`record` of 4 frames of 3 x 5 pixels")
-    check.equal(film.dtype, torch.float32, "the dtype of the film", "values go from 0 to 1: divide by 255")
-    check.equal(
-        film,
-        torch.tensor(np.array(camera.given)).float() / 255,
-        "the film",
-        "`read` hands out the same memory every time, and `from_numpy` is a view of it: copy each frame when it is read. Values go from 0 to 1",
-    )
+    def check_record():
+        camera = Driver(3, 5, 24)
+        film = record(camera, 4)
+        check.equal(len(camera.given), 4, "how many frames `record` reads for count 4")
+        check.shape(film, (4, 3, 5), "`record` of 4 frames of 3 x 5 pixels")
+        check.equal(film.dtype, torch.float32, "the dtype of the film", "values go from 0 to 1: divide by 255")
+        check.equal(
+            film,
+            torch.tensor(np.array(camera.given)).float() / 255,
+            "the film",
+            "`read` hands out the same memory every time, and `from_numpy` is a view of it: copy each frame when it is read. Values go from 0 to 1",
+        )
+        ### BEGIN HIDDEN TESTS
+        camera = Driver(4, 2, 25)
+        film = record(camera, 7)
+        check.equal(film, torch.tensor(np.array(camera.given)).float() / 255, "a film of 7 frames of 4 x 2 pixels")
+        camera.read()
+        check.equal(film, torch.tensor(np.array(camera.given[:-1])).float() / 255, "the film after the camera went on")
+        ### END HIDDEN TESTS
 
-    batch = {
-        "pixels": torch.rand(2, 3),
-        "ids": torch.tensor([[1, 1001]]),
-        "more": [torch.tensor([True]), ("a name", torch.rand(1, dtype=torch.float64))],
-        "count": 3,
-    }
-    before, (flag, pair) = dict(batch), batch["more"]
-    moved = to_device(batch, "meta", torch.bfloat16)
-    check.kind(moved, dict, "what `to_device` returns for a dict")
-    check.equal(list(moved), list(batch), "the names in the moved batch, in order")
-    check.true(
-        moved is not batch
-        and all(batch[key] is before[key] for key in before)
-        and batch["pixels"].device.type == "cpu"
-        and batch["more"][0] is flag
-        and batch["more"][1] is pair,
-        "`to_device` changed the batch that it was given: build a new one.",
-    )
-    hint = "a tensor's `to` returns a new tensor and leaves the old one where it is"
-    check.equal(moved["pixels"].device.type, "meta", "the device of the pixels", hint)
-    check.equal(moved["pixels"].dtype, torch.bfloat16, "the dtype of the pixels", "floating-point tensors get the new dtype")
-    check.equal(moved["ids"].device.type, "meta", "the device of the ids", hint)
-    check.equal(
-        moved["ids"].dtype,
-        torch.int64,
-        "the dtype of the ids",
-        "ids are names, not amounts: in bfloat16 token 1001 becomes token 1000",
-    )
-    check.equal(moved["count"], 3, "what is not a tensor")
-    check.kind(moved["more"], list, "a list inside the batch")
-    check.equal(
-        moved["more"][0].device.type,
-        "meta",
-        "the device of a tensor in a list",
-        "a batch may be nested: let the function call itself",
-    )
-    check.equal(moved["more"][0].dtype, torch.bool, "the dtype of a mask", "only floating-point tensors get the new dtype")
-    check.kind(moved["more"][1], tuple, "a tuple in a list in the batch", "the structure comes back as it was, tuples as tuples")
-    check.equal(moved["more"][1][0], "a name", "a string in a tuple")
-    check.equal(
-        moved["more"][1][1].device.type,
-        "meta",
-        "the device of a tensor in a tuple",
-        "a batch may be nested: let the function call itself",
-    )
-    kept = to_device((torch.tensor([1.5, -2.0]), None), "cpu", torch.float64)
-    check.equal(kept[0], torch.tensor([1.5, -2.0], dtype=torch.float64), "the values of a tensor that stays on the CPU")
-    check.equal(kept[1], None, "a None in a tuple")
+    def check_to_device():
+        batch = {
+            "pixels": torch.rand(2, 3),
+            "ids": torch.tensor([[1, 1001]]),
+            "more": [torch.tensor([True]), ("a name", torch.rand(1, dtype=torch.float64))],
+            "count": 3,
+        }
+        before, (flag, pair) = dict(batch), batch["more"]
+        moved = to_device(batch, "meta", torch.bfloat16)
+        check.kind(moved, dict, "what `to_device` returns for a dict")
+        check.equal(list(moved), list(batch), "the names in the moved batch, in order")
+        check.true(
+            moved is not batch
+            and all(batch[key] is before[key] for key in before)
+            and batch["pixels"].device.type == "cpu"
+            and batch["more"][0] is flag
+            and batch["more"][1] is pair,
+            "`to_device` changed the batch that it was given: build a new one.",
+        )
+        hint = "a tensor's `to` returns a new tensor and leaves the old one where it is"
+        check.equal(moved["pixels"].device.type, "meta", "the device of the pixels", hint)
+        check.equal(moved["pixels"].dtype, torch.bfloat16, "the dtype of the pixels", "floating-point tensors get the new dtype")
+        check.equal(moved["ids"].device.type, "meta", "the device of the ids", hint)
+        check.equal(
+            moved["ids"].dtype,
+            torch.int64,
+            "the dtype of the ids",
+            "ids are names, not amounts: in bfloat16 token 1001 becomes token 1000",
+        )
+        check.equal(moved["count"], 3, "what is not a tensor")
+        check.kind(moved["more"], list, "a list inside the batch")
+        check.equal(
+            moved["more"][0].device.type,
+            "meta",
+            "the device of a tensor in a list",
+            "a batch may be nested: let the function call itself",
+        )
+        check.equal(moved["more"][0].dtype, torch.bool, "the dtype of a mask", "only floating-point tensors get the new dtype")
+        check.kind(
+            moved["more"][1], tuple, "a tuple in a list in the batch", "the structure comes back as it was, tuples as tuples"
+        )
+        check.equal(moved["more"][1][0], "a name", "a string in a tuple")
+        check.equal(
+            moved["more"][1][1].device.type,
+            "meta",
+            "the device of a tensor in a tuple",
+            "a batch may be nested: let the function call itself",
+        )
+        kept = to_device((torch.tensor([1.5, -2.0]), None), "cpu", torch.float64)
+        check.equal(kept[0], torch.tensor([1.5, -2.0], dtype=torch.float64), "the values of a tensor that stays on the CPU")
+        check.equal(kept[1], None, "a None in a tuple")
+        ### BEGIN HIDDEN TESTS
+        nested = [(torch.arange(3), {"x": torch.ones(2), "y": [torch.zeros(1, dtype=torch.uint8)]}), "end"]
+        got = to_device(nested, torch.device("cpu"), torch.float16)
+        check.kind(got, list, "what `to_device` returns for a list")
+        check.kind(got[0], tuple, "a tuple in a list")
+        check.equal(got[0][0], torch.arange(3), "int64 numbers two levels down")
+        check.equal(got[0][1]["x"], torch.ones(2, dtype=torch.float16), "floats three levels down")
+        check.equal(got[0][1]["y"][0], torch.zeros(1, dtype=torch.uint8), "bytes four levels down")
+        check.equal(got[1], "end", "a string in a list")
+        check.equal(
+            to_device(torch.ones(2), "meta", torch.float32).device.type, "meta", "the device of a batch that is one tensor"
+        )
+        ### END HIDDEN TESTS
 
-    def training(values, alive):
-        """Losses as a training loop makes them; `alive` gets how many saved tensors of earlier steps still live."""
-        parameter, kept = torch.tensor(1.0, requires_grad=True), weakref.WeakSet()
+    def check_smooth():
+        def training(values):
+            """Losses as a training loop makes them; `alive` gets how many saved tensors of earlier steps still live."""
+            parameter, kept = torch.tensor(1.0, requires_grad=True), weakref.WeakSet()
 
-        class Saved:
-            def __init__(self, tensor):
-                self.tensor = tensor
-                kept.add(self)
+            class Saved:
+                def __init__(self, tensor):
+                    self.tensor = tensor
+                    kept.add(self)
 
-        for value in values:
-            alive.append(len(kept))
-            switched_on.append(torch.is_grad_enabled())
-            with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
-                loss = (parameter * value).square()  # square keeps its input
-            loss_here, loss = loss, None
-            yield loss_here
-            del loss_here
+            for value in values:
+                alive.append(len(kept))
+                switched_on.append(torch.is_grad_enabled())
+                with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+                    loss = (parameter * value).square()  # square keeps its input
+                loss_here, loss = loss, None
+                yield loss_here
+                del loss_here
 
-    alive, switched_on, values = [], [], [3.0, 1.0, 2.0, 5.0, 4.0, 1.5]
-    got = smooth(training(values, alive), 0.75)
-    check.kind(got, list, "what `smooth` returns")
-    check.equal(len(got), 6, "how many averages `smooth` gives for 6 losses")
-    for value in got:
-        check.kind(value, float, "an average", "take the number out of the tensor")
-    squares = [value**2 for value in values]
-    check.equal(got[0], squares[0], "the first average", "it starts at the first loss, not at 0")
-    check.equal(got[1], 0.75 * squares[0] + 0.25 * squares[1], "the second average", "`keep` belongs to the average so far")
-    expected = squares[:1]
-    for square in squares[1:]:
-        expected.append(0.75 * expected[-1] + 0.25 * square)
-    check.equal(got, expected, "the averages")
-    check.true(
-        all(switched_on),
-        "Gradients were switched off while a training step ran: `no_grad` around the loop, or around `next`, also holds inside the generator.",
-    )
-    check.true(
-        max(alive) <= 1,
-        f"Graphs of earlier steps stay alive: graphs in memory at the start of each step: {alive}. Take the number out of each loss "
-        "(`item`, `detach`) before it enters the average, and do not collect the losses first.",
-    )
-    ### BEGIN HIDDEN TESTS
-    camera = Driver(4, 2, 25)
-    film = record(camera, 7)
-    check.equal(film, torch.tensor(np.array(camera.given)).float() / 255, "a film of 7 frames of 4 x 2 pixels")
-    camera.read()
-    check.equal(film, torch.tensor(np.array(camera.given[:-1])).float() / 255, "the film after the camera went on")
+        alive, switched_on, values = [], [], [3.0, 1.0, 2.0, 5.0, 4.0, 1.5]
+        got = smooth(training(values), 0.75)
+        check.kind(got, list, "what `smooth` returns")
+        check.equal(len(got), 6, "how many averages `smooth` gives for 6 losses")
+        for value in got:
+            check.kind(value, float, "an average", "take the number out of the tensor")
+        squares = [value**2 for value in values]
+        check.equal(got[0], squares[0], "the first average", "it starts at the first loss, not at 0")
+        check.equal(got[1], 0.75 * squares[0] + 0.25 * squares[1], "the second average", "`keep` belongs to the average so far")
+        expected = squares[:1]
+        for square in squares[1:]:
+            expected.append(0.75 * expected[-1] + 0.25 * square)
+        check.equal(got, expected, "the averages")
+        check.true(
+            all(switched_on),
+            "Gradients were switched off while a training step ran: `no_grad` around the loop, or around `next`, also holds inside the generator.",
+        )
+        check.true(
+            max(alive) <= 1,
+            f"Graphs of earlier steps stay alive: graphs in memory at the start of each step: {alive}. Take the number out of each loss "
+            "(`item`, `detach`) before it enters the average, and do not collect the losses first.",
+        )
+        ### BEGIN HIDDEN TESTS
+        got, expected = smooth((torch.tensor(v, dtype=torch.float64) for v in (1.0, -2.0, 0.5)), 0.9), [1.0, 0.7, 0.68]
+        check.equal(got, expected, "the averages of 1, -2 and 0.5 with keep 0.9")
+        ### END HIDDEN TESTS
 
-    nested = [(torch.arange(3), {"x": torch.ones(2), "y": [torch.zeros(1, dtype=torch.uint8)]}), "end"]
-    got = to_device(nested, torch.device("cpu"), torch.float16)
-    check.kind(got, list, "what `to_device` returns for a list")
-    check.kind(got[0], tuple, "a tuple in a list")
-    check.equal(got[0][0], torch.arange(3), "int64 numbers two levels down")
-    check.equal(got[0][1]["x"], torch.ones(2, dtype=torch.float16), "floats three levels down")
-    check.equal(got[0][1]["y"][0], torch.zeros(1, dtype=torch.uint8), "bytes four levels down")
-    check.equal(got[1], "end", "a string in a list")
-    check.equal(to_device(torch.ones(2), "meta", torch.float32).device.type, "meta", "the device of a batch that is one tensor")
-
-    got, expected = smooth((torch.tensor(v, dtype=torch.float64) for v in (1.0, -2.0, 0.5)), 0.9), [1.0, 0.7, 0.68]
-    check.equal(got, expected, "the averages of 1, -2 and 0.5 with keep 0.9")
-    ### END HIDDEN TESTS
+    check.parts({"record": check_record, "to_device": check_to_device, "smooth": check_smooth})
+check.points(3)
 
 
 # %% wrong="clinic" says="copy each frame when it is read"
