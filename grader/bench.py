@@ -7,6 +7,9 @@ this and nothing else, so what an author sees is what a student gets.
 
 from __future__ import annotations
 
+import ast
+import json
+import marshal
 import os
 import secrets
 import select
@@ -24,11 +27,13 @@ from pathlib import Path
 
 from authoring.lesson import Exercise, Lesson, LessonError, defined_names
 from grader import isolation
-from grader.worker import receive, send
+from grader.honest import ACCUSATION, cipher, framed, unseal
+from grader.worker import receive, receive_bytes, send
 
 ROOT = Path(__file__).resolve().parent.parent
 STATUSES = ("passed", "partial", "failed", "not attempted", "error", "timeout", "out of memory", "crashed", "tampered")
 START_SECONDS = 600  # a reference cell that takes longer than this is a defect of the lesson
+REFUSED = "(Graded code has no network, starts no processes, and has files in its working folder alone.)"
 SCRATCH_BYTES, SCRATCH_FILES = 512 << 20, 20_000  # what a candidate may leave in its folder
 TALK_LIMIT = 256 << 10  # bytes of one message of a candidate
 MESSAGE_LIMIT = 4_000  # characters of a verdict's message
@@ -84,7 +89,9 @@ class Bench:
         self._failure: Exception | None = None
         self._process: subprocess.Popen | None = None
         self._runner: threading.Thread | None = None
-        self._rebuilt: list[subprocess.Popen] = []
+        self._rebuilt: list[tuple[subprocess.Popen, socket.socket]] = []
+        self._lost: set[str] = set()  # exercises whose holder died; it is made again when needed
+        self._compiled: dict[str, bytes] = {}
         self._closing = False
 
     # ---- life
@@ -98,13 +105,13 @@ class Bench:
 
     def __exit__(self, *_) -> None:
         self._closing = True
-        for process in filter(None, [self._process, *self._rebuilt]):
+        for process in filter(None, [self._process, *(process for process, _ in self._rebuilt)]):
             process.kill()
             process.wait()
         if self._runner:  # ends with its process; until then it may still add holders
             self._runner.join(timeout=30)
             self._main.close()
-        for sock in list(self._holders.values()):
+        for sock in [*self._holders.values(), *(main for _, main in self._rebuilt)]:
             sock.close()
         _remove(self._scratch)
 
@@ -116,7 +123,7 @@ class Bench:
     def _await(self, name: str) -> None:
         if self.lesson.fork:
             self._ready[name].wait()
-            if name not in self._holders:
+            if name not in self._holders and name not in self._lost:
                 raise self._failure or RuntimeError(f"the reference run of {self.lesson.name} ended early")
 
     def _run_reference(self) -> None:
@@ -124,10 +131,7 @@ class Bench:
             waiting = set(self._wanted)
             for name, source, line, exercise in reference_cells(self.lesson):
                 if exercise in waiting:
-                    ours, theirs = socket.socketpair()
-                    send(self._main, {"op": "hold"}, (theirs.fileno(),))
-                    theirs.close()
-                    self._holders[exercise] = ours
+                    self._holders[exercise] = self._hold(self._main, self.lesson.exercise(exercise))
                     self._ready[exercise].set()
                     waiting.discard(exercise)
                 if not waiting:
@@ -140,6 +144,14 @@ class Bench:
         finally:
             for event in self._ready.values():
                 event.set()
+
+    @staticmethod
+    def _hold(main: socket.socket, exercise: Exercise) -> socket.socket:
+        """Have the process behind `main` keep its present state; returns the way to the one that keeps it."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            send(main, {"op": "hold", "uses": _uses(exercise)}, (theirs.fileno(),))
+        return ours
 
     # ---- judging
 
@@ -164,6 +176,7 @@ class Bench:
         request = {
             "op": "judge",
             "id": secrets.token_hex(8),
+            "key": secrets.token_hex(32),
             "cells": [(f"<own cell {label}>", text) for label, text in own] + [(f"<cell {exercise.id}>", source)],
             "names": sorted(exercise.names),
             "seconds": exercise.seconds * slack,
@@ -172,6 +185,7 @@ class Bench:
             "isolate": self.isolate,
             "scratch": str(scratch),
             "readable": [str(self._home)],
+            "uses": _uses(exercise),
         }
         try:
             if not self.lesson.fork:
@@ -196,7 +210,7 @@ class Bench:
                 with theirs, status_theirs, lock:
                     send(holder, request, (theirs.fileno(), status_theirs.fileno()))
                 started, _ = receive(status)
-                talk = _talk(exercise, channel, request, (started or {}).get("pid", 0))
+                talk = _talk(channel, request, self._tests(exercise), (started or {}).get("pid", 0))
                 with lock:
                     send(holder, {"op": "kill", "id": request["id"]})
                 ended, _ = receive(status)
@@ -205,6 +219,7 @@ class Bench:
             if ended is None:
                 with lock:
                     if self._holders.get(exercise.id) is holder:
+                        self._lost.add(exercise.id)
                         del self._holders[exercise.id]
                         holder.close()
                 return None
@@ -214,14 +229,19 @@ class Bench:
         """The socket of the exercise's held state, which is made again if it was lost."""
         with self._locks[exercise.id]:
             if exercise.id not in self._holders:
-                process, sock = _launch(self._home)
-                self._rebuilt.append(process)
+                process, main = _launch(self._home)
+                self._rebuilt.append((process, main))
                 for name, source, line, at in reference_cells(self.lesson):
                     if at == exercise.id:
                         break
-                    _run(self.lesson, sock, name, source, line)
-                self._holders[exercise.id] = sock
+                    _run(self.lesson, main, name, source, line)
+                self._holders[exercise.id] = self._hold(main, exercise)
             return self._holders[exercise.id]
+
+    def _tests(self, exercise: Exercise) -> bytes:
+        if exercise.id not in self._compiled:
+            self._compiled[exercise.id] = compiled_tests(exercise)
+        return self._compiled[exercise.id]
 
     def _judge_fresh(self, exercise: Exercise, request: dict, replay_all: bool = False) -> Verdict:
         """A new process: replay what the exercise needs (or everything before it), then judge."""
@@ -240,7 +260,7 @@ class Bench:
             with channel:
                 with theirs:
                     send(main, {**request, "op": "become", "confined": not self.lesson.fork}, (theirs.fileno(),))
-                talk = _talk(exercise, channel, request, process.pid)
+                talk = _talk(channel, request, self._tests(exercise), process.pid)
                 how = talk[0]
         finally:
             if how == "gone":
@@ -270,7 +290,7 @@ def reference_cells(lesson: Lesson) -> Iterable[tuple[str, str, int, str | None]
         elif cell.role == "exercise":
             yield f"<reference {cell.name}>", cell.source, cell.line, cell.name
         elif cell.role == "plain" and cell.type == "code":
-            yield f"<{lesson.name} line {cell.line}>", cell.source, cell.line, None
+            yield f"<lesson {lesson.name} line {cell.line}>", cell.source, cell.line, None
 
 
 def needed_cells(lesson: Lesson, exercise: Exercise, texts: list[str] | None) -> list[tuple[str, str, int, str | None]]:
@@ -278,7 +298,6 @@ def needed_cells(lesson: Lesson, exercise: Exercise, texts: list[str] | None) ->
 
     A cell that imports counts as defining what it imports; the setup cell is always there.
     """
-    import ast
     import builtins
 
     def used(text: str) -> set[str]:
@@ -345,12 +364,12 @@ def _run(lesson: Lesson, main: socket.socket, name: str, source: str, line: int)
         raise LessonError(lesson.path, line + reply["line"] - 1, f"the reference cell fails: {reply['error']}")
 
 
-def _talk(exercise: Exercise, channel: socket.socket, request: dict, pid: int) -> tuple[str, dict]:
+def _talk(channel: socket.socket, request: dict, tests: bytes, pid: int) -> tuple[str, dict]:
     """Follow a candidate: ``(how it ended, its messages merged)``.
 
-    Ends: verdict, undefined, gone, timeout, disk (too much in its folder), nonsense.
+    Ends: verdict, undefined, gone, timeout, disk (too much in its folder), tampered, nonsense.
     """
-    nonce = secrets.token_hex(16)
+    key = bytes.fromhex(request["key"])
     heard: dict = {}
     deadline = time.monotonic() + 3 * request["seconds"] + 10  # CPU time is the limit; this is for those who sleep
     poll = select.poll()
@@ -367,16 +386,21 @@ def _talk(exercise: Exercise, channel: socket.socket, request: dict, pid: int) -
                     return "disk", heard
                 continue
             channel.settimeout(max(0.01, left))
-            message, _ = receive(channel, limit=TALK_LIMIT)
-            if message is None:
+            data = receive_bytes(channel, limit=TALK_LIMIT)
+            if data is None:
                 return "gone", heard
-            if message.get("event") == "ran" and "ran" not in heard:
-                heard["ran"] = message
-                if not message.get("defined"):
+            if data.startswith(ACCUSATION):
+                heard["found"] = data.removeprefix(ACCUSATION).decode()
+                return "tampered", heard
+            kind, *parts = (unseal(key, data) or b"").decode().split("\0")
+            if kind == "ran" and "ran" not in heard:
+                defined, *failure = parts
+                heard["ran"] = dict(zip(("kind", "text", "line"), failure, strict=True)) if failure[0] else {}
+                if not defined:
                     return "undefined", heard
-                send(channel, {"name": f"<tests {exercise.id}>", "source": exercise.tests.source, "nonce": nonce})
-            elif message.get("event") == "verdict" and message.get("nonce") == nonce:
-                heard["verdict"] = message
+                channel.sendall(framed(cipher(key, tests)))
+            elif kind == "verdict" and "ran" in heard:
+                heard["verdict"] = dict(zip(("status", "message", "earned", "report"), parts, strict=True))
                 return "verdict", heard
             else:
                 return "nonsense", heard
@@ -384,8 +408,32 @@ def _talk(exercise: Exercise, channel: socket.socket, request: dict, pid: int) -
         return "timeout", heard
     except OSError:
         return "gone", heard
-    except (ValueError, RecursionError):
+    except ValueError:  # not a message of ours
         return "nonsense", heard
+
+
+def _uses(exercise: Exercise) -> list[str]:
+    """Names that the exercise's tests read."""
+    return sorted({n.id for n in ast.walk(ast.parse(exercise.tests.source)) if isinstance(n, ast.Name)})
+
+
+def compiled_tests(exercise: Exercise) -> bytes:
+    """The tests as marshalled code, which leaves the value of a last expression in ``__points__``.
+
+    Compiled here, so that their source is never in a candidate's process.
+    """
+    tree = ast.parse(exercise.tests.source)
+    if tree.body and isinstance(last := tree.body[-1], ast.Expr):
+        target = ast.Name("__points__", ast.Store())
+        tree.body[-1] = ast.fix_missing_locations(ast.copy_location(ast.Assign([target], last.value), last))
+    return marshal.dumps(compile(tree, f"<tests {exercise.id}>", "exec", dont_inherit=True))
+
+
+def _parsed(report: str | None) -> object:
+    try:
+        return json.loads(report) if report else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _too_much(folder: Path, pid: int) -> bool:
@@ -435,31 +483,33 @@ def _remove(folder: Path) -> None:
 
 def _verdict(exercise: Exercise, request: dict, talk: tuple[str, dict], ended: dict) -> Verdict:
     how, heard = talk
-    ran, told = heard.get("ran", {}), heard.get("verdict", {})
-    failure, code = ran.get("failure"), ended.get("exit", 0)
+    failure, told = heard.get("ran", {}), heard.get("verdict", {})
+    code = ended.get("exit", 0)
     limit = f"{exercise.seconds:g} s of computing time"
 
     def verdict(status: str, message: str, points: float = 0.0) -> Verdict:
+        refused = status in ("error", "failed") and ("PermissionError" in message or "Operation not permitted" in message)
+        hint = f" {REFUSED}" if refused else ""
         return Verdict(
             exercise.id,
             status,
             points,
             exercise.points,
-            message if len(message) <= MESSAGE_LIMIT else message[:MESSAGE_LIMIT] + "…",
+            (message if len(message) <= MESSAGE_LIMIT else message[:MESSAGE_LIMIT] + "…") + hint,
             round(ended.get("cpu", 0.0), 3),
             round(ended.get("peak_mb", 0.0), 1),
-            told.get("report"),
+            _parsed(told.get("report")),
         )
 
     killed = code == -signal.SIGKILL and how == "gone"
     if how == "timeout" or code == -signal.SIGXCPU or (killed and ended.get("cpu", 0.0) >= request["seconds"]):
         return verdict("timeout", f"✗ {exercise.id}: still running after {limit}: is there a loop that never ends?")
     if how == "verdict":
-        status, message, earned = told["status"], told["message"], told["earned"]
+        status, message = told["status"], told["message"]
         if status == "passed":
             return verdict("passed", message, exercise.points)
         if status == "scored":
-            earned = min(max(earned, 0.0), exercise.points)
+            earned = min(max(float(told["earned"]), 0.0), exercise.points)
             status = "passed" if earned >= exercise.points else "partial" if earned > 0 else "failed"
             return verdict(status, message, earned)
         return verdict(status, message)
@@ -468,6 +518,8 @@ def _verdict(exercise: Exercise, request: dict, talk: tuple[str, dict], ended: d
             "error",
             f"✗ {exercise.id}: your code writes more than {SCRATCH_BYTES >> 20} MB, or more than {SCRATCH_FILES} files.",
         )
+    if how == "tampered":
+        return verdict("tampered", f"✗ {exercise.id}: {heard['found']}.")
     if how == "nonsense":
         return verdict("tampered", f"✗ {exercise.id}: the process wrote something else than a verdict on the grader's channel.")
     if how == "undefined" and failure:

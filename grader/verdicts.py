@@ -16,7 +16,7 @@ from pathlib import Path
 from authoring.lesson import ROOT, Exercise, Lesson
 from grader.bench import Verdict, reference_cells
 
-_JUDGES = (ROOT / "unit24" / "check.py", ROOT / "grader" / "worker.py")  # what decides, besides the lesson
+_JUDGES = (ROOT / "unit24" / "check.py", ROOT / "grader" / "worker.py", ROOT / "grader" / "honest.py")  # what decides, besides the lesson
 
 
 class Journal:

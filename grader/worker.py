@@ -18,7 +18,7 @@ process: the bench hands them to a candidate's own socket after the candidate's 
 
 from __future__ import annotations
 
-import ast
+import copy
 import gc
 import json
 import linecache
@@ -29,12 +29,12 @@ import socket
 import struct
 import sys
 import tempfile
-import time
 import traceback
 import types
 from pathlib import Path
 
-from grader import isolation
+from grader import honest, isolation
+from grader.visible import display
 
 SEED = 24
 MESSAGE_LIMIT = 64 << 20
@@ -54,34 +54,49 @@ def send(sock: socket.socket, message: dict, fds: tuple[int, ...] = ()) -> None:
         sock.sendall(head + data)
 
 
-def receive(sock: socket.socket, max_fds: int = 0, limit: int = MESSAGE_LIMIT) -> tuple[dict | None, list[int]]:
+def receive(sock: socket.socket, max_fds: int = 0) -> tuple[dict | None, list[int]]:
     """Next message and its descriptors; ``(None, [])`` when the other side is gone.
 
     Raises:
         ValueError: what arrived is not a message of ours.
         TimeoutError: the socket has a timeout and it passed.
     """
-    head, fds, _, _ = socket.recv_fds(sock, 4, max_fds) if max_fds else (sock.recv(4), [], 0, None)
-    while 0 < len(head) < 4:
-        more = sock.recv(4 - len(head))
-        if not more:
-            return None, []
-        head += more
-    if not head:
+    head, fds, _, _ = socket.recv_fds(sock, 4, max_fds) if max_fds else (b"", [], 0, None)
+    if max_fds and not head:
         return None, []
-    (size,) = struct.unpack("!I", head)
-    if size > limit:
-        raise ValueError(f"a message of {size} bytes")
-    parts = bytearray()
-    while len(parts) < size:
-        more = sock.recv(min(1 << 20, size - len(parts)))
-        if not more:
-            return None, []
-        parts += more
-    message = json.loads(parts)
+    data = receive_bytes(sock, head=head)
+    if data is None:
+        return None, []
+    message = json.loads(data)
     if not isinstance(message, dict):
         raise ValueError("a message that is not an object")
     return message, list(fds)
+
+
+def receive_bytes(sock: socket.socket, limit: int = MESSAGE_LIMIT, head: bytes = b"") -> bytes | None:
+    """Next message as it came; None when the other side is gone. `head` is what of it was read already.
+
+    Raises:
+        ValueError: it has more than `limit` bytes.
+        TimeoutError: the socket has a timeout and it passed.
+    """
+    head = _read(sock, 4, head)
+    if head is None:
+        return None
+    size = int.from_bytes(head, "big")
+    if size > limit:
+        raise ValueError(f"a message of {size} bytes")
+    return _read(sock, size)
+
+
+def _read(sock: socket.socket, size: int, start: bytes = b"") -> bytes | None:
+    data = bytearray(start)
+    while len(data) < size:
+        more = sock.recv(min(1 << 20, size - len(data)))
+        if not more:
+            return None
+        data += more
+    return bytes(data)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -95,6 +110,7 @@ class Holder:
         self.control, self.namespace = control, namespace
         self.children: dict[int, tuple[str, socket.socket]] = {}  # pid -> (id, status socket)
         self.holders: set[int] = set()
+        self.ready: dict | None = None  # from honest.prepare
 
     def serve(self) -> None:
         """Obey messages until the control socket closes."""
@@ -131,6 +147,7 @@ class Holder:
         if op == "run":
             send(self.control, self._run(message))
         elif op == "hold":
+            self.ready = honest.prepare(self.namespace, pristine(self.namespace, message["uses"]), self.ready)
             gc.collect()
             gc.freeze()
             pid = os.fork()
@@ -144,13 +161,13 @@ class Holder:
         elif op == "judge":
             pid = os.fork()
             if pid == 0:
-                channel = socket.socket(fileno=fds[0])
-                run_child(channel, fds[0], self.namespace, message)
+                self._become(message, fds[0])
             os.close(fds[0])
             self.children[pid] = (message["id"], socket.socket(fileno=fds[1]))
             send(self.children[pid][1], {"pid": pid})
         elif op == "become":  # no fork: this process is used up by one candidate
-            run_child(socket.socket(fileno=fds[0]), fds[0], self.namespace, message)
+            self.ready = honest.prepare(self.namespace, pristine(self.namespace, message["uses"]))
+            self._become(message, fds[0])
         elif op == "confine":
             send(self.control, {"ok": isolation.confine_files(message)})
         elif op == "kill":
@@ -159,10 +176,37 @@ class Holder:
                     _kill_session(pid)
         return False
 
+    def _become(self, request: dict, fd: int) -> None:
+        """The life of a candidate, which this process is from now on. Never returns."""
+        try:
+            if os.getpid() != os.getsid(0):
+                os.setsid()
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+                signal.signal(number, signal.SIG_DFL)
+            os.dup2(fd, 3)
+            null = os.open(os.devnull, os.O_RDWR)
+            for standard in (0, 1, 2):
+                os.dup2(null, standard)
+            os.closerange(4, 4096)
+            confine(request)
+            reseed()
+            self.ready["judge"](3, request, self.ready)
+        except BaseException:
+            if os.environ.get("UNIT24_DEBUG"):
+                traceback.print_exc()
+        finally:
+            os._exit(0)
+
     def _run(self, message: dict) -> dict:
         try:
-            remember_source(message["name"], message["source"])
-            exec(compile(message["source"], message["name"], "exec"), self.namespace)
+            linecache.cache[message["name"]] = (
+                len(message["source"]),
+                None,
+                message["source"].splitlines(keepends=True),
+                message["name"],
+            )
+            exec(compile(message["source"], message["name"], "exec", dont_inherit=True), self.namespace)
             return {"ok": True}
         except BaseException as error:
             lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == message["name"]]
@@ -238,137 +282,7 @@ def _become_subreaper() -> None:
 
 
 # --------------------------------------------------------------------------------------------------
-# One candidate
-
-
-def run_child(channel: socket.socket, fd: int, namespace: dict, request: dict) -> None:
-    """The life of a forked candidate. Never returns."""
-    try:
-        if os.getpid() != os.getsid(0):
-            os.setsid()
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
-        os.dup2(fd, 3)
-        null = os.open(os.devnull, os.O_RDWR)
-        for standard in (0, 1, 2):
-            os.dup2(null, standard)
-        os.closerange(4, 4096)
-        channel.detach()
-        judge(socket.socket(fileno=3), namespace, request)
-    except BaseException:
-        pass
-    finally:
-        os._exit(0)
-
-
-def judge(channel: socket.socket, namespace: dict, request: dict) -> None:
-    """Run one candidate and its tests; report ``ran`` and ``verdict`` on `channel`."""
-    confine(request)
-    reseed()
-    started = time.process_time()
-    module = types.ModuleType("__main__")
-    module.__dict__.update(namespace)
-    names = request["names"]
-    for name in names:
-        module.__dict__.pop(name, None)
-    sys.modules["__main__"] = module  # so that classes of the candidate can be pickled
-    failure = None
-    for name, source in request["cells"]:
-        failure = execute(name, source, module.__dict__)
-        if failure and not name.startswith("<own"):
-            break
-    send(channel, {"event": "ran", "failure": failure, "defined": all(n in module.__dict__ for n in names)})
-
-    message, _ = receive(channel)
-    if message is None:
-        return
-    tests = dict(namespace)
-    tests.update((name, module.__dict__[name]) for name in names if name in module.__dict__)
-    verdict = run_tests(message["name"], message["source"], tests)
-    verdict.update(
-        event="verdict", nonce=message["nonce"], cpu=time.process_time() - started, report=module.__dict__.get("__report__")
-    )
-    send(channel, verdict)
-
-
-def execute(name: str, source: str, namespace: dict) -> dict | None:
-    """Run one cell. Returns None, or what went wrong as ``{kind, text, line}``."""
-    try:
-        remember_source(name, source)
-        exec(compile(source, name, "exec"), namespace)
-        return None
-    except SyntaxError as error:
-        return {"kind": "syntax", "text": f"{error.msg}: {(error.text or '').strip()}", "line": error.lineno}
-    except NotImplementedError as error:
-        return {
-            "kind": "stub" if not error.args else "error",
-            "text": f"NotImplementedError: {error}",
-            "line": _last_line(error, name),
-        }
-    except (SystemExit, KeyboardInterrupt) as error:
-        return {"kind": "exit", "text": type(error).__name__, "line": _last_line(error, name)}
-    except MemoryError:
-        return {"kind": "memory", "text": "MemoryError", "line": None}
-    except BaseException as error:
-        kind = "memory" if "can't allocate memory" in str(error) else "error"
-        return {"kind": kind, "text": f"{type(error).__name__}: {str(error)[:400]}", "line": _last_line(error, name)}
-
-
-def run_tests(name: str, source: str, namespace: dict) -> dict:
-    """Run a tests cell: ``{status, share, message}``; share is of the exercise's points.
-
-    The value of a last expression that is a number (`unit24.check.points`) is partial credit,
-    as in nbgrader.
-    """
-    from unit24.check import CheckFailed, NotAttempted
-
-    said = _Words()
-    kept, sys.stdout = sys.stdout, said
-    try:
-        remember_source(name, source)
-        tree = ast.parse(source, name)
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-        exec(compile(tree, name, "exec"), namespace)
-        value = eval(compile(ast.Expression(last.value), name, "eval"), namespace) if last else None
-    except NotAttempted as failure:
-        return {"status": "not attempted", "message": str(failure), "earned": 0.0}
-    except CheckFailed as failure:
-        status = "out of memory" if "can't allocate memory" in str(failure) or "MemoryError" in str(failure) else "failed"
-        return {"status": status, "message": str(failure), "earned": 0.0}
-    except SystemExit:
-        return {
-            "status": "error",
-            "message": "your code called exit() or sys.exit(): it ends the process that should go on to the checks.",
-            "earned": 0.0,
-        }
-    except MemoryError:
-        return {"status": "out of memory", "message": "your code used more memory than this exercise allows.", "earned": 0.0}
-    except BaseException as error:
-        return {"status": "error", "message": f"the tests stopped with {type(error).__name__}: {str(error)[:400]}", "earned": 0.0}
-    finally:
-        sys.stdout = kept
-    if type(value) in (int, float):
-        return {"status": "scored", "message": said.last(), "earned": float(value)}
-    return {"status": "passed", "message": said.last(), "earned": None}
-
-
-class _Words:
-    """A stdout that keeps the last kilobytes of what tests print."""
-
-    def __init__(self):
-        self.text = ""
-
-    def write(self, text: str) -> int:
-        self.text = (self.text + text)[-4000:]
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-    def last(self) -> str:
-        lines = [line for line in self.text.splitlines() if line.startswith(("✓", "◐"))]
-        return lines[-1] if lines else ""
+# Before a candidate's first line
 
 
 def confine(request: dict) -> None:
@@ -399,22 +313,35 @@ def reseed() -> None:
         sys.modules["torch"].manual_seed(SEED)
 
 
-def remember_source(name: str, source: str) -> None:
-    """Let tracebacks and `inspect` show the lines of a cell."""
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+def pristine(namespace: dict, uses: list[str]) -> dict:
+    """Copies of the data among the lesson's names that tests use, so that no candidate can change them.
+
+    All are copied in one go: what refers to one another (a model and its optimizer) still does.
+    """
+    data = {name: namespace[name] for name in uses if name in namespace and not _is_code(namespace[name])}
+    try:
+        return copy.deepcopy(data)
+    except Exception:  # something in it cannot be copied: a lock, an open file
+        return copy.deepcopy({name: value for name, value in data.items() if _can_be_copied(value)})
 
 
-def _last_line(error: BaseException, name: str) -> int | None:
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == name]
-    return lines[-1] if lines else None
+def _is_code(value) -> bool:
+    kinds = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
+    return isinstance(value, kinds) or type(value).__module__.startswith("unit24.")
+
+
+def _can_be_copied(value) -> bool:
+    try:
+        copy.deepcopy(value)
+        return True
+    except Exception:
+        return False
 
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
-    import unit24.check  # noqa: F401  the clean copy that every test uses
-
     module = types.ModuleType("__main__")
-    module.__dict__["display"] = lambda *objects, **options: None  # notebooks have it, plain Python does not
+    module.__dict__["display"] = display
     sys.modules["__main__"] = module
     isolation.prepare()
     Holder(control, module.__dict__).serve()
