@@ -34,9 +34,17 @@ workers_option = click.option(
 )
 @click.option("--address", help="Of the Ray cluster, as for ray.init.  [default: a cluster on this machine]")
 @click.option("--force", is_flag=True, help="Judge again what already has a verdict.")
+@click.option(
+    "--require-isolation",
+    "require",
+    type=click.Choice(["limits", "partial", "full"]),
+    default="limits",
+    show_default=True,
+    help="Refuse to grade where student code cannot be held at least this well.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of a table.")
 @lessons_option
-def grade(names, root, workers, engine, address, force, as_json, lessons) -> None:
+def grade(names, root, workers, engine, address, force, require, as_json, lessons) -> None:
     """Grade submitted/STUDENT/LESSON/LESSON.ipynb (NAMES: some lessons, as 04 or 04_training_loop).
 
     Verdicts are kept as they are reached: a run that was stopped goes on where it was, and a second
@@ -45,7 +53,7 @@ def grade(names, root, workers, engine, address, force, as_json, lessons) -> Non
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from grader import engines
+    from grader import engines, isolation
     from grader.grade import find_work, grade_class
     from unit24.env import UserError
 
@@ -54,16 +62,18 @@ def grade(names, root, workers, engine, address, force, as_json, lessons) -> Non
     start = time.monotonic()
     work = find_work(root, names, lessons)
     count = sum(map(len, work.submissions.values()))
+    held = isolation.require(require)
     records, rows = [], []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
+    console.print(str(held), highlight=False, style="dim" if held.level == "full" else "yellow")
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("grading", total=count)
 
         def step(text: str) -> None:
             bar.update(task, description=text[:40].ljust(40))
 
-        judge = engines.ray(address, workers) if engine == "ray" else engines.threads(workers, progress=step)
+        judge = engines.ray(address, workers, require) if engine == "ray" else engines.threads(workers, progress=step)
         for record in grade_class(root, work, judge, force, lessons, step):
             bar.advance(task)
             if as_json:
@@ -74,7 +84,7 @@ def grade(names, root, workers, engine, address, force, as_json, lessons) -> Non
     if as_json:
         order = sorted(records, key=lambda r: (r["lesson"], r["student"]))
         click.echo(
-            json.dumps({"submissions": order, "stray": work.stray, "isolation": "limits", "seconds": seconds}, ensure_ascii=False)
+            json.dumps({"submissions": order, "stray": work.stray, "isolation": held.level, "seconds": seconds}, ensure_ascii=False)
         )
         return
     _print_table(sorted(rows), work.stray, count, seconds, root)

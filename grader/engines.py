@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from authoring.lesson import Lesson, read
+from grader import isolation
 from grader.bench import Bench, Verdict
 
 
@@ -64,11 +65,12 @@ def threads(workers: int | None = None, progress: Callable[[str], None] = lambda
     return run
 
 
-def ray(address: str | None = None, workers: int | None = None) -> Engine:
+def ray(address: str | None = None, workers: int | None = None, require: str = "limits") -> Engine:
     """Judge on a Ray cluster: `workers` actors (default: one for each CPU of the cluster).
 
     Args:
         address: as for `ray.init`; None starts a cluster on this machine.
+        require: the isolation that each worker's machine must give.
 
     A worker that dies is started again by Ray, and what it was judging is judged again.
     """
@@ -99,7 +101,7 @@ def ray(address: str | None = None, workers: int | None = None) -> Engine:
                     yield job
                     continue
                 if not actors:
-                    actors = [actor_class.remote(lesson.path.name, text) for _ in range(count)]
+                    actors = [actor_class.remote(lesson.path.name, text, require) for _ in range(count)]
                     idle = list(actors)
                 while not idle:
                     yield collect()
@@ -117,7 +119,8 @@ def ray(address: str | None = None, workers: int | None = None) -> Engine:
 class _Judge:
     """A Ray actor: one worker with its own reference state."""
 
-    def __init__(self, file_name: str, text: str):
+    def __init__(self, file_name: str, text: str, require: str):
+        isolation.require(require)
         self.folder = tempfile.TemporaryDirectory(prefix="unit24-lesson-")
         path = Path(self.folder.name) / file_name
         path.write_text(text, encoding="utf-8")

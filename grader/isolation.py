@@ -25,6 +25,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from unit24.env import UserError
+
 PACKAGE = Path(__file__).resolve().parent.parent / "unit24"
 FIRST_UID, UIDS = 60706, 478  # systemd's list of user ids leaves 60706 to 61183 to nobody
 FILE_BYTES = 256 << 20  # of one file
@@ -106,6 +108,20 @@ def detect() -> Isolation:
     import ast
 
     return Isolation(*ast.literal_eval(said.decode())) if said else Isolation(0, False, False, False, False)
+
+
+def require(level: str) -> Isolation:
+    """What this machine gives, if that is at least `level`.
+
+    Raises:
+        UserError: it is less.
+    """
+    found = detect()
+    if LEVELS.index(found.level) < LEVELS.index(level):
+        error = UserError(f"isolation {level!r} is required, and this machine gives: {found}")
+        error.status = 1
+        raise error
+    return found
 
 
 # --------------------------------------------------------------------------------------------------
