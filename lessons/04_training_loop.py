@@ -1434,7 +1434,8 @@ def activation_bytes(forward, model):
 
 model = make_model()
 for batch in (10, 40, 160):
-    size = activation_bytes(lambda: F.cross_entropy(model(train_x[:batch]), train_y[:batch]), model)
+    x, y = train_x[:batch].clone(), train_y[:batch].clone()  # a slice would keep all of train_x, and it would be counted
+    size = activation_bytes(lambda: F.cross_entropy(model(x), y), model)
     print(f"batch of {batch:3d}: {size / 1e6:5.2f} MB of activations")
 
 # %% [markdown]
@@ -1480,6 +1481,27 @@ def big_batch(model, batches, rate):
     return loss.item(), [(p - rate * slope).detach() for p, slope in zip(twin.parameters(), slopes)]
 
 
+def why_the_update_differs(model, batches, gradient, leftover):
+    """The usual cause of a wrong `gradient` (flat) of `batches`: the first guess that gives the same one."""
+    sizes, slopes = [len(y) for _, y in batches], []
+    for x, y in batches:
+        each = torch.autograd.grad(F.cross_entropy(model(x), y), list(model.parameters()))
+        slopes.append(torch.cat([slope.flatten() for slope in each]))
+    parts = [size / sum(sizes) * slope for size, slope in zip(sizes, slopes)]
+    right, last = sum(parts), "the gradients are cleared inside the loop: only the last micro-batch counts. Clear once, before it"
+    guesses = (
+        ("old gradients were added: clear them once, before the first micro-batch", right + leftover),
+        ("each micro-batch weighs the same here: weigh it by its samples, len(y) / all", sum(slopes) / len(slopes)),
+        ("the means are added up without any weight: weigh each by its share of the samples, len(y) / all", sum(slopes)),
+        ("the samples' gradients are added up: divide by the number of all samples", right * sum(sizes)),
+        (last, parts[-1]),
+        (last, slopes[-1]),
+        (last, slopes[-1] / len(slopes)),
+    )
+    matching = (cause for cause, guess in guesses if torch.allclose(gradient, guess, rtol=1e-6, atol=1e-9))
+    return next(matching, "weigh each micro-batch by its share of the samples (len(y) / all), and clear once, before the first")
+
+
 with check.exercise("accumulation_step"):
     torch.manual_seed(11)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4)).double().eval()
@@ -1489,7 +1511,10 @@ with check.exercise("accumulation_step"):
     optimizer.register_step_post_hook(lambda *args: steps.append(1))
     model.register_forward_pre_hook(lambda module, args: events.append(("forward", len(args[0]))))
     model[2].weight.register_hook(lambda gradient: events.append(("backward", 0)))
-    for turn in ("first", "second"):
+    for turn, leftover in (("first", 2.0), ("second", 3.0)):
+        for p in model.parameters():
+            p.grad = torch.full_like(p, leftover)  # somebody else's gradients
+        twin = copy.deepcopy(model)
         expected_loss, expected = big_batch(model, batches, 0.3)
         steps.clear(), events.clear()
         observed = accumulation_step(model, optimizer, batches)
@@ -1507,15 +1532,11 @@ with check.exercise("accumulation_step"):
             "backward() after every micro-batch frees its graph; one backward() at the end keeps all graphs alive",
         )
         check.equal(len(steps), 1, "the number of optimizer steps", "all micro-batches together are one update")
+        taken = torch.cat([((old - new) / 0.3).detach().flatten() for old, new in zip(twin.parameters(), model.parameters())])
+        cause = why_the_update_differs(twin, batches, taken, leftover)
         for (name, weight), goal in zip(model.named_parameters(), expected):
-            check.equal(
-                weight.detach(),
-                goal,
-                f"{name} after the {turn} call (micro-batches of 5, 5 and 2)",
-                "weigh each micro-batch by its share of the samples (len(y) / all), and clear gradients once, before the first",
-                rtol=1e-9,
-            )
-        check.kind(observed, float, "the returned loss")
+            check.equal(weight.detach(), goal, f"{name} after the {turn} call (micro-batches of 5, 5 and 2)", cause, rtol=1e-9)
+        check.kind(observed, float, "the returned loss", "add up `loss.item()`: a tensor keeps its graph alive")
         check.equal(observed, expected_loss, "the returned loss", "the mean over all samples", rtol=1e-9)
     ### BEGIN HIDDEN TESTS
     torch.manual_seed(12)
@@ -1569,7 +1590,7 @@ with check.exercise("accumulation_step"):
 # </details>
 
 
-# %% wrong="accumulation_step" says="share of the samples"
+# %% wrong="accumulation_step" says="weighs the same"
 def accumulation_step(model, optimizer, batches):  # divides by the number of micro-batches
     model.train()
     optimizer.zero_grad()
@@ -1582,7 +1603,7 @@ def accumulation_step(model, optimizer, batches):  # divides by the number of mi
     return mean
 
 
-# %% wrong="accumulation_step" says="share of the samples"
+# %% wrong="accumulation_step" says="without any weight"
 def accumulation_step(model, optimizer, batches):  # does not divide at all
     model.train()
     optimizer.zero_grad()
@@ -1608,7 +1629,7 @@ def accumulation_step(model, optimizer, batches):  # one update for each micro-b
     return mean
 
 
-# %% wrong="accumulation_step" says="clear gradients once"
+# %% wrong="accumulation_step" says="only the last micro-batch counts"
 def accumulation_step(model, optimizer, batches):  # clears inside the loop: only the last piece counts
     model.train()
     samples, mean = sum(len(y) for _, y in batches), 0.0
@@ -1617,6 +1638,44 @@ def accumulation_step(model, optimizer, batches):  # clears inside the loop: onl
         loss = F.cross_entropy(model(x), y) * len(y) / samples
         loss.backward()
         mean += loss.item()
+    optimizer.step()
+    return mean
+
+
+# %% wrong="accumulation_step" says="old gradients were added"
+def accumulation_step(model, optimizer, batches):  # never clears
+    model.train()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean += loss.item()
+    optimizer.step()
+    return mean
+
+
+# %% wrong="accumulation_step" says="divide by the number of all samples"
+def accumulation_step(model, optimizer, batches):  # the mean is reported, but the sum is trained on
+    model.train()
+    optimizer.zero_grad()
+    samples, total = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y, reduction="sum")
+        loss.backward()
+        total += loss.item()
+    optimizer.step()
+    return total / samples
+
+
+# %% wrong="accumulation_step" says="`loss.item()`"
+def accumulation_step(model, optimizer, batches):  # returns a tensor
+    model.train()
+    optimizer.zero_grad()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean = mean + loss
     optimizer.step()
     return mean
 
@@ -1706,8 +1765,9 @@ def train_both(precision):
 
 difference = {name: train_both(precision) for name, precision in (("float32", torch.float32), ("float64", torch.float64))}
 model = make_plain_model()
-whole = activation_bytes(lambda: F.cross_entropy(model(train_x[:120]), train_y[:120]), model)
-piece = activation_bytes(lambda: F.cross_entropy(model(train_x[:50]), train_y[:50]), model)
+whole, piece = (
+    activation_bytes(lambda: F.cross_entropy(model(train_x[:size].clone()), train_y[:size].clone()), model) for size in (120, 50)
+)
 print(f"largest difference between weights: {difference['float32']:.0e} in float32, {difference['float64']:.0e} in float64")
 print(f"activations: {whole / 1e6:.1f} MB in one piece, at most {piece / 1e6:.1f} MB in pieces")
 claims.record(
@@ -1735,7 +1795,8 @@ claims.record(
 # | bfloat16 | 1e-38 | 3e38 | range of float32, only 8 bits of precision: needs no scaling |
 # | float16 | 6e-5 | 65504 | small gradients become 0: multiply the loss by a large number, divide the gradients by it later |
 #
-# The second row is `GradScaler`'s work. It also finds out the factor: if a gradient overflows, that update is skipped
+# Below its smallest normal number float16 goes on for a while, with fewer and fewer bits: the smallest number of all
+# ("subnormal") is 6e-8, and it has one bit. Scaling is `GradScaler`'s work. It also finds out the factor: if a gradient overflows, that update is skipped
 # and the factor halves; after many good updates it doubles. (Micikevicius et al. 2018,
 # [arXiv:1710.03740](https://arxiv.org/abs/1710.03740).)
 #
@@ -1744,10 +1805,11 @@ claims.record(
 #
 # - `scaler` is a `torch.amp.GradScaler`. For bfloat16 it comes with `enabled=False`, and then each of its methods
 #   lets things pass: the same code serves both types.
-# - Forward and loss run under autocast for `dtype` on the device of `x`; the backward pass runs outside of it, as
-#   PyTorch's notes ask for.
+# - The forward pass runs under autocast for `dtype` on the device of `x`, and so does `F.cross_entropy`, which autocast
+#   computes in float32. The backward pass runs outside of it, as PyTorch's notes ask for.
 # - The **unscaled** gradients are clipped to the global norm `max_norm` (take torch's function now).
-# - Return the unscaled loss as a float.
+# - An update whose gradients overflow is skipped, and the scale adapts after every step: both are the scaler's business.
+# - Return the unscaled loss as a float. Old gradients have no effect.
 
 
 # %% exercise="amp_step" minutes=25 difficulty=3
@@ -1774,32 +1836,93 @@ def amp_case(seed, widths=(6, 16, 4), samples=20):
     return model, torch.randn(samples, widths[0]), torch.randint(widths[2], (samples,))
 
 
-def full_precision(model, x, y, rate, max_norm):
-    """The same update in float32: loss, and the change of each weight."""
-    loss = F.cross_entropy(model(x), y)
-    slopes = torch.autograd.grad(loss, list(model.parameters()))
-    norm = torch.cat([s.flatten() for s in slopes]).norm()
-    return loss.item(), [-rate * s * min(1.0, max_norm / norm) for s in slopes]
+def flat(tensors):
+    return torch.cat([t.detach().flatten() for t in tensors])
+
+
+def why_the_step_differs(change, slope, rate, max_norm, scale, leftover):
+    """The usual cause of a wrong `change` of all weights: the first guess that gives the same one.
+
+    `slope` is the gradient in float32, flat; `leftover` what was in the unscaled gradients before.
+    """
+
+    def step(gradient, factor=1.0):
+        return -rate * gradient * factor * min(1.0, max_norm / (factor * gradient.norm().item()))
+
+    guesses = (
+        ("old gradients were added: zero_grad() comes before backward()", step(slope + leftover)),
+        ("nothing was clipped: clip the gradients to max_norm after unscale_ and before the step", -rate * slope),
+        (
+            "the gradients were clipped while still scaled, and the step is far too small: unscale_ first",
+            step(slope, scale) / scale,
+        ),
+        ("the update used gradients that are still scaled: unscale_ takes the factor out", -rate * scale * slope),
+    )
+    for cause, guess in guesses:
+        if (change - guess).norm() < 0.03 * guess.norm():
+            return cause
+    return "order: zero_grad, forward and loss under autocast, scale the loss, backward, unscale_, clip, scaler.step, update"
 
 
 def check_update(model, optimizer, scaler, x, y, dtype, max_norm, what):
-    expected_loss, expected = full_precision(model, x, y, optimizer.param_groups[0]["lr"], max_norm)
-    before = [p.detach().clone() for p in model.parameters()]
+    """One call of amp_step, held against the same update in float32."""
+    slope = flat(torch.autograd.grad(F.cross_entropy(model(x), y), list(model.parameters())))
+    rate, scale = optimizer.param_groups[0]["lr"], scaler.get_scale()
+    expected = -rate * slope * min(1.0, max_norm / slope.norm().item())
+    for p in model.parameters():
+        p.grad = torch.full_like(p, 0.5 * scale)  # somebody else's gradients
+    before, logits = flat(model.parameters()), []
+    spy = model.register_forward_hook(lambda module, args, result: logits.append(result.detach()))
     observed = amp_step(model, optimizer, scaler, x, y, dtype, max_norm)
-    check.kind(observed, float, "the returned loss")
-    check.equal(observed, expected_loss, f"the loss, {what}", "return the loss itself, not the scaled one", rtol=0.02)
-    for p, old, change in zip(model.parameters(), before, expected):
+    spy.remove()
+    check.kind(observed, float, "the returned loss", "take the number out with `.item()`")
+    check.equal(len(logits), 1, "the number of forward passes")
+    check.equal(
+        logits[0].dtype,
+        dtype,
+        f"the dtype of the logits, {what}",
+        "pass dtype=dtype to torch.autocast: without it the device has its own default (bfloat16 on a CPU, float16 on a GPU)",
+    )
+    for name, weight in model.named_parameters():
         check.equal(
-            p.dtype, torch.float32, "the dtype of a weight", "autocast casts copies: the weights themselves stay in float32"
+            weight.dtype, torch.float32, f"the dtype of {name}", "autocast casts copies: the weights themselves stay in float32"
         )
-        check.equal(
-            p.detach() - old,
-            change,
-            f"the change of a weight, {what}",
-            "order: scale the loss, backward, unscale_, clip, scaler.step, update. Clipping gradients that are still scaled makes the step far too small",
-            rtol=0.03,
-            atol=0.03 * change.abs().max().item(),
-        )
+    exact = F.cross_entropy(logits[0].float(), y).item()
+    check.true(
+        not math.isclose(observed, scale * exact, rel_tol=1e-3) or scale == 1,
+        f"the returned loss, {what}, is multiplied by {scale:g}: return the loss itself, not the scaled one.",
+    )
+    check.equal(
+        observed,
+        exact,
+        f"the loss, {what}",
+        "it is the mean cross-entropy in float32: with F.cross_entropy outside the autocast block it is rounded to 16 bits",
+        rtol=2e-5,
+    )
+    change = flat(model.parameters()) - before
+    check.true(change.abs().max() > 0, f"no weight changed, {what}. Does scaler.step(optimizer) run?")
+    check.equal(
+        change,
+        expected,
+        f"the change of all weights (one after the other), {what}",
+        why_the_step_differs(change, slope, rate, max_norm, scale, 0.5),
+        rtol=0.03,
+        atol=0.03 * expected.abs().max().item(),
+    )
+
+
+def check_overflow(model, x, y):
+    """A scale so large that the float16 gradients overflow."""
+    optimizer, scaler = torch.optim.SGD(model.parameters(), lr=0.2), torch.amp.GradScaler("cpu", init_scale=2.0**30)
+    before = copy.deepcopy(model.state_dict())
+    amp_step(model, optimizer, scaler, x, y, torch.float16, 1.0)
+    check.equal(
+        dict(model.state_dict()),
+        dict(before),
+        "the weights after an overflow (float16 with scale 2**30)",
+        "scaler.step(optimizer) skips an update with infinite gradients; optimizer.step() does not",
+    )
+    check.equal(scaler.get_scale(), 2.0**29, "the scale after an overflow", "scaler.update() halves it")
 
 
 with check.exercise("amp_step"):
@@ -1839,36 +1962,15 @@ with check.exercise("amp_step"):
         "scaler.update() ends every step",
     )
     check_update(model, optimizer, on, x, y, torch.float16, 0.05, "float16, second step")
+    check_overflow(model, x, y)
     ### BEGIN HIDDEN TESTS
     model, x, y = amp_case(23, (9, 12, 5), 17)
-    optimizer, on = torch.optim.SGD(model.parameters(), lr=0.2), torch.amp.GradScaler("cpu", init_scale=2.0**30)
-    before = copy.deepcopy(model.state_dict())
-    amp_step(model, optimizer, on, x, y, torch.float16, 1.0)
-    check.equal(
-        model.state_dict(),
-        before,
-        "the weights after an overflow",
-        "scaler.step(optimizer) skips an update with infinite gradients; optimizer.step() does not",
-    )
-    check.equal(on.get_scale(), 2.0**29, "the scale after an overflow", "scaler.update() halves it")
-    for p in model.parameters():
-        p.grad = torch.full_like(p, 50.0)
-    check_update(
-        model,
-        optimizer,
-        torch.amp.GradScaler("cpu", init_scale=256.0),
-        x,
-        y,
-        torch.float16,
-        0.1,
-        "float16 with old gradients around",
-    )
-    check_update(
-        model, optimizer, torch.amp.GradScaler("cpu", init_scale=256.0), x, y, torch.float16, 50.0, "float16, no clipping needed"
-    )
-    check_update(
-        model, optimizer, torch.amp.GradScaler("cpu", enabled=False), x, y, torch.bfloat16, 0.1, "bfloat16, clipped to 0.1"
-    )
+    check_overflow(model, x, y)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
+    on, off = torch.amp.GradScaler("cpu", init_scale=256.0), torch.amp.GradScaler("cpu", enabled=False)
+    check_update(model, optimizer, on, x, y, torch.float16, 0.1, "float16 with scale 256, clipped to 0.1")
+    check_update(model, optimizer, on, x, y, torch.float16, 50.0, "float16, no clipping needed")
+    check_update(model, optimizer, off, x, y, torch.bfloat16, 0.1, "bfloat16, clipped to 0.1")
     ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -1952,6 +2054,60 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # the scale neve
     return loss.item()
 
 
+# %% wrong="amp_step" says="pass dtype=dtype"
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # leaves the type to the device's default
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" says="outside the autocast block"
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # a loss of 16 bits
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        logits = model(x)
+    loss = F.cross_entropy(logits, y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" says="old gradients were added"
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # never clears
+    model.train()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" says="nothing was clipped"
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # forgets to clip
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
 # %% wrong="amp_step" says="not the scaled one"
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # reports the scaled loss
     model.train()
@@ -2019,7 +2175,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
         p.grad = None
     autocast = torch.autocast(device_type=str(x.device).split(":")[0], dtype=dtype, enabled=True)
     autocast.__enter__()
-    loss = -F.log_softmax(model(x), 1).gather(1, y[:, None]).mean()
+    loss = -F.log_softmax(model(x).float(), 1).gather(1, y[:, None]).mean()
     autocast.__exit__(None, None, None)
     scaled = scaler.scale(loss)
     scaled.backward()
@@ -2053,17 +2209,17 @@ for scale, colour in ((1, "C0"), (2**16, "C1")):
     lost = (scale * gradients).half() == 0
     label = f"times {scale}: {lost.float().mean():.2%} become zero"
     left.hist((scale * gradients).log10(), bins=60, range=(-9, 6), color=colour, alpha=0.7, label=label)
-for edge in (6e-8, 6.1e-5, 65504):
-    left.axvline(math.log10(edge), color="C3", ls=":" if edge == 6.1e-5 else "-")
-left.set(xlabel="log10 of a gradient's size; red: the range of float16 (dotted: full precision)", ylabel="number of weights")
+for edge, style in ((6e-8, "-"), (6.1e-5, ":"), (65504, "-")):
+    left.axvline(math.log10(edge), color="C3", ls=style)
+left.set(xlabel="log10 of a gradient's size; red: limits of float16", ylabel="number of weights")
 left.legend(fontsize=8, loc="upper right")
 left.set_ylim(0, 1.5 * left.get_ylim()[1])
 
 device = torch.device(env.device)
 for name, dtype, style in (
-    ("float32", torch.float32, "-"),
-    ("bfloat16", torch.bfloat16, "--"),
-    ("float16, scaled", torch.float16, ":"),
+    ("float32", torch.float32, {"lw": 6, "alpha": 0.3}),
+    ("bfloat16", torch.bfloat16, {"lw": 2.5, "color": "C1"}),
+    ("float16, scaled", torch.float16, {"lw": 0.8, "color": "black"}),
 ):
     model = make_mlp().to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
@@ -2073,15 +2229,16 @@ for name, dtype, style in (
         x, y = x.to(device), y.to(device)
         mixed = dtype != torch.float32
         losses.append(amp_step(model, optimizer, scaler, x, y, dtype, 10.0) if mixed else train_step(model, optimizer, x, y))
-    right.plot(losses, style, label=name)
+    right.plot(losses, **style, label=name)
 right.set(xlabel="update", ylabel="training loss (nats)")
 right.legend()
 plt.show()
 
 # %% [markdown]
-# Left: without a scale the small gradients reach into the part where float16 has few bits left, or none. Times 65,536
+# Left, the red lines: 6e-8, the smallest number that float16 has at all; 6e-5 (dotted), the smallest with all its bits;
+# 65,504, the largest. Without a scale the small gradients reach into the part where few bits are left, or none. Times 65,536
 # they lie in the middle of its range, and nothing is lost at the upper end. A larger model with a smaller loss lies
-# further to the left. Right: the curves follow each other; mixed precision costs next to nothing in quality. Whether
+# further to the left. Right: the three curves lie on each other (so they are drawn thick, thinner, thin); mixed precision costs next to nothing in quality. Whether
 # it gains *time* depends on the device: a GPU with tensor cores gains, an ordinary CPU often loses (lesson 11
 # measures it).
 
@@ -2216,6 +2373,19 @@ with check.exercise("fit"), tempfile.TemporaryDirectory() as folder:
         rtol=1e-4,
     )
 
+    check.true(
+        Path(folder, "whole.pt").exists(), "there is no file at `path` after the run: write a checkpoint after each epoch."
+    )
+    try:
+        torch.load(Path(folder, "whole.pt"), weights_only=True)
+    except Exception as error:
+        loadable = " ".join(str(error).split("\n")[0].split())
+        check.true(
+            False,
+            "torch.load(path, weights_only=True) turns the checkpoint down. It holds an object: save state dicts, tensors, "
+            f"plain numbers, lists and dicts. ({type(error).__name__}: {loadable[:120]})",
+        )
+
     path = Path(folder, "broken.pt")
     first = fresh(seed=7)
     try:
@@ -2231,12 +2401,20 @@ with check.exercise("fit"), tempfile.TemporaryDirectory() as folder:
         "the run ended in the third epoch and there is no checkpoint: write one after each epoch, not only at the end.",
     )
     again, optimizer, scheduler = fresh(seed=1000)  # other weights, generator in another state
-    observed = fit(again, optimizer, scheduler, loader, 4, path)
+    counted = Fragile(loader, 99)
+    observed = fit(again, optimizer, scheduler, counted, 4, path)
+    check.equal(
+        99 - counted.left,
+        8,
+        "the number of batches used by the resumed run",
+        "two of four epochs were finished and are not done again: read the checkpoint if `path` exists, and begin at the epoch "
+        "that it names",
+    )
     check.equal(
         len(observed),
         16,
         "the number of losses after the resumed run",
-        "the losses from before the break come from the checkpoint; finished epochs are not done again",
+        "those from before the break come from the checkpoint",
     )
     check.equal(observed[:8], expected[:8], "the losses from before the break", "keep them in the checkpoint")
     check.equal(
@@ -2474,6 +2652,36 @@ def fit(model, optimizer, scheduler, loader, epochs, path):  # counts the schedu
     return losses
 
 
+# %% wrong="fit" says="read the checkpoint if"
+def fit(model, optimizer, scheduler, loader, epochs, path):  # writes checkpoints, never reads them
+    losses = []
+    for epoch in range(epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
+# %% wrong="fit" says="It holds an object"
+def fit(model, optimizer, scheduler, loader, epochs, path):  # saves the objects themselves
+    losses, done = [], 0
+    if path.exists():
+        saved = torch.load(path, weights_only=False)
+        for part, name in ((model, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
+            part.load_state_dict(saved[name].state_dict() if name == "model" else saved[name])
+        torch.set_rng_state(saved["rng"])
+        losses, done = saved["losses"], saved["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        parts = {"model": model, "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
 # %% wrong="fit" says="not done again"
 def fit(model, optimizer, scheduler, loader, epochs, path):  # trains `epochs` more epochs after a resumption
     losses = []
@@ -2563,6 +2771,7 @@ def fit(model, optimizer, scheduler, loader, epochs, path):
 
 # %%
 def start_over(seed):
+    """A new model, optimizer and schedule, as at the start of a session; `seed` also sets the generator."""
     model = make_model(seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     torch.manual_seed(seed)
@@ -2572,12 +2781,12 @@ def start_over(seed):
 with tempfile.TemporaryDirectory() as folder:
     loader = make_loader()
     unbroken = fit(*start_over(0), loader, 5, Path(folder, "unbroken.pt"))
-    model, *_ = half = start_over(0)
-    fit(*half, loader, 2, Path(folder, "broken.pt"))
+    half = start_over(0)
+    fit(*half, loader, 2, Path(folder, "broken.pt"))  # the session ends after two epochs
     resumed = fit(*start_over(123), loader, 5, Path(folder, "broken.pt"))
-    _, optimizer, scheduler = start_over(123)
-    optimizer.param_groups[0]["params"] = list(model.parameters())
-    weights_only = fit(model, optimizer, scheduler, loader, 3, Path(folder, "weights.pt"))
+    bare = start_over(123)
+    bare[0].load_state_dict(half[0].state_dict())  # the weights alone; optimizer, schedule and generator are new
+    weights_only = fit(*bare, loader, 3, Path(folder, "weights.pt"))
 
 largest = max(abs(a - b) for a, b in zip(unbroken, resumed, strict=True))
 figure, axis = plt.subplots(figsize=(9, 3.2), layout="constrained")
@@ -2686,11 +2895,14 @@ with check.exercise("early_stopping"):
         "only a loss below best - min_delta is an improvement, and `best` stays where it is until then",
     )
     check.equal((best, kept), (1.5, 4), "the best loss and the evaluation restored")
+    answers, best, kept = replay([2.0, math.nan, math.nan], patience=2)
+    check.equal(best, 2.0, "the best loss of 2, NaN, NaN", "NaN is no improvement: every comparison with it is False")
+    check.equal(answers, [False, False, True], "the answers to losses 2, NaN, NaN (patience 2)", "NaN counts as waiting")
     ### BEGIN HIDDEN TESTS
     nan = math.nan
     check.equal(
-        replay([1.0, nan, nan], 2),
-        ([False, False, True], 1.0, 1),
+        replay([nan, 3.0, nan, 2.0, nan, nan], 2),
+        ([False, False, False, False, False, True], 2.0, 4),
         "the result with NaN losses",
         "NaN is no improvement: every comparison with it is False",
     )
@@ -4032,7 +4244,7 @@ ways = {
 }
 cost = {}
 for name, (forward, pieces) in ways.items():
-    parts = x.chunk(pieces)
+    parts = [part.clone() for part in x.chunk(pieces)]
     memory = activation_bytes(lambda: forward(blocks, parts[0]), blocks)
     cost[name] = memory / 1e6, seconds_a_step(lambda: [forward(blocks, part).square().mean().backward() for part in parts])
 
