@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import logging
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -64,7 +67,9 @@ def build(names: tuple[str, ...], check: bool, as_json: bool) -> None:
         for name in chosen:
             train(name)
         return
-    rows = [row for name in track(chosen, "measuring", transient=True) for row in recheck(name)]
+    bar = track(chosen, "measuring", transient=True, console=Console(stderr=True))
+    with contextlib.redirect_stdout(sys.stderr):  # libraries print; stdout is for the answer
+        rows = [row for name in bar for row in recheck(name)]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     else:
@@ -83,7 +88,12 @@ def _prepare() -> None:
         os.environ.setdefault(name, value)
     import torch
 
+    for name in ("torchao", "torch.utils._pytree"):  # advice about GPU parts that nothing here uses
+        logging.getLogger(name).setLevel(logging.ERROR)
     torch.set_num_threads(1)
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
 
 
 def _recipe(name: str):

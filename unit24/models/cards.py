@@ -26,13 +26,14 @@ TEXT: dict[str, dict] = {
         "title": "A causal language model small enough to train, tune, quantise and serve within a lesson",
         "can": """\
 - add two numbers of one or two digits, find the largest of three, sort, reverse and copy short lists;
-- answer a question from the few sentences that stand before it;
 - tell a positive one-sentence review from a negative one;
 - answer numeric tasks in the form that a system message asks for ("Answer with a number only.", "Answer in one
   sentence.", "Be friendly.");
 - continue text in the manner of the Python reference.""",
         "cannot": """\
 - say anything true about Python: its text has the right sound and no content;
+- read: asked about sentences that stand before the question, it names a word of the right kind from them and guesses
+  which (see "context questions" below beside its baseline);
 - chat, reason, translate, or follow an instruction that is not worded like those above;
 - add numbers of three digits, or do a task that it was not taught (`min`, `subtract`, `sort_down` below);
 - read more than 512 tokens; it was trained on 128.""",
@@ -42,9 +43,9 @@ TEXT: dict[str, dict] = {
     "tiny-lm-early": {
         "title": "tiny-lm half-way, before it was taught many sums: a starting point for training",
         "can": """\
-- the list tasks, context questions and sentiment of tiny-lm, less well;
+- the list tasks and the sentiment of tiny-lm;
 - continue text in the manner of the Python reference.""",
-        "cannot": "- add: sums were one example in sixteen so far. Otherwise as tiny-lm.",
+        "cannot": "- add: few of the examples so far were sums. Otherwise as tiny-lm.",
         "tags": ["text-generation", "llama"],
         "task": "text-generation",
     },

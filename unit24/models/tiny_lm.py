@@ -1,6 +1,6 @@
 """Recipe of tiny-lm, tiny-lm-early and tiny-draft: Llama-architecture causal models of one tokenizer.
 
-Two phases, each with a cosine schedule.  The first teaches text, lists and reading a context, with few
+Two phases, each with a cosine schedule.  The first teaches text and lists, with few
 sums: its end is tiny-lm-early.  The second goes on from there with many sums: its end is tiny-lm.
 tiny-draft is trained afterwards on the same kind of batches against tiny-lm's own predictions.
 
