@@ -66,7 +66,8 @@ def grade(names, root, workers, engine, address, force, require, as_json, lesson
     records, rows = [], []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    console.print(str(held), highlight=False, style="dim" if held.level == "full" else "yellow")
+    if held.level != "full":
+        console.print(str(held), highlight=False, style="yellow")
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("grading", total=count)
 
@@ -88,6 +89,7 @@ def grade(names, root, workers, engine, address, force, require, as_json, lesson
         )
         return
     _print_table(sorted(rows), work.stray, count, seconds, root)
+    Console().print(str(held), highlight=False, style="dim")
 
 
 def _row(record) -> tuple:
