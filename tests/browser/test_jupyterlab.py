@@ -1,6 +1,7 @@
 """A student's notebook in JupyterLab: a wrong answer gets its message, a right one passes, a stub one friendly line."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ class Notebook:
 
     def run(self, text, code=None):
         """Run the cell that contains `text` (after replacing its code); returns what it shows."""
+        from playwright.sync_api import expect
+
         cell = self.cell(text)
         cell.scroll_into_view_if_needed()
         cell.locator(".cm-content").click()
@@ -46,10 +49,8 @@ class Notebook:
         prompt = cell.locator(".jp-InputPrompt")
         before = prompt.inner_text()
         self.page.keyboard.press("Shift+Enter")
-        handle = prompt.element_handle()
-        self.page.wait_for_function(
-            "([e, before]) => /\\[\\d+\\]/.test(e.innerText) && e.innerText !== before", arg=[handle, before], timeout=60_000
-        )
+        expect(prompt).not_to_have_text(before, timeout=60_000)  # it runs
+        expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=60_000)  # it has run
         output = cell.locator(".jp-OutputArea-output")
         return "\n".join(output.all_inner_texts())
 
