@@ -1,0 +1,2304 @@
+# ---
+# jupyter:
+#   unit24:
+#     needs: ["bitsandbytes>=0.48", "datasets>=3", "matplotlib>=3.8", "peft>=0.17", "torch>=2.6", "transformers>=5"]
+# ---
+
+# %% [markdown]
+# # 12 · LoRA, QLoRA and their relatives
+#
+# Fine-tuning all weights of a model needs memory for every weight, its gradient and the optimizer's two averages, and
+# leaves you with a second model as large as the first. A **low-rank adapter** (LoRA) freezes the model and trains two
+# thin matrices beside each of its layers. They are small enough to keep a hundred of them, to exchange them between two
+# requests, and to take them off again.
+#
+# **You will build** a LoRA layer, put it into a language model, teach the model a task it cannot do, measure what it forgets
+# on the way, and take the adapter off so that every bit of the old model is back. Then you pack the model's weights
+# into 4 bits yourself, train an adapter on top of such weights, and serve two adapters from one model.
+#
+# **You need first** lessons 02 to 04 (modules, autograd, the training loop) and 07 (tokenizer, chat template, `generate`).
+#
+# **Time** about four hours: nine exercises and a written answer, 30 points. No GPU is needed.
+#
+# ```text
+#                     x  (..., in)
+#             ┌────────────┴────────────┐
+#             │                         │  dropout, in training only
+#             │                         ▼
+#             │                    A  (r, in)        starts random
+#             ▼                         │  r numbers a token
+#       W  (out, in)                    ▼
+#       frozen: 32, 16 or          B  (out, r)       starts at zero
+#       4 bits a weight                 │  times alpha / r
+#             └────────────┬────────────┘
+#                          +
+#                     y  (..., out)                  y = W x + (alpha / r) B A x
+# ```
+#
+# | part | what you write | the question it answers |
+# |---|---|---|
+# | A | `LoRALinear`, tests for it, inject, merge and take off | How does it work, and what does the model forget? |
+# | B | the best change of a given rank | How large must r be? |
+# | C | NF4 by hand, a QLoRA model | How small can the frozen part be? |
+# | D | adapters in peft's format, swapped in one batch; DoRA | How is it used, and what came after it? |
+
+# %% setup
+
+# %%
+import copy
+import json
+import math
+import random
+import tempfile
+from pathlib import Path
+
+import bitsandbytes.functional as bnb
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from bitsandbytes.nn import Linear4bit
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
+
+from unit24 import check, claims, data, models
+from unit24.data.tasks import verify
+
+# %% [markdown]
+# ## The model and its new task
+#
+# `tiny-lm` ships with the course: a Llama of 4 layers and 0.9 million weights that can sort digits, reverse letters and
+# find the largest of three numbers, among other things. It was never asked to **sort downwards**. All training below
+# uses this small model in every tier; the last section repeats the step on a real one.
+#
+# Training rows and test rows are different by content: no list of digits is in both. Prompt and answer stand in the
+# chat template; only the tokens of the answer are targets (`-100` marks the others, as everywhere in transformers).
+
+# %%
+path = models.path("early")
+tokenizer = AutoTokenizer.from_pretrained(path)
+
+
+def load_model():
+    """A fresh copy of tiny-lm, in eval mode."""
+    return AutoModelForCausalLM.from_pretrained(path).eval()
+
+
+def chat(prompt):
+    """One user turn in the chat template, up to where the model is to answer."""
+    return tokenizer.apply_chat_template([{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False)
+
+
+def examples(task, n=2000, seed=0):
+    """Training pairs (ids of the prompt, ids of the answer and the end mark) of one task."""
+    rows = data.load("tasks", names=task, split="train", n=n, seed=seed)
+    prompts = tokenizer([chat(prompt) for prompt in rows["prompt"]])["input_ids"]
+    answers = tokenizer([answer + tokenizer.eos_token for answer in rows["answer"]])["input_ids"]
+    return list(zip(prompts, answers))
+
+
+def collate(pairs):
+    """ids and labels, both int64 (rows, longest); labels are -100 on prompts and padding."""
+    longest = max(len(prompt) + len(answer) for prompt, answer in pairs)
+    ids = torch.full((len(pairs), longest), tokenizer.pad_token_id)
+    labels = torch.full((len(pairs), longest), -100)
+    for row, (prompt, answer) in enumerate(pairs):
+        ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
+        labels[row, len(prompt) : len(prompt) + len(answer)] = torch.tensor(answer)
+    return ids, labels
+
+
+@torch.no_grad()
+def answer(model, prompts):
+    """What the model answers to each prompt, always taking the likeliest token."""
+    was_training = model.training
+    model.eval()
+    batch = tokenizer([chat(prompt) for prompt in prompts], padding=True, return_tensors="pt")
+    made = model.generate(**batch, max_new_tokens=14, do_sample=False)
+    model.train(was_training)
+    return tokenizer.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def accuracy(model, task, n=100):
+    """Share of held-out rows that the model answers exactly."""
+    rows = data.load("tasks", names=task, split="test", n=n, seed=1)
+    said = answer(model, rows["prompt"])
+    return sum(verify(task, prompt, text) for prompt, text in zip(rows["prompt"], said)) / n
+
+
+NEW, OLD = "sort_down", ("sort", "reverse", "max", "add2")
+base_model = load_model()
+before = {task: accuracy(base_model, task) for task in (NEW, *OLD)}
+for prompt, said in zip(demo := ["Sort: 4 1 8 3", "Sort down: 4 1 8 3", "Reverse: a n t"], answer(base_model, demo)):
+    print(f"{prompt:20} → {said}")
+print({task: f"{share:.0%}" for task, share in before.items()})
+
+# %% [markdown]
+# The model knows each word of the new task and has no idea what they mean together.
+
+# %% [markdown]
+# Two small things that the tests below use: a network of two blocks, and random numbers in place of training.
+
+
+# %%
+class Block(nn.Module):
+    """Two ways in, one way out; `out_proj` is no linear layer here."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.q_proj, self.proj = nn.Linear(width, width + 2), nn.Linear(width, width + 2, bias=False)
+        self.out_proj = nn.Conv1d(1, 1, 3)
+        self.down = nn.Sequential(nn.Tanh(), nn.Linear(width + 2, width))
+
+    def forward(self, x):
+        return self.down(self.q_proj(x) + self.proj(x))
+
+
+class Network(nn.Module):
+    def __init__(self, width=6):
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width) for _ in range(2))
+        self.proj = nn.Linear(width, 3)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.proj(self.norm(x))
+
+
+def filled(layer, seed):
+    """The same layer with random A and B, as after some training."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in (layer.A, layer.B):
+            weight.copy_(torch.randn(weight.shape, generator=generator, dtype=weight.dtype))
+    return layer
+
+
+# %% [markdown]
+# # Part A · The adapter
+#
+# ## 1 · A LoRA layer
+#
+# The idea ([Hu and others, 2021](https://arxiv.org/abs/2106.09685)): what fine-tuning *changes* in a weight matrix is
+# well described by a matrix of low rank. So leave $W$ alone and learn the change as a product of two thin matrices:
+#
+# $$y = W x + b + \frac{\alpha}{r}\, B A\, x, \qquad A \in \mathbb{R}^{r \times \text{in}},\quad B \in \mathbb{R}^{\text{out} \times r}.$$
+#
+# Four decisions make it work:
+#
+# - $B$ starts at **zero**: at the first step the model is exactly the old one. $A$ starts random; if both were zero,
+#   both gradients would be zero for ever.
+# - $\alpha / r$ scales the product, so that the learning rate need not be found anew for every $r$.
+# - Dropout acts on what the **adapter** reads, not on what the frozen layer reads.
+# - The frozen layer takes no gradient, so the optimizer keeps no averages for it.
+#
+# **Task.** Write `LoRALinear`, a module around an `nn.Linear`. It has these attributes:
+#
+# - `base`: the given layer itself (no copy), its weight and bias frozen;
+# - `A` of shape `(r, in)` and `B` of shape `(out, r)`: its only trainable parameters, with dtype and device of the
+#   layer's weight. `A` is drawn as `nn.Linear` draws its own weight, `nn.init.kaiming_uniform_(A, a=math.sqrt(5))`;
+#   `B` is zero;
+# - `delta()`: the change of the weight, $\frac{\alpha}{r} B A$, of shape `(out, in)`;
+# - `forward(x)`: the formula above for `x` of shape `(..., in)`, with dropout of probability `dropout` on the adapter's
+#   input, in training mode only. (Applying `delta()` to `x` would be as much work as the frozen layer; go through the
+#   r numbers in the middle.)
+
+
+# %% exercise="lora_linear" minutes=25 difficulty=2
+class LoRALinear(nn.Module):
+    """A frozen linear layer and a trainable change of rank r beside it."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        ### BEGIN SOLUTION
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        ### END SOLUTION
+
+    def delta(self):
+        """The change of the weight that A and B describe, (out, in)."""
+        ### BEGIN SOLUTION
+        return self.scaling * (self.B @ self.A)
+        ### END SOLUTION
+
+    def forward(self, x):
+        """x: (..., in); returns (..., out)."""
+        ### BEGIN SOLUTION
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+        ### END SOLUTION
+
+
+# %% tests="lora_linear" points=4
+with check.exercise("lora_linear"):
+    torch.manual_seed(1)
+    base = nn.Linear(7, 5)
+    layer = LoRALinear(base, r=3, alpha=12)
+    check.true(layer.base is base, "layer.base is not the layer that was given: a copy would need its memory twice.")
+    for weight, expected, name in ((layer.A, (3, 7), "A"), (layer.B, (5, 3), "B")):
+        check.kind(weight, nn.Parameter, name, "a plain tensor is not found by optimizers, .to() and state_dict()")
+        check.shape(weight, expected, name)
+    trainable = {name: p.numel() for name, p in layer.named_parameters() if p.requires_grad}
+    check.equal(
+        dict(sorted(trainable.items())),
+        {"A": 21, "B": 15},
+        "the trainable parameters and their sizes",
+        "the base layer is frozen, weight and bias: requires_grad_(False)",
+    )
+    check.true(layer.A.abs().min() > 0, "A has zeros in it. If A and B both start at zero, neither ever gets a gradient.")
+    x = torch.randn(4, 6, 7)
+    check.true(
+        torch.equal(layer.eval()(x), base(x)),
+        "the fresh adapter changes the output. At the start it must change nothing: B is zero, W and bias are used as they are.",
+    )
+
+    filled(layer, 2)
+    change = 4.0 * torch.einsum("or,ri->oi", layer.B, layer.A).detach()
+    check.equal(layer.delta().detach(), change, "delta() with r=3, alpha=12", "it is alpha / r times B A")
+    y = layer(x)
+    check.equal(
+        y.detach(),
+        F.linear(x, base.weight + change, base.bias).detach(),
+        "the output with r=3, alpha=12 and a B that is not zero",
+        "W x + bias + alpha / r times B A x",
+        atol=1e-4,
+    )
+    slopes = torch.autograd.grad(y.square().sum(), [layer.A, layer.B])
+    a, b = (p.detach().clone().requires_grad_() for p in (layer.A, layer.B))
+    expected = torch.autograd.grad(F.linear(x, base.weight + 4.0 * b @ a, base.bias).square().sum(), [a, b])
+    for name, slope, goal in zip("AB", slopes, expected):
+        check.equal(slope, goal, f"the gradient of {name}", "is something detached on the way?", rtol=1e-3)
+
+    # One row of A is [1, 1]: a token's adapter output is 0, 2 x0, 2 x1 or 2 (x0 + x1), all times 3, at dropout 0.5.
+    layer = LoRALinear(nn.Linear(2, 1), r=1, alpha=3, dropout=0.5)
+    with torch.no_grad():
+        layer.A.fill_(1.0)
+        layer.B.fill_(1.0)
+    x = torch.tensor([[1.0, 10.0]]).repeat(600, 1)
+    layer.eval()
+    alone = layer.base(x)
+    seen = (layer(x) - alone).detach().round(decimals=2)
+    check.equal(seen.unique(), torch.tensor([33.0]), "what the adapter adds in eval mode", "dropout acts in training mode only")
+    layer.train()
+    seen = (layer(x) - alone).detach().round(decimals=2)
+    check.equal(
+        seen.unique(),
+        torch.tensor([0.0, 6.0, 60.0, 66.0]),
+        "what the adapter adds to 600 equal rows (1, 10) in training mode, with dropout 0.5 and A = [[1, 1]], B = [[1]], alpha 3",
+        "dropout acts on the adapter's input, number by number; the frozen layer reads x as it is",
+    )
+    check.between((seen == 0).float().mean(), 0.15, 0.35, "the share of rows that lose both numbers")
+    ### BEGIN HIDDEN TESTS
+    torch.manual_seed(5)
+    base = nn.Linear(9, 4, bias=False).double()
+    layer = filled(LoRALinear(base, 2, 5, 0.2), 6).eval()
+    check.equal((layer.A.dtype, layer.B.dtype), (torch.float64,) * 2, "the dtypes of A and B beside a float64 layer")
+    change = 2.5 * (layer.B @ layer.A).detach()
+    for x in (torch.randn(9).double(), torch.randn(3, 9).double()):
+        check.equal(
+            layer(x).detach(), x @ (base.weight + change).T.detach(), "the output with r=2, alpha=5, without bias", rtol=1e-9
+        )
+    check.equal(layer.delta().detach(), change, "delta() with r=2, alpha=5", "it is alpha / r times B A", rtol=1e-9)
+    layer.train()(x).sum().backward()
+    check.true(base.weight.grad is None, "the frozen weight got a gradient.")
+    layer = LoRALinear(nn.Linear(150, 2), r=120, alpha=1, dropout=0.1)
+    bound = 1 / math.sqrt(150)
+    check.between(layer.A.abs().max(), 0.99 * bound, bound, "the largest |A| for 150 inputs", "kaiming_uniform_ with a=sqrt(5)")
+    check.between(layer.A.std() / bound, 0.56, 0.595, "the spread of A over its bound", "kaiming_uniform_ with a=sqrt(5)")
+    with torch.no_grad():
+        layer.A.fill_(1.0)
+        layer.B.fill_(1.0)
+    x = torch.ones(40, 150)
+    kept = (layer.train()(x) - layer.base(x))[:, 0].mean() / 150
+    check.between(kept, 0.97, 1.03, "the mean of the adapter's output under dropout 0.1, over that without")
+    spread = (layer(x) - layer.base(x))[:, 0].std() / math.sqrt(150 / 9)
+    check.between(spread, 0.6, 1.4, "the spread of the adapter's output under dropout 0.1, over what theory gives")
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Follow the diagram at the top. Which shapes do x, A and B have, and in which order must they meet so that the middle
+# has r numbers? Which of the two paths sees dropout?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `module.requires_grad_(False)` freezes a layer. `weight.new_zeros(...)` and `weight.new_empty(...)` take over dtype and
+# device; `nn.Parameter` registers. `nn.Dropout` knows about training mode by itself. For row vectors, $(BAx)^T = x^T A^T B^T$.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# # __init__
+# self.base = base.requires_grad_(False)
+# self.scaling = ...
+# self.dropout = nn.Dropout(dropout)
+# self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+# self.B = ...
+# nn.init.kaiming_uniform_(...)
+# # forward
+# return self.base(x) + self.scaling * (self.dropout(x) @ ... @ ...)
+# ```
+# </details>
+
+
+# %% wrong="lora_linear" says="alpha / r times B A"
+class LoRALinear(nn.Module):  # takes alpha itself for the scale
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base, self.scaling, self.dropout = base.requires_grad_(False), alpha, nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" says="must change nothing"
+class LoRALinear(nn.Module):  # both matrices random, as for any new layer
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base, self.scaling, self.dropout = base.requires_grad_(False), alpha / r, nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_empty(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        nn.init.kaiming_uniform_(self.B, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" says="neither ever gets a gradient"
+class LoRALinear(nn.Module):  # both matrices zero: safe at the start, and stuck there
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base, self.scaling, self.dropout = base.requires_grad_(False), alpha / r, nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_zeros(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" says="the base layer is frozen"
+class LoRALinear(nn.Module):  # forgets to freeze
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base, self.scaling, self.dropout = base, alpha / r, nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" says="the frozen layer reads x as it is"
+class LoRALinear(nn.Module):  # drops the input of both paths
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base, self.scaling, self.dropout = base.requires_grad_(False), alpha / r, nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        x = self.dropout(x)
+        return self.base(x) + self.scaling * (x @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" says="dropout acts in training mode only"
+class LoRALinear(nn.Module):  # F.dropout does not know the module's mode
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base, self.scaling, self.p = base.requires_grad_(False), alpha / r, dropout
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (F.dropout(x, self.p) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" says="number by number"
+class LoRALinear(nn.Module):  # drops the r numbers in the middle
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base, self.scaling, self.dropout = base.requires_grad_(False), alpha / r, nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x @ self.A.T) @ self.B.T)
+
+
+# %% right="lora_linear"
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base
+        for p in base.parameters():
+            p.requires_grad = False
+        self.alpha, self.r, self.p = alpha, r, dropout
+        like = dict(dtype=base.weight.dtype, device=base.weight.device)
+        self.A = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(r, base.weight.shape[1], **like), a=5**0.5))
+        self.B = nn.Parameter(torch.zeros(base.weight.shape[0], r, **like))
+
+    def delta(self):
+        return torch.einsum("or,ri->oi", self.B, self.A) * self.alpha / self.r
+
+    def forward(self, x):
+        low = F.linear(F.dropout(x, self.p, self.training), self.A)
+        return self.base(x) + F.linear(low, self.B) * (self.alpha / self.r)
+
+
+# %% [markdown]
+# ## 2 · Write the tests
+#
+# A wrong LoRA layer rarely crashes. It trains, a little worse or at ten times the price. Here are a correct one and five
+# with a bug each, on a toy problem: a frozen layer is to become another one that differs from it by a change of rank 2.
+
+
+# %%
+def lora_with(bug=""):
+    """A function make_lora(base, r, alpha, dropout) whose layers have one bug, or none."""
+
+    class Layer(nn.Module):
+        def __init__(self, base, r, alpha, dropout):
+            super().__init__()
+            self.base, self.p = base, dropout
+            self.scaling = alpha if bug == "scales by alpha instead of alpha / r" else alpha / r
+            base.requires_grad_(bug == "trains the frozen layer too")
+            self.A = nn.Parameter(torch.randn(r, base.in_features) / base.in_features**0.5)
+            self.B = nn.Parameter(torch.zeros(base.out_features, r))
+            if bug == "starts with a random B":
+                nn.init.normal_(self.B)
+
+        def forward(self, x):
+            dropped = F.dropout(x, self.p, self.training or bug == "drops in eval mode too")
+            read = dropped if bug == "drops the input of the frozen layer too" else x
+            return self.base(read) + self.scaling * (dropped @ self.A.T @ self.B.T)
+
+    return Layer
+
+
+bugs = (
+    "scales by alpha instead of alpha / r",
+    "trains the frozen layer too",
+    "starts with a random B",
+    "drops in eval mode too",
+    "drops the input of the frozen layer too",
+)
+
+
+def learning_curve(make_lora, steps=150):
+    """Error in eval mode before each of some updates towards a layer that differs by a change of rank 2."""
+    torch.manual_seed(0)
+    base, x = nn.Linear(12, 9), torch.randn(200, 12)
+    goal = F.linear(x, base.weight + torch.randn(9, 2) @ torch.randn(2, 12) / 5, base.bias).detach()
+    layer, errors = make_lora(base, 4, 8, 0.1), []
+    optimizer = torch.optim.Adam([p for p in layer.parameters() if p.requires_grad], lr=0.01)
+    for _ in range(steps):
+        errors.append(F.mse_loss(layer.eval()(x), goal).item())
+        optimizer.zero_grad()
+        F.mse_loss(layer.train()(x), goal).backward()
+        optimizer.step()
+    return errors
+
+
+figure, axis = plt.subplots(figsize=(8, 3.4))
+for bug in ("", *bugs):
+    axis.plot(learning_curve(lora_with(bug)), "" if bug else "k--", lw=1.3 if bug else 2.5, label=bug or "correct")
+axis.set(xlabel="update", ylabel="mean squared error in eval mode", yscale="log")
+axis.legend(fontsize=8)
+plt.show()
+
+# %% [markdown]
+# The curves do not tell you which layers are wrong. A scale that is too large looks like a better learning rate; a
+# frozen layer that is not frozen looks like a better method. A test compares with what *must* come out.
+#
+# **Task.** Write `check_lora(make_lora)`: it returns silently for a correct implementation and raises (use `assert`) for
+# a broken one. `make_lora(base, r, alpha, dropout)` returns a module that keeps this contract, which is that of
+# exercise 1 in other words:
+#
+# - `base` is the given `nn.Linear` itself, and frozen; `A` (r, in) and `B` (out, r) are the only trainable parameters.
+# - Fresh, in either mode, it gives what the base layer gives. `B` is all zero then and `A` is not.
+# - In eval mode it gives `base(x)` plus `alpha / r` times `x A^T B^T`.
+# - In training mode dropout acts on what the adapter reads, and on nothing else.
+#
+# A correct layer may be written in any way, so values may differ by rounding: use `torch.testing.assert_close`. You are
+# graded by the bugs you catch, among them some that are not shown; a false alarm earns nothing.
+
+
+# %% exercise="check_lora" minutes=30 difficulty=3
+def check_lora(make_lora):
+    """Raise for an implementation of make_lora(base, r, alpha, dropout) that breaks the contract; else return."""
+    ### BEGIN SOLUTION
+    base, x = nn.Linear(6, 4), torch.randn(40, 6)
+    plain = base(x).detach()
+    layer = make_lora(base, 3, 12, 0.5)
+    assert layer.base is base, "the base layer was replaced"
+    assert {name for name, p in layer.named_parameters() if p.requires_grad} == {"A", "B"}, "not only A and B are trained"
+    assert layer.A.any(), "A starts at zero"
+    assert not layer.B.any(), "B does not start at zero"
+    torch.testing.assert_close(layer.train()(x), plain)
+    nn.init.normal_(layer.B)
+    torch.testing.assert_close(layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T)
+    assert not torch.equal(layer.train()(x), layer(x)), "dropout does nothing in training mode"
+    ### END SOLUTION
+
+
+# %% tests="check_lora" points=3
+class AnotherRight(nn.Module):
+    """Right too, in another style."""
+
+    def __init__(self, base, r, alpha, dropout):
+        super().__init__()
+        self.base, self.drop, self.alpha = base.requires_grad_(False), nn.Dropout(dropout), alpha
+        self.A = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(r, base.weight.shape[1])))
+        self.B = nn.Parameter(torch.zeros(base.weight.shape[0], r))
+
+    def forward(self, x):
+        low = F.linear(self.drop(x), self.A) / len(self.A)
+        return F.linear(x, self.base.weight, self.base.bias) + F.linear(low, self.B * self.alpha)
+
+
+with check.exercise("check_lora"):
+    check.catches(
+        check_lora,
+        {"the layer above": lora_with(), "another style": AnotherRight},
+        {bug: lora_with(bug) for bug in bugs},
+        "your checks",
+    )
+
+    ### BEGIN HIDDEN TESTS
+    def changed(alter):
+        """A right layer that `alter(layer)` spoils after it was made."""
+
+        def make_lora(base, r, alpha, dropout):
+            layer = AnotherRight(base, r, alpha, dropout)
+            alter(layer)
+            return layer
+
+        return make_lora
+
+    def both_zero(layer):
+        nn.init.zeros_(layer.A)
+
+    def root_scale(layer):
+        layer.alpha *= len(layer.A) ** 0.5
+
+    def upside_down(layer):
+        layer.alpha = len(layer.A) ** 2 / layer.alpha
+
+    def no_dropout(layer):
+        layer.drop.p = 0.0
+
+    def frozen_a(layer):
+        layer.A.requires_grad_(False)
+
+    def frozen_b(layer):
+        layer.B.requires_grad_(False)
+
+    def trained_bias(layer):
+        layer.base.bias.requires_grad_(True)
+
+    def copied(layer):
+        layer.base = copy.deepcopy(layer.base)
+
+    class NoBias(AnotherRight):
+        def forward(self, x):
+            return super().forward(x) - self.base.bias
+
+    class SilentInEval(AnotherRight):
+        def forward(self, x):
+            return super().forward(x) if self.training else self.base(x)
+
+    class Silent(AnotherRight):
+        def forward(self, x):
+            return self.base(x) + 0 * super().forward(x)
+
+    class AlwaysTraining(AnotherRight):
+        def forward(self, x):
+            self.drop.train()
+            return super().forward(x)
+
+    class DropsResult(AnotherRight):
+        def forward(self, x):
+            return self.drop(self.base(x)) + super().forward(x) - self.base(x)
+
+    class Plain(AnotherRight):
+        def __init__(self, base, r, alpha, dropout):
+            super().__init__(base, r, alpha, dropout)
+            a, b = self.A.detach(), self.B.detach()
+            del self.A, self.B
+            self.A, self.B = a, b
+
+    class WithoutReset(AnotherRight):  # right: A drawn otherwise, a module inside for the product
+        def __init__(self, base, r, alpha, dropout):
+            super().__init__(base, r, alpha, dropout)
+            nn.init.normal_(self.A, std=1 / r)
+
+    check.catches(
+        check_lora,
+        {"A drawn from a normal distribution": WithoutReset},
+        {
+            **{bug: lora_with(bug) for bug in bugs},
+            "starts with A and B both zero": changed(both_zero),
+            "scales by alpha / sqrt(r)": changed(root_scale),
+            "scales by r / alpha": changed(upside_down),
+            "has no dropout": changed(no_dropout),
+            "does not train A": changed(frozen_a),
+            "does not train B": changed(frozen_b),
+            "trains the bias of the frozen layer": changed(trained_bias),
+            "copies the frozen layer": changed(copied),
+            "loses the bias": NoBias,
+            "leaves the adapter out in eval mode": SilentInEval,
+            "leaves the adapter out": Silent,
+            "keeps its dropout in training mode": AlwaysTraining,
+            "drops the result of the frozen layer": DropsResult,
+            "keeps A and B as plain tensors": Plain,
+        },
+        "your checks",
+    )
+    ### END HIDDEN TESTS
+check.points(3)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Go through the contract sentence by sentence: what can you observe from outside, and on which input would a layer that
+# breaks the sentence differ? With B at zero many bugs are invisible: look at the layer fresh, and again with a random B.
+# Choose numbers that tell scales apart: with alpha = r every wrong scale looks right.
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `named_parameters()` and `requires_grad`; `nn.init.normal_(layer.B)` fills a parameter; `layer.train()` and
+# `layer.eval()`; `torch.testing.assert_close(a, b)`. Dropout shows in that two calls on the same input differ.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# base, x = nn.Linear(6, 4), torch.randn(40, 6)
+# plain = base(x).detach()
+# layer = make_lora(base, 3, 12, 0.5)
+# assert ...                                             # base, names of trainable parameters, A and B at the start
+# torch.testing.assert_close(layer.train()(x), plain)    # fresh: no change, also with dropout
+# nn.init.normal_(layer.B)
+# torch.testing.assert_close(layer.eval()(x), ...)       # by the formula
+# assert ...                                             # two calls in training mode differ
+# ```
+# </details>
+
+
+# %% wrong="check_lora" says="still unseen"
+def check_lora(make_lora):  # looks at the fresh layer only, where B is zero
+    base, x = nn.Linear(6, 4), torch.randn(40, 6)
+    layer = make_lora(base, 3, 12, 0.5).eval()
+    torch.testing.assert_close(layer(x), base(x))
+    assert not base.weight.requires_grad and not base.bias.requires_grad
+
+
+# %% wrong="check_lora" says="scales by alpha"
+def check_lora(make_lora):  # alpha = r hides the scale
+    base, x = nn.Linear(6, 4), torch.randn(40, 6)
+    layer = make_lora(base, 1, 1, 0.5)
+    assert layer.base is base and sum(p.requires_grad for p in layer.parameters()) == 2
+    assert layer.A.any() and not layer.B.any()
+    torch.testing.assert_close(layer.train()(x), base(x))
+    nn.init.normal_(layer.A)
+    nn.init.normal_(layer.B)
+    torch.testing.assert_close(layer.eval()(x), base(x) + x @ layer.A.T @ layer.B.T)
+
+
+# %% wrong="check_lora" says="correct implementation"
+def check_lora(make_lora):  # wants one particular way to draw A
+    torch.manual_seed(0)
+    layer = make_lora(nn.Linear(6, 4), 3, 12, 0.0)
+    torch.manual_seed(0)
+    assert torch.equal(layer.A, lora_with()(nn.Linear(6, 4), 3, 12, 0.0).A)
+
+
+# %% wrong="check_lora" says="catch none"
+def check_lora(make_lora):  # only runs it
+    layer = make_lora(nn.Linear(6, 4), 3, 12, 0.5)
+    assert layer(torch.randn(2, 6)).shape == (2, 4)
+
+
+# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
+# - base, x = nn.Linear(6, 4), torch.randn(40, 6)
+# + base, x = nn.Linear(6, 5), torch.randn(40, 6)
+
+# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
+# - base, x = nn.Linear(6, 4), torch.randn(40, 6)
+# + base, x = nn.Linear(6, 3), torch.randn(40, 6)
+
+# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
+# - base, x = nn.Linear(6, 4), torch.randn(40, 6)
+# + base, x = nn.Linear(6, 4), torch.randn(41, 6)
+
+# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
+# - base, x = nn.Linear(6, 4), torch.randn(40, 6)
+# + base, x = nn.Linear(6, 4), torch.randn(39, 6)
+
+# %% equivalent="check_lora" because="closeness is symmetric at equal scale"
+# - torch.testing.assert_close(layer.train()(x), plain)
+# + (torch.testing.assert_close(plain, layer.train()(x)))
+
+# %% equivalent="check_lora" because="closeness is symmetric at equal scale"
+# - torch.testing.assert_close(layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T)
+# + (torch.testing.assert_close(plain + 4 * x @ layer.A.T @ layer.B.T, layer.eval()(x)))
+
+# %% equivalent="check_lora" because="equality is symmetric, and the mode is only read when the layer is called"
+# - assert not torch.equal(layer.train()(x), layer(x)), "dropout does nothing in training mode"
+# + assert not (torch.equal(layer(x), layer.train()(x))), "dropout does nothing in training mode"
+
+
+# %% right="check_lora"
+def check_lora(make_lora):
+    linear = nn.Linear(5, 7)
+    old, inputs = copy.deepcopy(linear), torch.randn(9, 5)
+    lora = make_lora(linear, 2, 7, 0.25)
+    if lora.base is not linear or any(p.requires_grad for p in linear.parameters()):
+        raise ValueError("base")
+    if sorted(n for n, p in lora.named_parameters() if p.requires_grad) != ["A", "B"]:
+        raise ValueError("parameters")
+    assert lora.A.shape == (2, 5) and lora.B.shape == (7, 2)
+    assert float(lora.B.abs().max()) == 0 and float(lora.A.abs().max()) > 0
+    for mode in (True, False):
+        assert torch.allclose(lora.train(mode)(inputs), old(inputs), atol=1e-5)
+    lora.A.data, lora.B.data = torch.randn(2, 5), torch.randn(7, 2)
+    lora.eval()
+    assert torch.allclose(lora(inputs), old(inputs) + 3.5 * (inputs @ (lora.B @ lora.A).T), atol=1e-4)
+    lora.train()
+    outputs = torch.stack([lora(inputs) for _ in range(5)])
+    assert outputs.std(0).max() > 1e-3
+
+
+# %% [markdown]
+# ## 3 · Into the model
+#
+# An adapter beside one layer is an exercise; adapters beside all layers of a model are a method. The libraries do what
+# you do here: walk through the modules, and put a wrapper in the place of each layer whose name is on a list.
+#
+# The list is where runs go wrong quietly. A name that matches no layer (`q_prj`, or `query` in a model that calls it
+# `q_proj`) trains fewer weights than you think, and nothing crashes. So the count of what is trained is the first line to
+# read in any fine-tuning log.
+#
+# **Task.** Write two functions.
+#
+# `inject(model, targets, r, alpha, dropout=0.0)` changes `model` in place:
+#
+# - Every weight of the model is frozen.
+# - Each `nn.Linear` whose **last** part of the name is in `targets` (`"model.layers.0.self_attn.q_proj"` ends in `q_proj`)
+#   is replaced by a `LoRALinear` around it.
+# - It returns the full names of the replaced layers, in the order of `model.named_modules()`.
+# - If one of the targets matches no linear layer, it raises a `ValueError` whose text contains that target, before
+#   anything is changed.
+#
+# `trainable_share(model)` returns the number of trainable weights divided by the number of all weights, as a float. A
+# matrix that is used in two places (tied input and output embeddings) counts once.
+
+
+# %% exercise="inject" minutes=25 difficulty=2
+def inject(model, targets, r, alpha, dropout=0.0):
+    """Freeze `model` and put a LoRALinear around each nn.Linear called like one of `targets`; returns their names."""
+    ### BEGIN SOLUTION
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    last = {name: name.split(".")[-1] for name in linear}
+    for target in targets:
+        if target not in last.values():
+            raise ValueError(f"no linear layer is called {target}: there are {', '.join(sorted(set(last.values())))}")
+    chosen = [name for name in linear if last[name] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(model.get_submodule(name), r, alpha, dropout))
+    return chosen
+    ### END SOLUTION
+
+
+def trainable_share(model):
+    """Trainable weights over all weights, each counted once."""
+    ### BEGIN SOLUTION
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return trained / sum(p.numel() for p in model.parameters())
+    ### END SOLUTION
+
+
+# %% tests="inject" points=3
+def check_inject():
+    torch.manual_seed(3)
+    network, x = Network(), torch.randn(5, 6)
+    expected, linears = network(x), [network.blocks[0].proj, network.blocks[1].proj, network.proj]
+    names = inject(network, ["proj"], r=2, alpha=5, dropout=0.3)
+    check.equal(
+        names,
+        ["blocks.0.proj", "blocks.1.proj", "proj"],
+        "the replaced layers for the target 'proj'",
+        "the last part of the name must equal the target: 'q_proj' is another name than 'proj'",
+    )
+    for name, linear in zip(names, linears):
+        layer = network.get_submodule(name)
+        check.kind(layer, LoRALinear, f"the module {name}")
+        check.true(layer.base is linear, f"{name} is a LoRALinear, but not around the layer that stood there.")
+        check.shape(layer.A, (2, linear.in_features), f"A of {name} with r=2")
+    trained = [name for name, p in network.named_parameters() if p.requires_grad]
+    check.equal(
+        sorted(trained),
+        sorted(f"{name}.{matrix}" for name in names for matrix in "AB"),
+        "the trainable parameters",
+        "all else is frozen: norms, biases and the layers that were not chosen too",
+    )
+    check.equal(network.train()(x), expected, "the output with fresh adapters", "they change nothing at the start")
+    for name in names:
+        filled(network.get_submodule(name), 4)
+    delta = network.proj.delta().detach()
+    check.equal(
+        delta, 2.5 * (network.proj.B @ network.proj.A).detach(), "the change of 'proj' with r=2 and alpha=5", "hand alpha on"
+    )
+    rows = network.eval()(x)
+    check.true(not torch.equal(network.train()(x), rows), "with dropout=0.3 the network gives the same in training mode.")
+
+    network = Network()
+    error = check.raises(ValueError, lambda: inject(network, ["q_proj", "v_prj"], 2, 4), "inject with a target that is nowhere")
+    check.true("v_prj" in str(error), f"the error does not name the target that matches nothing, v_prj; it says: {error}")
+    check.true(
+        all(p.requires_grad for p in network.parameters()) and not any(isinstance(m, LoRALinear) for m in network.modules()),
+        "inject raised its error after it had begun to change the model: check the targets first.",
+    )
+    check.raises(
+        ValueError,
+        lambda: inject(Network(), ["out_proj"], 2, 4),
+        "inject with the name of a convolution as its only target",
+        "only linear layers count",
+    )
+    ### BEGIN HIDDEN TESTS
+    network, x = Network(5).double(), torch.randn(4, 5).double()
+    names = inject(network, ("q_proj", "1"), 3, 7)
+    check.equal(
+        names,
+        ["blocks.0.q_proj", "blocks.0.down.1", "blocks.1.q_proj", "blocks.1.down.1"],
+        "the replaced layers for the targets q_proj and 1",
+        "in the order of named_modules()",
+    )
+    check.true(type(network.proj) is nn.Linear, "a layer that is no target was replaced.")
+    for name in names:
+        layer = filled(network.get_submodule(name), 9)
+        check.equal(
+            layer.delta().detach(), (7 / 3 * layer.B @ layer.A).detach(), f"the change of {name}, r=3, alpha=7", rtol=1e-9
+        )
+    check.equal(network.train()(x), network.eval()(x), "the output in training mode, without dropout")
+    ### END HIDDEN TESTS
+
+
+def check_share():
+    network = Network()
+    total = sum(p.numel() for p in network.parameters())
+    network.requires_grad_(False)
+    network.norm.requires_grad_(True)
+    share = trainable_share(network)
+    check.kind(share, float, "the share")
+    check.equal(share, 12 / total, "the share with only the norm trained", "weights are counted, not tensors")
+    tied = nn.ModuleDict({"embed": nn.Embedding(11, 4), "head": nn.Linear(4, 11, bias=False), "middle": nn.Linear(4, 4)})
+    tied["head"].weight = tied["embed"].weight
+    tied["middle"].requires_grad_(False)
+    check.equal(trainable_share(tied), 44 / 64, "the share of a model with tied embeddings", "a shared matrix counts once")
+    ### BEGIN HIDDEN TESTS
+    tied["embed"].requires_grad_(False)
+    check.equal(trainable_share(tied), 0.0, "the share when all is frozen")
+    tied["middle"].bias.requires_grad_(True)
+    check.equal(trainable_share(tied), 4 / 64, "the share with one bias trained")
+    ### END HIDDEN TESTS
+
+
+with check.exercise("inject"):
+    check.parts({"inject": check_inject, "trainable_share": check_share})
+check.points(3)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# First collect names, then check, then change: a dictionary of modules that changes while you walk through it gives
+# surprises. What is the name of a module's parent, and what of a module without one?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `model.named_modules()`, `name.split(".")[-1]`, `isinstance(module, nn.Linear)`; `model.get_submodule(name)` and
+# `model.set_submodule(name, module)` find and replace by full name. `parameters()` gives a shared matrix once.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+# for target in targets:
+#     if ...:                                     # no last part equals it
+#         raise ValueError(f"no linear layer is called {target}")
+# chosen = [...]
+# model.requires_grad_(False)
+# for name in chosen:
+#     model.set_submodule(name, LoRALinear(model.get_submodule(name), ...))
+# return chosen
+# ```
+# </details>
+
+
+# %% wrong="inject" says="'q_proj' is another name"
+def inject(model, targets, r, alpha, dropout=0.0):  # compares endings of strings
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    for target in targets:
+        if not any(name.endswith(target) for name in linear):
+            raise ValueError(target)
+    chosen = [name for name in linear if name.endswith(tuple(targets))]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(model.get_submodule(name), r, alpha, dropout))
+    return chosen
+
+
+def trainable_share(model):
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) / sum(p.numel() for p in model.parameters())
+
+
+# %% wrong="inject" says="all else is frozen"
+def inject(model, targets, r, alpha, dropout=0.0):  # freezes the wrapped layers only
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in chosen}:
+            raise ValueError(target)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout))
+    return chosen
+
+
+def trainable_share(model):
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) / sum(p.numel() for p in model.parameters())
+
+
+# %% wrong="inject" says="the trainable parameters"
+def inject(model, targets, r, alpha, dropout=0.0):  # freezes last, and the adapters with it
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in chosen}:
+            raise ValueError(target)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout))
+    model.requires_grad_(False)
+    return chosen
+
+
+def trainable_share(model):
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) / sum(p.numel() for p in model.parameters())
+
+
+# %% wrong="inject" says="raised no error"
+def inject(model, targets, r, alpha, dropout=0.0):  # a target that matches nothing goes unnoticed
+    chosen = [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and n.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(model.get_submodule(name), r, alpha, dropout))
+    return chosen
+
+
+def trainable_share(model):
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) / sum(p.numel() for p in model.parameters())
+
+
+# %% wrong="inject" says="a shared matrix counts once"
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    for target in targets:
+        if target not in [name.split(".")[-1] for name in linear]:
+            raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(model.get_submodule(name), r, alpha, dropout))
+    return chosen
+
+
+def trainable_share(model):  # the state dict lists a tied matrix twice
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return trained / sum(value.numel() for value in model.state_dict().values())
+
+
+# %% wrong="inject" says="weights are counted, not tensors"
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    for target in targets:
+        if target not in [name.split(".")[-1] for name in linear]:
+            raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(model.get_submodule(name), r, alpha, dropout))
+    return chosen
+
+
+def trainable_share(model):
+    return sum(p.requires_grad for p in model.parameters()) / len(list(model.parameters()))
+
+
+# %% right="inject"
+def inject(net, targets, r, alpha, dropout=0.0):
+    found, wanted = [], set(targets)
+    for name, layer in net.named_modules():
+        if type(layer) is nn.Linear and name.rpartition(".")[2] in wanted:
+            found.append(name)
+    if missing := wanted - {name.rpartition(".")[2] for name in found}:
+        raise ValueError(f"nothing is called {missing}")
+    for p in net.parameters():
+        p.requires_grad = False
+    for name in found:
+        parent, _, child = name.rpartition(".")
+        owner = net
+        for part in parent.split(".") if parent else []:
+            owner = getattr(owner, part)
+        setattr(owner, child, LoRALinear(getattr(owner, child), r, alpha, dropout))
+    return found
+
+
+def trainable_share(net):
+    sizes = torch.tensor([[p.numel(), p.numel() * p.requires_grad] for p in net.parameters()]).sum(0)
+    return (sizes[1] / sizes[0].double()).item()
+
+
+# %% [markdown]
+# ### The share in real models
+#
+# An adapter on a layer has $r (\text{in} + \text{out})$ weights, the layer $\text{in} \cdot \text{out}$. The share is about
+# $2 r / \text{width}$: it shrinks as models grow. Here it is for `tiny-lm`, counted with your functions, beside two models
+# whose shapes are public (configurations of Llama-2-7B and Llama-2-70B; arithmetic only, nothing is loaded).
+
+# %%
+EVERY_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def adapter_share(hidden, ffn, kv, layers, all_weights, r=8):
+    """Share of LoRA weights on every linear layer of a Llama of these sizes."""
+    shapes = [(hidden, hidden)] * 2 + [(hidden, kv)] * 2 + [(hidden, ffn)] * 3
+    added = layers * sum(r * (a + b) for a, b in shapes)
+    return added / (all_weights + added)
+
+
+model = load_model()
+names = inject(model, EVERY_LINEAR, r=8, alpha=16)
+tiny_share = trainable_share(model)
+print(f"tiny-lm:     {tiny_share:.1%} of the weights are trained, beside {len(names)} layers")
+print(f"Llama-2-7B:  {adapter_share(4096, 11008, 4096, 32, 6_738_415_616):.2%}")
+print(f"Llama-2-70B: {adapter_share(8192, 28672, 1024, 80, 68_976_648_192):.2%}")
+
+library = get_peft_model(load_model(), LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
+trained, everything = library.get_nb_trainable_parameters()
+print(f"peft's own count for tiny-lm: {trained} of {everything}, {trained / everything:.1%}")
+
+# %% [markdown]
+# ## 4 · Take it off, or merge it
+#
+# Three things can be done with a trained adapter. **Keep it beside** the model: costs a little time at each layer.
+# **Take it off**: the old model is back, and the adapter is a small object that can be put on again. **Merge** it:
+# add the change to the weights, after which the model is a plain one, as fast as before, and the adapter can no longer be
+# taken off exactly, because $(W + \Delta) - \Delta$ is not $W$ in floating point.
+#
+# **Task.** Write two functions that change `model` in place.
+#
+# - `take_off(model)` puts each `LoRALinear`'s base layer back in its place, untouched, and returns a dictionary from full
+#   name to the `LoRALinear` that stood there.
+# - `merge(model)` leaves no `LoRALinear` either, but plain `nn.Linear` layers that compute what the adapted layers computed
+#   in eval mode. It returns nothing.
+
+
+# %% exercise="merge_and_take_off" minutes=20 difficulty=2
+def take_off(model):
+    """Put every base layer back; returns {name: LoRALinear}."""
+    ### BEGIN SOLUTION
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+    ### END SOLUTION
+
+
+def merge(model):
+    """Add every adapter's change to its layer's weight, and leave plain layers."""
+    ### BEGIN SOLUTION
+    for layer in take_off(model).values():
+        with torch.no_grad():
+            layer.base.weight += layer.delta()
+    ### END SOLUTION
+
+
+# %% tests="merge_and_take_off" points=3
+LAYERS = ("blocks.0.q_proj", "blocks.0.proj", "blocks.0.down.1", "blocks.1.q_proj", "blocks.1.proj", "blocks.1.down.1", "proj")
+
+
+def adapted(network, seed=5, r=3, alpha=7, dropout=0.4):
+    """`network` with filled adapters on the layers q_proj and 1 of each block, and on proj."""
+    for number, (name, module) in enumerate(list(network.named_modules())):
+        if name.split(".")[-1] in ("q_proj", "1", "proj") and isinstance(module, nn.Linear):
+            network.set_submodule(name, filled(LoRALinear(module, r, alpha, dropout), seed + number))
+    return network.eval()
+
+
+def check_plain(network, what):
+    check.true(
+        not any(isinstance(module, LoRALinear) for module in network.modules()),
+        f"after {what} there is still a LoRALinear in the model, which goes on adding its change.",
+    )
+    check.true(all(type(network.get_submodule(name)) is nn.Linear for name in LAYERS), f"after {what} a linear layer is missing.")
+
+
+def check_take_off():
+    torch.manual_seed(7)
+    network, x = Network(), torch.randn(5, 6)
+    old, weights = network(x).detach(), copy.deepcopy(network.state_dict())
+    adapted(network)
+    layers, new = {name: network.get_submodule(name) for name in LAYERS}, network(x).detach()
+    adapters = take_off(network)
+    check.kind(adapters, dict, "what take_off returns")
+    check.equal(sorted(adapters), sorted(LAYERS), "the names in the returned dictionary")
+    check_plain(network, "take_off")
+    check.true(
+        all(torch.equal(network.state_dict()[name], value) for name, value in weights.items()),
+        "a weight differs from before in its last bits: taking off is to put the untouched layer back, not to subtract the change.",
+    )
+    check.true(torch.equal(network(x), old), "the model without its adapter does not give exactly what it gave before.")
+    check.true(
+        all(adapters[name] is layer for name, layer in layers.items()),
+        "the returned dictionary does not hold the LoRALinear modules that stood in the model.",
+    )
+    for name, layer in adapters.items():
+        network.set_submodule(name, layer)
+    check.equal(network(x).detach(), new, "the output with the returned adapters put on again")
+
+
+def check_merge():
+    torch.manual_seed(8)
+    network, x = adapted(Network()), torch.randn(5, 6)
+    goals = {name: (network.get_submodule(name).base.weight + network.get_submodule(name).delta()).detach() for name in LAYERS}
+    expected = network(x).detach()
+    check.true(merge(network) is None, "merge returns something; it changes the model in place.")
+    check_plain(network, "merge")
+    for name, goal in goals.items():
+        check.equal(
+            network.get_submodule(name).weight.detach(),
+            goal,
+            f"the weight of {name} after merge",
+            "W + alpha / r times B A, once",
+        )
+    check.equal(network(x).detach(), expected, "the output after merge", rtol=1e-4)
+    check.equal(network.train()(x).detach(), expected, "the output in training mode", "dropout goes with the adapter", rtol=1e-4)
+    ### BEGIN HIDDEN TESTS
+    config = LlamaConfig(vocab_size=31, hidden_size=24, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4)
+    config.num_key_value_heads = 2
+    llama, ids = LlamaForCausalLM(config).double().eval(), torch.randint(31, (2, 9))
+    for number, name in enumerate(["model.layers.0.self_attn.k_proj", "model.layers.1.mlp.up_proj", "lm_head"]):
+        llama.set_submodule(name, filled(LoRALinear(llama.get_submodule(name), 2, 9), number))
+    expected = llama(ids).logits.detach()
+    merge(llama)
+    check.equal(llama(ids).logits.detach(), expected, "the logits of a small Llama after merge", rtol=1e-9)
+    merge(llama)
+    check.equal(llama(ids).logits.detach(), expected, "the logits after a second merge, with nothing to do", rtol=1e-9)
+    ### END HIDDEN TESTS
+
+
+with check.exercise("merge_and_take_off"):
+    check.parts({"take_off": check_take_off, "merge": check_merge})
+check.points(3)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# The old layer is still there: where? For `merge`: in which order must you take the wrapper away and add the change, so that
+# the change counts once?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `model.named_modules()` with `isinstance(module, LoRALinear)`, collected before anything is replaced;
+# `model.set_submodule(name, layer.base)`; `with torch.no_grad():` around a change in place (`+=`) of a parameter.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# adapters = {name: module for name, module in model.named_modules() if ...}
+# for name, layer in adapters.items():
+#     model.set_submodule(name, ...)
+# return adapters
+#
+# # merge
+# for layer in take_off(model).values():
+#     with torch.no_grad():
+#         layer.base.weight += ...
+# ```
+# </details>
+
+
+# %% wrong="merge_and_take_off" says="not to subtract the change"
+def take_off(model):  # merges, then takes the change away again
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        with torch.no_grad():
+            layer.base.weight += layer.delta()
+            layer.base.weight -= layer.delta()
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):
+    for layer in take_off(model).values():
+        with torch.no_grad():
+            layer.base.weight += layer.delta()
+
+
+# %% wrong="merge_and_take_off" says="goes on adding"
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):  # adds the change and leaves the adapter on: it counts twice
+    for layer in model.modules():
+        if isinstance(layer, LoRALinear):
+            with torch.no_grad():
+                layer.base.weight += layer.delta()
+
+
+# %% wrong="merge_and_take_off" says="W + alpha / r times B A"
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):  # forgets the scale
+    for layer in take_off(model).values():
+        with torch.no_grad():
+            layer.base.weight += layer.B @ layer.A
+
+
+# %% wrong="merge_and_take_off" says="non-leaf"
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):  # records the addition
+    for layer in take_off(model).values():
+        layer.base.weight += layer.delta()
+
+
+# %% wrong="merge_and_take_off" says="there is still a LoRALinear"
+def take_off(model):  # hands the adapters out and leaves them on
+    return {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+
+
+def merge(model):
+    for name, layer in take_off(model).items():
+        with torch.no_grad():
+            layer.base.weight += layer.delta()
+
+
+# %% right="merge_and_take_off"
+def take_off(net):
+    removed = {}
+    for name in [n for n, m in net.named_modules() if type(m) is LoRALinear]:
+        removed[name] = net.get_submodule(name)
+        parent, _, child = name.rpartition(".")
+        setattr(net.get_submodule(parent), child, removed[name].base)
+    return removed
+
+
+def merge(net):
+    for name, layer in list(net.named_modules()):
+        if isinstance(layer, LoRALinear):
+            plain = nn.Linear(layer.base.in_features, layer.base.out_features, bias=layer.base.bias is not None)
+            plain.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
+            plain.bias = layer.base.bias
+            net.set_submodule(name, plain)
+
+
+# %% [markdown]
+# ### A new task, and what it costs
+#
+# Now your functions go to work. Five runs start from the same weights and see the same number of batches of the new task:
+#
+# - **frozen, new head**: the body is frozen, a copy of the output matrix is trained (transfer learning as in lesson 09);
+# - **LoRA**: r = 8 on every linear layer;
+# - **full**: every weight;
+# - **LoRA** and **full with replay**: half of each batch are rows of the old tasks.
+#
+# LoRA takes a learning rate about five times that of full fine-tuning. That is usual: [Thinking Machines' experiments
+# (2025)](https://thinkingmachines.ai/blog/lora/) find about ten times, for many models.
+
+
+# %%
+def adapt(model, pairs, steps=120, rate=5e-3, rows=16, seed=0):
+    """Train the weights of `model` that want a gradient on random batches of `pairs`; returns the losses."""
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / 10, 1.0) * (1 - step / steps))
+    draw, losses = random.Random(seed), []
+    model.train()
+    for _ in range(steps):
+        ids, labels = collate(draw.sample(pairs, rows))
+        loss = model(input_ids=ids, labels=labels, use_cache=False).loss
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    model.eval()
+    return losses
+
+
+def new_head(model):
+    """Freeze the body; the output matrix becomes a trainable copy of the embeddings that it shared."""
+    model.requires_grad_(False)
+    model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().clone())
+
+
+def with_lora(model, r=8):
+    torch.manual_seed(0)
+    inject(model, EVERY_LINEAR, r=r, alpha=2 * r)
+
+
+new_rows = examples(NEW)
+both = new_rows + [pair for task in OLD for pair in examples(task, len(new_rows) // len(OLD))]
+ways = {
+    "frozen, new head": (new_head, new_rows, 5e-3),
+    "LoRA": (with_lora, new_rows, 5e-3),
+    "full": (lambda model: None, new_rows, 1e-3),
+    "LoRA with replay": (with_lora, both, 5e-3),
+    "full with replay": (lambda model: None, both, 1e-3),
+}
+runs, curves, scores = {}, {}, {"before": before}
+for name, (prepare, pairs, rate) in ways.items():
+    runs[name] = load_model()
+    prepare(runs[name])
+    curves[name] = adapt(runs[name], pairs, rate=rate)
+    scores[name] = {task: accuracy(runs[name], task) for task in (NEW, *OLD)}
+    print(f"{name:18} {trainable_share(runs[name]):6.1%} of the weights", {t: f"{s:.0%}" for t, s in scores[name].items()})
+
+# %%
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), width_ratios=(2, 3), layout="constrained")
+for name, curve in curves.items():
+    left.plot([sum(curve[i : i + 10]) / 10 for i in range(0, len(curve), 10)], label=name)
+left.set(xlabel="update / 10", ylabel="loss (nats a token)", yscale="log", title="training")
+left.legend(fontsize=8)
+for number, task in enumerate((NEW, *OLD)):
+    places = [row + (number - 2) * 0.16 for row in range(len(scores))]
+    right.bar(places, [100 * score[task] for score in scores.values()], 0.15, label=f"{task} (new)" if task == NEW else task)
+right.set(xticks=range(len(scores)), ylabel="exact answers (%)", title="held-out rows: the new task and the old ones")
+right.set_xticklabels([name.replace(", ", ",\n").replace(" with", "\nwith") for name in scores], fontsize=8)
+right.legend(fontsize=7, ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+plt.show()
+
+# %% [markdown]
+# Read it column by column. The frozen body with a new head learns next to nothing: how to sort downwards has to be worked
+# out *inside* the layers. LoRA and full fine-tuning both learn the task.
+#
+# And both pay for it. "Sort" is gone: the model was paid for giving digits in descending order, and never again for
+# the opposite. That adapters forget nothing because the weights are frozen is a misunderstanding: what answers is the sum of
+# both. [Biderman and others (2024)](https://arxiv.org/abs/2405.09673) found that LoRA forgets less than full fine-tuning
+# and learns less; on a model this small you see one of the two, both or neither, depending on rate and length. The cure
+# for either is replay.
+#
+# What LoRA has and full fine-tuning has not is the way back.
+
+# %%
+ids, _ = collate(new_rows[:50])
+with torch.no_grad():
+    old_logits = base_model(ids).logits
+    adapters = take_off(runs["LoRA"])
+    print("without the adapter, every logit is what it was, bit by bit:", torch.equal(runs["LoRA"](ids).logits, old_logits))
+    print({task: f"{accuracy(runs['LoRA'], task):.0%}" for task in (NEW, "sort")})
+
+    for name, layer in adapters.items():  # on again
+        runs["LoRA"].set_submodule(name, layer)
+    merged = copy.deepcopy(runs["LoRA"])
+    merge(merged)
+    gap = (merged(ids).logits - runs["LoRA"](ids).logits).abs().max()
+    print(f"merged: the largest logit difference to the adapter beside the model is {gap:.0e}")
+    print(answer(merged, ["Sort down: 4 1 8 3", "Sort: 4 1 8 3"]))
+
+# %%
+gap = scores["full"][NEW] - scores["LoRA"][NEW]
+claims.record(
+    "LoRA reaches what full fine-tuning reaches, with a small share of the weights",
+    claimed="within a few points, training under 10 % of the weights",
+    measured=f"{scores['LoRA'][NEW]:.0%} against {scores['full'][NEW]:.0%}, training {tiny_share:.1%}",
+    holds=gap <= 0.05 and tiny_share < 0.10,
+    how=f"{NEW}, 100 held-out rows, 120 updates of 16 rows, one seed; the frozen body reached {scores['frozen, new head'][NEW]:.0%}",
+)
+claims.record(
+    "LoRA trains about 1 % of the weights",
+    claimed="0.1 to 1 %",
+    measured=f"{tiny_share:.1%} (r = 8, every linear layer, a width of 128)",
+    holds=tiny_share < 0.015,
+    how="the share is about 2 r / width: for Llama-2-7B the same r gives 0.3 %",
+)
+
+
+def mean_old(name):
+    """Mean accuracy on the old tasks, as a share of what it was."""
+    return sum(scores[name][task] for task in OLD) / sum(before[task] for task in OLD)
+
+
+claims.record(
+    "LoRA forgets less than full fine-tuning",
+    claimed="yes (Biderman and others, 2024)",
+    measured=f"keeps {mean_old('LoRA'):.0%} of the old accuracy, full keeps {mean_old('full'):.0%}",
+    holds=mean_old("LoRA") > mean_old("full"),
+    how=f"with replay: {mean_old('LoRA with replay'):.0%} and {mean_old('full with replay'):.0%}",
+)
+
+# %% [markdown]
+# # Part B · How large must r be?
+#
+# ## 5 · The best change of a given rank
+#
+# Full fine-tuning left a change $\Delta = W_\text{new} - W_\text{old}$ for each layer, of full rank if you ask for exact zeros. How much of
+# it would fit through r numbers? The singular value decomposition $\Delta = U S V^T$ answers: of all matrices of rank r
+# the one nearest to $\Delta$ keeps the r largest singular values (Eckart and Young, 1936), and the squares of the singular
+# values add up to the squared size of $\Delta$.
+#
+# This is also a tool of trade: an adapter can be *extracted* from somebody's fully fine-tuned model.
+#
+# **Task.** Write two functions for a float matrix `change` of shape `(out, in)`.
+#
+# - `best_factors(change, r)` returns `(A, B)` of shapes `(r, in)` and `(out, r)`, so that `B @ A` is the matrix of rank r
+#   nearest to `change`. How the singular values are shared between the two factors is up to you.
+# - `rank_needed(change, share)` returns, as an int, the smallest r whose nearest matrix keeps at least `share` (above 0,
+#   below 1) of the sum of all squared entries.
+
+
+# %% exercise="best_rank" minutes=20 difficulty=2
+def best_factors(change, r):
+    """Factors A (r, in) and B (out, r) of the matrix of rank r that is nearest to `change` (out, in)."""
+    ### BEGIN SOLUTION
+    u, s, vh = torch.linalg.svd(change, full_matrices=False)
+    return vh[:r], u[:, :r] * s[:r]
+    ### END SOLUTION
+
+
+def rank_needed(change, share):
+    """The smallest rank that keeps at least `share` of the sum of squares of `change`."""
+    ### BEGIN SOLUTION
+    kept = torch.linalg.svdvals(change).square().cumsum(0)
+    return int((kept < share * kept[-1]).sum()) + 1
+    ### END SOLUTION
+
+
+# %% tests="best_rank" points=2
+def with_singular_values(values, out, width, seed):
+    """A random matrix (out, width), float64, with these singular values."""
+    generator = torch.Generator().manual_seed(seed)
+    left, right = (torch.randn(n, n, generator=generator, dtype=torch.float64) for n in (out, width))
+    u, v = torch.linalg.qr(left).Q[:, : len(values)], torch.linalg.qr(right).Q[:, : len(values)]
+    return u * torch.tensor(values, dtype=torch.float64) @ v.T
+
+
+def check_factors():
+    for values, out, width, seed, ranks in (
+        ([9.0, 5.0, 2.0, 1.0, 0.5], 7, 5, 1, (1, 2, 4)),
+        ### BEGIN HIDDEN TESTS
+        ([3.0, 2.5, 2.0, 0.1], 4, 11, 2, (1, 3)),
+        ### END HIDDEN TESTS
+    ):
+        change = with_singular_values(values, out, width, seed)
+        for r in ranks:
+            A, B = best_factors(change.clone(), r)
+            check.shape(A, (r, width), f"A at rank {r}", "A reads the inputs: (r, in)")
+            check.shape(B, (out, r), f"B at rank {r}", "B writes the outputs: (out, r)")
+            u, s, vh = torch.linalg.svd(change)
+            goal = (u[:, :r] * s[:r]) @ vh[:r]
+            check.equal(
+                B @ A, goal, f"B @ A at rank {r}", "keep the r largest singular values, each once, with their vectors", rtol=1e-8
+            )
+
+
+def check_rank():
+    change = with_singular_values([4.0, 2.0, 1.0], 6, 5, 3)  # squares 16, 4, 1 of 21: 76 %, 95 %, 100 %
+    for share, goal in ((0.7, 1), (0.8, 2), (0.94, 2), (0.96, 3)):
+        observed = rank_needed(change.clone(), share)
+        check.kind(observed, int, "the rank")
+        check.equal(
+            observed,
+            goal,
+            f"the rank that keeps {share:.0%} with singular values 4, 2, 1",
+            "squares are added up: 16, 20 and 21 of 21",
+        )
+    ### BEGIN HIDDEN TESTS
+    change = with_singular_values([1.0] * 8, 8, 9, 4)
+    for share, goal in ((0.1, 1), (0.3, 3), (0.6, 5), (0.99, 8)):
+        check.equal(rank_needed(change, share), goal, f"the rank that keeps {share:.0%} of eight equal singular values")
+    check.equal(rank_needed(torch.eye(4), 0.5), 2, "the rank that keeps 50% of a 4 x 4 identity", "at least the share")
+    ### END HIDDEN TESTS
+
+
+with check.exercise("best_rank"):
+    check.parts({"best_factors": check_factors, "rank_needed": check_rank})
+check.points(2)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# The decomposition gives three parts whose product is the change. Which rows and columns of them belong to the r largest singular
+# values, and which of the three can swallow the values themselves?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `torch.linalg.svd(change, full_matrices=False)` returns `u, s, vh` with the values in descending order, and `vh` is already
+# transposed. `torch.linalg.svdvals`, `cumsum`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# u, s, vh = torch.linalg.svd(change, full_matrices=False)
+# return vh[:r], u[:, :r] * ...
+#
+# kept = torch.linalg.svdvals(change).square().cumsum(0)     # kept[i]: with rank i + 1
+# return int((kept < ...).sum()) + 1
+# ```
+# </details>
+
+
+# %% wrong="best_rank" says="each once"
+def best_factors(change, r):  # leaves the singular values out
+    u, s, vh = torch.linalg.svd(change, full_matrices=False)
+    return vh[:r], u[:, :r]
+
+
+def rank_needed(change, share):
+    kept = torch.linalg.svdvals(change).square().cumsum(0)
+    return int((kept < share * kept[-1]).sum()) + 1
+
+
+# %% wrong="best_rank" says="each once"
+def best_factors(change, r):  # into both factors, whole
+    u, s, vh = torch.linalg.svd(change, full_matrices=False)
+    return s[:r, None] * vh[:r], u[:, :r] * s[:r]
+
+
+def rank_needed(change, share):
+    kept = torch.linalg.svdvals(change).square().cumsum(0)
+    return int((kept < share * kept[-1]).sum()) + 1
+
+
+# %% wrong="best_rank" says="largest singular values"
+def best_factors(change, r):  # thinks that singular values come in ascending order, as eigenvalues do
+    u, s, vh = torch.linalg.svd(change, full_matrices=False)
+    return vh[-r:], u[:, -r:] * s[-r:]
+
+
+def rank_needed(change, share):
+    kept = torch.linalg.svdvals(change).square().cumsum(0)
+    return int((kept < share * kept[-1]).sum()) + 1
+
+
+# %% wrong="best_rank" says="A reads the inputs"
+def best_factors(change, r):  # mixes up who reads and who writes
+    u, s, vh = torch.linalg.svd(change, full_matrices=False)
+    return (u[:, :r] * s[:r]).T, vh[:r].T
+
+
+def rank_needed(change, share):
+    kept = torch.linalg.svdvals(change).square().cumsum(0)
+    return int((kept < share * kept[-1]).sum()) + 1
+
+
+# %% wrong="best_rank" says="squares are added up"
+def best_factors(change, r):
+    u, s, vh = torch.linalg.svd(change, full_matrices=False)
+    return vh[:r], u[:, :r] * s[:r]
+
+
+def rank_needed(change, share):  # adds the values, not their squares
+    kept = torch.linalg.svdvals(change).cumsum(0)
+    return int((kept < share * kept[-1]).sum()) + 1
+
+
+# %% equivalent="best_rank" because="the vectors that are computed on top belong to no singular value and are cut off"
+# - u, s, vh = torch.linalg.svd(change, full_matrices=False)
+# + u, s, vh = torch.linalg.svd(change, full_matrices=True)
+
+# %% equivalent="best_rank" because="the list of singular values has one axis, so 0 and -1 are the same"
+# - kept = torch.linalg.svdvals(change).square().cumsum(0)
+# + kept = torch.linalg.svdvals(change).square().cumsum((-1))
+
+
+# %% right="best_rank"
+def best_factors(change, r):
+    u, s, v = torch.svd(change)
+    root = torch.diag(s[:r].sqrt())
+    return root @ v[:, :r].T, u[:, :r] @ root
+
+
+def rank_needed(change, share):
+    values = torch.linalg.svdvals(change)
+    for r in range(1, len(values) + 1):
+        if (values[:r] ** 2).sum() >= share * (change**2).sum():
+            return r
+
+
+# %% [markdown]
+# ### The rank of what was learned
+#
+# Left: how much of the change by full fine-tuning a rank can hold, for each layer. Right, two ways to an adapter of rank r: cut
+# the full change down to it, or train an adapter of that rank from the start.
+
+
+# %%
+def weights_of(model):
+    """The weight of every layer that LoRA would adapt, by name."""
+    return {name: model.get_submodule(name).weight.detach() for name in names}
+
+
+old_weights, new_weights = weights_of(base_model), weights_of(runs["full"])
+changes = {name: new_weights[name] - old_weights[name] for name in names}
+
+cut_down = {}
+for r in (1, 2, 4, 8, 16, 32, 64):
+    model = copy.deepcopy(runs["full"])  # embeddings and norms as fine-tuned
+    for name, change in changes.items():
+        A, B = best_factors(change, r)
+        model.get_submodule(name).weight.data = old_weights[name] + B @ A
+    cut_down[r] = accuracy(model, NEW)
+
+trained = {8: scores["LoRA"][NEW]}
+for r in (1, 2):
+    model = load_model()
+    with_lora(model, r)
+    adapt(model, new_rows)
+    trained[r] = accuracy(model, NEW)
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.4), layout="constrained")
+for name, change in changes.items():
+    kept = torch.linalg.svdvals(change).square().cumsum(0)
+    left.plot(range(1, len(kept) + 1), kept / kept[-1], color="C0" if "self_attn" in name else "C1", lw=0.8, alpha=0.7)
+left.plot([], color="C0", label="attention")
+left.plot([], color="C1", label="feed-forward")
+left.set(xlabel="rank", ylabel="share of the change kept", xscale="log", title="change by full fine-tuning, layer by layer")
+left.legend()
+right.plot(cut_down.keys(), [100 * a for a in cut_down.values()], "o-", label="full change cut down to rank r")
+right.plot(sorted(trained), [100 * trained[r] for r in sorted(trained)], "s-", label="LoRA trained at rank r")
+right.axhline(100 * scores["full"][NEW], color="grey", ls=":", label="full fine-tuning")
+right.set(xlabel="rank r", ylabel=f"exact answers on {NEW} (%)", xscale="log", title="what a rank is good for", ylim=(-3, 103))
+right.legend(fontsize=8)
+plt.show()
+ranks = [rank_needed(change, 0.9) for change in changes.values()]
+print(f"rank that keeps 90 % of a layer's change: {min(ranks)} to {max(ranks)}")
+print("LoRA by rank:", {r: f"{trained[r]:.0%}" for r in sorted(trained)})
+
+# %% [markdown]
+# The change that full fine-tuning happens to make is *not* of very low rank: cut down to the ranks at which LoRA already works, it
+# is worth little. LoRA does not compress that change. It finds another one, that lies in a thin space from the beginning. "Updates
+# have low intrinsic rank" is best read as: among all changes that solve a task there are some of low rank.
+
+# %% [markdown]
+# # Part C · How small can the frozen part be?
+#
+# A frozen weight needs no gradient and no optimizer state. What is left of its price is its storage, and that can shrink too:
+# nobody has to make small updates to it. QLoRA ([Dettmers and others, 2023](https://arxiv.org/abs/2305.14314)) stores it in 4 bits and
+# works out the full weight, layer by layer, at the moment it is used.
+#
+# ## 6 · NF4 by hand
+#
+# Four bits can name 16 **levels**. Which ones? Weights of trained networks are nearly normally distributed, so equally spaced levels
+# waste codes on the tails. *NormalFloat4* takes quantiles of the standard normal distribution. With $\Phi^{-1}$ its inverse
+# distribution function and $\delta = 0.9677083$:
+#
+# - seven negative levels: $-\Phi^{-1}(p)$ for the first 7 of 8 equally spaced $p$ from $\delta$ down to 0.5,
+# - zero, exactly: padding and pruned weights stay zero,
+# - eight positive levels: $\Phi^{-1}(p)$ for the first 8 of 9 equally spaced $p$ from $\delta$ down to 0.5,
+#
+# all divided by the largest, so that they reach from -1 to 1, in ascending order. (Formula and constant as in
+# [bitsandbytes](https://github.com/bitsandbytes-foundation/bitsandbytes/blob/main/bitsandbytes/functional.py), `create_normal_map`.)
+#
+# A weight tensor is read row by row as one long list and cut into **blocks** of `blocksize` numbers. Each block is divided by its
+# largest absolute value, `absmax`, which is kept in float32; then each number becomes the index (0 to 15) of the **nearest**
+# level. Two indices share a byte, the first of them in the upper four bits.
+#
+# **Task.** Write three functions. Each earns its points on its own; `levels` is float32 of shape `(16,)`, ascending.
+#
+# - `normal_levels()` returns the NF4 levels, float32 `(16,)`.
+# - `quantize_blocks(weight, levels, blocksize)` returns `(packed, absmax)`: uint8 of shape `(n / 2,)` and float32 of shape
+#   `(n / blocksize,)`, for a float tensor of n numbers in any shape. n is a multiple of `blocksize`, and `blocksize` is even. A
+#   block that is all zero becomes zero again, not NaN.
+# - `dequantize_blocks(packed, absmax, levels, shape)` returns the float32 tensor of that shape. It finds the block size by itself.
+
+
+# %% exercise="nf4" minutes=40 difficulty=3
+def normal_levels():
+    """The 16 levels of NF4, float32, ascending from -1 to 1."""
+    ### BEGIN SOLUTION
+    delta = 0.9677083
+    negative = -torch.special.ndtri(torch.linspace(delta, 0.5, 8)[:-1])
+    positive = torch.special.ndtri(torch.linspace(delta, 0.5, 9)[:-1])
+    levels = torch.cat([negative, torch.zeros(1), positive]).sort().values
+    return levels / levels.max()
+    ### END SOLUTION
+
+
+def quantize_blocks(weight, levels, blocksize):
+    """`weight` in 4 bits a number: (packed uint8 (n/2,), absmax float32 (n/blocksize,))."""
+    ### BEGIN SOLUTION
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    scaled = blocks / absmax.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+    ### END SOLUTION
+
+
+def dequantize_blocks(packed, absmax, levels, shape):
+    """The float32 tensor of `shape` that `packed` and `absmax` stand for."""
+    ### BEGIN SOLUTION
+    codes = torch.stack([packed >> 4, packed & 15], dim=1).long()
+    return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).reshape(shape)
+    ### END SOLUTION
+
+
+# %% tests="nf4" points=4
+NF4 = bnb.get_4bit_type("nf4", device="cpu")
+
+
+def check_levels():
+    levels = normal_levels()
+    check.shape(levels, (16,), "the levels")
+    check.equal(levels.dtype, torch.float32, "the dtype of the levels")
+    check.true(bool((levels.diff() > 0).all()), "the levels are not in ascending order, each once.")
+    check.equal(
+        [int((levels < 0).sum()), int((levels == 0).sum()), int((levels > 0).sum())],
+        [7, 1, 8],
+        "the numbers of negative, zero and positive levels",
+        "zero must be a level exactly",
+    )
+    check.equal(levels, NF4, "the levels", "quantiles of the normal distribution, divided by the largest", rtol=1e-5)
+
+
+def sample_weight(shape, seed, scale):
+    """Random weights, no block of which has its extreme at the same side or is as large as the next."""
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * scale
+    weight.flatten()[::3] *= torch.linspace(0.2, 3, weight.flatten()[::3].numel())
+    return weight
+
+
+def check_quantize(shape=(6, 64), blocksize=64, seed=2, scale=0.02):
+    weight = sample_weight(shape, seed, scale)
+    packed, absmax = quantize_blocks(weight.clone(), NF4, blocksize)
+    goal, state = bnb.quantize_4bit(weight, blocksize=blocksize, quant_type="nf4", compress_statistics=False)
+    n = weight.numel()
+    check.shape(absmax, (n // blocksize,), "absmax", "one number a block")
+    check.equal(absmax, state.absmax, "absmax", "the largest absolute value of each block of the list read row by row")
+    check.shape(packed, (n // 2,), "packed", "two codes a byte")
+    check.equal(packed.dtype, torch.uint8, "the dtype of packed")
+    goal = goal.flatten()
+    swapped = torch.equal(packed, goal >> 4 | goal << 4)
+    check.true(not swapped, "the two codes of each byte are in the wrong order: the first stands in the upper four bits.")
+    check.equal(
+        torch.stack([packed >> 4, packed & 15], 1).flatten(),
+        torch.stack([goal >> 4, goal & 15], 1).flatten(),
+        "the codes",
+        "divide by the block's absmax, then take the nearest level, not the next one below",
+    )
+
+
+def check_zero_block():
+    weight = torch.cat([torch.zeros(4, 8), torch.ones(2, 8)])
+    packed, absmax = quantize_blocks(weight, NF4, 16)
+    check.equal(absmax, torch.tensor([0.0, 0.0, 1.0]), "absmax of two zero blocks and one of ones")
+    check.equal(
+        packed[:16], torch.full((16,), 0x77, dtype=torch.uint8), "the codes of a zero block", "level 7 is zero; 0/0 is NaN"
+    )
+
+
+def check_all_quantize():
+    check_quantize()
+    check_zero_block()
+    ### BEGIN HIDDEN TESTS
+    check_quantize((4, 8, 12), 32, 5, 3.0)
+    coarse = torch.linspace(-1, 1, 16)
+    weight = sample_weight((8, 20), 6, 1.0)
+    packed, absmax = quantize_blocks(weight.double(), coarse, 32)
+    codes = torch.stack([packed >> 4, packed & 15], 1).reshape(-1, 32)
+    gap = (coarse[codes.long()] * absmax[:, None] - weight.reshape(-1, 32)).abs() / absmax[:, None]
+    check.between(gap.max(), 0, 1 / 15 + 1e-6, "the largest error with equally spaced levels, in units of absmax")
+    ### END HIDDEN TESTS
+
+
+def check_dequantize():
+    cases = [((6, 64), 64, 2)]
+    ### BEGIN HIDDEN TESTS
+    cases.append(((4, 8, 12), 32, 3))
+    ### END HIDDEN TESTS
+    for shape, blocksize, seed in cases:
+        weight = sample_weight(shape, seed, 0.5)
+        packed, state = bnb.quantize_4bit(weight, blocksize=blocksize, quant_type="nf4", compress_statistics=False)
+        absmax, goal = state.absmax, NF4[torch.stack([packed >> 4, packed & 15], 1).long()].reshape(-1, blocksize)
+        observed = dequantize_blocks(packed.flatten(), absmax, NF4, shape)
+        check.equal(
+            observed,
+            (goal * absmax[:, None]).reshape(shape),
+            f"the weights of shape {shape} in blocks of {blocksize}",
+            "upper four bits first; level times the absmax of its own block",
+        )
+        doubled = dequantize_blocks(packed.flatten(), absmax, 2 * NF4, shape)
+        check.equal(doubled, 2 * observed, "the weights with levels twice as large", "take the levels that are given")
+
+
+with check.exercise("nf4"):
+    check.parts({"normal_levels": check_levels, "quantize_blocks": check_all_quantize, "dequantize_blocks": check_dequantize})
+check.points(4)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Levels: how many points has `linspace` when you leave out its last one? Quantising: bring the tensor into the shape
+# `(blocks, blocksize)` first; then every step is one operation on whole rows. What is 0 / 0, and which divisor avoids it?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `torch.special.ndtri` is $\Phi^{-1}$. For the nearest level: `(scaled[..., None] - levels).abs().argmin(-1)`, or `torch.bucketize` with
+# the midpoints between levels. `<<`, `>>`, `&` and `|` work on uint8 tensors; `codes[::2]` and `codes[1::2]` are the first and second of each pair.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# negative = -torch.special.ndtri(torch.linspace(delta, 0.5, 8)[:-1])
+# ...
+# blocks = weight.float().reshape(-1, blocksize)
+# absmax = ...
+# scaled = blocks / absmax.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
+# codes = ....to(torch.uint8).flatten()
+# return codes[::2] << 4 | ..., absmax
+#
+# codes = torch.stack([packed >> 4, packed & 15], dim=1).long()
+# return (levels[codes].reshape(len(absmax), -1) * ...).reshape(shape)
+# ```
+# </details>
+
+
+# %% wrong="nf4" says="zero must be a level exactly"
+def normal_levels():  # 16 quantiles on both sides alike: zero is not among them
+    half = torch.special.ndtri(torch.linspace(0.9677083, 0.5, 9)[:-1])
+    levels = torch.cat([-half, half]).sort().values
+    return levels / levels.max()
+
+
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    codes = (blocks / absmax.clamp(min=1e-38)[:, None])[..., None].sub(levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def dequantize_blocks(packed, absmax, levels, shape):
+    codes = torch.stack([packed >> 4, packed & 15], dim=1).long()
+    return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).reshape(shape)
+
+
+# %% wrong="nf4" says="quantiles of the normal distribution"
+def normal_levels():  # equally spaced
+    return torch.cat([torch.linspace(-1, 0, 8)[:-1], torch.linspace(0, 1, 9)])
+
+
+def quantize_blocks(weight, levels, blocksize):
+    raise NotImplementedError
+
+
+dequantize_blocks = quantize_blocks
+
+
+# %% wrong="nf4" says="not the next one below"
+def quantize_blocks(weight, levels, blocksize):  # rounds down
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    codes = (
+        (torch.bucketize(blocks / absmax.clamp(min=1e-38)[:, None], levels, right=True) - 1)
+        .clamp(min=0)
+        .to(torch.uint8)
+        .flatten()
+    )
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" says="one number a block"
+def quantize_blocks(weight, levels, blocksize):  # one scale for the whole tensor
+    absmax = weight.abs().max().float().reshape(1)
+    codes = (weight.float() / absmax).reshape(-1)[:, None].sub(levels).abs().argmin(-1).to(torch.uint8)
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" says="largest absolute value"
+def quantize_blocks(weight, levels, blocksize):  # forgets the sign
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.amax(1)
+    codes = (blocks / absmax.clamp(min=1e-38)[:, None])[..., None].sub(levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" says="upper four bits"
+def quantize_blocks(weight, levels, blocksize):  # first code in the lower bits
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    codes = (blocks / absmax.clamp(min=1e-38)[:, None])[..., None].sub(levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[1::2] << 4 | codes[::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" says="0/0 is NaN"
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    codes = (blocks / absmax[:, None])[..., None].sub(levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" says="of its own block"
+def dequantize_blocks(packed, absmax, levels, shape):  # deals the scales out number by number
+    codes = torch.stack([packed >> 4, packed & 15], dim=1).flatten().long()
+    return (levels[codes] * absmax.repeat(len(codes) // len(absmax))).reshape(shape)
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+quantize_blocks = normal_levels
+
+
+# %% right="nf4"
+def normal_levels():
+    normal, top = torch.distributions.Normal(0.0, 1.0), 0.9677083
+    up = [normal.icdf(torch.tensor(top + (0.5 - top) * i / 8)).item() for i in range(8)]
+    down = [-normal.icdf(torch.tensor(top + (0.5 - top) * i / 7)).item() for i in range(7)]
+    return torch.tensor([x / max(up) for x in sorted(down + [0.0] + up)], dtype=torch.float32)
+
+
+def quantize_blocks(weight, levels, blocksize):
+    rows = weight.to(torch.float32).flatten().split(blocksize)
+    codes, scales = [], []
+    middles = (levels[:-1] + levels[1:]) / 2
+    for row in rows:
+        scale = row.abs().max()
+        scales.append(scale)
+        codes.append(torch.bucketize(row / scale if scale > 0 else row, middles))
+    pairs = torch.cat(codes).view(-1, 2)
+    return (pairs[:, 0] * 16 + pairs[:, 1]).to(torch.uint8), torch.stack(scales)
+
+
+def dequantize_blocks(packed, absmax, levels, shape):
+    blocksize = 2 * packed.numel() // absmax.numel()
+    out = torch.empty(2 * packed.numel())
+    out[0::2], out[1::2] = levels[(packed // 16).long()], levels[(packed % 16).long()]
+    return (out * absmax.repeat_interleave(blocksize)).view(*shape)
+
+
+# %% [markdown]
+# ### On the weights of tiny-lm
+#
+# First, does your NF4 give the bytes of bitsandbytes on every layer of the model? Then the picture: weights of one layer, each divided
+# by its block's absmax, under the levels of NF4 and under 16 equally spaced ones; and the error of both by block size.
+
+# %%
+levels, uniform = normal_levels(), torch.linspace(-1, 1, 16)
+same = total = 0
+for weight in old_weights.values():
+    packed, absmax = quantize_blocks(weight, levels, 64)
+    theirs, state = bnb.quantize_4bit(weight, blocksize=64, quant_type="nf4", compress_statistics=False)
+    same, total = same + int((packed == theirs.flatten()).sum()), total + len(packed)
+print(f"{same} of {total} bytes are those of bitsandbytes")
+
+
+def error(levels, blocksize):
+    """Root of the mean squared error over all layers, over the root of their mean square."""
+    squares = [
+        ((dequantize_blocks(*quantize_blocks(w, levels, blocksize), levels, w.shape) - w).square().sum(), w.square().sum())
+        for w in old_weights.values()
+    ]
+    return math.sqrt(sum(wrong for wrong, _ in squares) / sum(size for _, size in squares))
+
+
+sizes = (32, 64, 128, 512, 2048)
+errors = {"NF4": [error(levels, size) for size in sizes], "equally spaced": [error(uniform, size) for size in sizes]}
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.4), layout="constrained")
+blocks = old_weights["model.layers.1.mlp.up_proj"].reshape(-1, 64)
+left.hist((blocks / blocks.abs().amax(1, keepdim=True)).flatten(), bins=101, color="0.8")
+for places, height, colour, name in ((levels, 0.5, "C0", "NF4"), (uniform, 0.25, "C3", "equally spaced")):
+    left.vlines(places, 0, height * left.get_ylim()[1], color=colour, lw=1.5, label=name)
+left.set(xlabel="weight / absmax of its block of 64", ylabel="weights", title="where the levels are")
+left.legend(fontsize=8)
+for name, values in errors.items():
+    right.plot(sizes, [100 * value for value in values], "o-", color="C0" if name == "NF4" else "C3", label=name)
+right.set(xlabel="block size", ylabel="relative error (%)", xscale="log", title="error on all layers of tiny-lm", ylim=(0, None))
+right.legend()
+plt.show()
+
+claims.record(
+    "NF4 is more exact than 16 equally spaced levels on trained weights",
+    claimed="yes (Dettmers and others, 2023)",
+    measured=f"relative error {errors['NF4'][1]:.1%} against {errors['equally spaced'][1]:.1%} in blocks of 64",
+    holds=errors["NF4"][1] < errors["equally spaced"][1],
+    how="the gap shrinks with the block: dividing by the largest of few numbers leaves fewer in the middle",
+)
+
+# %% [markdown]
+# A smaller block costs more scales: 32 bits for 64 weights is half a bit a weight on top of the four. **Double quantisation** stores the
+# scales themselves in 8 bits, in blocks of 256, with one float32 each: $4 + 8/64 + 32/(64 \cdot 256) \approx 4.13$ bits a weight.
+#
+# ## 7 · A QLoRA model
+#
+# Four libraries work together now: bitsandbytes packs and unpacks, transformers loads with it, peft puts the adapters beside the packed
+# layers, and torch trains. Three things go wrong here again and again: the defaults of the quantisation are not those of
+# the paper (FP4, no double quantisation), peft's default for Llama adapts two layers of each block instead of all, and an
+# optimizer that is made too early holds weights that nobody trains, or misses those that should be.
+#
+# **Task.** Write `load_qlora(path, r, alpha, rate)`. It returns `(model, optimizer)`:
+#
+# - `model` is the causal language model at `path` on the CPU, as a `PeftModel`. All linear layers of its blocks are in NF4 with double
+#   quantisation and calculate in float32; the output matrix `lm_head` is not quantised, and what is not quantised is float32.
+# - Every quantised layer has a LoRA adapter with `r` and `alpha`, without dropout, in float32. Only the adapters are trainable.
+# - `optimizer` is a `torch.optim.AdamW` with learning rate `rate` over exactly the trainable weights.
+
+
+# %% exercise="qlora" minutes=25 difficulty=2
+def load_qlora(path, r, alpha, rate):
+    """The model at `path` in NF4 with LoRA on every linear layer, and an AdamW over the adapters."""
+    ### BEGIN SOLUTION
+    packed = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    )
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+    return model, optimizer
+    ### END SOLUTION
+
+
+# %% tests="qlora" points=3
+with check.exercise("qlora"):
+    model, optimizer = load_qlora(path, r=3, alpha=12, rate=0.02)
+    check.kind(model, PeftModel, "the model", "get_peft_model wraps it")
+    plain, theirs = load_model(), model.get_base_model()
+    layers = {name: theirs.get_submodule(name) for name in names}
+    for name, layer in layers.items():
+        packed = getattr(layer, "base_layer", layer)
+        check.true(isinstance(packed, Linear4bit), f"{name} is not in 4 bits: is quantization_config handed to from_pretrained?")
+        state = packed.weight.quant_state
+        check.equal(state.quant_type, "nf4", f"the 4-bit type of {name}", "the default is another one: bnb_4bit_quant_type")
+        check.true(state.nested, f"{name} keeps its scales in float32: double quantisation is off.")
+        check.equal(packed.compute_dtype, torch.float32, f"the compute dtype of {name}")
+    check.true(not isinstance(theirs.lm_head, Linear4bit), "lm_head is quantised.")
+    check.true(
+        all(hasattr(layer, "lora_A") for layer in layers.values()),
+        f"{sum(hasattr(layer, 'lora_A') for layer in layers.values())} of {len(layers)} quantised layers have an adapter: "
+        "without target_modules peft chooses some of them.",
+    )
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    check.true(
+        all(".lora_A." in name or ".lora_B." in name for name in trained),
+        "something that is no adapter is trained: " + ", ".join(n for n in trained if "lora_" not in n)[:120],
+    )
+    check.equal(len(trained), 2 * len(layers), "the number of trainable tensors", "A and B of each quantised layer, nothing else")
+    for name, layer in layers.items():
+        check.equal(tuple(layer.lora_A["default"].weight.shape), (3, layer.in_features), f"the shape of A beside {name}")
+        check.equal(layer.scaling["default"], 4.0, f"the scale beside {name} for r=3, alpha=12")
+    floats = {name: p.dtype for name, p in model.named_parameters() if p.dtype != torch.uint8}
+    check.equal(set(floats.values()), {torch.float32}, "the dtypes of all that is not packed")
+
+    check.kind(optimizer, torch.optim.AdamW, "the optimizer")
+    check.equal([group["lr"] for group in optimizer.param_groups], [0.02], "the learning rate")
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    check.equal(
+        sorted(map(id, held)),
+        sorted(map(id, trained.values())),
+        "the weights that the optimizer holds",
+        "exactly the adapters: make it after the adapters, from the weights that want a gradient",
+    )
+
+    for name in names:  # the same layers by hand: packed and unpacked
+        weight = plain.get_submodule(name).weight
+        weight.data = bnb.dequantize_4bit(
+            *bnb.quantize_4bit(weight.data, quant_type="nf4", blocksize=64, compress_statistics=True)
+        )
+    ids, labels = collate(new_rows[:12])
+    with torch.no_grad():
+        check.equal(
+            model.eval()(input_ids=ids).logits,
+            plain(ids).logits,
+            "the logits at the start",
+            "those of the packed model: fresh adapters change nothing",
+            rtol=1e-3,
+        )
+    ### BEGIN HIDDEN TESTS
+    codes = {name: layer.base_layer.weight.detach().clone() for name, layer in layers.items()}
+    losses = []
+    for _ in range(4):
+        loss = model.train()(input_ids=ids, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    check.true(losses[-1] < losses[0], f"four steps on one batch do not lower its loss: {losses}")
+    for name, layer in layers.items():
+        check.true(torch.equal(layer.base_layer.weight, codes[name]), f"training changed the packed weight of {name}.")
+        check.true(bool(layer.lora_B["default"].weight.any()), f"B beside {name} never moved.")
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Order: load packed, freeze, add adapters, then make the optimizer. Which of these steps creates the tensors that the optimizer must hold?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_...)` and `from_pretrained(path, quantization_config=..., device_map="cpu", dtype=...)` in
+# transformers; `prepare_model_for_kbit_training`, `LoraConfig(target_modules="all-linear", ...)` and `get_peft_model` in peft.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=..., bnb_4bit_use_double_quant=..., bnb_4bit_compute_dtype=...)
+# model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+# model = prepare_model_for_kbit_training(model)
+# model = get_peft_model(model, LoraConfig(r=r, ..., target_modules="all-linear", task_type="CAUSAL_LM"))
+# optimizer = torch.optim.AdamW(...)
+# ```
+# </details>
+
+
+# %% wrong="qlora" says="is not in 4 bits"
+def load_qlora(path, r, alpha, rate):  # LoRA without the Q
+    model = AutoModelForCausalLM.from_pretrained(path)
+    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" says="the default is another one"
+def load_qlora(path, r, alpha, rate):  # trusts the defaults
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu")
+    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" says="double quantisation is off"
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu")
+    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" says="without target_modules"
+def load_qlora(path, r, alpha, rate):  # peft's choice for Llama: q_proj and v_proj
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu")
+    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, task_type="CAUSAL_LM"))
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" says="make it after the adapters"
+def load_qlora(path, r, alpha, rate):  # the optimizer holds the old weights
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu")
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+    return model, optimizer
+
+
+# %% wrong="qlora" says="something that is no adapter is trained"
+def load_qlora(path, r, alpha, rate):  # wants the norms to learn too
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu")
+    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+    for name, p in model.named_parameters():
+        if "norm" in name:
+            p.requires_grad = True
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% right="qlora"
+def load_qlora(path, r, alpha, rate):
+    options = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": "float32"}
+    quantised = LlamaForCausalLM.from_pretrained(path, quantization_config=BitsAndBytesConfig(load_in_4bit=True, **options))
+    quantised.enable_input_require_grads()
+    suffixes = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules=suffixes, lora_dropout=0.0, bias="none")
+    model = get_peft_model(quantised, config)
+    return model, torch.optim.AdamW([{"params": [p for n, p in model.named_parameters() if "lora_" in n]}], lr=rate)
