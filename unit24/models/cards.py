@@ -166,7 +166,8 @@ def write(name: str, folder: Path, figures: list[Figure], cpu_seconds: float) ->
 
 
 def _results(task: str, figure: Figure) -> list[EvalResult]:
-    where = {"task_type": task, "dataset_type": "unit24", "dataset_name": figure.task}
+    # huggingface_hub gathers results by type and config of the data set, not by its name: the config tells them apart
+    where = {"task_type": task, "dataset_type": "unit24", "dataset_name": figure.task, "dataset_config": figure.task}
     return [
         EvalResult(**where, metric_type=figure.name, metric_name=figure.name, metric_value=round(figure.value, 4)),
         EvalResult(
@@ -179,7 +180,7 @@ def read(folder: Path) -> dict[tuple[str, str], float]:
     """The figures that a card states: {(task, measure): value}; baselines are left out."""
     card = ModelCard.load(folder / "README.md")
     return {
-        (r.dataset_name, r.metric_type): float(r.metric_value)
+        (r.dataset_config or r.dataset_name, r.metric_type): float(r.metric_value)
         for r in card.data.eval_results or []
         if not (r.metric_name or "").startswith(BASELINE)
     }
