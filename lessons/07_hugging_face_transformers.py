@@ -1,0 +1,3996 @@
+# ---
+# jupyter:
+#   unit24:
+#     needs: ["datasets>=4", "jinja2>=3.1", "matplotlib>=3.8", "safetensors", "tokenizers", "torch>=2.6", "transformers>=5"]
+# ---
+
+# %% [markdown]
+# # 07 · Hugging Face transformers
+#
+# Three lines of `transformers` load a language model and make it answer. This lesson opens them. You write what
+# happens between your question and the answer, piece by piece, and each piece must agree with the library: the same
+# merges, the same masks, the same tokens, in the same order.
+#
+# **You will build** the way from text to text: a tokenizer, a chat format, batches that do not change the answer,
+# samplers, and a decoding loop with a cache that gives, token for token, what `generate` gives.
+#
+# **You need first** lessons 02 and 03: tensors, indexing, `nn.Module`.
+#
+# **Time** four to five hours: nine exercises of 20 to 40 minutes, 30 points. No GPU and no network are needed.
+#
+# ```text
+#  {"role": "user", "content": "Add 27 and 15."}                               "42"
+#                  │ chat template                                               ▲ decode
+#                  ▼                                                             │
+#  <|user|>Add 27 and 15.<|assistant|>                                     the new ids
+#                  │ tokenizer                                                   ▲
+#                  ▼                                                             │
+#  input_ids, attention_mask ──► model ──► logits of the next token ──► pick one ┤
+#                                  ▲                                             │
+#                                  └──── keys and values so far, and this token ─┘
+# ```
+#
+# | part | what you write | the question it answers |
+# |---|---|---|
+# | A | byte-pair merges, a trained tokenizer | What does a model read? |
+# | B | what a pipeline hides, a chat template with labels | How is it asked, and taught? |
+# | C | padded batches, attention masks | Why does a batch give other answers than one prompt alone? |
+# | D | samplers, the decoding loop, tests for such a loop | How does text come out? |
+# | E | four pieces of old code, repaired | What changed in version 5? |
+
+# %% setup
+
+# %%
+import copy
+import json
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from unittest import mock
+
+import matplotlib.pyplot as plt
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedTokenizerFast,
+    TemperatureLogitsWarper,
+    TextClassificationPipeline,
+    TextGenerationPipeline,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    pipeline,
+)
+
+from unit24 import check, claims, data
+
+# %% [markdown]
+# ## A model is a folder
+#
+# `from_pretrained` takes the name of a repository on the Hugging Face Hub or a folder. Ours is a folder that came with
+# the course: **tiny-lm**, a Llama of about a million parameters that was trained for this course alone. It adds, sorts
+# and answers questions about a short text, and knows nothing of the world. What you write for it works unchanged for
+# a model ten thousand times its size.
+
+# %%
+name = env.model("chat")
+tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
+model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).eval()
+
+chat = [{"role": "user", "content": "What is 27+15?"}]
+inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+made = model.generate(**inputs, max_new_tokens=12, do_sample=False)
+print("prompt:", repr(tokenizer.decode(inputs["input_ids"][0])))
+print("answer:", repr(tokenizer.decode(made[0, inputs["input_ids"].shape[1] :])))
+print(f"\n{type(model).__name__}, {model.num_parameters():,} parameters, a vocabulary of {len(tokenizer):,} tokens")
+if Path(name).is_dir():
+    for file in sorted(Path(name).iterdir()):
+        print(f"{file.stat().st_size:>10,} bytes  {file.name}")
+
+# %% [markdown]
+# | file | what it holds | who reads it |
+# |---|---|---|
+# | `config.json` | the architecture: class, layers, heads, sizes, the dtype of the weights | `AutoConfig`, which decides the class |
+# | `model.safetensors` | names and numbers of the weights, nothing that could run | `AutoModelFor…` |
+# | `tokenizer.json` | vocabulary, merges, how text is cut first | `AutoTokenizer` |
+# | `tokenizer_config.json` | names of special tokens, side of the padding, longest input | `AutoTokenizer` |
+# | `chat_template.jinja` | how a conversation becomes one string | `apply_chat_template` |
+# | `generation_config.json` | how `generate` behaves when you say nothing | `generate` |
+
+# %% [markdown]
+# # Part A · What does a model read?
+#
+# ## 1 · Byte-pair merges
+#
+# A model reads numbers. Whole words would need an endless vocabulary, single letters very long sequences.
+# **Byte-pair encoding** (Sennrich, Haddow and Birch 2016, [arXiv:1508.07909](https://arxiv.org/abs/1508.07909)) lets
+# the data decide: start from single characters, and again and again make the most frequent pair of neighbours one new
+# token. Frequent words end as one token, rare ones as several, and nothing is unknown.
+#
+# Two things happen before the merges. The text is cut into words, and no merge ever crosses a cut. And each byte is
+# written as one printable character; a space becomes `Ġ`, a newline `Ċ`. Byte-level vocabularies begin with all 256
+# of these, so every file in the world can be written with them.
+
+# %%
+chat_merges = [tuple(pair) for pair in json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]]
+text = "Sort: 7 30 5, and say so."
+print("cut into words:", [word for word, _ in tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str(text)])
+print("after merging: ", tokenizer.tokenize(text))
+print("as numbers:    ", tokenizer(text)["input_ids"])
+print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
+
+# %% [markdown]
+# **Task.** Three functions; each is checked, and earns its points, on its own. A *piece* is a string; a word that has
+# been cut is a list of pieces.
+#
+# `merge_pair(pieces, pair)` gives a new list in which `pair`, a tuple of two pieces, is one piece wherever it stands,
+# from left to right: with `("a", "a")`, the list `a a a` becomes `aa a`.
+#
+# `train_bpe(counts, size)` learns a vocabulary. `counts` maps each word (a string) to how often it occurs.
+#
+# - Start with every word cut into its characters, and with a vocabulary of these characters in sorted order.
+# - Count every pair of neighbouring pieces in every word, as often as the word occurs. (`a a a` holds the pair `a a`
+#   twice.) Merge the most frequent pair in every word.
+# - Of pairs that are equally frequent, take the one whose first piece has the smaller place in the vocabulary; if
+#   these are the same too, the one whose second piece has.
+# - Append the new piece to the vocabulary, unless another merge already made the same string. Count again, until the
+#   vocabulary holds `size` pieces or no pair is left.
+# - Return `(vocabulary, merges)`: a list of strings and a list of pairs of strings, both in the order of learning.
+#
+# `encode_word(word, merges)` cuts one word into pieces with merges that somebody has learned: start from characters; of
+# all pairs in the word that are in `merges`, merge the one that was **learned first**, wherever it stands; repeat
+# until none is left.
+
+
+# %% exercise="bpe" minutes=40 difficulty=2
+def merge_pair(pieces, pair):
+    """A new list with every occurrence of `pair` in `pieces`, from left to right, made one piece."""
+    ### BEGIN SOLUTION
+    merged = []
+    for piece in pieces:
+        if merged and (merged[-1], piece) == pair:
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return merged
+    ### END SOLUTION
+
+
+def train_bpe(counts, size):
+    """Byte-pair encoding learned from word counts: (vocabulary, merges)."""
+    ### BEGIN SOLUTION
+    words = {word: list(word) for word in counts}
+    vocabulary = sorted(set("".join(counts)))
+    merges = []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for word, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[word]
+        if not pairs:
+            break
+        place = {piece: i for i, piece in enumerate(vocabulary)}
+        best = min(pairs, key=lambda pair: (-pairs[pair], place[pair[0]], place[pair[1]]))
+        merges.append(best)
+        if "".join(best) not in place:
+            vocabulary.append("".join(best))
+        words = {word: merge_pair(pieces, best) for word, pieces in words.items()}
+    return vocabulary, merges
+    ### END SOLUTION
+
+
+def encode_word(word, merges):
+    """The pieces of `word` under the learned `merges`, as a list of strings."""
+    ### BEGIN SOLUTION
+    rank = {pair: i for i, pair in enumerate(merges)}
+    pieces = list(word)
+    while known := [pair for pair in zip(pieces, pieces[1:]) if pair in rank]:
+        pieces = merge_pair(pieces, min(known, key=rank.get))
+    return pieces
+    ### END SOLUTION
+
+
+# %% tests="bpe" points=3
+def check_merge_pair():
+    for pieces, pair, expected, hint in (
+        ("a b a b", ("a", "b"), "ab ab", "a pair is merged wherever it stands"),
+        ("a a a a a", ("a", "a"), "aa aa a", "from left to right, each piece once"),
+        ("l ow l o w", ("l", "ow"), "low l o w", "only whole pieces make a pair"),
+        ("b a", ("a", "b"), "b a", "the order of the two matters"),
+    ):
+        given = pieces.split()
+        observed = merge_pair(given, pair)
+        check.kind(observed, list, "what merge_pair returns", "Return the new pieces as a list of strings")
+        check.equal("|".join(observed), expected.replace(" ", "|"), f"{pieces!r} with {pair} merged", hint)
+        check.equal(" ".join(given), pieces, "the list that was passed in, after the call", "make a new list")
+
+
+def learned_by_library(counts, size):
+    """(vocabulary, merges) as the tokenizers library learns them."""
+    library = Tokenizer(models.BPE())
+    library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    texts = [" ".join([word] * count) for word, count in counts.items()]
+    library.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, show_progress=False))
+    state = json.loads(library.to_str())["model"]
+    return sorted(state["vocab"], key=state["vocab"].get), state["merges"]
+
+
+def check_training(counts, size, what, hint):
+    observed = train_bpe(dict(counts), size)
+    check.kind(observed, tuple, "what train_bpe returns", "Return the vocabulary and the merges")
+    check.equal(len(observed), 2, "the number of things that train_bpe returns")
+    vocabulary, merges = learned_by_library(counts, size)
+    check.kind(observed[1], list, "the merges")
+    check.equal(
+        " ".join("+".join(pair) for pair in observed[1]), " ".join("+".join(pair) for pair in merges), f"merges, {what}", hint
+    )
+    check.equal(observed[0], vocabulary, f"the vocabulary, {what}", "characters in sorted order, then what each merge made")
+
+
+def check_train_bpe():
+    check_training(
+        {"ab": 4, "c": 1}, 9, "one word", "the end of a word and the start of the next are not neighbours; stop when no pair is left"
+    )
+    check_training(
+        {"ab": 1, "ac": 1, "ad": 1, "cd": 9}, 5, "one word is frequent", "a word that occurs nine times counts nine times"
+    )
+    check_training(
+        {"zb": 2, "yc": 2, "xd": 2, "xa": 2},
+        9,
+        "all pairs equally frequent",
+        "the piece with the smaller place in the vocabulary goes first, not the pair that was seen first",
+    )
+    check_training(
+        {"abc": 5, "abd": 4, "bc": 3},
+        7,
+        "pairs change",
+        "count again after each merge: where `ab` was merged, the pair `b c` is gone",
+    )
+    check_training({"aaaaa": 3, "baa": 2, "ababab": 2}, 6, "a letter repeats", "`a a a` holds the pair `a a` twice")
+    check_training({"low": 5, "lower": 2, "newest": 6, "widest": 3}, 20, "four words", "the merges differ from the library's")
+    ### BEGIN HIDDEN TESTS
+    draw = torch.Generator().manual_seed(7)
+    for letters, words, size in (("ab", 5, 16), ("abc", 7, 24), ("abc", 9, 33), ("abcdef", 12, 30)):
+        counts = {}
+        for _ in range(words):
+            length = int(torch.randint(1, 10, (), generator=draw))
+            word = "".join(letters[i] for i in torch.randint(len(letters), (length,), generator=draw))
+            counts[word] = int(torch.randint(1, 10, (), generator=draw))
+        check_training(counts, size, "random words", "the merges differ from the library's")
+    check_training(
+        {"abc": 3, "ab": 2, "bc": 4, "xbc": 2, "abx": 9, "bcabcabc": 5}, 30, "two ways to one string", "a string stands once"
+    )
+    check.equal(train_bpe({"ab": 3, "b": 1}, 2), (["a", "b"], []), "a vocabulary that is full from the start")
+    ### END HIDDEN TESTS
+
+
+def check_pieces(word, merges, expected, hint):
+    observed = encode_word(word, merges)
+    check.kind(observed, list, "what encode_word returns", "Return the pieces as a list of strings")
+    check.equal("|".join(observed), expected, f"the pieces of {word!r} under the merges {merges}", hint)
+
+
+def check_encode_word():
+    check_pieces("low", [], "l|o|w", "without merges a word stays cut into characters")
+    check_pieces("abab", [("a", "b")], "ab|ab", "a pair is merged wherever it stands")
+    check_pieces(
+        "abc",
+        [("a", "b"), ("b", "c"), ("a", "bc")],
+        "ab|c",
+        "the order of learning decides, not the longest piece that the vocabulary holds",
+    )
+    check_pieces(
+        "abc", [("b", "c"), ("a", "b")], "a|bc", "the pair that was learned first goes first, not the one furthest left"
+    )
+    for word in ("Ġsomething", "Returned", "aaaaaaaa", "Ġindependently", "ĊĊĊĠĠĠĠ", "zyzzyva"):
+        expected = "|".join(piece.value for piece in tokenizer.backend_tokenizer.model.tokenize(word))
+        check.equal("|".join(encode_word(word, chat_merges)), expected, f"{word!r} under the merges of the chat model")
+    ### BEGIN HIDDEN TESTS
+    draw, letters = torch.Generator().manual_seed(3), "etaoinshr"
+    random_words = ["".join(letters[i] for i in torch.randint(9, (14,), generator=draw)) for _ in range(20)]
+    for word in ("Ġargument", "NotImplementedError", "__init__", "((((()", "ĠĠĠĠreturn", "a", "abababababa", *random_words):
+        expected = "|".join(piece.value for piece in tokenizer.backend_tokenizer.model.tokenize(word))
+        check.equal("|".join(encode_word(word, chat_merges)), expected, f"{word!r} under the merges of the chat model")
+    ### END HIDDEN TESTS
+
+
+with check.exercise("bpe"):
+    check.parts({"merge_pair": check_merge_pair, "train_bpe": check_train_bpe, "encode_word": check_encode_word})
+check.points(3)
+
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Training repeats: count pairs, choose one, merge it in every word. Encoding repeats: look which pairs the word has
+# now, choose one, merge it. Both need `merge_pair`, so make it work first.
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `zip(pieces, pieces[1:])` gives the neighbours. `collections.Counter` counts. `min(pairs, key=...)` with a key that is
+# a tuple, such as `(-count, place_of_first, place_of_second)`, breaks ties in one go. `enumerate` turns a list into a
+# dictionary of places.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# # merge_pair
+# merged, i = [], 0
+# while i < len(pieces):
+#     if tuple(pieces[i : i + 2]) == pair:
+#         merged.append(pieces[i] + pieces[i + 1])
+#         i += 2
+#     else:
+#         ...
+# return merged
+#
+# # train_bpe
+# words = {word: list(word) for word in counts}
+# vocabulary, merges = sorted(set("".join(counts))), []
+# while len(vocabulary) < size:
+#     pairs = Counter()
+#     for word, pieces in words.items():
+#         for pair in zip(pieces, pieces[1:]):
+#             pairs[pair] += counts[word]
+#     ...                                   # none left: stop
+#     best = min(pairs, key=lambda pair: (-pairs[pair], ..., ...))
+#     ...                                   # note it, merge it in every word
+#
+# # encode_word
+# rank = {pair: i for i, pair in enumerate(merges)}
+# pieces = list(word)
+# while known := [pair for pair in zip(pieces, pieces[1:]) if pair in rank]:
+#     pieces = merge_pair(pieces, min(known, key=...))
+# return pieces
+# ```
+# </details>
+
+
+# %% wrong="bpe" says="are not neighbours"
+def train_bpe(counts, size):  # joins all words to one text
+    pieces = list("".join(word * n for word, n in counts.items()))
+    vocabulary, merges = sorted(set(pieces)), []
+    while len(vocabulary) < size and len(pieces) > 1:
+        pairs = Counter(zip(pieces, pieces[1:]))
+        place = {piece: i for i, piece in enumerate(vocabulary)}
+        best = min(pairs, key=lambda p: (-pairs[p], place[p[0]], place[p[1]]))
+        merges.append(best)
+        vocabulary.append("".join(best))
+        pieces = merge_pair(pieces, best)
+    return vocabulary, merges
+
+
+def merge_pair(pieces, pair):
+    merged, i = [], 0
+    while i < len(pieces):
+        step = 2 if tuple(pieces[i : i + 2]) == pair else 1
+        merged.append("".join(pieces[i : i + step]))
+        i += step
+    return merged
+
+
+def encode_word(*args):
+    raise NotImplementedError
+
+
+# %% wrong="bpe" says="counts nine times"
+def train_bpe(counts, size):  # counts each different word once
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter(pair for pieces in words.values() for pair in zip(pieces, pieces[1:]))
+        if not pairs:
+            break
+        place = {piece: i for i, piece in enumerate(vocabulary)}
+        best = min(pairs, key=lambda p: (-pairs[p], place[p[0]], place[p[1]]))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def merge_pair(pieces, pair):
+    merged, i = [], 0
+    while i < len(pieces):
+        step = 2 if tuple(pieces[i : i + 2]) == pair else 1
+        merged.append("".join(pieces[i : i + step]))
+        i += step
+    return merged
+
+
+def encode_word(*args):
+    raise NotImplementedError
+
+
+# %% wrong="bpe" says="not the pair that was seen first"
+def train_bpe(counts, size):  # leaves ties to Counter.most_common
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = pairs.most_common(1)[0][0]
+        merges.append(best)
+        if best[0] + best[1] not in vocabulary:
+            vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def merge_pair(pieces, pair):
+    merged, i = [], 0
+    while i < len(pieces):
+        step = 2 if tuple(pieces[i : i + 2]) == pair else 1
+        merged.append("".join(pieces[i : i + step]))
+        i += step
+    return merged
+
+
+def encode_word(*args):
+    raise NotImplementedError
+
+
+# %% wrong="bpe" says="count again after each merge"
+def train_bpe(counts, size):  # counts once, and takes the most frequent pairs of characters
+    pairs = Counter()
+    for word, n in counts.items():
+        for pair in zip(word, word[1:]):
+            pairs[pair] += n
+    characters = sorted(set("".join(counts)))
+    merges = sorted(pairs, key=lambda p: (-pairs[p], *p))[: max(0, size - len(characters))]
+    return characters + ["".join(p) for p in merges], merges
+
+
+def merge_pair(*args):
+    raise NotImplementedError
+
+
+encode_word = merge_pair
+
+
+# %% wrong="bpe" says="a pair is merged wherever it stands"
+def merge_pair(pieces, pair):  # merges the first one and stops
+    for i in range(len(pieces) - 1):
+        if (pieces[i], pieces[i + 1]) == pair:
+            return pieces[:i] + ["".join(pair)] + pieces[i + 2 :]
+    return list(pieces)
+
+
+def train_bpe(*args):
+    raise NotImplementedError
+
+
+encode_word = train_bpe
+
+
+# %% wrong="bpe" says="each piece once"
+def merge_pair(pieces, pair):  # lets merges overlap
+    at = [i for i, p in enumerate(zip(pieces, pieces[1:])) if p == pair]
+    return ["".join(pair) if i in at else p for i, p in enumerate(pieces) if i in at or i - 1 not in at]
+
+
+def train_bpe(*args):
+    raise NotImplementedError
+
+
+encode_word = train_bpe
+
+
+# %% wrong="bpe" says="after the call"
+def merge_pair(pieces, pair):  # works in the list that belongs to the caller
+    i = 0
+    while i < len(pieces) - 1:
+        if (pieces[i], pieces[i + 1]) == pair:
+            pieces[i : i + 2] = ["".join(pair)]
+        i += 1
+    return pieces
+
+
+def train_bpe(*args):
+    raise NotImplementedError
+
+
+encode_word = train_bpe
+
+
+# %% wrong="bpe" says="not the one furthest left"
+def encode_word(word, merges):  # takes the first pair from the left that is known
+    pieces, i = list(word), 0
+    while i < len(pieces) - 1:
+        if (pieces[i], pieces[i + 1]) in merges:
+            pieces[i : i + 2] = [pieces[i] + pieces[i + 1]]
+            i = 0
+        else:
+            i += 1
+    return pieces
+
+
+def train_bpe(*args):
+    raise NotImplementedError
+
+
+merge_pair = train_bpe
+
+
+# %% wrong="bpe" says="not the longest piece"
+def encode_word(word, merges):  # takes the longest known piece, as WordPiece does
+    known, pieces = {a + b for a, b in merges}, []
+    while word:
+        size = next(n for n in range(len(word), 0, -1) if n == 1 or word[:n] in known)
+        pieces, word = [*pieces, word[:size]], word[size:]
+    return pieces
+
+
+def train_bpe(*args):
+    raise NotImplementedError
+
+
+merge_pair = train_bpe
+
+
+# %% right="bpe"
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == tuple(pair):
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    split = [(list(word), n) for word, n in counts.items()]
+    vocab = sorted({c for word in counts for c in word})
+    rules = []
+    while len(vocab) < size:
+        tally = {}
+        for pieces, n in split:
+            for i in range(len(pieces) - 1):
+                key = (pieces[i], pieces[i + 1])
+                tally[key] = tally.get(key, 0) + n
+        if len(tally) == 0:
+            break
+        top = max(tally.values())
+        winners = [pair for pair, n in tally.items() if n == top]
+        winner = sorted(winners, key=lambda pair: [vocab.index(pair[0]), vocab.index(pair[1])])[0]
+        rules.append([winner[0], winner[1]])
+        split = [(merge_pair(pieces, winner), n) for pieces, n in split]
+        if winner[0] + winner[1] not in vocab:
+            vocab.append(winner[0] + winner[1])
+    return vocab, rules
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    for pair in merges:  # in the order of learning
+        pieces = merge_pair(pieces, pair)
+    return pieces
+
+
+# %% [markdown]
+# ### See your pieces
+#
+# The merges of tiny-lm, applied by your function: first none of them, then more and more.
+
+# %%
+def draw_pieces(rows, title):
+    """Rows of (label, pieces) as coloured boxes, a character each as wide as the next."""
+    figure, axis = plt.subplots(figsize=(10, 0.5 + 0.42 * len(rows)), layout="constrained")
+    colours = plt.get_cmap("Pastel1").colors
+    for y, (label, pieces) in enumerate(rows):
+        axis.text(-1, y, f"{label}   {len(pieces)} pieces", ha="right", va="center", fontsize=9)
+        x = 0
+        for i, piece in enumerate(pieces):
+            axis.add_patch(plt.Rectangle((x + 0.05, y - 0.38), len(piece) - 0.1, 0.76, color=colours[i % 8]))
+            axis.text(x + len(piece) / 2, y, piece, ha="center", va="center", family="monospace", fontsize=9, color="black")
+            x += len(piece)
+    axis.set(xlim=(-20, max(sum(map(len, pieces)) for _, pieces in rows)), ylim=(len(rows) - 0.4, -0.6), title=title)
+    axis.set_axis_off()
+    plt.show()
+
+
+text = "The function returns the largest argument of the list."
+words = [word for word, _ in tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+draw_pieces(
+    [
+        (f"{n} merges:", [piece for word in words for piece in encode_word(word, chat_merges[:n])])
+        for n in (0, 10, 50, 200, len(chat_merges))
+    ],
+    "One sentence under more and more merges (Ġ is a space)",
+)
+
+# %% [markdown]
+# The first merges glue spaces to letters and frequent endings together; later ones finish whole words. What the
+# training text was about decides which words get a token of their own.
+
+# %% [markdown]
+# ## 2 · A tokenizer of your own
+#
+# Your functions are the heart of a tokenizer. The `tokenizers` library has the rest: cutting text, bytes, special
+# tokens, and it is fast. A tokenizer there is a chain of parts, and each is a decision:
+#
+# | part | decides | what goes wrong without it |
+# |---|---|---|
+# | `pre_tokenizers.Digits(individual_digits=True)` | each digit is a token | `127` is one token, `128` is two: hard to calculate with |
+# | `pre_tokenizers.ByteLevel(add_prefix_space=False)` | words keep their leading space; bytes become characters | spaces and newlines get lost |
+# | `models.BPE()` | merges | |
+# | `trainers.BpeTrainer(...)` | size, special tokens, and the alphabet to start from | bytes that the training text lacks vanish without a word |
+# | `decoders.ByteLevel()` | the way back to text | `ĠThisĠkindĠofĠtext` |
+#
+# `PreTrainedTokenizerFast(tokenizer_object=...)` then makes it a tokenizer for transformers: padding, chat templates,
+# `save_pretrained`. There you say which token pads, which one ends, and on which side padding goes.
+#
+# **Task.** Write `train_tokenizer(texts, size)`. `texts` is a list of strings. Return a tokenizer of transformers that
+# keeps these promises:
+#
+# - It has exactly `size` tokens; the first four, with ids 0 to 3, are the special tokens in `SPECIAL`. Each of them is
+#   one token wherever it stands in a text, and `decode(..., skip_special_tokens=True)` leaves it out.
+# - Any string comes back exactly from `decode(tokenizer(string)["input_ids"])`: spaces, newlines, letters and signs
+#   that no training text had.
+# - Each digit is a token of its own.
+# - `pad_token` is `<|pad|>`, `eos_token` is `<|end|>`, and padding goes to the left.
+# - It compresses: learned from `texts`, with merges, so that usual words need few tokens.
+
+# %%
+SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
+
+
+# %% exercise="train_tokenizer" minutes=25 difficulty=2
+def train_tokenizer(texts, size):
+    """A byte-level BPE tokenizer of `size` tokens for transformers, learned from `texts`."""
+    ### BEGIN SOLUTION
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+    ### END SOLUTION
+
+
+# %% tests="train_tokenizer" points=3
+RHYME = [
+    "There was a crooked man, and he walked a crooked mile.\n",
+    "He found a crooked sixpence upon a crooked stile;\n",
+    "he bought a crooked cat, which caught a crooked mouse,\n",
+    "and they all lived together in a little crooked house.\n",
+    "In 1984 he was 64 years old; in 1990 he was 70.\n",
+]
+
+
+def check_tokenizer(made, size, strings):
+    check.true(
+        made is not None and hasattr(made, "save_pretrained") and callable(made),
+        "the result is no tokenizer of transformers: wrap it, PreTrainedTokenizerFast(tokenizer_object=...).",
+    )
+    check.equal(
+        made.convert_ids_to_tokens([0, 1, 2, 3]),
+        SPECIAL,
+        "the tokens with the ids 0 to 3",
+        "special tokens given to the trainer come first; added afterwards they come last",
+    )
+    check.equal(len(made), size, "the number of tokens", "special tokens and the alphabet are part of the size")
+    check.equal(
+        (made.pad_token, made.eos_token, made.padding_side),
+        ("<|pad|>", "<|end|>", "left"),
+        "pad_token, eos_token and padding_side",
+        "they are arguments of PreTrainedTokenizerFast",
+    )
+    for string in strings:
+        ids = made(string)["input_ids"]
+        check.equal(
+            made.decode(ids),
+            string,
+            "a string after encoding and decoding",
+            "a lost space or newline: pre-tokenizer; an added space: add_prefix_space; Ġ in the text: decoder; "
+            "a lost letter: initial_alphabet",
+        )
+        for digit in filter(str.isdecimal, string):
+            check.true(
+                made.convert_tokens_to_ids(digit) in ids,
+                f"the digit {digit} of {string!r} is inside a longer token: let a pre-tokenizer cut digits one by one.",
+            )
+        check.true(
+            not any(any(map(str.isdecimal, t)) and len(t) > 1 for t in made.convert_ids_to_tokens(ids)),
+            f"a token of {string!r} holds a digit and something else: {made.convert_ids_to_tokens(ids)}. "
+            "Let a pre-tokenizer cut digits one by one.",
+        )
+    ids = made("<|user|>a crooked man<|assistant|>Yes<|end|>")["input_ids"]
+    check.equal(
+        [i for i in ids if i < 4], [2, 3, 1], "the special tokens of a chat", "each must be one token, declared as special"
+    )
+    check.equal(
+        made.decode(ids, skip_special_tokens=True), "a crooked manYes", "the text without special tokens", "declare them as special"
+    )
+
+
+with check.exercise("train_tokenizer"):
+    strings = ["the house", "  two spaces,\n\ta tab and 12 or 2,019 mice.", "naïve Ωmega 猫 🙂", "no, don 't !"]
+    made = train_tokenizer(list(RHYME), 300)
+    check_tokenizer(made, 300, strings)
+    check.between(
+        len(made("a crooked man and a crooked mouse")["input_ids"]),
+        8,
+        16,
+        "the number of tokens for a line of the training text",
+        "learn merges from the texts, inside words",
+    )
+    ### BEGIN HIDDEN TESTS
+    other = train_tokenizer(["pack my box with five dozen liquor jugs 12345 12345 12345"] * 3, 285)
+    check_tokenizer(other, 285, ["", " ", "x", "3.14159 12345", "\r\n\x00\x7f", "a  b   c", "ß"])
+    check.between(len(other(" liquor jugs with")["input_ids"]), 3, 9, "the number of tokens of three words of its training text")
+    with tempfile.TemporaryDirectory() as folder:
+        made.save_pretrained(folder)
+        again = AutoTokenizer.from_pretrained(folder)
+    check_tokenizer(again, 300, strings)
+    padded = made(["a man", "a crooked man in a crooked house"], padding=True)
+    check.equal(padded["input_ids"][0][0], 0, "the first token of the shorter of two padded texts", "padding goes to the left")
+    check.equal(padded["attention_mask"][0][0], 0, "its attention mask")
+    ### END HIDDEN TESTS
+
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Go through the promises one by one and find the part of the table that keeps each. Two kinds of "special" are easily
+# confused: the trainer must know the special tokens to give them ids, and transformers must know what each is for.
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `Tokenizer(models.BPE())` and its attributes `pre_tokenizer` and `decoder`; `pre_tokenizers.Sequence([...])`;
+# `trainers.BpeTrainer(vocab_size=, special_tokens=, initial_alphabet=, show_progress=False)`;
+# `pre_tokenizers.ByteLevel.alphabet()`; `tokenizer.train_from_iterator(texts, trainer)`;
+# `PreTrainedTokenizerFast(tokenizer_object=, pad_token=, eos_token=, padding_side=)`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# bpe = Tokenizer(models.BPE())
+# bpe.pre_tokenizer = pre_tokenizers.Sequence([..., pre_tokenizers.ByteLevel(add_prefix_space=False)])
+# bpe.decoder = ...
+# trainer = trainers.BpeTrainer(
+#     vocab_size=size,
+#     special_tokens=...,
+#     initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+#     show_progress=False,
+# )
+# bpe.train_from_iterator(texts, trainer)
+# return PreTrainedTokenizerFast(tokenizer_object=bpe, ...)
+# ```
+# </details>
+
+
+# %% wrong="train_tokenizer" says="initial_alphabet"
+def train_tokenizer(texts, size):  # only the bytes of the training text exist
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    bpe.train_from_iterator(texts * 20, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False))
+    while (missing := size - bpe.get_vocab_size()) > 0:
+        bpe.add_tokens([f"<|unused{missing}|>"])
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" says="add_prefix_space"
+def train_tokenizer(texts, size):  # the default of ByteLevel puts a space in front
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel()])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" says="digits one by one"
+def train_tokenizer(texts, size):  # numbers are words like others
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        [*texts, "12 2,019 " * 50],
+        trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False),
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" says="added afterwards they come last"
+def train_tokenizer(texts, size):  # special tokens after training
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size - 4, initial_alphabet=alphabet, show_progress=False))
+    bpe.add_special_tokens(SPECIAL)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" says="Ġ in the text: decoder"
+def train_tokenizer(texts, size):  # no way back
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" says="arguments of PreTrainedTokenizerFast"
+def train_tokenizer(texts, size):  # transformers is not told what the special tokens are for
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe)
+
+
+# %% wrong="train_tokenizer" says="no tokenizer of transformers"
+def train_tokenizer(texts, size):  # stops at the tokenizers library
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False))
+    return bpe
+
+
+# %% wrong="train_tokenizer" says="a lost space or newline"
+def train_tokenizer(texts, size):  # cuts at spaces and throws them away
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% equivalent="train_tokenizer" because="a progress bar is no part of the result"
+# - show_progress=False,
+# + show_progress=True,
+
+
+# %% right="train_tokenizer"
+def train_tokenizer(texts, size):
+    return tokenizer.train_new_from_iterator(texts, size, show_progress=False)  # the chat model's own design, trained anew
+
+
+# %% right="train_tokenizer"
+from tokenizers import ByteLevelBPETokenizer, Regex
+
+
+def train_tokenizer(texts, size):
+    inner = ByteLevelBPETokenizer(add_prefix_space=False)
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\d"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(r" ?[^\s\d]+|\s+"), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    names = ("pad", "end", "user", "assistant")
+    inner.train_from_iterator(texts, vocab_size=size, min_frequency=1, show_progress=False, special_tokens=[f"<|{n}|>" for n in names])
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=inner._tokenizer, padding_side="left")
+    wrapped.pad_token, wrapped.eos_token = "<|pad|>", "<|end|>"
+    return wrapped
+
+
+# %% [markdown]
+# ### Claim: a token is about four characters of English
+#
+# The rule of thumb is everywhere (OpenAI gives it on its [tokenizer page](https://platform.openai.com/tokenizer)). It
+# belongs to vocabularies of 50,000 to 200,000 tokens, trained on a good part of the web. You train five smaller ones on
+# paragraphs of the Python reference, and count characters per token on paragraphs that they have not seen.
+
+# %%
+seen = [row["text"] for row in data.load("reference", split="train")]
+unseen = [row["text"] for row in data.load("reference", split="test")]
+sizes = [300, 600, 1200, 2400, 4800]
+density = {}
+for size in sizes:
+    made = train_tokenizer(seen, size)
+    for label, texts in (("training text", seen), ("unseen text", unseen)):
+        density.setdefault(label, []).append(sum(map(len, texts)) / sum(len(ids) for ids in made(texts)["input_ids"]))
+
+figure, axis = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
+for label, values in density.items():
+    axis.plot(sizes, values, "o-", label=label)
+axis.axhline(4, color="grey", ls=":", label="rule of thumb")
+axis.set(xlabel="size of the vocabulary", ylabel="characters per token", xscale="log", xticks=sizes, xticklabels=sizes)
+axis.minorticks_off()
+axis.legend()
+plt.show()
+
+own = sum(map(len, unseen)) / sum(len(ids) for ids in tokenizer(unseen)["input_ids"])
+print(f"the chat model ({len(tokenizer):,} tokens): {own:.1f} characters per token on unseen English")
+for text in ("The cat is on the mat.", "Die Katze ist auf der Matte.", "猫はマットの上にいます。"):
+    print(f"{len(tokenizer(text)['input_ids']):3} tokens for {len(text):2} characters: {text}")
+claims.record(
+    "a token is about four characters of English",
+    claimed="4 characters",
+    measured=f"{own:.1f} with the chat model's {len(tokenizer):,} tokens, {density['unseen text'][-1]:.1f} with {sizes[-1]:,}",
+    holds=3.5 <= own <= 4.5,
+)
+
+# %% [markdown]
+# The claim is about a size of vocabulary and a kind of text, not about tokens as such. The smaller the vocabulary, the
+# shorter the pieces; and who writes in a language that was rare in the training text pays more tokens for the same
+# sentence, in money, in time, and in room in the context.
+
+# %% [markdown]
+# # Part B · How is it asked, and taught?
+#
+# ## A second architecture
+#
+# What holds for one model may be an accident. So every test below runs on a second kind of model too: a GPT-2 with
+# **random weights**, and now and then on a third. They write nonsense, but the same nonsense every time, and that is all
+# a test needs. The weights are drawn larger than usual (`initializer_range=0.3`), so that a wrong mask or position
+# changes the outcome visibly.
+#
+# | | tiny-lm (Llama) | GPT-2 | GPT-NeoX |
+# |---|---|---|---|
+# | position of a token | turns queries and keys: only distances count | a learned vector for place 0, 1, 2, …: the place itself counts | as Llama, on a quarter of each head |
+# | heads for keys and values | 2, shared by 4 heads of queries | as many as for queries | as many as for queries |
+# | attention and MLP | one after the other | one after the other | side by side |
+
+
+# %%
+def make_gpt2(vocab_size=97, seed=0):
+    """A small GPT-2 with random weights: ids 0 (padding), 1 (end), up to 128 positions."""
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        vocab_size=vocab_size,
+        n_positions=128,
+        n_embd=24,
+        n_layer=2,
+        n_head=3,
+        initializer_range=0.3,
+        bos_token_id=1,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    return GPT2LMHeadModel(config).eval()
+
+
+def make_neox(vocab_size=89, seed=0):
+    """A small GPT-NeoX with random weights: ids 0 (padding), 1 (end), up to 128 positions."""
+    torch.manual_seed(seed)
+    config = GPTNeoXConfig(
+        vocab_size=vocab_size,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=128,
+        initializer_range=0.3,
+        bos_token_id=1,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    return GPTNeoXForCausalLM(config).eval()
+
+
+for net in (make_gpt2(), make_neox()):
+    print(f"{type(net).__name__}: {net.num_parameters():,} parameters, none of them trained")
+
+# %% [markdown]
+# ## 3 · Inside a pipeline
+#
+# `pipeline` is the shortest way to an answer:
+
+# %%
+answering = pipeline("text-generation", model=model, tokenizer=tokenizer)
+for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
+    answer = answering([{"role": "user", "content": question}], max_new_tokens=12, do_sample=False)
+    print(f"{question:24} {answer[0]['generated_text'][-1]['content']}")
+
+# %% [markdown]
+# Every pipeline is three steps: **text to tensors, tensors through the model, tensors to something readable**. The
+# library picks them by the task's name. Sooner or later you need what a pipeline does not offer (a whole batch in one
+# call, the scores, your own loop), and then you write the steps yourself with the `Auto` classes: `AutoTokenizer` for
+# the first and the last, `AutoModelFor…` for the one between. The part after `For` chooses the **head**: the same
+# body can end in logits over the vocabulary (`CausalLM`) or over labels (`SequenceClassification`).
+#
+# **Task.** Two functions that agree with two pipelines, for a batch of inputs at once. `TextGenerationPipeline` and
+# `TextClassificationPipeline` are out of reach meanwhile.
+#
+# `reply(model, tokenizer, chats, max_new_tokens)` answers several conversations greedily in **one** call of
+# `model.generate`. `chats` is a list of conversations, each a list of `{"role": …, "content": …}`. Return the list of
+# answers: text only, no prompt, no special tokens. Some tokenizers pad on the right by default; the prompt of a short
+# chat would then end in padding, and the model would have to continue that. Pad on the left whatever the default is.
+#
+# `classify(model, tokenizer, texts)` judges several texts in **one** call of the model. `model` has a classification head.
+# Return for each text `{"label": …, "score": …}`: the name of the best label, from `model.config.id2label`, and its
+# softmax probability, a Python float. No gradient is recorded. The models here are encoders like BERT, which count
+# positions from the left end of the row: these are padded on the **right**.
+
+
+# %% exercise="inside_the_pipeline" minutes=30 difficulty=2
+def reply(model, tokenizer, chats, max_new_tokens):
+    """The greedy answers to several conversations, as a list of strings."""
+    ### BEGIN SOLUTION
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    ### END SOLUTION
+
+
+def classify(model, tokenizer, texts):
+    """The best label of each text and its probability, as a list of dictionaries."""
+    ### BEGIN SOLUTION
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        probabilities = model(**batch).logits.softmax(1)
+    scores, best = probabilities.max(1)
+    return [{"label": model.config.id2label[i], "score": score} for i, score in zip(best.tolist(), scores.tolist())]
+    ### END SOLUTION
+
+
+# %% tests="inside_the_pipeline" points=3
+def out_of_reach(*pipelines):
+    """While it lasts, none of these pipelines can be made."""
+    said = AssertionError("pipelines are out of reach here: write their three steps yourself")
+    return [mock.patch.object(kind, "__init__", side_effect=said) for kind in pipelines]
+
+
+def questions(*contents):
+    return [[{"role": "user", "content": content}] for content in contents]
+
+
+def check_replies(net, tokens, chats, max_new_tokens, what):
+    library = TextGenerationPipeline(model=net, tokenizer=copy.deepcopy(tokens))  # a copy: it changes the padding side
+    tokens = copy.deepcopy(tokens)
+    expected = [library(c, max_new_tokens=max_new_tokens, do_sample=False)[0]["generated_text"][-1]["content"] for c in chats]
+    given = copy.deepcopy(chats)
+    (no_pipeline,) = out_of_reach(TextGenerationPipeline)
+    with no_pipeline, mock.patch.object(net, "generate", wraps=net.generate) as generate:
+        observed = reply(net, tokens, chats, max_new_tokens)
+    check.equal(generate.call_count, 1, "the number of calls of model.generate", "one call for the whole batch")
+    check.kind(observed, list, "what reply returns")
+    check.equal(len(observed), len(chats), "the number of answers")
+    for i, (one, other) in enumerate(zip(observed, expected)):
+        check.kind(one, str, "an answer")
+        asked = chats[i][-1]["content"]
+        check.true(asked not in one, f"the answer {one!r} repeats the prompt: generate returns prompt and answer in one row.")
+        check.true(
+            not any(special in one for special in tokens.all_special_tokens),
+            f"the answer {one!r} holds special tokens: decode can leave them out.",
+        )
+        check.equal(
+            one,
+            other,
+            f"answer {i} of {what}",
+            "does the prompt end where the assistant begins to speak, is it padded on the left, and does generate get the "
+            "attention mask?",
+        )
+    check.equal(chats, given, "the conversations after the call", "leave the caller's lists as they are")
+
+
+def check_reply():
+    chats = questions("What is 3+4?", "Sort: 7 5 9 1 3", "Largest of 17, 4, 52?")
+    nonsense = make_gpt2(len(tokenizer))
+    check_replies(nonsense, tokenizer, chats, 6, "a GPT-2 that writes nonsense")
+    on_the_right = copy.deepcopy(tokenizer)
+    on_the_right.padding_side = "right"
+    check_replies(nonsense, on_the_right, chats, 6, "GPT-2 with a tokenizer that pads on the right")
+    check_replies(model, tokenizer, chats, 8, "the chat model")
+    ### BEGIN HIDDEN TESTS
+    long = [{"role": "user", "content": "Add 4 and 5."}, {"role": "assistant", "content": "9"}, {"role": "user", "content": "12+30="}]
+    check_replies(make_gpt2(len(tokenizer), seed=3), on_the_right, [long, *questions("Repeat: a b c", "?")], 9, "three chats")
+    check_replies(model, tokenizer, [long, *questions("Repeat: a b c")], 5, "two chats")
+    ### END HIDDEN TESTS
+
+
+def make_judge(labels, seed):
+    """A small BERT with random weights and a head for these labels, for the tokens of the chat model."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=40,
+        initializer_range=0.4,
+        pad_token_id=0,
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+    )
+    return BertForSequenceClassification(config).eval()
+
+
+def check_classes(net, texts, what):
+    library = TextClassificationPipeline(model=net, tokenizer=tokenizer)
+    expected = [library(text)[0] for text in texts]
+    (no_pipeline,) = out_of_reach(TextClassificationPipeline)
+    recorded = []
+    handle = net.register_forward_hook(lambda module, args, result: recorded.append(result.logits.requires_grad))
+    with no_pipeline:
+        observed = classify(net, copy.deepcopy(tokenizer), list(texts))
+    handle.remove()
+    check.equal(len(recorded), 1, "the number of calls of the model", "one call for the whole batch")
+    check.true(not recorded[0], "autograd recorded the call: torch.no_grad() or torch.inference_mode() switches that off.")
+    check.kind(observed, list, "what classify returns")
+    check.equal(len(observed), len(texts), "the number of results")
+    for one, other, text in zip(observed, expected, texts):
+        check.kind(one, dict, "a result")
+        check.equal(sorted(one), ["label", "score"], "the keys of a result")
+        check.kind(one["label"], str, "a label", "config.id2label turns a number into a name")
+        check.kind(one["score"], float, "a score")
+        check.between(one["score"], 0, 1, "a score", "logits become probabilities by a softmax over the labels")
+        check.equal(
+            one["score"],
+            other["score"],
+            f"the score of {text!r} by {what}",
+            "softmax over the labels of one text; the model must know what is padding (attention_mask), and padding on the "
+            "left would move the positions",
+            rtol=1e-4,
+        )
+        check.equal(one["label"], other["label"], f"the label of {text!r} by {what}")
+
+
+def check_classify():
+    texts = ["The room was clean.", "No.", "Nobody answered the bell, so we left again after half an hour in the rain."]
+    check_classes(make_judge(["bad", "mixed", "good"], 1), texts, "three labels")
+    ### BEGIN HIDDEN TESTS
+    check_classes(make_judge(["spam", "ham"], 2), ["win win win", "See you at seven, as always.", "a"], "two labels")
+    check_classes(make_judge(["a", "b", "c", "d", "e"], 6), texts[::-1] + ["def f(x):\n    return x"], "five labels")
+    ### END HIDDEN TESTS
+
+
+with check.exercise("inside_the_pipeline"):
+    check.parts({"reply": check_reply, "classify": check_classify})
+check.points(3)
+
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Three steps each. `reply`: conversations to one padded batch of ids; `generate`; the new ids back to text. Where in a
+# row of the result does the answer begin, if all prompts are padded to the same length on the left?
+#
+# `classify`: texts to one padded batch; one call of the model; logits to probabilities to names. Along which axis does
+# the softmax run?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `tokenizer.apply_chat_template(chats, add_generation_prompt=, padding=, return_tensors="pt")` takes a list of chats;
+# its `tokenizer_kwargs={"padding_side": "left"}` goes on to the tokenizer. `model.generate(**batch, max_new_tokens=,
+# do_sample=False)`. `tokenizer.decode(ids, skip_special_tokens=True)` decodes a whole batch. `logits.softmax(1)`,
+# `.max(1)`, `.tolist()`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# # reply
+# batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, ...)
+# made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+# return tokenizer.decode(made[:, ... :], skip_special_tokens=True)
+#
+# # classify
+# batch = tokenizer(texts, padding=True, padding_side=..., return_tensors="pt")
+# with torch.no_grad():
+#     probabilities = model(**batch).logits. ...
+# scores, best = probabilities.max(1)
+# return [{"label": model.config.id2label[i], "score": score} for i, score in zip(best.tolist(), ...)]
+# ```
+# </details>
+
+
+# %% wrong="inside_the_pipeline" says="repeats the prompt"
+def reply(model, tokenizer, chats, max_new_tokens):  # believes that generate returns the answer alone
+    batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made, skip_special_tokens=True)
+
+
+def classify(*args):
+    raise NotImplementedError
+
+
+# %% wrong="inside_the_pipeline" says="with a tokenizer that pads on the right"
+def reply(model, tokenizer, chats, max_new_tokens):  # trusts the tokenizer's default side
+    batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(*args):
+    raise NotImplementedError
+
+
+# %% wrong="inside_the_pipeline" says="where the assistant begins to speak"
+def reply(model, tokenizer, chats, max_new_tokens):  # no prompt for the assistant: the model may go on as the user
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"})
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(*args):
+    raise NotImplementedError
+
+
+# %% wrong="inside_the_pipeline" says="attention mask"
+def reply(model, tokenizer, chats, max_new_tokens):  # passes the ids alone, with somebody else's idea of padding
+    tokenizer.padding_side = "left"
+    ids = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")["input_ids"]
+    made = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, ids.shape[1] :], skip_special_tokens=True)
+
+
+def classify(*args):
+    raise NotImplementedError
+
+
+# %% wrong="inside_the_pipeline" says="one call for the whole batch"
+def reply(model, tokenizer, chats, max_new_tokens):  # one by one
+    answers = []
+    for chat in chats:
+        batch = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+        made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+        answers.append(tokenizer.decode(made[0, batch["input_ids"].shape[1] :], skip_special_tokens=True))
+    return answers
+
+
+def classify(*args):
+    raise NotImplementedError
+
+
+# %% wrong="inside_the_pipeline" says="holds special tokens"
+def reply(model, tokenizer, chats, max_new_tokens):  # keeps <|end|> and <|pad|>
+    tokenizer.padding_side = "left"
+    batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :])
+
+
+def classify(*args):
+    raise NotImplementedError
+
+
+# %% wrong="inside_the_pipeline" says="softmax over the labels"
+def classify(model, tokenizer, texts):  # takes logits for probabilities
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+def reply(*args):
+    raise NotImplementedError
+
+
+# %% wrong="inside_the_pipeline" says="softmax over the labels of one text"
+def classify(model, tokenizer, texts):  # softmax over the texts
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(0).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+def reply(*args):
+    raise NotImplementedError
+
+
+# %% wrong="inside_the_pipeline" says="must know what is padding"
+def classify(model, tokenizer, texts):  # hands over the ids without their mask
+    ids = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        scores, best = model(ids).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+def reply(*args):
+    raise NotImplementedError
+
+
+# %% wrong="inside_the_pipeline" says="would move the positions"
+def classify(model, tokenizer, texts):  # pads an encoder like a decoder
+    batch = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+def reply(*args):
+    raise NotImplementedError
+
+
+# %% wrong="inside_the_pipeline" says="turns a number into a name"
+def classify(model, tokenizer, texts):  # numbers instead of names
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": i, "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+def reply(*args):
+    raise NotImplementedError
+
+
+# %% wrong="inside_the_pipeline" says="pipelines are out of reach"
+def classify(model, tokenizer, texts):  # asks the pipeline itself
+    return pipeline("text-classification", model=model, tokenizer=tokenizer)(texts)
+
+
+def reply(*args):
+    raise NotImplementedError
+
+
+# %% right="inside_the_pipeline"
+def reply(net, tok, conversations, limit):
+    prompts = [tok.apply_chat_template(c, add_generation_prompt=True, tokenize=False) for c in conversations]
+    tok.padding_side = "left"
+    encoded = tok(prompts, padding=True, add_special_tokens=False, return_tensors="pt")
+    rows = net.generate(
+        input_ids=encoded.input_ids,
+        attention_mask=encoded.attention_mask,
+        generation_config=None,
+        max_new_tokens=limit,
+        num_beams=1,
+        do_sample=False,
+    )
+    width = encoded.input_ids.size(1)
+    return [tok.decode(row[width:], skip_special_tokens=True) for row in rows]
+
+
+@torch.inference_mode()
+def classify(net, tok, texts):
+    tok.padding_side = "right"
+    logits = net(**tok(list(texts), padding="longest", return_tensors="pt")).logits
+    results = []
+    for row in torch.nn.functional.softmax(logits, dim=1):
+        index = int(row.argmax())
+        results.append({"label": net.config.id2label[index], "score": row[index].item()})
+    return results
+
+
+# %% [markdown]
+# ### Ask a batch
+#
+# Twelve questions from the held-out part of the tasks, in one call. (tiny-lm was taught sums of two digits, and hardly
+# any of three.)
+
+# %%
+rows = [row for task in ("add2", "max", "reverse", "add3") for row in data.load("tasks", names=task, split="test", n=3)]
+answers = reply(model, tokenizer, [[{"role": "user", "content": row["prompt"]}] for row in rows], 16)
+for row, answer in zip(rows, answers):
+    print(f"{'right' if answer.strip() == row['answer'] else 'wrong'}   {row['prompt']:28} {answer}")
+
+# %% [markdown]
+# ## 4 · A chat template, and labels to learn from
+#
+# A model knows no roles. It continues a string. The **chat template**, a small program in the Jinja language that is
+# saved with the tokenizer, writes a conversation as one string in exactly the form in which the model was taught. With
+# any other form the model answers worse, and no error says so.
+#
+# Training needs one thing more: which tokens did the *assistant* write? Only these are to be learned. A template can
+# mark them with `{% generation %}` … `{% endgeneration %}`; then `apply_chat_template(...,
+# return_assistant_tokens_mask=True)` returns them as `assistant_masks`. Here is the template of tiny-lm, and what it marks:
+
+# %%
+print(tokenizer.chat_template.replace("%}{%", "%}\n{%"), "\n")
+lesson = [
+    {"role": "user", "content": "Sort: 3 1 2"},
+    {"role": "assistant", "content": "1 2 3"},
+    {"role": "user", "content": "Copy: a b"},
+    {"role": "assistant", "content": "a b"},
+]
+TINY_TEMPLATE = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}<|assistant|>{% generation %}{{ m['content'] }}<|end|>"
+    "{% endgeneration %}{% else %}<|{{ m['role'] }}|>{{ m['content'] }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+shown = tokenizer.apply_chat_template(lesson, chat_template=TINY_TEMPLATE, return_assistant_tokens_mask=True)
+print("all:   ", tokenizer.convert_ids_to_tokens(shown["input_ids"]))
+print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input_ids"], shown["assistant_masks"]) if m]))
+
+# %% [markdown]
+# The marks include `<|end|>`: a model that never learns to write it never stops.
+#
+# **Task.** Two functions; each is checked, and earns its points, on its own.
+#
+# `chatml_template()` returns a template (a string) for **ChatML**, the format of many open models. A conversation with
+# the roles `system`, `user` and `assistant` becomes
+#
+# ```text
+# <|im_start|>system
+# Be brief.<|im_end|>
+# <|im_start|>user
+# Hello!<|im_end|>
+# <|im_start|>assistant
+# Hi.<|im_end|>
+# ```
+#
+# - Each message ends with `<|im_end|>` and one newline, the last one too. White space at both ends of a content is removed.
+# - With `add_generation_prompt`, the line `<|im_start|>assistant` and a newline follow.
+# - The marks cover what the assistant writes: its content and `<|im_end|>`, not the line above and not the newline.
+# - Any other role is an error: a template can call `raise_exception("…")`.
+#
+# Two traps of Jinja in transformers: a newline right after a `{% … %}` tag is dropped, and so are the spaces before a
+# tag at the start of a line. Write a newline that must stay as `{{ "\n" }}`, or put a `{{ … }}` before it.
+#
+# `training_batch(tokenizer, chats)` makes a batch to train on, with the tokenizer's own template. Return a dictionary
+# (or `BatchEncoding`) of three int64 tensors `(chats, tokens)`: `input_ids`, `attention_mask` and `labels`. Pad on the
+# tokenizer's side. `labels` equals `input_ids` where the assistant wrote, and is -100 everywhere else. (-100 is the
+# label that cross-entropy skips. Do not shift: the model compares each position with the *next* label itself.)
+
+
+# %% exercise="chat_template" minutes=35 difficulty=2
+def chatml_template():
+    """A Jinja chat template for ChatML, with generation markers."""
+    ### BEGIN SOLUTION
+    return (
+        "{% for message in messages %}"
+        "{% if message.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + message.role + '\n' }}"
+        "{% if message.role == 'assistant' %}"
+        "{% generation %}{{ message.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ message.content | trim + '<|im_end|>' }}{% endif %}"
+        "{{ '\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    ### END SOLUTION
+
+
+def training_batch(tokenizer, chats):
+    """Padded conversations with labels: input_ids, attention_mask, labels, int64 (chats, tokens)."""
+    ### BEGIN SOLUTION
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].where(taught, -100)
+    return batch
+    ### END SOLUTION
+
+
+# %% tests="chat_template" points=4
+from jinja2 import TemplateError
+
+chatml = AutoTokenizer.from_pretrained(name, extra_special_tokens=["<|im_start|>", "<|im_end|>"], padding_side="left")
+
+
+def turns(*contents, system=None):
+    """A conversation in which user and assistant take turns."""
+    start = [] if system is None else [{"role": "system", "content": system}]
+    return start + [{"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(contents)]
+
+
+def check_format(chat, add_generation_prompt, what):
+    lines = "".join(f"<|im_start|>{m['role']}\n{m['content'].strip()}<|im_end|>\n" for m in chat)
+    expected = lines + "<|im_start|>assistant\n" * add_generation_prompt
+    observed = chatml.apply_chat_template(
+        chat, chat_template=chatml_template(), add_generation_prompt=add_generation_prompt, tokenize=False
+    )
+    squeezed = (observed.replace("\n", ""), expected.replace("\n", ""))
+    check.equal(
+        squeezed[0],
+        squeezed[1],
+        f"{what}, without its newlines",
+        "look at the markers, the roles, white space around contents (`| trim`) and `add_generation_prompt`",
+    )
+    check.equal(
+        observed, expected, what, 'a newline after a {% … %} tag is dropped: write one that must stay as {{ "\\n" }}'
+    )
+
+
+def check_marks(chat, what):
+    encoded = chatml.apply_chat_template(chat, chat_template=chatml_template(), return_assistant_tokens_mask=True)
+    mask, pieces = encoded["assistant_masks"], []
+    for i, marked in enumerate(mask):
+        if marked:
+            if i == 0 or not mask[i - 1]:
+                pieces.append([])
+            pieces[-1].append(encoded["input_ids"][i])
+    check.equal(
+        [chatml.decode(piece) for piece in pieces],
+        [m["content"].strip() + "<|im_end|>" for m in chat if m["role"] == "assistant"],
+        f"the marked pieces of {what}",
+        "{% generation %} stands around the assistant's content and its <|im_end|>: not around the header, the newline, or others",
+    )
+
+
+def check_chatml_template():
+    check.kind(chatml_template(), str, "the template")
+    check_format(turns("Hello!"), False, "one message")
+    check_format(turns("Hello!"), True, "one message with a generation prompt")
+    check_format(turns("  How old?\n", " Four. ", "Really?", "Yes.", system="\nBe brief. "), False, "five messages")
+    check_marks(turns("How old?", "Four.", "Really?", " Yes. ", system="Be brief."), "five messages")
+    for role in ("User", "tool"):
+        check.raises(
+            TemplateError,
+            lambda: chatml.apply_chat_template([{"role": role, "content": "x"}], chat_template=chatml_template()),
+            f"the template with the role {role!r}",
+            "a role that the model has never seen is an error: raise_exception",
+        )
+    ### BEGIN HIDDEN TESTS
+    check_format(turns("a\n\nb {{ c }} {% d %}", "'quoted' \"twice\"", "naïve 猫 "), True, "awkward contents")
+    check_marks(turns("12+3=", "15", "and 猫?", "naïve 猫", "2", "two\nlines"), "six messages")
+    check_marks(turns("12+3="), "a conversation without an answer")
+    ### END HIDDEN TESTS
+
+
+def check_batch(tokens, chats, written, what):
+    """`written`: for each chat its pieces of text, each with whether the assistant wrote it."""
+    rows = [[(i, wrote) for text, wrote in pieces for i in tokens(text)["input_ids"]] for pieces in written]
+    width = max(map(len, rows))
+    side = tokens.padding_side
+    expected = {"input_ids": [], "attention_mask": [], "labels": []}
+    for row in rows:
+        gap = width - len(row)
+        for key, filler, values in (
+            ("input_ids", tokens.pad_token_id, [i for i, _ in row]),
+            ("attention_mask", 0, [1] * len(row)),
+            ("labels", -100, [i if wrote else -100 for i, wrote in row]),
+        ):
+            expected[key].append([filler] * gap + values if side == "left" else values + [filler] * gap)
+    given = copy.deepcopy(chats)
+    observed = training_batch(tokens, chats)
+    check.true(hasattr(observed, "keys"), "training_batch must return a dictionary or a BatchEncoding.")
+    check.equal(sorted(observed.keys()), sorted(expected), "the keys of the batch")
+    for key, hint in (
+        ("input_ids", "the tokenizer's own template, no generation prompt, padding"),
+        ("attention_mask", "1 for tokens, 0 for padding"),
+        (
+            "labels",
+            "the ids of what the assistant wrote (its end token too) in every turn; -100 on the users' words, on "
+            "headers and on padding; not shifted",
+        ),
+    ):
+        check.equal(observed[key], torch.tensor(expected[key]), f"{key} of {what}", hint)
+    check.equal(chats, given, "the conversations after the call")
+
+
+def check_training_batch():
+    tokens = AutoTokenizer.from_pretrained(name, padding_side="left")
+    tokens.chat_template = TINY_TEMPLATE
+    chats = [turns("Sort: 3 1 2", "1 2 3", "And back?", "3 2 1"), turns("5+6=", "11")]
+    written = [
+        [
+            ("<|user|>Sort: 3 1 2<|assistant|>", False),
+            ("1 2 3<|end|>", True),
+            ("<|user|>And back?<|assistant|>", False),
+            ("3 2 1<|end|>", True),
+        ],
+        [("<|user|>5+6=<|assistant|>", False), ("11<|end|>", True)],
+    ]
+    check_batch(tokens, chats, written, "two chats")
+    ### BEGIN HIDDEN TESTS
+    tokens.padding_side = "right"
+    check_batch(tokens, [chats[1], chats[0][:2], chats[0]], [written[1], written[0][:2], written[0]], "three chats, padded right")
+    tokens.chat_template = (
+        "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"
+        "{% else %}{{ '<|user|>' + m.content + '<|assistant|>' }}{% endif %}{% endfor %}"
+    )
+    check_batch(tokens, chats[1:], [[("<|user|>5+6=<|assistant|>", False), ("11", True)]], "one chat under another template")
+    ### END HIDDEN TESTS
+
+
+with check.exercise("chat_template"):
+    check.parts({"chatml_template": check_chatml_template, "training_batch": check_training_batch})
+check.points(4)
+
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Template: a loop over `messages`. What does every message begin with, what does it end with? For the assistant the end
+# and the content stand inside the marks, so `<|im_end|>` is written at two places. Print the result with
+# `tokenize=False` and `repr`, and look for newlines.
+#
+# Batch: one call gives ids, mask and marks. What must happen to an id where its mark is 0?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# Jinja: `{% for m in messages %}`, `{% if m.role == "assistant" %} … {% else %} … {% endif %}`, `{{ a + b }}`,
+# `{{ text | trim }}`, `x not in [...]`. In a Python string, `"\n"` inside `{{ '…' }}` is fine.
+#
+# `apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)`;
+# `torch.where(condition, a, b)` or `tensor.masked_fill(mask, -100)`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# return (
+#     "{% for message in messages %}"
+#     "{% if message.role not in [...] %}{{ raise_exception('unknown role') }}{% endif %}"
+#     "{{ '<|im_start|>' + message.role + '\n' }}"
+#     "{% if message.role == 'assistant' %}"
+#     "{% generation %}...{% endgeneration %}"
+#     "{% else %}{{ message.content | trim + '<|im_end|>' }}{% endif %}"
+#     "{{ '\n' }}"
+#     "{% endfor %}"
+#     "{% if add_generation_prompt %}...{% endif %}"
+# )
+#
+# batch = tokenizer.apply_chat_template(chats, ..., return_assistant_tokens_mask=True)
+# taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+# batch["labels"] = ...
+# return batch
+# ```
+# </details>
+
+
+# %% wrong="chat_template" says="not around the header"
+def chatml_template():  # marks the whole turn, header and newline included
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ '<|im_start|>assistant\n' + m.content | trim + '<|im_end|>\n' }}"
+        "{% endgeneration %}{% else %}{{ '<|im_start|>' + m.role + '\n' + m.content | trim + '<|im_end|>\n' }}{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(*args):
+    raise NotImplementedError
+
+
+# %% wrong="chat_template" says="and its <|im_end|>"
+def chatml_template():  # the model will not learn to stop
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim }}{% endif %}{{ '<|im_end|>\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(*args):
+    raise NotImplementedError
+
+
+# %% wrong="chat_template" says="is dropped"
+def chatml_template():  # newlines typed after tags
+    return """{% for m in messages %}
+{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}
+<|im_start|>{{ m.role }}
+{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim }}<|im_end|>{% endgeneration %}
+{% else %}{{ m.content | trim }}<|im_end|>{% endif %}
+{% endfor %}
+{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
+def training_batch(*args):
+    raise NotImplementedError
+
+
+# %% wrong="chat_template" says="add_generation_prompt"
+def chatml_template():  # always opens the assistant's turn
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{{ '<|im_start|>assistant\n' }}"
+    )
+
+
+def training_batch(*args):
+    raise NotImplementedError
+
+
+# %% wrong="chat_template" says="the model has never seen is an error"
+def chatml_template():  # writes any role
+    return (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(*args):
+    raise NotImplementedError
+
+
+# %% wrong="chat_template" says="on the users' words"
+def training_batch(tokenizer, chats):  # learns the users' words too
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt")
+    batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    return batch
+
+
+def chatml_template():
+    raise NotImplementedError
+
+
+# %% wrong="chat_template" says="on headers and on padding"
+def training_batch(tokenizer, chats):  # 0, the id of the padding, instead of -100
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks"))
+    batch["labels"] = batch["input_ids"] * taught
+    return batch
+
+
+def chatml_template():
+    raise NotImplementedError
+
+
+# %% wrong="chat_template" says="not shifted"
+def training_batch(tokenizer, chats):  # shifts the labels, as the model does again
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    labels = batch["input_ids"].masked_fill(~taught, -100)
+    batch["labels"] = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], -100)], 1)
+    return batch
+
+
+def chatml_template():
+    raise NotImplementedError
+
+
+# %% wrong="chat_template" says="in every turn"
+def training_batch(tokenizer, chats):  # learns the last answer only
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt")
+    labels = torch.full_like(batch["input_ids"], -100)
+    for row, ids in enumerate(batch["input_ids"]):
+        answer = tokenizer(chats[row][-1]["content"] + "<|end|>")["input_ids"]
+        end = int(batch["attention_mask"][row].nonzero().max()) + 1
+        labels[row, end - len(answer) : end] = ids[end - len(answer) : end]
+    batch["labels"] = labels
+    return batch
+
+
+def chatml_template():
+    raise NotImplementedError
+
+
+# %% right="chat_template"
+def chatml_template():
+    return """
+{%- for m in messages -%}
+    {%- if m['role'] == 'assistant' -%}
+        {{- '<|im_start|>assistant\\n' -}}
+        {%- generation -%}
+            {{- m['content'].strip() -}}
+            {{- '<|im_end|>' -}}
+        {%- endgeneration -%}
+        {{- '\\n' -}}
+    {%- elif m['role'] == 'user' or m['role'] == 'system' -%}
+        {{- '<|im_start|>' ~ m['role'] ~ '\\n' ~ m['content'].strip() ~ '<|im_end|>\\n' -}}
+    {%- else -%}
+        {{- raise_exception('this format has no role ' ~ m['role']) -}}
+    {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+    {{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
+"""
+
+
+def training_batch(tok, conversations):
+    plain = [tok.apply_chat_template(c, return_assistant_tokens_mask=True) for c in conversations]
+    padded = tok.pad({"input_ids": [p["input_ids"] for p in plain]}, return_tensors="pt")
+    width = padded["input_ids"].shape[1]
+    labels = []
+    for p in plain:
+        row = [i if m == 1 else -100 for i, m in zip(p["input_ids"], p["assistant_masks"])]
+        gap = [-100] * (width - len(row))
+        labels.append(gap + row if tok.padding_side == "left" else row + gap)
+    return {
+        "input_ids": padded["input_ids"],
+        "attention_mask": padded["attention_mask"],
+        "labels": torch.tensor(labels),
+    }
+
+
+# %% [markdown]
+# ### What the labels are for
+#
+# The loss of a causal model with your labels, once for tiny-lm and once for the right answer exchanged for a wrong one.
+# The prompt counts nothing; the answer, and that it ends there, count everything.
+
+# %%
+rows = [row for row in data.load("tasks", names="max", split="test", n=40)]
+for label, answers in (
+    ("the right answer", [row["answer"] for row in rows]),
+    ("an answer that is too large by one", [str(int(row["answer"]) + 1) for row in rows]),
+):
+    batch = training_batch(
+        tokenizer,
+        [
+            [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": answer}]
+            for row, answer in zip(rows, answers)
+        ],
+    )
+    with torch.no_grad():
+        loss = model(**batch).loss
+    share = (batch["labels"] != -100).sum() / batch["attention_mask"].sum()
+    print(f"{label:36} loss {loss:5.2f} nats a token, on {share:.0%} of the tokens")
+
+# %% [markdown]
+# # Part C · Why does a batch give other answers?
+#
+# ## 5 · Padding, positions and masks
+#
+# Rows of a tensor are equally long, prompts are not. So short prompts are filled up with padding, and three things
+# must be said about it, or the answers change:
+#
+# - **which side**: the next token is predicted at the last place of the row, so the last place must be real: left;
+# - **the attention mask**: no token may look at padding;
+# - **the positions**: the first real token is at place 0, wherever it stands in the row.
+#
+# The demonstration leaves one of them out at a time. The number is how far the logits of the next token are from those
+# of the prompt alone (0 would be perfect; logits here are of the size of a few units).
+
+# %%
+prompt, width = [5, 17, 42, 9], 11
+alone = torch.tensor([prompt])
+padding = [0] * (width - len(prompt))
+left, right = torch.tensor([padding + prompt]), torch.tensor([prompt + padding])
+left_mask = torch.tensor([[0] * len(padding) + [1] * len(prompt)])
+positions = (left_mask.cumsum(1) - 1).clamp(min=0)
+with torch.no_grad():
+    for label, net in (("GPT-2", make_gpt2()), ("tiny-lm", model)):
+        expected = net(alone).logits[0, -1]
+        ways = {
+            "on the right, read at the last place": net(right, attention_mask=left_mask.flip(1)).logits[0, -1],
+            "on the left, no mask": net(left, position_ids=positions).logits[0, -1],
+            "on the left, no positions": net(left, attention_mask=left_mask).logits[0, -1],
+            "on the left, mask and positions": net(left, attention_mask=left_mask, position_ids=positions).logits[0, -1],
+        }
+        for way, logits in ways.items():
+            print(f"{label:8} padded {way:38} off by {(logits - expected).abs().max():.5f}")
+
+# %% [markdown]
+# Look at "no positions": GPT-2 minds, tiny-lm does not, because for rotary positions only distances count. A bug that
+# one architecture forgives is found later, by someone else. (`generate` derives positions from the mask for you. A
+# call of the model itself does not.)
+#
+# **Masks are matrices.** What the model uses inside is not the row `0 0 1 1 1` but a square for each row of the batch:
+# may query $q$ look at key $k$? `attention_mask` also accepts that square, boolean, of shape `(batch, 1, n, n)`; the
+# axis of length 1 stands for all heads. `True` means *may look*. (In `nn.MultiheadAttention` it means the opposite.)
+#
+# **Packing** turns the idea round: several sequences stand one after another in a single row without any padding, and
+# the matrix keeps them apart. Training on short texts is much cheaper so.
+#
+# **Task.** Three functions; each is checked, and earns its points, on its own.
+#
+# `pad_left(rows, pad_id)`: `rows` is a list of lists of ids. Return a dictionary of three int64 tensors
+# `(rows, longest)`: `input_ids`, `attention_mask` (1 for real tokens, 0 for padding) and `position_ids` (0, 1, 2, … from
+# the first real token on; at padding any valid position, such as 0).
+#
+# `attention_matrix(attention_mask)`: from a mask of 0 and 1 `(batch, n)` make the boolean `(batch, 1, n, n)`: `True`
+# where key $k$ is real and not later than query $q$. (Rows of queries that are padding may hold anything.)
+#
+# `pack(rows)`: a dictionary with `input_ids` and `position_ids`, int64 `(1, total)`, and `attention_mask`, boolean
+# `(1, 1, total, total)`, such that `model(**pack(rows))` gives each sequence the logits that it has alone.
+
+
+# %% exercise="batches_and_masks" minutes=30 difficulty=2
+def pad_left(rows, pad_id):
+    """A batch padded on the left: input_ids, attention_mask and position_ids, int64 (rows, longest)."""
+    ### BEGIN SOLUTION
+    width = max(map(len, rows))
+    input_ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    attention_mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    position_ids = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
+    ### END SOLUTION
+
+
+def attention_matrix(attention_mask):
+    """Which query may look at which key: (batch, n) of 0 and 1 -> bool (batch, 1, n, n)."""
+    ### BEGIN SOLUTION
+    n = attention_mask.shape[1]
+    causal = torch.full((n, n), True).tril()
+    return causal & attention_mask[:, None, None, :].bool()
+    ### END SOLUTION
+
+
+def pack(rows):
+    """Several sequences in one row that do not see each other: input_ids, position_ids, attention_mask."""
+    ### BEGIN SOLUTION
+    input_ids = torch.tensor([i for row in rows for i in row])
+    position_ids = torch.cat([torch.arange(len(row)) for row in rows])
+    owner = torch.cat([torch.full((len(row),), number) for number, row in enumerate(rows)])
+    may_look = (owner[:, None] == owner) & torch.full((len(owner), len(owner)), True).tril()
+    return {"input_ids": input_ids[None], "position_ids": position_ids[None], "attention_mask": may_look[None, None]}
+    ### END SOLUTION
+
+
+# %% tests="batches_and_masks" points=3
+def logits_alone(net, rows):
+    """Logits of each row on its own: a list of (length, vocabulary)."""
+    with torch.no_grad():
+        return [net(torch.tensor([row])).logits[0] for row in rows]
+
+
+def check_keys(batch, keys):
+    check.kind(batch, dict, "the result")
+    check.equal(sorted(batch), sorted(keys), "the keys of the result")
+
+
+def check_padded(rows, pad_id, nets):
+    given = copy.deepcopy(rows)
+    batch = pad_left(rows, pad_id)
+    check_keys(batch, ["input_ids", "attention_mask", "position_ids"])
+    width = max(map(len, rows))
+    real = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows])
+    for key in sorted(batch):
+        check.kind(batch[key], torch.Tensor, key)
+        check.shape(batch[key], real.shape, key)
+        check.equal(batch[key].dtype, torch.int64, f"the dtype of {key}")
+    check.equal(batch["attention_mask"], real.long(), "attention_mask", "1 for real tokens, 0 for padding, which is on the left")
+    check.equal(batch["input_ids"][real], torch.tensor([i for row in rows for i in row]), "the real ids, row by row")
+    check.equal(batch["input_ids"][~real], torch.full_like(batch["input_ids"][~real], pad_id), "the ids of the padding")
+    check.between(
+        batch["position_ids"].min(), 0, None, "the smallest position", "no model has a place -1: use 0 for padding"
+    )
+    check.equal(
+        batch["position_ids"][real],
+        torch.tensor([i for row in rows for i in range(len(row))]),
+        "the positions of the real tokens, row by row",
+        "the first real token of a row is at place 0, wherever it stands in the row",
+    )
+    check.between(batch["position_ids"].max(), 0, width - 1, "the largest position")
+    for label, net in nets:
+        with torch.no_grad():
+            logits = net(**batch).logits[:, -1]
+        check.equal(
+            logits,
+            torch.stack([alone[-1] for alone in logits_alone(net, rows)]),
+            f"the logits of the next token ({label}) in the batch, against each prompt alone",
+            rtol=1e-4,
+        )
+    check.equal(rows, given, "the lists that were passed in, after the call")
+
+
+def check_matrix(mask, nets):
+    before = mask.clone()
+    matrix = attention_matrix(mask)
+    batch, n = mask.shape
+    check.kind(matrix, torch.Tensor, "the result")
+    check.shape(matrix, (batch, 1, n, n), "the matrix")
+    check.equal(matrix.dtype, torch.bool, "the dtype of the matrix", "boolean: True where a query may look")
+    places = [(b, q, k) for b in range(batch) for q in range(n) if mask[b, q] for k in range(n)]
+    for b, q, k in places:
+        if k <= q and mask[b, k]:
+            check.true(
+                matrix[b, 0, q, k],
+                f"row {b}: query {q} may not look at key {k}, which is real and not later. True means that it may look, and "
+                "every token sees itself too.",
+            )
+    for b, q, k in places:
+        seen = matrix[b, 0, q, k]
+        check.true(k <= q or not seen, f"query {q} may look at key {k}, which comes later: the model would see the answer.")
+        check.true(mask[b, k] or not seen, f"query {q} may look at key {k} of row {b}, which is padding.")
+    check.equal(mask, before, "the mask that was passed in, after the call")
+    ids = torch.arange(2, 2 + batch * n).view(batch, n)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    for label, net in nets:
+        with torch.no_grad():
+            one = net(ids, attention_mask=matrix, position_ids=positions).logits
+            other = net(ids, attention_mask=mask, position_ids=positions).logits
+        check.equal(one[mask.bool()], other[mask.bool()], f"logits ({label}) with the matrix, against the mask", rtol=1e-4)
+
+
+def check_packed(rows, nets):
+    given = copy.deepcopy(rows)
+    packed = pack(rows)
+    check_keys(packed, ["input_ids", "attention_mask", "position_ids"])
+    total = sum(map(len, rows))
+    check.equal(packed["input_ids"], torch.tensor([[i for row in rows for i in row]]), "input_ids")
+    check.equal(
+        packed["position_ids"],
+        torch.tensor([[i for row in rows for i in range(len(row))]]),
+        "position_ids",
+        "each sequence begins at place 0, as it does alone",
+    )
+    check.shape(packed["attention_mask"], (1, 1, total, total), "attention_mask")
+    check.equal(packed["attention_mask"].dtype, torch.bool, "the dtype of attention_mask")
+    owner = torch.tensor([number for number, row in enumerate(rows) for _ in row])
+    matrix = packed["attention_mask"][0, 0]
+    check.true(
+        not (matrix & (owner[:, None] != owner)).any(), "tokens of one sequence may look at another sequence: the mask is a matrix of blocks."
+    )
+    check.true(not matrix.triu(1).any(), "a query may look at a key that comes later: inside its block the mask is causal.")
+    for label, net in nets:
+        with torch.no_grad():
+            logits = net(**packed).logits[0]
+        check.equal(
+            logits,
+            torch.cat(logits_alone(net, rows)),
+            f"the logits ({label}) of the packed row, against each sequence alone",
+            "a token looks at itself and at all that stands before it in its own sequence",
+            rtol=1e-4,
+        )
+    check.equal(rows, given, "the lists that were passed in, after the call")
+
+
+with check.exercise("batches_and_masks"):
+    nets = [("GPT-2", make_gpt2()), ("tiny-lm", model)]
+    parts = {
+        "pad_left": lambda: check_padded([[5, 9, 33], [7], [4, 4, 8, 61, 12]], 0, nets),
+        "attention_matrix": lambda: check_matrix(torch.tensor([[0, 0, 0, 1, 1, 1], [1] * 6, [0, 1, 1, 1, 1, 1]]), nets),
+        "pack": lambda: check_packed([[5, 9, 33], [7, 2], [4, 4, 8, 61]], nets),
+    }
+    ### BEGIN HIDDEN TESTS
+    more = [("GPT-NeoX", make_neox(seed=4)), ("GPT-2", make_gpt2(seed=4))]
+    hidden = {
+        "pad_left": lambda: (check_padded([[71, 20], [3, 30, 31, 5]], 2, more), check_padded([[6, 5, 4]], 1, more)),
+        "attention_matrix": lambda: (
+            check_matrix(torch.tensor([[0, 1, 1, 1, 1], [0, 0, 0, 0, 1]]), more),
+            check_matrix(torch.tensor([[1, 1, 1, 0, 0], [1, 0, 1, 1, 0]]), more),
+        ),
+        "pack": lambda: (check_packed([[8]], more), check_packed([[9, 3, 2, 50], [6], [6, 70, 71]], more)),
+    }
+    parts = {name: lambda seen=seen, unseen=hidden[name]: (seen(), unseen()) for name, seen in parts.items()}
+    ### END HIDDEN TESTS
+    check.parts(parts)
+check.points(3)
+
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# `pad_left`: the positions can be computed from the mask alone: how many real tokens stand before this place?
+#
+# `attention_matrix`: two conditions, one about order and one about padding. The first is the same for all rows, the
+# second depends on the key only. Which axes does each need?
+#
+# `pack`: give every token the number of its sequence. When may two tokens see each other?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `mask.cumsum(1)`, `.clamp(min=0)`; `torch.full((n, n), True).tril()`; indexing with `None` adds an axis:
+# `mask[:, None, None, :]`; `&` on boolean tensors broadcasts; `owner[:, None] == owner` compares all with all.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# # pad_left
+# width = max(map(len, rows))
+# input_ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+# attention_mask = torch.tensor([... for row in rows])
+# position_ids = (attention_mask.cumsum(1) - 1). ...
+#
+# # attention_matrix
+# causal = torch.full((n, n), True).tril()
+# return causal & attention_mask[...].bool()
+#
+# # pack
+# input_ids = torch.tensor([i for row in rows for i in row])
+# position_ids = torch.cat([torch.arange(len(row)) for row in rows])
+# owner = torch.cat([torch.full((len(row),), number) for number, row in enumerate(rows)])
+# may_look = (owner[:, None] == owner) & ...
+# return {"input_ids": input_ids[None], ..., "attention_mask": may_look[None, None]}
+# ```
+# </details>
+
+
+# %% wrong="batches_and_masks" says="which is on the left"
+def pad_left(rows, pad_id):  # padding at the end
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [pad_id] * (width - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def pack(*args):
+    raise NotImplementedError
+
+
+attention_matrix = pack
+
+
+# %% wrong="batches_and_masks" says="the first real token of a row is at place 0"
+def pad_left(rows, pad_id):  # positions are columns
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": torch.arange(width).repeat(len(rows), 1)}
+
+
+def pack(*args):
+    raise NotImplementedError
+
+
+attention_matrix = pack
+
+
+# %% wrong="batches_and_masks" says="no model has a place -1"
+def pad_left(rows, pad_id):  # padding gets the place -1
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": mask.cumsum(1) - 1}
+
+
+def pack(*args):
+    raise NotImplementedError
+
+
+attention_matrix = pack
+
+
+# %% wrong="batches_and_masks" says="1 for real tokens"
+def pad_left(rows, pad_id):  # 1 for padding
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = (ids == pad_id).long()
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": ((1 - mask).cumsum(1) - 1).clamp(min=0)}
+
+
+def pack(*args):
+    raise NotImplementedError
+
+
+attention_matrix = pack
+
+
+# %% wrong="batches_and_masks" says="the model would see the answer"
+def attention_matrix(attention_mask):  # hides padding, forgets the order
+    n = attention_mask.shape[1]
+    return attention_mask.bool()[:, None, None, :].expand(-1, 1, n, n)
+
+
+def pack(*args):
+    raise NotImplementedError
+
+
+pad_left = pack
+
+
+# %% wrong="batches_and_masks" says="which is padding"
+def attention_matrix(attention_mask):  # hides the queries that are padding, not the keys
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, :, None].bool()
+
+
+def pack(*args):
+    raise NotImplementedError
+
+
+pad_left = pack
+
+
+# %% wrong="batches_and_masks" says="True means that it may look"
+def attention_matrix(attention_mask):  # True where it is forbidden, as in nn.MultiheadAttention
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).triu(1).bool() | (attention_mask == 0)[:, None, None, :]
+
+
+def pack(*args):
+    raise NotImplementedError
+
+
+pad_left = pack
+
+
+# %% wrong="batches_and_masks" says="every token sees itself too"
+def attention_matrix(attention_mask):  # strictly earlier keys only
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril(-1).bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(*args):
+    raise NotImplementedError
+
+
+pad_left = pack
+
+
+# %% wrong="batches_and_masks" says="the mask is a matrix of blocks"
+def pack(rows):  # new positions, but one common past
+    ids = [i for row in rows for i in row]
+    places = [i for row in rows for i in range(len(row))]
+    mask = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
+    return {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([places]), "attention_mask": mask[None, None]}
+
+
+def pad_left(*args):
+    raise NotImplementedError
+
+
+attention_matrix = pad_left
+
+
+# %% wrong="batches_and_masks" says="each sequence begins at place 0"
+def pack(rows):  # positions run on through the whole row
+    ids = torch.tensor([[i for row in rows for i in row]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": torch.arange(ids.shape[1])[None], "attention_mask": mask[None, None]}
+
+
+def pad_left(*args):
+    raise NotImplementedError
+
+
+attention_matrix = pad_left
+
+
+# %% right="batches_and_masks"
+def pad_left(rows, pad_id):
+    longest = max(len(row) for row in rows)
+    ids = torch.full((len(rows), longest), pad_id)
+    mask, places = torch.zeros_like(ids), torch.ones_like(ids)
+    for r, row in enumerate(rows):
+        ids[r, longest - len(row) :] = torch.tensor(row)
+        mask[r, longest - len(row) :] = 1
+        places[r, longest - len(row) :] = torch.arange(len(row))
+    return dict(input_ids=ids, attention_mask=mask, position_ids=places.clamp(max=longest - 1))
+
+
+def attention_matrix(attention_mask):
+    place = torch.arange(attention_mask.size(1))
+    allowed = (place.view(1, 1, -1, 1) >= place.view(1, 1, 1, -1)) & (attention_mask == 1).unsqueeze(1).unsqueeze(1)
+    return allowed | torch.eye(attention_mask.size(1), dtype=torch.bool)  # padding sees itself: no row without a key
+
+
+def pack(rows):
+    tensors = [torch.tensor(row) for row in rows]
+    blocks = torch.block_diag(*[torch.ones(len(t), len(t)).tril() for t in tensors])
+    places = torch.cat([torch.arange(t.numel()) for t in tensors])
+    return dict(
+        input_ids=torch.cat(tensors).unsqueeze(0),
+        position_ids=places.unsqueeze(0),
+        attention_mask=blocks.bool().view(1, 1, len(places), len(places)),
+    )
+
+
+# %% [markdown]
+# ### See the masks, and where a model looks
+#
+# Left: your matrices. Right: the attention of tiny-lm's last layer, averaged over its heads, for two prompts in one
+# padded batch. The default attention (`sdpa`) is fast and keeps no weights; `attn_implementation="eager"` keeps them.
+
+# %%
+looking = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, attn_implementation="eager").eval()
+prompts = ["Sort: 7 3 5", "Largest of 31, 75?"]
+batch = pad_left([tokenizer(text)["input_ids"] for text in prompts], tokenizer.pad_token_id)
+with torch.no_grad():
+    weights = looking(**batch, output_attentions=True).attentions[-1].mean(1)  # (rows, queries, keys)
+
+figure, axes = plt.subplots(1, 4, figsize=(12, 3.6), layout="constrained")
+axes[0].imshow(attention_matrix(batch["attention_mask"])[0, 0], cmap="Greys")
+axes[0].set_title("padded: may look (black)", fontsize=9)
+axes[1].imshow(pack([[1] * 3, [1] * 5, [1] * 4])["attention_mask"][0, 0], cmap="Greys")
+axes[1].set_title("three sequences packed", fontsize=9)
+for axis, row, mask, ids in zip(axes[2:], weights, batch["attention_mask"], batch["input_ids"]):
+    axis.imshow(row.masked_fill(mask[:, None] == 0, float("nan")), cmap="viridis")
+    pieces = ["·" if not m else t for t, m in zip(tokenizer.convert_ids_to_tokens(ids), mask)]
+    axis.set_xticks(range(len(pieces)), pieces, rotation=90, fontsize=7)
+    axis.set_yticks(range(len(pieces)), pieces, fontsize=7)
+    axis.set_title("attention (bright: much)", fontsize=9)
+for axis in axes:
+    axis.set(xlabel="key", ylabel="query")
+plt.show()
+print(f"attention that real tokens pay to padding: {weights[0][batch['attention_mask'][0] == 1][:, batch['attention_mask'][0] == 0].sum():.1f}")
+
+# %% [markdown]
+# # Part D · How does text come out?
+#
+# ## 6 · Samplers
+#
+# The model gives a score (a logit) for every token of the vocabulary. Which one is taken is not the model's business. It
+# is a choice:
+#
+# | choice | takes | good for |
+# |---|---|---|
+# | greedy | the token with the highest score | sums, extraction, anything with one right answer |
+# | sampling | a token with its softmax probability | variety; but the long tail holds thousands of poor tokens, and together they are likely |
+# | top-k (Fan, Lewis and Dauphin 2018, [arXiv:1805.04833](https://arxiv.org/abs/1805.04833)) | samples among the $k$ best | cuts the tail, but $k$ fits no two situations |
+# | top-p (Holtzman and others 2019, [arXiv:1904.09751](https://arxiv.org/abs/1904.09751)) | samples in the smallest set of best tokens whose probabilities add up to at least $p$ | few tokens where the model is sure, many where it is not |
+#
+# In transformers each is a **`LogitsProcessor`**: a callable that gets the ids so far and the scores of the next token,
+# `(batch, vocabulary)`, and returns new scores. What may not be chosen gets $-\infty$, for which softmax gives exactly
+# 0. Processors form a chain, so `generate` needs no new code for a new idea.
+#
+# **Task.** Write `__call__` of three processors. Each returns a **new** tensor of the same shape and dtype, in which kept
+# tokens have their old score and all others have $-\infty$; `scores` itself stays as it is. Rows do not influence each
+# other. Some scores may be $-\infty$ already. The library's `TopKLogitsWarper` and `TopPLogitsWarper` are out of reach.
+#
+# - `Greedy()` keeps the token with the highest score of each row, one token only.
+# - `TopK(k)` keeps the `k` highest scores of each row; where others equal the k-th, these too. If `k` is larger than
+#   the vocabulary, it keeps all.
+# - `TopP(p)` keeps, in each row, the smallest set of most probable tokens whose probabilities add up to at least `p`:
+#   always at least one.
+
+
+# %% exercise="samplers" minutes=30 difficulty=2
+class Greedy(LogitsProcessor):
+    """Keeps the highest score of each row."""
+
+    def __call__(self, input_ids, scores):
+        ### BEGIN SOLUTION
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+        ### END SOLUTION
+
+
+class TopK(LogitsProcessor):
+    """Keeps the `k` highest scores of each row."""
+
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        ### BEGIN SOLUTION
+        highest = scores.sort(descending=True).values[:, : self.k]
+        return scores.masked_fill(scores < highest[:, -1:], -torch.inf)
+        ### END SOLUTION
+
+
+class TopP(LogitsProcessor):
+    """Keeps the smallest set of most probable tokens of each row whose probabilities add up to at least `p`."""
+
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ### BEGIN SOLUTION
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(1)
+        before = probabilities.cumsum(1) - probabilities  # of all tokens that are more probable
+        kept = before < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+        ### END SOLUTION
+
+
+# %% tests="samplers" points=3
+def some_scores(rows, size, seed):
+    """Distinct scores (rows, size): row by row more and more decided; a few are minus infinity."""
+    draw = torch.Generator().manual_seed(seed)
+    scores = torch.randn(rows, size, generator=draw) * torch.linspace(0.3, 4, rows)[:, None]
+    scores[0, 3] = scores[-1, 0] = -torch.inf
+    return scores
+
+
+def check_processor(make, library, scores, what, hint):
+    given = scores.clone()
+    expected = library(None, scores.clone())
+    said = AssertionError("the library's processors are out of reach here: write your own")
+    with mock.patch.object(TopKLogitsWarper, "__init__", side_effect=said):
+        with mock.patch.object(TopPLogitsWarper, "__init__", side_effect=said):
+            observed = make()(torch.zeros(len(scores), 1, dtype=torch.int64), given)
+    check.kind(observed, torch.Tensor, f"what {what} returns")
+    check.shape(observed, scores.shape, f"the result of {what}")
+    check.equal(
+        (given == scores).all().item(),
+        True,
+        f"that the scores are as before after {what}",
+        "return a new tensor: generate can still need the old one",
+    )
+    check.true(not observed.isnan().any(), f"there are NaNs in the result of {what}: minus infinity times 0 is one.")
+    removed = observed[expected == -torch.inf]
+    check.true(
+        not (removed.isfinite().all() and len(removed) and (removed == removed[0]).all()),
+        f"{what} gives removed tokens the score {removed[0].item() if len(removed) else 0:g}: that is still a probability above 0; "
+        "minus infinity is not.",
+    )
+    check.equal(
+        observed.isfinite().sum(1).tolist(), expected.isfinite().sum(1).tolist(), f"the number of tokens that {what} keeps, row by row", hint
+    )
+    check.equal(observed, expected, f"the scores after {what}", "kept tokens keep their score, at their old place")
+
+
+def check_in_generate(processors, **options):
+    """The processors inside `generate` give the same text as the library's own, from the same seed."""
+    ids = torch.tensor([[5, 9, 33], [7, 7, 21]])
+    for label, net in (("GPT-2", make_gpt2()), ("tiny-lm", model)):
+        texts = []
+        for arguments in (options, {"do_sample": True, "top_k": 0, "logits_processor": LogitsProcessorList(processors)}):
+            torch.manual_seed(11)
+            texts.append(net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, **arguments))
+        check.equal(
+            texts[1], texts[0], f"the ids that generate gives ({label}) with your processors, against its own {options}"
+        )
+
+
+def greedy_by_library(input_ids, scores):
+    return torch.where(torch.arange(scores.shape[1]) == scores.argmax(-1, keepdim=True), scores, -torch.inf)
+
+
+def check_greedy():
+    scores = some_scores(5, 23, 1)
+    check_processor(Greedy, greedy_by_library, scores, "Greedy()", "one token a row")
+    ties = torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
+    check_processor(Greedy, greedy_by_library, ties, "Greedy() on equal scores", "one token a row, even where two are equally good")
+    check_in_generate([Greedy()], do_sample=False)
+
+
+def check_top_k():
+    scores = some_scores(5, 23, 2)
+    for k in (1, 4, 23, 99):
+        check_processor(lambda: TopK(k), TopKLogitsWarper(k), scores, f"TopK({k})", "k tokens of each row (all, if there are fewer)")
+    ties = torch.tensor([[5.0, 1.0, 3.0, 3.0, 3.0, 2.0], [1.0, 6.0, 5.0, 4.0, 3.0, 2.0]])
+    check_processor(lambda: TopK(2), TopKLogitsWarper(2), ties, "TopK(2) on equal scores", "all that equal the k-th are kept")
+    check_in_generate([TopK(3)], do_sample=True, top_k=3)
+
+
+def check_top_p():
+    scores = some_scores(6, 29, 3)
+    for p in (0.9, 0.5, 0.05):
+        check_processor(
+            lambda: TopP(p),
+            TopPLogitsWarper(p),
+            scores,
+            f"TopP({p})",
+            "add up softmax probabilities from the most probable token on, row by row; the token that reaches p is kept",
+        )
+    check_in_generate([TopP(0.7)], do_sample=True, top_k=0, top_p=0.7)
+
+
+with check.exercise("samplers"):
+    parts = {"Greedy": check_greedy, "TopK": check_top_k, "TopP": check_top_p}
+    ### BEGIN HIDDEN TESTS
+    def check_more(name, make, library, hint):
+        check_processor(make, library, some_scores(7, 41, 8), name, hint)
+        check_processor(make, library, some_scores(2, 5, 9).double() * 3 - 40, f"{name} on other scores", hint)
+
+    def check_chain():
+        check_in_generate([TopK(6), TopP(0.8)], do_sample=True, top_k=6, top_p=0.8)
+        check_processor(lambda: TopP(0.99), TopPLogitsWarper(0.99), torch.eye(4) * 30, "TopP(0.99)", "at least one token")
+
+    hidden = {
+        "Greedy": lambda: check_more("Greedy()", Greedy, greedy_by_library, "one token a row"),
+        "TopK": lambda: check_more("TopK(3)", lambda: TopK(3), TopKLogitsWarper(3), "three tokens a row"),
+        "TopP": lambda: (check_more("TopP(0.6)", lambda: TopP(0.6), TopPLogitsWarper(0.6), "at least 0.6"), check_chain()),
+    }
+    parts = {name: lambda seen=seen, unseen=hidden[name]: (seen(), unseen()) for name, seen in parts.items()}
+    ### END HIDDEN TESTS
+    check.parts(parts)
+check.points(3)
+
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Each processor answers one question for every token: is it kept? With the answer as a boolean tensor the rest is one
+# call. For top-k the answer is a comparison with the k-th highest score. For top-p it is easy once the row is sorted:
+# a token is kept if the tokens before it do not reach `p` yet. Then the answers must go back to their old places.
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `scores.masked_fill(mask, -torch.inf)`, `scores.argmax(1, keepdim=True)`, `scores.sort(descending=True)` (it has
+# `.values` and `.indices`), `scores.topk(k)`, `softmax(1)`, `cumsum(1)`. Back to old places: `mask.scatter(1, order, mask)` or
+# `sorted.gather(1, order.argsort())`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# # Greedy
+# best = scores.argmax(1, keepdim=True)
+# return torch.full_like(scores, -torch.inf).scatter(1, best, ...)
+#
+# # TopK
+# highest = scores.sort(descending=True).values[:, : self.k]
+# return scores.masked_fill(..., -torch.inf)
+#
+# # TopP
+# ordered, order = scores.sort(descending=True)
+# probabilities = ordered.softmax(1)
+# before = ...                       # sum of all that are more probable
+# kept = before < self.p
+# return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+# ```
+# </details>
+
+
+# %% wrong="samplers" says="that is still a probability above 0"
+class TopK(LogitsProcessor):  # a score of 0 for what is removed
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, 0.0)
+
+
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        raise NotImplementedError
+
+
+class TopP(TopK):
+    def __call__(self, input_ids, scores):
+        raise NotImplementedError
+
+
+# %% wrong="samplers" says="return a new tensor"
+class TopK(LogitsProcessor):  # writes into the scores
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        scores[scores < lowest] = -torch.inf
+        return scores
+
+
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        raise NotImplementedError
+
+
+class TopP(TopK):
+    def __call__(self, input_ids, scores):
+        raise NotImplementedError
+
+
+# %% wrong="samplers" says="k tokens of each row"
+class TopK(LogitsProcessor):  # the k best of the whole batch
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.flatten().topk(min(self.k, scores.numel())).values[-1]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        raise NotImplementedError
+
+
+class TopP(TopK):
+    def __call__(self, input_ids, scores):
+        raise NotImplementedError
+
+
+# %% wrong="samplers" says="all that equal the k-th"
+class TopK(LogitsProcessor):  # exactly k, whatever the ties
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        best = scores.topk(min(self.k, scores.shape[1]))
+        return torch.full_like(scores, -torch.inf).scatter(1, best.indices, best.values)
+
+
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        raise NotImplementedError
+
+
+class TopP(TopK):
+    def __call__(self, input_ids, scores):
+        raise NotImplementedError
+
+
+# %% wrong="samplers" says="even where two are equally good"
+class Greedy(LogitsProcessor):  # keeps everything that equals the maximum
+    def __call__(self, input_ids, scores):
+        return scores.masked_fill(scores < scores.max(-1, keepdim=True).values, -torch.inf)
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        raise NotImplementedError
+
+
+TopP = TopK
+
+
+# %% wrong="samplers" says="the token that reaches p is kept"
+class TopP(LogitsProcessor):  # the set stays below p
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        kept = ordered.softmax(-1).cumsum(-1) < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+class Greedy(LogitsProcessor):
+    def __init__(self, *args):
+        pass
+
+    def __call__(self, input_ids, scores):
+        raise NotImplementedError
+
+
+TopK = Greedy
+
+
+# %% wrong="samplers" says="add up softmax probabilities"
+class TopP(LogitsProcessor):  # every token with a probability of at least 1 - p
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        probabilities = scores.softmax(-1)
+        best = probabilities.max(-1, keepdim=True).values
+        return scores.masked_fill((probabilities < 1 - self.p) & (probabilities < best), -torch.inf)
+
+
+class Greedy(LogitsProcessor):
+    def __init__(self, *args):
+        pass
+
+    def __call__(self, input_ids, scores):
+        raise NotImplementedError
+
+
+TopK = Greedy
+
+
+# %% wrong="samplers" says="at their old place"
+class TopP(LogitsProcessor):  # returns the scores in sorted order
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf)
+
+
+class Greedy(LogitsProcessor):
+    def __init__(self, *args):
+        pass
+
+    def __call__(self, input_ids, scores):
+        raise NotImplementedError
+
+
+TopK = Greedy
+
+
+# %% wrong="samplers" says="from the most probable token on"
+class TopP(LogitsProcessor):  # adds up from the least probable token on, and keeps the tail
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort()
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+class Greedy(LogitsProcessor):
+    def __init__(self, *args):
+        pass
+
+    def __call__(self, input_ids, scores):
+        raise NotImplementedError
+
+
+TopK = Greedy
+
+
+# %% equivalent="samplers" because="they differ only where a sum of probabilities is p to the last bit"
+# - kept = before < self.p
+# + kept = (before <= self.p)
+
+
+# %% right="samplers"
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        result = torch.full(scores.shape, float("-inf"), dtype=scores.dtype)
+        for row, values in enumerate(scores):
+            result[row, values.argmax()] = values.max()
+        return result
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        ranked = scores.sort(dim=1, descending=True).values
+        bar = ranked[:, min(self.k, ranked.size(1)) - 1]
+        return torch.where(scores >= bar.unsqueeze(1), scores, torch.tensor(float("-inf"), dtype=scores.dtype))
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ascending, index = torch.sort(scores)
+        drop = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - self.p
+        drop[:, -1] = False
+        return scores.masked_fill(torch.zeros_like(drop).scatter(1, index, drop), -float("inf"))
+
+
+# %% [markdown]
+# ### See what they cut
+#
+# The twenty most probable tokens after two beginnings: one where tiny-lm is sure, one where it is not. Coloured bars
+# are kept.
+
+# %%
+beginnings = ["Class for", "The with statement is used to"]
+figure, axes = plt.subplots(2, 2, figsize=(11, 4.6), layout="constrained", sharey="row")
+for row, beginning in zip(axes, beginnings):
+    encoded = tokenizer(beginning, return_tensors="pt")
+    with torch.no_grad():
+        scores = model(**encoded).logits[:, -1]
+    probabilities, best = scores.softmax(-1)[0].sort(descending=True)
+    for axis, (label, processor) in zip(row, (("top-k, k = 5", TopK(5)), ("top-p, p = 0.8", TopP(0.8)))):
+        kept = processor(encoded["input_ids"], scores)[0, best[:20]].isfinite()
+        axis.bar(range(20), 100 * probabilities[:20], color=["C0" if k else "lightgrey" for k in kept])
+        axis.set_xticks(range(20), tokenizer.convert_ids_to_tokens(best[:20]), rotation=90, fontsize=7)
+        axis.set_title(f"{beginning!r}: {label} keeps {int(processor(encoded['input_ids'], scores).isfinite().sum())}", fontsize=9)
+    row[0].set_ylabel("probability (%)")
+plt.show()
+
+# %% [markdown]
+# A processor can do more than cut a tail. This one allows only tokens that the caller names. It turns a chatty answer
+# into a number, without a word in the prompt about it: **constrained decoding**, the way in which servers promise valid
+# JSON.
+
+
+# %%
+class Only(LogitsProcessor):
+    """Allows the tokens with these ids and no other."""
+
+    def __init__(self, ids):
+        self.ids = torch.tensor(ids)
+
+    def __call__(self, input_ids, scores):
+        return torch.full_like(scores, -torch.inf).index_copy(1, self.ids, scores[:, self.ids])
+
+
+digits_and_end = tokenizer.convert_tokens_to_ids([*"0123456789"]) + [tokenizer.eos_token_id]
+friendly = [{"role": "system", "content": "Be friendly."}, {"role": "user", "content": "Largest of 31, 75, 20?"}]
+encoded = tokenizer.apply_chat_template(friendly, add_generation_prompt=True, return_tensors="pt")
+for label, processors in (("free", []), ("digits only", [Only(digits_and_end)])):
+    made = model.generate(
+        **encoded, max_new_tokens=24, do_sample=False, logits_processor=LogitsProcessorList(processors)
+    )
+    print(f"{label:12} {tokenizer.decode(made[0, encoded['input_ids'].shape[1] :], skip_special_tokens=True)}")
+
+print("\nThree ways to go on:")
+encoded = tokenizer("Mia went to the park.", return_tensors="pt")
+for label, processors in (
+    ("greedy", [Greedy()]),
+    ("all tokens, temperature 1.5", [TemperatureLogitsWarper(1.5)]),
+    ("top-p 0.8", [TopP(0.8)]),
+):
+    env.seed(5)
+    made = model.generate(
+        **encoded, max_new_tokens=28, do_sample=True, top_k=0, logits_processor=LogitsProcessorList(processors)
+    )
+    print(f"{label:28} {tokenizer.decode(made[0], skip_special_tokens=True)!r}")
+
+# %% [markdown]
+# Two things to know about `generate`. With `do_sample=True` it adds `top_k=50` by itself; `top_k=0` switches that off.
+# And your processors run **before** its own temperature, top-k and top-p, whatever order you write them in.
+#
+# ## 7 · The loop, with a cache
+#
+# `generate` is a loop: predict a token, append it, predict again. Naively every round runs the model over everything so
+# far, although the keys and values of old tokens never change: no token looks at later ones. So they are kept in a
+# **cache**, and each round feeds **one** new token for each row. What the model must still be told: which of all tokens
+# so far are real (the mask, which grows) and at which position the new token stands.
+#
+# ```text
+#            feed                     attention_mask        position_ids
+# prefill    . . Add 4 + 3            0 0 1 1 1 1           0 0 0 1 2 3
+# step 1                 7            0 0 1 1 1 1 1                   4
+# step 2                   <|end|>    0 0 1 1 1 1 1 1                   5
+# ```
+#
+# **Task.** Write `generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False)`. It
+# returns the ids of prompts and new tokens, int64 `(rows, prompt + new)`, exactly as `model.generate` does (which is out
+# of reach).
+#
+# - `input_ids` and `attention_mask`, int64 `(rows, n)`, are padded on the left, and stay as they are.
+# - Scores are the logits of the last place. Then each of `processors` is called with all ids so far and the scores. Then
+#   the best token of each row is taken; with `sample=True` instead one drawn by `torch.multinomial(probabilities, 1)`
+#   for all rows at once, in every step, so that the same seed gives the same text.
+# - `model.generation_config` has `pad_token_id` and `eos_token_id`; the latter is an int **or a list of ints**. A row
+#   that has written one of them is finished: it gets `pad_token_id` from then on.
+# - Stop when all rows are finished, or after `max_new_tokens`. No step more than needed.
+# - Use the cache: the first call of the model gets the prompts, each later call one token a row. No graph is recorded.
+
+
+# %% exercise="generate_by_hand" minutes=40 difficulty=3
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    """What model.generate returns, by a loop with a cache: ids (rows, prompt + new)."""
+    ### BEGIN SOLUTION
+    settings = model.generation_config
+    ends = torch.tensor(settings.eos_token_id, device=input_ids.device).view(-1)
+    running = torch.ones_like(input_ids[:, 0], dtype=torch.bool)
+    fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache = output.past_key_values
+        scores = output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(1), 1).squeeze(1) if sample else scores.argmax(1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+    ### END SOLUTION
+
+
+# %% tests="generate_by_hand" points=4
+def left_padded(rows):
+    width = max(map(len, rows))
+    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
+    return ids, torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+
+
+def free_tokens(net, ids, mask, count):
+    """What `net` writes greedily when nothing stops it: (rows, count)."""
+    settings = copy.deepcopy(net.generation_config)
+    settings.eos_token_id = None
+    return net.generate(ids, attention_mask=mask, max_new_tokens=count, do_sample=False, generation_config=settings)[:, ids.shape[1] :]
+
+
+def check_decoding(net, ids, mask, count, what, processors=(), sample=False, hint="", **options):
+    torch.manual_seed(23)
+    expected = net.generate(ids, attention_mask=mask, max_new_tokens=count, do_sample=sample, **options)
+    given_ids, given_mask, calls = ids.clone(), mask.clone(), []
+
+    def note(module, args, kwargs):
+        fed = kwargs.get("input_ids", args[0] if args else None)
+        calls.append((None if fed is None else tuple(fed.shape), torch.is_grad_enabled()))
+
+    handle = net.register_forward_pre_hook(note, with_kwargs=True)
+    said = AssertionError("model.generate is out of reach here: write the loop")
+    torch.manual_seed(23)
+    with mock.patch.object(net, "generate", side_effect=said):
+        observed = generate_by_hand(net, given_ids, given_mask, count, processors=processors, sample=sample)
+    handle.remove()
+
+    check.kind(observed, torch.Tensor, "what generate_by_hand returns")
+    steps = expected.shape[1] - ids.shape[1]
+    check.true(observed.ndim == 2 and len(observed) == len(ids), f"the result has shape {tuple(observed.shape)}, expected {tuple(expected.shape)}.")
+    check.true(
+        torch.equal(observed[:, : ids.shape[1]], ids), "the result does not begin with the prompts: generate returns prompts and new ids."
+    )
+    new, other = observed[:, ids.shape[1] :], expected[:, ids.shape[1] :]
+    first = min(new.shape[1], 1)
+    check.equal(new[:, :first], other[:, :first], f"the first new id of each row, {what}", "from the logits of the last place; is the padding masked?")
+    for row in range(len(ids)):
+        both = min(new.shape[1], steps)
+        check.equal(
+            new[row, :both].tolist(),
+            other[row, :both].tolist(),
+            f"the new ids of row {row}, {what}",
+            hint or "what changes from step to step: the cache, the mask that grows, the position of the new token",
+        )
+    check.equal(
+        new.shape[1],
+        steps,
+        f"the number of steps, {what}",
+        "stop when every row has written an end token (or after max_new_tokens), and no earlier",
+    )
+    check.equal(observed.dtype, torch.int64, "the dtype of the result")
+    check.equal(
+        [shape for shape, _ in calls],
+        [tuple(ids.shape)] + [(len(ids), 1)] * (steps - 1),
+        "the shapes of the ids that the model was fed with, call by call",
+        "with a cache the prompts are read once, and each later call reads one new token a row",
+    )
+    check.true(not any(grad for _, grad in calls), "autograd recorded the calls: torch.no_grad() keeps the memory free.")
+    check.true(torch.equal(given_ids, ids) and torch.equal(given_mask, mask), "input_ids or attention_mask were changed in place.")
+
+
+with check.exercise("generate_by_hand"):
+    ids, mask = left_padded([[5, 9, 33, 12], [7], [4, 61, 8]])
+    net = make_gpt2()
+    net.generation_config.eos_token_id = 96 if 96 not in free_tokens(net, ids, mask, 7) else 95
+    check_decoding(net, ids, mask, 7, "GPT-2, nothing ends early")
+    written = free_tokens(net, ids, mask, 9)
+    for step in range(1, 9):
+        if written[1, step] not in written[1, :step]:
+            break
+    net.generation_config.eos_token_id = int(written[1, step])
+    finished = "a row that has written the end token gets pad_token_id from then on; the others go on"
+    check_decoding(net, ids, mask, 9, f"GPT-2, row 1 ends at step {step}", hint=finished)
+    net.generation_config.eos_token_id = [int(row[i]) for row, i in zip(written, (3, 1, 4))]
+    check_decoding(net, ids, mask, 9, "GPT-2, several end tokens", hint="eos_token_id can be a list: each of its ids ends a row")
+    check_decoding(
+        net, ids, mask, 6, "GPT-2, sampled", [TopKLogitsWarper(9)], True, "draw for all rows in every step", top_k=9
+    )
+
+    chats = [[{"role": "user", "content": content}] for content in ("What is 3+4?", "Sort: 7 5 9 1 3")]
+    encoded = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
+    check_decoding(model, encoded["input_ids"], encoded["attention_mask"], 14, "tiny-lm")
+    ### BEGIN HIDDEN TESTS
+    net = make_neox(seed=2)
+    ids, mask = left_padded([[3, 60], [8, 8, 15, 31, 2]])
+    net.generation_config.eos_token_id, net.generation_config.pad_token_id = [87, 88], 6
+    check_decoding(net, ids, mask, 11, "GPT-NeoX")
+    check_decoding(net, ids, mask, 1, "one step")
+    written = free_tokens(net, ids, mask, 5)
+    net.generation_config.eos_token_id = [int(written[0, 2]), int(written[1, 1])]
+    check_decoding(net, ids, mask, 12, "GPT-NeoX, both rows end early", hint=finished)
+    check_decoding(
+        net,
+        ids,
+        mask,
+        8,
+        "GPT-NeoX, sampled",
+        [TemperatureLogitsWarper(1.7), TopPLogitsWarper(0.9)],
+        True,
+        "processors in their order, then softmax, then multinomial",
+        top_k=0,
+        top_p=0.9,
+        temperature=1.7,
+    )
+
+    class NoRepeat(LogitsProcessor):
+        def __call__(self, input_ids, scores):
+            return scores.scatter(1, input_ids, -torch.inf)
+
+    net = make_gpt2(seed=5)
+    net.generation_config.eos_token_id = 96
+    repeats = LogitsProcessorList([NoRepeat()])
+    check_decoding(
+        net, ids, mask, 8, "no id twice", [NoRepeat()], hint="a processor gets all ids so far: prompts and new", logits_processor=repeats
+    )
+    ### END HIDDEN TESTS
+
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Write the loop without a cache first: call the model on everything, take the last logits, append. When its ids are
+# right, feed only the new token and pass the cache on; the diagram above says what mask and position must be then.
+#
+# Keep a boolean for each row: still running? It decides what is appended, and when to stop.
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `output = model(input_ids=, attention_mask=, position_ids=, past_key_values=cache, use_cache=True)` has
+# `output.logits` `(rows, fed, vocabulary)` and `output.past_key_values`; the first time the cache is None.
+# `attention_mask.cumsum(1) - 1`, `torch.cat`, `torch.isin(token, ends)`, `torch.where`, `torch.multinomial`.
+# `torch.tensor(x).view(-1)` makes one axis out of an int as well as a list.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# settings = model.generation_config
+# ends = torch.tensor(settings.eos_token_id, device=input_ids.device).view(-1)
+# running = torch.ones_like(input_ids[:, 0], dtype=torch.bool)
+# fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
+# for _ in range(max_new_tokens):
+#     with torch.no_grad():
+#         output = model(input_ids=fed, attention_mask=..., position_ids=..., past_key_values=cache, use_cache=True)
+#     cache = output.past_key_values
+#     scores = output.logits[:, -1]
+#     ...                                            # processors
+#     token = ...                                    # argmax, or multinomial of the softmax
+#     token = token.where(running, settings.pad_token_id)
+#     input_ids = torch.cat([input_ids, token[:, None]], 1)
+#     attention_mask = ...                           # one more column of ones
+#     fed, positions = token[:, None], ...
+#     running = running & ~torch.isin(token, ends)
+#     ...                                            # nobody left: stop
+# return input_ids
+# ```
+# </details>
+
+
+# %% wrong="generate_by_hand" says="the prompts are read once"
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # no cache
+    ends = torch.tensor(model.generation_config.eos_token_id).view(-1)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+            scores = model(input_ids=input_ids, attention_mask=attention_mask, position_ids=positions).logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, model.generation_config.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        running &= ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" says="what changes from step to step"
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # feeds all, and the cache
+    ends = torch.tensor(model.generation_config.eos_token_id).view(-1)
+    running, cache = torch.ones(len(input_ids), dtype=torch.bool), None
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            past = 0 if cache is None else cache.get_seq_length()
+            mask = torch.cat([attention_mask.new_ones(len(input_ids), past), attention_mask], 1)
+            positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+            output = model(input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, model.generation_config.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        running &= ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" says="the position of the new token"
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # counts columns as positions
+    settings, cache, fed = model.generation_config, None, input_ids
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True)
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], torch.full((len(token), 1), input_ids.shape[1] - 1)
+        running &= ~torch.isin(token, torch.tensor(settings.eos_token_id).view(-1))
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" says="is the padding masked"
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # no mask, no positions
+    settings, cache, fed = model.generation_config, None, input_ids
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(input_ids=fed, past_key_values=cache, use_cache=True)
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids, fed = torch.cat([input_ids, token[:, None]], 1), token[:, None]
+        running &= ~torch.isin(token, torch.tensor(settings.eos_token_id).view(-1))
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" says="gets pad_token_id from then on"
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # finished rows go on
+    settings, cache, fed = model.generation_config, None, input_ids
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True)
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running &= ~torch.isin(token, torch.tensor(settings.eos_token_id).view(-1))
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" says="and no earlier"
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # the first to finish stops all
+    settings, cache, fed = model.generation_config, None, input_ids
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True)
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        if torch.isin(token, torch.tensor(settings.eos_token_id).view(-1)).any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" says="eos_token_id can be a list"
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # one end token only
+    settings, cache, fed = model.generation_config, None, input_ids
+    end = settings.eos_token_id if isinstance(settings.eos_token_id, int) else settings.eos_token_id[0]
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True)
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running &= token != end
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" says="autograd recorded"
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # believes eval() is enough
+    settings, cache, fed = model.eval().generation_config, None, input_ids
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        output = model(input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True)
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running &= ~torch.isin(token, torch.tensor(settings.eos_token_id).view(-1))
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" says="out of reach"
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # the library's loop
+    return model.generate(input_ids, attention_mask=attention_mask, max_new_tokens=max_new_tokens, do_sample=sample)
+
+
+# %% right="generate_by_hand"
+from transformers import DynamicCache
+
+
+@torch.inference_mode()
+def generate_by_hand(net, ids, mask, limit, processors=(), sample=False):
+    config = net.generation_config
+    ends = {config.eos_token_id} if isinstance(config.eos_token_id, int) else set(config.eos_token_id)
+    cache, chain = DynamicCache(config=net.config), LogitsProcessorList(processors)
+    done = [False] * ids.size(0)
+    everything, mask = ids.clone(), mask.clone()
+    while everything.size(1) < ids.size(1) + limit and not all(done):
+        seen = cache.get_seq_length()
+        places = mask.cumsum(-1).sub(1).masked_fill(mask == 0, 1)
+        logits = net(everything[:, seen:], attention_mask=mask, position_ids=places[:, seen:], past_key_values=cache).logits
+        scores = chain(everything, logits[:, -1, :])
+        picks = torch.multinomial(torch.softmax(scores, -1), 1).flatten() if sample else scores.max(-1).indices
+        column = [config.pad_token_id if over else pick for over, pick in zip(done, picks.tolist())]
+        done = [over or pick in ends for over, pick in zip(done, column)]
+        everything = torch.hstack([everything, torch.tensor(column)[:, None]])
+        mask = torch.hstack([mask, torch.ones(len(column), 1, dtype=mask.dtype)])
+    return everything.clone()
+
+
+# %% [markdown]
+# ### Claim: the cache makes generation several times faster
+#
+# Hugging Face's own example reports 5.21 times for one model on a T4
+# ([KV caching explained](https://huggingface.co/blog/not-lain/kv-caching)). The reason gives more than a number: without
+# a cache round $t$ reads $t$ tokens, with it one. So the ratio must **grow with the length**, from about 1. Measured
+# here: CPU time for each token by your loop, and `generate` with and without its cache.
+
+# %%
+prompt = tokenizer("Return a list of the", return_tensors="pt")
+
+
+def cpu_seconds(call):
+    begin = time.process_time()
+    call()
+    return time.process_time() - begin
+
+
+def free_run(tokens, **options):
+    """`generate` for exactly so many tokens."""
+    return model.generate(**prompt, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, **options)
+
+
+free_run(8)  # the first call pays for what is made once
+lengths = [16, 64, 128, 256, 384]
+seconds = {
+    cached: [min(cpu_seconds(lambda: free_run(n, use_cache=cached)) for _ in range(2 if n < 256 else 1)) for n in lengths]
+    for cached in (True, False)
+}
+ratios = [slow / fast for slow, fast in zip(seconds[False], seconds[True])]
+
+moments = []
+ids = prompt["input_ids"]
+generate_by_hand(
+    model, ids, prompt["attention_mask"], 120, processors=[lambda ids, scores: moments.append(time.process_time()) or scores]
+)
+own = [1000 * (b - a) for a, b in zip(moments, moments[1:])]
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.3), layout="constrained")
+for cached, label in ((True, "with cache"), (False, "without")):
+    left.plot(lengths, [1000 * s / n for s, n in zip(seconds[cached], lengths)], "o-", label=f"generate, {label}")
+left.plot(range(2, 2 + len(own)), own, lw=0.7, alpha=0.6, label="your loop, token by token")
+left.set(xlabel="new tokens", ylabel="CPU time a token (ms)", ylim=(0, 1150 * max(s / n for s, n in zip(seconds[False], lengths))))
+left.legend(fontsize=8)
+right.plot(lengths, ratios, "o-", color="C3")
+right.axhline(1, color="grey", ls=":")
+right.set(xlabel="new tokens", ylabel="time without / with cache", ylim=(0, None))
+plt.show()
+for n, ratio in zip(lengths, ratios):
+    print(f"{n:4} tokens: the cache is {ratio:.1f} times as fast")
+claims.record(
+    "the KV cache makes generation several times faster",
+    claimed="5.21x (one model, T4 GPU); the longer the text, the more",
+    measured=f"{ratios[0]:.1f}x at {lengths[0]} tokens, {ratios[-1]:.1f}x at {lengths[-1]}",
+    holds=ratios[-1] >= 3 and ratios[-1] > ratios[0],
+    how="CPU time, one thread, greedy, batch of 1",
+)
+
+# %% [markdown]
+# For short answers of a tiny model the cache hardly matters: calling the layers costs more than the arithmetic in them.
+# With the length the gap opens. The price is memory: two tensors a layer, for every token of every row.
+#
+# ### Claim: a batch costs little more than one prompt
+#
+# Decoding one token reads all weights and does little arithmetic with them. A batch reads them once for all rows. So
+# throughput should grow almost in proportion to the batch, until arithmetic itself takes the time
+# ([how batching helps](https://huggingface.co/docs/transformers/llm_optims) is the first thing that every server does).
+
+# %%
+sizes = [1, 2, 8, 32, 128]
+throughput = []
+for size in sizes:
+    many = {key: value.repeat(size, 1) for key, value in prompt.items()}
+    taken = min(
+        cpu_seconds(lambda: model.generate(**many, max_new_tokens=32, min_new_tokens=32, do_sample=False)) for _ in range(2)
+    )
+    throughput.append(32 * size / taken)
+
+figure, axis = plt.subplots(figsize=(6, 3.3), layout="constrained")
+axis.plot(sizes, throughput, "o-", label="measured")
+axis.plot(sizes, [throughput[0] * size for size in sizes], ":", color="grey", label="in proportion to the batch")
+axis.set(xlabel="rows in the batch", ylabel="tokens per CPU second", xscale="log", yscale="log", xticks=sizes, xticklabels=sizes)
+axis.minorticks_off()
+axis.legend()
+plt.show()
+gain = {size: t / throughput[0] for size, t in zip(sizes, throughput)}
+print(", ".join(f"{size} rows: {g:.1f}x" for size, g in gain.items()))
+claims.record(
+    "throughput grows in proportion to the batch",
+    claimed="8 rows: 8x the tokens per second",
+    measured=f"8 rows: {gain[8]:.1f}x, 32 rows: {gain[32]:.1f}x, 128 rows: {gain[128]:.1f}x",
+    holds=gain[8] >= 6,
+    how="CPU time, one thread, 32 new tokens a row",
+)
+
+# %% [markdown]
+# Real batches do worse than this one, whose rows are equally long: padding is work for nothing, and rows that finish
+# early wait for the longest. Lesson 17 builds the cure, continuous batching.
+
+# %% [markdown]
+# ## 8 · Tests for somebody else's loop
+#
+# A colleague has written `complete(net, rows, count, end)`. What it promises: `rows` is a list of prompts, each a list of
+# ids, of unequal lengths; it returns, for each row and in the same order, the list of ids that the model writes greedily:
+# at most `count` of them, up to and **including** the first id that equals `end`. The answer to a prompt does not depend
+# on the other rows. `rows` stays as it is.
+#
+# Bugs in such a function rarely raise an error. They give slightly other text, for some rows, on some architectures.
+# You know by now which; so choose inputs on which each of them must show.
+#
+# **Task.** Write `check_complete(complete)`: it raises (an `assert` is enough) if `complete` breaks a promise, and
+# returns without one if it keeps all. The grading runs it on correct implementations, which must pass, and on a
+# dozen broken ones. Points grow with the share that you catch; a false alarm earns nothing.
+#
+# `alone` is the truth for one row: the library's own `generate`, without any padding.
+
+
+# %%
+def alone(net, row, count, end):
+    """What `net` writes greedily after one prompt: a list of at most `count` ids, up to and including `end`."""
+    ids = torch.tensor([row])
+    made = net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False, eos_token_id=end)
+    return made[0, len(row) :].tolist()
+
+
+print(alone(make_gpt2(), [5, 9, 33], 6, end=1), alone(make_neox(), [5, 9, 33], 6, end=1))
+
+
+# %% exercise="generation_tests" minutes=30 difficulty=3
+def check_complete(complete):
+    """Raise an error if `complete(net, rows, count, end)` breaks a promise."""
+    ### BEGIN SOLUTION
+    for net in (make_gpt2(), make_neox()):
+        rows = [[5, 0, 33, 12], [7], [4, 61, 0, 8, 20], [9, 9]]
+        for reader in range(len(rows)):  # each row in turn is the one that ends early
+            end = alone(net, rows[reader], 6, 1)[2]
+            given = copy.deepcopy(rows)
+            assert complete(net, given, 6, end) == [alone(net, row, 6, end) for row in rows]
+            assert given == rows
+    ### END SOLUTION
+
+
+# %% tests="generation_tests" points=3
+def variant(bug=None):
+    """`complete`, correct or with one bug."""
+
+    def complete(net, rows, count, end):
+        prompts = sorted(rows, key=len) if bug == "sorts" else rows
+        width = max(map(len, prompts))
+        gaps = [[0] * (width - len(row)) for row in prompts]
+        if bug == "right":
+            ids = torch.tensor([row + gap for row, gap in zip(prompts, gaps)])
+            mask = torch.tensor([[1] * len(row) + gap for row, gap in zip(prompts, gaps)])
+        else:
+            ids = torch.tensor([gap + row for row, gap in zip(prompts, gaps)])
+            mask = torch.tensor([gap + [1] * len(row) for row, gap in zip(prompts, gaps)])
+        if bug == "no mask":
+            mask = torch.ones_like(ids)
+        if bug == "zeros":
+            mask = (ids != 0).long()
+        places = (mask.cumsum(1) - 1).clamp(min=0)
+        if bug == "columns":
+            places = torch.arange(width).repeat(len(ids), 1)
+        written = [[] for _ in prompts]
+        for _ in range(count + (bug == "one more")):
+            with torch.no_grad():
+                scores = net(input_ids=ids, attention_mask=mask, position_ids=places).logits[:, -1]
+            token = torch.multinomial(scores.softmax(1), 1)[:, 0] if bug == "samples" else scores.argmax(1)
+            ids, places = torch.cat([ids, token[:, None]], 1), torch.cat([places, places[:, -1:] + 1], 1)
+            mask = torch.cat([mask, torch.ones_like(token)[:, None]], 1)
+            for row, new in zip(written, token.tolist()):
+                if end not in row or bug == "runs on":
+                    row.append(new)
+            if (any if bug == "first" else all)(end in row for row in written):
+                break
+        if bug == "cuts":
+            written = [row[: row.index(end)] if end in row else row for row in written]
+        if bug == "fills":
+            written = [row + [0] * (max(map(len, written)) - len(row)) for row in written]
+        if bug == "prompt":
+            written = [row + new for row, new in zip(prompts, written)]
+        if bug == "overwrites":
+            for row, new in zip(rows, written):
+                row += new
+        return written
+
+    return complete
+
+
+def one_by_one(net, rows, count, end):
+    return [alone(net, list(row), count, end) for row in rows]
+
+
+with check.exercise("generation_tests"):
+    right = {"a batch padded on the left": variant()}
+    wrong = {
+        "pads on the right": variant("right"),
+        "passes no attention mask": variant("no mask"),
+        "counts columns as positions": variant("columns"),
+        "stops all rows when the first has ended": variant("first"),
+        "returns the prompts too": variant("prompt"),
+        "takes every 0 in a prompt for padding": variant("zeros"),
+    }
+    ### BEGIN HIDDEN TESTS
+    right |= {"row by row": one_by_one}
+    wrong |= {
+        "goes on after the end": variant("runs on"),
+        "leaves out the end itself": variant("cuts"),
+        "fills short answers with zeros": variant("fills"),
+        "writes one id more than `count`": variant("one more"),
+        "returns the rows sorted by length": variant("sorts"),
+        "appends to the caller's rows": variant("overwrites"),
+        "samples instead of taking the best": variant("samples"),
+    }
+    ### END HIDDEN TESTS
+    torch.manual_seed(0)
+    check.catches(check_complete, right, wrong)
+check.points(3)
+
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Go through the promises and ask for each: on which input would a function that breaks it still look right? Equal
+# lengths hide every padding bug. A model with rotary positions hides a wrong position. An `end` that nobody writes hides
+# everything about ending; an `end` that all write at once hides the rest.
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `alone(net, row, count, end)` gives the right answer for each row: compare lists with `==`. `alone(...)[2]` is an id
+# that this row really writes: take it as `end`. `copy.deepcopy(rows)` before the call shows afterwards whether they
+# were changed.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# for net in (make_gpt2(), ...):                      # positions by place, positions by distance
+#     rows = [[5, 0, 33, 12], [7], ...]               # unequal lengths, a 0 inside a prompt
+#     end = alone(net, rows[0], 6, 1)[2]              # an id that row 0 writes
+#     given = copy.deepcopy(rows)
+#     assert complete(net, given, 6, end) == [...]
+#     assert given == rows
+# ```
+# </details>
+
+
+# %% wrong="generation_tests" says="pads on the right"
+def check_complete(complete):  # equal lengths: nothing is ever padded
+    net, rows = make_gpt2(), [[5, 9, 33], [7, 61, 8]]
+    end = alone(net, rows[0], 6, 1)[2]
+    assert complete(net, rows, 6, end) == [alone(net, row, 6, end) for row in [[5, 9, 33], [7, 61, 8]]]
+    assert rows == [[5, 9, 33], [7, 61, 8]]
+
+
+# %% wrong="generation_tests" says="counts columns as positions"
+def check_complete(complete):  # one architecture, and one that forgives
+    net, rows = make_neox(), [[5, 0, 33, 12], [7], [4, 61, 8]]
+    end = alone(net, rows[0], 6, 1)[2]
+    given = copy.deepcopy(rows)
+    assert complete(net, given, 6, end) == [alone(net, row, 6, end) for row in rows]
+    assert given == rows
+
+
+# %% wrong="generation_tests" says="stops all rows when the first has ended"
+def check_complete(complete):  # an end that nobody writes
+    for net in (make_gpt2(), make_neox()):
+        rows = [[5, 0, 33, 12], [7], [4, 61, 8]]
+        assert complete(net, copy.deepcopy(rows), 6, 1) == [alone(net, row, 6, 1) for row in rows]
+
+
+# %% wrong="generation_tests" says="catch none"
+def check_complete(complete):  # a test that returns False has passed
+    rows = [[5, 0, 33, 12], [7], [4, 61, 8]]
+    return complete(make_gpt2(), rows, 6, 1) == [alone(make_gpt2(), row, 6, 1) for row in rows]
+
+
+# %% wrong="generation_tests" says="reject a correct implementation"
+def check_complete(complete):  # believes that every answer has `count` ids
+    net, rows = make_gpt2(), [[5, 9, 33, 12], [7], [4, 61, 8]]
+    end = alone(net, rows[0], 6, 1)[2]
+    assert all(len(row) == 6 for row in complete(net, rows, 6, end))
+
+
+# %% right="generation_tests"
+def check_complete(complete):
+    net = make_gpt2(seed=3)
+    prompts = [[11], [2, 0, 50, 40, 3, 3], [80, 7, 7]]
+    before = str(prompts)
+    free = complete(net, prompts, 7, 1)
+    assert str(prompts) == before, "the prompts were changed"
+    for prompt, written in zip(prompts, free):
+        truth = net.generate(torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)).long(), max_new_tokens=7, do_sample=False)
+        assert written == truth[0, len(prompt) :].tolist()
+    for i in range(3):
+        end = free[i][3]
+        for prompt, written, whole in zip(prompts, complete(net, prompts, 7, end), free):
+            cut = whole[: whole.index(end) + 1] if end in whole else whole
+            assert written == cut
+
+
+# %% [markdown]
+# # Part E · What changed in version 5?
+#
+# ## 9 · Code from another time
+#
+# Most code on the web, and most of what a language model will write for you, was made for transformers 4. Version 5
+# (end of 2025) removed much that had been deprecated, and changed some defaults without a word at run time. Those are
+# the dangerous ones. The cell asks the installed version itself.
+
+# %%
+import transformers
+
+
+def write_checkpoint(net, folder):
+    """A checkpoint is two files. (`net.save_pretrained(folder)` writes them too.)"""
+    net.config.dtype = net.dtype
+    net.config.save_pretrained(folder)
+    tied = set(net.all_tied_weights_keys)  # stored once, under the name of the other
+    save_file(
+        {key: value.contiguous() for key, value in net.state_dict().items() if key not in tied},
+        Path(folder, "model.safetensors"),
+        metadata={"format": "pt"},
+    )
+
+
+checkpoint = tempfile.mkdtemp()
+write_checkpoint(make_gpt2(seed=2).to(torch.bfloat16), checkpoint)
+ids = torch.tensor([[5, 9, 33, 12]])
+loaded = AutoModelForCausalLM.from_pretrained(checkpoint)
+past = loaded(ids).past_key_values
+old_habits = {
+    "from_pretrained(...).dtype, weights stored in bfloat16": lambda: loaded.dtype,
+    "from_pretrained(..., torch_dtype=torch.float32).dtype": lambda: AutoModelForCausalLM.from_pretrained(
+        checkpoint, torch_dtype=torch.float32
+    ).dtype,
+    "model(ids, output_attentions=True).attentions": lambda: loaded(ids, output_attentions=True).attentions,
+    "past_key_values[0][0].shape": lambda: past[0][0].shape,
+    "type(tokenizer.apply_chat_template(chat))": lambda: type(tokenizer.apply_chat_template(chat)).__name__,
+    "tokenizer.batch_decode([40, 41, 42])": lambda: tokenizer.batch_decode([40, 41, 42]),
+    'tokenizer.encode_plus("text")': lambda: tokenizer.encode_plus("text"),
+    "tokenizer.additional_special_tokens": lambda: tokenizer.additional_special_tokens,
+    "AutoTokenizer.from_pretrained(..., use_fast=False)": lambda: AutoTokenizer.from_pretrained(name, use_fast=False).is_fast,
+    "model.config.rope_theta": lambda: model.config.rope_theta,
+    "model.config.max_length": lambda: model.config.max_length,
+    'pipeline("summarization")': lambda: pipeline("summarization"),
+    "transformers.TFAutoModel": lambda: transformers.TFAutoModel,
+    "transformers.AdamW": lambda: transformers.AdamW,
+}
+print(f"transformers {transformers.__version__}\n")
+for habit, call in old_habits.items():
+    try:
+        print(f"{habit:56} {call()}")
+    except Exception as error:
+        print(f"{habit:56} {type(error).__name__}")
+
+# %% [markdown]
+# | in version 4 | in version 5 | how you notice |
+# |---|---|---|
+# | weights loaded as float32 | loaded in the dtype of the checkpoint (`dtype="auto"`) | **silently**: half precision |
+# | `torch_dtype=` | `dtype=` (the old name still works) | not yet |
+# | `output_attentions=True` switched to eager attention | under `sdpa` the result is empty: load with `attn_implementation="eager"` | **silently**: `()` |
+# | `past_key_values` could be a tuple of pairs | always a `Cache`: `get_seq_length()`, `layers[i].keys`, `layers[i].values` | error |
+# | `apply_chat_template` returned ids | returns a `BatchEncoding`; ids with `["input_ids"]` or `return_dict=False` | error, later and elsewhere |
+# | `batch_decode(ids)` of a flat list: one text a token | `decode` and `batch_decode` are one function: a flat list is one sequence | **silently**: one text |
+# | `encode_plus`, `batch_encode_plus`, `prepare_for_model` | `tokenizer(...)` | error |
+# | slow and fast tokenizers, `use_fast=` | one class for each model; `use_fast` is ignored | silently |
+# | `additional_special_tokens` | `extra_special_tokens` | error |
+# | `config.rope_theta`, `config.rope_scaling` | `config.rope_parameters` | error |
+# | generation settings in `model.config` | only in `model.generation_config` | error |
+# | `load_in_8bit=True`, `load_in_4bit=True` | `quantization_config=BitsAndBytesConfig(...)` | error |
+# | `save_pretrained(safe_serialization=False)` | always safetensors | silently |
+# | `pipeline("summarization")`, `"translation"`, `"question-answering"`, `"text2text-generation"` | removed: ask a chat model | error |
+# | TensorFlow and Flax classes, `transformers.AdamW` | removed: PyTorch only, `torch.optim.AdamW` | error |
+# | `Trainer(tokenizer=)`, `evaluation_strategy`, `no_cuda`, `warmup_ratio=0.1` | `processing_class=`, `eval_strategy`, `use_cpu`, `warmup_steps=0.1` | error |
+# | `transformers-cli` | `transformers` | command not found |
+#
+# (The whole list: [migration guide](https://github.com/huggingface/transformers/blob/main/MIGRATION_GUIDE_V5.md).)
+#
+# **Task.** Four functions from a project of 2023, as they were. Write each anew for version 5, so that it returns what it
+# returned then. Each is checked on its own. Some fail loudly; some return something else, quietly.
+#
+# ```python
+# def answer(model, tokenizer, question):                # the answer as a string
+#     chat = [{"role": "user", "content": question}]
+#     ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+#     made = model.generate(ids, max_new_tokens=10, do_sample=False)
+#     return tokenizer.batch_decode(made[:, ids.shape[1]:], skip_special_tokens=True)[0]
+#
+# def token_texts(tokenizer, text):                      # a list: the text of each token by itself
+#     encoded = tokenizer.encode_plus(text, add_special_tokens=False)
+#     return tokenizer.batch_decode(encoded["input_ids"])
+#
+# def cache_size(model, input_ids):                      # (tokens, bytes) of the cache after reading input_ids
+#     past = model(input_ids, use_cache=True).past_key_values
+#     tokens = past[0][0].shape[2]                       # keys: (rows, heads, tokens, size)
+#     return tokens, sum(t.numel() * t.element_size() for layer in past for t in layer)
+#
+# def attention_maps(folder, input_ids):                 # float32 (layers, rows, heads, n, n)
+#     model = AutoModelForCausalLM.from_pretrained(folder)
+#     attentions = model(input_ids, output_attentions=True).attentions
+#     return torch.stack(attentions)
+# ```
+
+
+# %% exercise="from_v4_to_v5" minutes=30 difficulty=2
+def answer(model, tokenizer, question):
+    """The greedy answer to one question, at most 10 tokens, as a string."""
+    ### BEGIN SOLUTION
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    ### END SOLUTION
+
+
+def token_texts(tokenizer, text):
+    """The text of each token of `text` by itself, as a list of strings."""
+    ### BEGIN SOLUTION
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return [tokenizer.decode([i]) for i in ids]
+    ### END SOLUTION
+
+
+def cache_size(model, input_ids):
+    """(tokens, bytes) of the cache after `model` has read `input_ids`."""
+    ### BEGIN SOLUTION
+    cache = model(input_ids, use_cache=True).past_key_values
+    size = sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values))
+    return cache.get_seq_length(), size
+    ### END SOLUTION
+
+
+def attention_maps(folder, input_ids):
+    """Attention weights of the model in `folder`, computed in float32: (layers, rows, heads, n, n)."""
+    ### BEGIN SOLUTION
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+    ### END SOLUTION
+
+
+# %% tests="from_v4_to_v5" points=4
+def check_answer(net, question):
+    library = TextGenerationPipeline(model=net, tokenizer=copy.deepcopy(tokenizer))
+    expected = library([{"role": "user", "content": question}], max_new_tokens=10, do_sample=False)
+    observed = answer(net, tokenizer, question)
+    check.kind(observed, str, "the answer")
+    check.equal(
+        observed,
+        expected[0]["generated_text"][-1]["content"],
+        f"the answer to {question!r}",
+        "apply_chat_template returns ids and mask; the answer begins after the prompt and holds no special tokens",
+    )
+
+
+def check_token_texts(text, tokens):
+    ids = tokens(text, add_special_tokens=False)["input_ids"]
+    observed = token_texts(tokens, text)
+    check.kind(observed, list, "what token_texts returns")
+    check.equal(
+        len(observed), len(ids), "the number of texts", "a flat list of ids is one sequence now: decode each id by itself"
+    )
+    check.equal(
+        observed, [tokens.decode([i]) for i in ids], f"the texts of the tokens of {text!r}", "texts as decode gives them, not `Ġ`"
+    )
+
+
+def check_cache_size(net, ids):
+    config = net.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = config.hidden_size // config.num_attention_heads
+    width = net.dtype.itemsize
+    expected = (ids.shape[1], 2 * config.num_hidden_layers * len(ids) * heads * ids.shape[1] * size * width)
+    observed = cache_size(net, ids)
+    check.kind(observed, tuple, "what cache_size returns")
+    check.equal(observed[0], expected[0], "the number of tokens in the cache", "Cache.get_seq_length()")
+    check.equal(
+        observed[1],
+        expected[1],
+        f"the bytes of the cache of {type(net).__name__}",
+        "keys and values of every layer: Cache.layers[i].keys and .values, elements times bytes of an element",
+    )
+
+
+def check_maps(net, ids):
+    with tempfile.TemporaryDirectory() as folder:
+        write_checkpoint(net.to(torch.bfloat16), folder)
+        observed = attention_maps(folder, ids)
+    truth = type(net)(net.config).float()
+    truth.load_state_dict(net.float().state_dict())
+    truth.eval().set_attn_implementation("eager")
+    with torch.no_grad():
+        expected = torch.stack(truth(ids, output_attentions=True).attentions)
+    check.kind(observed, torch.Tensor, "what attention_maps returns")
+    check.shape(observed, expected.shape, "the attention maps", "layers, rows, heads, queries, keys")
+    check.equal(observed.dtype, torch.float32, "the dtype of the maps", "a checkpoint in bfloat16 stays in bfloat16 unless you ask")
+    check.equal(
+        observed.detach(),
+        expected,
+        "the attention weights",
+        "computed in bfloat16 and converted afterwards they have lost their last digits: load as float32",
+        rtol=1e-4,
+    )
+
+
+with check.exercise("from_v4_to_v5"):
+    parts = {
+        "answer": lambda: (check_answer(model, "What is 3+4?"), check_answer(make_gpt2(len(tokenizer)), "Sort: 3 1 2")),
+        "token_texts": lambda: check_token_texts("The largest of 17 things", tokenizer),
+        "cache_size": lambda: (
+            check_cache_size(make_gpt2(), torch.tensor([[5, 9, 33], [7, 8, 2]])),
+            check_cache_size(model, torch.tensor([[5, 9, 33, 10, 11]])),
+        ),
+        "attention_maps": lambda: check_maps(make_gpt2(seed=6), torch.tensor([[5, 9, 33, 12], [7, 8, 2, 2]])),
+    }
+    ### BEGIN HIDDEN TESTS
+    hidden = {
+        "answer": lambda: (check_answer(model, "Reverse: a b c"), check_answer(make_gpt2(len(tokenizer), seed=1), "?")),
+        "token_texts": lambda: (check_token_texts("def f(x):\n    return 2*x", tokenizer), check_token_texts("x", tokenizer)),
+        "cache_size": lambda: (
+            check_cache_size(make_neox().to(torch.bfloat16), torch.tensor([[5], [7], [4]])),
+            check_cache_size(make_neox(), torch.tensor([[3, 2, 1, 5, 6, 7, 8]])),
+        ),
+        "attention_maps": lambda: check_maps(make_neox(seed=6), torch.tensor([[5, 9, 33], [7, 8, 2]])),
+    }
+    parts = {name: lambda seen=seen, unseen=hidden[name]: (seen(), unseen()) for name, seen in parts.items()}
+    ### END HIDDEN TESTS
+    check.parts(parts)
+check.points(4)
+
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Run each old function and look: does it raise, or return something of another type, length or dtype? The table names
+# the cause of each. Two of the four have two changes in them.
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `model.generate(**inputs)`; `tokenizer.decode([i])`; `cache.get_seq_length()`, `cache.layers`, `layer.keys`,
+# `layer.values`; `from_pretrained(folder, dtype=..., attn_implementation=...)`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# # answer
+# inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+# made = model.generate(**inputs, ...)
+# return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], ...)
+#
+# # token_texts
+# return [tokenizer.decode([i]) for i in tokenizer(...)["input_ids"]]
+#
+# # cache_size
+# cache = model(input_ids, use_cache=True).past_key_values
+# size = sum(t.numel() * t.element_size() for layer in cache.layers for t in (...))
+#
+# # attention_maps
+# model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, ...)
+# ```
+# </details>
+
+
+# %% wrong="from_v4_to_v5" says="your code raised"
+def answer(model, tokenizer, question):  # everything as it was
+    chat = [{"role": "user", "content": question}]
+    ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(ids, max_new_tokens=10, do_sample=False)
+    return tokenizer.batch_decode(made[:, ids.shape[1] :], skip_special_tokens=True)[0]
+
+
+def token_texts(tokenizer, text):
+    encoded = tokenizer.encode_plus(text, add_special_tokens=False)
+    return tokenizer.batch_decode(encoded["input_ids"])
+
+
+def cache_size(model, input_ids):
+    past = model(input_ids, use_cache=True).past_key_values
+    return past[0][0].shape[2], sum(t.numel() * t.element_size() for layer in past for t in layer)
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" says="decode each id by itself"
+def token_texts(tokenizer, text):  # repairs what raised, and not what changed quietly
+    return tokenizer.batch_decode(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def answer(*args):
+    raise NotImplementedError
+
+
+cache_size = attention_maps = answer
+
+
+# %% wrong="from_v4_to_v5" says="not `Ġ`"
+def token_texts(tokenizer, text):  # tokens instead of their texts
+    return tokenizer.tokenize(text)
+
+
+def answer(*args):
+    raise NotImplementedError
+
+
+cache_size = attention_maps = answer
+
+
+# %% wrong="from_v4_to_v5" says="stays in bfloat16 unless you ask"
+def attention_maps(folder, input_ids):  # asks for eager attention and forgets the dtype
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+def answer(*args):
+    raise NotImplementedError
+
+
+cache_size = token_texts = answer
+
+
+# %% wrong="from_v4_to_v5" says="have lost their last digits"
+def attention_maps(folder, input_ids):  # converts the result instead of the weights
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions).float()
+
+
+def answer(*args):
+    raise NotImplementedError
+
+
+cache_size = token_texts = answer
+
+
+# %% wrong="from_v4_to_v5" says="keys and values of every layer"
+def cache_size(model, input_ids):  # counts the keys alone
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(layer.keys.numel() * layer.keys.element_size() for layer in cache.layers)
+
+
+def answer(*args):
+    raise NotImplementedError
+
+
+attention_maps = token_texts = answer
+
+
+# %% wrong="from_v4_to_v5" says="the answer begins after the prompt"
+def answer(model, tokenizer, question):  # decodes prompt and answer
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    return tokenizer.decode(model.generate(**inputs, max_new_tokens=10, do_sample=False)[0], skip_special_tokens=True)
+
+
+def cache_size(*args):
+    raise NotImplementedError
+
+
+attention_maps = token_texts = cache_size
+
+
+# %% right="from_v4_to_v5"
+def answer(model, tokenizer, question):
+    ids = tokenizer.apply_chat_template(
+        [dict(role="user", content=question)], add_generation_prompt=True, return_tensors="pt", return_dict=False
+    )
+    made = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=10, do_sample=False)
+    return tokenizer.batch_decode(made[:, ids.size(1) :], skip_special_tokens=True)[0]
+
+
+def token_texts(tokenizer, text):
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    return tokenizer.batch_decode([[i] for i in ids])
+
+
+def cache_size(model, input_ids):
+    past = model(input_ids).past_key_values
+    tensors = [t for layer in past.layers for t in (layer.keys, layer.values)]
+    return tensors[0].shape[2], sum(t.nbytes for t in tensors)
+
+
+def attention_maps(folder, input_ids):
+    net = AutoModelForCausalLM.from_pretrained(folder).float()
+    net.set_attn_implementation("eager")
+    with torch.no_grad():
+        return torch.stack(list(net(input_ids, output_attentions=True).attentions))
+
+
+# %% [markdown]
+# ### Does it matter?
+#
+# One of the silent changes, measured: how far the logits of tiny-lm move when its weights are rounded to bfloat16, as
+# they would be if its checkpoint had been saved so and nobody had said `dtype=`; and the size of its cache, by your
+# function, beside that of a larger model by the same formula.
+
+# %%
+half = copy.deepcopy(model).to(torch.bfloat16)
+encoded = tokenizer(unseen[:8], padding=True, return_tensors="pt")
+real = encoded["attention_mask"].bool()
+with torch.no_grad():
+    full_logits, half_logits = model(**encoded).logits[real], half(**encoded).logits[real].float()
+same = (full_logits.argmax(-1) == half_logits.argmax(-1)).double().mean()
+print(f"bfloat16: logits move by {(full_logits - half_logits).abs().mean():.3f} on average; the best token stays the same at {same:.1%} of the places")
+
+tokens, size = cache_size(model, encoded["input_ids"][:1])
+print(f"cache of tiny-lm, float32: {size / tokens:,.0f} bytes a token")
+print(f"the same sum for 32 layers, 8 key-value heads of 128, bfloat16: {2 * 32 * 8 * 128 * 2:,} bytes a token, {2 * 32 * 8 * 128 * 2 * 8192 / 2**30:.0f} GiB for 8,192 tokens")
+
+# %% [markdown]
+# # Claims measured
+#
+# | claim | where |
+# |---|---|
+# | a token is about four characters of English | exercise 2 |
+# | the KV cache makes generation several times faster | exercise 7 |
+# | throughput grows in proportion to the batch | exercise 7 |
+#
+# The table with your own figures stands below the last of them; `unit24 claims` prints it in a terminal.
+
+# %% [markdown]
+# # On a bigger machine
+#
+# With `UNIT24_TIER=hub` everything above runs on a real chat model of the Hub; only the name changes. This cell repeats
+# the key step there: your loop against `generate`, and what cache and batch are worth, on a GPU if there is one.
+
+# %%
+if env.tier == "hub":
+    big = AutoModelForCausalLM.from_pretrained(name, dtype="auto").to(env.device).eval()
+    chats = [[{"role": "user", "content": "Explain in two sentences what a tokenizer does."}]]
+    encoded = tokenizer.apply_chat_template(chats, add_generation_prompt=True, return_tensors="pt").to(env.device)
+    made = generate_by_hand(big, encoded["input_ids"], encoded["attention_mask"], 80)
+    library = big.generate(**encoded, max_new_tokens=80, do_sample=False, repetition_penalty=1.0)
+    print(tokenizer.decode(made[0, encoded["input_ids"].shape[1] :], skip_special_tokens=True))
+    print("the same ids as generate:", made.tolist() == library.tolist())
+
+    for size, cached in ((1, False), (1, True), (8, True), (32, True), (128, True)):
+        many = {key: value.repeat(size, 1) for key, value in encoded.items()}
+        begin = time.perf_counter()
+        made = big.generate(**many, max_new_tokens=128, min_new_tokens=128, do_sample=False, use_cache=cached)
+        made.cpu()  # waits until the device is done
+        rate = 128 * size / (time.perf_counter() - begin)
+        print(f"{size:4} rows, {'with' if cached else 'without'} cache: {rate:8,.0f} tokens a second")
+else:
+    print("Skipped: this section needs UNIT24_TIER=hub (and likes a GPU).")
+
+# %% [markdown]
+# # Quiz
+#
+# Five questions, with feedback for every option. Nothing is graded.
+
+# %% [markdown] quiz="transformers"
+# 1. A byte-level tokenizer meets a letter that its training text never had. What happens?
+# - [ ] It becomes the unknown token :: Byte-level vocabularies need none: every byte is in the alphabet.
+# - [x] It becomes several tokens, one for each of its bytes or so :: No merge was ever learned for them, so it costs more, but nothing is lost.
+# - [ ] An error is raised :: Any string can be encoded, and comes back exactly.
+# - [ ] The nearest known letter is taken :: That would change the text; tokenizers of this kind never do.
+# 2. A chat model answers well with one prompt, and badly for the shorter prompts of a batch. What do you check first?
+# - [ ] The temperature :: It would act on single prompts too.
+# - [ ] The size of the vocabulary :: It is the same in both cases.
+# - [x] The side of the padding and the attention mask :: Padding on the right makes the model continue after padding; without a mask it reads the padding.
+# - [ ] The learning rate :: Nothing is being trained.
+# 3. A model was fine-tuned on chats and now never stops by itself. Which labels were probably wrong?
+# - [x] The end token of the assistant was -100 :: What is never a target is never learned.
+# - [ ] The user's words were -100 :: They should be.
+# - [ ] The padding was -100 :: It should be.
+# - [ ] The labels were not shifted :: They must not be: the model shifts them itself.
+# 4. Which tokens can top-p sampling choose where the model gives one token a probability of 0.97, at p = 0.9?
+# - [ ] About nine tenths of the vocabulary :: p is a sum of probabilities, not a share of tokens.
+# - [x] That one only :: It alone reaches p. Where the model is unsure, many more are kept.
+# - [ ] None: 0.97 is more than 0.9 :: The token that reaches p is always kept.
+# - [ ] The best 50 :: That is top-k, and the default of `generate` when sampling.
+# 5. With a KV cache, what does the model compute for each new token?
+# - [ ] Keys and values of the whole text, but only for the last layer :: Every layer has its own, and old ones are kept.
+# - [ ] Nothing: the answer is in the cache :: The cache holds keys and values of old tokens; the new token is new.
+# - [x] One query, key and value in each layer, and attention over all keys so far :: The work in the layers no longer grows with the length; only attention does.
+# - [ ] The same as without, but in half precision :: The cache changes what is computed again, not the precision.
+
+# %% [markdown]
+# # What to read next
+#
+# - [Text generation strategies](https://huggingface.co/docs/transformers/generation_strategies) and
+#   [cache strategies](https://huggingface.co/docs/transformers/kv_cache): what `generate` offers beyond this lesson.
+# - [Chat templates](https://huggingface.co/docs/transformers/chat_templating): tools, images, templates with several
+#   variants.
+# - [The tokenizers library](https://huggingface.co/docs/tokenizers/pipeline): normalisers, pre-tokenizers, models,
+#   decoders.
+# - [Migration guide for version 5](https://github.com/huggingface/transformers/blob/main/MIGRATION_GUIDE_V5.md): the
+#   whole list.
+# - [minbpe](https://github.com/karpathy/minbpe) by Andrej Karpathy: byte-pair encoding in a few hundred lines, up to the
+#   tokenizer of GPT-4.
+# - Next: lesson 08 makes training data out of raw text.
