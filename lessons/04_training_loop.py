@@ -1410,8 +1410,8 @@ plt.show()
 # With momentum 0.9 this rate is near the limit of what the network bears. The constant run learns faster at first, for
 # it starts at full height, but it never comes to rest: its loss still jumps at the end, and where it happens to stop
 # is luck. The scheduled run is as restless while its rate is high; as the rate falls, the loss settles, and validation
-# is better for it. Choose a peak half again as high, 0.3, and the constant run soon only guesses, while the scheduled
-# one still learns: try it.
+# is better for it. Try a peak half again as high, 0.3: there a constant rate is likely to end in mere guessing, while
+# the scheduled run still learns.
 
 # %% [markdown]
 # # Part C · Does it fit?
@@ -3563,12 +3563,12 @@ def broken_run(model, optimizer, loader, steps):
 model = make_model()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 loader, valid_curve, losses = make_loader(10, shuffle=False), [], []
-for _ in range(10):
+for _ in range(8):
     losses += broken_run(model, optimizer, loader, 15)
     valid_curve.append(evaluate(model, valid_loader)[0])
 figure, axis = plt.subplots(figsize=(8, 2.8))
 axis.plot(losses, label="training loss")
-axis.plot(range(15, 151, 15), valid_curve, "o-", label="validation loss")
+axis.plot(range(15, 121, 15), valid_curve, "o-", label="validation loss")
 axis.set(xlabel="update", ylabel="cross-entropy (nats)")
 axis.legend()
 plt.show()
@@ -4428,12 +4428,21 @@ def lean_forward(blocks, x):
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
 model = make_model()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-loader, valid_curve, losses = make_loader(10, shuffle=False), [], []
-for _ in range(10):
-    losses += run_steps(model, optimizer, loader, 15)
-    valid_curve.append(evaluate(model, valid_loader)[0])
+valid_curve = []
+
+
+def judging(loader):
+    """The batches of `loader`; judges the model after every 15th."""
+    for number, batch in enumerate(loader):
+        if number and number % 15 == 0:
+            valid_curve.append(evaluate(model, valid_loader)[0])
+        yield batch
+
+
+losses = run_steps(model, optimizer, judging(make_loader(10, shuffle=False)), 120)
+valid_curve.append(evaluate(model, valid_loader)[0])
 left.plot(losses, lw=0.8, label="training loss")
-left.plot(range(15, 151, 15), valid_curve, "o-", label="validation loss")
+left.plot(range(15, 121, 15), valid_curve, "o-", label="validation loss")
 left.set(xlabel="update", ylabel="cross-entropy (nats)", title="patient 1, healed")
 left.legend()
 
