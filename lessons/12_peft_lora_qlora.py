@@ -12,11 +12,12 @@
 # thin matrices beside each of its layers. They are small enough to keep a hundred of them, to exchange them between two
 # requests, and to take them off again.
 #
-# **You will build** a LoRA layer, put it into a language model, teach the model a task it cannot do, measure what it forgets
-# on the way, and take the adapter off so that every bit of the old model is back. Then you pack the model's weights
-# into 4 bits yourself, train an adapter on top of such weights, and serve two adapters from one model.
+# **You will build** a LoRA layer, put it into a language model, teach the model a task it cannot do, measure what it
+# forgets on the way, and take the adapter off so that every bit of the old model is back. Then you pack the model's
+# weights into 4 bits yourself, train an adapter on top of such weights, and serve two adapters from one model.
 #
-# **You need first** lessons 02 to 04 (modules, autograd, the training loop) and 07 (tokenizer, chat template, `generate`).
+# **You need first** lessons 02 to 04 (modules, autograd, the training loop) and 07 (tokenizer, chat template,
+# `generate`).
 #
 # **Time** about four hours: nine exercises and a written answer, 30 points. No GPU is needed.
 #
@@ -46,7 +47,6 @@
 
 # %%
 import copy
-import json
 import math
 import random
 import tempfile
@@ -329,8 +329,9 @@ with check.exercise("lora_linear"):
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `module.requires_grad_(False)` freezes a layer. `weight.new_zeros(...)` and `weight.new_empty(...)` take over dtype and
-# device; `nn.Parameter` registers. `nn.Dropout` knows about training mode by itself. For row vectors, $(BAx)^T = x^T A^T B^T$.
+# `module.requires_grad_(False)` freezes a layer. `weight.new_zeros(...)` and `weight.new_empty(...)` take over dtype
+# and device; `nn.Parameter` registers. `nn.Dropout` knows about training mode by itself. For row vectors, $(BAx)^T =
+# x^T A^T B^T$.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -484,8 +485,9 @@ class LoRALinear(nn.Module):
 # %% [markdown]
 # ## 2 · Write the tests
 #
-# A wrong LoRA layer rarely crashes. It trains, a little worse or at ten times the price. Here are a correct one and five
-# with a bug each, on a toy problem: a frozen layer is to become another one that differs from it by a change of rank 2.
+# A wrong LoRA layer rarely crashes. It trains, a little worse or at ten times the price. Here are a correct one and
+# five with a bug each, on a toy problem: a frozen layer is to become another one that differs from it by a change of
+# rank 2.
 
 
 # %%
@@ -546,8 +548,8 @@ plt.show()
 # The curves do not tell you which layers are wrong. A scale that is too large looks like a better learning rate; a
 # frozen layer that is not frozen looks like a better method. A test compares with what *must* come out.
 #
-# **Task.** Write `check_lora(make_lora)`: it returns silently for a correct implementation and raises (use `assert`) for
-# a broken one. `make_lora(base, r, alpha, dropout)` returns a module that keeps this contract, which is that of
+# **Task.** Write `check_lora(make_lora)`: it returns silently for a correct implementation and raises (use `assert`)
+# for a broken one. `make_lora(base, r, alpha, dropout)` returns a module that keeps this contract, which is that of
 # exercise 1 in other words:
 #
 # - `base` is the given `nn.Linear` itself, and frozen; `A` (r, in) and `B` (out, r) are the only trainable parameters.
@@ -696,9 +698,9 @@ check.points(3)
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Go through the contract sentence by sentence: what can you observe from outside, and on which input would a layer that
-# breaks the sentence differ? With B at zero many bugs are invisible: look at the layer fresh, and again with a random B.
-# Choose numbers that tell scales apart: with alpha = r every wrong scale looks right.
+# Go through the contract sentence by sentence: what can you observe from outside, and on which input would a layer
+# that breaks the sentence differ? With B at zero many bugs are invisible: look at the layer fresh, and again with a
+# random B. Choose numbers that tell scales apart: with alpha = r every wrong scale looks right.
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
@@ -811,16 +813,16 @@ def check_lora(make_lora):
 # you do here: walk through the modules, and put a wrapper in the place of each layer whose name is on a list.
 #
 # The list is where runs go wrong quietly. A name that matches no layer (`q_prj`, or `query` in a model that calls it
-# `q_proj`) trains fewer weights than you think, and nothing crashes. So the count of what is trained is the first line to
-# read in any fine-tuning log.
+# `q_proj`) trains fewer weights than you think, and nothing crashes. So the count of what is trained is the first
+# line to read in any fine-tuning log.
 #
 # **Task.** Write two functions.
 #
 # `inject(model, targets, r, alpha, dropout=0.0)` changes `model` in place:
 #
 # - Every weight of the model is frozen.
-# - Each `nn.Linear` whose **last** part of the name is in `targets` (`"model.layers.0.self_attn.q_proj"` ends in `q_proj`)
-#   is replaced by a `LoRALinear` around it.
+# - Each `nn.Linear` whose **last** part of the name is in `targets` (`"model.layers.0.self_attn.q_proj"` ends in
+#   `q_proj`) is replaced by a `LoRALinear` around it.
 # - It returns the full names of the replaced layers, in the order of `model.named_modules()`.
 # - If one of the targets matches no linear layer, it raises a `ValueError` whose text contains that target, before
 #   anything is changed.
@@ -1096,9 +1098,10 @@ def trainable_share(net):
 # %% [markdown]
 # ### The share in real models
 #
-# An adapter on a layer has $r (\text{in} + \text{out})$ weights, the layer $\text{in} \cdot \text{out}$. The share is about
-# $2 r / \text{width}$: it shrinks as models grow. Here it is for `tiny-lm`, counted with your functions, beside two models
-# whose shapes are public (configurations of Llama-2-7B and Llama-2-70B; arithmetic only, nothing is loaded).
+# An adapter on a layer has $r (\text{in} + \text{out})$ weights, the layer $\text{in} \cdot \text{out}$. The share is
+# about $2 r / \text{width}$: it shrinks as models grow. Here it is for `tiny-lm`, counted with your functions, beside
+# two models whose shapes are public (configurations of Llama-2-7B and Llama-2-70B; arithmetic only, nothing is
+# loaded).
 
 # %%
 EVERY_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -1127,15 +1130,15 @@ print(f"peft's own count for tiny-lm: {trained} of {everything}, {trained / ever
 #
 # Three things can be done with a trained adapter. **Keep it beside** the model: costs a little time at each layer.
 # **Take it off**: the old model is back, and the adapter is a small object that can be put on again. **Merge** it:
-# add the change to the weights, after which the model is a plain one, as fast as before, and the adapter can no longer be
-# taken off exactly, because $(W + \Delta) - \Delta$ is not $W$ in floating point.
+# add the change to the weights, after which the model is a plain one, as fast as before, and the adapter can no
+# longer be taken off exactly, because $(W + \Delta) - \Delta$ is not $W$ in floating point.
 #
 # **Task.** Write two functions that change `model` in place.
 #
-# - `take_off(model)` puts each `LoRALinear`'s base layer back in its place, untouched, and returns a dictionary from full
-#   name to the `LoRALinear` that stood there.
-# - `merge(model)` leaves no `LoRALinear` either, but plain `nn.Linear` layers that compute what the adapted layers computed
-#   in eval mode. It returns nothing.
+# - `take_off(model)` puts each `LoRALinear`'s base layer back in its place, untouched, and returns a dictionary from
+#   full name to the `LoRALinear` that stood there.
+# - `merge(model)` leaves no `LoRALinear` either, but plain `nn.Linear` layers that compute what the adapted layers
+#   computed in eval mode. It returns nothing.
 
 
 # %% exercise="merge_and_take_off" minutes=20 difficulty=2
@@ -1239,8 +1242,8 @@ check.points(3)
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# The old layer is still there: where? For `merge`: in which order must you take the wrapper away and add the change, so that
-# the change counts once?
+# The old layer is still there: where? For `merge`: in which order must you take the wrapper away and add the change,
+# so that the change counts once?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
@@ -1355,9 +1358,11 @@ def merge(net):
 # %% [markdown]
 # ### A new task, and what it costs
 #
-# Now your functions go to work. Five runs start from the same weights and see the same number of batches of the new task:
+# Now your functions go to work. Five runs start from the same weights and see the same number of batches of the new
+# task:
 #
-# - **frozen, new head**: the body is frozen, a copy of the output matrix is trained (transfer learning as in lesson 09);
+# - **frozen, new head**: the body is frozen, a copy of the output matrix is trained (transfer learning as in lesson
+#   09);
 # - **LoRA**: r = 8 on every linear layer;
 # - **full**: every weight;
 # - **LoRA** and **full with replay**: half of each batch are rows of the old tasks.
@@ -1367,10 +1372,10 @@ def merge(net):
 
 
 # %%
-def adapt(model, pairs, steps=120, rate=5e-3, rows=16, seed=0):
+def adapt(model, pairs, steps=120, rate=5e-3, rows=16, seed=0, optimizer=None):
     """Train the weights of `model` that want a gradient on random batches of `pairs`; returns the losses."""
     weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
+    optimizer = optimizer or torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / 10, 1.0) * (1 - step / steps))
     draw, losses = random.Random(seed), []
     model.train()
@@ -1430,14 +1435,14 @@ right.legend(fontsize=7, ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.18
 plt.show()
 
 # %% [markdown]
-# Read it column by column. The frozen body with a new head learns next to nothing: how to sort downwards has to be worked
-# out *inside* the layers. LoRA and full fine-tuning both learn the task.
+# Read it column by column. The frozen body with a new head learns next to nothing: how to sort downwards has to be
+# worked out *inside* the layers. LoRA and full fine-tuning both learn the task.
 #
 # And both pay for it. "Sort" is gone: the model was paid for giving digits in descending order, and never again for
-# the opposite. That adapters forget nothing because the weights are frozen is a misunderstanding: what answers is the sum of
-# both. [Biderman and others (2024)](https://arxiv.org/abs/2405.09673) found that LoRA forgets less than full fine-tuning
-# and learns less; on a model this small you see one of the two, both or neither, depending on rate and length. The cure
-# for either is replay.
+# the opposite. That adapters forget nothing because the weights are frozen is a misunderstanding: what answers is the
+# sum of both. [Biderman and others (2024)](https://arxiv.org/abs/2405.09673) found that LoRA forgets less than full
+# fine-tuning and learns less; on a model this small you see one of the two, both or neither, depending on rate and
+# length. The cure for either is replay.
 #
 # What LoRA has and full fine-tuning has not is the way back.
 
@@ -1493,19 +1498,19 @@ claims.record(
 #
 # ## 5 · The best change of a given rank
 #
-# Full fine-tuning left a change $\Delta = W_\text{new} - W_\text{old}$ for each layer, of full rank if you ask for exact zeros. How much of
-# it would fit through r numbers? The singular value decomposition $\Delta = U S V^T$ answers: of all matrices of rank r
-# the one nearest to $\Delta$ keeps the r largest singular values (Eckart and Young, 1936), and the squares of the singular
-# values add up to the squared size of $\Delta$.
+# Full fine-tuning left a change $\Delta = W_\text{new} - W_\text{old}$ for each layer, of full rank if you ask for
+# exact zeros. How much of it would fit through r numbers? The singular value decomposition $\Delta = U S V^T$
+# answers: of all matrices of rank r the one nearest to $\Delta$ keeps the r largest singular values (Eckart and
+# Young, 1936), and the squares of the singular values add up to the squared size of $\Delta$.
 #
 # This is also a tool of trade: an adapter can be *extracted* from somebody's fully fine-tuned model.
 #
 # **Task.** Write two functions for a float matrix `change` of shape `(out, in)`.
 #
-# - `best_factors(change, r)` returns `(A, B)` of shapes `(r, in)` and `(out, r)`, so that `B @ A` is the matrix of rank r
-#   nearest to `change`. How the singular values are shared between the two factors is up to you.
-# - `rank_needed(change, share)` returns, as an int, the smallest r whose nearest matrix keeps at least `share` (above 0,
-#   below 1) of the sum of all squared entries.
+# - `best_factors(change, r)` returns `(A, B)` of shapes `(r, in)` and `(out, r)`, so that `B @ A` is the matrix of
+#   rank r nearest to `change`. How the singular values are shared between the two factors is up to you.
+# - `rank_needed(change, share)` returns, as an int, the smallest r whose nearest matrix keeps at least `share` (above
+#   0, below 1) of the sum of all squared entries.
 
 
 # %% exercise="best_rank" minutes=20 difficulty=2
@@ -1579,13 +1584,13 @@ check.points(2)
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# The decomposition gives three parts whose product is the change. Which rows and columns of them belong to the r largest singular
-# values, and which of the three can swallow the values themselves?
+# The decomposition gives three parts whose product is the change. Which rows and columns of them belong to the r
+# largest singular values, and which of the three can swallow the values themselves?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `torch.linalg.svd(change, full_matrices=False)` returns `u, s, vh` with the values in descending order, and `vh` is already
-# transposed. `torch.linalg.svdvals`, `cumsum`.
+# `torch.linalg.svd(change, full_matrices=False)` returns `u, s, vh` with the values in descending order, and `vh` is
+# already transposed. `torch.linalg.svdvals`, `cumsum`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -1680,8 +1685,8 @@ def rank_needed(change, share):
 # %% [markdown]
 # ### The rank of what was learned
 #
-# Left: how much of the change by full fine-tuning a rank can hold, for each layer. Right, two ways to an adapter of rank r: cut
-# the full change down to it, or train an adapter of that rank from the start.
+# Left: how much of the change by full fine-tuning a rank can hold, for each layer. Right, two ways to an adapter of
+# rank r: cut the full change down to it, or train an adapter of that rank from the start.
 
 
 # %%
@@ -1727,41 +1732,45 @@ print(f"rank that keeps 90 % of a layer's change: {min(ranks)} to {max(ranks)}")
 print("LoRA by rank:", {r: f"{trained[r]:.0%}" for r in sorted(trained)})
 
 # %% [markdown]
-# The change that full fine-tuning happens to make is *not* of very low rank: cut down to the ranks at which LoRA already works, it
-# is worth little. LoRA does not compress that change. It finds another one, that lies in a thin space from the beginning. "Updates
-# have low intrinsic rank" is best read as: among all changes that solve a task there are some of low rank.
+# The change that full fine-tuning happens to make is *not* of very low rank: cut down to the ranks at which LoRA
+# already works, it is worth little. LoRA does not compress that change. It finds another one, that lies in a thin
+# space from the beginning. "Updates have low intrinsic rank" is best read as: among all changes that solve a task
+# there are some of low rank.
 
 # %% [markdown]
 # # Part C · How small can the frozen part be?
 #
-# A frozen weight needs no gradient and no optimizer state. What is left of its price is its storage, and that can shrink too:
-# nobody has to make small updates to it. QLoRA ([Dettmers and others, 2023](https://arxiv.org/abs/2305.14314)) stores it in 4 bits and
-# works out the full weight, layer by layer, at the moment it is used.
+# A frozen weight needs no gradient and no optimizer state. What is left of its price is its storage, and that can
+# shrink too: nobody has to make small updates to it. QLoRA ([Dettmers and others,
+# 2023](https://arxiv.org/abs/2305.14314)) stores it in 4 bits and works out the full weight, layer by layer, at the
+# moment it is used.
 #
 # ## 6 · NF4 by hand
 #
-# Four bits can name 16 **levels**. Which ones? Weights of trained networks are nearly normally distributed, so equally spaced levels
-# waste codes on the tails. *NormalFloat4* takes quantiles of the standard normal distribution. With $\Phi^{-1}$ its inverse
-# distribution function and $\delta = 0.9677083$:
+# Four bits can name 16 **levels**. Which ones? Weights of trained networks are nearly normally distributed, so
+# equally spaced levels waste codes on the tails. *NormalFloat4* takes quantiles of the standard normal distribution.
+# With $\Phi^{-1}$ its inverse distribution function and $\delta = 0.9677083$:
 #
 # - seven negative levels: $-\Phi^{-1}(p)$ for the first 7 of 8 equally spaced $p$ from $\delta$ down to 0.5,
 # - zero, exactly: padding and pruned weights stay zero,
 # - eight positive levels: $\Phi^{-1}(p)$ for the first 8 of 9 equally spaced $p$ from $\delta$ down to 0.5,
 #
 # all divided by the largest, so that they reach from -1 to 1, in ascending order. (Formula and constant as in
-# [bitsandbytes](https://github.com/bitsandbytes-foundation/bitsandbytes/blob/main/bitsandbytes/functional.py), `create_normal_map`.)
+# [bitsandbytes](https://github.com/bitsandbytes-foundation/bitsandbytes/blob/main/bitsandbytes/functional.py),
+# `create_normal_map`.)
 #
-# A weight tensor is read row by row as one long list and cut into **blocks** of `blocksize` numbers. Each block is divided by its
-# largest absolute value, `absmax`, which is kept in float32; then each number becomes the index (0 to 15) of the **nearest**
-# level. Two indices share a byte, the first of them in the upper four bits.
+# A weight tensor is read row by row as one long list and cut into **blocks** of `blocksize` numbers. Each block is
+# divided by its largest absolute value, `absmax`, which is kept in float32; then each number becomes the index (0 to
+# 15) of the **nearest** level. Two indices share a byte, the first of them in the upper four bits.
 #
 # **Task.** Write three functions. Each earns its points on its own; `levels` is float32 of shape `(16,)`, ascending.
 #
 # - `normal_levels()` returns the NF4 levels, float32 `(16,)`.
-# - `quantize_blocks(weight, levels, blocksize)` returns `(packed, absmax)`: uint8 of shape `(n / 2,)` and float32 of shape
-#   `(n / blocksize,)`, for a float tensor of n numbers in any shape. n is a multiple of `blocksize`, and `blocksize` is even. A
-#   block that is all zero becomes zero again, not NaN.
-# - `dequantize_blocks(packed, absmax, levels, shape)` returns the float32 tensor of that shape. It finds the block size by itself.
+# - `quantize_blocks(weight, levels, blocksize)` returns `(packed, absmax)`: uint8 of shape `(n / 2,)` and float32 of
+#   shape `(n / blocksize,)`, for a float tensor of n numbers in any shape. n is a multiple of `blocksize`, and
+#   `blocksize` is even. A block that is all zero becomes zero again, not NaN.
+# - `dequantize_blocks(packed, absmax, levels, shape)` returns the float32 tensor of that shape. It finds the block
+#   size by itself.
 
 
 # %% exercise="nf4" minutes=40 difficulty=3
@@ -1891,12 +1900,14 @@ check.points(4)
 # <details><summary>Hint 1 · what to think about</summary>
 #
 # Levels: how many points has `linspace` when you leave out its last one? Quantising: bring the tensor into the shape
-# `(blocks, blocksize)` first; then every step is one operation on whole rows. What is 0 / 0, and which divisor avoids it?
+# `(blocks, blocksize)` first; then every step is one operation on whole rows. What is 0 / 0, and which divisor avoids
+# it?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `torch.special.ndtri` is $\Phi^{-1}$. For the nearest level: `(scaled[..., None] - levels).abs().argmin(-1)`, or `torch.bucketize` with
-# the midpoints between levels. `<<`, `>>`, `&` and `|` work on uint8 tensors; `codes[::2]` and `codes[1::2]` are the first and second of each pair.
+# `torch.special.ndtri` is $\Phi^{-1}$. For the nearest level: `(scaled[..., None] - levels).abs().argmin(-1)`, or
+# `torch.bucketize` with the midpoints between levels. `<<`, `>>`, `&` and `|` work on uint8 tensors; `codes[::2]` and
+# `codes[1::2]` are the first and second of each pair.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -2068,8 +2079,9 @@ def dequantize_blocks(packed, absmax, levels, shape):
 # %% [markdown]
 # ### On the weights of tiny-lm
 #
-# First, does your NF4 give the bytes of bitsandbytes on every layer of the model? Then the picture: weights of one layer, each divided
-# by its block's absmax, under the levels of NF4 and under 16 equally spaced ones; and the error of both by block size.
+# First, does your NF4 give the bytes of bitsandbytes on every layer of the model? Then the picture: weights of one
+# layer, each divided by its block's absmax, under the levels of NF4 and under 16 equally spaced ones; and the error
+# of both by block size.
 
 # %%
 levels, uniform = normal_levels(), torch.linspace(-1, 1, 16)
@@ -2114,21 +2126,25 @@ claims.record(
 )
 
 # %% [markdown]
-# A smaller block costs more scales: 32 bits for 64 weights is half a bit a weight on top of the four. **Double quantisation** stores the
-# scales themselves in 8 bits, in blocks of 256, with one float32 each: $4 + 8/64 + 32/(64 \cdot 256) \approx 4.13$ bits a weight.
+# A smaller block costs more scales: 32 bits for 64 weights is half a bit a weight on top of the four. **Double
+# quantisation** stores the scales themselves in 8 bits, in blocks of 256, with one float32 each: $4 + 8/64 + 32/(64
+# \cdot 256) \approx 4.13$ bits a weight.
 #
 # ## 7 · A QLoRA model
 #
-# Four libraries work together now: bitsandbytes packs and unpacks, transformers loads with it, peft puts the adapters beside the packed
-# layers, and torch trains. Three things go wrong here again and again: the defaults of the quantisation are not those of
-# the paper (FP4, no double quantisation), peft's default for Llama adapts two layers of each block instead of all, and an
-# optimizer that is made too early holds weights that nobody trains, or misses those that should be.
+# Four libraries work together now: bitsandbytes packs and unpacks, transformers loads with it, peft puts the adapters
+# beside the packed layers, and torch trains. Three things go wrong here again and again: the defaults of the
+# quantisation are not those of the paper (FP4, no double quantisation), peft's default for Llama adapts two layers of
+# each block instead of all, and an optimizer that is made too early holds weights that nobody trains, or misses those
+# that should be.
 #
 # **Task.** Write `load_qlora(path, r, alpha, rate)`. It returns `(model, optimizer)`:
 #
-# - `model` is the causal language model at `path` on the CPU, as a `PeftModel`. All linear layers of its blocks are in NF4 with double
-#   quantisation and calculate in float32; the output matrix `lm_head` is not quantised, and what is not quantised is float32.
-# - Every quantised layer has a LoRA adapter with `r` and `alpha`, without dropout, in float32. Only the adapters are trainable.
+# - `model` is the causal language model at `path` on the CPU, as a `PeftModel`. All linear layers of its blocks are
+#   in NF4 with double quantisation and calculate in float32; the output matrix `lm_head` is not quantised, and what
+#   is not quantised is float32.
+# - Every quantised layer has a LoRA adapter with `r` and `alpha`, without dropout, in float32. Only the adapters are
+#   trainable.
 # - `optimizer` is a `torch.optim.AdamW` with learning rate `rate` over exactly the trainable weights.
 
 
@@ -2197,9 +2213,9 @@ with check.exercise("qlora"):
             *bnb.quantize_4bit(weight.data, quant_type="nf4", blocksize=64, compress_statistics=True)
         )
     ids, labels = collate(new_rows[:12])
-    with torch.no_grad():
+    with torch.no_grad():  # in training mode: in eval mode some CPUs calculate in bfloat16
         check.equal(
-            model.eval()(input_ids=ids).logits,
+            model.train()(input_ids=ids).logits,
             plain(ids).logits,
             "the logits at the start",
             "those of the packed model: fresh adapters change nothing",
@@ -2223,12 +2239,14 @@ with check.exercise("qlora"):
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Order: load packed, freeze, add adapters, then make the optimizer. Which of these steps creates the tensors that the optimizer must hold?
+# Order: load packed, freeze, add adapters, then make the optimizer. Which of these steps creates the tensors that the
+# optimizer must hold?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_...)` and `from_pretrained(path, quantization_config=..., device_map="cpu", dtype=...)` in
-# transformers; `prepare_model_for_kbit_training`, `LoraConfig(target_modules="all-linear", ...)` and `get_peft_model` in peft.
+# `BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_...)` and `from_pretrained(path, quantization_config=...,
+# device_map="cpu", dtype=...)` in transformers; `prepare_model_for_kbit_training`,
+# `LoraConfig(target_modules="all-linear", ...)` and `get_peft_model` in peft.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -2293,6 +2311,19 @@ def load_qlora(path, r, alpha, rate):  # wants the norms to learn too
     return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
 
 
+# %% equivalent="qlora" because="transformers loads in 4 bits whenever such a config does not ask for 8"
+# - load_in_4bit=True,
+# + load_in_4bit=False,
+
+# %% equivalent="qlora" because="in float32 there is nothing to cast, and get_peft_model freezes the base too"
+# - model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+# + pass
+
+# %% equivalent="qlora" because="checkpointing costs time and gives the same gradients"
+# - model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+# + model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=True)
+
+
 # %% right="qlora"
 def load_qlora(path, r, alpha, rate):
     options = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": "float32"}
@@ -2302,3 +2333,642 @@ def load_qlora(path, r, alpha, rate):
     config = LoraConfig(r=r, lora_alpha=alpha, target_modules=suffixes, lora_dropout=0.0, bias="none")
     model = get_peft_model(quantised, config)
     return model, torch.optim.AdamW([{"params": [p for n, p in model.named_parameters() if "lora_" in n]}], lr=rate)
+
+
+# %% [markdown]
+# ### The QLoRA run
+#
+# The same task, the same batches, the same adapter as in part A; only the frozen weights are in 4 bits now. The bars
+# count the bytes that training really held: weights (with their scales), gradients and the optimizer's averages.
+
+
+# %%
+def bytes_held(model, optimizer):
+    """Bytes of weights, gradients and optimizer state, each tensor once."""
+    weights = {p.data_ptr(): p.nbytes for p in [*model.parameters(), *model.buffers()]}
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            state = module.weight.quant_state
+            for part in (state, state.state2) if state.nested else (state,):
+                weights[part.absmax.data_ptr()] = part.absmax.nbytes
+    gradients = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
+    kept = sum(v.nbytes for state in optimizer.state.values() for v in state.values() if torch.is_tensor(v))
+    return {"weights": sum(weights.values()), "gradients": gradients, "optimizer": kept}
+
+
+torch.manual_seed(0)
+quantised, optimizer = load_qlora(path, r=8, alpha=16, rate=5e-3)
+adapt(quantised, new_rows, optimizer=optimizer)
+held = {"QLoRA": bytes_held(quantised, optimizer)}
+scores["QLoRA"] = {task: accuracy(quantised, task) for task in (NEW, *OLD)}
+
+for name, prepare in (("LoRA", with_lora), ("full", lambda model: None)):
+    model = load_model()
+    prepare(model)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
+    adapt(model, new_rows, steps=1, optimizer=optimizer)
+    held[name] = bytes_held(model, optimizer)
+
+figure, axis = plt.subplots(figsize=(8, 2.4), layout="constrained")
+left = dict.fromkeys(held, 0.0)
+for kind in ("weights", "gradients", "optimizer"):
+    sizes = [held[name][kind] / 1e6 for name in held]
+    axis.barh(list(held), sizes, left=list(left.values()), label=kind)
+    left = {name: left[name] + size for name, size in zip(held, sizes)}
+for row, (name, total) in enumerate(left.items()):
+    axis.text(total, row, f" {total:.1f} MB, {scores[name][NEW]:.0%} exact", va="center", fontsize=9)
+axis.set(xlabel="held during training, without activations (MB)", xlim=(0, 1.25 * max(left.values())))
+axis.legend(fontsize=8)
+plt.show()
+
+blocks_only = sum(weight.numel() for weight in old_weights.values())
+unpacked = sum(p.nbytes for n, p in base_model.named_parameters() if n.removesuffix(".weight") not in names)
+bits = 8 * (held["QLoRA"]["weights"] - unpacked - 4 * 8 * sum(sum(w.shape) for w in old_weights.values())) / blocks_only
+claims.record(
+    "a 4-bit base costs about 4.13 bits a weight and no accuracy",
+    claimed="4.13 bits; as good as 16 bits (Dettmers and others, 2023)",
+    measured=f"{bits:.2f} bits; {scores['QLoRA'][NEW]:.0%} against {scores['LoRA'][NEW]:.0%} with an unpacked base",
+    holds=bits < 4.3 and scores["LoRA"][NEW] - scores["QLoRA"][NEW] <= 0.05,
+    how="the blocks' linear layers; embeddings and output stay in float32. A layer's last group of scales is not full, which adds a little",
+)
+
+# %% [markdown]
+# QLoRA trades time for memory: each layer is unpacked at every use. And one warning that cost real time here: on
+# processors with AVX-512 BF16, bitsandbytes 0.50 repacks a 4-bit layer for speed when it first runs in eval mode.
+# After that, gradients no longer flow through it and *nothing says so* but a warning. So on a CPU: train first,
+# evaluate afterwards, and load anew to train again.
+
+# %% [markdown]
+# # Part D · At work
+#
+# ## 8 · In peft's format, and many adapters at once
+#
+# An adapter that only your own code can read is of little use. The format that everybody reads (peft, vLLM, the Hub)
+# is a folder of two files: `adapter_config.json`, and `adapter_model.safetensors` with two tensors a layer, called
+#
+# ```text
+# base_model.model.<name of the layer>.lora_A.weight      (r, in)
+# base_model.model.<name of the layer>.lora_B.weight      (out, r)
+# ```
+#
+# And since adapters are small, a server keeps many of them beside *one* model, and rows of the same batch may want
+# different ones. The frozen layer, where nearly all the work is, runs once for all rows; then each adapter adds its
+# part to its own rows. This is what peft does for `adapter_names=[...]`, and servers such as vLLM do in one kernel.
+#
+# **Task.** Write two functions.
+#
+# - `export_adapter(adapters, folder, r, alpha)` writes the two files. `adapters` is what your `take_off` returns: a
+#   dictionary from the layer's name to its `LoRALinear`. `LoraConfig(...).save_pretrained(folder)` writes the first
+#   file (with `r`, `lora_alpha`, `target_modules` and `task_type="CAUSAL_LM"`), `save_file` the second.
+#   `PeftModel.from_pretrained(model, folder)` must then give the outputs that the hand-made layers gave.
+# - `mixed_forward(base, adapters, x, names)` is one linear layer under mixed traffic. `base` is an `nn.Linear`;
+#   `adapters` maps names to `(A, B, scaling)`, whose ranks may differ; `x` has shape `(rows, length, in)`; `names`
+#   holds for each row the name of its adapter, or `None` for the bare layer. It calls `base` once, and returns
+#   `(rows, length, out)`.
+
+
+# %% exercise="many_adapters" minutes=35 difficulty=3
+def export_adapter(adapters, folder, r, alpha):
+    """Write hand-made adapters {name: LoRALinear} to `folder` as peft would."""
+    ### BEGIN SOLUTION
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        for matrix in ("A", "B"):
+            key = f"base_model.model.{name}.lora_{matrix}.weight"
+            tensors[key] = getattr(layer, matrix).detach().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+    ### END SOLUTION
+
+
+def mixed_forward(base, adapters, x, names):
+    """The linear layer `base` with another adapter for each row of x: (rows, length, in) -> (rows, length, out)."""
+    ### BEGIN SOLUTION
+    y = base(x)
+    for name, (A, B, scaling) in adapters.items():
+        rows = [row for row, wanted in enumerate(names) if wanted == name]
+        y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return y
+    ### END SOLUTION
+
+
+# %% tests="many_adapters" points=4
+def small_llama(seed):
+    torch.manual_seed(seed)
+    shape = dict(vocab_size=37, hidden_size=24, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4)
+    return LlamaForCausalLM(LlamaConfig(**shape, num_key_value_heads=2, initializer_range=0.2)).eval()
+
+
+def check_export():
+    cases = [(1, ("model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"), 3, 12)]
+    ### BEGIN HIDDEN TESTS
+    cases.append((2, tuple(f"model.layers.{i}.self_attn.{kind}_proj" for i in (0, 1) for kind in "kv"), 5, 2))
+    ### END HIDDEN TESTS
+    for seed, layers, r, alpha in cases:
+        llama = small_llama(seed)
+        ids = torch.randint(37, (3, 8))
+        bare = llama(ids).logits.detach()
+        adapters = {name: filled(LoRALinear(llama.get_submodule(name), r, alpha), len(name)) for name in layers}
+        for name, layer in adapters.items():
+            llama.set_submodule(name, layer)
+        goal = llama(ids).logits.detach()
+        for name, layer in adapters.items():
+            llama.set_submodule(name, layer.base)
+        with tempfile.TemporaryDirectory() as folder:
+            export_adapter(adapters, folder, r, alpha)
+            files = sorted(file.name for file in Path(folder).iterdir())
+            for file in ("adapter_config.json", "adapter_model.safetensors"):
+                check.true(file in files, f"the folder holds {files}, and not {file}.")
+            tensors = load_file(Path(folder, "adapter_model.safetensors"))
+            keys = [f"base_model.model.{name}.lora_{matrix}.weight" for name in layers for matrix in "AB"]
+            check.equal(sorted(tensors), sorted(keys), "the names in adapter_model.safetensors")
+            model = PeftModel.from_pretrained(llama, folder).eval()
+        config = model.peft_config["default"]
+        check.equal((config.r, config.lora_alpha), (r, alpha), "r and lora_alpha in adapter_config.json")
+        observed = model(input_ids=ids).logits.detach()
+        check.true(
+            not torch.allclose(observed, bare, atol=1e-4), "peft reads the folder, but gives the bare model: is B in it, trained?"
+        )
+        check.equal(observed, goal, "the logits of peft with the exported adapter", "A and B as they are: peft scales", rtol=1e-3)
+
+
+def check_mixed():
+    cases = [(3, 7, 5, {"short": 2, "polite": 4}, ["polite", None, "short", "polite"])]
+    ### BEGIN HIDDEN TESTS
+    cases.append((2, 4, 9, {"a": 3, "unused": 1, "b": 2}, ["b", "b", "a"]))
+    cases.append((1, 6, 6, {"only": 2}, [None, None]))
+    ### END HIDDEN TESTS
+    for seed, width, out, ranks, names in cases:
+        torch.manual_seed(seed)
+        base, x = nn.Linear(width, out), torch.randn(len(names), 6, width)
+        adapters = {name: (torch.randn(r, width), torch.randn(out, r), 0.5 + i) for i, (name, r) in enumerate(ranks.items())}
+        calls, given = [], x.clone()
+        base.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
+        observed = mixed_forward(base, adapters, x, list(names))
+        check.equal(calls, [len(names)], "the rows in each call of the frozen layer", "it runs once, for all rows together")
+        check.equal(x, given, "x after the call", "the input was changed")
+        check.shape(observed, (len(names), 6, out), "the output")
+        for row, name in enumerate(names):
+            A, B, scaling = adapters.get(name, (torch.zeros(1, width), torch.zeros(out, 1), 0.0))
+            goal = F.linear(x[row], base.weight + scaling * B @ A, base.bias).detach()
+            check.equal(
+                observed[row].detach(), goal, f"row {row}, which wants {name}", "its own adapter, and no other", atol=1e-4
+            )
+
+
+with check.exercise("many_adapters"):
+    check.parts({"export_adapter": check_export, "mixed_forward": check_mixed})
+check.points(4)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Export: which numbers does peft know from the config, so that they must not be in the tensors too? Mixed traffic:
+# what is the same for all rows, and what must be done once for each adapter?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `target_modules` may be a list of full names. `safetensors.torch.save_file(dict, path)` wants contiguous tensors
+# without a graph: `.detach().contiguous()`. `y[rows] += ...` with a list of row numbers adds to those rows only.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# LoraConfig(r=r, lora_alpha=..., target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+# tensors = {}
+# for name, layer in adapters.items():
+#     tensors[f"base_model.model.{name}.lora_A.weight"] = ...
+#     ...
+# save_file(tensors, Path(folder, "adapter_model.safetensors"))
+#
+# y = base(x)
+# for name, (A, B, scaling) in adapters.items():
+#     rows = [...]
+#     y[rows] += ...
+# return y
+# ```
+# </details>
+
+
+# %% wrong="many_adapters" says="the names in adapter_model.safetensors"
+def export_adapter(adapters, folder, r, alpha):  # names as in the model, without peft's prefix
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {f"{name}.{m}": getattr(layer, m).detach().clone() for name, layer in adapters.items() for m in "AB"}
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" says="peft scales"
+def export_adapter(adapters, folder, r, alpha):  # scales B, and peft scales again
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().clone()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach() * alpha / r
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" says="r and lora_alpha in adapter_config.json"
+def export_adapter(adapters, folder, r, alpha):  # leaves lora_alpha at its default
+    LoraConfig(r=r, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().clone()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().clone()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" says="and no other"
+def mixed_forward(base, adapters, x, names):  # every adapter on every row
+    y = base(x)
+    for A, B, scaling in adapters.values():
+        y = y + scaling * (x @ A.T @ B.T)
+    return y
+
+
+def export_adapter(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" says="it runs once"
+def mixed_forward(base, adapters, x, names):  # one request at a time
+    rows = []
+    for row, name in zip(x, names):
+        y = base(row[None])[0]
+        if name is not None:
+            A, B, scaling = adapters[name]
+            y = y + scaling * (row @ A.T @ B.T)
+        rows.append(y)
+    return torch.stack(rows)
+
+
+def export_adapter(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" says="row 0, which wants polite"
+def mixed_forward(base, adapters, x, names):  # takes the k-th adapter for the k-th row
+    y = base(x)
+    for row, (A, B, scaling) in enumerate(adapters.values()):
+        y[row] += scaling * (x[row] @ A.T @ B.T)
+    return y
+
+
+def export_adapter(*args):
+    raise NotImplementedError
+
+
+# %% right="many_adapters"
+def export_adapter(adapters, folder, r, alpha):
+    endings = sorted({name.split(".")[-1] for name in adapters})
+    config = LoraConfig(task_type="CAUSAL_LM", r=r, lora_alpha=alpha, lora_dropout=0.0, target_modules=endings)
+    config.save_pretrained(folder)
+    state = {}
+    for name, layer in adapters.items():
+        prefix = "base_model.model." + name
+        state[prefix + ".lora_A.weight"] = layer.A.data.clone()
+        state[prefix + ".lora_B.weight"] = layer.B.data.clone()
+    save_file(state, str(folder) + "/adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def mixed_forward(base, adapters, x, names):
+    added = torch.zeros(*x.shape[:2], base.out_features)
+    for name in set(names) - {None}:
+        A, B, scaling = adapters[name]
+        mask = torch.tensor([n == name for n in names])
+        added[mask] = F.linear(F.linear(x[mask], A), B) * scaling
+    return base(x) + added
+
+
+# %% [markdown]
+# ### Two adapters, one model, one batch
+#
+# Your hand-made adapter goes into peft beside a second one, which peft trains here on another new task (the smallest
+# of three numbers). Then one batch is answered in which each row chooses.
+
+# %%
+torch.manual_seed(0)
+served = get_peft_model(
+    load_model(), LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"), adapter_name="smallest"
+)
+adapt(served, examples("min"), rate=1e-2)
+with tempfile.TemporaryDirectory() as folder:
+    export_adapter(adapters, folder, r=8, alpha=16)
+    print("size of the exported adapter:", sum(file.stat().st_size for file in Path(folder).iterdir()) // 1000, "kB")
+    served.load_adapter(folder, adapter_name="downwards")
+
+asked = [
+    ("downwards", "Sort down: 2 7 5 9"),
+    (None, "Sort: 2 7 5 9"),
+    ("smallest", "Smallest of 31, 17, 64?"),
+    (None, "Largest of 31, 17, 64?"),
+    (None, "Sort down: 2 7 5 9"),
+]
+batch = tokenizer([chat(prompt) for _, prompt in asked], padding=True, return_tensors="pt")
+made = served.eval().generate(
+    **batch, max_new_tokens=14, do_sample=False, adapter_names=[name or "__base__" for name, _ in asked]
+)
+for (name, prompt), said in zip(asked, tokenizer.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)):
+    print(f"{name or 'no adapter':12} {prompt:26} → {said}")
+for name, task in (("smallest", "min"), ("downwards", NEW)):
+    served.set_adapter(name)
+    print(f"{name}: {accuracy(served, task):.0%} of held-out {task}")
+with served.disable_adapter():
+    print(f"switched off: {accuracy(served, 'sort'):.0%} of sort, as before")
+
+# %% [markdown]
+# ## 9 · DoRA
+#
+# Full fine-tuning often turns the rows of a weight matrix and hardly stretches them, or the other way round; LoRA
+# changes both together. DoRA ([Liu and others, 2024](https://arxiv.org/abs/2402.09353)) takes them apart. Each row of
+# the weight (what one output reads) has a **magnitude**, trained as a number of its own, and a **direction**, which
+# LoRA changes:
+#
+# $$W' = m \cdot \frac{W + s B A}{\lVert W + s B A \rVert}, \qquad \text{the norm taken for each row},$$
+#
+# with $m$ of shape `(out,)`, which starts as the row norms of $W$, so that the fresh layer changes nothing. To save
+# memory the paper (section 4.3) treats the norm as a **constant** in the backward pass; peft does too.
+#
+# **Task.** Write `dora_weight(weight, A, B, scaling, magnitude)`: it returns $W'$, of shape `(out, in)`. Gradients
+# reach `A`, `B` and `magnitude` as in the paper.
+
+
+# %% exercise="dora" minutes=20 difficulty=2
+def dora_weight(weight, A, B, scaling, magnitude):
+    """DoRA's weight (out, in) from the frozen weight (out, in), A (r, in), B (out, r), a number, and magnitude (out,)."""
+    ### BEGIN SOLUTION
+    adapted = weight + scaling * (B @ A)
+    norm = adapted.norm(dim=1).detach()
+    return (magnitude / norm)[:, None] * adapted
+    ### END SOLUTION
+
+
+# %% tests="dora" points=2
+def check_against_peft(out, width, r, alpha, seed):
+    torch.manual_seed(seed)
+    model = get_peft_model(
+        nn.Sequential(nn.Linear(width, out)), LoraConfig(r=r, lora_alpha=alpha, target_modules=["0"], use_dora=True)
+    )
+    layer = model.base_model.model[0]
+    A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    magnitude = layer.lora_magnitude_vector["default"].weight
+    with torch.no_grad():
+        B.normal_()
+        magnitude.mul_(torch.linspace(0.5, 3, out))
+    mine = [p.detach().clone().requires_grad_() for p in (A, B, magnitude)]
+    x, push = torch.randn(4, width), torch.randn(4, out)
+    weight, bias = layer.base_layer.weight.detach(), layer.base_layer.bias.detach()
+    observed = dora_weight(weight, mine[0], mine[1], alpha / r, mine[2])
+    check.shape(observed, (out, width), "the weight")
+    check.equal(
+        observed.detach().norm(dim=1),
+        mine[2].detach(),
+        "the norm of each row",
+        "magnitude says how long each row is: divide by the row's own norm, over the inputs",
+        rtol=1e-4,
+    )
+    goal = model(x)
+    check.equal(
+        F.linear(x, observed, bias).detach(),
+        goal.detach(),
+        "the output with this weight, beside that of peft",
+        "the direction is that of W + s B A",
+        rtol=1e-3,
+    )
+    slopes = torch.autograd.grad((F.linear(x, observed, bias) * push).sum(), mine)
+    goals = torch.autograd.grad((goal * push).sum(), [A, B, magnitude])
+    for name, slope, expected in zip(("A", "B", "magnitude"), slopes, goals):
+        check.equal(
+            slope, expected, f"the gradient of {name}, beside that of peft", "the norm counts as a constant: detach it", rtol=1e-3
+        )
+
+
+with check.exercise("dora"):
+    check_against_peft(5, 7, 2, 6, 1)
+    ### BEGIN HIDDEN TESTS
+    check_against_peft(9, 4, 3, 1, 2)
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Which axis of `(out, in)` is a row? What shape must `magnitude / norm` have to multiply row by row?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `tensor.norm(dim=1)`, `.detach()`, and `[:, None]` for a column.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# adapted = weight + ...
+# norm = ....detach()
+# return (magnitude / norm)[:, None] * ...
+# ```
+# </details>
+
+
+# %% wrong="dora" says="over the inputs"
+def dora_weight(weight, A, B, scaling, magnitude):  # the norm of each column, spread over the rows' mean
+    adapted = weight + scaling * (B @ A)
+    return magnitude[:, None] * adapted / adapted.norm(dim=0).detach()
+
+
+# %% wrong="dora" says="divide by the row's own norm"
+def dora_weight(weight, A, B, scaling, magnitude):  # divides by the norm of the old weight
+    return (magnitude / weight.norm(dim=1))[:, None] * (weight + scaling * (B @ A))
+
+
+# %% wrong="dora" says="counts as a constant"
+def dora_weight(weight, A, B, scaling, magnitude):  # the gradient goes through the norm
+    adapted = weight + scaling * (B @ A)
+    return magnitude[:, None] * F.normalize(adapted, dim=1)
+
+
+# %% wrong="dora" says="the direction is that of"
+def dora_weight(weight, A, B, scaling, magnitude):  # forgets the scale
+    adapted = weight + B @ A
+    return (magnitude / adapted.norm(dim=1).detach())[:, None] * adapted
+
+
+# %% right="dora"
+def dora_weight(weight, A, B, scaling, magnitude):
+    change = torch.einsum("or,ri->oi", B, A) * scaling
+    with torch.no_grad():
+        length = torch.linalg.vector_norm(weight + change, dim=-1, keepdim=True)
+    return magnitude.unsqueeze(-1) * ((weight + change) / length)
+
+
+# %% [markdown]
+# ### How full fine-tuning and LoRA move the rows
+#
+# For each layer: how much the mean row was turned, against how much it was stretched. The paper's figure 2 does the
+# same for a large model.
+
+# %%
+figure, axis = plt.subplots(figsize=(6.5, 3.4), layout="constrained")
+lora_weights = {name: adapters[name].base.weight.detach() + adapters[name].delta().detach() for name in names}
+for label, after, marker in (("full fine-tuning", new_weights, "o"), ("LoRA, r = 8", lora_weights, "s")):
+    turned = [1 - F.cosine_similarity(after[name], old_weights[name], dim=1).mean() for name in names]
+    stretched = [((after[name].norm(dim=1) / old_weights[name].norm(dim=1)) - 1).abs().mean() for name in names]
+    axis.plot(turned, [100 * s for s in stretched], marker, label=label, alpha=0.8)
+axis.set(xlabel="turned: 1 - cosine, mean over rows", ylabel="stretched: change of norm (%)", xscale="log", yscale="log")
+axis.legend()
+plt.show()
+
+# %% [markdown]
+# Both turn and stretch; LoRA moves the rows further, with its larger rate and few directions. DoRA's gain over LoRA
+# in its paper is a point or two at equal rank; with one seed on a model this small you could not tell it from noise,
+# so no claim is measured here.
+
+# %% [markdown]
+# ## When a run goes wrong
+#
+# | what you see | look at | usual cause |
+# |---|---|---|
+# | the loss does not move at all | `trainable_share(model)`, the optimizer's weights | adapter loaded without `is_trainable=True`; optimizer made before the adapters |
+# | it falls, but slowly | rate, names of targets | the rate of full fine-tuning (LoRA wants about ten times it); only q and v adapted |
+# | good in training, bad after loading | `adapter_config.json` | another base model, alpha or template than in training |
+# | worse after merging | dtype of the base | merged into bfloat16 or into 4 bits: the change is rounded away; merge in float32 |
+# | "element 0 of tensors does not require grad" | gradient checkpointing | frozen embeddings: `model.enable_input_require_grads()` |
+# | the new task works, the old ones do not | accuracy on the old tasks | forgetting: replay, a smaller rate, fewer steps; or the adapter only where it is wanted |
+
+# %% [markdown]
+# ## 10 · Choose a method
+#
+# Three customers ask you. For each choose one of: full fine-tuning, LoRA, QLoRA (with or without replay, merged or
+# not), and give your reasons in two or three sentences, with at least one figure that you measured above or can work
+# out.
+#
+# 1. A translation bureau has one GPU with 24 GB and wants to adapt a model of 13 billion weights.
+# 2. A help desk serves 60 clients, each with its own tone and forms, from one machine. All clients expect the general
+#    abilities of the model.
+# 3. A research group has eight large GPUs and 20 billion tokens of a language that the model hardly knows.
+
+# %% [markdown] answer="choose_method" points=2 minutes=15 difficulty=2
+# 1. QLoRA. In 16 bits the weights alone are 26 GB and do not fit; at 4.13 bits they are 6.7 GB, which leaves room for
+#    adapters, their optimizer state (r = 8: below half a percent of the weights, at 16 bytes each) and activations.
+#    My QLoRA run was as accurate as LoRA on the unpacked model, at a fraction of the bytes. Each step takes longer.
+#
+# 2. LoRA, one adapter a client, not merged: one model in memory and 60 small files, mixed in one batch. In my run the
+#    adapter was a tenth of the model on disk and on a large model it is below one percent. With the adapter off, the
+#    old accuracy was back exactly; with it on, "sort" fell to nothing. So the general abilities need replay in the
+#    training of each adapter.
+#
+# 3. Full fine-tuning. A new language is no small change: in my sweep r = 1 was clearly worse than r = 8 on even one
+#    small task, and 20 billion tokens hold more than any thin adapter can take up. The memory (16 bytes a weight) is
+#    there. Text of the old languages has to be mixed in.
+
+# %% [markdown] rubric="choose_method"
+# - 0.5 points: customer 1 gets QLoRA because of the arithmetic (16-bit weights exceed 24 GB, 4-bit ones do not).
+# - 0.5 points: customer 2 gets unmerged adapters beside one model; says that merging would need 60 models.
+# - 0.5 points: customer 3 gets full fine-tuning (or a high-rank adapter with a stated doubt), because the change is
+#   large and memory is there.
+# - 0.5 points: forgetting is treated for 2 or 3 (replay, or switching the adapter off), with a measured figure read
+#   in the right direction.
+#
+# Another choice earns the same if its reasons hold and rest on a figure.
+
+# %% [markdown]
+# # Claims measured
+#
+# | claim | where |
+# |---|---|
+# | LoRA reaches what full fine-tuning reaches, with a small share of the weights | after exercise 4 |
+# | LoRA trains about 1 % of the weights | after exercise 4 |
+# | LoRA forgets less than full fine-tuning | after exercise 4 |
+# | NF4 is more exact than 16 equally spaced levels | after exercise 6 |
+# | a 4-bit base costs 4.13 bits a weight and no accuracy | after exercise 7 |
+#
+# The table with your own figures stands below the last of them; `unit24 claims` prints it in a terminal.
+
+# %% [markdown]
+# # On a bigger machine
+#
+# The same functions on a model of 135 million weights, in 4 bits on a GPU, with the same tiny task. Only the name
+# given to `from_pretrained` differs. It runs with `UNIT24_TIER=hub` on a GPU.
+
+# %%
+if env.tier == "hub" and env.device == "cuda":
+    name = env.model("chat")
+    tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
+    packed = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
+    )
+    model = AutoModelForCausalLM.from_pretrained(name, quantization_config=packed, device_map=env.device, dtype=torch.bfloat16)
+    print(f"{name}: {model.get_memory_footprint() / 2**20:.0f} MB of weights in 4 bits")
+    model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"))
+    print(f"trainable: {trainable_share(model):.1%} of the numbers stored (two packed weights are one number)")
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-4)
+    pairs, draw = examples(NEW), random.Random(0)
+    for step in range(201):
+        ids, labels = (part.to(env.device) for part in collate(draw.sample(pairs, 16)))
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = model.train()(input_ids=ids, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 50 == 0:
+            print(f"update {step}: loss {loss.item():.3f}, peak memory {torch.cuda.max_memory_allocated() / 2**20:.0f} MB")
+else:
+    print("Skipped: this section needs a GPU and UNIT24_TIER=hub.")
+
+# %% [markdown]
+# # Quiz
+#
+# Five questions, with feedback for every option. Nothing is graded.
+
+# %% [markdown] quiz="peft"
+# 1. Why does B start at zero and A not?
+# - [ ] Zeros save memory :: Both matrices are stored in full, whatever is in them.
+# - [x] The fresh model must be the old one, and yet a gradient must flow :: B's gradient contains A x, which is not zero; after one step A learns too.
+# - [ ] A is frozen :: Both are trained. A variant that freezes A exists, but it is not LoRA.
+# - [ ] So that r can be chosen later :: r is the shape of both from the start.
+# 2. A layer is 4096 by 4096. How many weights does LoRA with r = 8 train beside it?
+# - [ ] 8 · 4096 :: That is one of the two matrices.
+# - [x] 8 · (4096 + 4096) = 65,536, or 0.4 % of the layer :: A reads 4096 inputs, B writes 4096 outputs.
+# - [ ] 4096 · 4096 / 8 :: Rank 8 does not mean an eighth.
+# - [ ] 64 :: That would be a matrix between A and B.
+# 3. After training with LoRA on a new task an old task fails. What brings the old behaviour back exactly?
+# - [ ] Merging, then subtracting the change :: Floating point does not give back the last bits, and nothing is gained by merging.
+# - [x] Taking the adapter off :: The frozen weights were never touched.
+# - [ ] Training longer on the new task :: That makes it forget more.
+# - [ ] Setting A to small random numbers :: B A would still be another change, only a wrong one.
+# 4. Why are NF4's levels denser around zero?
+# - [x] Most weights are there, so the codes are used about equally often :: Quantiles of the normal distribution have that property.
+# - [ ] Small weights matter more to the loss :: Nothing says so; the levels follow how often weights occur.
+# - [ ] Zero must be a level :: That fixes one level, not the density of the others.
+# - [ ] Because absmax is small :: Each block is divided by its absmax, whatever it is.
+# 5. In QLoRA, what is in 4 bits while training?
+# - [ ] Everything, gradients and optimizer state too :: Updates that small would vanish in 4 bits.
+# - [ ] The adapters :: They learn, so they keep 16 or 32 bits.
+# - [x] The frozen weights, in storage; they are unpacked to a float for each use :: That is why it saves memory and costs time.
+# - [ ] The activations :: They are in the compute dtype.
+
+# %% [markdown]
+# # What to read next
+#
+# - [LoRA: Low-Rank Adaptation of Large Language Models](https://arxiv.org/abs/2106.09685), Hu and others, 2021:
+#   sections 4 and 7.
+# - [QLoRA: Efficient Finetuning of Quantized LLMs](https://arxiv.org/abs/2305.14314), Dettmers and others, 2023:
+#   section 3.
+# - [LoRA Learns Less and Forgets Less](https://arxiv.org/abs/2405.09673), Biderman and others, 2024.
+# - [LoRA Without Regret](https://thinkingmachines.ai/blog/lora/), Schulman and others, 2025: when LoRA equals full
+#   fine-tuning, and which rate it wants.
+# - The [PEFT guide to LoRA](https://huggingface.co/docs/peft/developer_guides/lora): initialisations, merging, mixed
+#   batches, DoRA.
+# - [bitsandbytes in transformers](https://huggingface.co/docs/transformers/quantization/bitsandbytes): every option
+#   of the 4-bit config.
+# - Next: lesson 13 makes a model faster without changing it; lesson 14 trains adapters on preferences and rewards.
