@@ -42,9 +42,10 @@ workers_option = click.option(
     show_default=True,
     help="Refuse to grade where student code cannot be held at least this well.",
 )
+@click.option("--seed", type=int, help="The seed of `unit24 release --seed`, if these notebooks were released with one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of a table.")
 @lessons_option
-def grade(names, root, workers, engine, address, force, require, as_json, lessons) -> None:
+def grade(names, root, workers, engine, address, force, require, seed, as_json, lessons) -> None:
     """Grade submitted/STUDENT/LESSON/LESSON.ipynb (NAMES: some lessons, as 04 or 04_training_loop).
 
     Verdicts are kept as they are reached: a run that was stopped goes on where it was, and a second
@@ -60,6 +61,8 @@ def grade(names, root, workers, engine, address, force, require, as_json, lesson
     if address and engine != "ray":
         raise UserError("--address belongs to --engine ray.")
     start = time.monotonic()
+    if seed is not None:
+        lessons = _seeded(lessons, seed)
     work = find_work(root, names, lessons)
     count = sum(map(len, work.submissions.values()))
     held = isolation.require(require)
@@ -90,6 +93,21 @@ def grade(names, root, workers, engine, address, force, require, as_json, lesson
         return
     _print_table(sorted(rows), work.stray, count, seconds, root)
     Console().print(str(held), highlight=False, style="dim")
+
+
+def _seeded(lessons: Path, seed: int) -> Path:
+    """A folder of the lesson texts with their declared constants replaced; it goes when the command ends."""
+    import atexit
+    import tempfile
+
+    from grader.release import SEEDED
+
+    folder = tempfile.TemporaryDirectory(prefix="unit24-lessons-")
+    atexit.register(folder.cleanup)
+    for path in lessons.glob("*.py"):
+        text = SEEDED.sub(rf"\g<1>{seed}", path.read_text(encoding="utf-8"))
+        (Path(folder.name) / path.name).write_text(text, encoding="utf-8")
+    return Path(folder.name)
 
 
 def _row(record) -> tuple:

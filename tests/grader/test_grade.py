@@ -195,6 +195,20 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, small):
         subprocess.run(["umount", disk], capture_output=True)
 
 
+def test_a_class_released_with_a_seed_is_graded_with_it(few, tmp_path_factory, small):
+    lessons = tmp_path_factory.mktemp("seeded")
+    text = small.path.read_text().replace("def helper(x):\n    return x + 1", "STEP = 1  # release: seed\n\n\ndef helper(x):\n    return x + STEP")
+    (lessons / "61_small.py").write_text(text.replace("2.5, \"the gap", "1.5 + STEP, \"the gap").replace("8.5 / 3 + 1,", "8.5 / 3 + STEP,"))
+    path = few / "submitted" / "s00001" / "61_small" / "61_small.ipynb"
+    notebook = json.loads(path.read_text())
+    next(c for c in notebook["cells"] if c["id"] == "gap_plus_one")["source"] = "def gap_plus_one(x, y):\n    return mean_gap(x, y) + 7"
+    path.write_text(json.dumps(notebook))
+    for options, points in (((), 0), (("--seed", "7"), 3)):
+        told = json.loads(command(few, "grade", "61", "--json", *options, lessons=lessons).stdout)
+        (mine,) = [s for s in told["submissions"] if s["student"] == "s00001"]
+        assert mine["exercises"]["gap_plus_one"]["points"] == points
+
+
 def test_json_and_table(graded):
     root, expected, _ = graded
     told = json.loads(command(root, "grade", "61", "--json").stdout)
