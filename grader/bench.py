@@ -21,13 +21,14 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from authoring.lesson import Exercise, Lesson, LessonError, defined_names
 from grader import isolation
-from grader.honest import ACCUSATION, cipher, framed, unseal
+from grader.honest import ACCUSATION, CLEAN, cipher, framed, unseal
 from grader.worker import receive, receive_bytes, send
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,7 +92,7 @@ class Bench:
         self._runner: threading.Thread | None = None
         self._rebuilt: list[tuple[subprocess.Popen, socket.socket]] = []
         self._lost: set[str] = set()  # exercises whose holder died; it is made again when needed
-        self._compiled: dict[str, bytes] = {}
+        self._tests = {e.id: compiled_tests(e) for e in lesson.exercises if e.id in self._wanted}
         self._closing = False
 
     # ---- life
@@ -210,7 +211,7 @@ class Bench:
                 with theirs, status_theirs, lock:
                     send(holder, request, (theirs.fileno(), status_theirs.fileno()))
                 started, _ = receive(status)
-                talk = _talk(channel, request, self._tests(exercise), (started or {}).get("pid", 0))
+                talk = _talk(channel, request, self._tests[exercise.id], (started or {}).get("pid", 0))
                 with lock:
                     send(holder, {"op": "kill", "id": request["id"]})
                 ended, _ = receive(status)
@@ -238,11 +239,6 @@ class Bench:
                 self._holders[exercise.id] = self._hold(main, exercise)
             return self._holders[exercise.id]
 
-    def _tests(self, exercise: Exercise) -> bytes:
-        if exercise.id not in self._compiled:
-            self._compiled[exercise.id] = compiled_tests(exercise)
-        return self._compiled[exercise.id]
-
     def _judge_fresh(self, exercise: Exercise, request: dict, replay_all: bool = False) -> Verdict:
         """A new process: replay what the exercise needs (or everything before it), then judge."""
         process, main = _launch(Path(request["scratch"]))
@@ -260,7 +256,7 @@ class Bench:
             with channel:
                 with theirs:
                     send(main, {**request, "op": "become", "confined": not self.lesson.fork}, (theirs.fileno(),))
-                talk = _talk(channel, request, self._tests(exercise), process.pid)
+                talk = _talk(channel, request, self._tests[exercise.id], process.pid)
                 how = talk[0]
         finally:
             if how == "gone":
@@ -420,13 +416,45 @@ def _uses(exercise: Exercise) -> list[str]:
 def compiled_tests(exercise: Exercise) -> bytes:
     """The tests as marshalled code, which leaves the value of a last expression in ``__points__``.
 
-    Compiled here, so that their source is never in a candidate's process.
+    Compiled here, so that their source is never in a candidate's process.  The lesson's names are
+    looked up in a constant, which `grader.honest.bound` fills in: no namespace that a candidate
+    might get hold of decides what they mean.
     """
     tree = ast.parse(exercise.tests.source)
+    own = {name for node in ast.walk(tree) for name in _binds(node)} | exercise.names
+    tree = _CleanNames(own).visit(tree)
     if tree.body and isinstance(last := tree.body[-1], ast.Expr):
         target = ast.Name("__points__", ast.Store())
-        tree.body[-1] = ast.fix_missing_locations(ast.copy_location(ast.Assign([target], last.value), last))
-    return marshal.dumps(compile(tree, f"<tests {exercise.id}>", "exec", dont_inherit=True))
+        tree.body[-1] = ast.copy_location(ast.Assign([target], last.value), last)
+    with warnings.catch_warnings():  # the compiler remarks that a string is looked up by name
+        warnings.simplefilter("ignore", SyntaxWarning)
+        return marshal.dumps(compile(ast.fix_missing_locations(tree), f"<tests {exercise.id}>", "exec", dont_inherit=True))
+
+
+def _binds(node: ast.AST) -> list[str]:
+    """Names that this one node binds, in whatever scope."""
+    if isinstance(node, ast.Name):
+        return [] if isinstance(node.ctx, ast.Load) else [node.id]
+    if isinstance(node, ast.arg):
+        return [node.arg]
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [(alias.asname or alias.name).split(".")[0] for alias in node.names]
+    if isinstance(node, (ast.Global, ast.Nonlocal)):
+        return node.names
+    name = getattr(node, "name", None) or getattr(node, "rest", None)  # def, class, except, match
+    return [name] if isinstance(name, str) else []
+
+
+class _CleanNames(ast.NodeTransformer):
+    """Reads of names, other than those in `own`, become look-ups in the constant `CLEAN`."""
+
+    def __init__(self, own: set[str]):
+        self.own = own
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if isinstance(node.ctx, ast.Load) and node.id not in self.own:
+            return ast.copy_location(ast.Subscript(ast.Constant(CLEAN), ast.Constant(node.id), node.ctx), node)
+        return node
 
 
 def _parsed(report: str | None) -> object:

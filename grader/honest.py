@@ -38,9 +38,9 @@ from os import close as close_fd
 from os import open as open_fd
 from os.path import abspath, realpath
 from sys import _getframe, addaudithook
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, ModuleType
 
-from grader.visible import Words
+from grader.visible import Names, Words
 from unit24 import check
 from unit24.check import CheckFailed, NotAttempted
 
@@ -51,6 +51,7 @@ LIBRARIES = tuple({f(path) + "/" for path in _ROOTS for f in (abspath, realpath)
 PACKAGE = realpath(__file__).rsplit("/", 2)[0] + "/unit24/"
 OURS = ("<tests ", "<reference ", "<setup>", "<lesson ", "<frozen ", realpath(__file__), PACKAGE)  # file names of trusted code
 TRUSTED = LIBRARIES + OURS
+_BUILTINS = _builtins  # in a private copy: a copy
 
 
 def prepare(namespace: dict, clean: dict, known: dict | None = None) -> dict:
@@ -78,7 +79,7 @@ def prepare(namespace: dict, clean: dict, known: dict | None = None) -> dict:
 def _private() -> dict:
     """Copies of this module's functions, with globals and builtins that only they can reach."""
     own = dict(globals())
-    own["__builtins__"] = dict(_builtins)
+    own["__builtins__"] = own["_BUILTINS"] = dict(_builtins)
     for name, value in globals().items():
         if type(value) is FunctionType and value.__globals__ is globals():
             own[name] = FunctionType(value.__code__, own, name, value.__defaults__, value.__closure__)
@@ -190,9 +191,9 @@ def judge(fd: int, request: dict, ready: dict) -> None:
     message = hear(fd)
     if message is None:
         return None
-    code = loads(cipher(key, message))
-    tests = {**before, **ready["clean"]}
-    tests.update((name, space[name]) for name in names if name in space)
+    clean = {**before, **ready["clean"]}
+    code = bound(loads(cipher(key, message)), clean)
+    tests = {**clean, **{name: space[name] for name in names if name in space}}
     status, text, earned = run_tests(code, tests)
     found = settle(state, after=True) or changed(watched, namespace, before) or probe(libraries)
     if found:
@@ -218,6 +219,19 @@ def execute(name: str, source: str, space: dict) -> tuple[str, str, str] | None:
         said = _words(error)
         kind = "memory" if "can't allocate memory" in said else "error"
         return kind, f"{type(error).__name__}: {said}", _last_line(error, name)
+
+
+CLEAN = "\0clean names"  # the constant of the tests' code in which they look up names
+
+
+def bound(code: CodeType, values: dict) -> CodeType:
+    """`code` with `values` (and the builtins) in the place of the constant `CLEAN`."""
+    names = values if type(values) is MappingProxyType else MappingProxyType(Names({**_BUILTINS, **values}))
+    constants = [
+        bound(constant, names) if type(constant) is CodeType else names if constant == CLEAN else constant
+        for constant in code.co_consts
+    ]
+    return code.replace(co_consts=tuple(constants))
 
 
 def run_tests(code: CodeType, space: dict) -> tuple[str, str, str]:

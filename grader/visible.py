@@ -20,3 +20,10 @@ class Words:
 
 def display(*objects, **options):
     """Notebooks have this function, plain Python does not."""
+
+
+class Names(dict):
+    """What names mean; one that means nothing is the same error as in plain Python."""
+
+    def __missing__(self, name):
+        raise NameError(f"name {name!r} is not defined")
