@@ -64,7 +64,7 @@ from unit24.data.tasks import FORMS, form, verify
 # bf16 weights, gradient checkpointing, a report to every tracker that is installed. On a CPU these are switched off.
 
 # %%
-name = env.model("early")
+name = env.model("chat")
 tokenizer = AutoTokenizer.from_pretrained(name)
 tokenizer.padding_side = "left"
 
@@ -151,7 +151,7 @@ pairs = lessons.map(
 )
 sft = SFTTrainer(
     model=load_model(),
-    args=SFTConfig(**settings, per_device_train_batch_size=32, learning_rate=3e-4, max_steps=30, weight_decay=0.0),
+    args=SFTConfig(**settings, per_device_train_batch_size=32, learning_rate=3e-4, max_steps=45, weight_decay=0.0),
     train_dataset=pairs,
     processing_class=tokenizer,
 )
@@ -374,7 +374,7 @@ def masked_loss(logits, labels):
 # </details>
 
 # %% [markdown]
-# Your labels against TRL's on all rows, and your loss against its loss. Then `SFTTrainer` takes 30 steps. They are meant to
+# Your labels against TRL's on all rows, and your loss against its loss. Then `SFTTrainer` takes 45 steps. They are meant to
 # be few: this is not to teach the task but to bring the model to where it is right *now and then*.
 
 # %%
@@ -389,8 +389,8 @@ for question, answer in zip(exam["min"]["prompt"][:4], ask(start, exam["min"]["p
     print(f"{question:26} {answer!r}")
 
 # %% [markdown]
-# About one answer in six is right now, and a drawn answer less often. That is a bad student and a perfect start: section 6
-# will turn it into a good one without showing it a single answer more.
+# One answer in several is right now, and a drawn answer less often. That is a bad student and a good start: section 6
+# goes on from here without showing it a single answer more.
 #
 # ## 2 · A reward model: from comparisons to a number
 #
@@ -414,7 +414,7 @@ print(preferred[0])
 torch.manual_seed(24)
 judge = RewardTrainer(
     model=AutoModelForSequenceClassification.from_pretrained(name, num_labels=1, dtype=torch.float32),
-    args=RewardConfig(**settings, per_device_train_batch_size=16, learning_rate=1e-4, max_steps=40, lr_scheduler_type="constant"),
+    args=RewardConfig(**settings, per_device_train_batch_size=16, learning_rate=1e-4, max_steps=30, lr_scheduler_type="constant"),
     train_dataset=preferred.select_columns(["prompt", "chosen", "rejected"]),
     processing_class=tokenizer,
 )
@@ -608,7 +608,7 @@ def preference_loss(chosen, rejected, margin=None):
 # </details>
 
 # %% [markdown]
-# Now `RewardTrainer` takes 40 steps with this loss. Afterwards the judge looks at held-out pairs, and at three kinds of pairs
+# Now `RewardTrainer` takes 30 steps with this loss. Afterwards the judge looks at held-out pairs, and at three kinds of pairs
 # that nobody asked it about: right against wrong, in the same form.
 
 
@@ -917,7 +917,7 @@ for title, recipe in recipes.items():
     trainer = DPOTrainer(
         model=load_model(),
         args=DPOConfig(
-            **settings, **recipe, per_device_train_batch_size=16, learning_rate=1e-4, lr_scheduler_type="constant", max_steps=45
+            **settings, **recipe, per_device_train_batch_size=16, learning_rate=2e-4, lr_scheduler_type="constant", max_steps=36
         ),
         train_dataset=preferred.select_columns(["prompt", "chosen", "rejected"]),
         processing_class=tokenizer,
@@ -945,12 +945,13 @@ for title, replies in answers.items():
 
 # %% [markdown]
 # Both runs move the form to the sentence. The plain run pays for it with arithmetic: that is the **alignment tax**. The
-# middle panel shows why. The loss wants a *difference* of log-probabilities, and does not care how it comes about. The rejected
-# answer falls off a cliff, and as it shares its digits with the chosen one, the chosen answer goes down too. Probability has
-# to go somewhere, and it goes to sentences with other numbers in them.
+# middle panel shows how. The loss wants a *difference* of log-probabilities, and does not care how it comes about: pushing the
+# rejected answer off a cliff is enough. By the end nearly every answer is a sentence, so a chosen one should cost next to
+# nothing. It still costs about what it did at the start: what the words of the sentence gained, the number in it lost. Chosen and
+# rejected answers share their digits, and the push against the one hits the other.
 #
-# On the right the supervised term holds the chosen answer up, and the tax is gone. Cheaper than a different algorithm:
-# look at `logps/chosen` in every DPO run, not only at `rewards/accuracies`, which is near 1 in both.
+# On the right the supervised term holds the chosen answer up, its log-probability comes close to zero, and the tax is gone. Cheaper
+# than another algorithm: look at `logps/chosen` in every DPO run, not only at `rewards/accuracies`, which is near 1 in both.
 #
 # One trap beside it. Without `ref_model=`, TRL loads the reference from the checkpoint named in the model's configuration, not
 # from the weights you pass. If you trained the model in memory first (as `start` was), the reference is the model *before* that
