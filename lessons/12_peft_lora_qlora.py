@@ -1114,16 +1114,34 @@ def adapter_share(hidden, ffn, kv, layers, all_weights, r=8):
     return added / (all_weights + added)
 
 
+linear_names = [name for name, _ in base_model.named_modules() if name.endswith(EVERY_LINEAR)]
+
+
+def weights_of(model):
+    """The weight of every layer that LoRA adapts here, by name."""
+    return {name: model.get_submodule(name).weight.detach() for name in linear_names}
+
+
+old_weights = weights_of(base_model)
+
 model = load_model()
-names = inject(model, EVERY_LINEAR, r=8, alpha=16)
+inject(model, EVERY_LINEAR, r=8, alpha=16)
 tiny_share = trainable_share(model)
-print(f"tiny-lm:     {tiny_share:.1%} of the weights are trained, beside {len(names)} layers")
+print(f"tiny-lm:     {tiny_share:.1%} of the weights are trained, beside {len(linear_names)} layers")
 print(f"Llama-2-7B:  {adapter_share(4096, 11008, 4096, 32, 6_738_415_616):.2%}")
 print(f"Llama-2-70B: {adapter_share(8192, 28672, 1024, 80, 68_976_648_192):.2%}")
 
 library = get_peft_model(load_model(), LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
 trained, everything = library.get_nb_trainable_parameters()
 print(f"peft's own count for tiny-lm: {trained} of {everything}, {trained / everything:.1%}")
+
+claims.record(
+    "LoRA trains about 1 % of the weights",
+    claimed="0.1 to 1 %",
+    measured=f"{tiny_share:.1%} (r = 8, every linear layer, a width of 128)",
+    holds=tiny_share < 0.015,
+    how="the share is about 2 r / width: for Llama-2-7B the same r gives 0.3 %",
+)
 
 # %% [markdown]
 # ## 4 · Take it off, or merge it
@@ -1399,7 +1417,6 @@ def new_head(model):
 
 
 def with_lora(model, r=8):
-    torch.manual_seed(0)
     inject(model, EVERY_LINEAR, r=r, alpha=2 * r)
 
 
@@ -1412,19 +1429,28 @@ ways = {
     "LoRA with replay": (with_lora, both, 5e-3),
     "full with replay": (lambda model: None, both, 1e-3),
 }
+
+
+def run(way, seed=0):
+    """The model adapted in one of the ways, its losses, and its accuracy on each task."""
+    prepare, pairs, rate = ways[way]
+    torch.manual_seed(seed)
+    model = load_model()
+    prepare(model)
+    losses = adapt(model, pairs, rate=rate, seed=seed)
+    return model, losses, {task: accuracy(model, task) for task in (NEW, *OLD)}
+
+
 runs, curves, scores = {}, {}, {"before": before}
-for name, (prepare, pairs, rate) in ways.items():
-    runs[name] = load_model()
-    prepare(runs[name])
-    curves[name] = adapt(runs[name], pairs, rate=rate)
-    scores[name] = {task: accuracy(runs[name], task) for task in (NEW, *OLD)}
-    print(f"{name:18} {trainable_share(runs[name]):6.1%} of the weights", {t: f"{s:.0%}" for t, s in scores[name].items()})
+for way in ways:
+    runs[way], curves[way], scores[way] = run(way)
+    print(f"{way:18} {trainable_share(runs[way]):6.1%} of the weights", {t: f"{s:.0%}" for t, s in scores[way].items()})
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), width_ratios=(2, 3), layout="constrained")
-for name, curve in curves.items():
-    left.plot([sum(curve[i : i + 10]) / 10 for i in range(0, len(curve), 10)], label=name)
-left.set(xlabel="update / 10", ylabel="loss (nats a token)", yscale="log", title="training")
+for way, curve in curves.items():
+    left.plot(range(5, len(curve), 10), [sum(curve[i : i + 10]) / 10 for i in range(0, len(curve), 10)], label=way)
+left.set(xlabel="update", ylabel="loss (nats a token)", yscale="log", title="training")
 left.legend(fontsize=8)
 for number, task in enumerate((NEW, *OLD)):
     places = [row + (number - 2) * 0.16 for row in range(len(scores))]
@@ -1433,6 +1459,15 @@ right.set(xticks=range(len(scores)), ylabel="exact answers (%)", title="held-out
 right.set_xticklabels([name.replace(", ", ",\n").replace(" with", "\nwith") for name in scores], fontsize=8)
 right.legend(fontsize=7, ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.18))
 plt.show()
+
+gap = scores["full"][NEW] - scores["LoRA"][NEW]
+claims.record(
+    "LoRA reaches what full fine-tuning reaches, with a small share of the weights",
+    claimed="within a few points, training under 10 % of the weights",
+    measured=f"{scores['LoRA'][NEW]:.0%} against {scores['full'][NEW]:.0%}, training {tiny_share:.1%}",
+    holds=gap <= 0.05 and tiny_share < 0.10,
+    how=f"{NEW}, 100 held-out rows, 120 updates of 16, one seed; the frozen body reached {scores['frozen, new head'][NEW]:.0%}",
+)
 
 # %% [markdown]
 # Read it column by column. The frozen body with a new head learns next to nothing: how to sort downwards has to be
@@ -1445,6 +1480,21 @@ plt.show()
 # length. The cure for either is replay.
 #
 # What LoRA has and full fine-tuning has not is the way back.
+
+
+# %%
+def old_kept(name):
+    """Mean accuracy on the old tasks, as a share of what it was."""
+    return sum(scores[name][task] for task in OLD) / sum(before[task] for task in OLD)
+
+
+claims.record(
+    "LoRA forgets less than full fine-tuning",
+    claimed="yes (Biderman and others, 2024)",
+    measured=f"keeps {old_kept('LoRA'):.0%} of the old accuracy, full keeps {old_kept('full'):.0%}",
+    holds=old_kept("LoRA") > old_kept("full"),
+    how=f"with replay: {old_kept('LoRA with replay'):.0%} and {old_kept('full with replay'):.0%}",
+)
 
 # %%
 ids, _ = collate(new_rows[:50])
@@ -1461,37 +1511,6 @@ with torch.no_grad():
     gap = (merged(ids).logits - runs["LoRA"](ids).logits).abs().max()
     print(f"merged: the largest logit difference to the adapter beside the model is {gap:.0e}")
     print(answer(merged, ["Sort down: 4 1 8 3", "Sort: 4 1 8 3"]))
-
-# %%
-gap = scores["full"][NEW] - scores["LoRA"][NEW]
-claims.record(
-    "LoRA reaches what full fine-tuning reaches, with a small share of the weights",
-    claimed="within a few points, training under 10 % of the weights",
-    measured=f"{scores['LoRA'][NEW]:.0%} against {scores['full'][NEW]:.0%}, training {tiny_share:.1%}",
-    holds=gap <= 0.05 and tiny_share < 0.10,
-    how=f"{NEW}, 100 held-out rows, 120 updates of 16 rows, one seed; the frozen body reached {scores['frozen, new head'][NEW]:.0%}",
-)
-claims.record(
-    "LoRA trains about 1 % of the weights",
-    claimed="0.1 to 1 %",
-    measured=f"{tiny_share:.1%} (r = 8, every linear layer, a width of 128)",
-    holds=tiny_share < 0.015,
-    how="the share is about 2 r / width: for Llama-2-7B the same r gives 0.3 %",
-)
-
-
-def mean_old(name):
-    """Mean accuracy on the old tasks, as a share of what it was."""
-    return sum(scores[name][task] for task in OLD) / sum(before[task] for task in OLD)
-
-
-claims.record(
-    "LoRA forgets less than full fine-tuning",
-    claimed="yes (Biderman and others, 2024)",
-    measured=f"keeps {mean_old('LoRA'):.0%} of the old accuracy, full keeps {mean_old('full'):.0%}",
-    holds=mean_old("LoRA") > mean_old("full"),
-    how=f"with replay: {mean_old('LoRA with replay'):.0%} and {mean_old('full with replay'):.0%}",
-)
 
 # %% [markdown]
 # # Part B · How large must r be?
@@ -1690,13 +1709,8 @@ def rank_needed(change, share):
 
 
 # %%
-def weights_of(model):
-    """The weight of every layer that LoRA would adapt, by name."""
-    return {name: model.get_submodule(name).weight.detach() for name in names}
-
-
-old_weights, new_weights = weights_of(base_model), weights_of(runs["full"])
-changes = {name: new_weights[name] - old_weights[name] for name in names}
+new_weights = weights_of(runs["full"])
+changes = {name: new_weights[name] - old_weights[name] for name in linear_names}
 
 cut_down = {}
 for r in (1, 2, 4, 8, 16, 32, 64):
@@ -1708,6 +1722,7 @@ for r in (1, 2, 4, 8, 16, 32, 64):
 
 trained = {8: scores["LoRA"][NEW]}
 for r in (1, 2):
+    torch.manual_seed(0)
     model = load_model()
     with_lora(model, r)
     adapt(model, new_rows)
@@ -2171,7 +2186,7 @@ with check.exercise("qlora"):
     model, optimizer = load_qlora(path, r=3, alpha=12, rate=0.02)
     check.kind(model, PeftModel, "the model", "get_peft_model wraps it")
     plain, theirs = load_model(), model.get_base_model()
-    layers = {name: theirs.get_submodule(name) for name in names}
+    layers = {name: theirs.get_submodule(name) for name in linear_names}
     for name, layer in layers.items():
         packed = getattr(layer, "base_layer", layer)
         check.true(isinstance(packed, Linear4bit), f"{name} is not in 4 bits: is quantization_config handed to from_pretrained?")
@@ -2194,6 +2209,7 @@ with check.exercise("qlora"):
     for name, layer in layers.items():
         check.equal(tuple(layer.lora_A["default"].weight.shape), (3, layer.in_features), f"the shape of A beside {name}")
         check.equal(layer.scaling["default"], 4.0, f"the scale beside {name} for r=3, alpha=12")
+        check.equal(getattr(layer.lora_dropout["default"], "p", 0.0), 0.0, f"the dropout beside {name}")
     floats = {name: p.dtype for name, p in model.named_parameters() if p.dtype != torch.uint8}
     check.equal(set(floats.values()), {torch.float32}, "the dtypes of all that is not packed")
 
@@ -2207,7 +2223,7 @@ with check.exercise("qlora"):
         "exactly the adapters: make it after the adapters, from the weights that want a gradient",
     )
 
-    for name in names:  # the same layers by hand: packed and unpacked
+    for name in linear_names:  # the same layers by hand: packed and unpacked
         weight = plain.get_submodule(name).weight
         weight.data = bnb.dequantize_4bit(
             *bnb.quantize_4bit(weight.data, quant_type="nf4", blocksize=64, compress_statistics=True)
@@ -2382,14 +2398,14 @@ axis.legend(fontsize=8)
 plt.show()
 
 blocks_only = sum(weight.numel() for weight in old_weights.values())
-unpacked = sum(p.nbytes for n, p in base_model.named_parameters() if n.removesuffix(".weight") not in names)
+unpacked = sum(p.nbytes for n, p in base_model.named_parameters() if n.removesuffix(".weight") not in linear_names)
 bits = 8 * (held["QLoRA"]["weights"] - unpacked - 4 * 8 * sum(sum(w.shape) for w in old_weights.values())) / blocks_only
 claims.record(
     "a 4-bit base costs about 4.13 bits a weight and no accuracy",
     claimed="4.13 bits; as good as 16 bits (Dettmers and others, 2023)",
     measured=f"{bits:.2f} bits; {scores['QLoRA'][NEW]:.0%} against {scores['LoRA'][NEW]:.0%} with an unpacked base",
     holds=bits < 4.3 and scores["LoRA"][NEW] - scores["QLoRA"][NEW] <= 0.05,
-    how="the blocks' linear layers; embeddings and output stay in float32. A layer's last group of scales is not full, which adds a little",
+    how="the linear layers of the blocks; embeddings and norms stay in float32",
 )
 
 # %% [markdown]
@@ -2818,12 +2834,13 @@ def dora_weight(weight, A, B, scaling, magnitude):
 
 # %%
 figure, axis = plt.subplots(figsize=(6.5, 3.4), layout="constrained")
-lora_weights = {name: adapters[name].base.weight.detach() + adapters[name].delta().detach() for name in names}
+lora_weights = {name: adapters[name].base.weight.detach() + adapters[name].delta().detach() for name in linear_names}
 for label, after, marker in (("full fine-tuning", new_weights, "o"), ("LoRA, r = 8", lora_weights, "s")):
-    turned = [1 - F.cosine_similarity(after[name], old_weights[name], dim=1).mean() for name in names]
-    stretched = [((after[name].norm(dim=1) / old_weights[name].norm(dim=1)) - 1).abs().mean() for name in names]
+    cosine = [F.cosine_similarity(after[name], old_weights[name], dim=1) for name in linear_names]
+    turned = [c.clamp(max=1).arccos().rad2deg().mean() for c in cosine]
+    stretched = [(after[name].norm(dim=1) / old_weights[name].norm(dim=1) - 1).abs().mean() for name in linear_names]
     axis.plot(turned, [100 * s for s in stretched], marker, label=label, alpha=0.8)
-axis.set(xlabel="turned: 1 - cosine, mean over rows", ylabel="stretched: change of norm (%)", xscale="log", yscale="log")
+axis.set(xlabel="turned (degrees, mean over rows)", ylabel="stretched (%, mean over rows)", xlim=(0, None), ylim=(0, None))
 axis.legend()
 plt.show()
 

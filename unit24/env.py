@@ -257,7 +257,7 @@ def _writable(folder: Path) -> Path:
 def _quieten(offline: bool) -> None:
     for name, value in {**QUIET, **(OFFLINE if offline else {})}.items():
         os.environ.setdefault(name, value)
-    for name in ("absl", "matplotlib.font_manager"):
+    for name in ("absl", "bitsandbytes", "matplotlib.font_manager", "torch.utils._pytree", "torchao"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
         warnings.filterwarnings("ignore", category=category)
