@@ -151,7 +151,7 @@ pairs = lessons.map(
 )
 sft = SFTTrainer(
     model=load_model(),
-    args=SFTConfig(**settings, per_device_train_batch_size=32, learning_rate=3e-4, max_steps=45, weight_decay=0.0),
+    args=SFTConfig(**settings, per_device_train_batch_size=32, learning_rate=3e-4, max_steps=40, weight_decay=0.0),
     train_dataset=pairs,
     processing_class=tokenizer,
 )
@@ -374,7 +374,7 @@ def masked_loss(logits, labels):
 # </details>
 
 # %% [markdown]
-# Your labels against TRL's on all rows, and your loss against its loss. Then `SFTTrainer` takes 45 steps. They are meant to
+# Your labels against TRL's on all rows, and your loss against its loss. Then `SFTTrainer` takes 40 steps. They are meant to
 # be few: this is not to teach the task but to bring the model to where it is right *now and then*.
 
 # %%
@@ -2082,8 +2082,8 @@ def reinforce(trainer_class, config_class, steps: int):
             **settings,
             **drawing,
             per_device_train_batch_size=64,
-            learning_rate=1e-4,
-            lr_scheduler_type="constant",
+            learning_rate=2e-4,
+            lr_scheduler_type="linear",
             beta=0.0,
             max_steps=steps,
         ),
@@ -2094,9 +2094,9 @@ def reinforce(trainer_class, config_class, steps: int):
 
 
 begin = time.process_time()
-grpo, grpo_log = reinforce(GRPOTrainer, GRPOConfig, 130)
+grpo, grpo_log = reinforce(GRPOTrainer, GRPOConfig, 150)
 grpo_seconds = time.process_time() - begin
-rloo, rloo_log = reinforce(RLOOTrainer, RLOOConfig, 40)
+rloo, rloo_log = reinforce(RLOOTrainer, RLOOConfig, 30)
 
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(12, 3.4), layout="constrained")
