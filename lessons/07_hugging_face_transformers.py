@@ -53,6 +53,7 @@ import matplotlib.pyplot as plt
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -84,9 +85,9 @@ from unit24 import check, claims, data
 # a model ten thousand times its size.
 
 # %%
-name = env.model("chat")
-tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
-model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).eval()
+model_name = env.model("chat")
+tokenizer = AutoTokenizer.from_pretrained(model_name, padding_side="left")
+model = AutoModelForCausalLM.from_pretrained(model_name, dtype=torch.float32).eval()
 
 chat = [{"role": "user", "content": "What is 27+15?"}]
 inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
@@ -94,8 +95,8 @@ made = model.generate(**inputs, max_new_tokens=12, do_sample=False)
 print("prompt:", repr(tokenizer.decode(inputs["input_ids"][0])))
 print("answer:", repr(tokenizer.decode(made[0, inputs["input_ids"].shape[1] :])))
 print(f"\n{type(model).__name__}, {model.num_parameters():,} parameters, a vocabulary of {len(tokenizer):,} tokens")
-if Path(name).is_dir():
-    for file in sorted(Path(name).iterdir()):
+if Path(model_name).is_dir():
+    for file in sorted(Path(model_name).iterdir()):
         print(f"{file.stat().st_size:>10,} bytes  {file.name}")
 
 # %% [markdown]
@@ -240,7 +241,10 @@ def check_training(counts, size, what, hint):
 
 def check_train_bpe():
     check_training(
-        {"ab": 4, "c": 1}, 9, "one word", "the end of a word and the start of the next are not neighbours; stop when no pair is left"
+        {"ab": 4, "c": 1},
+        9,
+        "one word",
+        "the end of a word and the start of the next are not neighbours; stop when no pair is left",
     )
     check_training(
         {"ab": 1, "ac": 1, "ad": 1, "cd": 9}, 5, "one word is frequent", "a word that occurs nine times counts nine times"
@@ -290,9 +294,7 @@ def check_encode_word():
         "ab|c",
         "the order of learning decides, not the longest piece that the vocabulary holds",
     )
-    check_pieces(
-        "abc", [("b", "c"), ("a", "b")], "a|bc", "the pair that was learned first goes first, not the one furthest left"
-    )
+    check_pieces("abc", [("b", "c"), ("a", "b")], "a|bc", "the pair that was learned first goes first, not the one furthest left")
     for word in ("Ġsomething", "Returned", "aaaaaaaa", "Ġindependently", "ĊĊĊĠĠĠĠ", "zyzzyva"):
         expected = "|".join(piece.value for piece in tokenizer.backend_tokenizer.model.tokenize(word))
         check.equal("|".join(encode_word(word, chat_merges)), expected, f"{word!r} under the merges of the chat model")
@@ -586,6 +588,7 @@ def encode_word(word, merges):
 #
 # The merges of tiny-lm, applied by your function: first none of them, then more and more.
 
+
 # %%
 def draw_pieces(rows, title):
     """Rows of (label, pieces) as coloured boxes, a character each as wide as the next."""
@@ -721,7 +724,10 @@ def check_tokenizer(made, size, strings):
         [i for i in ids if i < 4], [2, 3, 1], "the special tokens of a chat", "each must be one token, declared as special"
     )
     check.equal(
-        made.decode(ids, skip_special_tokens=True), "a crooked manYes", "the text without special tokens", "declare them as special"
+        made.decode(ids, skip_special_tokens=True),
+        "a crooked manYes",
+        "the text without special tokens",
+        "declare them as special",
     )
 
 
@@ -897,7 +903,9 @@ def train_tokenizer(texts, size):
         ]
     )
     names = ("pad", "end", "user", "assistant")
-    inner.train_from_iterator(texts, vocab_size=size, min_frequency=1, show_progress=False, special_tokens=[f"<|{n}|>" for n in names])
+    inner.train_from_iterator(
+        texts, vocab_size=size, min_frequency=1, show_progress=False, special_tokens=[f"<|{n}|>" for n in names]
+    )
     wrapped = PreTrainedTokenizerFast(tokenizer_object=inner._tokenizer, padding_side="left")
     wrapped.pad_token, wrapped.eos_token = "<|pad|>", "<|end|>"
     return wrapped
@@ -1009,8 +1017,8 @@ for net in (make_gpt2(), make_neox()):
 # %%
 answering = pipeline("text-generation", model=model, tokenizer=tokenizer)
 for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
-    answer = answering([{"role": "user", "content": question}], max_new_tokens=12, do_sample=False)
-    print(f"{question:24} {answer[0]['generated_text'][-1]['content']}")
+    said = answering([{"role": "user", "content": question}], max_new_tokens=12, do_sample=False)
+    print(f"{question:24} {said[0]['generated_text'][-1]['content']}")
 
 # %% [markdown]
 # Every pipeline is three steps: **text to tensors, tensors through the model, tensors to something readable**. The
@@ -1081,7 +1089,10 @@ def check_replies(net, tokens, chats, max_new_tokens, what):
     for i, (one, other) in enumerate(zip(observed, expected)):
         check.kind(one, str, "an answer")
         asked = chats[i][-1]["content"]
-        check.true(asked not in one, f"the answer {one!r} repeats the prompt: generate returns prompt and answer in one row.")
+        check.true(
+            asked not in one or asked in other,
+            f"the answer {one!r} repeats the prompt: generate returns prompt and answer in one row.",
+        )
         check.true(
             not any(special in one for special in tokens.all_special_tokens),
             f"the answer {one!r} holds special tokens: decode can leave them out.",
@@ -1105,7 +1116,11 @@ def check_reply():
     check_replies(nonsense, on_the_right, chats, 6, "GPT-2 with a tokenizer that pads on the right")
     check_replies(model, tokenizer, chats, 8, "the chat model")
     ### BEGIN HIDDEN TESTS
-    long = [{"role": "user", "content": "Add 4 and 5."}, {"role": "assistant", "content": "9"}, {"role": "user", "content": "12+30="}]
+    long = [
+        {"role": "user", "content": "Add 4 and 5."},
+        {"role": "assistant", "content": "9"},
+        {"role": "user", "content": "12+30="},
+    ]
     check_replies(make_gpt2(len(tokenizer), seed=3), on_the_right, [long, *questions("Repeat: a b c", "?")], 9, "three chats")
     check_replies(model, tokenizer, [long, *questions("Repeat: a b c")], 5, "two chats")
     ### END HIDDEN TESTS
@@ -1382,9 +1397,9 @@ def classify(net, tok, texts):
 
 # %%
 rows = [row for task in ("add2", "max", "reverse", "add3") for row in data.load("tasks", names=task, split="test", n=3)]
-answers = reply(model, tokenizer, [[{"role": "user", "content": row["prompt"]}] for row in rows], 16)
-for row, answer in zip(rows, answers):
-    print(f"{'right' if answer.strip() == row['answer'] else 'wrong'}   {row['prompt']:28} {answer}")
+replies = reply(model, tokenizer, [[{"role": "user", "content": row["prompt"]}] for row in rows], 16)
+for row, said in zip(rows, replies):
+    print(f"{'right' if said.strip() == row['answer'] else 'wrong'}   {row['prompt']:28} {said}")
 
 # %% [markdown]
 # ## 4 · A chat template, and labels to learn from
@@ -1402,7 +1417,7 @@ print(tokenizer.chat_template.replace("%}{%", "%}\n{%"), "\n")
 lesson = [
     {"role": "user", "content": "Sort: 3 1 2"},
     {"role": "assistant", "content": "1 2 3"},
-    {"role": "user", "content": "Copy: a b"},
+    {"role": "user", "content": "Repeat: a b"},
     {"role": "assistant", "content": "a b"},
 ]
 TINY_TEMPLATE = (
@@ -1476,7 +1491,7 @@ def training_batch(tokenizer, chats):
 # %% tests="chat_template" points=4
 from jinja2 import TemplateError
 
-chatml = AutoTokenizer.from_pretrained(name, extra_special_tokens=["<|im_start|>", "<|im_end|>"], padding_side="left")
+chatml = AutoTokenizer.from_pretrained(model_name, extra_special_tokens=["<|im_start|>", "<|im_end|>"], padding_side="left")
 
 
 def turns(*contents, system=None):
@@ -1498,9 +1513,7 @@ def check_format(chat, add_generation_prompt, what):
         f"{what}, without its newlines",
         "look at the markers, the roles, white space around contents (`| trim`) and `add_generation_prompt`",
     )
-    check.equal(
-        observed, expected, what, 'a newline after a {% … %} tag is dropped: write one that must stay as {{ "\\n" }}'
-    )
+    check.equal(observed, expected, what, 'a newline after a {% … %} tag is dropped: write one that must stay as {{ "\\n" }}')
 
 
 def check_marks(chat, what):
@@ -1571,7 +1584,7 @@ def check_batch(tokens, chats, written, what):
 
 
 def check_training_batch():
-    tokens = AutoTokenizer.from_pretrained(name, padding_side="left")
+    tokens = AutoTokenizer.from_pretrained(model_name, padding_side="left")
     tokens.chat_template = TINY_TEMPLATE
     chats = [turns("Sort: 3 1 2", "1 2 3", "And back?", "3 2 1"), turns("5+6=", "11")]
     written = [
@@ -1820,8 +1833,8 @@ for label, answers in (
     batch = training_batch(
         tokenizer,
         [
-            [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": answer}]
-            for row, answer in zip(rows, answers)
+            [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": said}]
+            for row, said in zip(rows, answers)
         ],
     )
     with torch.no_grad():
@@ -1945,9 +1958,7 @@ def check_padded(rows, pad_id, nets):
     check.equal(batch["attention_mask"], real.long(), "attention_mask", "1 for real tokens, 0 for padding, which is on the left")
     check.equal(batch["input_ids"][real], torch.tensor([i for row in rows for i in row]), "the real ids, row by row")
     check.equal(batch["input_ids"][~real], torch.full_like(batch["input_ids"][~real], pad_id), "the ids of the padding")
-    check.between(
-        batch["position_ids"].min(), 0, None, "the smallest position", "no model has a place -1: use 0 for padding"
-    )
+    check.between(batch["position_ids"].min(), 0, None, "the smallest position", "no model has a place -1: use 0 for padding")
     check.equal(
         batch["position_ids"][real],
         torch.tensor([i for row in rows for i in range(len(row))]),
@@ -2013,7 +2024,8 @@ def check_packed(rows, nets):
     owner = torch.tensor([number for number, row in enumerate(rows) for _ in row])
     matrix = packed["attention_mask"][0, 0]
     check.true(
-        not (matrix & (owner[:, None] != owner)).any(), "tokens of one sequence may look at another sequence: the mask is a matrix of blocks."
+        not (matrix & (owner[:, None] != owner)).any(),
+        "tokens of one sequence may look at another sequence: the mask is a matrix of blocks.",
     )
     check.true(not matrix.triu(1).any(), "a query may look at a key that comes later: inside its block the mask is causal.")
     for label, net in nets:
@@ -2267,17 +2279,19 @@ def pack(rows):
 # padded batch. The default attention (`sdpa`) is fast and keeps no weights; `attn_implementation="eager"` keeps them.
 
 # %%
-looking = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, attn_implementation="eager").eval()
+looking = AutoModelForCausalLM.from_pretrained(model_name, dtype=torch.float32, attn_implementation="eager").eval()
 prompts = ["Sort: 7 3 5", "Largest of 31, 75?"]
 batch = pad_left([tokenizer(text)["input_ids"] for text in prompts], tokenizer.pad_token_id)
 with torch.no_grad():
     weights = looking(**batch, output_attentions=True).attentions[-1].mean(1)  # (rows, queries, keys)
 
 figure, axes = plt.subplots(1, 4, figsize=(12, 3.6), layout="constrained")
-axes[0].imshow(attention_matrix(batch["attention_mask"])[0, 0], cmap="Greys")
-axes[0].set_title("padded: may look (black)", fontsize=9)
-axes[1].imshow(pack([[1] * 3, [1] * 5, [1] * 4])["attention_mask"][0, 0], cmap="Greys")
-axes[1].set_title("three sequences packed", fontsize=9)
+padded, packed = attention_matrix(batch["attention_mask"]), pack([[1] * 3, [1] * 5, [1] * 4])["attention_mask"]
+for axis, matrix, title in zip(axes, (padded, packed), ("padded: may look (black)", "three sequences packed")):
+    axis.imshow(matrix[0, 0], cmap="Greys")
+    axis.set_xticks(range(0, matrix.shape[-1], 2))
+    axis.set_yticks(range(0, matrix.shape[-1], 2))
+    axis.set_title(title, fontsize=9)
 for axis, row, mask, ids in zip(axes[2:], weights, batch["attention_mask"], batch["input_ids"]):
     axis.imshow(row.masked_fill(mask[:, None] == 0, float("nan")), cmap="viridis")
     pieces = ["·" if not m else t for t, m in zip(tokenizer.convert_ids_to_tokens(ids), mask)]
@@ -2287,7 +2301,8 @@ for axis, row, mask, ids in zip(axes[2:], weights, batch["attention_mask"], batc
 for axis in axes:
     axis.set(xlabel="key", ylabel="query")
 plt.show()
-print(f"attention that real tokens pay to padding: {weights[0][batch['attention_mask'][0] == 1][:, batch['attention_mask'][0] == 0].sum():.1f}")
+real = batch["attention_mask"][0].bool()
+print(f"attention that real tokens of the shorter prompt pay to padding: {weights[0][real][:, ~real].sum():.1f}")
 
 # %% [markdown]
 # # Part D · How does text come out?
@@ -2391,7 +2406,10 @@ def check_processor(make, library, scores, what, hint):
         "minus infinity is not.",
     )
     check.equal(
-        observed.isfinite().sum(1).tolist(), expected.isfinite().sum(1).tolist(), f"the number of tokens that {what} keeps, row by row", hint
+        observed.isfinite().sum(1).tolist(),
+        expected.isfinite().sum(1).tolist(),
+        f"the number of tokens that {what} keeps, row by row",
+        hint,
     )
     check.equal(observed, expected, f"the scores after {what}", "kept tokens keep their score, at their old place")
 
@@ -2404,9 +2422,7 @@ def check_in_generate(processors, **options):
         for arguments in (options, {"do_sample": True, "top_k": 0, "logits_processor": LogitsProcessorList(processors)}):
             torch.manual_seed(11)
             texts.append(net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, **arguments))
-        check.equal(
-            texts[1], texts[0], f"the ids that generate gives ({label}) with your processors, against its own {options}"
-        )
+        check.equal(texts[1], texts[0], f"the ids that generate gives ({label}) with your processors, against its own {options}")
 
 
 def greedy_by_library(input_ids, scores):
@@ -2417,14 +2433,18 @@ def check_greedy():
     scores = some_scores(5, 23, 1)
     check_processor(Greedy, greedy_by_library, scores, "Greedy()", "one token a row")
     ties = torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
-    check_processor(Greedy, greedy_by_library, ties, "Greedy() on equal scores", "one token a row, even where two are equally good")
+    check_processor(
+        Greedy, greedy_by_library, ties, "Greedy() on equal scores", "one token a row, even where two are equally good"
+    )
     check_in_generate([Greedy()], do_sample=False)
 
 
 def check_top_k():
     scores = some_scores(5, 23, 2)
     for k in (1, 4, 23, 99):
-        check_processor(lambda: TopK(k), TopKLogitsWarper(k), scores, f"TopK({k})", "k tokens of each row (all, if there are fewer)")
+        check_processor(
+            lambda: TopK(k), TopKLogitsWarper(k), scores, f"TopK({k})", "k tokens of each row (all, if there are fewer)"
+        )
     ties = torch.tensor([[5.0, 1.0, 3.0, 3.0, 3.0, 2.0], [1.0, 6.0, 5.0, 4.0, 3.0, 2.0]])
     check_processor(lambda: TopK(2), TopKLogitsWarper(2), ties, "TopK(2) on equal scores", "all that equal the k-th are kept")
     check_in_generate([TopK(3)], do_sample=True, top_k=3)
@@ -2445,6 +2465,7 @@ def check_top_p():
 
 with check.exercise("samplers"):
     parts = {"Greedy": check_greedy, "TopK": check_top_k, "TopP": check_top_p}
+
     ### BEGIN HIDDEN TESTS
     def check_more(name, make, library, hint):
         check_processor(make, library, some_scores(7, 41, 8), name, hint)
@@ -2725,11 +2746,11 @@ class TopP(LogitsProcessor):
 # %% [markdown]
 # ### See what they cut
 #
-# The twenty most probable tokens after two beginnings: one where tiny-lm is sure, one where it is not. Coloured bars
-# are kept.
+# The twenty most probable tokens after two beginnings: one where tiny-lm is sure, one where it is not. Blue bars are
+# kept.
 
 # %%
-beginnings = ["Class for", "The with statement is used to"]
+beginnings = ["Mia went to", "The with statement is used to"]
 figure, axes = plt.subplots(2, 2, figsize=(11, 4.6), layout="constrained", sharey="row")
 for row, beginning in zip(axes, beginnings):
     encoded = tokenizer(beginning, return_tensors="pt")
@@ -2737,10 +2758,11 @@ for row, beginning in zip(axes, beginnings):
         scores = model(**encoded).logits[:, -1]
     probabilities, best = scores.softmax(-1)[0].sort(descending=True)
     for axis, (label, processor) in zip(row, (("top-k, k = 5", TopK(5)), ("top-p, p = 0.8", TopP(0.8)))):
-        kept = processor(encoded["input_ids"], scores)[0, best[:20]].isfinite()
-        axis.bar(range(20), 100 * probabilities[:20], color=["C0" if k else "lightgrey" for k in kept])
+        kept = processor(encoded["input_ids"], scores)[0].isfinite()
+        count = int(kept.sum())
+        axis.bar(range(20), 100 * probabilities[:20], color=["C0" if k else "lightgrey" for k in kept[best[:20]]])
         axis.set_xticks(range(20), tokenizer.convert_ids_to_tokens(best[:20]), rotation=90, fontsize=7)
-        axis.set_title(f"{beginning!r}: {label} keeps {int(processor(encoded['input_ids'], scores).isfinite().sum())}", fontsize=9)
+        axis.set_title(f"{beginning!r}: {label} keeps {count}", fontsize=9)
     row[0].set_ylabel("probability (%)")
 plt.show()
 
@@ -2765,9 +2787,7 @@ digits_and_end = tokenizer.convert_tokens_to_ids([*"0123456789"]) + [tokenizer.e
 friendly = [{"role": "system", "content": "Be friendly."}, {"role": "user", "content": "Largest of 31, 75, 20?"}]
 encoded = tokenizer.apply_chat_template(friendly, add_generation_prompt=True, return_tensors="pt")
 for label, processors in (("free", []), ("digits only", [Only(digits_and_end)])):
-    made = model.generate(
-        **encoded, max_new_tokens=24, do_sample=False, logits_processor=LogitsProcessorList(processors)
-    )
+    made = model.generate(**encoded, max_new_tokens=24, do_sample=False, logits_processor=LogitsProcessorList(processors))
     print(f"{label:12} {tokenizer.decode(made[0, encoded['input_ids'].shape[1] :], skip_special_tokens=True)}")
 
 print("\nThree ways to go on:")
@@ -2778,9 +2798,7 @@ for label, processors in (
     ("top-p 0.8", [TopP(0.8)]),
 ):
     env.seed(5)
-    made = model.generate(
-        **encoded, max_new_tokens=28, do_sample=True, top_k=0, logits_processor=LogitsProcessorList(processors)
-    )
+    made = model.generate(**encoded, max_new_tokens=28, do_sample=True, top_k=0, logits_processor=LogitsProcessorList(processors))
     print(f"{label:28} {tokenizer.decode(made[0], skip_special_tokens=True)!r}")
 
 # %% [markdown]
@@ -2821,7 +2839,7 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
     ### BEGIN SOLUTION
     settings = model.generation_config
     ends = torch.tensor(settings.eos_token_id, device=input_ids.device).view(-1)
-    running = torch.ones_like(input_ids[:, 0], dtype=torch.bool)
+    running = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
     fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
     for _ in range(max_new_tokens):
         with torch.no_grad():
@@ -2855,7 +2873,9 @@ def free_tokens(net, ids, mask, count):
     """What `net` writes greedily when nothing stops it: (rows, count)."""
     settings = copy.deepcopy(net.generation_config)
     settings.eos_token_id = None
-    return net.generate(ids, attention_mask=mask, max_new_tokens=count, do_sample=False, generation_config=settings)[:, ids.shape[1] :]
+    return net.generate(ids, attention_mask=mask, max_new_tokens=count, do_sample=False, generation_config=settings)[
+        :, ids.shape[1] :
+    ]
 
 
 def check_decoding(net, ids, mask, count, what, processors=(), sample=False, hint="", **options):
@@ -2876,13 +2896,22 @@ def check_decoding(net, ids, mask, count, what, processors=(), sample=False, hin
 
     check.kind(observed, torch.Tensor, "what generate_by_hand returns")
     steps = expected.shape[1] - ids.shape[1]
-    check.true(observed.ndim == 2 and len(observed) == len(ids), f"the result has shape {tuple(observed.shape)}, expected {tuple(expected.shape)}.")
     check.true(
-        torch.equal(observed[:, : ids.shape[1]], ids), "the result does not begin with the prompts: generate returns prompts and new ids."
+        observed.ndim == 2 and len(observed) == len(ids),
+        f"the result has shape {tuple(observed.shape)}, expected {tuple(expected.shape)}.",
+    )
+    check.true(
+        torch.equal(observed[:, : ids.shape[1]], ids),
+        "the result does not begin with the prompts: generate returns prompts and new ids.",
     )
     new, other = observed[:, ids.shape[1] :], expected[:, ids.shape[1] :]
     first = min(new.shape[1], 1)
-    check.equal(new[:, :first], other[:, :first], f"the first new id of each row, {what}", "from the logits of the last place; is the padding masked?")
+    check.equal(
+        new[:, :first],
+        other[:, :first],
+        f"the first new id of each row, {what}",
+        "from the logits of the last place; is the padding masked?",
+    )
     for row in range(len(ids)):
         both = min(new.shape[1], steps)
         check.equal(
@@ -2905,7 +2934,9 @@ def check_decoding(net, ids, mask, count, what, processors=(), sample=False, hin
         "with a cache the prompts are read once, and each later call reads one new token a row",
     )
     check.true(not any(grad for _, grad in calls), "autograd recorded the calls: torch.no_grad() keeps the memory free.")
-    check.true(torch.equal(given_ids, ids) and torch.equal(given_mask, mask), "input_ids or attention_mask were changed in place.")
+    check.true(
+        torch.equal(given_ids, ids) and torch.equal(given_mask, mask), "input_ids or attention_mask were changed in place."
+    )
 
 
 with check.exercise("generate_by_hand"):
@@ -2922,9 +2953,7 @@ with check.exercise("generate_by_hand"):
     check_decoding(net, ids, mask, 9, f"GPT-2, row 1 ends at step {step}", hint=finished)
     net.generation_config.eos_token_id = [int(row[i]) for row, i in zip(written, (3, 1, 4))]
     check_decoding(net, ids, mask, 9, "GPT-2, several end tokens", hint="eos_token_id can be a list: each of its ids ends a row")
-    check_decoding(
-        net, ids, mask, 6, "GPT-2, sampled", [TopKLogitsWarper(9)], True, "draw for all rows in every step", top_k=9
-    )
+    check_decoding(net, ids, mask, 6, "GPT-2, sampled", [TopKLogitsWarper(9)], True, "draw for all rows in every step", top_k=9)
 
     chats = [[{"role": "user", "content": content}] for content in ("What is 3+4?", "Sort: 7 5 9 1 3")]
     encoded = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
@@ -2960,7 +2989,14 @@ with check.exercise("generate_by_hand"):
     net.generation_config.eos_token_id = 96
     repeats = LogitsProcessorList([NoRepeat()])
     check_decoding(
-        net, ids, mask, 8, "no id twice", [NoRepeat()], hint="a processor gets all ids so far: prompts and new", logits_processor=repeats
+        net,
+        ids,
+        mask,
+        8,
+        "no id twice",
+        [NoRepeat()],
+        hint="a processor gets all ids so far: prompts and new",
+        logits_processor=repeats,
     )
     ### END HIDDEN TESTS
 
@@ -2985,7 +3021,7 @@ with check.exercise("generate_by_hand"):
 # ```python
 # settings = model.generation_config
 # ends = torch.tensor(settings.eos_token_id, device=input_ids.device).view(-1)
-# running = torch.ones_like(input_ids[:, 0], dtype=torch.bool)
+# running = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
 # fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
 # for _ in range(max_new_tokens):
 #     with torch.no_grad():
@@ -3026,7 +3062,7 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
 
 
 # %% wrong="generate_by_hand" says="what changes from step to step"
-def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # feeds all, and the cache
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # feeds all again
     ends = torch.tensor(model.generation_config.eos_token_id).view(-1)
     running, cache = torch.ones(len(input_ids), dtype=torch.bool), None
     for _ in range(max_new_tokens):
@@ -3034,7 +3070,9 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
             past = 0 if cache is None else cache.get_seq_length()
             mask = torch.cat([attention_mask.new_ones(len(input_ids), past), attention_mask], 1)
             positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
-            output = model(input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+            output = model(
+                input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
         cache, scores = output.past_key_values, output.logits[:, -1]
         for processor in processors:
             scores = processor(input_ids, scores)
@@ -3049,13 +3087,15 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
 
 
 # %% wrong="generate_by_hand" says="the position of the new token"
-def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # counts columns as positions
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # columns are positions
     settings, cache, fed = model.generation_config, None, input_ids
     positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
     running = torch.ones(len(input_ids), dtype=torch.bool)
     for _ in range(max_new_tokens):
         with torch.no_grad():
-            output = model(input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True)
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
         cache, scores = output.past_key_values, output.logits[:, -1]
         for processor in processors:
             scores = processor(input_ids, scores)
@@ -3096,7 +3136,9 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
     running = torch.ones(len(input_ids), dtype=torch.bool)
     for _ in range(max_new_tokens):
         with torch.no_grad():
-            output = model(input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True)
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
         cache, scores = output.past_key_values, output.logits[:, -1]
         for processor in processors:
             scores = processor(input_ids, scores)
@@ -3111,12 +3153,14 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
 
 
 # %% wrong="generate_by_hand" says="and no earlier"
-def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # the first to finish stops all
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # the first stops all
     settings, cache, fed = model.generation_config, None, input_ids
     positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
     for _ in range(max_new_tokens):
         with torch.no_grad():
-            output = model(input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True)
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
         cache, scores = output.past_key_values, output.logits[:, -1]
         for processor in processors:
             scores = processor(input_ids, scores)
@@ -3137,7 +3181,9 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
     running = torch.ones(len(input_ids), dtype=torch.bool)
     for _ in range(max_new_tokens):
         with torch.no_grad():
-            output = model(input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True)
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
         cache, scores = output.past_key_values, output.logits[:, -1]
         for processor in processors:
             scores = processor(input_ids, scores)
@@ -3158,7 +3204,9 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
     positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
     running = torch.ones(len(input_ids), dtype=torch.bool)
     for _ in range(max_new_tokens):
-        output = model(input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True)
+        output = model(
+            input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+        )
         cache, scores = output.past_key_values, output.logits[:, -1]
         for processor in processors:
             scores = processor(input_ids, scores)
@@ -3244,7 +3292,9 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.3), layout="constraine
 for cached, label in ((True, "with cache"), (False, "without")):
     left.plot(lengths, [1000 * s / n for s, n in zip(seconds[cached], lengths)], "o-", label=f"generate, {label}")
 left.plot(range(2, 2 + len(own)), own, lw=0.7, alpha=0.6, label="your loop, token by token")
-left.set(xlabel="new tokens", ylabel="CPU time a token (ms)", ylim=(0, 1150 * max(s / n for s, n in zip(seconds[False], lengths))))
+left.set(
+    xlabel="new tokens", ylabel="CPU time a token (ms)", ylim=(0, 1150 * max(s / n for s, n in zip(seconds[False], lengths)))
+)
 left.legend(fontsize=8)
 right.plot(lengths, ratios, "o-", color="C3")
 right.axhline(1, color="grey", ls=":")
@@ -3263,12 +3313,13 @@ claims.record(
 # %% [markdown]
 # For short answers of a tiny model the cache hardly matters: calling the layers costs more than the arithmetic in them.
 # With the length the gap opens. The price is memory: two tensors a layer, for every token of every row.
-#
+
+# %% [markdown]
 # ### Claim: a batch costs little more than one prompt
 #
-# Decoding one token reads all weights and does little arithmetic with them. A batch reads them once for all rows. So
-# throughput should grow almost in proportion to the batch, until arithmetic itself takes the time
-# ([how batching helps](https://huggingface.co/docs/transformers/llm_optims) is the first thing that every server does).
+# Decoding one token reads all weights and does little arithmetic with them. A batch reads them once for all rows, so
+# throughput should grow in proportion to the batch, until arithmetic itself takes the time. The usual advice is to make
+# batches as large as memory allows. Does that hold on a CPU?
 
 # %%
 sizes = [1, 2, 8, 32, 128]
@@ -3291,13 +3342,17 @@ gain = {size: t / throughput[0] for size, t in zip(sizes, throughput)}
 print(", ".join(f"{size} rows: {g:.1f}x" for size, g in gain.items()))
 claims.record(
     "throughput grows in proportion to the batch",
-    claimed="8 rows: 8x the tokens per second",
+    claimed="32 rows: close to 32x the tokens per second",
     measured=f"8 rows: {gain[8]:.1f}x, 32 rows: {gain[32]:.1f}x, 128 rows: {gain[128]:.1f}x",
-    holds=gain[8] >= 6,
-    how="CPU time, one thread, 32 new tokens a row",
+    holds=gain[32] >= 0.8 * 32,
+    how="CPU time, one thread, 32 new tokens a row; counted as holding from 80 % on",
 )
 
 # %% [markdown]
+# At first the gain is nearly free: with one row, most of the time goes into calling the layers, and the calls are the
+# same for eight rows. Then one CPU core has arithmetic enough to do, and the curve bends. A GPU with its thousands of
+# units bends much later; that is why servers live on large batches.
+#
 # Real batches do worse than this one, whose rows are equally long: padding is work for nothing, and rows that finish
 # early wait for the longest. Lesson 17 builds the cure, continuous batching.
 
@@ -3334,12 +3389,11 @@ print(alone(make_gpt2(), [5, 9, 33], 6, end=1), alone(make_neox(), [5, 9, 33], 6
 def check_complete(complete):
     """Raise an error if `complete(net, rows, count, end)` breaks a promise."""
     ### BEGIN SOLUTION
-    for net in (make_gpt2(), make_neox()):
-        rows = [[5, 0, 33, 12], [7], [4, 61, 0, 8, 20], [9, 9]]
-        for reader in range(len(rows)):  # each row in turn is the one that ends early
-            end = alone(net, rows[reader], 6, 1)[2]
+    for net in (make_gpt2(), make_neox()):  # positions by place, positions by distance
+        rows = [list(range(n)) for n in range(4, 0, -1)]  # unequal, the longest first, with a 0 in each
+        for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
             given = copy.deepcopy(rows)
-            assert complete(net, given, 6, end) == [alone(net, row, 6, end) for row in rows]
+            assert complete(net, given, 4, end) == [alone(net, row, 4, end) for row in rows]
             assert given == rows
     ### END SOLUTION
 
@@ -3431,8 +3485,8 @@ check.points(3)
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `alone(net, row, count, end)` gives the right answer for each row: compare lists with `==`. `alone(...)[2]` is an id
-# that this row really writes: take it as `end`. `copy.deepcopy(rows)` before the call shows afterwards whether they
+# `alone(net, row, count, end)` gives the right answer for each row: compare lists with `==`. It also tells you which ids
+# a row really writes: take one of them as `end`. `copy.deepcopy(rows)` before the call shows afterwards whether they
 # were changed.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
@@ -3485,6 +3539,56 @@ def check_complete(complete):  # believes that every answer has `count` ids
     assert all(len(row) == 6 for row in complete(net, rows, 6, end))
 
 
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(net, rows[0], 5, 1):  # each id that row 0 really writes
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(net, rows[0], 3, 1):  # each id that row 0 really writes
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(net, rows[0], 4, 2):  # each id that row 0 really writes
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(net, rows[0], 4, 0):  # each id that row 0 really writes
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(net, rows[1], 4, 1):  # each id that row 0 really writes
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(net, rows[(-1)], 4, 1):  # each id that row 0 really writes
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - rows = [list(range(n)) for n in range(4, 0, -1)]  # unequal, the longest first, with a 0 in each
+# + rows = [list(range(n)) for n in range(5, 0, -1)]  # unequal, the longest first, with a 0 in each
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - rows = [list(range(n)) for n in range(4, 0, -1)]  # unequal, the longest first, with a 0 in each
+# + rows = [list(range(n)) for n in range(3, 0, -1)]  # unequal, the longest first, with a 0 in each
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - rows = [list(range(n)) for n in range(4, 0, -1)]  # unequal, the longest first, with a 0 in each
+# + rows = [list(range(n)) for n in range(4, 1, -1)]  # unequal, the longest first, with a 0 in each
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - rows = [list(range(n)) for n in range(4, 0, -1)]  # unequal, the longest first, with a 0 in each
+# + rows = [list(range(n)) for n in range(4, 0, -2)]  # unequal, the longest first, with a 0 in each
+
+
 # %% right="generation_tests"
 def check_complete(complete):
     net = make_gpt2(seed=3)
@@ -3493,7 +3597,9 @@ def check_complete(complete):
     free = complete(net, prompts, 7, 1)
     assert str(prompts) == before, "the prompts were changed"
     for prompt, written in zip(prompts, free):
-        truth = net.generate(torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)).long(), max_new_tokens=7, do_sample=False)
+        truth = net.generate(
+            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)).long(), max_new_tokens=7, do_sample=False
+        )
         assert written == truth[0, len(prompt) :].tolist()
     for i in range(3):
         end = free[i][3]
@@ -3507,9 +3613,9 @@ def check_complete(complete):
 #
 # ## 9 · Code from another time
 #
-# Most code on the web, and most of what a language model will write for you, was made for transformers 4. Version 5
-# (end of 2025) removed much that had been deprecated, and changed some defaults without a word at run time. Those are
-# the dangerous ones. The cell asks the installed version itself.
+# Most code on the web, and much of what a language model will write for you, was made for transformers 4. Version 5
+# removed what had long been deprecated, and changed some defaults without a word at run time. Those are the dangerous
+# ones. The cell asks the installed version itself.
 
 # %%
 import transformers
@@ -3534,16 +3640,18 @@ loaded = AutoModelForCausalLM.from_pretrained(checkpoint)
 past = loaded(ids).past_key_values
 old_habits = {
     "from_pretrained(...).dtype, weights stored in bfloat16": lambda: loaded.dtype,
-    "from_pretrained(..., torch_dtype=torch.float32).dtype": lambda: AutoModelForCausalLM.from_pretrained(
-        checkpoint, torch_dtype=torch.float32
-    ).dtype,
+    "from_pretrained(..., torch_dtype=torch.float32).dtype": lambda: (
+        AutoModelForCausalLM.from_pretrained(checkpoint, torch_dtype=torch.float32).dtype
+    ),
     "model(ids, output_attentions=True).attentions": lambda: loaded(ids, output_attentions=True).attentions,
     "past_key_values[0][0].shape": lambda: past[0][0].shape,
     "type(tokenizer.apply_chat_template(chat))": lambda: type(tokenizer.apply_chat_template(chat)).__name__,
     "tokenizer.batch_decode([40, 41, 42])": lambda: tokenizer.batch_decode([40, 41, 42]),
     'tokenizer.encode_plus("text")': lambda: tokenizer.encode_plus("text"),
     "tokenizer.additional_special_tokens": lambda: tokenizer.additional_special_tokens,
-    "AutoTokenizer.from_pretrained(..., use_fast=False)": lambda: AutoTokenizer.from_pretrained(name, use_fast=False).is_fast,
+    "AutoTokenizer.from_pretrained(..., use_fast=False)": lambda: (
+        AutoTokenizer.from_pretrained(model_name, use_fast=False).is_fast
+    ),
     "model.config.rope_theta": lambda: model.config.rope_theta,
     "model.config.max_length": lambda: model.config.max_length,
     'pipeline("summarization")': lambda: pipeline("summarization"),
@@ -3696,7 +3804,9 @@ def check_maps(net, ids):
         expected = torch.stack(truth(ids, output_attentions=True).attentions)
     check.kind(observed, torch.Tensor, "what attention_maps returns")
     check.shape(observed, expected.shape, "the attention maps", "layers, rows, heads, queries, keys")
-    check.equal(observed.dtype, torch.float32, "the dtype of the maps", "a checkpoint in bfloat16 stays in bfloat16 unless you ask")
+    check.equal(
+        observed.dtype, torch.float32, "the dtype of the maps", "a checkpoint in bfloat16 stays in bfloat16 unless you ask"
+    )
     check.equal(
         observed.detach(),
         expected,
@@ -3707,9 +3817,15 @@ def check_maps(net, ids):
 
 
 with check.exercise("from_v4_to_v5"):
+    closing = copy.deepcopy(tokenizer)  # one that adds a special token to every text
+    special = (tokenizer.eos_token, tokenizer.eos_token_id)
+    closing.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {special[0]}", special_tokens=[special])
     parts = {
         "answer": lambda: (check_answer(model, "What is 3+4?"), check_answer(make_gpt2(len(tokenizer)), "Sort: 3 1 2")),
-        "token_texts": lambda: check_token_texts("The largest of 17 things", tokenizer),
+        "token_texts": lambda: (
+            check_token_texts("The largest of 17 things", tokenizer),
+            check_token_texts("no special tokens, please", closing),
+        ),
         "cache_size": lambda: (
             check_cache_size(make_gpt2(), torch.tensor([[5, 9, 33], [7, 8, 2]])),
             check_cache_size(model, torch.tensor([[5, 9, 33, 10, 11]])),
@@ -3864,6 +3980,11 @@ def cache_size(*args):
 attention_maps = token_texts = cache_size
 
 
+# %% equivalent="from_v4_to_v5" because="the batch has one row: the first is the last"
+# - return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+# + return tokenizer.decode(made[(-1), inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
 # %% right="from_v4_to_v5"
 def answer(model, tokenizer, question):
     ids = tokenizer.apply_chat_template(
@@ -3904,12 +4025,16 @@ encoded = tokenizer(unseen[:8], padding=True, return_tensors="pt")
 real = encoded["attention_mask"].bool()
 with torch.no_grad():
     full_logits, half_logits = model(**encoded).logits[real], half(**encoded).logits[real].float()
+moved = (full_logits - half_logits).abs().mean()
 same = (full_logits.argmax(-1) == half_logits.argmax(-1)).double().mean()
-print(f"bfloat16: logits move by {(full_logits - half_logits).abs().mean():.3f} on average; the best token stays the same at {same:.1%} of the places")
+print(f"bfloat16: logits move by {moved:.3f} on average; the best token stays the same at {same:.1%} of the places")
 
 tokens, size = cache_size(model, encoded["input_ids"][:1])
 print(f"cache of tiny-lm, float32: {size / tokens:,.0f} bytes a token")
-print(f"the same sum for 32 layers, 8 key-value heads of 128, bfloat16: {2 * 32 * 8 * 128 * 2:,} bytes a token, {2 * 32 * 8 * 128 * 2 * 8192 / 2**30:.0f} GiB for 8,192 tokens")
+larger = 2 * 32 * 8 * 128 * 2  # keys and values, layers, heads, size of a head, bytes
+print(
+    f"32 layers, 8 key-value heads of 128, bfloat16: {larger:,} bytes a token, {larger * 8192 / 2**30:.0f} GiB for 8,192 tokens"
+)
 
 # %% [markdown]
 # # Claims measured
@@ -3930,11 +4055,11 @@ print(f"the same sum for 32 layers, 8 key-value heads of 128, bfloat16: {2 * 32 
 
 # %%
 if env.tier == "hub":
-    big = AutoModelForCausalLM.from_pretrained(name, dtype="auto").to(env.device).eval()
+    big = AutoModelForCausalLM.from_pretrained(model_name, dtype="auto").to(env.device).eval()
     chats = [[{"role": "user", "content": "Explain in two sentences what a tokenizer does."}]]
     encoded = tokenizer.apply_chat_template(chats, add_generation_prompt=True, return_tensors="pt").to(env.device)
     made = generate_by_hand(big, encoded["input_ids"], encoded["attention_mask"], 80)
-    library = big.generate(**encoded, max_new_tokens=80, do_sample=False, repetition_penalty=1.0)
+    library = big.generate(**encoded, max_new_tokens=80, do_sample=False)
     print(tokenizer.decode(made[0, encoded["input_ids"].shape[1] :], skip_special_tokens=True))
     print("the same ids as generate:", made.tolist() == library.tolist())
 
