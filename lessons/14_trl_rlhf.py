@@ -374,13 +374,17 @@ def masked_loss(logits, labels):
 # </details>
 
 # %% [markdown]
-# Your labels against TRL's on all rows, and your loss against its loss. Then `SFTTrainer` takes 40 steps. They are meant to
-# be few: this is not to teach the task but to bring the model to where it is right *now and then*.
+# Your labels against TRL's on all rows, and your loss against its loss:
 
 # %%
 same = sum(encode(tokenizer, row["prompt"], row["answer"])["labels"] == trl["labels"] for row, trl in zip(lessons, trl_rows))
 print(f"{same} of {len(trl_rows)} rows have TRL's labels; loss {masked_loss(trl_logits, trl_labels):.4f}, TRL's {trl_loss:.4f}")
 
+# %% [markdown]
+# Now `SFTTrainer` takes 40 steps. They are meant to be few: this is not to teach the task but to bring the model to where it is
+# right *now and then*.
+
+# %%
 log = train(sft)
 start = sft.model.cpu()  # the starting point of all that follows
 print(f"'smallest of', greedy: {accuracy(model, exam['min']):.2f} -> {accuracy(start, exam['min']):.2f};", end=" ")
@@ -645,6 +649,14 @@ plt.show()
 form_pairs = (scored["sentence, right"] > torch.maximum(scored["bare, right"], scored["chatty, right"])).float().mean().item()
 truth_pairs = (scored["sentence, right"] > scored["sentence, wrong by 10"]).float().mean().item()
 print(f"the sentence beats the other forms: {form_pairs:.0%}; the right sum beats the wrong one: {truth_pairs:.0%}")
+
+claims.record(
+    "a reward model that orders nearly all held-out pairs is a good judge of answers",
+    claimed="agrees with people, so it can stand in for them",
+    measured=f"preferred form wins {form_pairs:.0%}; right sum beats wrong sum {truth_pairs:.0%} (a coin: 50%)",
+    holds=form_pairs > 0.9 and truth_pairs > 0.9,
+    how="held-out sums; pairs that differ in form, and pairs that differ in the number alone",
+)
 
 # %% [markdown]
 # The judge orders held-out pairs almost without a mistake, and has no opinion at all on whether a sum is right. Nothing in
@@ -942,6 +954,15 @@ for panel, (title, log) in zip(panels[1:], curves.items()):
 plt.show()
 for title, replies in answers.items():
     print(f"{title:24}", replies)
+
+plain, cured = moved["plain"], moved["with a supervised term"]
+claims.record(
+    "alignment costs capability, and a supervised term pays it back",
+    claimed="an alignment tax that can be avoided",
+    measured=f"right answers {moved['before']['right']:.0%}; after DPO {plain['right']:.0%}; with the supervised term {cured['right']:.0%}",
+    holds=plain["right"] < moved["before"]["right"] - 0.03 and cured["right"] > plain["right"] + 0.02,
+    how=f"sums and maxima held out; the preferred form rose from {moved['before']['sentence']:.0%} to {plain['sentence']:.0%} and {cured['sentence']:.0%}",
+)
 
 # %% [markdown]
 # Both runs move the form to the sentence. The plain run pays for it with arithmetic: that is the **alignment tax**. The
@@ -2138,21 +2159,10 @@ claims.record(
     holds=after["min"] >= 0.6,
     how=f"{len(exam['min'])} held-out questions; GRPO, {grpo.state.global_step} steps of 64 answers, one seed; this run is shorter than the claim's",
 )
-claims.record(
-    "a reward model that orders nearly all held-out pairs is a good judge of answers",
-    claimed="agrees with people, so it can stand in for them",
-    measured=f"preferred form wins {form_pairs:.0%}; right sum beats wrong sum {truth_pairs:.0%} (a coin: 50%)",
-    holds=form_pairs > 0.9 and truth_pairs > 0.9,
-    how="held-out sums; pairs that differ in form, and pairs that differ in the number alone",
-)
-plain, cured = moved["plain"], moved["with a supervised term"]
-claims.record(
-    "alignment costs capability, and a supervised term pays it back",
-    claimed="an alignment tax that can be avoided",
-    measured=f"right answers {moved['before']['right']:.0%}; after DPO {plain['right']:.0%}; with the supervised term {cured['right']:.0%}",
-    holds=plain["right"] < moved["before"]["right"] - 0.03 and cured["right"] > plain["right"] + 0.02,
-    how=f"sums and maxima held out; the preferred form rose from {moved['before']['sentence']:.0%} to {plain['sentence']:.0%} and {cured['sentence']:.0%}",
-)
+
+# %% [markdown]
+# The table holds what this notebook has measured from top to bottom. The claim about $k_3$ holds near the reference and
+# fails far from it; a judge can be nearly perfect on its own pairs and know nothing; the tax is real, and can be avoided.
 
 # %% [markdown]
 # ## Put it in words

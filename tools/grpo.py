@@ -74,9 +74,7 @@ def run(name: str, algorithm: str, steps: int, start_steps: int, seed: int) -> t
         **common, per_device_train_batch_size=64, num_generations=8, max_completion_length=8, learning_rate=2e-4,
         lr_scheduler_type="linear", beta=0.0, max_steps=steps,
     )  # fmt: skip
-    trainer = trainer_class(
-        model=model, reward_funcs=correct, args=args, train_dataset=questions, processing_class=tokenizer
-    )
+    trainer = trainer_class(model=model, reward_funcs=correct, args=args, train_dataset=questions, processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
     begin = time.process_time()
     trainer.train()
