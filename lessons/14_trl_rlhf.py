@@ -946,10 +946,10 @@ for offset, key, colour in ((-0.2, "sentence", "tab:blue"), (0.2, "right", "tab:
 panels[0].set_xticks(range(3), moved, fontsize=8)
 panels[0].set(ylabel="share of held-out answers", title="form and accuracy", ylim=(0, 1.2))
 panels[0].legend(fontsize=8, loc="upper left")
-for panel, (title, log) in zip(panels[1:], curves.items()):
-    for which in ("chosen", "rejected"):
-        panel.plot([entry["step"] for entry in log], [entry[f"logps/{which}"] for entry in log], "o-", label=which)
-    panel.set(xlabel="step", ylabel="log-probability of a completion (nats)", title=f"DPO, {title}")
+for panel, which in zip(panels[1:], ("chosen", "rejected")):
+    for title, log in curves.items():
+        panel.plot([entry["step"] for entry in log], [entry[f"logps/{which}"] for entry in log], "o-", label=title)
+    panel.set(xlabel="step", ylabel="log-probability (nats)", title=f"{which} completions")
     panel.legend(fontsize=8)
 plt.show()
 for title, replies in answers.items():
@@ -965,14 +965,14 @@ claims.record(
 )
 
 # %% [markdown]
-# Both runs move the form to the sentence. The plain run pays for it with arithmetic: that is the **alignment tax**. The
-# middle panel shows how. The loss wants a *difference* of log-probabilities, and does not care how it comes about: pushing the
-# rejected answer off a cliff is enough. By the end nearly every answer is a sentence, so a chosen one should cost next to
-# nothing. It still costs about what it did at the start: what the words of the sentence gained, the number in it lost. Chosen and
-# rejected answers share their digits, and the push against the one hits the other.
+# Both runs move the form to the sentence. The plain run pays for it with arithmetic: that is the **alignment tax**. The other
+# panels show how. The loss wants a *difference* of log-probabilities, and does not care how it comes about: pushing the
+# rejected answer off a cliff is enough, and both runs do. By then nearly every answer is a sentence, so a chosen one should cost
+# next to nothing. In the plain run it still costs about what it did at the start: what the words of the sentence gained, the number
+# in it lost. Chosen and rejected answers share their digits, and the push against the one hits the other.
 #
-# On the right the supervised term holds the chosen answer up, its log-probability comes close to zero, and the tax is gone. Cheaper
-# than another algorithm: look at `logps/chosen` in every DPO run, not only at `rewards/accuracies`, which is near 1 in both.
+# The supervised term holds the chosen answer up, its log-probability comes close to zero, and the tax is gone. Cheaper than another
+# algorithm: look at `logps/chosen` in every DPO run, not only at `rewards/accuracies`, which is near 1 in both.
 #
 # One trap beside it. Without `ref_model=`, TRL loads the reference from the checkpoint named in the model's configuration, not
 # from the weights you pass. If you trained the model in memory first (as `start` was), the reference is the model *before* that
