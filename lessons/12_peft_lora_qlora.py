@@ -76,7 +76,7 @@ from unit24.data.tasks import verify
 # chat template; only the tokens of the answer are targets (`-100` marks the others, as everywhere in transformers).
 
 # %%
-path = models.path("early")
+path = models.path("chat")
 tokenizer = AutoTokenizer.from_pretrained(path)
 
 
