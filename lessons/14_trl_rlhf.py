@@ -387,12 +387,25 @@ print(f"{same} of {len(trl_rows)} rows have TRL's labels; loss {masked_loss(trl_
 # %%
 log = train(sft)
 start = sft.model.cpu()  # the starting point of all that follows
+
+
+def load_start():
+    """A fresh model with the weights of `start`."""
+    fresh = load_model()
+    fresh.load_state_dict(start.state_dict())
+    return fresh
+
+
 print(f"'smallest of', greedy: {accuracy(model, exam['min']):.2f} -> {accuracy(start, exam['min']):.2f};", end=" ")
 print(f"sampled: {accuracy(start, exam['min'], sample=True):.2f}")
 for question, answer in zip(exam["min"]["prompt"][:4], ask(start, exam["min"]["prompt"][:4])):
     print(f"{question:26} {answer!r}")
 
 # %% [markdown]
+# Why `load_start`, and not `copy.deepcopy(start)`? TRL's trainers replace the `forward` of the model that they get, and the new one
+# holds on to that very model. A deep copy's `forward` would still run the weights of the original, while the optimizer
+# changes those of the copy: a training that costs its full time and changes nothing. No error, no warning, a flat curve.
+#
 # One answer in several is right now, and a drawn answer less often. That is a bad student and a good start: section 6
 # goes on from here without showing it a single answer more.
 #
@@ -683,7 +696,7 @@ claims.record(
 
 # %%
 dpo_check = DPOTrainer(
-    model=copy.deepcopy(start),
+    model=load_start(),
     ref_model=load_model(),
     args=DPOConfig(**settings, beta=0.3),
     train_dataset=preferred.select_columns(["prompt", "chosen", "rejected"]).select(range(6)),
@@ -1026,7 +1039,7 @@ for title, trainer_class, config in (
         return seen[-len(completions) :]
 
     trainer = trainer_class(
-        model=copy.deepcopy(start), reward_funcs=watched_reward, args=config, train_dataset=questions, processing_class=tokenizer
+        model=load_start(), reward_funcs=watched_reward, args=config, train_dataset=questions, processing_class=tokenizer
     )
     log = train(trainer)
     kept[title] = {key: value.cpu() for key, value in trainer.kept.items() if torch.is_tensor(value)}
@@ -1726,7 +1739,7 @@ examples = ["12", "The answer is 12.", "33", "Sure! The answer is 12. Do you nee
 print(dict(zip(examples, contains_reward([assistant(reply) for reply in examples], ["12"] * 4))))
 
 hacker = GRPOTrainer(
-    model=copy.deepcopy(start),
+    model=load_start(),
     reward_funcs=contains_reward,
     args=GRPOConfig(
         **settings,
@@ -2097,7 +2110,7 @@ def check_reward(reward):
 def reinforce(trainer_class, config_class, steps: int):
     """Train a copy of `start` with your reward; the trainer and its log."""
     trainer = trainer_class(
-        model=copy.deepcopy(start),
+        model=load_start(),
         reward_funcs=exact_reward,
         args=config_class(
             **settings,
