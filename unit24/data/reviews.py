@@ -1,6 +1,6 @@
 """# Reviews with graded sentiment
 
-Invented product reviews of two to five sentences with one to five stars.
+Invented product reviews of three to five sentences with one to five stars.
 
 **Fields.** `text`, `stars` (1 to 5), `label` (stars - 1), `unseen` (how many of the words that carry the
 sentiment never occur in the labelled training split).
@@ -14,11 +14,10 @@ content: no `test` text can occur in the other two.
 `text`; ten words a side, five templates, of which three turn a first impression round), split by the text.
 
 **Made by** drawing a level, then for each sentence a template and words of that level (80 % of sentences)
-or of a neighbouring one (20 %). A quarter of the sentences also name the opposite ("we expected ... but").
-All words stand in this file. CC0.
+or of a neighbouring one (20 %). All words stand in this file. CC0.
 
 **Known biases.** The five levels are equally frequent (real stars are not); a sentiment word has one
-level whatever it describes; no sarcasm, no misspelling, no negation beyond the templates; lower case; the
+level whatever it describes; no sarcasm, no misspelling, no negation, no contrast; lower case; the
 boundary between neighbouring levels is partly noise, so no model can be right on all rows.
 """
 
@@ -57,17 +56,21 @@ def _graded(rng: random.Random, words: list[list[str]]) -> dict:
         return used[-1]
 
     sentences = []
-    for _ in range(rng.randint(2, 5)):
+    for _ in range(rng.randint(3, 5)):
         level = min(5, max(1, stars + rng.choices([-1, 0, 1], [0.1, 0.8, 0.1])[0]))
         a, b = rng.sample(ASPECTS, 2)
-        template = rng.randrange(8)
-        if template < 2:
-            sentences.append(f"we expected a {word(6 - level)} {a} but it was {word(level)}.")
-        elif template == 2:
-            sentences.append(f"{word(level)} {a} and {word(level)} {b}.")
-        else:
-            form = ["the {a} is {w}.", "i found the {a} {w}.", "this {p} feels {w}.", "what a {w} {p}!", "the {a}: {w}."]
-            sentences.append(form[template - 3].format(a=a, p=product, w=word(level)))
+        w, v = word(level), word(level)
+        sentences.append(
+            rng.choice(
+                [
+                    f"the {a} is {w}, the {b} {v}.",
+                    f"{w} {a}, {v} {b}.",
+                    f"what a {w} and {v} {product}!",
+                    f"{a}: {w} and {v}.",
+                    f"it has a {w} {a} and a {v} {b}.",
+                ]
+            )
+        )
     text = re.sub(r"\ba (?=[aeio]|u(?!s))", "an ", " ".join(sentences))
     known = {w for words in LABELLED_WORDS for w in words}
     unseen = sum(w not in known for w in used)

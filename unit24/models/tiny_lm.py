@@ -258,11 +258,14 @@ def load(name: str) -> LlamaForCausalLM:
 
 
 @torch.no_grad()
-def answers(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[str], **options) -> list[str]:
+def answers(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[str], system: str | None = None, **options
+) -> list[str]:
     """Replies to one-turn chats, greedy unless `options` of ``generate`` say otherwise."""
+    first = [{"role": "system", "content": system}] if system else []
     out = []
     for start in range(0, len(prompts), 100):
-        chats = [[{"role": "user", "content": p}] for p in prompts[start : start + 100]]
+        chats = [[*first, {"role": "user", "content": p}] for p in prompts[start : start + 100]]
         batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
         made = model.generate(**batch, **({"max_new_tokens": 24, "do_sample": False} | options))
         out += tokenizer.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
@@ -338,6 +341,10 @@ def measure(name: str, where: Path, rows: int = 200) -> list[Figure]:
         else:
             base = _mean(1 / (r["context"].count(".")) for r in asked)
         figures.append(Figure(task, "accuracy", share, base, rule))
+    asked = [r["prompt"] for r in tasks.tasks(["add2", "max"], "test", rows // 4, seed=2)]
+    told = _mean(tasks.form(s) == form for form, system in SYSTEM.items() for s in answers(model, tokenizer, asked, system))
+    untold = _mean(tasks.form(s) == form for form in SYSTEM for s in answers(model, tokenizer, asked))
+    figures.append(Figure("form of answer that a system message asks for", "share", told, untold, "no system message"))
     return figures
 
 
