@@ -21,6 +21,7 @@ def main(root, lesson, count):
     config.CourseDirectory.root = root
     config.CourseDirectory.db_url = f"sqlite:///{Path(root) / 'stock.db'}"
     config.CourseDirectory.autograded_directory = "stock_autograded"
+    config.ExecutePreprocessor.timeout = 60  # bounds what an endless loop costs nbgrader, to its advantage
     logging.disable(logging.ERROR)
     api = NbGraderAPI(CourseDirectory(config=config), config=config)
     api.generate_assignment(lesson, force=True)
