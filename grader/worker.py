@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import importlib
 import json
 import linecache
 import os
@@ -147,6 +148,8 @@ class Holder:
         if op == "run":
             send(self.control, self._run(message))
         elif op == "hold":
+            if "torch" in sys.modules:  # imported by the first optimizer made: about a second, once instead of in every fork
+                importlib.import_module("torch._dynamo")
             self.ready = honest.prepare(self.namespace, pristine(self.namespace, message["uses"]), self.ready)
             gc.collect()
             gc.freeze()

@@ -120,7 +120,7 @@ def bench_solutions():
 @benchmark
 def bench_grading():
     """Seconds a submission for lesson 04: `unit24 grade` against nbgrader in one process, in turn."""
-    return {f"grading_04_{k}": v for k, v in _against_nbgrader(ROOT, "04_training_loop", ours=20, theirs=3, rounds=1).items()}
+    return {f"grading_04_{k}": v for k, v in _against_nbgrader(ROOT, "04_training_loop", ours=60, theirs=3, rounds=1).items()}
 
 
 @benchmark
