@@ -1441,6 +1441,8 @@ def run(way, seed=0):
     return model, losses, {task: accuracy(model, task) for task in (NEW, *OLD)}
 
 
+# `run(way, seed)` for seeds 0, 1 and 2 gave on the new task: LoRA 97 to 100 %, full 98 to 99 %, new head 0 to 1 %, LoRA
+# with replay 78 to 90 %; of the accuracy on the old tasks LoRA kept 47 to 61 %, full 63 to 69 %.
 runs, curves, scores = {}, {}, {"before": before}
 for way in ways:
     runs[way], curves[way], scores[way] = run(way)
@@ -1474,10 +1476,14 @@ claims.record(
 # worked out *inside* the layers. LoRA and full fine-tuning both learn the task.
 #
 # And both pay for it. "Sort" is gone: the model was paid for giving digits in descending order, and never again for
-# the opposite. That adapters forget nothing because the weights are frozen is a misunderstanding: what answers is the
-# sum of both. [Biderman and others (2024)](https://arxiv.org/abs/2405.09673) found that LoRA forgets less than full
-# fine-tuning and learns less; on a model this small you see one of the two, both or neither, depending on rate and
-# length. The cure for either is replay.
+# the opposite. Tasks that look different suffer less. That adapters forget nothing because the weights are frozen is a
+# misunderstanding: what answers is the sum of both.
+#
+# [Biderman and others (2024)](https://arxiv.org/abs/2405.09673) found that LoRA forgets less than full fine-tuning and
+# learns less, on models of 7 billion weights. The claim below asks whether that holds here; with this small model and
+# these rates it did not in three seeds of three. The larger rate moves the sum of both further (you will see it in the
+# last plot). Replay helps either way: most of what was lost is kept, at the price of some accuracy on the new task, since
+# only half of the rows are about it.
 #
 # What LoRA has and full fine-tuning has not is the way back.
 

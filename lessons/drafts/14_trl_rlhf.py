@@ -1738,8 +1738,21 @@ def contains_reward(completions, answer, **columns) -> list[float]:
 examples = ["12", "The answer is 12.", "33", "Sure! The answer is 12. Do you need more help?"]
 print(dict(zip(examples, contains_reward([assistant(reply) for reply in examples], ["12"] * 4))))
 
+# %% [markdown]
+# The pupil in this section is `early`, the half-trained sibling of the model, after a few supervised steps of its own. Its answers
+# vary more, and a hole is found only by an answer that falls into it.
+
+# %%
+pupil = SFTTrainer(
+    model=AutoModelForCausalLM.from_pretrained(env.model("early"), dtype=torch.float32),
+    args=SFTConfig(**settings, per_device_train_batch_size=32, learning_rate=3e-4, weight_decay=0.0, max_steps=30),
+    train_dataset=pairs,
+    processing_class=tokenizer,
+)
+train(pupil)
+honest = accuracy(pupil.model, exam["min"], sample=True)
 hacker = GRPOTrainer(
-    model=load_start(),
+    model=pupil.model,
     reward_funcs=contains_reward,
     args=GRPOConfig(
         **settings,
@@ -1764,12 +1777,12 @@ panels[0].set(xlabel="step", ylabel="mean reward", title="what the trainer repor
 panels[1].plot([entry["step"] for entry in log], [entry["completions/mean_length"] for entry in log], "o-", color="tab:red")
 panels[1].set(xlabel="step", ylabel="tokens an answer", title="what it does not shout about")
 plt.show()
-print(f"held-out questions: paid for {paid:.0%} of its answers, right in {correct:.0%}")
+print(f"held-out questions: paid for {paid:.0%} of its answers, right in {correct:.0%} (before: {honest:.0%})")
 for question, reply in zip(exam["min"]["prompt"][:5], hacked):
     print(f"{question:26} {reply!r}")
 
 # %% [markdown]
-# The curve on the left is all that a dashboard shows, and it looks like success. The model has learned to say *many* digits, since
+# The curve on the left is all that a dashboard shows, and it looks like success. The model has learned to say *more* digits, since
 # one of them, or two side by side, will often be the answer. Nobody told it to cheat; the reward did. Before any training, read what your reward
 # pays for, and during training read answers.
 #
