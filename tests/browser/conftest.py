@@ -4,8 +4,12 @@ import pytest
 from browsing import chromium, find_chromium
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
+    """One for each module of this folder, and for no other: while it is open, playwright keeps an asyncio loop
+    running in this thread.  A second one in a module elsewhere could not start ("Sync API inside the asyncio
+    loop", CI of 21 November), in whichever run a worker got both.
+    """
     pytest.importorskip("playwright", reason="playwright is not installed")
     if not find_chromium():
         pytest.skip("no chromium found (install it, or name one in CHROMIUM)")

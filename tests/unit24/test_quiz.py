@@ -1,6 +1,5 @@
 """The quiz: what a student sees, reads in the source, and can do with mouse and keyboard."""
 
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -85,35 +84,3 @@ def test_the_html_needs_no_script_and_every_option_has_a_label_and_feedback():
 def test_nothing_of_the_notebook_is_imported_by_the_quiz():
     code = "import sys; from unit24 import quiz; print([m for m in ('IPython', 'click', 'torch') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("no browser is installed")
-    with api.sync_playwright() as playwright:
-        window = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        yield window
-        window.close()
-
-
-@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1000, "light")])
-def test_feedback_in_a_browser_without_javascript(browser, width, scheme):
-    context = browser.new_context(java_script_enabled=False, viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page = context.new_page()
-    page.set_content(f'<body style="margin:8px">{quiz.as_html(QUESTIONS, "u24-test")}</body>')
-    assert not page.get_by_text("Two is less.").is_visible()
-    page.get_by_text("true", exact=True).click()
-    assert page.get_by_text("Two is less.").is_visible() and page.get_by_text("✓ Right.").first.is_visible()
-    page.get_by_text("false", exact=True).click()
-    assert not page.get_by_text("Two is less.").is_visible() and page.get_by_text("Look at the sign").is_visible()
-    page.keyboard.press("ArrowUp")  # the radio group by keyboard
-    assert page.get_by_text("Two is less.").is_visible()
-    page.keyboard.press("Tab")
-    page.keyboard.press("Space")
-    assert page.get_by_text("Not yet.").is_visible() and page.get_by_text("Two is less.").is_visible()
-    box = page.locator("#u24-test").bounding_box()
-    assert box["x"] >= 0 and box["x"] + box["width"] <= width, "nothing runs out of a narrow screen"
-    context.close()
