@@ -416,19 +416,23 @@ def _uses(exercise: Exercise) -> list[str]:
 def compiled_tests(exercise: Exercise) -> bytes:
     """The tests as marshalled code, which leaves the value of a last expression in ``__points__``.
 
-    Compiled here, so that their source is never in a candidate's process.  The lesson's names are
-    looked up in a constant, which `grader.honest.bound` fills in: no namespace that a candidate
-    might get hold of decides what they mean.
+    Compiled here, so that their source is never in a candidate's process.  The tests become the body
+    of a function, so that what they compute is in no namespace: a callback that they hand to the
+    candidate leads to nothing.  Every other name is looked up in a constant, which
+    `grader.honest.bound` fills in.
     """
     tree = ast.parse(exercise.tests.source)
-    own = {name for node in ast.walk(tree) for name in _binds(node)} | exercise.names
-    tree = _CleanNames(own).visit(tree)
-    if tree.body and isinstance(last := tree.body[-1], ast.Expr):
-        target = ast.Name("__points__", ast.Store())
-        tree.body[-1] = ast.copy_location(ast.Assign([target], last.value), last)
+    own = {name for node in ast.walk(tree) for name in _binds(node)}
+    body = _CleanNames(own).visit(tree).body
+    if body and isinstance(last := body[-1], ast.Expr):
+        body[-1] = ast.copy_location(ast.Return(last.value), last)
+    # What the tests bind may have a meaning before: `values = values * 2`.
+    known = [f"if {name!r} in {CLEAN!r}: {name} = {CLEAN!r}[{name!r}]" for name in sorted(own)]
+    wrapped = ast.parse("def tests():\n    pass\n__points__ = tests()")
+    wrapped.body[0].body[:] = [*ast.parse("\n".join(known)).body, *body, ast.Pass()]
     with warnings.catch_warnings():  # the compiler remarks that a string is looked up by name
         warnings.simplefilter("ignore", SyntaxWarning)
-        return marshal.dumps(compile(ast.fix_missing_locations(tree), f"<tests {exercise.id}>", "exec", dont_inherit=True))
+        return marshal.dumps(compile(ast.fix_missing_locations(wrapped), f"<tests {exercise.id}>", "exec", dont_inherit=True))
 
 
 def _binds(node: ast.AST) -> list[str]:
@@ -452,9 +456,13 @@ class _CleanNames(ast.NodeTransformer):
         self.own = own
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        if isinstance(node.ctx, ast.Load) and node.id not in self.own:
+        # The compiler must see the word `super` to give a method the class that it needs.
+        if isinstance(node.ctx, ast.Load) and node.id not in self.own and node.id != "super":
             return ast.copy_location(ast.Subscript(ast.Constant(CLEAN), ast.Constant(node.id), node.ctx), node)
         return node
+
+    def visit_Global(self, node: ast.Global) -> ast.AST:
+        return ast.copy_location(ast.Nonlocal(node.names), node)  # of the function that the tests become
 
 
 def _parsed(report: str | None) -> object:

@@ -191,10 +191,9 @@ def judge(fd: int, request: dict, ready: dict) -> None:
     message = hear(fd)
     if message is None:
         return None
-    clean = {**before, **ready["clean"]}
-    code = bound(loads(cipher(key, message)), clean)
-    tests = {**clean, **{name: space[name] for name in names if name in space}}
-    status, text, earned = run_tests(code, tests)
+    names = {name: space[name] for name in names if name in space}
+    code = bound(loads(cipher(key, message)), {**before, **ready["clean"], **names})
+    status, text, earned = run_tests(code)
     found = settle(state, after=True) or changed(watched, namespace, before) or probe(libraries)
     if found:
         return accuse(fd, found)
@@ -234,11 +233,13 @@ def bound(code: CodeType, values: dict) -> CodeType:
     return code.replace(co_consts=tuple(constants))
 
 
-def run_tests(code: CodeType, space: dict) -> tuple[str, str, str]:
+def run_tests(code: CodeType) -> tuple[str, str, str]:
     """Run compiled tests: (status, message, points if they gave a number).
 
-    The tests leave in ``__points__`` the value of their last expression.
+    The tests leave in ``__points__`` the value of their last expression.  A callback of theirs leads
+    the candidate to this namespace, so it holds nothing of ours.
     """
+    space = {"__name__": "__main__", "__builtins__": {**_BUILTINS}}
     words = Words()
     kept, sys.stdout = sys.stdout, words
     try:

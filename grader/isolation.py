@@ -28,7 +28,9 @@ from pathlib import Path
 from unit24.env import UserError
 
 PACKAGE = Path(__file__).resolve().parent.parent / "unit24"
-FIRST_UID, UIDS = 60706, 478  # systemd's list of user ids leaves 60706 to 61183 to nobody
+# User ids that systemd's list (UIDS-GIDS) leaves to nobody: (first, how many).  The first range has one for
+# every process id, so that no two candidates share what the kernel counts for a user; a container may not have it.
+USER_IDS = ((1_879_048_192, 1 << 22), (60_706, 478))
 FILE_BYTES = 256 << 20  # of one file
 OPEN_FILES = 512
 TASKS = 256  # threads and processes of one candidate, where it has a user id of its own
@@ -206,7 +208,8 @@ def clean_environment(source: dict[str, str], scratch: str) -> dict[str, str]:
     """The few variables that student code gets; nothing that could be a password."""
     kept = {name: value for name, value in source.items() if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)}
     own = dict.fromkeys(("HOME", "TMPDIR", "UNIT24_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"), scratch)
-    return {**kept, **own, "USER": "student", "LOGNAME": "student"}
+    # A forgotten breakpoint has nobody to talk to; it would look like code that watches other code run.
+    return {**kept, **own, "USER": "student", "LOGNAME": "student", "PYTHONBREAKPOINT": "0"}
 
 
 KEPT_VARIABLES = {
@@ -248,27 +251,33 @@ def _become_user(paths: list[str], scratch: str | None) -> bool:
     """
     if os.getuid() != 0:
         return False
-    user = FIRST_UID + os.getpid() % UIDS
     needed = [*{sys.prefix, sys.base_prefix}, str(PACKAGE), *([scratch] if scratch else [])]
     keep = 0 if all(reachable(path) for path in needed) else 1 << CAP_DAC_READ_SEARCH
     libc = _libc()
     for capability in range(64):
         if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) and ctypes.get_errno() == errno.EINVAL:
             break  # beyond the last one that this kernel knows
-    changed = True
-    try:
-        if scratch:
-            os.chown(scratch, user, user)
-            os.chmod(scratch, 0o700)
-        libc.prctl(PR_SET_KEEPCAPS, 1 if keep else 0, 0, 0, 0)
-        os.setgroups([])
-        os.setresgid(user, user, user)
-        os.setresuid(user, user, user)
-    except OSError:
-        changed = False  # a root without the right to become somebody else
+    libc.prctl(PR_SET_KEEPCAPS, 1 if keep else 0, 0, 0, 0)
+    for first, count in USER_IDS:
+        user = first + os.getpid() % count
+        try:
+            if scratch:
+                os.chown(scratch, user, user)
+                os.chmod(scratch, 0o700)
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            break
+        except OSError:
+            continue  # an id that this container does not have, or a root without the right to become somebody else
     _capset(keep)
     libc.prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0)
-    return changed
+    return os.getuid() != 0
+
+
+def is_candidates(user: int) -> bool:
+    """Whether a user id is one that `enter` gives."""
+    return any(first <= user < first + count for first, count in USER_IDS)
 
 
 @functools.cache

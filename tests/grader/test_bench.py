@@ -124,3 +124,35 @@ def test_a_failing_reference_cell_is_named_with_its_line(tmp_path, small):
     line = text[: text.index("helper = 1 / 0")].count("\n") + 1
     with Bench(lesson) as bench, pytest.raises(LessonError, match=f"61_small.py:{line}: .*ZeroDivisionError"):
         bench.wait()
+
+
+def test_what_tests_may_define(tmp_path, small):
+    """Tests are judged as the body of a function.
+
+    Found with a lesson whose tests define classes: there `super()` lacked its class, since the
+    bench had replaced the word before the compiler saw it.
+    """
+    tests = """with check.exercise("mean_gap"):
+    class Base:
+        def value(self): return 5.25 / 3
+    class Derived(Base):
+        def value(self): return super().value()
+    calls = 0
+    def counted():
+        global calls
+        calls += 1
+        return calls
+    helper = helper(0)  # of the lesson
+    got = [mean_gap([1.0, 2.0, 4.0], [0.5, 0.25, 1.0]) for _ in range(2) if counted()]
+    check.equal(got, [Derived().value()] * calls, "the mean gap")
+    check.equal((calls, helper), (2, 1), "the counts")
+2.0
+"""
+    text = small.path.read_text()
+    begin, end = text.index('with check.exercise("mean_gap")'), text.index("# %% [markdown]\n# <details><summary>Hint 1")
+    path = tmp_path / "61_small.py"
+    path.write_text(text[:begin] + tests + "\n" + text[end:])
+    lesson = read(path)
+    with Bench(lesson, ["mean_gap"]) as bench:
+        verdict = bench.judge(lesson.exercise("mean_gap"), RIGHT)
+        assert (verdict.status, verdict.points) == ("passed", 2.0), verdict.message

@@ -1,0 +1,169 @@
+"""The corpus of attacks: points gained 0, the others' grades untouched, nothing left running or lying about.
+
+Each file of ``attacks/`` holds candidates for the lesson ``62_target``; ``innocent.py`` holds right answers
+that look odd and must keep full points.  All are judged once, several at a time as in a class, between a
+right answer before and a right answer after.
+"""
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from authoring.lesson import read
+from grader import isolation
+from grader.bench import Bench
+
+sys.path.insert(0, str(Path(__file__).parent))
+from attacks.read import FOLDER, LESSON, attacks  # noqa: E402
+
+pytestmark = [pytest.mark.xdist_group("attacks"), pytest.mark.timeout(1500)]
+
+THEMES = ("channel", "disk", "frames", "objects", "patches", "resources")
+HOSTILE = [attack for theme in THEMES for attack in attacks(theme)]
+INNOCENT = attacks("innocent")
+AT_ONCE = 6  # several sleep until their time is up
+
+
+class Witness:
+    """A program on this machine that no candidate may reach: counts who knocks, by TCP, UDP and a Unix name."""
+
+    def __init__(self):
+        self.tcp = socket.create_server(("127.0.0.1", 0))
+        self.port = self.tcp.getsockname()[1]
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.bind(("127.0.0.1", self.port))
+        self.unix = socket.socket(socket.AF_UNIX)
+        self.unix.bind("\0unit24-test")
+        self.unix.listen()
+        self.knocks: list[str] = []
+        for name, call in (("tcp", self.tcp.accept), ("udp", lambda: self.udp.recv(100)), ("unix", self.unix.accept)):
+            threading.Thread(target=self._wait, args=(name, call), daemon=True).start()
+
+    def _wait(self, name, call):
+        while True:
+            try:
+                call()
+            except OSError:
+                return
+            self.knocks.append(name)
+
+
+def our_processes():
+    """Processes below this one, and orphans with a user id that only candidates have.
+
+    Candidates of other graders on this machine have such ids too, and a grader above them.
+    """
+    mine = {p.pid for p in psutil.Process().children(recursive=True)}
+    for process in psutil.process_iter(["uids", "ppid"]):
+        uids = process.info["uids"]
+        if uids and isolation.is_candidates(uids.real) and process.info["ppid"] <= 1:
+            mine.add(process.pid)
+    return mine
+
+
+@pytest.fixture(scope="module")
+def class_folder(tmp_path_factory):
+    """A class with a neighbour's submission and a gradebook, as an attacker might know it."""
+    root = tmp_path_factory.mktemp("class")
+    (root / "submitted" / "neighbour" / "62_target").mkdir(parents=True)
+    (root / "submitted" / "neighbour" / "62_target" / "62_target.ipynb").write_text("{}")
+    with sqlite3.connect(root / "gradebook.db") as db:
+        db.execute("create table grade (auto_score real)")
+        db.execute("insert into grade values (1)")
+    return root
+
+
+@pytest.fixture(scope="module")
+def battle(class_folder):
+    """Verdicts on everything by (theme, name); what stood before and after; what was left behind."""
+    lesson, witness = read(LESSON), Witness()
+    known = {"LESSON_PATH": str(LESSON), "CLASS_PATH": str(class_folder), "LISTENING_PORT": witness.port}
+    os.environ["UNIT24_TEST_SECRET"] = "swordfish"
+    before, check_file = our_processes(), (Path(isolation.PACKAGE) / "check.py").read_bytes()
+    try:
+        with Bench(lesson) as bench:
+            honest = [bench.judge(e, e.cell.source) for e in lesson.exercises]
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+
+                def judge(attack):
+                    return bench.judge(lesson.exercise(attack.exercise), attack.text(**known))
+
+                every = sorted(HOSTILE + INNOCENT, key=lambda attack: attack.name)  # the innocent among the others
+                verdicts = dict(zip([(a.theme, a.name) for a in every], pool.map(judge, every)))
+            still = [bench.judge(e, e.cell.source) for e in lesson.exercises]
+    finally:
+        del os.environ["UNIT24_TEST_SECRET"]
+    deadline = time.monotonic() + 10
+    while (running := our_processes() - before) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return {
+        "verdicts": verdicts,
+        "honest": honest + still,
+        "running": [psutil.Process(pid).as_dict(["pid", "ppid", "cmdline", "status", "uids", "cpu_times"]) for pid in running],
+        "knocks": witness.knocks,
+        "check_unchanged": (Path(isolation.PACKAGE) / "check.py").read_bytes() == check_file,
+    }
+
+
+needs_full = pytest.mark.skipif(isolation.detect().level != "full", reason=f"this machine gives {isolation.detect()}")
+
+
+def test_the_corpus_is_large_and_names_are_unique():
+    names = [(a.theme, a.name) for a in HOSTILE]
+    assert len(HOSTILE) >= 60 and len(set(names)) == len(names)
+
+
+@needs_full
+@pytest.mark.parametrize("attack", HOSTILE, ids=lambda a: f"{a.theme}-{a.name}")
+def test_an_attack_gains_nothing(battle, attack):
+    verdict = battle["verdicts"][attack.theme, attack.name]
+    assert verdict.points == 0, verdict.message
+    assert len(verdict.message) < 5000
+    assert "hidden_answer" not in verdict.message and "swordfish" not in verdict.message
+
+
+@needs_full
+@pytest.mark.parametrize("attack", INNOCENT, ids=lambda a: a.name)
+def test_an_odd_right_answer_keeps_full_points(battle, attack):
+    verdict = battle["verdicts"][attack.theme, attack.name]
+    assert (verdict.status, verdict.points) == ("passed", verdict.max_points), verdict.message
+
+
+@needs_full
+def test_the_others_keep_their_points(battle):
+    """Right answers judged before and after the attacks, by the same bench."""
+    assert [v.status for v in battle["honest"]] == ["passed"] * 6
+
+
+@needs_full
+def test_nothing_is_left_behind(battle, class_folder):
+    assert battle["running"] == []
+    assert battle["knocks"] == [], "a candidate reached another program"
+    assert battle["check_unchanged"]
+    assert not Path("/tmp/unit24-left-behind").exists() and not Path("/dev/shm/unit24-left-behind").exists()
+    assert not (class_folder / "left_behind").exists()
+    assert (class_folder / "submitted" / "neighbour" / "62_target" / "62_target.ipynb").read_text() == "{}"
+    with sqlite3.connect(class_folder / "gradebook.db") as db:
+        assert db.execute("select auto_score from grade").fetchall() == [(1,)]
+
+
+def test_attacks_marked_so_do_beat_a_grader_without_defences():
+    """An attack that would gain nothing anyway proves nothing: these get full marks from `attacks/naive.py`."""
+    marked = [a for a in HOSTILE if a.beats_naive]
+    assert len(marked) >= 15
+    told = {"lesson": str(LESSON), "cells": [[a.exercise, a.text()] for a in marked]}
+    call = [sys.executable, str(FOLDER / "naive.py")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(isolation.PACKAGE.parent), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(call, input=json.dumps(told), capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [a.name for a, passed in zip(marked, json.loads(done.stdout)) if not passed] == []
