@@ -1,0 +1,2254 @@
+# ---
+# jupyter:
+#   unit24:
+#     needs: ["datasets>=4", "matplotlib>=3.8", "scipy", "torch>=2.6", "transformers>=5.17"]
+# ---
+
+# %% [markdown]
+# # 19 · State space models
+#
+# Attention keeps every token it has read and looks at all of them again for each new one. A state space model keeps a
+# fixed number of numbers and lets each token change them a little. That is cheaper, and it forgets. In this lesson you
+# build one from its differential equation up to a block that gives the same numbers as transformers' Mamba on the same
+# weights, and then measure what it wins and what it loses.
+#
+# **You will build** the scan at the heart of Mamba, three ways; a decoder whose memory does not grow; the layer of a
+# real hybrid; and a comparison of attention and Mamba that is fair.
+#
+# **You need first** lessons 03, 04 and 07: modules, training, causal language models with a cache.
+#
+# **Time** about four hours: nine exercises of 15 to 40 minutes, 30 points. No GPU is needed.
+#
+# ```text
+#        x_t ──► · B ──►(+)──► h_t ──► · C ──►(+)──► y_t          h: the state, a few numbers a channel
+#         │              ▲      │             ▲
+#         │              └─ · a ┘             │                   time-invariant: a, B, C are constants
+#         └──────────────── · D ──────────────┘                   selective (Mamba): step, B, C depend on x_t
+# ```
+#
+# | part | what you write | the question it answers |
+# |---|---|---|
+# | A | discretise, recurrence, convolution, associative scan | Why can a recurrence be trained in parallel? |
+# | B | selective scan, and tests for one | What does "selective" change? |
+# | C | Mamba's block with its state, the bytes of a cache, a hybrid layer | What does a token cost when you generate? |
+# | D | a fair pair of models | Who remembers, and who carries on past the training length? |
+
+# %% setup
+
+# %%
+import contextlib
+import copy
+import math
+import time
+
+import matplotlib.pyplot as plt
+import scipy.signal
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import BambaConfig, BambaForCausalLM, DynamicCache, LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM
+from transformers.models.mamba import modeling_mamba
+
+from unit24 import check, claims, data
+
+torch.set_num_threads(1)  # the sizes here are too small for more, and timings are steadier
+
+
+def numbers(seed, *shape, low=None, high=None, dtype=torch.float32):
+    """Random numbers from a generator of their own: normal, or uniform between `low` and `high`."""
+    generator = torch.Generator().manual_seed(seed)
+    if low is None:
+        return torch.randn(shape, generator=generator, dtype=dtype)
+    return low + (high - low) * torch.rand(shape, generator=generator, dtype=dtype)
+
+
+# %% [markdown]
+# # Part A · From an equation to a scan
+#
+# ## 1 · Discretise (2 points, 15 minutes, difficulty 1 of 3)
+#
+# One channel of a state space model is a small system of differential equations. Its state $h$ has a few entries, each
+# of which decays at its own rate $A < 0$ and is fed by the input $x$ through $B$:
+#
+# $$h'(t) = A\,h(t) + B\,x(t), \qquad y(t) = \textstyle\sum_n C_n h_n(t)$$
+#
+# Tokens come one by one, so the equation is turned into a rule from step to step. *Zero-order hold* says: the input
+# stays what it is for a time $\Delta$. Then the equation has an exact solution, entry by entry:
+#
+# $$h_k = a\,h_{k-1} + b\,x_k, \qquad a = e^{\Delta A}, \qquad b = \frac{e^{\Delta A} - 1}{A}\,B$$
+#
+# A large $\Delta$ means: forget the past, take in this input. A small one means: keep the past, hardly notice this
+# input. Keep that in mind for part B.
+#
+# **Task.** Write `discretise(A, B, step)`. The three are tensors that broadcast against each other, for example
+# `(channels, state)`, `(channels, state)` and `(channels, 1)`; `A` is negative. Return `(a, b)`.
+#
+# One trap: with $\Delta A = -10^{-6}$ in float32, $e^{\Delta A}$ is a number just below 1 in which only one or two digits of
+# $\Delta A$ survive; after subtracting 1 the rest is rounding error. Your `b` must keep its digits.
+
+
+# %% exercise="discretise" minutes=15 difficulty=1
+def discretise(A, B, step):
+    """Zero-order hold of h' = A h + B x over the time `step`, elementwise: (a, b) with h_k = a h_(k-1) + b x_k."""
+    ### BEGIN SOLUTION
+    return torch.exp(step * A), torch.expm1(step * A) / A * B
+    ### END SOLUTION
+
+
+# %% tests="discretise" points=2
+def held(A, B, step):
+    """Zero-order hold in float64 by a matrix exponential: the held input is a second entry that never changes."""
+    A, B, step = (t.double() for t in torch.broadcast_tensors(A, B, step))
+    system = torch.zeros(*A.shape, 2, 2, dtype=torch.float64)
+    system[..., 0, 0], system[..., 0, 1] = A, B
+    whole = torch.linalg.matrix_exp(step[..., None, None] * system)
+    return whole[..., 0, 0], whole[..., 0, 1]
+
+
+with check.exercise("discretise"):
+    A, B, step = -numbers(1, 3, 4, low=0.2, high=3), numbers(2, 3, 4), numbers(3, 3, 1, low=0.05, high=1.5)
+    result = discretise(A, B, step)
+    check.kind(result, tuple, "what discretise returns")
+    check.equal(len(result), 2, "the number of results")
+    a, b = held(A, B, step)
+    check.equal(result[0], a.float(), "a", "how much of the state is left after the time `step`: exp(step * A)")
+    euler = (step * B).expand(3, 4)
+    check.equal(
+        result[1],
+        b.float(),
+        "b",
+        "step * B is Euler's rule, right only for small steps: the held input decays too, (exp(step * A) - 1) / A * B"
+        if torch.allclose(result[1], euler)
+        else "(exp(step * A) - 1) / A * B",
+    )
+    slow = torch.tensor([[-1e-4, -1e-6]])
+    check.equal(
+        discretise(slow, torch.ones(1, 2), torch.tensor(0.01))[1],
+        torch.tensor([[0.01, 0.01]]),
+        "b where the decay is very slow",
+        "exp(small) - 1 loses its digits: torch has a function for exp(x) - 1 that keeps them",
+    )
+    ### BEGIN HIDDEN TESTS
+    A, B, step = (t.double() for t in (-numbers(4, 5, 1, low=0.01, high=2), numbers(5, 1, 7), numbers(6, 5, 7, low=0.01, high=4)))
+    a, b = held(A, B, step)
+    result = discretise(A, B, step)
+    check.equal(result[0].expand(5, 7), a, "a in float64, with shapes that broadcast")
+    check.equal(result[1], b, "b in float64, with shapes that broadcast")
+    half = discretise(A, B, step / 2)
+    check.equal(half[0] * half[1] + half[1], result[1], "b of two half steps with the same input", "two half steps are one step")
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Everything is elementwise: no matrix exponential is needed, because each entry of the state decays on its own. Two
+# lines, one for `a` and one for `b`. Which subtraction of two nearly equal numbers can be avoided?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `torch.exp`, `torch.expm1`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# a = torch.exp(step * A)
+# b = ... / A * B      # e to the (step * A), minus 1, without the loss of digits
+# return a, b
+# ```
+# </details>
+
+
+# %% wrong="discretise" says="Euler's rule"
+def discretise(A, B, step):  # misunderstands: the input does not decay within the step
+    return torch.exp(step * A), step * B + 0 * A
+
+
+# %% wrong="discretise" says="loses its digits"
+def discretise(A, B, step):  # misunderstands: float32 has enough digits for any formula
+    a = torch.exp(step * A)
+    return a, (a - 1) / A * B
+
+
+# %% wrong="discretise" says="how much of the state is left"
+def discretise(A, B, step):  # misunderstands: Euler's rule for the state too
+    return 1 + step * A, torch.expm1(step * A) / A * B
+
+
+# %% wrong="discretise" says="how much of the state is left"
+def discretise(A, B, step):  # misunderstands: the bilinear rule is a different approximation
+    below = 1 - step * A / 2
+    return (1 + step * A / 2) / below, step * B / below
+
+
+# %% right="discretise"
+def discretise(rate, gain, time_step):  # the integral of the decay, as a sinh
+    z = rate * time_step
+    return z.exp(), gain * time_step * torch.exp(z / 2) * torch.sinh(z / 2) / (z / 2)
+
+
+# %% [markdown]
+# Mamba uses the exact $a$ but Euler's $b \approx \Delta B$: the network learns $B$ anyway, so the factor between the two
+# does not matter to it. The picture shows both, for one entry fed with a step.
+
+# %%
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3), layout="constrained")
+sizes = torch.linspace(0.01, 3, 100)
+exact = discretise(torch.tensor(-1.0), torch.tensor(1.0), sizes)
+left.plot(sizes, exact[0], label="a: share of the state kept")
+left.plot(sizes, exact[1], label="b: share of the input taken in")
+left.plot(sizes, sizes, "--", color="C1", label="b by Euler's rule, as in Mamba")
+left.set(xlabel="step (units of the decay time 1/|A|)", ylabel="factor", title="one entry, A = -1, B = 1", ylim=(0, 1.6))
+left.legend(fontsize=8)
+for size in (0.05, 0.3, 1.0):
+    a, b = discretise(torch.tensor(-1.0), torch.tensor(1.0), torch.tensor(size))
+    h, curve = torch.tensor(0.0), []
+    for token in range(30):
+        h = a * h + b * (1.0 if token < 10 else 0.0)
+        curve.append(h.item())
+    right.plot(curve, "o-", ms=3, label=f"step {size}")
+right.set(xlabel="token (input 1 until token 9, then 0)", ylabel="state", title="how the step decides what is remembered")
+right.legend(fontsize=8)
+plt.show()
+
+# %% [markdown]
+# ## 2 · One model, two ways to run it (3 points, 25 minutes, difficulty 2 of 3)
+#
+# With constant $a$, $b$, $c$ the recurrence can be unrolled: the input of $j$ steps ago has been multiplied $j$ times by
+# $a$. So the output is a **convolution** with a kernel that is as long as the text:
+#
+# $$y_t = \sum_{j=0}^{t} K_j\,x_{t-j}, \qquad K_j = \textstyle\sum_n c_n\,a_n^{\,j}\,b_n$$
+#
+# For generating, the recurrence is the better view (one step a token). For training, the convolution: all positions at
+# once, by the fast Fourier transform in $O(L \log L)$. A Fourier transform convolves *in a circle*, though: what runs off
+# the end comes in again at the start, unless there is room for it.
+#
+# **Task.** Write three functions; each is checked and earns its point on its own. `a`, `b`, `c` have shape
+# `(channels, state)` and `a` lies between -1 and 1; `x` has shape `(batch, channels, length)`.
+#
+# - `run_recurrence(a, b, c, x)`: the outputs of the recurrence from state 0, shape of `x`. The input of a step counts in the
+#   output of the same step.
+# - `make_kernel(a, b, c, length)`: $K$, shape `(channels, length)`.
+# - `run_convolution(kernel, x)`: each channel of `x` convolved with its kernel (both of the same length), causally; shape of `x`.
+
+
+# %% exercise="two_views" minutes=25 difficulty=2
+def run_recurrence(a, b, c, x):
+    """y (batch, channels, length) of h_t = a h_(t-1) + b x_t, y_t = sum over the state of c h_t, from h = 0."""
+    ### BEGIN SOLUTION
+    h = x.new_zeros(x.shape[0], *a.shape)
+    outputs = []
+    for now in x.unbind(-1):
+        h = a * h + b * now[..., None]
+        outputs.append((c * h).sum(-1))
+    return torch.stack(outputs, -1)
+    ### END SOLUTION
+
+
+def make_kernel(a, b, c, length):
+    """The kernel K (channels, length): what an input of 1 gives 0, 1, 2, ... steps later."""
+    ### BEGIN SOLUTION
+    powers = a[..., None] ** torch.arange(length)
+    return ((b * c)[..., None] * powers).sum(1)
+    ### END SOLUTION
+
+
+def run_convolution(kernel, x):
+    """Causal convolution of each channel: kernel (channels, length), x and the result (batch, channels, length)."""
+    ### BEGIN SOLUTION
+    room = x.shape[-1] + kernel.shape[-1]
+    spectrum = torch.fft.rfft(x, room) * torch.fft.rfft(kernel, room)
+    return torch.fft.irfft(spectrum, room)[..., : x.shape[-1]]
+    ### END SOLUTION
+
+
+# %% tests="two_views" points=3
+def system(seed, channels, state, dtype=torch.float32):
+    """a, b, c of a random system; some decays are slow, some alternate in sign."""
+    a = numbers(seed, channels, state, low=-0.6, high=0.98, dtype=dtype)
+    return a, numbers(seed + 1, channels, state, dtype=dtype), numbers(seed + 2, channels, state, dtype=dtype)
+
+
+def filtered(a, b, c, x):
+    """The same by scipy: every entry of the state is a filter of order one."""
+    y = torch.zeros_like(x)
+    for n in range(a.shape[1]):
+        for channel in range(a.shape[0]):
+            gain, rate = (b * c)[channel, n].item(), a[channel, n].item()
+            y[:, channel] += torch.from_numpy(scipy.signal.lfilter([gain], [1.0, -rate], x[:, channel].numpy(), axis=-1))
+    return y
+
+
+def check_recurrence():
+    a, b, c = system(10, 3, 4)
+    x = numbers(13, 2, 3, 9)
+    y = run_recurrence(a, b, c, x)
+    check.shape(y, x.shape, "the outputs")
+    check.equal(y[..., 0], (b * c).sum(-1) * x[..., 0], "the first output", "the input of a step counts in the same step")
+    check.equal(y, filtered(a, b, c, x), "the outputs", "state: a * h + b * x; output: the sum over the state of c * h", rtol=1e-4)
+    ### BEGIN HIDDEN TESTS
+    a, b, c = system(20, 5, 2, torch.float64)
+    x = numbers(23, 3, 5, 31, dtype=torch.float64)
+    check.equal(run_recurrence(a, b, c, x), filtered(a, b, c, x), "the outputs in float64")
+    ### END HIDDEN TESTS
+
+
+def check_kernel():
+    a, b, c = system(30, 3, 4)
+    impulse = F.pad(torch.ones(1, 3, 1), (0, 10))
+    expected = filtered(a, b, c, impulse)[0]
+    kernel = make_kernel(a, b, c, 11)
+    check.shape(kernel, (3, 11), "the kernel")
+    check.equal(kernel[:, 0], expected[:, 0], "K_0", "an input acts at once: the power of a starts at 0")
+    check.equal(kernel, expected, "the kernel", "K_j is the sum over the state of c * a**j * b", rtol=1e-4)
+    ### BEGIN HIDDEN TESTS
+    a, b, c = system(40, 2, 3, torch.float64)
+    expected = filtered(a, b, c, F.pad(torch.ones(1, 2, 1, dtype=torch.float64), (0, 39)))[0]
+    check.equal(make_kernel(a, b, c, 40), expected, "a kernel of length 40 in float64")
+    ### END HIDDEN TESTS
+
+
+def check_convolution():
+    kernel, x = numbers(50, 3, 7), numbers(51, 2, 3, 7)
+    expected = torch.zeros(2, 3, 7)
+    for t in range(7):
+        for j in range(t + 1):
+            expected[..., t] += kernel[:, j] * x[..., t - j]
+    y = run_convolution(kernel, x)
+    check.shape(y, x.shape, "the outputs")
+    circle = torch.fft.irfft(torch.fft.rfft(x) * torch.fft.rfft(kernel), 7)
+    flipped = F.conv1d(F.pad(x, (6, 0)), kernel[:, None], groups=3)
+    check.equal(
+        y,
+        expected,
+        "the outputs",
+        "the end has run round to the start: give the Fourier transform room for twice the length"
+        if torch.allclose(y, circle, atol=1e-4)
+        else "torch.conv1d does not reverse its kernel: flip it first"
+        if torch.allclose(y, flipped, atol=1e-4)
+        else "y_t is the sum over j of K_j * x_(t-j), and nothing later than t counts",
+    )
+    ### BEGIN HIDDEN TESTS
+    a, b, c = system(60, 4, 3, torch.float64)
+    x = numbers(63, 2, 4, 50, dtype=torch.float64)
+    expected = filtered(a, b, c, x)
+    kernel = filtered(a, b, c, F.pad(torch.ones(1, 4, 1, dtype=torch.float64), (0, 49)))[0]
+    check.equal(run_convolution(kernel, x), expected, "a convolution of length 50 in float64")
+    ### END HIDDEN TESTS
+
+
+with check.exercise("two_views"):
+    check.parts({"run_recurrence": check_recurrence, "make_kernel": check_kernel, "run_convolution": check_convolution})
+check.points(3)  # the number below: your points, of 3
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# The state has shape `(batch, channels, state)`; one token of the input has shape `(batch, channels)` and needs one more
+# axis to meet it. For the kernel: make the powers of `a` along a new last axis, then sum the state away. For the
+# convolution: where in the circle does the last input's tail end up, and how long must the circle be so that it stays
+# out of the part you keep?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `x.unbind(-1)`, `torch.stack(..., -1)`; `torch.arange(length)`; `torch.fft.rfft(x, n)` and `torch.fft.irfft(spectrum, n)`,
+# where `n` is the length after padding with zeros.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# # run_recurrence
+# h = x.new_zeros(x.shape[0], *a.shape)
+# for now in x.unbind(-1):
+#     h = ...
+#     outputs.append((c * h).sum(-1))
+# # make_kernel
+# powers = a[..., None] ** torch.arange(length)      # (channels, state, length)
+# return (... * powers).sum(1)
+# # run_convolution
+# n = 2 * x.shape[-1]
+# return torch.fft.irfft(torch.fft.rfft(x, n) * ..., n)[..., :x.shape[-1]]
+# ```
+# </details>
+
+
+# %% wrong="two_views" says="run round to the start"
+def run_convolution(kernel, x):  # misunderstands: a product of spectra is a causal convolution
+    return torch.fft.irfft(torch.fft.rfft(x) * torch.fft.rfft(kernel), x.shape[-1])
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+make_kernel = run_recurrence
+
+
+# %% wrong="two_views" says="flip it first"
+def run_convolution(kernel, x):  # misunderstands: conv1d is a cross-correlation
+    padded = F.pad(x, (kernel.shape[-1] - 1, 0))
+    return F.conv1d(padded, kernel[:, None], groups=kernel.shape[0])
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+make_kernel = run_recurrence
+
+
+# %% wrong="two_views" says="counts in the same step"
+def run_recurrence(a, b, c, x):  # misunderstands: the output reads the state before the update
+    h, outputs = x.new_zeros(x.shape[0], *a.shape), []
+    for now in x.unbind(-1):
+        outputs.append((c * h).sum(-1))
+        h = a * h + b * now[..., None]
+    return torch.stack(outputs, -1)
+
+
+def make_kernel(*args):
+    raise NotImplementedError
+
+
+run_convolution = make_kernel
+
+
+# %% wrong="two_views" says="power of a starts at 0"
+def make_kernel(a, b, c, length):  # misunderstands: the input has decayed once before it is seen
+    return ((b * c)[..., None] * a[..., None] ** torch.arange(1, length + 1)).sum(1)
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+run_convolution = run_recurrence
+
+
+# %% right="two_views"
+def make_kernel(a, b, c, length):  # an impulse through the recurrence
+    return run_recurrence(a, b, c, F.pad(torch.ones(1, a.shape[0], 1, dtype=a.dtype), (0, length - 1)))[0]
+
+
+def run_recurrence(a, b, c, x):
+    state = torch.zeros(*x.shape[:2], a.shape[1], dtype=x.dtype)
+    y = torch.empty_like(x)
+    for t in range(x.shape[2]):
+        state = torch.einsum("ds,bds->bds", a, state) + torch.einsum("ds,bd->bds", b, x[:, :, t])
+        y[:, :, t] = torch.einsum("ds,bds->bd", c, state)
+    return y
+
+
+def run_convolution(kernel, x):  # as a matrix: entry (t, s) is K_(t-s)
+    age = torch.arange(x.shape[-1])[:, None] - torch.arange(x.shape[-1])
+    matrix = torch.where(age >= 0, kernel[:, age.clamp(min=0)], torch.zeros((), dtype=kernel.dtype))
+    return torch.einsum("dts,bds->bdt", matrix, x)
+
+
+# %% right="two_views"
+def run_recurrence(a, b, c, x):
+    return run_convolution(make_kernel(a, b, c, x.shape[-1]), x)
+
+
+def make_kernel(a, b, c, length):
+    columns, now = [], b * c
+    for _ in range(length):
+        columns.append(now.sum(-1))
+        now = now * a
+    return torch.stack(columns, dim=1)
+
+
+def run_convolution(kernel, x):
+    return F.conv1d(F.pad(x, (x.shape[-1] - 1, 0)), kernel.flip(-1).unsqueeze(1), groups=x.shape[1])
+
+
+# %% [markdown]
+# Your three functions on the four slowest modes of Mamba's own starting rates ($A = -1, -2, -3, -4$): the kernel is a sum of
+# decays, and the two ways agree up to rounding.
+
+# %%
+a, b = discretise(-torch.arange(1.0, 5).repeat(3, 1), torch.ones(3, 4), torch.tensor([[0.003], [0.03], [0.1]]))
+c = torch.ones(3, 4)
+kernel, x = make_kernel(a, b, c, 200), numbers(70, 1, 3, 200)
+figure, axis = plt.subplots(figsize=(7, 2.8))
+for line, size in zip(kernel / kernel[:, :1], (0.003, 0.03, 0.1)):
+    axis.plot(line, label=f"step {size}")
+axis.set(xlabel="age of an input (tokens)", ylabel="its weight, newest = 1", title="kernels: a small step remembers for long")
+axis.legend()
+plt.show()
+difference = (run_recurrence(a, b, c, x) - run_convolution(kernel, x)).abs().max()
+print(f"largest difference between recurrence and convolution: {difference:.1e}")
+
+# %% [markdown]
+# ## 3 · The associative scan (4 points, 30 minutes, difficulty 3 of 3)
+#
+# The convolution needs the *same* $a$ and $b$ at every step. Soon they will differ from token to token, and the kernel is
+# gone. What is left is the recurrence $h_t = a_t h_{t-1} + b_t$, which looks hopelessly serial. It is not. One step is a
+# map $h \mapsto a h + b$; doing step 1 and then step 2 is again such a map, and joining maps is **associative**:
+#
+# $$(a_1, b_1) \text{ then } (a_2, b_2) \;=\; (a_2 a_1,\; a_2 b_1 + b_2)$$
+#
+# So all prefixes can be computed by joining neighbours, then pairs of neighbours, then fours: about $\log_2 L$ rounds, and
+# within a round everything at once. On a GPU that turns 4,096 steps into 12 rounds.
+#
+# ```text
+#   round 1 (distance 1)    round 2 (distance 2)    round 3 (distance 4)
+#   1  12  23  34  45  56   1  12  123  1234 ...    1  12  123  1234  12345  123456
+# ```
+#
+# **Task.** Write two functions.
+#
+# - `combine(left, right)`: two steps `(a, b)` joined to one, `left` done first. The parts are tensors of any equal shape.
+# - `scan(a, b, combine)`: `a` and `b` of equal shape, time on the **last** axis, any length from 1 on. Return all states
+#   $h_t$ from $h = 0$, so the first is $b_0$; shape of `b`. It calls `combine` on whole slices, at most
+#   $2 \lceil \log_2 L \rceil + 1$ times. It uses nothing about steps except `combine`: with another associative rule for
+#   pairs it gives the second part of all prefixes under that rule. `a` and `b` stay as they are, and gradients flow
+#   through.
+
+
+# %% exercise="associative_scan" minutes=30 difficulty=3
+def combine(left, right):
+    """The step (a, b) that does `left` = (a, b) first and `right` after it."""
+    ### BEGIN SOLUTION
+    (a1, b1), (a2, b2) = left, right
+    return a2 * a1, a2 * b1 + b2
+    ### END SOLUTION
+
+
+def scan(a, b, combine):
+    """Second parts of all prefixes of the pairs (a, b) along the last axis, in about log2(length) rounds."""
+    ### BEGIN SOLUTION
+    distance = 1
+    while distance < b.shape[-1]:
+        earlier = a[..., :-distance], b[..., :-distance]
+        later = a[..., distance:], b[..., distance:]
+        joined = combine(earlier, later)
+        a = torch.cat([a[..., :distance], joined[0]], -1)
+        b = torch.cat([b[..., :distance], joined[1]], -1)
+        distance *= 2
+    return b
+    ### END SOLUTION
+
+
+# %% equivalent="associative_scan" because="at a distance of the whole length nothing is left to join: one call on empty slices"
+# - while distance < b.shape[-1]:
+# + while (distance <= b.shape[-1]):
+
+# %% tests="associative_scan" points=4
+def one_by_one(a, b, rule):
+    """The prefixes, joined from left to right."""
+    now, found = (a[..., 0], b[..., 0]), [b[..., 0]]
+    for t in range(1, b.shape[-1]):
+        now = rule(now, (a[..., t], b[..., t]))
+        found.append(now[1])
+    return torch.stack(found, -1)
+
+
+def then(left, right):
+    return right[0] * left[0], right[0] * left[1] + right[1]
+
+
+def best(left, right):
+    """Another associative rule: the best sum that ends here (max and plus instead of plus and times)."""
+    return left[0] + right[0], torch.maximum(left[1] + right[0], right[1])
+
+
+def check_combine():
+    a1, b1, a2, b2, h = (numbers(seed, 3, 5) for seed in range(80, 85))
+    result = combine((a1, b1), (a2, b2))
+    check.equal(len(result), 2, "the number of parts that combine returns")
+    check.equal(result[0], a2 * a1, "the joined a")
+    check.equal(
+        result[1],
+        a2 * b1 + b2,
+        "the joined b",
+        "left and right are exchanged: what the left step put in is multiplied by the a of the right one"
+        if torch.allclose(result[1], a1 * b2 + b1)
+        else "apply the left step to some h, then the right one: what is added in all?",
+    )
+    ### BEGIN HIDDEN TESTS
+    joined = combine((a1, b1), combine((a2, b2), (h, a1)))
+    check.equal(joined[1], h * (a2 * b1 + b2) + a1, "three steps joined")
+    ### END HIDDEN TESTS
+
+
+def check_scan_of(length, shape, seed, rule=then, name="your rule"):
+    a, b = numbers(seed, *shape, length, low=-0.9, high=1.0), numbers(seed + 1, *shape, length)
+    kept = a.clone(), b.clone()
+    calls = []
+
+    def counted(left, right):
+        calls.append(left[1].shape)
+        return rule(left, right)
+
+    observed = scan(a, b, counted)
+    what = f"the scan of {length} steps" + ("" if rule is then else f" with {name}")
+    check.shape(observed, b.shape, what)
+    check.equal(observed, one_by_one(a, b, rule), what, "each state is the join of all steps up to it", rtol=1e-4)
+    allowed = 2 * math.ceil(math.log2(length)) + 1
+    check.between(len(calls), None, allowed, f"the calls of combine for {length} steps", "join whole slices, not single steps")
+    check.true(
+        length == 1 or len(calls) > 0,
+        "combine was never called. Products of all a in front of the sum leave the range of floats on long texts: join steps with it.",
+    )
+    check.equal((a, b), kept, "a and b after the scan", "leave the caller's tensors as they are")
+
+
+def check_the_scan():
+    for length in (1, 2, 3, 8, 13):
+        check_scan_of(length, (2, 3), 90 + length)
+    check_scan_of(11, (3,), 120, best, "a rule of max and plus")
+    a, b = numbers(130, 2, 9, low=0.1, high=1.0).requires_grad_(), numbers(131, 2, 9).requires_grad_()
+    weights = numbers(132, 2, 9)
+    observed = scan(a, b, then)
+    check.true(observed.requires_grad, "no gradient flows through the scan: stay with differentiable operations.")
+    observed = torch.autograd.grad((observed * weights).sum(), (a, b))
+    expected = torch.autograd.grad((one_by_one(a, b, then) * weights).sum(), (a, b))
+    check.equal(observed, expected, "the gradients for (a, b)", rtol=1e-4)
+    ### BEGIN HIDDEN TESTS
+    check_scan_of(16, (4, 1, 2), 140)
+    check_scan_of(100, (3, 2), 142)
+    check_scan_of(5, (), 144, best, "a rule of max and plus")
+    ### END HIDDEN TESTS
+
+
+with check.exercise("associative_scan"):
+    check.parts({"combine": check_combine, "scan": check_the_scan})
+check.points(4)  # the number below: your points, of 4
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# `combine`: put a number $h$ through the left step, the result through the right step, and collect what multiplies $h$ and
+# what does not.
+#
+# `scan`: after the round with distance $d$, the pair at position $t$ stands for the last $2d$ steps up to $t$. What must
+# position $t$ be joined with in the next round? And which positions are already complete, because nothing stands
+# before them?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# Slices `a[..., :-d]` (everything that has a partner `d` places later) and `a[..., d:]` (the partners); `torch.cat(..., -1)`
+# makes new tensors, so that neither the input nor autograd is disturbed.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# distance = 1
+# while distance < b.shape[-1]:
+#     joined = combine((a[..., :-distance], b[..., :-distance]), ...)
+#     a = torch.cat([a[..., :distance], joined[0]], -1)
+#     b = ...
+#     distance *= 2
+# return b
+# ```
+# </details>
+
+
+# %% wrong="associative_scan" says="left and right are exchanged"
+def combine(left, right):  # misunderstands: which step is done first
+    return left[0] * right[0], left[0] * right[1] + left[1]
+
+
+def scan(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" says="not single steps"
+def scan(a, b, combine):  # misunderstands: an associative rule alone makes it parallel
+    now, found = (a[..., 0], b[..., 0]), [b[..., 0]]
+    for t in range(1, b.shape[-1]):
+        now = combine(now, (a[..., t], b[..., t]))
+        found.append(now[1])
+    return torch.stack(found, -1)
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" says="combine was never called"
+def scan(a, b, combine):  # misunderstands: dividing by cumulative products is the same
+    products = a.cumprod(-1)
+    return products * (b / products).cumsum(-1)
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" says="each state is the join of all steps"
+def scan(a, b, combine):  # misunderstands: positions without a partner drop out as zeros
+    distance = 1
+    while distance < b.shape[-1]:
+        joined = combine((a[..., :-distance], b[..., :-distance]), (a[..., distance:], b[..., distance:]))
+        a, b = (F.pad(part, (distance, 0)) for part in joined)
+        distance *= 2
+    return b
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" says="leave the caller's tensors"
+def scan(a, b, combine):  # misunderstands: working in place is free
+    distance = 1
+    while distance < b.shape[-1]:
+        joined = combine((a[..., :-distance], b[..., :-distance]), (a[..., distance:], b[..., distance:]))
+        a[..., distance:], b[..., distance:] = joined[0].clone(), joined[1].clone()
+        distance *= 2
+    return b
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% right="associative_scan"
+def combine(first, second):
+    return torch.mul(first[0], second[0]), torch.addcmul(second[1], second[0], first[1])
+
+
+def scan(a, b, combine):  # pairs, then recursively, then the places between (Blelloch)
+    length = b.shape[-1]
+    if length == 1:
+        return b
+
+    def prefixes(a, b):
+        n = b.shape[-1]
+        if n == 1:
+            return a, b
+        even, odd = slice(0, n - n % 2, 2), slice(1, None, 2)
+        ends = prefixes(*combine((a[..., even], b[..., even]), (a[..., odd], b[..., odd])))
+        rest = slice(2, None, 2)
+        count = b[..., rest].shape[-1]
+        out = []
+        inner = combine(tuple(e[..., :count] for e in ends), (a[..., rest], b[..., rest])) if count else (a[..., :0], b[..., :0])
+        for first, end, middle in zip((a, b), ends, inner):
+            places = [first[..., 0]]
+            for i in range(1, n):
+                places.append(end[..., i // 2] if i % 2 else middle[..., i // 2 - 1])
+            out.append(torch.stack(places, -1))
+        return tuple(out)
+
+    return prefixes(a, b)[1]
+
+
+# %% [markdown]
+# Your scan against a loop, in CPU seconds. The work of the scan is larger (about $\log_2 L$ times), the number of calls to
+# torch much smaller. One core does the work one after the other, so the scan's lead here comes from fewer calls
+# alone, and shrinks where the tensors are large.
+
+# %%
+lengths = [16, 64, 256, 1024]
+figure, axis = plt.subplots(figsize=(7, 3))
+for channels, style in ((8, "o-"), (512, "s--")):
+    for name, function in (("one by one", one_by_one), ("scan", scan)):
+        milliseconds = []
+        for length in lengths:
+            a, b = numbers(150, channels, length, low=0.5, high=1.0), numbers(151, channels, length)
+            taken = []
+            for _ in range(3):
+                begin = time.process_time()
+                function(a, b, combine)
+                taken.append(1000 * (time.process_time() - begin))
+            milliseconds.append(min(taken))
+        axis.plot(lengths, milliseconds, style, label=f"{name}, {channels} channels")
+axis.set(xlabel="length (tokens)", ylabel="CPU time (ms)", xscale="log", yscale="log", title="a recurrence, in a loop and as a scan")
+axis.legend(fontsize=8)
+plt.show()
+
+# %% [markdown]
+# transformers has the same rule in its Mamba: `combine_fn` in `modeling_mamba.py`, given to torch's `associative_scan`
+# when the model is compiled. On CUDA the kernel of the package `mamba_ssm` goes further: it keeps the states in the
+# chip's fast memory and never writes them out.
+
+# %% [markdown]
+# # Part B · Selective
+#
+# ## 4 · The selective scan (4 points, 30 minutes, difficulty 2 of 3)
+#
+# A time-invariant system treats every token alike: it cannot skip a filler word and keep a name. Mamba makes three things
+# depend on the token: the step $\Delta_t$, the way in $B_t$ and the way out $C_t$. The rates $A$ stay. With the picture of
+# exercise 1: a token with a tiny $\Delta_t$ leaves the state alone; one with a large $\Delta_t$ wipes it and writes itself.
+#
+# $$h_t = e^{\Delta_t A} \odot h_{t-1} + (\Delta_t x_t)\,B_t, \qquad y_t = C_t \cdot h_t + D\,x_t$$
+#
+# | name | shape | what it is |
+# |---|---|---|
+# | `x`, `step` | `(batch, channels, length)` | inputs; $\Delta > 0$, one for each token *and channel* |
+# | `A` | `(channels, state)` | rates, negative |
+# | `B`, `C` | `(batch, state, length)` | ways in and out, shared by all channels |
+# | `D` | `(channels,)` | the shortcut past the state |
+# | `state` | `(batch, channels, state)` or `None` | where to start; `None` is zero |
+#
+# **Task.** Write `selective_scan(x, step, A, B, C, D, state=None)`. Return `(y, state)`: the outputs, shape of `x`, and the
+# state after the last token. A loop over the tokens is fine, and so is your scan of exercise 3.
+#
+# - Reading a text in two pieces, with the state handed over, gives what reading it whole gives.
+# - The caller's `state` is not changed, and the state that you return does not keep a larger tensor alive: it will be
+#   carried for a whole conversation. (A slice is a view, and a view holds all of the tensor behind it.)
+
+
+# %% exercise="selective_scan" minutes=30 difficulty=2
+def selective_scan(x, step, A, B, C, D, state=None):
+    """Mamba's recurrence over a text: (outputs (batch, channels, length), last state (batch, channels, state))."""
+    ### BEGIN SOLUTION
+    decay = torch.exp(step[..., None] * A[:, None])  # (batch, channels, length, state)
+    entering = (step * x)[..., None] * B.transpose(1, 2)[:, None]
+    h = x.new_zeros(x.shape[0], *A.shape) if state is None else state
+    outputs = []
+    # unbind, not decay[:, :, t]: the gradient of each such slice would be a tensor as large as the whole
+    for a, b, c in zip(decay.unbind(2), entering.unbind(2), C.unbind(2)):
+        h = a * h + b
+        outputs.append((h * c[:, None]).sum(-1))
+    return torch.stack(outputs, -1) + D[:, None] * x, h
+    ### END SOLUTION
+
+
+# %% tests="selective_scan" points=4
+def scan_inputs(seed, batch, channels, length, state, dtype=torch.float32):
+    """x, step, A, B, C, D of a scan in which everything counts."""
+    return (
+        numbers(seed, batch, channels, length, dtype=dtype),
+        numbers(seed + 1, batch, channels, length, low=0.05, high=1.5, dtype=dtype),
+        -numbers(seed + 2, channels, state, low=0.2, high=2, dtype=dtype),
+        numbers(seed + 3, batch, state, length, dtype=dtype),
+        numbers(seed + 4, batch, state, length, dtype=dtype),
+        numbers(seed + 5, channels, dtype=dtype),
+    )
+
+
+def library_scan(x, step, A, B, C, D):
+    """transformers' own scan, from state 0: (outputs, last state)."""
+    return modeling_mamba.mamba_selective_scan(x, step, A, B, C, D=D, return_last_state=True)
+
+
+def why_the_scan_differs(y, x, step, A, B, C, D):
+    """The usual cause of wrong outputs: the first guess that gives the same numbers."""
+    right, last = library_scan(x, step, A, B, C, D)
+    flat = step.mean(-1, keepdim=True).expand_as(step)
+    guesses = {
+        "D * x is missing: the shortcut past the state": right - D[:, None] * x,
+        "the output must read the state after this token's update": torch.stack(
+            [torch.zeros_like(x[..., 0])]
+            + [(library_scan(x[..., :t], step[..., :t], A, B[..., :t], C[..., :t], D)[1] * C[:, None, :, t]).sum(-1) for t in range(1, x.shape[-1])],
+            -1,
+        ) + D[:, None] * x,
+        "B is the way in and C the way out": library_scan(x, step, A, C, B, D)[0],
+        "the step of each token counts, not one for all": library_scan(x, flat, A, B, C, D)[0],
+        "what enters is step * x * B: the step is missing there": library_scan(x / step, step, A, B, C, D * step.mean())[0],
+        "A is negative: the state must decay by exp(step * A)": library_scan(x, step, -A, B, C, D)[0],
+    }
+    close = (cause for cause, guess in guesses.items() if torch.allclose(y, guess, rtol=1e-4, atol=1e-4))
+    return next(close, "state: exp(step * A) * h + step * x * B; output: the sum over the state of C * h, plus D * x")
+
+
+with check.exercise("selective_scan"):
+    given = scan_inputs(160, 2, 3, 7, 4)
+    x, step, A, B, C, D = given
+    expected, last = library_scan(*given)
+    result = selective_scan(*given)
+    check.kind(result, tuple, "what selective_scan returns")
+    check.equal(len(result), 2, "the number of results")
+    check.shape(result[0], (2, 3, 7), "the outputs")
+    check.equal(result[0], expected, "the outputs", why_the_scan_differs(result[0].detach(), *given), rtol=1e-4)
+    check.equal(result[1], last, "the last state", "it is the state after the last token's update", rtol=1e-4)
+    first = selective_scan(x[..., :3], step[..., :3], A, B[..., :3], C[..., :3], D)
+    handed = first[1].clone()
+    second = selective_scan(x[..., 3:], step[..., 3:], A, B[..., 3:], C[..., 3:], D, handed)
+    check.equal(
+        torch.cat([first[0], second[0]], -1),
+        expected,
+        "the outputs of a text read in two pieces",
+        "the second piece must start from the state that is handed in, not from zero",
+        rtol=1e-4,
+    )
+    check.equal(second[1], last, "the last state of a text read in two pieces", rtol=1e-4)
+    check.equal(handed, first[1], "the state that was handed in, after the call", "do not change it in place")
+    long = selective_scan(*scan_inputs(170, 1, 2, 200, 3))[1]
+    check.between(
+        long.untyped_storage().nbytes(),
+        0,
+        1000,
+        "the bytes that the last state of 6 numbers keeps alive after 200 tokens",
+        "it is a slice of all states: a view keeps the whole tensor; .clone() lets go of it",
+    )
+    ### BEGIN HIDDEN TESTS
+    given = scan_inputs(180, 3, 5, 33, 2, torch.float64)
+    x, step, A, B, C, D = (t.requires_grad_() for t in given)
+    start = numbers(186, 3, 5, 2, dtype=torch.float64).requires_grad_()
+    now, expected = start, []
+    for t in range(33):
+        now = torch.exp(step[..., t, None] * A) * now + (step * x)[..., t, None] * B[:, None, :, t]
+        expected.append(torch.einsum("bcs,bs->bc", now, C[..., t]) + D * x[..., t])
+    expected = torch.stack(expected, -1)
+    y, last = selective_scan(x, step, A, B, C, D, start)
+    check.equal(y, expected, "the outputs in float64 from a given state")
+    check.equal(last, now, "the last state in float64 from a given state")
+    weights, inputs = numbers(187, 3, 5, 33, dtype=torch.float64), (x, step, A, B, C, D, start)
+    observed, wanted = (torch.autograd.grad((out * weights).sum(), inputs, retain_graph=True) for out in (y, expected))
+    check.equal(observed, wanted, "the gradients for (x, step, A, B, C, D, state)")
+    y = selective_scan(x[..., :1], step[..., :1], A, B[..., :1], C[..., :1], D, start)[0]
+    check.equal(y, expected[..., :1], "the output of a single token from a given state")
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# The state needs three axes, the inputs have two of them and a time. `step` and `x` carry batch and channels, `B` and `C`
+# carry batch and state: which of them lacks which axis, and where must you insert it so that they broadcast to
+# `(batch, channels, state)`?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# Indexing with `None` inserts an axis: `step[:, :, t, None]` is `(batch, channels, 1)`, `B[:, None, :, t]` is
+# `(batch, 1, state)`. `x.new_zeros(...)` for the start; `torch.stack(outputs, -1)`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# h = x.new_zeros(x.shape[0], *A.shape) if state is None else state
+# outputs = []
+# for t in range(x.shape[-1]):
+#     decay = torch.exp(step[:, :, t, None] * A)
+#     h = decay * h + ...
+#     outputs.append((h * C[:, None, :, t]).sum(-1))
+# return torch.stack(outputs, -1) + ..., h
+# ```
+# </details>
+
+
+# %% wrong="selective_scan" says="start from the state that is handed in"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a text always begins at its first token
+    h, outputs = x.new_zeros(x.shape[0], *A.shape), []
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+    return torch.stack(outputs, -1), h
+
+
+# %% wrong="selective_scan" says="after this token's update"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the output reads the old state
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for t in range(x.shape[-1]):
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+    return torch.stack(outputs, -1), h
+
+
+# %% wrong="selective_scan" says="D * x is missing"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: everything passes through the state
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1))
+    return torch.stack(outputs, -1), h
+
+
+# %% wrong="selective_scan" says="do not change it in place"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the state is the function's own
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for t in range(x.shape[-1]):
+        h.mul_(torch.exp(step[..., t, None] * A)).add_((step * x)[..., t, None] * B[:, None, :, t])
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+    return torch.stack(outputs, -1), h.clone()
+
+
+# %% wrong="selective_scan" says="a view keeps the whole tensor"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a slice is a tensor of its own
+    h, states = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        states.append(h)
+    states = torch.stack(states, 2)
+    return torch.einsum("bctn,bnt->bct", states, C) + D[:, None] * x, states[:, :, -1]
+
+
+# %% wrong="selective_scan" says="the step is missing there"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the step acts on the decay alone
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + x[..., t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+    return torch.stack(outputs, -1), h
+
+
+# %% right="selective_scan"
+def selective_scan(x, step, A, B, C, D, state=None):  # with the associative scan; time last
+    decay = (step.unsqueeze(2) * A[None, :, :, None]).exp()
+    entering = (step * x).unsqueeze(2) * B.unsqueeze(1)
+    if state is not None:
+        entering = torch.cat([entering[..., :1] + decay[..., :1] * state[..., None], entering[..., 1:]], -1)
+    states = scan(decay, entering, combine)
+    return torch.einsum("bcnt,bnt->bct", states, C) + D[None, :, None] * x, states[..., -1].clone()
+
+
+# %% [markdown]
+# ## 5 · Write the tests (3 points, 25 minutes, difficulty 2 of 3)
+#
+# Scans are rewritten all the time: in Triton, in chunks, with a state for serving. Each version must be tested, and one
+# fixed input against one stored output finds half of the mistakes. Below is a scan with one of several bugs. Some of
+# them have been met in real code.
+#
+# **Task.** Write `check_scan(scan)`: it gets a function with the signature and the contract of `selective_scan` and raises an
+# `AssertionError` if it is wrong. It must accept every right implementation, so compare with a tolerance and not bit for
+# bit (float32, `rtol` about `1e-3`). What is right you may compute by a loop of your own or with transformers'
+# `modeling_mamba.mamba_selective_scan` (see `library_scan` above), which knows no starting state. The points are the
+# share of bugs that you catch; a false alarm earns nothing.
+
+
+# %%
+def scan_with(bug=None):
+    """A selective scan; with one of `bugs`, or right."""
+
+    def scan(x, step, A, B, C, D, state=None):
+        if bug == "exchanges B and C":
+            B, C = C, B
+        if bug == "uses one step for all tokens":
+            step = step.mean(-1, keepdim=True).expand_as(step)
+        if bug == "uses one step for all channels":
+            step = step.mean(1, keepdim=True).expand_as(step)
+        if bug == "starts every call at zero" or state is None:
+            state = x.new_zeros(x.shape[0], *A.shape)
+        h, outputs, before = state, [], state
+        if bug == "changes the caller's state":
+            h = h.detach()
+        for t in range(x.shape[-1]):
+            if bug == "forgets everything after every 16 tokens" and t and t % 16 == 0:
+                h = torch.zeros_like(h)
+            before = h
+            decay = torch.exp(step[..., t, None] * A)
+            entering = (step * x)[..., t, None] * B[:, None, :, t]
+            if bug == "changes the caller's state":
+                h.mul_(decay.detach()).add_(entering.detach())
+            else:
+                h = decay * h + entering
+            read = before if bug == "reads the state before the update" else h
+            outputs.append((read * C[:, None, :, t]).sum(-1))
+        y = torch.stack(outputs, -1)
+        if bug != "leaves out D":
+            y = y + D[:, None] * x
+        return y, (before if bug == "returns the state before the last token" else h).clone()
+
+    return scan
+
+
+bugs = [
+    "starts every call at zero",
+    "reads the state before the update",
+    "returns the state before the last token",
+    "changes the caller's state",
+    "leaves out D",
+    "exchanges B and C",
+    "uses one step for all tokens",
+    "uses one step for all channels",
+    "forgets everything after every 16 tokens",
+]
+
+
+# %% exercise="check_scan" minutes=25 difficulty=2
+def check_scan(scan):
+    """Raise an AssertionError if `scan` breaks the contract of `selective_scan`."""
+    ### BEGIN SOLUTION
+    x, step = numbers(1, 2, 3, 40), numbers(2, 2, 3, 40, low=0.05, high=1.0)
+    A, D = -numbers(3, 3, 4, low=0.1, high=1.0), numbers(4, 3)
+    B, C, start = numbers(5, 2, 4, 40), numbers(6, 2, 4, 40), numbers(7, 2, 3, 4)
+    for given in (None, start):
+        h = torch.zeros(2, 3, 4) if given is None else given
+        kept, expected = h.clone(), []
+        for t in range(40):
+            h = torch.exp(step[:, :, t, None] * A) * h + (step * x)[:, :, t, None] * B[:, None, :, t]
+            expected.append((h * C[:, None, :, t]).sum(-1) + D * x[:, :, t])
+        y, last = scan(x, step, A, B, C, D, given)
+        torch.testing.assert_close(y, torch.stack(expected, -1), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(last, h, rtol=1e-3, atol=1e-4)
+    assert torch.equal(start, kept), "the caller's state was changed"
+    ### END SOLUTION
+
+
+# %% tests="check_scan" points=3
+def by_einsum(x, step, A, B, C, D, state=None):
+    """Right too: all decays as products over ranges, no loop over the state."""
+    total = torch.cumsum(step, -1)
+    age = total[..., :, None] - total[..., None, :]  # (batch, channels, to, from)
+    causal = torch.ones(x.shape[-1], x.shape[-1], dtype=torch.bool).tril()
+    weights = torch.exp(age[:, :, None] * A[None, :, :, None, None]).masked_fill(~causal, 0)
+    states = torch.einsum("bcnts,bcs,bns->bcnt", weights, step * x, B)
+    if state is not None:
+        states = states + torch.exp(total[:, :, None] * A[None, :, :, None]) * state[..., None]
+    return torch.einsum("bcnt,bnt->bct", states, C) + D[:, None] * x, states[..., -1].clone()
+
+
+def in_float64(*given):
+    """Right too: more digits inside."""
+    return tuple(part.float() for part in scan_with()(*(t if t is None else t.double() for t in given)))
+
+
+with check.exercise("check_scan"):
+    check.catches(
+        check_scan,
+        {"a loop": scan_with(), "einsum without a loop": by_einsum, "float64 inside": in_float64},
+        {bug: scan_with(bug) for bug in bugs},
+        "your checks",
+    )
+
+    ### BEGIN HIDDEN TESTS
+    def looks_ahead(x, step, A, B, C, D, state=None):
+        return scan_with()(x, step, A, B, C.roll(-1, -1), D, state)
+
+    def euler_decay(x, step, A, B, C, D, state=None):
+        now, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+        for t in range(x.shape[-1]):
+            now = (1 + step[..., t, None] * A) * now + (step * x)[..., t, None] * B[:, None, :, t]
+            outputs.append((now * C[:, None, :, t]).sum(-1))
+        return torch.stack(outputs, -1) + D[:, None] * x, now
+
+    def mixes_the_batch(x, step, A, B, C, D, state=None):
+        return scan_with()(x, step, A, B[:1].expand_as(B), C, D, state)
+
+    def one_rate_for_all(x, step, A, B, C, D, state=None):
+        return scan_with()(x, step, A[:, :1].expand_as(A), B, C, D, state)
+
+    def adds_the_state_at_the_end(x, step, A, B, C, D, state=None):
+        y, last = scan_with()(x, step, A, B, C, D)
+        return y, last if state is None else last + state
+
+    check.catches(
+        check_scan,
+        {"a loop": scan_with()},
+        {
+            **{bug: scan_with(bug) for bug in bugs},
+            "reads C of the next token": looks_ahead,
+            "decays by Euler's rule": euler_decay,
+            "uses the first row's B for all rows": mixes_the_batch,
+            "has one rate for all entries of the state": one_rate_for_all,
+            "adds the starting state only to the last state": adds_the_state_at_the_end,
+            "gives zeros": lambda x, step, A, B, C, D, state=None: (0 * x, x.new_zeros(x.shape[0], *A.shape)),
+        },
+        "your checks",
+    )
+    ### END HIDDEN TESTS
+check.points(3)  # the number below: your points, of 3
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Which bugs can be seen at all with state 0? Which need a text of a certain length? Which stay hidden if all steps are
+# equal, if `B` equals `C`, or if the batch has one row? Choose inputs in which everything differs from everything, and
+# look at all that a call leaves behind: the outputs, the last state, and the tensor that was handed in.
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `numbers(seed, *shape)` from above; `torch.testing.assert_close(actual, expected, rtol=..., atol=...)`; `torch.equal` for
+# what must not have changed at all.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# x, step = numbers(1, 2, 3, 40), numbers(2, 2, 3, 40, low=0.05, high=1.0)
+# ...                                             # A negative, B, C, D, start
+# for given in (None, start):
+#     h, expected = torch.zeros(2, 3, 4) if given is None else given, []
+#     for t in range(40):
+#         h = ...
+#         expected.append((h * C[:, None, :, t]).sum(-1) + D * x[:, :, t])
+#     y, last = scan(x, step, A, B, C, D, given)
+#     torch.testing.assert_close(y, torch.stack(expected, -1), rtol=1e-3, atol=1e-4)
+#     ...                                         # the last state; and is `start` what it was?
+# ```
+# </details>
+
+
+# %% wrong="check_scan" says="Still unseen: starts every call at zero"
+def check_scan(scan):  # misunderstands: what is right from zero is right from anywhere
+    given = scan_inputs(1, 2, 3, 40, 4)
+    y, last = scan(*given)
+    torch.testing.assert_close(y, library_scan(*given)[0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(last, library_scan(*given)[1], rtol=1e-3, atol=1e-4)
+
+
+# %% wrong="check_scan" says="forgets everything after every 16 tokens"
+def check_scan(scan):  # misunderstands: a short text shows all that a long one does
+    x, step, A, B, C, D = scan_inputs(1, 2, 3, 8, 4)
+    start = numbers(9, 2, 3, 4)
+    kept = start.clone()
+    y, last = scan(x, step, A, B, C, D, start)
+    expected, now = scan_with()(x, step, A, B, C, D, kept)
+    torch.testing.assert_close(y, expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(last, now, rtol=1e-3, atol=1e-4)
+    assert torch.equal(start, kept)
+
+
+# %% wrong="check_scan" says="reject a correct implementation"
+def check_scan(scan):  # misunderstands: equal means equal in every bit
+    given = scan_inputs(1, 2, 3, 40, 4)
+    assert torch.equal(scan(*given)[0], scan_with()(*given)[0])
+
+
+# %% wrong="check_scan" says="catch none of"
+def check_scan(scan):  # misunderstands: the right shape is the right answer
+    y, last = scan(*scan_inputs(1, 2, 3, 40, 4))
+    assert y.shape == (2, 3, 40) and last.shape == (2, 3, 4) and torch.isfinite(y).all()
+
+
+# %% right="check_scan"
+def check_scan(implementation):  # properties: against the library, and pieces against the whole
+    x, step, A, B, C, D = scan_inputs(5, 3, 2, 50, 3)
+    expected, end = library_scan(x, step, A, B, C, D)
+
+    def near(p, q):
+        return torch.allclose(p, q, rtol=1e-3, atol=1e-4)
+
+    whole = implementation(x, step, A, B, C, D)
+    assert near(whole[0], expected) and near(whole[1], end)
+    pieces, state = [], None
+    for part in (slice(0, 1), slice(1, 20), slice(20, 50)):
+        old = None if state is None else state.clone()
+        y, new = implementation(x[..., part], step[..., part], A, B[..., part], C[..., part], D, state)
+        assert old is None or torch.equal(old, state), "the caller's state was changed"
+        pieces.append(y)
+        state = new
+    assert near(torch.cat(pieces, -1), expected) and near(state, end)
+
+# %% [markdown]
+# # Part C · What a token costs when you generate
+#
+# ## 6 · Mamba's block, with its state (5 points, 40 minutes, difficulty 3 of 3)
+#
+# A Mamba block wraps the scan in four things: a projection that doubles the width twice (one half becomes the input, the
+# other a gate), a short causal convolution, small projections that make $\Delta$, $B$, $C$ from the input, and the gate.
+#
+# ```text
+#           ┌─► x ─► causal conv, K taps ─► SiLU ─┬──────────────────────► x ┐
+#   hidden ─┤ in_proj                             └─ x_proj ─► B, C, low ───► selective scan ─► y ─► · ─► out_proj
+#           │                                        softplus(dt_proj(low)) ─► step ┘                ▲
+#           └─► gate ─► SiLU ──────────────────────────────────────────────────────────────────────┘
+# ```
+#
+# Two things must be carried from token to token: the state $h$, and what the convolution still needs of the past, its last
+# $K - 1$ inputs. Together they are all that Mamba ever remembers, after ten tokens or ten million.
+#
+# **Task.** Write `mamba_block(mixer, hidden, state=None)` with the weights of `mixer`, one of transformers' `MambaMixer`s; its
+# parts are printed below. `hidden` has shape `(batch, length, hidden_size)`. Return `(out, state)`: `out` of the shape of
+# `hidden`, and a `state` of your own making (a tuple of tensors, for example) that a later call takes.
+#
+# - From `None` it gives what `mixer(hidden)` gives.
+# - A text read in pieces of **any** lengths, single tokens included, gives what reading it whole gives, in outputs and
+#   gradients. A piece may be shorter than the convolution.
+# - The state has the same number of bytes after every text, and keeps no larger tensor alive.
+# - Call your `selective_scan`; `A` is $-e^{\texttt{A\_log}}$. Do not call the mixer itself, only its parts.
+
+
+# %%
+def tiny_mamba(seed=0, **changes):
+    """A small MambaForCausalLM, with weights large enough for every part to count."""
+    torch.manual_seed(seed)
+    sizes = dict(vocab_size=24, hidden_size=16, num_hidden_layers=2, state_size=5, conv_kernel=4, eos_token_id=None)
+    model = MambaForCausalLM(MambaConfig(**{**sizes, **changes})).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1 and "A_log" not in name:
+                weight.add_(0.25 * torch.randn_like(weight))
+    return model
+
+
+mixer = tiny_mamba().backbone.layers[0].mixer
+print(mixer)
+for name, value in [("A_log", mixer.A_log), ("D", mixer.D)]:
+    print(f"{name}: {tuple(value.shape)}")
+print(f"time_step_rank {mixer.time_step_rank}, ssm_state_size {mixer.ssm_state_size}, conv_kernel_size {mixer.conv_kernel_size}")
+
+
+# %% exercise="mamba_block" minutes=40 difficulty=3
+def mamba_block(mixer, hidden, state=None):
+    """`mixer` applied to hidden (batch, length, hidden_size), from `state`: (out, new state)."""
+    ### BEGIN SOLUTION
+    x, gate = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)  # (batch, channels, length) each
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    sizes = [mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size]
+    low, B, C = mixer.x_proj(x.transpose(1, 2)).split(sizes, dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.transpose(1, 2), C.transpose(1, 2), mixer.D, h)
+    out = mixer.out_proj((y * F.silu(gate)).transpose(1, 2))
+    return out, (seen[..., seen.shape[-1] - reach :].clone(), h)
+    ### END SOLUTION
+
+
+# %% tests="mamba_block" points=5
+def kept_bytes(state):
+    """Bytes that a state keeps alive: of the whole storages behind its tensors."""
+    if isinstance(state, torch.Tensor):
+        return state.untyped_storage().nbytes()
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, (tuple, list)) else []
+    return sum(map(kept_bytes, parts))
+
+
+def refusing(mixer):
+    """The mixer with its parts, but not to be called whole."""
+
+    def refuse(*args, **kwargs):
+        raise check.CheckFailed("the mixer itself was called: put its parts together yourself.")
+
+    mixer = copy.copy(mixer)
+    mixer.forward = refuse
+    return mixer
+
+
+def in_pieces(mixer, hidden, lengths):
+    """Outputs of mamba_block on pieces of the given lengths, and the last state."""
+    outputs, state = [], None
+    for piece in hidden.split(lengths, dim=1):
+        out, state = mamba_block(mixer, piece, state)
+        outputs.append(out)
+    return torch.cat(outputs, 1), state
+
+
+def check_whole():
+    mixer = tiny_mamba().backbone.layers[0].mixer
+    hidden = numbers(200, 2, 9, 16)
+    expected = mixer(hidden).detach()
+    result = mamba_block(refusing(mixer), hidden)
+    check.kind(result, tuple, "what mamba_block returns")
+    check.equal(len(result), 2, "the number of results")
+    out = result[0].detach()
+    check.shape(out, hidden.shape, "the output")
+    check.equal(out[:, 0], expected[:, 0], "the output at the first token", "input and gate, SiLU, softplus, dt_proj's bias: is each at its place?", rtol=1e-4)
+    check.equal(out, expected, "the output", "the first token is right: convolution (causal, no flip) and scan mix the others", rtol=1e-4)
+    ### BEGIN HIDDEN TESTS
+    for changes in ({"conv_kernel": 3, "use_conv_bias": False, "hidden_size": 24}, {"use_bias": True, "expand": 3, "state_size": 2}):
+        mixer = tiny_mamba(3, **changes).backbone.layers[1].mixer
+        hidden = numbers(201, 3, 14, mixer.hidden_size)
+        check.equal(mamba_block(refusing(mixer), hidden)[0].detach(), mixer(hidden).detach(), f"the output with {changes}", rtol=1e-4)
+    ### END HIDDEN TESTS
+
+
+def check_pieces():
+    mixer = tiny_mamba(1).backbone.layers[1].mixer
+    hidden = numbers(202, 2, 10, 16)
+    expected = mixer(hidden).detach()
+    for lengths, what in (([5, 5], "two halves"), ([1] * 10, "single tokens"), ([2, 1, 6, 1], "pieces of 2, 1, 6, 1 tokens")):
+        out, _ = in_pieces(refusing(mixer), hidden, lengths)
+        check.shape(out, hidden.shape, f"the output of {what}")
+        check.equal(
+            out.detach(),
+            expected,
+            f"the output of {what}",
+            "two things go from call to call: h, and the last inputs of the convolution (before SiLU), as many as its taps less one",
+            rtol=1e-4,
+        )
+    first = mamba_block(refusing(mixer), hidden[:, :4])[1]
+    once, again = (mamba_block(refusing(mixer), hidden[:, 4:], first)[0].detach() for _ in range(2))
+    check.equal(again, once, "a second call from the same state", "a call must not change the state it is given: several answers may start there")
+    ### BEGIN HIDDEN TESTS
+    mixer = tiny_mamba(4, conv_kernel=3, use_conv_bias=False, state_size=3).backbone.layers[0].mixer
+    hidden = numbers(203, 3, 11, 16).requires_grad_()
+    weights, given = numbers(204, 3, 11, 16), (hidden, mixer.A_log, mixer.conv1d.weight, mixer.dt_proj.bias)
+    expected = torch.autograd.grad((mixer(hidden) * weights).sum(), given)
+    observed = torch.autograd.grad((in_pieces(refusing(mixer), hidden, [1, 4, 1, 5])[0] * weights).sum(), given)
+    check.equal(observed, expected, "the gradients of a text in pieces", "the state carries gradients too: do not detach it", rtol=1e-3)
+    ### END HIDDEN TESTS
+
+
+def check_state():
+    mixer = tiny_mamba(2).backbone.layers[0].mixer
+    with torch.no_grad():
+        sizes = {length: kept_bytes(mamba_block(refusing(mixer), numbers(205, 1, length, 16))[1]) for length in (1, 7, 300)}
+    expected = 32 * (3 + 5) * 4
+    for length, size in sizes.items():
+        check.between(
+            size,
+            expected,
+            expected + 32 * 4,
+            f"the bytes that the state keeps alive after {length} tokens",
+            "32 channels with 5 numbers of state and 3 past inputs make 1,024 bytes: is there a view of a longer tensor in it?",
+        )
+
+
+with check.exercise("mamba_block"):
+    check.parts({"the whole text": check_whole, "a text in pieces": check_pieces, "the size of the state": check_state})
+check.points(5)  # the number below: your points, of 5
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Follow the drawing from left to right and write the shape behind each line; the linear layers want the width last, the
+# convolution and your scan want the time last. In the first call the convolution sees zeros before the text. What does it
+# see in the second call? Is that from before or after the SiLU?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `tensor.chunk(2, dim=1)`, `tensor.split([sizes], dim=-1)`, `F.conv1d(input, weight, bias, groups=channels)` without padding
+# (put the past in front with `torch.cat`), `F.silu`, `F.softplus`. `dt_proj` is a linear layer with a bias. `.clone()` lets
+# go of the tensor behind a slice.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# x, gate = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
+# reach = mixer.conv_kernel_size - 1
+# past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+# seen = torch.cat([past, x], -1)
+# x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=...))
+# low, B, C = mixer.x_proj(x.transpose(1, 2)).split([...], dim=-1)
+# step = ...
+# y, h = selective_scan(x, step, ...)
+# out = mixer.out_proj((y * ...).transpose(1, 2))
+# return out, (seen[..., -reach:].clone(), h)
+# ```
+# </details>
+
+
+# %% wrong="mamba_block" says="a text in pieces"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: h is all the memory; the convolution starts from zeros
+    x, gate = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
+    x = F.silu(mixer.conv1d(x)[..., : hidden.shape[1]])
+    low, B, C = mixer.x_proj(x.transpose(1, 2)).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.transpose(1, 2), C.transpose(1, 2), mixer.D, state and state[0])
+    return mixer.out_proj((y * F.silu(gate)).transpose(1, 2)), (h,)
+
+
+# %% wrong="mamba_block" says="is there a view of a longer tensor"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a slice is small because its shape is
+    x, gate = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
+    past, h = (x.new_zeros(*x.shape[:2], mixer.conv_kernel_size - 1), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.transpose(1, 2)).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.transpose(1, 2), C.transpose(1, 2), mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).transpose(1, 2)), (seen[..., 1 - mixer.conv_kernel_size :], h)
+
+
+# %% wrong="mamba_block" says="last inputs of the convolution"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a piece is always longer than the convolution
+    x, gate = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    new_past = F.pad(x, (reach, 0))[..., -reach:].clone()
+    x = F.silu(F.conv1d(torch.cat([past, x], -1), mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.transpose(1, 2)).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.transpose(1, 2), C.transpose(1, 2), mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).transpose(1, 2)), (new_past, h)
+
+
+# %% wrong="mamba_block" says="is each at its place"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: which half is the input and which the gate
+    gate, x = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
+    past, h = (x.new_zeros(*x.shape[:2], mixer.conv_kernel_size - 1), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.transpose(1, 2)).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.transpose(1, 2), C.transpose(1, 2), mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).transpose(1, 2)), (seen[..., 1 - mixer.conv_kernel_size :].clone(), h)
+
+
+# %% wrong="mamba_block" says="the mixer itself was called"
+def mamba_block(mixer, hidden, state=None):  # reads the whole text again at each call
+    text = hidden if state is None else torch.cat([state, hidden], 1)
+    return mixer(text)[:, -hidden.shape[1] :], text
+
+
+# %% right="mamba_block"
+def mamba_block(m, hidden, state=None):  # token by token, with the convolution as a window
+    inner = m.in_proj.out_features // 2
+    taps = m.conv1d.weight[:, 0]
+    if state is None:
+        state = hidden.new_zeros(hidden.shape[0], inner, m.conv_kernel_size - 1), hidden.new_zeros(hidden.shape[0], inner, m.ssm_state_size)
+    window, h = state
+    A, outs = -torch.exp(m.A_log), []
+    for token in hidden.unbind(1):
+        both = m.in_proj(token)
+        x, gate = both[:, :inner], both[:, inner:]
+        full = torch.cat([window, x[..., None]], dim=2)
+        window = full[:, :, 1:].clone()
+        x = (full * taps).sum(2)
+        x = F.silu(x if m.conv1d.bias is None else x + m.conv1d.bias)
+        made = m.x_proj(x)
+        low, B, C = made[:, : m.time_step_rank], made[:, m.time_step_rank : -m.ssm_state_size], made[:, -m.ssm_state_size :]
+        step = F.softplus(m.dt_proj(low))
+        h = torch.exp(step[..., None] * A) * h + (step * x)[..., None] * B[:, None]
+        y = torch.einsum("bcs,bs->bc", h, C) + m.D * x
+        outs.append(m.out_proj(y * F.silu(gate)))
+    return torch.stack(outs, 1), (window, h)
+
+
+# %% [markdown]
+# ### Your block in a whole model
+#
+# A Mamba model is: embedding, blocks of `x + mixer(norm(x))`, a last norm, the head. Below, your block generates with the
+# weights of a (random) model, and the tokens are compared with `model.generate`. Then a trap: the same text given to
+# transformers' own Mamba in two pieces, through its cache.
+
+
+# %%
+@torch.no_grad()
+def own_logits(model, ids, states=None):
+    """Logits of a MambaForCausalLM by `mamba_block`, and the states of its layers."""
+    x = model.backbone.embeddings(ids)
+    states = [None] * len(model.backbone.layers) if states is None else states
+    new = []
+    for layer, state in zip(model.backbone.layers, states):
+        out, state = mamba_block(layer.mixer, layer.norm(x), state)
+        x = x + out
+        new.append(state)
+    return model.lm_head(model.backbone.norm_f(x)), new
+
+
+model = tiny_mamba(7)
+prompt = torch.randint(24, (1, 12), generator=torch.Generator().manual_seed(0))
+logits, states = own_logits(model, prompt)
+made, sizes = [], []
+for _ in range(40):
+    token = logits[:, -1:].argmax(-1)
+    made.append(token)
+    logits, states = own_logits(model, token, states)
+    sizes.append(kept_bytes(states))
+theirs = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=40, do_sample=False)[:, 12:]
+print(f"40 tokens equal to model.generate: {torch.equal(torch.cat(made, 1), theirs)}; bytes carried: {min(sizes)} to {max(sizes)}")
+
+with torch.no_grad():
+    text = torch.randint(24, (1, 20), generator=torch.Generator().manual_seed(1))
+    whole = model(text).logits[:, 8:]
+    cache = model(text[:, :8], use_cache=True).cache_params
+    library = model(text[:, 8:], cache_params=cache, use_cache=True).logits
+    ours = own_logits(model, text[:, 8:], own_logits(model, text[:, :8])[1])[0]
+for name, logits in (("your block", ours), ("transformers", library)):
+    print(f"12 tokens after 8 in a cache, largest error of a logit: {name} {(logits - whole).abs().max():.2g}")
+
+# %% [markdown]
+# In transformers 5.17 the scan over more than one token starts at zero whatever the cache holds (its source says why: the
+# CUDA kernel takes no starting state). With single tokens, as `generate` feeds them, the cache is right. So a conversation
+# that adds a whole second prompt to a cached first one is answered as if the first had been forgotten, without an error.
+# A test like your `check_scan` finds it.
+
+# %% [markdown]
+# ## 7 · The bytes of a cache (3 points, 20 minutes, difficulty 2 of 3)
+#
+# What limits serving is often the memory of all conversations at once. An attention layer keeps a key and a value for each
+# token and KV head; a Mamba layer keeps its state and the last inputs of its convolution, whatever the length. (Mamba as
+# in transformers keeps $K$ inputs, one more than it needs.)
+#
+# transformers keeps both kinds in one object: `cache.layers` has one entry a layer. An attention entry has tensors `keys` and
+# `values`; a Mamba entry has dictionaries `conv_states` and `recurrent_states` of tensors. What has not been used yet is
+# `None`.
+#
+# **Task.** Write three functions; each earns its point on its own.
+#
+# - `cache_bytes(cache)`: the bytes of all tensors in a cache (shapes times bytes of an element).
+# - `predicted_bytes(layers, tokens, batch=1, size=4)`: the same before anything has run. `layers` is a list of dictionaries:
+#   `{"kind": "attention", "kv_heads": 2, "head_dim": 12}` or
+#   `{"kind": "mamba", "conv_channels": 96, "kernel": 4, "channels": 96, "state": 8}`; `size` is the bytes of a number.
+# - `most_attention(count, attention, mamba, tokens, budget)`: a hybrid has `count` layers, each described by `attention` or by
+#   `mamba`. The largest number of attention layers with which one text of `tokens` tokens needs at most `budget` bytes
+#   (at 4 a number); `ValueError` if no number fits. Mind short texts: there an attention layer can be the smaller one.
+
+
+# %% exercise="cache_size" minutes=20 difficulty=2
+def cache_bytes(cache):
+    """Bytes of all tensors that a transformers cache holds."""
+    ### BEGIN SOLUTION
+    tensors = []
+    for layer in cache.layers:
+        tensors += [getattr(layer, "keys", None), getattr(layer, "values", None)]
+        tensors += [*getattr(layer, "conv_states", {}).values(), *getattr(layer, "recurrent_states", {}).values()]
+    return sum(t.numel() * t.element_size() for t in tensors if t is not None)
+    ### END SOLUTION
+
+
+def predicted_bytes(layers, tokens, batch=1, size=4):
+    """Bytes of the cache of `batch` texts of `tokens` tokens, from the descriptions of the layers."""
+    ### BEGIN SOLUTION
+    total = 0
+    for layer in layers:
+        if layer["kind"] == "attention":
+            total += 2 * layer["kv_heads"] * layer["head_dim"] * tokens
+        else:
+            total += layer["conv_channels"] * layer["kernel"] + layer["channels"] * layer["state"]
+    return total * batch * size
+    ### END SOLUTION
+
+
+def most_attention(count, attention, mamba, tokens, budget):
+    """The largest number of attention layers, of `count`, with which a text of `tokens` tokens fits `budget` bytes."""
+    ### BEGIN SOLUTION
+    for number in range(count, -1, -1):
+        if predicted_bytes([attention] * number + [mamba] * (count - number), tokens) <= budget:
+            return number
+    raise ValueError(f"no hybrid of {count} such layers fits {budget} bytes at {tokens} tokens")
+    ### END SOLUTION
+
+
+# %% equivalent="cache_size" because="one more than all layers never fits where fewer do not: the list [mamba] * -1 is empty, and count + 1 attention layers hold more than count"
+# - for number in range(count, -1, -1):
+# + for number in range(count, -1, (-2)):
+
+# %% tests="cache_size" points=3
+ATTENTION = {"kind": "attention", "kv_heads": 2, "head_dim": 12}
+MAMBA = {"kind": "mamba", "conv_channels": 40, "kernel": 3, "channels": 32, "state": 5}
+
+
+def tiny_llama(seed=0, **changes):
+    """A small LlamaForCausalLM with 2 KV heads of 12."""
+    torch.manual_seed(seed)
+    sizes = dict(vocab_size=24, hidden_size=48, num_hidden_layers=2, intermediate_size=32, eos_token_id=None)
+    heads = dict(num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=4096)
+    return LlamaForCausalLM(LlamaConfig(**{**sizes, **heads, **changes})).eval()
+
+
+def tiny_hybrid(seed=0, attention_at=(1,), layers=3):
+    """A small Bamba: Mamba-2 layers, and attention at the given places."""
+    torch.manual_seed(seed)
+    sizes = dict(vocab_size=24, hidden_size=48, num_hidden_layers=layers, intermediate_size=32, tie_word_embeddings=True, eos_token_id=None)
+    mamba = dict(mamba_n_heads=6, mamba_d_head=16, mamba_d_state=8, mamba_n_groups=1, mamba_chunk_size=16)
+    heads = dict(num_attention_heads=4, num_key_value_heads=2, attn_layer_indices=list(attention_at))
+    model = BambaForCausalLM(BambaConfig(**sizes, **heads, **mamba)).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "norm" in name:
+                weight.add_(0.3 * torch.randn_like(weight))
+            elif weight.dim() > 1:
+                weight.add_(0.1 * torch.randn_like(weight))
+    return model
+
+
+@torch.no_grad()
+def filled(model, tokens, batch=1):
+    """The cache of `model` after reading a text."""
+    result = model(input_ids=numbers(210, batch, tokens, low=0, high=24).long(), use_cache=True)
+    return result["cache_params"] if "cache_params" in result else result["past_key_values"]
+
+
+def check_measured():
+    check.equal(cache_bytes(filled(tiny_llama(), 7)), 2 * 2 * (2 * 12 * 7) * 4, "the bytes of attention", "2 layers; keys and values of 2 heads of 12, for 7 tokens, 4 bytes each")
+    check.equal(cache_bytes(filled(tiny_mamba(), 7, batch=3)), 2 * 3 * 32 * (4 + 5) * 4, "the bytes of Mamba", "2 layers, 3 texts, 32 channels with 4 inputs and 5 numbers of state")
+    check.equal(cache_bytes(DynamicCache()), 0, "the bytes of an empty cache")
+    check.equal(
+        cache_bytes(DynamicCache(config=tiny_hybrid().config)), 0, "the bytes of a cache that has not been used", "what is None takes no bytes"
+    )
+    ### BEGIN HIDDEN TESTS
+    hybrid = 2 * (112 * 4 + 96 * 8) * 4 + 2 * 2 * 12 * 9 * 4
+    check.equal(cache_bytes(filled(tiny_hybrid(), 9)), hybrid, "the bytes of a hybrid", "both kinds of layers count")
+    half = tiny_llama(num_key_value_heads=4).bfloat16()
+    check.equal(cache_bytes(filled(half, 5, batch=2)), 2 * 2 * (2 * 4 * 12 * 5) * 2, "the bytes in bfloat16", "an element may have 2 bytes")
+    ### END HIDDEN TESTS
+
+
+def check_predicted():
+    check.equal(predicted_bytes([ATTENTION], 10), 2 * 2 * 12 * 10 * 4, "an attention layer at 10 tokens", "keys and values: twice heads times width, for each token")
+    check.equal(predicted_bytes([MAMBA], 10), (40 * 3 + 32 * 5) * 4, "a Mamba layer at 10 tokens", "its length does not matter: convolution inputs and state")
+    check.equal(predicted_bytes([MAMBA, ATTENTION, MAMBA], 7, batch=3, size=2), 3 * 2 * (2 * 280 + 48 * 7), "three layers, three texts, 2 bytes")
+    check.equal(predicted_bytes([], 7), 0, "no layers")
+    ### BEGIN HIDDEN TESTS
+    wide = {"kind": "attention", "kv_heads": 5, "head_dim": 7}
+    check.equal(predicted_bytes([wide, wide, MAMBA], 1000), 4 * (2 * 2 * 35 * 1000 + 280), "a text of 1,000 tokens")
+    ### END HIDDEN TESTS
+
+
+def check_most():
+    layer = 2 * 2 * 12 * 100 * 4  # an attention layer at 100 tokens: 19,200 bytes; a Mamba layer: 1,120
+    for budget, expected in ((6 * 1120, 0), (3 * layer + 3 * 1120, 3), (3 * layer + 3 * 1120 - 1, 2), (10**9, 6)):
+        check.equal(most_attention(6, ATTENTION, MAMBA, 100, budget), expected, f"attention layers of 6 for {budget} bytes", "the others are Mamba and need room too; exactly the budget fits")
+    check.raises(ValueError, lambda: most_attention(6, ATTENTION, MAMBA, 100, 6 * 1120 - 1), "a budget too small even for Mamba alone")
+    check.equal(most_attention(4, ATTENTION, MAMBA, 2, 4 * 384), 4, "attention layers of 4 at 2 tokens", "at 2 tokens an attention layer has 384 bytes, a Mamba layer 1,120")
+    ### BEGIN HIDDEN TESTS
+    check.equal(most_attention(5, ATTENTION, MAMBA, 50, 2 * 9600 + 3 * 1120 + 8479), 2, "attention layers of 5 at 50 tokens")
+    check.equal(most_attention(1, ATTENTION, MAMBA, 50, 9600), 1, "attention layers of 1 at 50 tokens")
+    check.raises(ValueError, lambda: most_attention(4, ATTENTION, MAMBA, 2, 4 * 384 - 1), "a budget too small for attention alone at 2 tokens")
+    ### END HIDDEN TESTS
+
+
+with check.exercise("cache_size"):
+    check.parts({"cache_bytes": check_measured, "predicted_bytes": check_predicted, "most_attention": check_most})
+check.points(3)  # the number below: your points, of 3
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Measured: collect all tensors first, then add up. Predicted: which of the two kinds has the number of tokens in its
+# formula? For the hybrid: there are only `count + 1` possible answers, so no formula is needed.
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `tensor.numel() * tensor.element_size()` (or `tensor.nbytes`), `hasattr(layer, "conv_states")`, `dictionary.values()`,
+# `range(count, -1, -1)`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# # cache_bytes, for each layer of cache.layers
+# if hasattr(layer, "conv_states"):
+#     tensors += [*layer.conv_states.values(), *layer.recurrent_states.values()]
+# else:
+#     tensors += [layer.keys, layer.values]
+# # predicted_bytes, for each layer
+# 2 * layer["kv_heads"] * layer["head_dim"] * tokens            # attention
+# layer["conv_channels"] * layer["kernel"] + ...                 # mamba
+# # most_attention
+# for number in range(count, -1, -1):
+#     if predicted_bytes([attention] * number + ..., tokens) <= budget:
+#         return number
+# raise ValueError(...)
+# ```
+# </details>
+
+
+# %% wrong="cache_size" says="keys and values: twice"
+def predicted_bytes(layers, tokens, batch=1, size=4):  # misunderstands: one tensor a layer
+    sizes = [x["kv_heads"] * x["head_dim"] * tokens if "kv_heads" in x else x["conv_channels"] * x["kernel"] + x["channels"] * x["state"] for x in layers]
+    return sum(sizes) * batch * size
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = cache_bytes
+
+
+# %% wrong="cache_size" says="its length does not matter"
+def predicted_bytes(layers, tokens, batch=1, size=4):  # misunderstands: a state for each token
+    sizes = [2 * x["kv_heads"] * x["head_dim"] if "kv_heads" in x else x["conv_channels"] * x["kernel"] + x["channels"] * x["state"] for x in layers]
+    return sum(sizes) * tokens * batch * size
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = cache_bytes
+
+
+# %% wrong="cache_size" says="the bytes of Mamba"
+def cache_bytes(cache):  # misunderstands: every layer has keys and values
+    return sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values) if t is not None)
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = predicted_bytes
+
+
+# %% wrong="cache_size" says="the others are Mamba and need room too"
+def most_attention(count, attention, mamba, tokens, budget):  # misunderstands: Mamba layers are free
+    each = 8 * attention["kv_heads"] * attention["head_dim"] * tokens
+    return min(count, budget // each)
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+predicted_bytes = cache_bytes
+
+
+# %% right="cache_size"
+def cache_bytes(cache):
+    def walk(value):
+        if isinstance(value, torch.Tensor):
+            return value.nbytes
+        return sum(map(walk, value.values())) if isinstance(value, dict) else 0
+
+    return sum(walk(v) for layer in cache.layers for name, v in vars(layer).items() if name in ("keys", "values", "conv_states", "recurrent_states"))
+
+
+def predicted_bytes(layers, tokens, batch=1, size=4):
+    def one(kind, kv_heads=0, head_dim=0, conv_channels=0, kernel=0, channels=0, state=0):
+        return 2 * kv_heads * head_dim * tokens + conv_channels * kernel + channels * state
+
+    return batch * size * sum(one(**layer) for layer in layers)
+
+
+def most_attention(count, attention, mamba, tokens, budget):
+    def needs(n):
+        return 4 * (
+            n * 2 * attention["kv_heads"] * attention["head_dim"] * tokens
+            + (count - n) * (mamba["conv_channels"] * mamba["kernel"] + mamba["channels"] * mamba["state"])
+        )
+
+    fitting = [n for n in range(count + 1) if needs(n) <= budget]
+    if not fitting:
+        raise ValueError("too small")
+    return max(fitting)
+
+
+# %% [markdown]
+# ## 8 · The layer of a hybrid (3 points, 20 minutes, difficulty 2 of 3)
+#
+# Bamba (IBM and others, 2024) has Mamba-2 layers with an attention layer now and then. The frame of all its layers is
+# the same; only the thing in the middle differs:
+#
+# ```text
+#   x ─┬─► input_layernorm ─► mamba or self_attn ─►(+)─┬─► pre_ff_layernorm ─► feed_forward ─►(+)─► x
+#      └───────────────────────────────────────────────┘─┴────────────────────────────────────────┘
+# ```
+#
+# **Task.** Write two functions on transformers' Bamba (a small one is printed below).
+#
+# - `hybrid_block(layer, x, positions)`: one layer of `model.model.layers` on `x` of shape `(batch, length, hidden)`. `layer.block_type` is
+#   `"linear_attention"` for Mamba and `"full_attention"` for attention. `positions` are the rotary angles: attention takes
+#   them as `position_embeddings`, and gives back a pair of which the first part is the output; with `attention_mask=None`
+#   it is causal. Mamba takes `x` alone.
+# - `hybrid_logits(model, ids)`: the whole model on token numbers `(batch, length)`: `model.model.embed_tokens`, all layers,
+#   `model.model.final_layernorm`, `model.lm_head`. The angles are
+#   `model.model.rotary_emb(x, position_ids=torch.arange(length)[None])`.
+#
+# Call the parts, not a whole layer or model.
+
+# %%
+hybrid = tiny_hybrid()
+for number in (0, 1):
+    print(number, hybrid.model.layers[number].block_type, hybrid.model.layers[number], sep="\n")
+
+
+# %% exercise="hybrid" minutes=20 difficulty=2
+def hybrid_block(layer, x, positions):
+    """One Bamba layer, Mamba or attention, on x (batch, length, hidden)."""
+    ### BEGIN SOLUTION
+    middle = layer.input_layernorm(x)
+    if layer.block_type == "full_attention":
+        middle = layer.self_attn(hidden_states=middle, position_embeddings=positions, attention_mask=None)[0]
+    else:
+        middle = layer.mamba(middle)
+    x = x + middle
+    return x + layer.feed_forward(layer.pre_ff_layernorm(x))
+    ### END SOLUTION
+
+
+def hybrid_logits(model, ids):
+    """Logits (batch, length, vocabulary) of a BambaForCausalLM for ids (batch, length)."""
+    ### BEGIN SOLUTION
+    x = model.model.embed_tokens(ids)
+    positions = model.model.rotary_emb(x, position_ids=torch.arange(ids.shape[1])[None])
+    for layer in model.model.layers:
+        x = hybrid_block(layer, x, positions)
+    return model.lm_head(model.model.final_layernorm(x))
+    ### END SOLUTION
+
+
+# %% tests="hybrid" points=3
+def only_parts(model):
+    """A copy of the model whose layers, inner model and whole refuse to be called."""
+
+    def refuse(*args, **kwargs):
+        raise check.CheckFailed("a whole layer or model was called: put its parts together yourself.")
+
+    model = copy.deepcopy(model)
+    for module in (model, model.model, *model.model.layers):
+        module.forward = refuse
+    return model
+
+
+def check_block():
+    model = tiny_hybrid(1)
+    x = numbers(220, 2, 7, 48)
+    positions = model.model.rotary_emb(x, position_ids=torch.arange(7)[None])
+    parts = only_parts(model)
+    for number, kind in ((0, "a Mamba layer"), (1, "an attention layer")):
+        with torch.no_grad():
+            expected = model.model.layers[number](x, position_embeddings=positions)[0]
+            observed = hybrid_block(parts.model.layers[number], x.clone(), positions)
+        check.kind(observed, torch.Tensor, f"what {kind} returns", "attention gives a pair: its first part is the output")
+        check.shape(observed, x.shape, f"the output of {kind}")
+        layer = model.model.layers[number]
+        check.equal(
+            observed,
+            expected,
+            f"the output of {kind}",
+            "each of the two halves is x + part(norm(x)): is x added both times, and each norm in front of its own part?",
+            rtol=1e-4,
+        )
+    ### BEGIN HIDDEN TESTS
+    model = tiny_hybrid(2, attention_at=(0, 2), layers=3)
+    parts, x = only_parts(model), numbers(221, 3, 20, 48)
+    positions = model.model.rotary_emb(x, position_ids=torch.arange(20)[None])
+    for layer, whole in zip(parts.model.layers, model.model.layers):
+        with torch.no_grad():
+            check.equal(hybrid_block(layer, x, positions), whole(x, position_embeddings=positions)[0], "the output of a layer", rtol=1e-4)
+    ### END HIDDEN TESTS
+
+
+def check_logits():
+    model = tiny_hybrid(3)
+    ids = numbers(222, 2, 9, low=0, high=24).long()
+    with torch.no_grad():
+        expected, observed = model(ids, use_cache=False).logits, hybrid_logits(only_parts(model), ids)
+    check.shape(observed, expected.shape, "the logits")
+    check.equal(observed, expected, "the logits", "embedding, every layer in turn, the last norm, the head; positions count from 0", rtol=1e-3)
+    ### BEGIN HIDDEN TESTS
+    model = tiny_hybrid(4, attention_at=(0, 3), layers=4)
+    ids = numbers(223, 1, 21, low=0, high=24).long()
+    with torch.no_grad():
+        check.equal(hybrid_logits(only_parts(model), ids), model(ids, use_cache=False).logits, "the logits of four layers", rtol=1e-3)
+    ### END HIDDEN TESTS
+
+
+with check.exercise("hybrid"):
+    check.parts({"hybrid_block": check_block, "hybrid_logits": check_logits})
+check.points(3)  # the number below: your points, of 3
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Twice the same pattern: keep `x`, normalise a copy, send it through a part, add. The kind of layer decides only which
+# part that is in the first half.
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `layer.self_attn(hidden_states=..., position_embeddings=..., attention_mask=None)` returns a pair;
+# `layer.mamba(hidden)` returns a tensor; `layer.feed_forward(hidden)` too.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# middle = layer.input_layernorm(x)
+# if layer.block_type == "full_attention":
+#     middle = layer.self_attn(hidden_states=middle, position_embeddings=positions, attention_mask=None)[0]
+# else:
+#     middle = ...
+# x = x + middle
+# return ...
+# ```
+# </details>
+
+
+# %% wrong="hybrid" says="is x added both times"
+def hybrid_block(layer, x, positions):  # misunderstands: one shortcut around the whole layer
+    middle = layer.input_layernorm(x)
+    if layer.block_type == "full_attention":
+        middle = layer.self_attn(hidden_states=middle, position_embeddings=positions, attention_mask=None)[0]
+    else:
+        middle = layer.mamba(middle)
+    return x + layer.feed_forward(layer.pre_ff_layernorm(middle))
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" says="each norm in front of its own part"
+def hybrid_block(layer, x, positions):  # misunderstands: norms stand after the sum, as in the first Transformer
+    if layer.block_type == "full_attention":
+        middle = layer.self_attn(hidden_states=x, position_embeddings=positions, attention_mask=None)[0]
+    else:
+        middle = layer.mamba(x)
+    x = layer.input_layernorm(x + middle)
+    return layer.pre_ff_layernorm(x + layer.feed_forward(x))
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" says="a whole layer or model was called"
+def hybrid_block(layer, x, positions):  # calls the layer
+    return layer(x, position_embeddings=positions)[0]
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" says="the last norm, the head"
+def hybrid_logits(model, ids):  # misunderstands: every layer normalises its own output
+    x = model.model.embed_tokens(ids)
+    positions = model.model.rotary_emb(x, position_ids=torch.arange(ids.shape[1])[None])
+    for layer in model.model.layers:
+        middle = layer.input_layernorm(x)
+        attends = layer.block_type == "full_attention"
+        x = x + (layer.self_attn(middle, positions, None)[0] if attends else layer.mamba(middle))
+        x = x + layer.feed_forward(layer.pre_ff_layernorm(x))
+    return model.lm_head(x)
+
+
+def hybrid_block(*args):
+    raise NotImplementedError
+
+
+# %% right="hybrid"
+def hybrid_block(layer, hidden, angles):
+    normed = layer.input_layernorm(hidden)
+    if hasattr(layer, "self_attn"):
+        out, _ = layer.self_attn(normed, position_embeddings=angles, attention_mask=None)
+    else:
+        out = layer.mamba(hidden_states=normed)
+    residual = hidden + out
+    mlp = layer.feed_forward
+    normed = layer.pre_ff_layernorm(residual)
+    return residual + mlp.down_proj(F.silu(mlp.gate_proj(normed)) * mlp.up_proj(normed))
+
+
+def hybrid_logits(model, ids):
+    inner = model.model
+    hidden = F.embedding(ids, inner.embed_tokens.weight)
+    angles = inner.rotary_emb(hidden, torch.arange(ids.size(1)).expand(ids.size(0), -1))
+    for i in range(len(inner.layers)):
+        hidden = hybrid_block(inner.layers[i], hidden, angles)
+    return inner.final_layernorm(hidden) @ model.lm_head.weight.T
+
+
+# %% [markdown]
+# A trap to know: called directly with a cache, Bamba's model counts positions from 0 in every call unless you give
+# `position_ids`. `generate` gives them. Mamba layers have no positions and do not notice; the attention layers do.
+
+# %% [markdown]
+# # Part D · A fair comparison
+#
+# ## 9 · A fair pair (3 points, 25 minutes, difficulty 2 of 3)
+#
+# "Mamba learns this faster than attention" can be true because of the architecture, or because one of the two began in a
+# better place. transformers' defaults differ: `initializer_range` is 0.1 in `MambaConfig` and 0.02 in `LlamaConfig`, Mamba ties
+# the head to the embedding and Llama does not, and Llama has an MLP whose width is anybody's choice. If a config names a
+# padding token, Llama's embedding of it is zero, and stays zero; Mamba's is not.
+#
+# **Task.** Write two functions; each is checked and earns its points on its own.
+#
+# - `fair_pair(vocab, hidden, state, std, seed)` returns `(attention, mamba)`: a `LlamaForCausalLM` with 4 heads and a
+#   `MambaForCausalLM` with `state` entries of state a channel, both with 2 layers, the given vocabulary and hidden size.
+#   - The embeddings and projections of both start with standard deviation `std`. (Mamba's own parts, `A_log`, `dt_proj`, the
+#     convolution and `out_proj`, keep the special start that they have.)
+#   - Both tie the head to the embedding, and every token has an embedding that is not zero: `pad_token_id=None`, and no
+#     other special tokens, so `bos_token_id=None` and `eos_token_id=None`.
+#   - The numbers of parameters differ by at most 1 %: choose Llama's `intermediate_size` for that.
+#   - The same seed gives the same two models again; another seed gives others.
+# - `accuracy(logits, labels)`: the share of right answers, a float. `logits` is `(batch, length, vocab)`, `labels` is `(batch, length)`
+#   with -100 where nothing is asked. A causal model predicts the label at position $t$ from position $t - 1$.
+
+
+# %% exercise="fair_pair" minutes=25 difficulty=2
+def fair_pair(vocab, hidden, state, std, seed):
+    """(LlamaForCausalLM, MambaForCausalLM) that start alike and have equally many parameters within 1 %."""
+    ### BEGIN SOLUTION
+    special = dict(pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    sizes = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2)
+    common = dict(**sizes, **special, initializer_range=std, tie_word_embeddings=True)
+
+    def attention(width):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    a_column = 2 * 3 * hidden  # parameters for one more column in the MLPs of two layers
+    return attention(1 + round(missing / a_column)), mamba
+    ### END SOLUTION
+
+
+def accuracy(logits, labels):
+    """Share of right answers where `labels` asks for one, as a float; the label at t is predicted at t - 1."""
+    ### BEGIN SOLUTION
+    guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+    asked = wanted != -100
+    return (guess == wanted)[asked].double().mean().item()
+    ### END SOLUTION
+
+
+# %% tests="fair_pair" points=3
+def check_pair_of(vocab, hidden, state, std, seed):
+    pair = fair_pair(vocab, hidden, state, std, seed)
+    check.equal(len(pair), 2, "the number of models")
+    for model, wanted, name in zip(pair, (LlamaForCausalLM, MambaForCausalLM), ("the attention model", "the Mamba model")):
+        check.kind(model, wanted, name)
+        config = model.config
+        sizes = (config.vocab_size, config.hidden_size, config.num_hidden_layers)
+        check.equal(sizes, (vocab, hidden, 2), f"vocabulary, hidden size and layers of {name}")
+        embedding = model.get_input_embeddings().weight.detach()
+        check.true(
+            model.get_output_embeddings().weight.data_ptr() == embedding.data_ptr(),
+            f"{name} has a head of its own: tie_word_embeddings=True, or its embedding is trained by half as many gradients.",
+        )
+        check.true(
+            (embedding.norm(dim=1) > 0).all().item(),
+            f"{name} has a token whose embedding is zero: a padding token was named. It would stay zero through the training.",
+        )
+        weights = [embedding] + [w.detach() for n, w in model.named_parameters() if n.endswith(("q_proj.weight", "in_proj.weight"))]
+        for weight in weights:
+            check.between(
+                weight.std().item() / std,
+                0.85,
+                1.15,
+                f"the standard deviation of a {tuple(weight.shape)} weight of {name}, divided by std",
+                "initializer_range decides it: 0.1 for Mamba and 0.02 for Llama if you leave it out",
+            )
+    attention, mamba = pair
+    check.equal(attention.config.num_attention_heads, 4, "the heads of the attention model")
+    check.equal(mamba.config.state_size, state, "the state size of the Mamba model")
+    counts = [sum(p.numel() for p in model.parameters()) for model in pair]
+    check.between(
+        counts[0] / counts[1],
+        0.99,
+        1.01,
+        f"the ratio of the parameters ({counts[0]} to {counts[1]})",
+        "each column of the MLP costs 3 * hidden parameters a layer: how many columns are missing?",
+    )
+    return pair
+
+
+def check_pair():
+    first = check_pair_of(24, 48, 8, 0.05, 1)
+    again = fair_pair(24, 48, 8, 0.05, 1)
+    other = fair_pair(24, 48, 8, 0.05, 2)
+    for a, b, c, name in zip(first, again, other, ("attention", "Mamba")):
+        same = [torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters())]
+        check.true(all(same), f"the same seed gave another {name} model: call torch.manual_seed(seed) before each model is made.")
+        check.true(
+            not torch.equal(a.get_input_embeddings().weight, c.get_input_embeddings().weight), f"another seed gave the same {name} model."
+        )
+    ### BEGIN HIDDEN TESTS
+    check_pair_of(50, 64, 16, 0.02, 5)
+    check_pair_of(31, 40, 3, 0.11, 6)
+    ### END HIDDEN TESTS
+
+
+def check_accuracy():
+    labels = torch.tensor([[-100, -100, 3, -100, 1], [-100, 2, 0, -100, 4]])
+    said = torch.tensor([[3, 3, 1, 1, 0], [2, 1, 0, 0, 2]])  # right: 3, 1 in the first row; 2 in the second
+    observed = accuracy(F.one_hot(said, 5).float(), labels)
+    check.kind(observed, float, "the accuracy", "take the number out with .item()")
+    check.equal(observed, 3 / 5, "the accuracy", "what is said at t - 1 answers for t; places with -100 do not count")
+    ### BEGIN HIDDEN TESTS
+    logits, labels = numbers(240, 7, 9, 6), numbers(241, 7, 9, low=0, high=6).long()
+    labels[:, ::2] = -100
+    pairs = [(int(logits[i, t - 1].argmax()), int(labels[i, t])) for i in range(7) for t in range(1, 9) if labels[i, t] >= 0]
+    check.equal(accuracy(logits, labels), sum(a == b for a, b in pairs) / len(pairs), "the accuracy on random numbers")
+    ### END HIDDEN TESTS
+
+
+with check.exercise("fair_pair"):
+    check.parts({"fair_pair": check_pair, "accuracy": check_accuracy})
+check.points(3)  # the number below: your points, of 3
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Put all that both configs share in one dictionary. For the width: make a Llama with the narrowest MLP, count, and divide
+# what is missing by what one more column costs (three matrices a layer, two layers).
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `initializer_range`, `tie_word_embeddings`, `pad_token_id` in the configs; `model.num_parameters()`; `torch.manual_seed` before
+# each model. `accuracy`: `argmax(-1)`, and slices `[:, :-1]` and `[:, 1:]`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, ...)
+# torch.manual_seed(seed)
+# mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+# missing = mamba.num_parameters() - attention(1).num_parameters()    # attention(width) makes the Llama
+# return attention(1 + round(missing / ...)), mamba
+#
+# guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+# asked = ...
+# return (guess == wanted)[asked].double().mean().item()
+# ```
+# </details>
+
+
+# %% wrong="fair_pair" says="initializer_range decides it"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: defaults are neutral
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, tie_word_embeddings=True, pad_token_id=None, eos_token_id=None)
+    torch.manual_seed(seed)
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=57, initializer_range=std))
+    return attention, MambaForCausalLM(MambaConfig(**common, state_size=state))
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" says="how many columns are missing"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: equal widths make equal models
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, tie_word_embeddings=True, pad_token_id=None, eos_token_id=None)
+    torch.manual_seed(seed)
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=4 * hidden, initializer_range=std))
+    return attention, MambaForCausalLM(MambaConfig(**common, state_size=state, initializer_range=std))
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" says="has a head of its own"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: tying is a detail
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, eos_token_id=None, initializer_range=std)
+    torch.manual_seed(seed)
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=57))
+    return attention, MambaForCausalLM(MambaConfig(**common, state_size=state))
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" says="whose embedding is zero"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: naming a padding token costs nothing
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=0, eos_token_id=0, initializer_range=std)
+    torch.manual_seed(seed)
+    attention = LlamaForCausalLM(LlamaConfig(**common, tie_word_embeddings=True, num_attention_heads=4, intermediate_size=57))
+    return attention, MambaForCausalLM(MambaConfig(**common, state_size=state))
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" says="what is said at t - 1 answers for t"
+def accuracy(logits, labels):  # misunderstands: labels are already shifted
+    asked = labels != -100
+    return (logits.argmax(-1) == labels)[asked].double().mean().item()
+
+
+def fair_pair(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" says="places with -100 do not count"
+def accuracy(logits, labels):  # misunderstands: all positions count
+    return (logits[:, :-1].argmax(-1) == labels[:, 1:]).double().mean().item()
+
+
+def fair_pair(*args):
+    raise NotImplementedError
+
+
+# %% right="fair_pair"
+def fair_pair(vocab, hidden, state, std, seed):
+    def build(model, config, **more):
+        config = config(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, **more)
+        config.pad_token_id = config.bos_token_id = config.eos_token_id = None
+        config.tie_word_embeddings = True
+        torch.manual_seed(seed)
+        return model(config)
+
+    mamba = build(MambaForCausalLM, MambaConfig, state_size=state)
+    wanted = sum(p.numel() for p in mamba.parameters())
+    blocks = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = int((wanted - blocks) / (6 * hidden) + 0.5)
+    return build(LlamaForCausalLM, LlamaConfig, num_attention_heads=4, intermediate_size=width), mamba
+
+
+def accuracy(logits, labels):
+    right = asked = 0
+    for t in range(1, labels.shape[1]):
+        here = labels[:, t] >= 0
+        right += int((logits[here, t - 1].argmax(-1) == labels[here, t]).sum())
+        asked += int(here.sum())
+    return right / asked
+
+# %% [markdown]
+# # Quiz
+
+# %% [markdown] quiz="ssm"
+# 1. A
+# - [ ] a :: b
+# - [x] c :: d
