@@ -176,6 +176,8 @@ class Bench:
         scratch = Path(tempfile.mkdtemp(prefix="candidate-", dir=self._scratch))
         request = {
             "op": "judge",
+            "role": "judge",
+            "apart": False,
             "id": secrets.token_hex(8),
             "key": secrets.token_hex(32),
             "cells": [(f"<own cell {label}>", text) for label, text in own] + [(f"<cell {exercise.id}>", source)],
@@ -202,29 +204,43 @@ class Bench:
 
     def _judge_fork(self, exercise: Exercise, request: dict) -> Verdict | None:
         """Judge in a fork of the held state; None where its holder died meanwhile."""
-        channel, theirs = socket.socketpair()
-        status, status_theirs = socket.socketpair()
         holder, lock = self._holder(exercise), self._locks[exercise.id]
-        with channel, status:
-            status.settimeout(60)
-            try:
-                with theirs, status_theirs, lock:
-                    send(holder, request, (theirs.fileno(), status_theirs.fileno()))
-                started, _ = receive(status)
-                talk = _talk(channel, request, self._tests[exercise.id], (started or {}).get("pid", 0))
-                with lock:
-                    send(holder, {"op": "kill", "id": request["id"]})
-                ended, _ = receive(status)
-            except (OSError, ValueError):
-                ended = None
-            if ended is None:
-                with lock:
-                    if self._holders.get(exercise.id) is holder:
-                        self._lost.add(exercise.id)
-                        del self._holders[exercise.id]
-                        holder.close()
-                return None
+        try:
+            if exercise.plain:
+                talk, ended = self._judge_apart(exercise, request, holder, lock)
+            else:
+                with _Fork(holder, lock, request) as candidate:
+                    talk = _talk(candidate.channel, request, self._tests[exercise.id], candidate.pid)
+                    ended = candidate.end()
+        except (OSError, ValueError):
+            ended = None
+        if ended is None:
+            with lock:
+                if self._holders.get(exercise.id) is holder:
+                    self._lost.add(exercise.id)
+                    del self._holders[exercise.id]
+                    holder.close()
+            return None
         return _verdict(exercise, request, talk, ended)
+
+    def _judge_apart(self, exercise: Exercise, request: dict, holder: socket.socket, lock: threading.Lock):
+        """A plain exercise: its tests run in a fork of their own, which asks the candidate's for results."""
+        asking, answering = socket.socketpair()
+        with asking, answering, _Fork(holder, lock, {**request, "apart": True}, answering.fileno()) as candidate:
+            answering.close()
+            talk = _talk(candidate.channel, request, None, candidate.pid)
+            if talk[0] == "ran":
+                folder = tempfile.mkdtemp(prefix="tests-", dir=self._scratch)
+                testing = {**request, "role": "test", "scratch": folder}
+                testing.update(id=secrets.token_hex(8), key=secrets.token_hex(32))
+                with _Fork(holder, lock, testing, asking.fileno()) as tests:
+                    asking.close()  # so that each of the two sees when the other ends
+                    watched = {**testing, "scratch": request["scratch"]}
+                    how, heard = _talk(tests.channel, watched, self._tests[exercise.id], candidate.pid)
+                    tests.end()
+                talk = how, {**heard, "ran": talk[1]["ran"]}
+                _remove(Path(folder))
+            return talk, candidate.end()
 
     def _holder(self, exercise: Exercise) -> socket.socket:
         """The socket of the exercise's held state, which is made again if it was lost."""
@@ -350,6 +366,33 @@ def _launch(home: Path) -> tuple[subprocess.Popen, socket.socket]:
     return process, ours
 
 
+class _Fork:
+    """A process forked from a held state: the channel to it and its id. Raises OSError or ValueError if the holder is gone."""
+
+    def __init__(self, holder: socket.socket, lock: threading.Lock, request: dict, *calls: int):
+        self._holder, self._lock, self._id = holder, lock, request["id"]
+        self.channel, theirs = socket.socketpair()
+        self._status, status_theirs = socket.socketpair()
+        self._status.settimeout(60)
+        with theirs, status_theirs, lock:
+            send(holder, request, (theirs.fileno(), status_theirs.fileno(), *calls))
+        started, _ = receive(self._status)
+        self.pid = (started or {}).get("pid", 0)
+
+    def end(self) -> dict | None:
+        """Kill it, if it still lives; how it ended and what it used."""
+        with self._lock:
+            send(self._holder, {"op": "kill", "id": self._id})
+        return receive(self._status)[0]
+
+    def __enter__(self) -> _Fork:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.channel.close()
+        self._status.close()
+
+
 def _run(lesson: Lesson, main: socket.socket, name: str, source: str, line: int) -> None:
     main.settimeout(START_SECONDS)
     send(main, {"op": "run", "name": name, "source": source})
@@ -360,10 +403,10 @@ def _run(lesson: Lesson, main: socket.socket, name: str, source: str, line: int)
         raise LessonError(lesson.path, line + reply["line"] - 1, f"the reference cell fails: {reply['error']}")
 
 
-def _talk(channel: socket.socket, request: dict, tests: bytes, pid: int) -> tuple[str, dict]:
-    """Follow a candidate: ``(how it ended, its messages merged)``.
+def _talk(channel: socket.socket, request: dict, tests: bytes | None, pid: int) -> tuple[str, dict]:
+    """Follow a candidate: ``(how it ended, its messages merged)``. Without tests until its cells have run.
 
-    Ends: verdict, undefined, gone, timeout, disk (too much in its folder), tampered, nonsense.
+    Ends: verdict, ran, undefined, gone, timeout, disk (too much in its folder), tampered, nonsense.
     """
     key = bytes.fromhex(request["key"])
     heard: dict = {}
@@ -394,6 +437,8 @@ def _talk(channel: socket.socket, request: dict, tests: bytes, pid: int) -> tupl
                 heard["ran"] = dict(zip(("kind", "text", "line"), failure, strict=True)) if failure[0] else {}
                 if not defined:
                     return "undefined", heard
+                if tests is None:
+                    return "ran", heard
                 channel.sendall(framed(cipher(key, tests)))
             elif kind == "verdict" and "ran" in heard:
                 heard["verdict"] = dict(zip(("status", "message", "earned", "report"), parts, strict=True))

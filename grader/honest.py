@@ -31,6 +31,7 @@ from array import array
 from builtins import __dict__ as _builtins
 from hashlib import blake2b, shake_256
 from json import dumps
+from json import loads as from_json
 from marshal import loads
 from operator import is_
 from os import O_RDONLY, read, urandom, write
@@ -40,16 +41,20 @@ from os.path import abspath, realpath
 from sys import _getframe, addaudithook
 from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, ModuleType
 
+from grader.plain import Gone, serve, stand_in
 from grader.visible import Names, Words
 from unit24 import check
 from unit24.check import CheckFailed, NotAttempted
 
 SEED = 24
+CALLS = 4  # the descriptor between the tests of a plain exercise and its candidate
 LINE_LIMIT, TEXT_LIMIT, REPORT_LIMIT = 400, 8_000, 100_000
 _ROOTS = [path for name, path in sysconfig.get_paths().items() if "lib" in name] + site.getsitepackages()
 LIBRARIES = tuple({f(path) + "/" for path in _ROOTS for f in (abspath, realpath)})
 PACKAGE = realpath(__file__).rsplit("/", 2)[0] + "/unit24/"
-OURS = ("<tests ", "<reference ", "<setup>", "<lesson ", "<frozen ", realpath(__file__), PACKAGE)  # file names of trusted code
+_HERE = realpath(__file__).rsplit("/", 1)[0]
+# File names of trusted code.
+OURS = ("<tests ", "<reference ", "<setup>", "<lesson ", "<frozen ", f"{_HERE}/honest.py", f"{_HERE}/plain.py", PACKAGE)
 TRUSTED = LIBRARIES + OURS
 _BUILTINS = _builtins  # in a private copy: a copy
 
@@ -67,6 +72,7 @@ def prepare(namespace: dict, clean: dict, known: dict | None = None) -> dict:
     probe(libraries)  # libraries import and set up things at their first call
     return {
         "judge": own["judge"],
+        "test": own["test"],
         "namespace": namespace,
         "names": dict(namespace),
         "clean": clean,
@@ -187,6 +193,8 @@ def judge(fd: int, request: dict, ready: dict) -> None:
         return accuse(fd, found)
     defined = all(name in space for name in names)
     tell(fd, key, "ran", "1" if defined else "", *(failure or ("", "", "")))
+    if request["apart"]:
+        return serve(lambda: hear(CALLS), lambda answer: _send(CALLS, answer), space, _report)
 
     message = hear(fd)
     if message is None:
@@ -198,6 +206,33 @@ def judge(fd: int, request: dict, ready: dict) -> None:
     if found:
         return accuse(fd, found)
     return tell(fd, key, "verdict", status, text, earned, _report(space))
+
+
+def test(fd: int, request: dict, ready: dict) -> None:
+    """The tests of a plain exercise, in a process without student code: its functions are stand-ins.
+
+    Arguments as for `judge`; the candidate's process is at the other end of `CALLS`.
+    """
+    key = bytes.fromhex(request.pop("key"))
+
+    def ask(question: bytes) -> bytes | None:
+        try:
+            _send(CALLS, question)
+            return hear(CALLS)
+        except OSError:
+            return None
+
+    for name, source in request["cells"]:
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    tell(fd, key, "ran", "1", "", "", "")
+    message = hear(fd)
+    if message is None:
+        return
+    names = {name: stand_in(name, ask) for name in request["names"]}
+    code = bound(loads(cipher(key, message)), {**ready["names"], **ready["clean"], **names})
+    status, text, earned = run_tests(code)
+    report = ask(dumps(["", [], {}]).encode()) or b'""'
+    tell(fd, key, "verdict", status, text, earned, from_json(report))
 
 
 def execute(name: str, source: str, space: dict) -> tuple[str, str, str] | None:
@@ -251,6 +286,8 @@ def run_tests(code: CodeType) -> tuple[str, str, str]:
         said = _words(failure, TEXT_LIMIT)
         memory = "can't allocate memory" in said or "MemoryError" in said
         return "out of memory" if memory else "failed", said, ""
+    except Gone:
+        raise
     except SystemExit:
         return "error", "your code called exit() or sys.exit(): it ends the process that should go on to the checks.", ""
     except MemoryError:

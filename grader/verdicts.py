@@ -16,7 +16,8 @@ from pathlib import Path
 from authoring.lesson import ROOT, Exercise, Lesson
 from grader.bench import Verdict, reference_cells
 
-_JUDGES = (ROOT / "unit24" / "check.py", ROOT / "grader" / "worker.py", ROOT / "grader" / "honest.py")  # what decides, besides the lesson
+# What decides, besides the lesson.
+_JUDGES = (ROOT / "unit24" / "check.py", *(ROOT / "grader" / f"{name}.py" for name in ("worker", "honest", "plain")))
 
 
 class Journal:
@@ -77,7 +78,7 @@ def _state_hashes(lesson: Lesson) -> dict[str, str]:
     for _, source, _, exercise in reference_cells(lesson):
         if exercise:
             e = lesson.exercise(exercise)
-            hashes[exercise] = _hash(before, e.tests.source, *sorted(e.names), str((e.points, e.seconds, e.memory_mb)))
+            hashes[exercise] = _hash(before, e.tests.source, *sorted(e.names), str((e.points, e.seconds, e.memory_mb, e.plain)))
         before = _hash(before, source)
     return hashes
 

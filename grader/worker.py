@@ -7,7 +7,7 @@ messages (JSON with a 4-byte length, some with file descriptors):
 confine    give up access to files, before anything starts threads (where there is no fork)
 run        execute reference source in the lesson's namespace
 hold       fork; the child serves the socket sent along: the lesson's state at this point, kept
-judge      fork a child that runs one candidate and talks on the socket sent along
+judge      fork a child that runs one candidate (or a plain exercise's tests) and talks on the sockets sent along
 become     be that child without a fork, for components that do not survive one
 kill       kill a candidate with everything in its session
 =========  ====================================================================================
@@ -18,6 +18,7 @@ process: the bench hands them to a candidate's own socket after the candidate's 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import importlib
@@ -133,7 +134,7 @@ class Holder:
                         pass
                     self._reap()
                     continue
-                message, fds = receive(self.control, max_fds=2)
+                message, fds = receive(self.control, max_fds=3)
                 if message is None:
                     self._end()
                     return
@@ -148,8 +149,8 @@ class Holder:
         if op == "run":
             send(self.control, self._run(message))
         elif op == "hold":
-            if "torch" in sys.modules:  # imported by the first optimizer made: about a second, once instead of in every fork
-                importlib.import_module("torch._dynamo")
+            if "torch" in sys.modules:
+                _settle_torch()
             self.ready = honest.prepare(self.namespace, pristine(self.namespace, message["uses"]), self.ready)
             gc.collect()
             gc.freeze()
@@ -164,8 +165,9 @@ class Holder:
         elif op == "judge":
             pid = os.fork()
             if pid == 0:
-                self._become(message, fds[0])
-            os.close(fds[0])
+                self._become(message, fds[0], *fds[2:])
+            for fd in (fds[0], *fds[2:]):
+                os.close(fd)
             self.children[pid] = (message["id"], socket.socket(fileno=fds[1]))
             send(self.children[pid][1], {"pid": pid})
         elif op == "become":  # no fork: this process is used up by one candidate
@@ -179,22 +181,24 @@ class Holder:
                     _kill_session(pid)
         return False
 
-    def _become(self, request: dict, fd: int) -> None:
-        """The life of a candidate, which this process is from now on. Never returns."""
+    def _become(self, request: dict, fd: int, calls: int | None = None) -> None:
+        """The life of a candidate, or of the tests of a plain one, which this process is from now on. Never returns."""
         try:
             if os.getpid() != os.getsid(0):
                 os.setsid()
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_DFL)
-            os.dup2(fd, 3)
+            kept = [os.dup(fd), os.dup(fd if calls is None else calls)]  # out of the way of 3 and 4
+            for number, one in enumerate(kept, start=3):
+                os.dup2(one, number)
             null = os.open(os.devnull, os.O_RDWR)
             for standard in (0, 1, 2):
                 os.dup2(null, standard)
-            os.closerange(4, 4096)
+            os.closerange(4 if calls is None else 5, 4096)
             confine(request)
             reseed()
-            self.ready["judge"](3, request, self.ready)
+            self.ready[request["role"]](3, request, self.ready)
         except BaseException:
             if os.environ.get("UNIT24_DEBUG"):
                 traceback.print_exc()
@@ -314,6 +318,16 @@ def reseed() -> None:
         sys.modules["numpy"].random.seed(SEED)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(SEED)
+
+
+def _settle_torch() -> None:
+    """What torch does late, once here instead of in every fork."""
+    importlib.import_module("torch._dynamo")  # imported by the first optimizer made: about a second
+    trace = importlib.import_module("torch.export._trace")
+    # torch.export replaces builtins.max, builtins.min and math.pow while it traces (for models that call them on
+    # tensors) and puts them back: what the watch on candidates takes for a trick.
+    if hasattr(trace, "_override_builtin_ops"):
+        trace._override_builtin_ops = contextlib.nullcontext
 
 
 def pristine(namespace: dict, uses: list[str]) -> dict:

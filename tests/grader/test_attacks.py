@@ -28,7 +28,7 @@ from attacks.read import FOLDER, LESSON, attacks  # noqa: E402
 
 pytestmark = [pytest.mark.xdist_group("attacks"), pytest.mark.timeout(1500)]
 
-THEMES = ("channel", "disk", "frames", "objects", "patches", "resources")
+THEMES = ("apart", "channel", "disk", "frames", "objects", "patches", "resources")
 HOSTILE = [attack for theme in THEMES for attack in attacks(theme)]
 INNOCENT = attacks("innocent")
 AT_ONCE = 6  # several sleep until their time is up
@@ -142,7 +142,7 @@ def test_an_odd_right_answer_keeps_full_points(battle, attack):
 @needs_full
 def test_the_others_keep_their_points(battle):
     """Right answers judged before and after the attacks, by the same bench."""
-    assert [v.status for v in battle["honest"]] == ["passed"] * 6
+    assert [v.status for v in battle["honest"]] == ["passed"] * 8
 
 
 @needs_full

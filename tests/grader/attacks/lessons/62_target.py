@@ -123,3 +123,44 @@ def shout(text):
 # %% right="shout"
 def shout(text):
     return text.upper()
+
+# %% [markdown]
+# ## 4. From plain data to plain data
+
+# %% exercise="describe" minutes=5 difficulty=1 seconds=2 memory_mb=512 plain=true
+def describe(rows, places=1):
+    """Largest and mean of each column, rounded: a dict. ValueError without rows."""
+    ### BEGIN SOLUTION
+    if not rows:
+        raise ValueError("no rows")
+    columns = list(zip(*rows))
+    return {"largest": [max(c) for c in columns], "mean": torch.tensor([round(sum(c) / len(c), places) for c in columns])}
+    ### END SOLUTION
+
+# %% tests="describe" points=3
+with check.exercise("describe"):
+    rows = [(1.0, 2.0), (3.0, 0.25)]
+    check.equal(describe(rows), {"largest": [3.0, 2.0], "mean": torch.tensor([2.0, 1.1])}, "the description")
+    ### BEGIN HIDDEN TESTS
+    hidden_answer = {"largest": [5.0], "mean": torch.tensor([4.333])}
+    check.equal(describe([[3.0], [5.0], [5.0]], places=3), hidden_answer, "the description to three places")
+    check.raises(ValueError, lambda: describe([]), "no rows")
+    kept = [[1.0], [0.5]]
+    describe(kept)
+    check.equal(kept, [[1.0], [0.5]], "the rows after the call", "work on a copy")
+    ### END HIDDEN TESTS
+
+# %% wrong="describe" says="work on a copy"
+def describe(rows, places=1):
+    if not rows:
+        raise ValueError("no rows")
+    rows.sort() if isinstance(rows, list) and rows == [[1.0], [0.5]] else None
+    columns = list(zip(*rows))
+    return {"largest": [max(c) for c in columns], "mean": torch.tensor([round(sum(c) / len(c), places) for c in columns])}
+
+# %% right="describe"
+def describe(rows, places=1):
+    table = torch.tensor(rows)
+    if not len(rows):
+        raise ValueError
+    return {"largest": table.amax(0).tolist(), "mean": table.mean(0).mul(10**places).round().div(10**places)}
