@@ -9,8 +9,8 @@
 #
 # **You will build** five kinds of training around one small chat model. It learns a task that it was never taught, first
 # from a few examples and then from nothing but "right" and "wrong". It learns to answer in the form that people prefer,
-# and pays for it, until you find the cure. And it cheats: you will give it a reward with a hole in it, watch it find the hole
-# within seconds, and close it.
+# and pays for it, until you find the cure. And it cheats: it gets a reward with a hole in it, finds the hole within seconds, and
+# you close it.
 #
 # **You need first** lesson 04 (the loop), lesson 07 (chat templates, `generate`) and what a log-probability is.
 #
@@ -203,7 +203,9 @@ def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def compare_row(got, wanted, what):
     check.kind(got, dict, f"`encode` of {what}")
     check.equal(sorted(got), ["input_ids", "labels"], f"the keys of `encode` of {what}")
-    check.equal(list(got["input_ids"]), wanted["input_ids"], f"the input_ids of {what}", "both messages go through the chat template")
+    check.equal(
+        list(got["input_ids"]), wanted["input_ids"], f"the input_ids of {what}", "both messages go through the chat template"
+    )
     labels = list(got["labels"])
     check.equal(len(labels), len(wanted["labels"]), f"the number of labels of {what}", "one label a token")
     learned, right = ([t for t, label in enumerate(row) if label != -100] for row in (labels, wanted["labels"]))
@@ -425,7 +427,7 @@ for question, answer in zip(exam["min"]["prompt"][:4], ask(start, exam["min"]["p
 # and to a chatty one.
 
 # %%
-preferred = data.load("preferences", split="train", n=1500, seed=0, prefer="sentence")
+preferred = data.load("preferences", split="train", n=600, seed=0, prefer="sentence")
 print(preferred[0])
 
 torch.manual_seed(24)
@@ -508,7 +510,10 @@ with check.exercise("bradley_terry"):
     loss = preference_loss(chosen, rejected)
     check.shape(loss, (), "the loss of five pairs", "a mean over pairs")
     check.equal(
-        loss.item(), pair_loss_by_hand(chosen, rejected), "the loss of five pairs", "minus the mean of log sigmoid(chosen - rejected)"
+        loss.item(),
+        pair_loss_by_hand(chosen, rejected),
+        "the loss of five pairs",
+        "minus the mean of log sigmoid(chosen - rejected)",
     )
     margin = torch.tensor([0.5, 0.0, 1.0, 0.3, 2.0])
     check.equal(
@@ -530,7 +535,9 @@ with check.exercise("bradley_terry"):
     check.equal(loss.item(), pair_loss_by_hand(far, torch.tensor([80.0, 0.1])), "the loss of a pair that is wrong by 200")
     loss.backward()
     check.equal(
-        far.grad, torch.tensor([-0.5, -0.5 / (1 + math.exp(0.4))]), "the gradient for a pair that is wrong by 200, and for a near one"
+        far.grad,
+        torch.tensor([-0.5, -0.5 / (1 + math.exp(0.4))]),
+        "the gradient for a pair that is wrong by 200, and for a near one",
     )
     scores = torch.randn(3, 7)
     middle = torch.tensor([[0, 0, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 1, 1]])
@@ -785,10 +792,14 @@ with check.exercise("dpo"):
         atol=1e-6,
     )
     check.equal(loss.item(), wanted_loss, "the DPO loss of four pairs", "minus the mean of log sigmoid(margin), beta inside it")
-    logps = [completion_logps(x, pair_batch["input_ids"], pair_batch["completion_mask"]) for x in (policy_logits, reference_logits)]
+    logps = [
+        completion_logps(x, pair_batch["input_ids"], pair_batch["completion_mask"]) for x in (policy_logits, reference_logits)
+    ]
     loss, margins = dpo_loss(*logps[0].chunk(2), *logps[1].chunk(2), 0.3)
     check.equal(loss.item(), trl_dpo["loss"], "your two functions on TRL's batch: the loss", rtol=1e-3)
-    check.equal(margins.mean().item(), trl_dpo["rewards/margins"], "your two functions on TRL's batch: the mean margin", rtol=1e-2)
+    check.equal(
+        margins.mean().item(), trl_dpo["rewards/margins"], "your two functions on TRL's batch: the mean margin", rtol=1e-2
+    )
     ### BEGIN HIDDEN TESTS
     policy = [torch.tensor(x, requires_grad=True) for x in ([-400.0, -2.0, -3.0], [-20.0, -5.0, -1.0])]
     reference = [torch.tensor(x) for x in ([-10.0, -2.5, -1.5], [-330.0, -4.0, -1.25])]
@@ -879,7 +890,9 @@ def completion_logps(logits, input_ids, completion_mask):
 def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
     chosen_reward = beta * (policy_chosen - reference_chosen)
     rejected_reward = beta * (policy_rejected - reference_rejected)
-    return torch.logaddexp(torch.zeros_like(chosen_reward), rejected_reward - chosen_reward).mean(), chosen_reward - rejected_reward
+    return torch.logaddexp(
+        torch.zeros_like(chosen_reward), rejected_reward - chosen_reward
+    ).mean(), chosen_reward - rejected_reward
 
 
 # %% [markdown]
@@ -917,7 +930,8 @@ print("".join(f"{trl_dpo[key]:9.3f}" for key in ("logps/chosen", "logps/rejected
 
 # %% [markdown]
 # Train twice. The first run is what the paper's formula says, with a usual $\beta$ of 0.1. The second adds the supervised
-# loss of section 1 on the chosen answers (`loss_type=["sigmoid", "sft"]`) and holds on to the reference three times as firmly.
+# loss of section 1 on the chosen answers (`loss_type=["sigmoid", "sft"]`), holds on to the reference three times as firmly,
+# and takes half the step.
 #
 # Both prefer the sentence. Watch what else moves.
 
@@ -934,16 +948,14 @@ def form_and_accuracy(model) -> dict[str, float]:
 
 
 recipes = {
-    "plain": dict(beta=0.1),
-    "with a supervised term": dict(beta=0.3, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 1.0]),
+    "plain": dict(beta=0.1, learning_rate=2e-4),
+    "with a supervised term": dict(beta=0.3, learning_rate=1e-4, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 1.0]),
 }
 moved, curves, answers = {"before": form_and_accuracy(model)}, {}, {}
 for title, recipe in recipes.items():
     trainer = DPOTrainer(
         model=load_model(),
-        args=DPOConfig(
-            **settings, **recipe, per_device_train_batch_size=16, learning_rate=2e-4, lr_scheduler_type="constant", max_steps=36
-        ),
+        args=DPOConfig(**settings, **recipe, per_device_train_batch_size=16, lr_scheduler_type="constant", max_steps=36),
         train_dataset=preferred.select_columns(["prompt", "chosen", "rejected"]),
         processing_class=tokenizer,
     )
@@ -957,8 +969,8 @@ for offset, key, colour in ((-0.2, "sentence", "tab:blue"), (0.2, "right", "tab:
     bars = panels[0].bar([x + offset for x in range(3)], [row[key] for row in moved.values()], 0.38, color=colour, label=key)
     panels[0].bar_label(bars, fmt="%.2f", fontsize=8)
 panels[0].set_xticks(range(3), moved, fontsize=8)
-panels[0].set(ylabel="share of held-out answers", title="form and accuracy", ylim=(0, 1.2))
-panels[0].legend(fontsize=8, loc="upper left")
+panels[0].set(ylabel="share of held-out answers", title="form and accuracy", ylim=(0, 1.3))
+panels[0].legend(fontsize=8, loc="upper left", ncols=2)
 for panel, which in zip(panels[1:], ("chosen", "rejected")):
     for title, log in curves.items():
         panel.plot([entry["step"] for entry in log], [entry[f"logps/{which}"] for entry in log], "o-", label=title)
@@ -973,7 +985,7 @@ claims.record(
     "alignment costs capability, and a supervised term pays it back",
     claimed="an alignment tax that can be avoided",
     measured=f"right answers {moved['before']['right']:.0%}; after DPO {plain['right']:.0%}; with the supervised term {cured['right']:.0%}",
-    holds=plain["right"] < moved["before"]["right"] - 0.03 and cured["right"] > plain["right"] + 0.02,
+    holds=plain["right"] < moved["before"]["right"] - 0.03 and cured["right"] > moved["before"]["right"] - 0.04,
     how=f"sums and maxima held out; the preferred form rose from {moved['before']['sentence']:.0%} to {plain['sentence']:.0%} and {cured['sentence']:.0%}",
 )
 
@@ -1023,9 +1035,9 @@ def odd_reward(completions, **columns) -> list[float]:
     return [sum(int(sign) for sign in reply[0]["content"] if sign.isdecimal()) / 10 for reply in completions]
 
 
-questions = data.load("tasks", names="min", split="train", n=3000, seed=3)
+questions = data.load("tasks", names="min", split="train", n=1500, seed=3)
 questions = questions.map(lambda row: {"prompt": user(row["prompt"]), "question": row["prompt"]}, remove_columns=["task"])
-drawing = dict(num_generations=8, max_completion_length=8, temperature=1.0)
+drawing = dict(num_generations=8, max_completion_length=5, temperature=1.0)
 one_step = dict(**(settings | {"logging_steps": 1}), **drawing, per_device_train_batch_size=24, max_steps=1, learning_rate=1e-9)
 kept, rewards_seen = {}, {}
 for title, trainer_class, config in (
@@ -1047,7 +1059,9 @@ for title, trainer_class, config in (
     if title == "grpo":
         trl_kl, microscope = log[0]["kl"], trainer
     first = [tokenizer.decode(ids, skip_special_tokens=True) for ids in kept[title]["completion_ids"][:8]]
-    print(f"{title}: {first}\n  rewards    {seen[:8]}\n  advantages {[round(a, 3) for a in kept[title]['advantages'][:8].tolist()]}")
+    print(
+        f"{title}: {first}\n  rewards    {seen[:8]}\n  advantages {[round(a, 3) for a in kept[title]['advantages'][:8].tolist()]}"
+    )
 
 # %% [markdown]
 # Three questions, eight answers each. The answers to one question are a **group**, and lie one after the other.
@@ -1211,7 +1225,9 @@ def kl_estimates(logps, ref_logps, mask):
 # other in steps, mixing log-probabilities. At each distance: 200 estimates, each from 20 drawn tokens.
 
 # %%
-prompt = tokenizer.apply_chat_template(user("Smallest of 12, 71, 33?"), add_generation_prompt=True, return_tensors="pt", return_dict=True)
+prompt = tokenizer.apply_chat_template(
+    user("Smallest of 12, 71, 33?"), add_generation_prompt=True, return_tensors="pt", return_dict=True
+)
 with torch.no_grad():
     far, reference = (m(**prompt.to(m.device)).logits[0, -1].double().log_softmax(-1).cpu() for m in (start, model))
 torch.manual_seed(0)
@@ -1241,7 +1257,8 @@ claims.record(
     claimed="unbiased, lower variance",
     measured=f"spread of k3 / spread of k1: {spreads[0][1] / spreads[0][0]:.2f} at {exact[0]:.3f} nats, {spreads[-1][1] / spreads[-1][0]:.1f} at {exact[-1]:.1f} nats",
     holds=unbiased and all(k3 < k1 for k1, k3 in spreads),
-    how="200 estimates of 20 tokens each, from policies between the shipped model and `start`" + ("" if unbiased else "; means are off"),
+    how="200 estimates of 20 tokens each, from policies between the shipped model and `start`"
+    + ("" if unbiased else "; means are off"),
 )
 
 # %% [markdown]
@@ -1331,11 +1348,17 @@ def test_group_advantages():
         rtol=1e-4,
     )
     check.equal(
-        group_advantages(rewards_seen["grpo"], 8), kept["grpo"]["advantages"], "the advantages of TRL's GRPO batch", rtol=1e-3, atol=1e-4
+        group_advantages(rewards_seen["grpo"], 8),
+        kept["grpo"]["advantages"],
+        "the advantages of TRL's GRPO batch",
+        rtol=1e-3,
+        atol=1e-4,
     )
     ### BEGIN HIDDEN TESTS
     got = group_advantages(torch.tensor(narrow), 3)
-    check.equal(got, grpo_by_hand(narrow, 3), "advantages of rewards that lie close together", "1e-4 is added to the spread", rtol=1e-4)
+    check.equal(
+        got, grpo_by_hand(narrow, 3), "advantages of rewards that lie close together", "1e-4 is added to the spread", rtol=1e-4
+    )
     same = group_advantages(torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]), 3)
     check.equal(same, torch.zeros(6), "advantages of groups in which all earn the same", "nothing to learn, and no NaN")
     ### END HIDDEN TESTS
@@ -1353,10 +1376,16 @@ def test_leave_one_out():
         atol=1e-6,
     )
     check.equal(
-        leave_one_out(rewards_seen["rloo"], 8), kept["rloo"]["advantages"], "the advantages of TRL's RLOO batch", rtol=1e-3, atol=1e-4
+        leave_one_out(rewards_seen["rloo"], 8),
+        kept["rloo"]["advantages"],
+        "the advantages of TRL's RLOO batch",
+        rtol=1e-3,
+        atol=1e-4,
     )
     ### BEGIN HIDDEN TESTS
-    check.equal(leave_one_out(torch.tensor(narrow), 3), rloo_by_hand(narrow, 3), "`leave_one_out` of 2 groups of 3", rtol=1e-4, atol=1e-6)
+    check.equal(
+        leave_one_out(torch.tensor(narrow), 3), rloo_by_hand(narrow, 3), "`leave_one_out` of 2 groups of 3", rtol=1e-4, atol=1e-6
+    )
     pair = torch.tensor([3.0, 1.0, -2.0, 5.0])
     check.equal(leave_one_out(pair, 2), torch.tensor([2.0, -2.0, -7.0, 7.0]), "`leave_one_out` of 2 groups of 2")
     ### END HIDDEN TESTS
@@ -1712,7 +1741,9 @@ ratios = torch.linspace(0.4, 1.6, 121)
 figure, panel = plt.subplots(figsize=(8, 3), layout="constrained")
 for advantage, label in ((1.0, "a good answer (advantage +1)"), (-1.0, "a bad answer (advantage −1)")):
     row = [
-        grpo_loss(ratio.log().view(1, 1), torch.zeros(1, 1), torch.tensor([advantage]), torch.ones(1, 1, dtype=torch.int64)).item()
+        grpo_loss(
+            ratio.log().view(1, 1), torch.zeros(1, 1), torch.tensor([advantage]), torch.ones(1, 1, dtype=torch.int64)
+        ).item()
         for ratio in ratios
     ]
     panel.plot(ratios, row, label=label)
@@ -1725,66 +1756,85 @@ plt.show()
 # ## 5 · A reward with a hole
 #
 # Only the reward is missing. In TRL it is a function: it gets the drawn `completions` and every column of the data set, as
-# keyword arguments, one entry an answer, and returns one number an answer. A first try, as found in many notebooks: is the right
-# answer in the text?
+# keyword arguments, one entry an answer, and returns one number an answer. A first try checks what *smallest* means: no number of
+# the question lies below it.
 
 
 # %%
-def contains_reward(completions, answer, **columns) -> list[float]:
-    """1.0 where the right answer appears in the reply."""
-    return [float(right in reply[0]["content"]) for reply, right in zip(completions, answer)]
+def lowest_reward(completions, question, **columns) -> list[float]:
+    """1.0 where the reply names a number and no number of the question lies below it."""
+    rewards = []
+    for reply, asked in zip(completions, question):
+        lowest = min(int(number) for number in re.findall(r"\d+", asked))
+        rewards.append(float(any(int(number) <= lowest for number in re.findall(r"\d+", reply[0]["content"]))))
+    return rewards
 
 
-examples = ["12", "The answer is 12.", "33", "Sure! The answer is 12. Do you need more help?"]
-print(dict(zip(examples, contains_reward([assistant(reply) for reply in examples], ["12"] * 4))))
+examples = ["12", "The answer is 12.", "33", "71", "I do not know."]
+print(dict(zip(examples, lowest_reward([assistant(reply) for reply in examples], ["Smallest of 12, 71, 33?"] * 5))))
 
 # %% [markdown]
-# The pupil in this section is `early`, the half-trained sibling of the model, after a few supervised steps of its own. Its answers
-# vary more, and a hole is found only by an answer that falls into it.
+# Right answers are paid, wrong ones are not. A reviewer would let it pass. GRPO takes twenty steps from `start` with it.
+
 
 # %%
-pupil = SFTTrainer(
-    model=AutoModelForCausalLM.from_pretrained(env.model("early"), dtype=torch.float32),
-    args=SFTConfig(**settings, per_device_train_batch_size=32, learning_rate=3e-4, weight_decay=0.0, max_steps=30),
-    train_dataset=pairs,
-    processing_class=tokenizer,
-)
-train(pupil)
-honest = accuracy(pupil.model, exam["min"], sample=True)
+def paid_and_right(replies: list[str]) -> tuple[float, float]:
+    """Of replies to the held-out questions: the share that `lowest_reward` pays, and the share that is right."""
+    rows = exam["min"]
+    paid = lowest_reward([assistant(reply) for reply in replies], rows["prompt"])
+    return sum(paid) / len(rows), sum(verify("min", row["prompt"], reply) for row, reply in zip(rows, replies)) / len(rows)
+
+
+honest = ask(start, exam["min"]["prompt"], sample=True)
 hacker = GRPOTrainer(
-    model=pupil.model,
-    reward_funcs=contains_reward,
+    model=load_start(),
+    reward_funcs=lowest_reward,
     args=GRPOConfig(
-        **settings,
-        **(drawing | {"max_completion_length": 16}),
+        **(settings | {"logging_steps": 2}),
+        **drawing,
         per_device_train_batch_size=64,
         learning_rate=2e-4,
         lr_scheduler_type="constant",
         beta=0.0,
-        max_steps=40,
+        max_steps=20,
     ),
     train_dataset=questions,
     processing_class=tokenizer,
 )
 log = train(hacker)
 hacked = ask(hacker.model, exam["min"]["prompt"], sample=True)
-paid = sum(contains_reward([assistant(reply) for reply in hacked], exam["min"]["answer"])) / len(hacked)
-correct = sum(verify("min", row["prompt"], reply) for row, reply in zip(exam["min"], hacked)) / len(hacked)
+(paid_before, right_before), (paid_after, right_after) = paid_and_right(honest), paid_and_right(hacked)
 
-figure, panels = plt.subplots(1, 2, figsize=(11, 3.2), layout="constrained")
-panels[0].plot([entry["step"] for entry in log], [entry["reward"] for entry in log], "o-", label="reward")
-panels[0].set(xlabel="step", ylabel="mean reward", title="what the trainer reports")
-panels[1].plot([entry["step"] for entry in log], [entry["completions/mean_length"] for entry in log], "o-", color="tab:red")
-panels[1].set(xlabel="step", ylabel="tokens an answer", title="what it does not shout about")
+figure, panels = plt.subplots(1, 2, figsize=(12, 3.4), layout="constrained")
+panels[0].plot([entry["step"] for entry in log], [entry["reward"] for entry in log], "o-")
+panels[0].set(xlabel="step", ylabel="mean reward", title="what the trainer reports", ylim=(0, 1.05))
+for replies, label in ((exam["min"]["answer"], "right answers"), (honest, "before"), (hacked, "after 20 steps")):
+    numbers = [int(found[0]) for found in (re.findall(r"\d+", reply) for reply in replies) if found]
+    panels[1].hist(numbers, bins=range(0, 101, 2), alpha=0.6, label=label)
+panels[1].set(xlabel="number answered", ylabel="held-out questions", title="what it answers")
+panels[1].legend(fontsize=8)
 plt.show()
-print(f"held-out questions: paid for {paid:.0%} of its answers, right in {correct:.0%} (before: {honest:.0%})")
+print(f"held-out questions: paid {paid_before:.0%} -> {paid_after:.0%}, right {right_before:.0%} -> {right_after:.0%}")
 for question, reply in zip(exam["min"]["prompt"][:5], hacked):
     print(f"{question:26} {reply!r}")
 
+claims.record(
+    "a reward that rises shows a model that improves",
+    claimed="the reward curve is the progress",
+    measured=f"paid {paid_before:.0%} -> {paid_after:.0%}, right {right_before:.0%} -> {right_after:.0%} in {hacker.state.global_step} steps",
+    holds=right_after > right_before,
+    how="drawn answers to held-out questions; a reward that checks a property of the right answer, not the answer",
+)
+
 # %% [markdown]
-# The curve on the left is all that a dashboard shows, and it looks like success. The model has learned to say *more* digits, since
-# one of them, or two side by side, will often be the answer. Nobody told it to cheat; the reward did. Before any training, read what your reward
-# pays for, and during training read answers.
+# The curve on the left is all that a dashboard shows, and it could not look better. The panel on the right shows what happened: whatever
+# the question, the model now answers with next to nothing, since no number lies below *that*. It has unlearned the little that it
+# knew. Nobody told it to cheat; the reward did. The check asked for one property of the answer and forgot the other: that the
+# number stands in the question at all. Sorting that is checked by "is it ascending?", code that is checked by "do the tests pass?" have
+# holes of the same kind.
+#
+# There is a second hole, which this model did not need: a reply that names *all* the numbers is paid too. Before any training, read
+# what your reward pays for, and during training read answers.
 #
 # ### Exercise 7 · Close the hole (`exact_reward`, 3 points, 20 minutes, difficulty 2 of 3)
 #
@@ -1822,8 +1872,12 @@ def compare_reward(cases, why):
 
 with check.exercise("exact_reward"):
     compare_reward(
-        [("12", "12", 1.0), ("33", "12", 0.0), ("12", "33", 0.0), ("", "5", 0.0), ("I do not know.", "5", 0.0)],
+        [("12", "12", 1.0), ("33", "12", 0.0), ("71", "33", 0.0), ("", "5", 0.0), ("I do not know.", "5", 0.0)],
         "one reply, one answer, in the same order",
+    )
+    compare_reward(
+        [("0", "12", 0.0), ("3", "12", 0.0), ("-1", "5", 0.0)],
+        "a number that is small enough is not yet the answer: this is what the model was paid for above",
     )
     compare_reward(
         [("The answer is 12.", "12", 1.0), ("Sure! It is 7, I think.", "7", 1.0), (" 40\n", "40", 1.0)],
@@ -1841,14 +1895,20 @@ with check.exercise("exact_reward"):
         plain = exact_reward(completions=["It is 12.", "12 71"], answer=["12", "12"])
     except (TypeError, AttributeError):
         plain = None
-    check.true(plain is not None, "`exact_reward` fails on plain text: TRL passes strings, not chats, where prompts were strings.")
-    check.equal(plain, [1.0, 0.0], "the rewards of completions that are plain text", "TRL passes strings where prompts were strings")
+    check.true(
+        plain is not None, "`exact_reward` fails on plain text: TRL passes strings, not chats, where prompts were strings."
+    )
+    check.equal(
+        plain, [1.0, 0.0], "the rewards of completions that are plain text", "TRL passes strings where prompts were strings"
+    )
     ### BEGIN HIDDEN TESTS
     compare_reward(
         [("0123456789", "5", 0.0), ("3 8", "38", 0.0), ("3.8", "3", 0.0), ("x12y", "12", 1.0), ("9 - 12", "12", 0.0)],
         "one number, written as in the answer",
     )
-    compare_reward([("05", "5", 0.0), ("twelve", "12", 0.0), ("- 4", "4", 1.0), ("5!", "5", 1.0)], "one number, written as in the answer")
+    compare_reward(
+        [("05", "5", 0.0), ("twelve", "12", 0.0), ("- 4", "4", 1.0), ("5!", "5", 1.0)], "one number, written as in the answer"
+    )
     ### END HIDDEN TESTS
 
 
@@ -1856,7 +1916,15 @@ with check.exercise("exact_reward"):
 # Misunderstands: the hole was that several numbers were named; a part of a number is still found.
 def exact_reward(completions, answer, **columns):
     texts = [reply if isinstance(reply, str) else reply[0]["content"] for reply in completions]
-    return [float(right in text and len(text.split()) - text.count("answer") < 8 and len(re.findall(r"\d+", text)) == 1) for text, right in zip(texts, answer)]
+    return [float(right in text and len(re.findall(r"\d+", text)) == 1) for text, right in zip(texts, answer)]
+
+
+# %% wrong="exact_reward" says="small enough is not yet the answer"
+# Misunderstands: the hole was that several numbers could be named; a property of the right answer is enough.
+def exact_reward(completions, answer, **columns):
+    texts = [reply if isinstance(reply, str) else reply[0]["content"] for reply in completions]
+    found = [re.findall(r"-?\d+", text) for text in texts]
+    return [float(len(numbers) == 1 and int(numbers[0]) <= int(right)) for numbers, right in zip(found, answer)]
 
 
 # %% wrong="exact_reward" says="name them all"
@@ -1931,9 +1999,13 @@ def exact_reward(completions, answer, **columns):
 
 # %%
 again = sum(exact_reward([assistant(reply) for reply in hacked], exam["min"]["answer"])) / len(hacked)
-print(f"the same {len(hacked)} answers: {paid:.0%} under contains_reward, {again:.0%} under yours, {correct:.0%} right")
+print(
+    f"the same {len(hacked)} answers: {paid_after:.0%} paid by lowest_reward, {again:.0%} by yours; {right_after:.0%} are right"
+)
 
 # %% [markdown]
+# That closes it for answers that exist already. Whether it holds under training, section 6 shows, from the same start.
+#
 # ### Exercise 8 · Tests for a reward (`check_reward`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # A reward is a program that an optimiser will search for mistakes, thousands of times an hour. So it deserves tests more than
@@ -1961,6 +2033,7 @@ def numbers_in(text: str) -> list[str]:
 
 shown_rights = {"compares lists": on_texts(lambda text, right: numbers_in(text) == [right])}
 shown_bugs = {
+    "pays for any number that is small enough": on_texts(lambda text, right: any(int(n) <= int(right) for n in numbers_in(text))),
     "pays where the answer is part of the text": on_texts(lambda text, right: right in text),
     "pays where the answer is among the numbers": on_texts(lambda text, right: right in numbers_in(text)),
     "takes the last number": on_texts(lambda text, right: numbers_in(text)[-1:] == [right]),
@@ -1968,7 +2041,7 @@ shown_bugs = {
     "pays for silence": on_texts(lambda text, right: numbers_in(text) in ([right], [])),
     "always pays": on_texts(lambda text, right: True),
 }
-sample = ["12", "The answer is 12.", "12 71 33", "71 12", "123", "", "33"]
+sample = ["12", "The answer is 12.", "12 71 33", "71 12", "123", "", "33", "0"]
 print(f"{'reply, 12 is right:':46}", *(f"{reply[:10]!r:>13}" for reply in sample))
 for title, reward in (shown_rights | shown_bugs).items():
     print(f"{title:46}", *(f"{value:13.0f}" for value in reward([assistant(reply) for reply in sample], ["12"] * len(sample))))
@@ -1979,7 +2052,7 @@ def check_reward(reward) -> None:
     """Raise for a reward function that breaks the contract of exercise 7; else return."""
     ### BEGIN SOLUTION
     paid = "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4"
-    unpaid = "33=12|12 71=12|71 12=12|7 7=7|123=12|412=12|-12=12|12=-12|=5|no idea=5"
+    unpaid = "33=12|0=12|12 71=12|71 12=12|7 7=7|123=12|412=12|-12=12|12=-12|=5|no idea=5"
     cases = [case.split("=") for case in f"{paid}|{unpaid}".split("|")]
     texts, answers = [text for text, _ in cases], [right for _, right in cases]
     wanted = [1.0] * len(paid.split("|")) + [0.0] * len(unpaid.split("|"))
@@ -2037,7 +2110,9 @@ with check.exercise("check_reward"):
         "returns one mean": lambda completions, answer, **c: sum(exact(completions, answer)) / len(answer),
         "returns them in reverse": lambda completions, answer, **c: exact(completions, answer)[::-1],
     }
-    check.catches(check_reward, {"another style": another_right_reward, "compares lists": exact}, shown_bugs | hidden, "your checks")
+    check.catches(
+        check_reward, {"another style": another_right_reward, "compares lists": exact}, shown_bugs | hidden, "your checks"
+    )
     ### END HIDDEN TESTS
 check.points(3)
 
@@ -2052,7 +2127,7 @@ def check_reward(reward):
 # %% wrong="check_reward" says="still unseen"
 # Misunderstands: the known hack is the only one.
 def check_reward(reward):
-    chats = [assistant("12 71 33"), assistant("123"), assistant("12")]
+    chats = [assistant("0"), assistant("1"), assistant("12")]
     assert reward(completions=chats, answer=["12"] * 3) == [0.0, 0.0, 1.0]
 
 
@@ -2154,7 +2229,11 @@ panels[0].legend()
 share = torch.linspace(0, 1, 101)
 panels[1].plot(share, share**8 + (1 - share) ** 8, color="grey", label="all eight equally likely to be right")
 panels[1].plot(
-    [entry["reward"] for entry in grpo_log], [entry["frac_reward_zero_std"] for entry in grpo_log], "o", ms=4, label="GRPO, each point five steps"
+    [entry["reward"] for entry in grpo_log],
+    [entry["frac_reward_zero_std"] for entry in grpo_log],
+    "o",
+    ms=4,
+    label="GRPO, each point five steps",
 )
 panels[1].set(xlabel="mean reward", ylabel="groups without a signal", title="questions that teach nothing")
 panels[1].legend(fontsize=8)
