@@ -1,0 +1,3702 @@
+# ---
+# jupyter:
+#   unit24:
+#     needs: ["matplotlib>=3.8", "numpy>=2", "torch>=2.6", "transformers>=5", "triton>=3.2; platform_system == 'Linux'"]
+# ---
+
+# %% [markdown]
+# # 20 · GPU kernels in Triton
+#
+# A GPU computes faster than it can fetch. Most operations of a network wait for memory, and most of what a hand-written
+# kernel wins, it wins by reading and writing less. You write such kernels here in
+# [Triton](https://triton-lang.org), the language behind `torch.compile`, from the first addition to flash attention.
+#
+# **You will build** seven kernels, the memory guard that finds missing masks, the arithmetic that says how fast a
+# kernel can be at best, and a small autotuner. At the end the language model that ships with this course answers a
+# question through your attention kernel.
+#
+# **You need first** lessons 02 (strides, broadcasting, autograd) and 03 (normalisation layers). Attention itself is
+# explained where it is used.
+#
+# **Time** about four and a half hours: nine exercises of 20 to 50 minutes, 30 points. **No GPU is needed**: without one,
+# Triton's interpreter runs every kernel on the CPU, program by program. It says whether a kernel is right and how many
+# bytes it moves, which is most of the truth about it. With a GPU the same cells compile, and the last part measures.
+#
+# ```text
+#   grid of programs               one program                      memory
+#  ┌────┬────┬────┬────┐     ┌───────────────────────┐      ┌──────────────────────┐
+#  │ p0 │ p1 │ p2 │ p3 │ ──► │ offsets  which places │      │ x x x x x x x x x x ?│
+#  └────┴────┴────┴────┘     │ mask     which exist  │ ◄─── │ load   (masked)      │
+#   all run the same code,    │ compute  in registers │      │                      │
+#   in any order, at once     │ store    (masked)     │ ───► │ o o o o o o o o o o ?│
+#                             └───────────────────────┘      └──────────────────────┘
+# ```
+#
+# | part | what you write | the question it answers |
+# |---|---|---|
+# | A | vector add | Does it touch only what it should? |
+# | B | roofline arithmetic, fused softmax, tests for it | How fast can it be, and what does fusing save? |
+# | C | add + RMSNorm in bfloat16 | In which precision is it computed? |
+# | D | layer norm forward and backward | Can it train? |
+# | E | tiled matmul, choosing tiles | How are numbers used again once they are loaded? |
+# | F | flash attention | How does a kernel avoid writing a matrix at all? |
+
+# %% setup
+
+# %% [markdown]
+# ## Interpreter or compiler
+#
+# `TRITON_INTERPRET=1` makes `@triton.jit` run a kernel as ordinary Python on NumPy arrays. The variable is read when a
+# function is decorated, and Triton decorates functions of its own (`tl.sum` is one): so it is set **before** `import
+# triton`, and a notebook that imported Triton earlier must be restarted.
+
+# %%
+import math
+import os
+import warnings
+
+INTERPRETED = os.environ.setdefault("TRITON_INTERPRET", "0" if env.device.startswith("cuda") else "1") == "1"
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+import triton
+import triton.language as tl
+from triton.language import core  # noqa: F401  (where kernels see it, the interpreter tidies it up after each launch)
+
+from unit24 import check, claims
+
+DEVICE = "cpu" if INTERPRETED else env.device
+if INTERPRETED and hasattr(triton, "knobs"):
+    triton.knobs.compilation.front_end_debugging = True  # an error inside a kernel names the kernel's line
+print("Kernels are", "interpreted on the CPU." if INTERPRETED else f"compiled for {torch.cuda.get_device_name()}.")
+
+# %% [markdown]
+# Three differences between the two will matter. They are listed here so that you know where to look; each is shown
+# where it is met.
+#
+# | | interpreter | GPU |
+# |---|---|---|
+# | a load outside the tensor | gives whatever lies there | the same, or an illegal access that ends the process |
+# | a masked load without `other=` | gives 0 | gives anything |
+# | bfloat16 arithmetic | **wrong without a word**: it computes with the bit patterns | right |
+# | `tl.dot` of float32 | exact | rounded to TF32 unless `input_precision="ieee"` |
+# | `tl.dot` of small tiles | works | each side must be at least 16 |
+# | `@triton.autotune` | fails | works |
+
+# %% [markdown]
+# ## A fence around memory
+#
+# A kernel gets bare addresses. Nothing stops it from reading past the end of `x`, and the result is often right all
+# the same, because what lies there happens to be harmless. So every test here lays tensors into larger buffers filled
+# with NaN (*canaries*): a value read from outside poisons the result, and a value written outside leaves a hole in the
+# NaNs. In the interpreter the fence also looks at each address and counts what is read and written.
+
+# %%
+FENCES = []  # those that are open
+
+
+class Fence:
+    """Lays tensors into larger buffers full of NaN, and watches what kernels read and write.
+
+    `place` gives a tensor inside such a buffer. While the fence is open (`with fence:`) the loads and stores of
+    interpreted kernels are counted; on a GPU only the NaNs tell. `problems()` says what went wrong.
+    """
+
+    def __init__(self, margin=4096):
+        self.margin = margin  # canaries before and behind each tensor, in elements
+        self.places = {}  # name -> (buffer, which of its elements belong to the tensor)
+        self.reads, self.writes = {}, {}  # name -> elements, those outside included
+        self.bytes_read = self.bytes_written = 0  # of all memory, fenced or not
+        self.outside = {}  # (verb, name) -> (elements outside, place of the first)
+
+    def place(self, name, tensor, gap=0):
+        """A tensor with the values of `tensor` inside its own buffer, `gap` canaries between its rows."""
+        *rows, columns = tensor.shape
+        size = math.prod(rows) * (columns + gap)
+        buffer = torch.full((size + 2 * self.margin,), math.nan, dtype=tensor.dtype, device=DEVICE)
+        inside = torch.zeros(len(buffer), dtype=torch.bool, device=DEVICE)
+        views = [flat[self.margin :][:size].view(*rows, columns + gap)[..., :columns] for flat in (buffer, inside)]
+        views[0].copy_(tensor)
+        views[1].fill_(True)
+        self.places[name] = buffer, inside
+        self.reads[name] = self.writes[name] = 0
+        return views[0]
+
+    def __enter__(self):
+        FENCES.append(self)
+        return self
+
+    def __exit__(self, *_):
+        FENCES.remove(self)
+
+    def note(self, verb, addresses, itemsize):
+        """The interpreter "reads" or "writes" elements of `itemsize` bytes at `addresses`."""
+        if verb == "reads":
+            self.bytes_read += len(addresses) * itemsize
+        else:
+            self.bytes_written += len(addresses) * itemsize
+        for name, (buffer, inside) in self.places.items():
+            at = (addresses - buffer.data_ptr()) // itemsize
+            at = at[(at >= 0) & (at < len(buffer))]
+            getattr(self, verb)[name] += len(at)
+            wrong = at[~inside[at]]
+            if len(wrong):
+                count, first = self.outside.get((verb, name), (0, int(wrong[0])))
+                self.outside[verb, name] = count + len(wrong), first
+
+    def problems(self):
+        """What kernels did outside of the tensors in this fence, in words; "" if they kept to them."""
+        found = []
+        for (verb, name), (count, first) in self.outside.items():
+            found.append(f"the kernel {verb} {count} elements outside of {name} (the first {self._where(name, first)})")
+        for name, (buffer, inside) in self.places.items():
+            if ("writes", name) not in self.outside and not buffer[~inside].isnan().all():
+                first = int((~inside & ~buffer.isnan()).nonzero()[0])
+                found.append(f"the kernel wrote over canaries around {name} (the first {self._where(name, first)})")
+        return "; ".join(found)
+
+    def _where(self, name, at):
+        belongs = self.places[name][1].nonzero()
+        start, end = int(belongs[0]), int(belongs[-1])
+        if at < start:
+            return f"{start - at} before its start"
+        return f"{at - end} behind its end" if at > end else "between its rows"
+
+
+def random(*shape, seed=0, dtype=torch.float32, scale=1.0, shift=0.0):
+    """Normal random numbers, the same on every machine; made on the CPU, then moved to `DEVICE`."""
+    values = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return (values * scale + shift).to(DEVICE, dtype)
+
+
+def kept_inside(fence, hint="Which of its loads and stores has no mask, or a mask for something else?"):
+    """Fails if a kernel did not keep to its memory."""
+    check.true(not fence.problems(), f"{fence.problems()}. {hint}")
+
+
+# %% [markdown]
+# The next cell lets the interpreter tell the fences of each access. It also puts on a seat belt: the interpreter
+# writes wherever a kernel says, and a store far outside would end this notebook's kernel. With the belt, a store outside
+# of every tensor that was given to the kernel is an `IndexError`. Loads are stopped only far from all tensors: reading a
+# little too much goes unnoticed, as on a GPU. You need not read this cell.
+
+
+# %%
+def put_on_seat_belts():
+    """Watch and guard every load and store of the interpreter."""
+    from triton.runtime import interpreter
+
+    builder = interpreter.interpreter_builder
+    load, store = (getattr(type(builder), f"create_masked_{verb}") for verb in ("load", "store"))
+    launch = getattr(interpreter.GridExecutor.__call__, "unguarded", interpreter.GridExecutor.__call__)
+    given = []  # (start, end) of the memory of the tensors of this launch
+
+    def guard(verb, pointers, mask, slack):
+        used = np.broadcast_to(mask.data, pointers.data.shape)
+        addresses = torch.as_tensor(pointers.data.astype(np.int64)[used])
+        itemsize = max(1, pointers.get_element_ty().primitive_bitwidth // 8)
+        for fence in FENCES:
+            fence.note(verb, addresses, itemsize)
+        known = torch.zeros(len(addresses), dtype=torch.bool)
+        for start, end in given:
+            known |= (addresses >= start - slack) & (addresses + itemsize <= end + slack)
+        if not known.all():
+            raise IndexError(f"the kernel {verb} {int((~known).sum())} elements outside of all the tensors that it was given")
+
+    def guarded_load(pointers, mask, *rest):
+        guard("reads", pointers, mask, slack=1 << 16)
+        return load(builder, pointers, mask, *rest)
+
+    def guarded_store(pointers, values, mask, *rest):
+        guard("writes", pointers, mask, slack=0)
+        return store(builder, pointers, values, mask, *rest)
+
+    def guarded_launch(executor, *arguments, **options):
+        tensors = [a for a in (*arguments, *options.values()) if isinstance(a, torch.Tensor)]
+        memory = [t.untyped_storage() for t in tensors]
+        given[:] = [(m.data_ptr(), m.data_ptr() + m.nbytes()) for m in memory]
+        return launch(executor, *arguments, **options)
+
+    guarded_launch.unguarded = launch
+    builder.create_masked_load, builder.create_masked_store = guarded_load, guarded_store
+    interpreter.GridExecutor.__call__ = guarded_launch
+
+
+if INTERPRETED:
+    put_on_seat_belts()
+    # NumPy warns of overflow and of inf - inf; a GPU does not, and some kernels below do it on purpose.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="triton.runtime.interpreter")
+
+
+# %% [markdown]
+# # Part A · Does it touch only what it should?
+#
+# ## 1 · Vector add (3 points, 20 minutes, difficulty 1 of 3)
+#
+# A launch `kernel[(programs,)](...)` starts that many *programs*. All run the same code; `tl.program_id(0)` says which
+# one this is. A program works on a *block* of values at a time: `tl.arange(0, BLOCK)` is the vector `0 … BLOCK - 1`
+# (`BLOCK` a power of two, known when the kernel is compiled: `tl.constexpr`). A tensor argument arrives as the address
+# of its first element, and `address + vector` is a vector of addresses:
+#
+# ```text
+#   n = 10, BLOCK = 4                program 0     program 1     program 2
+#   offsets                          0  1  2  3    4  5  6  7    8  9  10  11
+#   mask = offsets < n               ✓  ✓  ✓  ✓    ✓  ✓  ✓  ✓    ✓  ✓  –   –
+# ```
+#
+# The last block sticks out. `tl.load(addresses, mask=mask)` reads only where the mask is true, and `tl.store` writes
+# only there.
+#
+# **Task.** Write kernel and launcher.
+#
+# - `add_kernel` adds `n` elements of `x` and `y`, one block a program. It reads and writes nothing outside of them.
+# - `add(x, y, out, block=256)` launches it for contiguous tensors of equal shape with as many programs as are needed,
+#   and no more; returns `out`. `triton.cdiv(a, b)` divides and rounds up.
+
+
+# %% exercise="vector_add" minutes=20 difficulty=1
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    """out = x + y for n elements; each program adds one block of BLOCK elements."""
+    ### BEGIN SOLUTION
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    y = tl.load(y_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, x + y, mask=mask)
+    ### END SOLUTION
+
+
+def add(x, y, out, block=256):
+    """`x + y` into `out` (contiguous, equal shapes) with blocks of `block` elements; returns `out`."""
+    ### BEGIN SOLUTION
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+    ### END SOLUTION
+
+
+# %% tests="vector_add" points=3
+def check_add(shape, block, dtype=torch.float32):
+    fence = Fence()
+    x = fence.place("x", random(*shape, seed=1, dtype=dtype))
+    y = fence.place("y", random(*shape, seed=2, dtype=dtype, scale=3))
+    out = fence.place("out", torch.full(shape, math.nan, dtype=dtype))
+    with fence:
+        returned = add(x, y, out, block=block)
+    what = f"the sum of two tensors of shape {shape} in blocks of {block}"
+    kept_inside(fence, "Elements from n on do not exist: mask every load and the store with offsets < n.")
+    check.true(
+        returned is out, f"add returned {type(returned).__name__}, expected the tensor `out` itself: write into it, return it."
+    )
+    untouched = int(out.isnan().sum())
+    check.true(
+        not untouched,
+        f"{what}: {untouched} of {out.numel()} elements were never written. Are there enough programs (n divided by the "
+        "block, rounded up), and does each take its own block, by its program_id?",
+    )
+    check.equal(out, x + y, what, "does each program load x, y and store out at the same offsets?", rtol=0, atol=0)
+    if INTERPRETED:
+        check.equal(fence.reads["x"], x.numel(), f"{what}: the elements of x that are read", "one program for each block, once")
+        check.equal(
+            fence.writes["out"], x.numel(), f"{what}: the elements of out that are written", "one program for each block, once"
+        )
+
+
+with check.exercise("vector_add"):
+    check_add((1000,), 256)
+    check_add((7,), 16)
+    check_add((512,), 128)
+    ### BEGIN HIDDEN TESTS
+    check_add((13, 11), 32)
+    check_add((1,), 64, torch.float16)
+    check_add((257,), 256, torch.float64)
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Three lines of the diagram above are the whole kernel: offsets, mask, and the work at the places where the mask is
+# true. Which offsets belong to program 2?
+# </details>
+# <details><summary>Hint 2 · which functions</summary>
+#
+# `tl.program_id(0)`, `tl.arange(0, BLOCK)`, `tl.load(..., mask=...)`, `tl.store(address, value, mask=...)`; in the
+# launcher `x.numel()`, `triton.cdiv`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+# mask = offsets < n
+# x = tl.load(x_ptr + offsets, mask=mask)
+# ...
+# add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+# ```
+# </details>
+
+
+# %% wrong="vector_add" says="outside of x"
+# Misunderstands: the mask is needed for the store alone, a load does no harm.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + offsets)
+    y = tl.load(y_ptr + offsets)
+    tl.store(out_ptr + offsets, x + y, mask=offsets < n)
+
+
+def add(x, y, out, block=256):
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
+# %% wrong="vector_add" says="writes 24 elements outside of out"
+# Misunderstands: what was not loaded is not stored either.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    y = tl.load(y_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, x + y)
+
+
+def add(x, y, out, block=256):
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
+# %% wrong="vector_add" says="never written"
+# Misunderstands: division of integers drops the last, incomplete block.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    tl.store(out_ptr + offsets, tl.load(x_ptr + offsets, mask=mask) + tl.load(y_ptr + offsets, mask=mask), mask=mask)
+
+
+def add(x, y, out, block=256):
+    n = x.numel()
+    add_kernel[(max(n // block, 1),)](x, y, out, n, BLOCK=block)
+    return out
+
+
+# %% wrong="vector_add" says="by its program_id"
+# Misunderstands: a launch hands each program its own part of the tensors.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < n
+    tl.store(out_ptr + offsets, tl.load(x_ptr + offsets, mask=mask) + tl.load(y_ptr + offsets, mask=mask), mask=mask)
+
+
+def add(x, y, out, block=256):
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
+# %% wrong="vector_add" says="behind its end"
+# Misunderstands: element n is the last one.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets <= n
+    tl.store(out_ptr + offsets, tl.load(x_ptr + offsets, mask=mask) + tl.load(y_ptr + offsets, mask=mask), mask=mask)
+
+
+def add(x, y, out, block=256):
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
+# %% wrong="vector_add" says="the tensor `out` itself"
+# Misunderstands: the kernel's result is a new tensor.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    tl.store(out_ptr + offsets, tl.load(x_ptr + offsets, mask=mask) + tl.load(y_ptr + offsets, mask=mask), mask=mask)
+
+
+def add(x, y, out, block=256):
+    out = torch.empty_like(x)
+    add_kernel[(triton.cdiv(x.numel(), block),)](x, y, out, x.numel(), BLOCK=block)
+    return out
+
+
+# %% right="vector_add"
+# Moves the addresses instead of the offsets, and leaves the grid to a function of the block size.
+@triton.jit
+def add_kernel(a, b, c, size, BLOCK: tl.constexpr):
+    start = tl.program_id(axis=0) * BLOCK
+    here = tl.arange(0, BLOCK)
+    exists = here < size - start
+    total = tl.load(a + start + here, exists, 0.0) + tl.load(b + start + here, exists, 0.0)
+    tl.store(c + start + here, total, exists)
+
+
+def add(x, y, out, block=256):
+    size = math.prod(x.shape)
+    add_kernel[lambda meta: (triton.cdiv(size, meta["BLOCK"]),)](x, y, out, size, BLOCK=block)
+    return out
+
+
+# %% right="vector_add"
+# One program goes on to further blocks while there are any.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    for start in range(tl.program_id(0) * BLOCK, n, tl.num_programs(0) * BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        x = tl.load(x_ptr + at, mask=at < n)
+        x += tl.load(y_ptr + at, mask=at < n)
+        tl.store(out_ptr + at, x, mask=at < n)
+
+
+def add(x, y, out, block=256):
+    add_kernel[(1 + (x.numel() - 1) // block,)](x, y, out, x.numel(), BLOCK=block)
+    return out
+
+
+# %% equivalent="vector_add" because="addition does not care which summand is loaded first"
+# - add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+# + (add_kernel[triton.cdiv(n, block),](y, x, out, n, BLOCK=block))
+
+# %% [markdown]
+# Your kernel as it is, and the same kernel with the mask of its loads removed, on ten numbers in blocks of four. The
+# fence names what the eye would miss: the ten sums are right in both.
+
+
+# %%
+@triton.jit
+def careless_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + offsets)
+    y = tl.load(y_ptr + offsets)
+    tl.store(out_ptr + offsets, x + y, mask=offsets < n)
+
+
+for kernel in (add_kernel, careless_kernel):
+    fence = Fence()
+    x, y, out = (fence.place(name, torch.arange(10.0)) for name in ("x", "y", "out"))
+    with fence:
+        kernel[(3,)](x, y, out, 10, BLOCK=4)
+    print(f"{kernel.__name__:15} {out.tolist()}\n    {fence.problems() or 'kept to its memory'}")
+
+
+# %% [markdown]
+# # Part B · How fast can it be?
+#
+# ## 2 · Roofline arithmetic (3 points, 25 minutes, difficulty 2 of 3)
+#
+# A kernel that does `flops` operations and moves `bytes` needs at least
+# $\max\left(\frac{\text{flops}}{\text{peak}},\ \frac{\text{bytes}}{\text{bandwidth}}\right)$ seconds. Which of the two
+# is larger depends on its *intensity*, flops per byte moved. Below the ridge, peak / bandwidth, memory decides and
+# more arithmetic is free; above it, arithmetic decides.
+#
+# | GPU | 16-bit matrix peak | bandwidth | ridge | source |
+# |---|---|---|---|---|
+# | T4 | 65 Tflop/s | 320 GB/s (300 in some systems) | about 200 flop/byte | [data sheet](https://www.nvidia.com/en-us/data-center/tesla-t4/) |
+# | A100 80 GB SXM | 312 Tflop/s | 2,039 GB/s | about 150 | [data sheet](https://www.nvidia.com/en-us/data-center/a100/) |
+# | H100 SXM | 989 Tflop/s (dense) | 3.35 TB/s | about 300 | [data sheet](https://www.nvidia.com/en-us/data-center/h100/) |
+#
+# An addition of two vectors has an intensity of 1/6 in 16 bits: one operation for six bytes. It runs at a thousandth of
+# the peak, and no cleverness changes that, except moving fewer bytes.
+#
+# **Softmax in five operations.** Written with torch's operators, softmax over the rows of an `R x C` matrix goes to
+# memory five times. Fused into one kernel it reads the matrix once and writes the result once.
+#
+# | operation | reads (elements) | writes (elements) |
+# |---|---|---|
+# | `m = x.amax(1, keepdim=True)` | R C | R |
+# | `d = x - m` | R C + R | R C |
+# | `e = d.exp()` | R C | R C |
+# | `s = e.sum(1, keepdim=True)` | R C | R |
+# | `y = e / s` | R C + R | R C |
+#
+# **Matrix product in tiles.** An `M x K` by `K x N` product takes `2 M N K` operations. One program computes one
+# `block_m x block_n` tile of the result; for that it reads the `block_m` rows of A and the `block_n` columns of B that
+# belong to it, all of them from memory (we do not count on a cache). Tiles at the edge read only what exists. So A is
+# read once for each *column of tiles*, B once for each *row of tiles*, and the result is written once.
+#
+# **Task.** Write three functions; each earns a point.
+#
+# - `roofline(flops, bytes_moved, peak, bandwidth)` returns `(intensity, seconds, bound)`: flops per byte, the least
+#   time, and `"compute"` if arithmetic takes longer than memory, else `"memory"`.
+# - `softmax_bytes(rows, columns, itemsize, fused)` returns the bytes read and written, in all, by the fused kernel
+#   (`fused=True`) or by the five operations.
+# - `matmul_cost(m, n, k, block_m, block_n, itemsize)` returns `(flops, bytes_moved)` of the tiled product.
+
+
+# %% exercise="roofline_arithmetic" minutes=25 difficulty=2
+def roofline(flops, bytes_moved, peak, bandwidth):
+    """(flops per byte, least seconds, "compute" or "memory"); `peak` in flop/s, `bandwidth` in bytes/s."""
+    ### BEGIN SOLUTION
+    compute, memory = flops / peak, bytes_moved / bandwidth
+    return flops / bytes_moved, max(compute, memory), "compute" if compute > memory else "memory"
+    ### END SOLUTION
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    """Bytes that softmax over the rows of a (rows, columns) matrix reads and writes."""
+    ### BEGIN SOLUTION
+    matrix = rows * columns
+    return (2 * matrix if fused else 8 * matrix + 4 * rows) * itemsize
+    ### END SOLUTION
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    """(flops, bytes read and written) of an (m, k) x (k, n) product in tiles of block_m x block_n."""
+    ### BEGIN SOLUTION
+    read = m * k * math.ceil(n / block_n) + k * n * math.ceil(m / block_m)
+    return 2 * m * n * k, (read + m * n) * itemsize
+    ### END SOLUTION
+
+
+# %% tests="roofline_arithmetic" points=3
+def check_roofline():
+    for flops, moved, intensity, seconds, bound in (
+        (6e9, 3e9, 2.0, 3e9 / 5e11, "memory"),
+        (6e12, 3e9, 2000.0, 6e12 / 4e13, "compute"),
+        (8e9, 1e8, 80.0, 2e-4, "memory"),
+    ):
+        answer = roofline(flops, moved, 4e13, 5e11)
+        what = f"for {flops:g} flops and {moved:g} bytes at 40 Tflop/s and 500 GB/s"
+        check.kind(answer, tuple, f"what roofline returns {what}")
+        check.equal(len(answer), 3, "the number of results", "intensity, seconds, bound")
+        check.equal(answer[0], intensity, f"the intensity {what}", "it is flops divided by bytes")
+        check.equal(
+            answer[1],
+            seconds,
+            f"the least time {what}",
+            "arithmetic and memory work at the same time: the longer one counts, not the sum",
+        )
+        check.equal(answer[2], bound, f"the bound {what}", "compare the two times, not the two rates; a draw is bound by memory")
+
+
+def check_softmax_bytes():
+    hint = "add up the table: reads and writes, the columns of m and s too"
+    check.equal(softmax_bytes(10, 30, 4, False), 4 * (8 * 300 + 40), "bytes of five operations on 10 x 30 float32", hint)
+    check.equal(
+        softmax_bytes(10, 30, 4, True), 2400, "bytes of the fused kernel on 10 x 30 float32", "it reads once and writes once"
+    )
+    ### BEGIN HIDDEN TESTS
+    check.equal(softmax_bytes(7, 5, 2, False), 2 * (8 * 35 + 28), "bytes of five operations on 7 x 5 float16", hint)
+    check.equal(softmax_bytes(7, 5, 2, True), 140, "bytes of the fused kernel on 7 x 5 float16", "2 bytes an element")
+    ### END HIDDEN TESTS
+
+
+def check_matmul_cost():
+    cases = [(64, 96, 80, 32, 32, 2), (64, 96, 80, 16, 64, 4)]
+    ### BEGIN HIDDEN TESTS
+    cases += [(50, 70, 30, 16, 32, 2), (5, 7, 3, 16, 16, 4)]
+    ### END HIDDEN TESTS
+    for m, n, k, block_m, block_n, itemsize in cases:
+        what = f"of ({m}, {k}) x ({k}, {n}) in tiles of {block_m} x {block_n}"
+        answer = matmul_cost(m, n, k, block_m, block_n, itemsize)
+        check.kind(answer, tuple, f"the cost {what}")
+        check.equal(len(answer), 2, "the number of results", "flops and bytes")
+        check.equal(answer[0], 2 * m * n * k, f"the flops {what}", "k multiplications and k additions for each of m n results")
+        moved = 0
+        for _ in range(0, n, block_n):
+            moved += m * k
+        for _ in range(0, m, block_m):
+            moved += k * n
+        check.equal(
+            answer[1],
+            (moved + m * n) * itemsize,
+            f"the bytes {what}",
+            "A is read once for each column of tiles, B once for each row of tiles; a tile that sticks out is a tile too, and it reads only what exists",
+        )
+
+
+with check.exercise("roofline_arithmetic"):
+    check.parts({"roofline": check_roofline, "softmax_bytes": check_softmax_bytes, "matmul_cost": check_matmul_cost})
+check.points(3)  # the number below: your points, of 3
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Count elements first, multiply by the size of one at the end. For the product, ask of one element of A: how many
+# programs need it?
+# </details>
+# <details><summary>Hint 2 · which functions</summary>
+#
+# `max`, `math.ceil` (or `triton.cdiv`) for the number of tiles in a row or column.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# compute, memory = flops / peak, bytes_moved / bandwidth
+# five = 8 * rows * columns + 4 * rows
+# read = m * k * math.ceil(n / block_n) + k * n * ...
+# ```
+# </details>
+
+
+# %% wrong="roofline_arithmetic" says="not the sum"
+# Misunderstands: memory and arithmetic wait for each other.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    compute, memory = flops / peak, bytes_moved / bandwidth
+    return flops / bytes_moved, compute + memory, "compute" if compute > memory else "memory"
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    return (2 if fused else 8) * rows * columns * itemsize  # forgets the two columns
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    return 2 * m * n * k, (m * k + k * n + m * n) * itemsize
+
+
+# %% wrong="roofline_arithmetic" says="a tile that sticks out"
+# Misunderstands: only whole tiles count, and each operand is read once for each of its own tiles.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    times = {"memory": bytes_moved / bandwidth, "compute": flops / peak}
+    bound = max(times, key=times.get)
+    return flops / bytes_moved, times[bound], bound
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    return (2 * rows * columns if fused else 8 * rows * columns + 4 * rows) * itemsize
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    return 2 * m * n * k, (m * k * (m // block_m) + k * n * (n // block_n) + m * n) * itemsize
+
+
+# %% wrong="roofline_arithmetic" says="the columns of m and s too"
+# Misunderstands: what is small need not be counted exactly.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    intensity = flops / bytes_moved
+    bound = "compute" if intensity > peak / bandwidth else "memory"
+    return intensity, flops / peak if bound == "compute" else bytes_moved / bandwidth, bound
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    return (2 if fused else 8) * rows * columns * itemsize
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    read = m * k * math.ceil(n / block_n) + k * n * math.ceil(m / block_m)
+    return 2 * m * n * k, (read + m * n) * itemsize
+
+
+# %% wrong="roofline_arithmetic" says="k multiplications and k additions"
+# Misunderstands: a multiply-add is one operation; data sheets count two.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    compute, memory = flops / peak, bytes_moved / bandwidth
+    return flops / bytes_moved, max(compute, memory), "compute" if compute > memory else "memory"
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    return (2 * rows * columns if fused else 8 * rows * columns + 4 * rows) * itemsize
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    read = m * k * math.ceil(n / block_n) + k * n * math.ceil(m / block_m)
+    return m * n * k, (read + m * n) * itemsize
+
+
+# %% right="roofline_arithmetic"
+# Tables and loops instead of formulas.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    seconds = {"memory": bytes_moved / bandwidth, "compute": flops / peak}
+    bound = max(seconds, key=lambda name: seconds[name])
+    return flops / bytes_moved, seconds[bound], bound
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    big, small = rows * columns, rows
+    steps = [(big, big)] if fused else [(big, small), (big + small, big), (big, big), (big, small), (big + small, big)]
+    return itemsize * sum(read + write for read, write in steps)
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    elements = 0
+    for top in range(0, m, block_m):
+        for left in range(0, n, block_n):
+            height, width = min(block_m, m - top), min(block_n, n - left)
+            elements += height * k + k * width + height * width
+    return 2 * m * n * k, elements * itemsize
+
+
+# %% equivalent="roofline_arithmetic" because="the larger of two numbers does not depend on their order"
+# - return flops / bytes_moved, max(compute, memory), "compute" if compute > memory else "memory"
+# + return flops / bytes_moved, (max(memory, compute)), "compute" if compute > memory else "memory"
+
+# %% [markdown]
+# Your functions draw the roof of an A100 and put kernels under it: intensity decides where under the slope a kernel
+# stands, and the tile decides the intensity of a product. What a kernel really reaches is below its point.
+
+# %%
+PEAK, BANDWIDTH = 312e12, 2.039e12  # A100 80 GB SXM: flop/s in 16 bits, bytes/s
+kernels = {
+    "add": (4096**2, 3 * 2 * 4096**2),
+    "softmax, five operations": (5 * 4096**2, softmax_bytes(4096, 4096, 2, fused=False)),
+    "softmax, fused": (5 * 4096**2, softmax_bytes(4096, 4096, 2, fused=True)),
+    **{f"product, {b} x {b} tiles": matmul_cost(4096, 4096, 4096, b, b, 2) for b in (16, 64, 128, 256)},
+    "product, each operand once": (2 * 4096**3, 3 * 2 * 4096**2),
+}
+figure, axis = plt.subplots(figsize=(8, 4))
+roof = [2.0**e for e in range(-4, 13)]
+axis.plot(roof, [min(PEAK, i * BANDWIDTH) / 1e12 for i in roof], color="black", lw=1)
+for name, (flops, moved) in kernels.items():
+    intensity, seconds, bound = roofline(flops, moved, PEAK, BANDWIDTH)
+    axis.plot(intensity, flops / seconds / 1e12, "o", ms=8, label=f"{name}: {1e6 * seconds:,.0f} µs at least ({bound})")
+axis.set(
+    xscale="log", yscale="log", xlabel="intensity (flop / byte)", ylabel="attainable rate (Tflop/s)",
+    title="the roof of an A100: 4096 x 4096 matrices in 16 bits",
+)  # fmt: skip
+axis.legend(fontsize=7, loc="lower right")
+plt.show()
+
+# %% [markdown]
+# ## 3 · Fused softmax (3 points, 30 minutes, difficulty 2 of 3)
+#
+# One program takes one row, keeps it in registers, and writes the result. The block must hold the whole row, and blocks
+# are powers of two: `triton.next_power_of_2(columns)`. So nearly every row is padded, and what stands in the padding
+# goes into the maximum and the sum. `tl.load(..., mask=mask, other=value)` chooses it.
+#
+# Rows need not follow one another in memory: a slice of a wider matrix has gaps between its rows. Row `r` starts at
+# `r * stride`, and `stride` is `x.stride(0)`.
+#
+# **Task.** `softmax(x, out)` writes the softmax of each row of `x` (float32, two axes, elements of a row side by side)
+# into `out` and returns `out`.
+#
+# - `x` and `out` may have different strides between rows.
+# - Large values must not overflow: subtract the row's maximum first. Single elements may be `-inf`.
+# - Each element of `x` is read once and each element of `out` is written once, in a single launch. That is the point
+#   of the kernel, and the fence counts.
+
+
+# %% exercise="fused_softmax" minutes=30 difficulty=2
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    """Softmax of one row a program; BLOCK is at least `columns`."""
+    ### BEGIN SOLUTION
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+    ### END SOLUTION
+
+
+def softmax(x, out):
+    """Softmax over the rows of `x` (rows, columns) into `out`; returns `out`."""
+    ### BEGIN SOLUTION
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+    ### END SOLUTION
+
+
+# %% tests="fused_softmax" points=3
+def run_softmax(values, x_gap, out_gap):
+    rows, columns = values.shape
+    fence = Fence()
+    x = fence.place("x", values, gap=x_gap)
+    out = fence.place("out", torch.full((rows, columns), math.nan), gap=out_gap)
+    with fence:
+        returned = softmax(x, out)
+    what = f"softmax of {rows} rows of {columns}"
+    kept_inside(fence, "Mask the places behind a row. A row starts at row * stride, and x and out each have their own stride")
+    check.true(returned is out, f"softmax returned {type(returned).__name__}, expected the tensor `out` itself.")
+    return fence, out, what
+
+
+def check_softmax_of(values, x_gap=0, out_gap=0):
+    fence, out, what = run_softmax(values, x_gap, out_gap)
+    rows, columns = values.shape
+    sums = out.sum(1)
+    check.true(
+        not sums.isnan().any() or not values.isfinite().any(),
+        f"{what}: there are NaNs in the result. The values go up to {values.max():.0f}, and exp of that is infinite: is the row's maximum subtracted first?",
+    )
+    check.true(
+        bool(((sums - 1).abs() < 1e-3).all()),
+        f"{what}: a row sums to {sums.min():.4f}, expected 1. The block is longer than the row: what do the padded places "
+        "(other=) add to the sum, exp(0) = 1 or exp(-inf) = 0?",
+    )
+    check.equal(out, values.softmax(1), what, "exp(x - maximum of the row) / sum of these over the row")
+    if INTERPRETED:
+        check.equal(
+            fence.reads["x"],
+            values.numel(),
+            f"{what}: the elements of x that are read",
+            "each element of x is read once; keep the row in a variable",
+        )
+        check.equal(fence.writes["out"], values.numel(), f"{what}: the elements of out that are written", "each is written once")
+
+
+with check.exercise("fused_softmax"):
+    check_softmax_of(random(4, 16, seed=3))
+    check_softmax_of(random(5, 21, seed=4, shift=-3))
+    check_softmax_of(random(3, 19, seed=5), x_gap=5, out_gap=2)
+    check_softmax_of(random(3, 19, seed=6, scale=200))
+    ### BEGIN HIDDEN TESTS
+    check_softmax_of(random(2, 33, seed=7, shift=-500), x_gap=1, out_gap=7)
+    check_softmax_of(random(6, 1, seed=8), out_gap=3)
+    holes = random(4, 11, seed=9)
+    holes[holes < 0] = -math.inf
+    holes[:, 3] = 1.0
+    check_softmax_of(holes, x_gap=2)
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Which value is neutral for a maximum and becomes 0 under `exp`? With it in the padding, no further mask is needed until
+# the store.
+# </details>
+# <details><summary>Hint 2 · which functions</summary>
+#
+# `tl.load(..., other=-float("inf"))`, `tl.max(x, axis=0)`, `tl.exp`, `tl.sum(e, axis=0)`; `x.stride(0)`,
+# `triton.next_power_of_2`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# row, offsets = tl.program_id(0), tl.arange(0, BLOCK)   # on two lines inside a kernel
+# x = tl.load(x_ptr + row * x_stride + offsets, mask=offsets < columns, other=-float("inf"))
+# e = tl.exp(x - tl.max(x, axis=0))
+# tl.store(out_ptr + row * out_stride + offsets, e / ..., mask=...)
+# ```
+# </details>
+
+
+# %% wrong="fused_softmax" says="a row sums to"
+# Misunderstands: a masked load leaves the padding out of what follows.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=0.0)
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% wrong="fused_softmax" says="maximum subtracted first"
+# Misunderstands: the maximum cancels, so it can be left out.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    e = tl.exp(tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf")))
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% wrong="fused_softmax" says="between its rows"
+# Misunderstands: rows follow one another, so the number of columns is the stride.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=-float("inf"))
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * columns + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    softmax_kernel[(len(x),)](x, out, x.shape[1], BLOCK=triton.next_power_of_2(x.shape[1]))
+    return out
+
+
+# %% wrong="fused_softmax" says="each have their own stride"
+# Misunderstands: out lies in memory as x does.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * stride + offsets, mask=mask, other=-float("inf"))
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    softmax_kernel[(len(x),)](x, out, x.stride(0), x.shape[1], BLOCK=triton.next_power_of_2(x.shape[1]))
+    return out
+
+
+# %% wrong="fused_softmax" says="each element of x is read once"
+# Misunderstands: loading again costs nothing.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = x_ptr + row * x_stride + offsets
+    top = tl.max(tl.load(at, mask=mask, other=-float("inf")), axis=0)
+    total = tl.sum(tl.exp(tl.load(at, mask=mask, other=-float("inf")) - top), axis=0)
+    tl.store(out_ptr + row * out_stride + offsets, tl.exp(tl.load(at, mask=mask) - top) / total, mask=mask)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% right="fused_softmax"
+# Four rows a program, as a tile with two axes, and powers of two instead of e.
+@triton.jit
+def softmax_kernel(source, target, source_stride, target_stride, n_rows, n_cols, ROWS: tl.constexpr, COLS: tl.constexpr):
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    cols = tl.arange(0, COLS)[None, :]
+    exists = (rows < n_rows) & (cols < n_cols)
+    tile = tl.load(source + rows * source_stride + cols, mask=exists, other=float("-inf"))
+    tile = tl.where(rows < n_rows, tile, 0.0)  # rows that do not exist: anything but NaN
+    tile = tl.exp2((tile - tl.max(tile, axis=1)[:, None]) * 1.4426950408889634)
+    tl.store(target + rows * target_stride + cols, tile / tl.sum(tile, axis=1)[:, None], mask=exists)
+
+
+def softmax(x, out):
+    grid = (triton.cdiv(x.size(0), 4),)
+    softmax_kernel[grid](x, out, x.stride(0), out.stride(0), *x.shape, ROWS=4, COLS=triton.next_power_of_2(x.size(1)))
+    return out
+
+
+# %% right="fused_softmax"
+# Moves the addresses to the row first; a larger block than needed.
+@triton.jit
+def softmax_kernel(x, y, sx, sy, n, BLOCK: tl.constexpr):
+    here = tl.arange(0, BLOCK)
+    x += tl.program_id(0) * sx
+    y += tl.program_id(0) * sy
+    v = tl.where(here < n, tl.load(x + here, mask=here < n, other=0.0), float("-inf"))
+    v -= tl.max(v, 0)
+    v = tl.exp(v)
+    v /= tl.sum(v, 0)
+    tl.store(y + here, v, mask=here < n)
+
+
+def softmax(x, out):
+    softmax_kernel[(x.shape[0],)](x, out, x.stride(0), out.stride(0), x.shape[1], BLOCK=2 * triton.next_power_of_2(x.shape[1]))
+    return out
+
+
+# %% [markdown]
+# ### Claim: fusing saves three quarters of the traffic
+#
+# The five operations are counted as torch runs them: each reads its inputs from memory and writes its output. The fence
+# counts your kernel. Bytes, not seconds: the interpreter's clock says nothing about a GPU, but bytes are the same
+# everywhere.
+
+# %%
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class TorchTraffic(TorchDispatchMode):
+    """Adds up the bytes of all tensors that torch's operations read and write while it is open."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        self.bytes += sum(t.nbytes for t in tree_leaves((args, kwargs, result)) if isinstance(t, torch.Tensor))
+        return result
+
+
+def five_operations(x):
+    d = x - x.amax(1, keepdim=True)
+    e = d.exp()
+    return e / e.sum(1, keepdim=True)
+
+
+widths, ratios = (3, 16, 50, 200, 1000), []
+for width in widths:
+    x = random(6, width)
+    with TorchTraffic() as unfused:
+        expected = five_operations(x)
+    fence = Fence()
+    with fence:
+        out = softmax(x, torch.empty_like(x))
+    assert torch.allclose(out, expected, atol=1e-6)
+    fused = fence.bytes_read + fence.bytes_written if INTERPRETED else softmax_bytes(6, width, 4, fused=True)
+    ratios.append(unfused.bytes / fused)
+    print(f"{width:5} columns: five operations {unfused.bytes:7,} bytes, one kernel {fused:6,}: {ratios[-1]:.2f} times less")
+    assert unfused.bytes == softmax_bytes(6, width, 4, fused=False) and fused == softmax_bytes(6, width, 4, fused=True)
+
+claims.record(
+    "one fused softmax kernel moves a quarter of the bytes of five operations",
+    claimed="4x fewer bytes",
+    measured=f"{ratios[-1]:.2f}x fewer at 1,000 columns, {ratios[0]:.2f}x at 3",
+    holds=3.9 < ratios[-1] < 4.2,
+    how="counted: every load and store of the kernel, every operand and result of the operations" if INTERPRETED
+    else "operations counted; the kernel by its arithmetic, a GPU does not count",
+)  # fmt: skip
+
+# %% [markdown]
+# The count agrees with the arithmetic of exercise 2 to the byte. On a GPU the saving in time is close to the saving in
+# bytes once the matrix is larger than the cache; a matrix that fits into the cache hides part of the traffic.
+#
+# ## 4 · Write the tests (3 points, 30 minutes, difficulty 2 of 3)
+#
+# A kernel with a missing mask passes most tests: sizes are round, tensors lie alone, and what lies behind them is 0.
+# Here are nine softmaxes with one bug each. Some show only when there is padding, some only with gaps between rows,
+# some only for certain values, and some only in memory that is not theirs.
+
+
+# %%
+@triton.jit
+def suspect_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr, BUG: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    if BUG == "mask that lets one too many through":
+        mask = offsets <= columns
+    x_at = x_ptr + row * x_stride + offsets
+    if BUG == "load without mask":
+        x = tl.load(x_at)
+    elif BUG == "zeros in the padding":
+        x = tl.load(x_at, mask=mask, other=0.0)
+    else:
+        x = tl.load(x_at, mask=mask, other=-float("inf"))
+    top = tl.max(x, axis=0)
+    if BUG == "maximum with the padding in it":
+        top = tl.maximum(top, 0.0)
+    if BUG == "no maximum subtracted":
+        top = top * 0.0
+    e = tl.exp(x - top)
+    out_at = out_ptr + row * out_stride + offsets
+    if BUG == "store without mask":
+        tl.store(out_at, e / tl.sum(e, axis=0))
+    else:
+        tl.store(out_at, e / tl.sum(e, axis=0), mask=mask)
+
+
+BUGS = (
+    "load without mask",
+    "store without mask",
+    "mask that lets one too many through",
+    "zeros in the padding",
+    "maximum with the padding in it",
+    "no maximum subtracted",
+    "one stride for both",
+    "columns taken for the stride",
+    "block one column short",
+)
+
+
+def softmax_with(bug=""):
+    """A function softmax(x, out) with one of `BUGS`, or without."""
+
+    def softmax(x, out):
+        rows, columns = x.shape
+        x_stride, out_stride = x.stride(0), out.stride(0)
+        if bug == "one stride for both":
+            out_stride = x_stride
+        if bug == "columns taken for the stride":
+            x_stride = columns
+        block = triton.next_power_of_2(columns - 1 if bug == "block one column short" else columns)
+        suspect_kernel[(rows,)](x, out, x_stride, out_stride, columns, BLOCK=block, BUG=bug)
+        return out
+
+    return softmax
+
+
+easy = random(4, 32)
+passed = [bug for bug in BUGS if torch.allclose(softmax_with(bug)(easy, torch.empty_like(easy)), easy.softmax(1), atol=1e-6)]
+print(f"{len(passed)} of {len(BUGS)} bugs pass the usual test, 4 rows of 32:", *passed, sep="\n  ")
+
+# %% [markdown]
+# **Task.** Write `check_softmax(softmax)`: it calls `softmax(x, out)` as often as it likes (float32, two axes, elements
+# of a row side by side, any strides between rows), raises `AssertionError` if something is wrong, and returns if all is
+# well. It knows nothing about the inside of the function.
+#
+# You earn the share of the bugs that you catch, and nothing if you turn down a correct kernel: results may differ from
+# torch's in the last digits (`torch.allclose` with `atol=1e-6` is strict enough). The hidden checks bring further
+# kernels. Use the `Fence`, or lay your own canaries.
+
+
+# %% exercise="check_softmax" minutes=30 difficulty=2
+def check_softmax(softmax):
+    """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
+    ### BEGIN SOLUTION
+    for shift in (-300.0, 300.0):
+        fence = Fence()
+        values = random(3, 17, shift=shift)
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+    ### END SOLUTION
+
+
+# %% tests="check_softmax" points=3
+@triton.jit
+def tiled_softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    at = tl.arange(0, BLOCK)
+    x_ptr += tl.program_id(0) * x_stride
+    out_ptr += tl.program_id(0) * out_stride
+    top = tl.full((1,), -float("inf"), tl.float32)
+    total = tl.zeros((1,), tl.float32)
+    for start in range(0, columns, BLOCK):
+        x = tl.load(x_ptr + start + at, mask=start + at < columns, other=-float("inf"))
+        higher = tl.maximum(top, tl.max(x, axis=0))
+        total = total * tl.exp(top - higher) + tl.sum(tl.exp(x - higher), axis=0)
+        top = higher
+    for start in range(0, columns, BLOCK):
+        x = tl.load(x_ptr + start + at, mask=start + at < columns, other=-float("inf"))
+        tl.store(out_ptr + start + at, tl.exp(x - top) / total, mask=start + at < columns)
+
+
+def in_tiles(x, out):
+    """Right too: goes over the row twice, in tiles of 8."""
+    tiled_softmax_kernel[(len(x),)](x, out, x.stride(0), out.stride(0), x.shape[1], BLOCK=8)
+    return out
+
+
+def by_logarithms(x, out):
+    """Right too: torch's own operations, with other rounding."""
+    return out.copy_((x - x.logsumexp(1, keepdim=True)).exp())
+
+
+with check.exercise("check_softmax"):
+    check.catches(
+        check_softmax,
+        {"the kernel without bug": softmax_with(), "in tiles": in_tiles, "by logarithms": by_logarithms},
+        {bug: softmax_with(bug) for bug in BUGS},
+        "your checks",
+    )
+
+    ### BEGIN HIDDEN TESTS
+    def last_row_left_out(x, out):
+        return softmax_with()(x[:-1], out[:-1])
+
+    def only_one_row(x, out):
+        out.copy_(out.new_zeros(out.shape))
+        return softmax_with()(x[:1], out[:1])
+
+    def other_axis(x, out):
+        return out.copy_(x.softmax(0))
+
+    def spoils_its_input(x, out):
+        softmax_with()(x, out)
+        x.copy_(out)
+        return out
+
+    def a_little_off(x, out):
+        return softmax_with()(x * 1.02, out)
+
+    def result_elsewhere(x, out):
+        return x.softmax(1)
+
+    def not_normalised(x, out):
+        return out.copy_((x - x.amax(1, keepdim=True)).exp())
+
+    check.catches(
+        check_softmax,
+        {"the kernel without bug": softmax_with(), "in tiles": in_tiles, "by logarithms": by_logarithms},
+        {
+            **{bug: softmax_with(bug) for bug in BUGS},
+            "leaves out the last row": last_row_left_out,
+            "does the first row alone": only_one_row,
+            "normalises the columns": other_axis,
+            "overwrites x": spoils_its_input,
+            "is a little off": a_little_off,
+            "writes its result elsewhere": result_elsewhere,
+            "does not divide by the sum": not_normalised,
+            "does nothing": lambda x, out: out,
+        },
+        "your checks",
+    )
+    ### END HIDDEN TESTS
+check.points(3)  # the number below: your points, of 3
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Go through the nine names and ask of each: on which input does it do something else than the right kernel? One shape
+# can serve several bugs: odd, with padding, with gaps. Values need two signs.
+# </details>
+# <details><summary>Hint 2 · which functions</summary>
+#
+# `Fence().place(name, values, gap=...)`, `with fence:`, `fence.problems()`, `torch.allclose`; start `out` full of NaN,
+# so that an element that nobody writes is seen. `random(rows, columns, shift=...)` moves the values.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# for shift in (-300.0, 300.0):
+#     fence = Fence()
+#     values = random(3, 17, shift=shift)
+#     x = fence.place("x", values, gap=5)
+#     out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+#     with fence:
+#         softmax(x, out)
+#     assert not fence.problems(), fence.problems()
+#     ...
+# ```
+# </details>
+
+
+# %% wrong="check_softmax" says="Still unseen"
+# Misunderstands: right values are the whole test.
+def check_softmax(softmax):
+    for rows, columns in ((4, 32), (3, 17)):
+        x = random(rows, columns)
+        assert torch.allclose(softmax(x, torch.empty_like(x)), x.softmax(1), atol=1e-6)
+
+
+# %% wrong="check_softmax" says="zeros in the padding"
+# Misunderstands: a kernel that keeps to its memory is right; round sizes have no padding.
+def check_softmax(softmax):
+    for scale in (1, 300):
+        fence = Fence()
+        values = random(4, 32, scale=scale)
+        x, out = fence.place("x", values, gap=5), fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems() and torch.allclose(out, values.softmax(1), atol=1e-6)
+
+
+# %% wrong="check_softmax" says="reject a correct implementation"
+# Misunderstands: equal means equal to the last bit.
+def check_softmax(softmax):
+    for shift in (-300.0, 300.0):
+        fence = Fence()
+        values = random(3, 17, shift=shift)
+        x, out = fence.place("x", values, gap=5), fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems() and torch.equal(out, values.softmax(1))
+
+
+# %% wrong="check_softmax" says="overwrites x"
+# Misunderstands: comparing with softmax of x afterwards is the same as before; x may have changed.
+def check_softmax(softmax):
+    for shift in (-300.0, 300.0):
+        fence = Fence()
+        x = fence.place("x", random(3, 17, shift=shift), gap=5)
+        out = fence.place("out", torch.full((3, 17), math.nan), gap=2)
+        expected = x.softmax(1)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems() and torch.allclose(out, expected, atol=1e-6)
+
+
+# %% wrong="check_softmax" says="catch none"
+# Misunderstands: what a check returns is what counts.
+def check_softmax(softmax):
+    x = random(3, 17)
+    return torch.allclose(softmax(x, torch.empty_like(x)), x.softmax(1), atol=1e-6)
+
+
+# %% right="check_softmax"
+# Canaries by hand, in one wide buffer for each tensor, and several shapes.
+def check_softmax(softmax):
+    for rows, columns, mean in ((2, 9, 0.0), (5, 17, 120.0), (3, 33, -120.0), (4, 16, 0.0)):
+        generator = torch.Generator().manual_seed(columns)
+        inside = (slice(2, 2 + rows), slice(7, 7 + columns))
+        source = torch.full((rows + 4, columns + 30), math.nan)
+        source[inside] = torch.randn(rows, columns, generator=generator) + mean
+        source = source.to(DEVICE)
+        target = torch.full((rows + 4, columns + 57), math.nan, device=DEVICE)
+        before = source.clone()
+        softmax(source[inside], target[inside])
+        difference = (target[inside] - before[inside].softmax(-1)).abs().max()
+        assert difference < 1e-5, f"off by {difference}"
+        assert torch.equal(source.nan_to_num(9), before.nan_to_num(9)), "the input or what lies around it has changed"
+        target[inside] = math.nan
+        assert bool(target.isnan().all()), "something outside of out was written"
+
+
+# %% [markdown]
+# # Part C · In which precision is it computed?
+#
+# ## Three traps of bfloat16
+#
+# bfloat16 has the range of float32 and 8 significant bits. Weights and activations are stored in it; **arithmetic is
+# done in float32**. There are three reasons, and the first is particular to learning without a GPU.
+
+
+# %%
+@triton.jit
+def add_directly_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < n
+    total = tl.load(x_ptr + offsets, mask=mask) + tl.load(y_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, total, mask=mask)
+
+
+@triton.jit
+def add_widened_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask).to(tl.float32)
+    y = tl.load(y_ptr + offsets, mask=mask).to(tl.float32)
+    tl.store(out_ptr + offsets, x + y, mask=mask)  # the store rounds to the type of out
+
+
+x, y = (torch.tensor(v, dtype=torch.bfloat16, device=DEVICE) for v in ([1.0, 0.5, 1.5, 1.0], [1.0, 0.25, 1.5, 0.998]))
+print("torch      ", (x + y).tolist())
+for kernel in (add_directly_kernel, add_widened_kernel):
+    out = torch.empty_like(x)
+    kernel[(1,)](x, y, out, len(x), BLOCK=4)
+    print(f"{kernel.__name__.split('_')[1]:11}", out.tolist())
+
+running = torch.zeros((), dtype=torch.bfloat16)
+for _ in range(1000):
+    running += 1
+print("1 added 1,000 times in bfloat16:", running.item())
+half = torch.tensor([300.0], dtype=torch.float16)
+print("300 squared in float16:", (half * half).item(), " in float32:", (half.float() ** 2).item())
+
+# %% [markdown]
+# 1. **The interpreter has no bfloat16.** NumPy has none, so Triton's interpreter keeps the bits as 16-bit integers and
+#    adds those. There is no error and no warning. `.to(tl.float32)` after each load avoids it; `tl.dot` needs the same.
+# 2. **Rounding.** The interpreter cuts float32 down to bfloat16 where a GPU rounds to the nearest: the last digit may
+#    differ (look at the fourth sum). Tests of bfloat16 must allow one unit in the last place, a factor of $2^{-7}$.
+# 3. **Sums and squares.** A sum in bfloat16 stands still once it is 256 times the summand, and a square in float16
+#    overflows from 256 on. That is as true on a GPU.
+#
+# So the rule, on every device: load, widen, compute, and let the store narrow.
+#
+# ## 5 · Add and normalise (3 points, 30 minutes, difficulty 2 of 3)
+#
+# Between the blocks of a language model stand two operations: the output `x` of a block is added to the residual
+# stream, and the sum is normalised for the next block (RMSNorm). Inference engines fuse them into one kernel, because
+# each alone reads and writes a whole activation. For a row of $C$ values:
+#
+# $$ t = x + \text{residual}, \qquad \text{out} = \frac{t}{\sqrt{\frac{1}{C}\sum_j t_j^2 + \varepsilon}} \cdot \text{weight} $$
+#
+# **Task.** `add_rms_norm(x, residual, weight, total, out, eps)` writes `t` into `total` and the normalised rows into
+# `out`, and returns `(total, out)`. All five tensors have the same dtype: bfloat16, float16 or float32. The matrices
+# are contiguous, `(rows, columns)`; `weight` has `columns` elements.
+#
+# - One launch, one program a row. Everything is computed in float32.
+# - Padding must count neither in the sum of squares nor in the $C$ it is divided by.
+
+
+# %% exercise="add_rms_norm" minutes=30 difficulty=2
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    """One row of total = x + residual and out = total / rms(total) * weight; BLOCK is at least `columns`."""
+    ### BEGIN SOLUTION
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    residual = tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + offsets, mask=mask).to(tl.float32)
+    total = x + residual
+    rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
+    tl.store(total_ptr + at, total, mask=mask)
+    tl.store(out_ptr + at, total / rms * weight, mask=mask)
+    ### END SOLUTION
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    """`x + residual` into `total`, its RMSNorm into `out`; returns (total, out)."""
+    ### BEGIN SOLUTION
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    add_rms_norm_kernel[(rows,)](x, residual, weight, total, out, columns, eps, BLOCK=block)
+    return total, out
+    ### END SOLUTION
+
+
+# %% tests="add_rms_norm" points=3
+def check_add_rms_norm(rows, columns, dtype, scale, eps):
+    fence = Fence()
+    x = fence.place("x", random(rows, columns, seed=11, dtype=dtype, scale=scale))
+    residual = fence.place("residual", random(rows, columns, seed=12, dtype=dtype, scale=2 * scale))
+    weight = fence.place("weight", random(columns, seed=13, dtype=dtype, shift=1))
+    total, out = (fence.place(name, torch.full((rows, columns), math.nan, dtype=dtype)) for name in ("total", "out"))
+    with fence:
+        returned = add_rms_norm(x, residual, weight, total, out, eps=eps)
+    name = str(dtype).removeprefix("torch.")
+    what = f"of {rows} rows of {columns} in {name}"
+    kept_inside(fence)
+    check.kind(returned, tuple, "what add_rms_norm returns")
+    check.true(
+        len(returned) == 2 and returned[0] is total and returned[1] is out,
+        "add_rms_norm returned other tensors, expected (total, out).",
+    )
+    rtol = {torch.bfloat16: 2**-7, torch.float16: 2**-9, torch.float32: 1e-5}[dtype]
+    expected = x.double() + residual.double()
+    check.equal(
+        total.double(),
+        expected,
+        f"total {what}",
+        "widen both with .to(tl.float32) before adding: in bfloat16 the interpreter adds bit patterns",
+        rtol=rtol,
+        atol=rtol * 0.01 * scale,
+    )
+    rms = (expected.square().mean(1, keepdim=True) + eps).sqrt()
+    check.equal(
+        out.double(),
+        expected / rms * weight.double(),
+        f"out {what}",
+        "squares and their sum in float32 (a float16 square overflows from 256 on); divided by the columns, not by the block; eps inside the root",
+        rtol=1.1 * rtol,
+        atol=rtol * 0.01,
+    )
+    if INTERPRETED:
+        for name, tensor in (("x", x), ("residual", residual)):
+            check.equal(
+                fence.reads[name], tensor.numel(), f"the elements of {name} that are read", "each is read once, in one launch"
+            )
+        check.equal(
+            [fence.reads["total"], fence.reads["out"]],
+            [0, 0],
+            "the elements of total and out that are read",
+            "keep the sum in a variable: it is still there after the store",
+        )
+
+
+with check.exercise("add_rms_norm"):
+    check_add_rms_norm(3, 40, torch.bfloat16, 1.0, 1e-6)
+    check_add_rms_norm(4, 21, torch.float32, 0.01, 1e-3)
+    check_add_rms_norm(3, 37, torch.float16, 150.0, 1e-6)
+    ### BEGIN HIDDEN TESTS
+    check_add_rms_norm(2, 130, torch.bfloat16, 3.0, 1.0)
+    check_add_rms_norm(5, 64, torch.bfloat16, 0.1, 1e-6)
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# The shape of the kernel is that of softmax: one row a program, the row in registers. What must the padding be, so that
+# it adds nothing to a sum of squares?
+# </details>
+# <details><summary>Hint 2 · which functions</summary>
+#
+# `tl.load(..., other=0.0).to(tl.float32)`, `tl.sum(t * t, axis=0) / columns`, `tl.sqrt` (or `tl.rsqrt`). `tl.store`
+# narrows by itself.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# at = tl.program_id(0) * columns + offsets
+# x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+# ...
+# total = x + residual
+# rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
+# ```
+# </details>
+
+
+# %% wrong="add_rms_norm" says="bit patterns"
+# Misunderstands: the dtype takes care of itself.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    total = tl.load(x_ptr + at, mask=mask, other=0.0) + tl.load(residual_ptr + at, mask=mask, other=0.0)
+    tl.store(total_ptr + at, total, mask=mask)
+    total = total.to(tl.float32)
+    rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
+    tl.store(out_ptr + at, total / rms * tl.load(weight_ptr + offsets, mask=mask).to(tl.float32), mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    block = triton.next_power_of_2(x.shape[1])
+    add_rms_norm_kernel[(len(x),)](x, residual, weight, total, out, x.shape[1], eps, BLOCK=block)
+    return total, out
+
+
+# %% wrong="add_rms_norm" says="not by the block"
+# Misunderstands: the mean is taken over the block.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    total = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    total += tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    rms = tl.sqrt(tl.sum(total * total, axis=0) / BLOCK + eps)
+    tl.store(total_ptr + at, total, mask=mask)
+    tl.store(out_ptr + at, total / rms * tl.load(weight_ptr + offsets, mask=mask).to(tl.float32), mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    block = triton.next_power_of_2(x.shape[1])
+    add_rms_norm_kernel[(len(x),)](x, residual, weight, total, out, x.shape[1], eps, BLOCK=block)
+    return total, out
+
+
+# %% wrong="add_rms_norm" says="overflows from 256 on"
+# Misunderstands: it is enough that bfloat16 is avoided; squares are taken in the input's type.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    total = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    total += tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    if x_ptr.dtype.element_ty == tl.float16:
+        total = total.to(tl.float16)
+    rms = tl.sqrt(tl.sum(total * total, axis=0).to(tl.float32) / columns + eps)
+    tl.store(total_ptr + at, total, mask=mask)
+    tl.store(out_ptr + at, total / rms * tl.load(weight_ptr + offsets, mask=mask).to(tl.float32), mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    block = triton.next_power_of_2(x.shape[1])
+    add_rms_norm_kernel[(len(x),)](x, residual, weight, total, out, x.shape[1], eps, BLOCK=block)
+    return total, out
+
+
+# %% wrong="add_rms_norm" says="eps inside the root"
+# Misunderstands: eps only keeps the division from failing, so it can stand anywhere.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    total = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    total += tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    rms = tl.sqrt(tl.sum(total * total, axis=0) / columns) + eps
+    tl.store(total_ptr + at, total, mask=mask)
+    tl.store(out_ptr + at, total / rms * tl.load(weight_ptr + offsets, mask=mask).to(tl.float32), mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    block = triton.next_power_of_2(x.shape[1])
+    add_rms_norm_kernel[(len(x),)](x, residual, weight, total, out, x.shape[1], eps, BLOCK=block)
+    return total, out
+
+
+# %% wrong="add_rms_norm" says="outside of weight"
+# Misunderstands: the weight is shared by all rows, so it needs no mask.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    total = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    total += tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
+    tl.store(total_ptr + at, total, mask=mask)
+    tl.store(out_ptr + at, total / rms * tl.load(weight_ptr + offsets).to(tl.float32), mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    block = triton.next_power_of_2(x.shape[1])
+    add_rms_norm_kernel[(len(x),)](x, residual, weight, total, out, x.shape[1], eps, BLOCK=block)
+    return total, out
+
+
+# %% right="add_rms_norm"
+# Two rows a program, the reciprocal root, explicit narrowing.
+@triton.jit
+def add_rms_norm_kernel(a, b, w, t, y, n_rows, n_cols, eps, ROWS: tl.constexpr, COLS: tl.constexpr):
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    cols = tl.arange(0, COLS)[None, :]
+    exists = (rows < n_rows) & (cols < n_cols)
+    at = rows * n_cols + cols
+    s = tl.load(a + at, mask=exists, other=0.0).to(tl.float32) + tl.load(b + at, mask=exists, other=0.0).to(tl.float32)
+    gain = tl.load(w + cols, mask=cols < n_cols, other=0.0).to(tl.float32)
+    scale = tl.rsqrt(tl.sum(s * s, axis=1) / n_cols + eps)
+    tl.store(y + at, (s * scale[:, None] * gain).to(y.dtype.element_ty), mask=exists)
+    tl.store(t + at, s.to(t.dtype.element_ty), mask=exists)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    grid, cols = (triton.cdiv(len(x), 2),), max(16, triton.next_power_of_2(x.shape[1]))
+    add_rms_norm_kernel[grid](x, residual, weight, total, out, *x.shape, eps, ROWS=2, COLS=cols)
+    return total, out
+
+
+# %% [markdown]
+# The same numbers three ways, against the exact result: torch in bfloat16 step by step, your kernel, and torch in
+# float32 with one rounding at the end. Half a unit in the last place of bfloat16 is a relative error of $2^{-9}$ to
+# $2^{-8}$: nobody can do better on average than about $2^{-10}$.
+
+# %%
+x, residual = (random(16, 256, seed=s, dtype=torch.bfloat16) for s in (21, 22))
+weight = random(256, seed=23, dtype=torch.bfloat16, shift=1)
+exact_total = x.double() + residual.double()
+exact = exact_total / (exact_total.square().mean(1, keepdim=True) + 1e-6).sqrt() * weight.double()
+total = x + residual
+step_by_step = total / (total.square().mean(1, keepdim=True) + 1e-6).sqrt() * weight
+_, kernel_out = add_rms_norm(x, residual, weight, torch.empty_like(x), torch.empty_like(x))
+errors = {
+    "torch, each step in bfloat16": step_by_step,
+    "your kernel": kernel_out,
+    "torch in float32, rounded once": exact.bfloat16(),
+}
+for name, result in errors.items():
+    relative = ((result.double() - exact) / exact).abs()
+    print(f"{name:31} mean relative error {relative.mean():.5f}, largest {relative.max():.5f}")
+if INTERPRETED:
+    print("The interpreter cuts off instead of rounding: its mean error is about twice that of a GPU.")
+
+# %% [markdown]
+# # Part D · Can it train?
+#
+# ## 6 · Layer norm, forward and backward (4 points, 45 minutes, difficulty 3 of 3)
+#
+# Autograd cannot look into a kernel: whoever writes the forward writes the backward. For one row of $C$ values, with
+# $\mu$ the mean and $r = 1 / \sqrt{\text{variance} + \varepsilon}$ (the variance divided by $C$):
+#
+# $$ \hat x = (x - \mu)\, r, \qquad y = \hat x\, w + b $$
+#
+# The gradient of the loss by $y$ arrives as `dy`. Write $g = dy \cdot w$, elementwise. Then
+#
+# $$ dx = r \left( g - \overline{g} - \hat x\, \overline{g \hat x} \right), \qquad
+#    dw = \sum_\text{rows} dy\, \hat x, \qquad db = \sum_\text{rows} dy $$
+#
+# with bars for means over the row. `dx` lives in rows, so a program takes a row. `dw` and `db` run *down the columns*:
+# there a program takes a block of columns and goes over all rows. (Rows would have to share their sums through atomic
+# additions, whose order, and so whose last digits, change from run to run.)
+#
+# **Task.** Write the three kernels and two launchers; all tensors float32 and contiguous, `x` and `dy` of shape
+# `(rows, columns)`. Four parts earn a point each: the output, the saved statistics, `dx`, and `dw` with `db`.
+#
+# - `layer_norm(x, weight, bias, out, mean, rstd, eps)` fills `out`, and for each row `mean` and `rstd` (the $r$ above).
+#   The mean may be large against the spread: subtract it **before** squaring, $\overline{x^2} - \mu^2$ loses all digits.
+# - `layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db)` fills the last three from the saved statistics.
+# - Each reads and writes only its own memory. Nothing is returned.
+
+
+# %% exercise="layer_norm" minutes=45 difficulty=3
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    """One row of the forward pass."""
+    ### BEGIN SOLUTION
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+    ### END SOLUTION
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    """One row of dx."""
+    ### BEGIN SOLUTION
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    g_mean = tl.sum(g, axis=0) / columns
+    product_mean = tl.sum(g * normed, axis=0) / columns
+    tl.store(dx_ptr + at, rstd * (g - g_mean - normed * product_mean), mask=mask)
+    ### END SOLUTION
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    """dw and db for one block of columns."""
+    ### BEGIN SOLUTION
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+    ### END SOLUTION
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    """Layer norm of the rows of `x` into `out`; their statistics into `mean` and `rstd`."""
+    ### BEGIN SOLUTION
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    ### END SOLUTION
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    """Gradients by x, weight and bias into `dx`, `dw`, `db`."""
+    ### BEGIN SOLUTION
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[(triton.cdiv(columns, 16),)](dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16)
+    ### END SOLUTION
+
+
+# %% tests="layer_norm" points=4
+NORM_CASES = [(4, 21, 0.0, 1e-5), (3, 37, 3.0, 0.3)]
+### BEGIN HIDDEN TESTS
+NORM_CASES += [(5, 64, -1.0, 1e-3), (2, 40, 1000.0, 1e-5)]
+### END HIDDEN TESTS
+
+
+def forward_case(rows, columns, shift, eps):
+    fence = Fence()
+    values = random(rows, columns, seed=31, shift=shift)
+    x, weight = fence.place("x", values), fence.place("weight", random(columns, seed=32, shift=1))
+    bias = fence.place("bias", random(columns, seed=33))
+    out = fence.place("out", torch.full((rows, columns), math.nan))
+    mean, rstd = (fence.place(name, torch.full((rows,), math.nan)) for name in ("mean", "rstd"))
+    with fence:
+        layer_norm(x, weight, bias, out, mean, rstd, eps=eps)
+    kept_inside(fence)
+    return (
+        x.double(),
+        weight.double(),
+        bias.double(),
+        out,
+        mean,
+        rstd,
+        f"for {rows} rows of {columns} around {shift:g} with eps {eps:g}",
+    )
+
+
+def check_output():
+    for case in NORM_CASES:
+        x, weight, bias, out, _, _, what = forward_case(*case)
+        expected = F.layer_norm(x, x.shape[1:], weight, bias, case[3]).float()
+        check.equal(
+            out,
+            expected,
+            f"out {what}",
+            "x - mean is -mean in the padding: mask it before squaring; divide by the columns; subtract the mean before squaring",
+            rtol=1e-4 if abs(case[2]) < 100 else 2e-3,
+        )
+
+
+def check_statistics():
+    for case in NORM_CASES:
+        x, _, _, _, mean, rstd, what = forward_case(*case)
+        check.equal(mean, x.mean(1).float(), f"mean {what}", "the sum of the row over its columns")
+        expected = (x.var(1, correction=0) + case[3]).rsqrt().float()
+        check.equal(
+            rstd,
+            expected,
+            f"rstd {what}",
+            "1 / sqrt(variance + eps), padding masked, the variance divided by the columns",
+            rtol=1e-4,
+        )
+
+
+def backward_case(rows, columns, shift, eps):
+    fence = Fence()
+    values, dy_values, w_values = (
+        random(rows, columns, seed=34, shift=shift),
+        random(rows, columns, seed=35),
+        random(columns, seed=36, shift=1),
+    )
+    wide = (
+        values.double().requires_grad_(),
+        w_values.double().requires_grad_(),
+        torch.zeros_like(w_values).double().requires_grad_(),
+    )
+    F.layer_norm(wide[0], (columns,), wide[1], wide[2], eps).backward(dy_values.double())
+    dy, x, weight = fence.place("dy", dy_values), fence.place("x", values), fence.place("weight", w_values)
+    mean = fence.place("mean", values.double().mean(1).float())
+    rstd = fence.place("rstd", (values.double().var(1, correction=0) + eps).rsqrt().float())
+    dx = fence.place("dx", torch.full((rows, columns), math.nan))
+    dw, db = (fence.place(name, torch.full((columns,), math.nan)) for name in ("dw", "db"))
+    with fence:
+        layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db)
+    kept_inside(fence)
+    return (
+        (dx, dw, db),
+        [leaf.grad.float() for leaf in wide],
+        f"for {rows} rows of {columns} around {shift:g}",
+        1e-4 if abs(shift) < 100 else 2e-3,
+    )
+
+
+def check_dx():
+    for case in NORM_CASES:
+        (dx, _, _), (expected, _, _), what, rtol = backward_case(*case)
+        check.equal(
+            dx,
+            expected,
+            f"dx {what}",
+            "both means, of g and of g times the normalised x, are subtracted; they are over the columns, without padding",
+            rtol=rtol,
+        )
+
+
+def check_dw_db():
+    for case in NORM_CASES:
+        (_, dw, db), (_, expected_dw, expected_db), what, rtol = backward_case(*case)
+        check.equal(db, expected_db, f"db {what}", "the sum of dy over all rows, for every column", rtol=rtol)
+        check.equal(
+            dw,
+            expected_dw,
+            f"dw {what}",
+            "the sum over all rows of dy times the normalised x, (x - mean) * rstd with the statistics of that row",
+            rtol=rtol,
+        )
+
+
+with check.exercise("layer_norm"):
+    check.parts({"the output": check_output, "the statistics": check_statistics, "dx": check_dx, "dw and db": check_dw_db})
+check.points(4)  # the number below: your points, of 4
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Forward: after the mean is subtracted the padding is no longer 0. Backward: every load of the row kernel is known from
+# the forward; in the column kernel offsets and mask are fixed before the loop and only the row moves.
+# </details>
+# <details><summary>Hint 2 · which functions</summary>
+#
+# `tl.where(mask, x - mean, 0.0)`; `tl.sum`, `tl.sqrt`; `tl.load(mean_ptr + row)` reads one number; `tl.zeros((BLOCK,),
+# dtype=tl.float32)` and `for row in range(0, rows):`; a grid of `(rows,)` and one of `(triton.cdiv(columns, 16),)`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# centred = tl.where(mask, x - mean, 0.0)
+# rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+# # dx
+# normed = (x - mean) * rstd
+# g = dy * weight                      # all loaded with other=0.0
+# dx = rstd * (g - tl.sum(g, axis=0) / columns - normed * ...)
+# # dw, db
+# for row in range(0, rows):
+#     dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+#     ...
+# ```
+# </details>
+
+
+# %% wrong="layer_norm" says="mask it before squaring"
+# Misunderstands: padding that was loaded as 0 stays 0.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = x - mean
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    block = triton.next_power_of_2(x.shape[1])
+    layer_norm_kernel[(len(x),)](x, weight, bias, out, mean, rstd, x.shape[1], eps, BLOCK=block)
+
+
+def layer_norm_backward(*args):
+    raise NotImplementedError
+
+
+layer_norm_dx_kernel = layer_norm_dw_db_kernel = layer_norm_kernel
+
+
+# %% wrong="layer_norm" says="subtract the mean before squaring"
+# Misunderstands: the mean of squares minus the square of the mean is the same variance in floating point too.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    variance = tl.sum(x * x, axis=0) / columns - mean * mean
+    rstd = 1 / tl.sqrt(tl.maximum(variance, 0.0) + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, (x - mean) * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    block = triton.next_power_of_2(x.shape[1])
+    layer_norm_kernel[(len(x),)](x, weight, bias, out, mean, rstd, x.shape[1], eps, BLOCK=block)
+
+
+def layer_norm_backward(*args):
+    raise NotImplementedError
+
+
+layer_norm_dx_kernel = layer_norm_dw_db_kernel = layer_norm_kernel
+
+
+# %% wrong="layer_norm" says="both means"
+# Misunderstands: mean and variance are constants for the gradient.
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    g = tl.load(dy_ptr + row * columns + offsets, mask=mask) * tl.load(weight_ptr + offsets, mask=mask)
+    tl.store(dx_ptr + row * columns + offsets, g * tl.load(rstd_ptr + row), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[(triton.cdiv(columns, 16),)](dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16)
+
+
+def layer_norm(*args, **options):
+    raise NotImplementedError
+
+
+layer_norm_kernel = layer_norm_dx_kernel
+
+
+# %% wrong="layer_norm" says="over all rows"
+# Misunderstands: each row's program may simply store its share of dw and db; the last one wins.
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, dw_ptr, db_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    dy = tl.load(dy_ptr + at, mask=mask, other=0.0)
+    g = dy * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    tl.store(dx_ptr + at, rstd * (g - tl.sum(g, axis=0) / columns - normed * (tl.sum(g * normed, axis=0) / columns)), mask=mask)
+    tl.store(dw_ptr + offsets, dy * normed, mask=mask)
+    tl.store(db_ptr + offsets, dy, mask=mask)
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    block = triton.next_power_of_2(x.shape[1])
+    layer_norm_dx_kernel[(len(x),)](dy, x, weight, mean, rstd, dx, dw, db, x.shape[1], BLOCK=block)
+
+
+def layer_norm(*args, **options):
+    raise NotImplementedError
+
+
+layer_norm_kernel = layer_norm_dw_db_kernel = layer_norm_dx_kernel
+
+
+# %% right="layer_norm"
+# Tiles of several rows, the sums over rows by tl.sum of a tile; other names.
+@triton.jit
+def layer_norm_kernel(X, W, B, Y, M, R, n_rows, n_cols, eps, ROWS: tl.constexpr, COLS: tl.constexpr):
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    cols = tl.arange(0, COLS)
+    exists = (rows < n_rows)[:, None] & (cols < n_cols)[None, :]
+    at = rows[:, None] * n_cols + cols[None, :]
+    x = tl.load(X + at, mask=exists, other=0.0)
+    mu = tl.sum(x, axis=1) / n_cols
+    x = tl.where(exists, x - mu[:, None], 0.0)
+    r = tl.rsqrt(tl.sum(x * x, axis=1) / n_cols + eps)
+    w = tl.load(W + cols, mask=cols < n_cols, other=0.0)
+    b = tl.load(B + cols, mask=cols < n_cols, other=0.0)
+    tl.store(Y + at, x * r[:, None] * w[None, :] + b[None, :], mask=exists)
+    tl.store(M + rows, mu, mask=rows < n_rows)
+    tl.store(R + rows, r, mask=rows < n_rows)
+
+
+@triton.jit
+def layer_norm_dx_kernel(DY, X, W, M, R, DX, n_rows, n_cols, ROWS: tl.constexpr, COLS: tl.constexpr):
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    cols = tl.arange(0, COLS)
+    exists = (rows < n_rows)[:, None] & (cols < n_cols)[None, :]
+    at = rows[:, None] * n_cols + cols[None, :]
+    r = tl.load(R + rows, mask=rows < n_rows, other=0.0)[:, None]
+    mu = tl.load(M + rows, mask=rows < n_rows, other=0.0)[:, None]
+    g = tl.load(DY + at, mask=exists, other=0.0) * tl.load(W + cols, mask=cols < n_cols, other=0.0)[None, :]
+    x = tl.where(exists, (tl.load(X + at, mask=exists, other=0.0) - mu) * r, 0.0)
+    inner = (n_cols * g - tl.sum(g, axis=1)[:, None] - x * tl.sum(g * x, axis=1)[:, None]) / n_cols
+    tl.store(DX + at, inner * r, mask=exists)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(DY, X, M, R, DW, DB, n_rows, n_cols, ROWS: tl.constexpr, COLS: tl.constexpr):
+    cols = tl.program_id(0) * COLS + tl.arange(0, COLS)
+    dw = tl.zeros((COLS,), tl.float32)
+    db = tl.zeros((COLS,), tl.float32)
+    for top in range(0, n_rows, ROWS):
+        rows = top + tl.arange(0, ROWS)
+        exists = (rows < n_rows)[:, None] & (cols < n_cols)[None, :]
+        at = rows[:, None] * n_cols + cols[None, :]
+        dy = tl.load(DY + at, mask=exists, other=0.0)
+        mu = tl.load(M + rows, mask=rows < n_rows, other=0.0)
+        r = tl.load(R + rows, mask=rows < n_rows, other=0.0)
+        dw += tl.sum(dy * (tl.load(X + at, mask=exists, other=0.0) - mu[:, None]) * r[:, None], axis=0)
+        db += tl.sum(dy, axis=0)
+    tl.store(DW + cols, dw, mask=cols < n_cols)
+    tl.store(DB + cols, db, mask=cols < n_cols)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    cols = triton.next_power_of_2(x.shape[1])
+    layer_norm_kernel[(triton.cdiv(len(x), 2),)](x, weight, bias, out, mean, rstd, *x.shape, eps, ROWS=2, COLS=cols)
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    cols = triton.next_power_of_2(x.shape[1])
+    layer_norm_dx_kernel[(triton.cdiv(len(x), 2),)](dy, x, weight, mean, rstd, dx, *x.shape, ROWS=2, COLS=cols)
+    layer_norm_dw_db_kernel[(triton.cdiv(x.shape[1], 32),)](dy, x, mean, rstd, dw, db, *x.shape, ROWS=4, COLS=32)
+
+
+# %% [markdown]
+# ### Your kernels under autograd
+#
+# An `autograd.Function` joins forward and backward, and a network trains through them: two spirals, 48 points, one
+# hidden layer with your layer norm. The same network with torch's own layer norm starts from the same weights.
+
+
+# %%
+class TritonLayerNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        out, (mean, rstd) = torch.empty_like(x), x.new_empty(2, len(x))
+        layer_norm(x, weight, bias, out, mean, rstd)
+        ctx.save_for_backward(x, weight, mean, rstd)
+        return out
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, weight, mean, rstd = ctx.saved_tensors
+        dx, dw, db = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
+        layer_norm_backward(dy.contiguous(), x, weight, mean, rstd, dx, dw, db)
+        return dx, dw, db
+
+
+def train_spirals(norm, steps=30):
+    """Losses of a small network on two spirals; `norm(x, weight, bias)` is its layer norm."""
+    turn = torch.linspace(0.5, 4.0, 24, device=DEVICE)
+    arm = torch.stack([turn * turn.cos(), turn * turn.sin()], 1)
+    points, labels = torch.cat([arm, -arm]), torch.arange(2, device=DEVICE).repeat_interleave(24)
+    shapes = (2, 40), (40,), (40,), (40, 2)
+    w1, gain, shift, w2 = (random(*s, seed=i, scale=0.3).requires_grad_() for i, s in enumerate(shapes))
+    with torch.no_grad():
+        gain += 1
+    optimizer = torch.optim.Adam([w1, gain, shift, w2], lr=0.1)
+    losses = []
+    for _ in range(steps):
+        loss = F.cross_entropy(torch.tanh(norm(points @ w1, gain, shift)) @ w2, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+curves = {
+    "torch's layer norm": train_spirals(lambda x, w, b: F.layer_norm(x, (40,), w, b)),
+    "your kernels": train_spirals(TritonLayerNorm.apply),
+}
+figure, axis = plt.subplots(figsize=(7, 3))
+for (name, losses), style in zip(curves.items(), ("-", "o")):
+    axis.plot(losses, style, ms=3, label=f"{name}: {losses[-1]:.3f} at the end")
+axis.set(xlabel="step", ylabel="cross-entropy (nats)", title="two spirals", ylim=(0, None))
+axis.legend()
+plt.show()
+
+# %% [markdown]
+# # Part E · Using numbers again
+#
+# ## 7 · Tiled matrix product (4 points, 40 minutes, difficulty 3 of 3)
+#
+# A product does $2MNK$ operations on $MK + KN + MN$ numbers: there is enough arithmetic for every byte, if each number
+# is used often once it is loaded. A program owns one tile of the result and walks along `k`: at each step it loads a
+# tile of A and a tile of B and adds their product to an accumulator that stays in registers.
+#
+# ```text
+#                     B  (k x n)                         one program, step by step
+#                  ┌──────┬──────┐
+#                  │      │██████│ ◄ BLOCK_K x BLOCK_N    acc = 0
+#                  │      │▒▒▒▒▒▒│                        for start in 0, BLOCK_K, 2 BLOCK_K, …
+#                  └──────┴──────┘                            a = tile of A       (masked, else 0)
+#     A  (m x k)     out  (m x n)                             b = tile of B       (masked, else 0)
+#   ┌──┬──┬──┐     ┌──────┬──────┐                            acc = tl.dot(a, b, acc)
+#   │██│▒▒│▒▒│     │      │ acc  │                        store acc               (masked)
+#   └──┴──┴──┘     └──────┴──────┘
+# ```
+#
+# Addresses of a tile come from two vectors: `rows[:, None] * row_stride + columns[None, :] * column_stride` has shape
+# `(len(rows), len(columns))`. With both strides given, a transposed matrix needs no copy.
+#
+# **Three things about `tl.dot`.** Each side of a tile must be at least 16 on a GPU. float32 is multiplied as TF32
+# (11 significant bits) unless you say `input_precision="ieee"`; the interpreter is exact either way and does not tell.
+# And the interpreter multiplies the bit patterns of bfloat16: pass each tile through `for_dot`, which widens it there and
+# leaves it to the tensor cores on a GPU.
+
+# %%
+WIDEN = tl.constexpr(INTERPRETED)  # kernels see global values only if they are tl.constexpr
+
+
+@triton.jit
+def for_dot(tile):
+    """A tile as tl.dot may have it: widened to float32 in the interpreter, as it is on a GPU."""
+    if WIDEN:
+        tile = tile.to(tl.float32)
+    return tile
+
+
+# %% [markdown]
+# **Task.** `matmul(a, b, out, block_m=16, block_n=32, block_k=16)` writes `a @ b` into `out` and returns `out`.
+#
+# - `a` is `(m, k)`, `b` is `(k, n)`, `out` is `(m, n)`: same dtype (float32, float16 or bfloat16), any strides, any
+#   sizes. The blocks may be any powers of two from 16 on.
+# - Program `(i, j)` of a two-dimensional grid computes tile `(i, j)`. It accumulates in float32, over the whole of `k`.
+# - Only what exists is read, and as often as `matmul_cost` of exercise 2 says.
+
+
+# %% exercise="tiled_matmul" minutes=40 difficulty=3
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """One BLOCK_M x BLOCK_N tile of out = a @ b; `a_row` is the stride from one row of a to the next, and so on."""
+    ### BEGIN SOLUTION
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+    ### END SOLUTION
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    """`a @ b` into `out`, in tiles; returns `out`."""
+    ### BEGIN SOLUTION
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+    ### END SOLUTION
+
+
+# %% tests="tiled_matmul" points=4
+def check_matmul(m, n, k, blocks, dtype=torch.float32, flip=(), shift=0.0):
+    """`flip` names the operands that lie transposed in memory."""
+    fence = Fence()
+
+    def placed(name, values):
+        return fence.place(name, values.T, gap=3).T if name in flip else fence.place(name, values, gap=2)
+
+    a = placed("a", random(m, k, seed=41, dtype=dtype, shift=shift))
+    b = placed("b", random(k, n, seed=42, dtype=dtype, shift=shift))
+    out = placed("out", torch.full((m, n), math.nan, dtype=dtype))
+    with fence:
+        returned = matmul(a, b, out, **dict(zip(("block_m", "block_n", "block_k"), blocks)))
+    name = str(dtype).removeprefix("torch.")
+    how = f", transposed in memory: {', '.join(flip)}" if flip else ""
+    what = f"({m}, {k}) @ ({k}, {n}) in {name} with blocks {blocks}{how}"
+    kept_inside(
+        fence, "Each mask needs both axes: m and k for a, k and n for b, m and n for out. Each tensor has two strides of its own"
+    )
+    check.true(returned is out, f"matmul returned {type(returned).__name__}, expected the tensor `out` itself.")
+    rtol = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 2**-7}[dtype]
+    expected = a.double() @ b.double()
+    check.true(
+        not out.isnan().any(),
+        f"{what}: NaNs in the result: is every tile of out computed, by program (i, j), and each load filled with other=0.0?",
+    )
+    hint = "the accumulator in float32 over all steps of k, starting from 0"
+    if dtype == torch.bfloat16:
+        hint = "the interpreter multiplies the bit patterns of bfloat16: pass both tiles through for_dot"
+    check.equal(out.double(), expected, what, hint, rtol=rtol, atol=rtol * float(expected.abs().max()))
+    if INTERPRETED:
+        tiles = m * k * triton.cdiv(n, blocks[1]), k * n * triton.cdiv(m, blocks[0]), m * n
+        counted = fence.reads["a"], fence.reads["b"], fence.writes["out"]
+        check.equal(
+            counted,
+            tiles,
+            f"{what}: elements of a and b read, of out written",
+            "a once for each column of tiles, b once for each row of tiles, out once",
+        )
+
+
+with check.exercise("tiled_matmul"):
+    check_matmul(32, 32, 48, (16, 16, 16))
+    check_matmul(19, 45, 37, (16, 32, 16))
+    check_matmul(21, 18, 35, (16, 16, 32), torch.bfloat16, flip=("b",))
+    ### BEGIN HIDDEN TESTS
+    check_matmul(35, 20, 17, (32, 16, 32), flip=("a",))
+    check_matmul(5, 50, 23, (16, 32, 16), torch.float16, flip=("a", "b", "out"))
+    check_matmul(17, 16, 260, (16, 16, 64), torch.float16, shift=4.0)
+    check_matmul(16, 17, 3, (16, 16, 16))
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Rows and columns of the tile are fixed; only the vector along `k` moves. Three loads and stores, three masks, and each
+# mask is an "and" of two conditions that are broadcast against each other.
+# </details>
+# <details><summary>Hint 2 · which functions</summary>
+#
+# `tl.program_id(0)`, `tl.program_id(1)`, `tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)`, `range(0, k, BLOCK_K)`,
+# `tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")`; `a.stride()` gives both strides.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+# ...
+# for start in range(0, k, BLOCK_K):
+#     inner = start + tl.arange(0, BLOCK_K)
+#     a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+#     a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+#     b = ...
+#     acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+# ```
+# </details>
+
+
+# %% wrong="tiled_matmul" says="Each mask needs both axes"
+# Misunderstands: the loop over k ends by itself, so k needs no mask.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k, a0, a1, b0, b1, o0, o1, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr
+):
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a = tl.load(a_ptr + rows[:, None] * a0 + inner[None, :] * a1, mask=rows[:, None] < m, other=0.0)
+        b = tl.load(b_ptr + inner[:, None] * b0 + columns[None, :] * b1, mask=columns[None, :] < n, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    tl.store(out_ptr + rows[:, None] * o0 + columns[None, :] * o1, acc, mask=(rows[:, None] < m) & (columns[None, :] < n))
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+
+
+# %% wrong="tiled_matmul" says="pass both tiles through for_dot"
+# Misunderstands: tl.dot takes any floating point type, everywhere.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k, a0, a1, b0, b1, o0, o1, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr
+):
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a = tl.load(a_ptr + rows[:, None] * a0 + inner[None, :] * a1, mask=(rows[:, None] < m) & (inner[None, :] < k), other=0.0)
+        b = tl.load(
+            b_ptr + inner[:, None] * b0 + columns[None, :] * b1, mask=(inner[:, None] < k) & (columns[None, :] < n), other=0.0
+        )
+        acc = tl.dot(a, b, acc, input_precision="ieee")
+    tl.store(out_ptr + rows[:, None] * o0 + columns[None, :] * o1, acc, mask=(rows[:, None] < m) & (columns[None, :] < n))
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+
+
+# %% wrong="tiled_matmul" says="the accumulator in float32"
+# Misunderstands: the accumulator has the type of the result.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k, a0, a1, b0, b1, o0, o1, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr
+):
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a = tl.load(a_ptr + rows[:, None] * a0 + inner[None, :] * a1, mask=(rows[:, None] < m) & (inner[None, :] < k), other=0.0)
+        b = tl.load(
+            b_ptr + inner[:, None] * b0 + columns[None, :] * b1, mask=(inner[:, None] < k) & (columns[None, :] < n), other=0.0
+        )
+        acc += tl.dot(for_dot(a), for_dot(b), input_precision="ieee")
+        acc = acc.to(out_ptr.dtype.element_ty).to(tl.float32)
+    tl.store(out_ptr + rows[:, None] * o0 + columns[None, :] * o1, acc, mask=(rows[:, None] < m) & (columns[None, :] < n))
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+
+
+# %% wrong="tiled_matmul" says="two strides of its own"
+# Misunderstands: matrices lie row by row, the number of columns is the stride.
+@triton.jit
+def matmul_kernel(a_ptr, b_ptr, out_ptr, m, n, k, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a = tl.load(a_ptr + rows[:, None] * k + inner[None, :], mask=(rows[:, None] < m) & (inner[None, :] < k), other=0.0)
+        b = tl.load(b_ptr + inner[:, None] * n + columns[None, :], mask=(inner[:, None] < k) & (columns[None, :] < n), other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    tl.store(out_ptr + rows[:, None] * n + columns[None, :], acc, mask=(rows[:, None] < m) & (columns[None, :] < n))
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
+    matmul_kernel[grid](a, b, out, m, n, k, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+
+
+# %% right="tiled_matmul"
+# Addresses that move on, a grid from a function, the mask of k from what is left.
+@triton.jit
+def matmul_kernel(A, B, C, M, N, K, am, ak, bk, bn, cm, cn, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
+    rm = tl.program_id(0) * BM + tl.arange(0, BM)[:, None]
+    rn = tl.program_id(1) * BN + tl.arange(0, BN)[None, :]
+    rk = tl.arange(0, BK)
+    a_at = A + rm * am + rk[None, :] * ak
+    b_at = B + rk[:, None] * bk + rn * bn
+    total = tl.zeros((BM, BN), tl.float32)
+    for step in range(tl.cdiv(K, BK)):
+        left = K - step * BK
+        tile_a = tl.load(a_at, mask=(rm < M) & (rk[None, :] < left), other=0.0)
+        tile_b = tl.load(b_at, mask=(rk[:, None] < left) & (rn < N), other=0.0)
+        total += tl.dot(for_dot(tile_a), for_dot(tile_b), input_precision="ieee")
+        a_at += BK * ak
+        b_at += BK * bk
+    tl.store(C + rm * cm + rn * cn, total.to(C.dtype.element_ty), mask=(rm < M) & (rn < N))
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    m, n, k = a.shape[0], b.shape[1], a.shape[1]
+
+    def grid(meta):
+        return triton.cdiv(m, meta["BM"]), triton.cdiv(n, meta["BN"])
+
+    matmul_kernel[grid](a, b, out, m, n, k, *a.stride(), *b.stride(), *out.stride(), BM=block_m, BN=block_n, BK=block_k)
+    return out
+
+
+# %% [markdown]
+# The fence counts what your kernel really moves for tiles of several sizes, next to the arithmetic of exercise 2. Twice
+# the tile, half the traffic: that is why tiles are as large as registers and shared memory allow.
+
+# %%
+a, b = random(64, 64, seed=43), random(64, 64, seed=44)
+sides, counted, computed = (16, 32, 64), [], []
+for side in sides:
+    fence = Fence()
+    with fence:
+        matmul(a, b, torch.empty_like(a), side, side, 32)
+    flops, moved = matmul_cost(64, 64, 64, side, side, 4)
+    computed.append(flops / moved)
+    counted.append(flops / (fence.bytes_read + fence.bytes_written) if INTERPRETED else math.nan)
+figure, axis = plt.subplots(figsize=(6, 3))
+axis.plot(sides, computed, "-", label="by arithmetic")
+axis.plot(sides, counted, "o", label="counted")
+axis.set(xlabel="side of a tile (elements)", ylabel="intensity (flop / byte)", xticks=sides, title="64 x 64 x 64 in float32")
+axis.legend()
+plt.show()
+print("Counted equals computed:", counted == computed if INTERPRETED else "not counted on a GPU")
+
+# %% [markdown]
+# ## 8 · Choosing tiles (3 points, 30 minutes, difficulty 2 of 3)
+#
+# Large tiles move fewer bytes, but they need room, and there are fewer of them: a GPU has dozens of multiprocessors, and
+# a grid of four programs leaves nearly all idle. Which tile is best depends on the sizes and on the GPU, so it is
+# *measured*: `@triton.autotune(configs, key=["m", "n", "k"])` runs every configuration once for every new key and
+# remembers the quickest. Two functions of yours may help it: one throws out what cannot work, and one predicts, so that
+# only the promising ones are run. In the interpreter `@triton.autotune` fails (there is no GPU to time), so you write
+# the tuner too; it is small.
+#
+# A `triton.Config` holds the tile in `config.kwargs` and says in `config.num_stages` how many steps of the loop over `k`
+# are in flight at once. Each stage keeps one tile of A and one of B in shared memory.
+
+# %%
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What the choice of a tile depends on. Figures for whole GPUs, in 16 bits; sources stand in exercise 2."""
+
+    peak: float  # flop/s
+    bandwidth: float  # bytes/s
+    multiprocessors: int
+    shared_bytes: int  # that one program may have
+
+
+T4 = Gpu(65e12, 320e9, 40, 64 << 10)
+A100 = Gpu(312e12, 2.039e12, 108, 163 << 10)
+
+
+def tile(m, n, k, stages=2):
+    return triton.Config({"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}, num_stages=stages)
+
+
+# %% [markdown]
+# The numbers of multiprocessors and the shared memory for one program are in NVIDIA's
+# [Turing](https://docs.nvidia.com/cuda/turing-tuning-guide/) and
+# [Ampere tuning guides](https://docs.nvidia.com/cuda/ampere-tuning-guide/) and the data sheets above.
+#
+# **Task.** Write two functions and a class; each earns a point.
+#
+# - `prune(configs, itemsize, shared_bytes)` returns, in their order, the configurations whose stages fit:
+#   `num_stages * (BLOCK_M * BLOCK_K + BLOCK_K * BLOCK_N) * itemsize` is at most `shared_bytes`. If none fits, it returns
+#   a list with the one that needs least.
+# - `predicted_seconds(config, m, n, k, itemsize, gpu)`. The programs run in *waves*: one a multiprocessor at a time.
+#   Every wave takes as long as a full one: `gpu.multiprocessors` programs, each with a whole tile (padding is computed
+#   too) over `k` rounded up to whole steps. A wave's flops and bytes (tiles of A and B, the tile of the result) need the
+#   seconds of your `roofline` at the peak and bandwidth of the GPU.
+# - `Tuner(configs, measure)` with a method `best(*key)`: the configuration for which `measure(config, *key)`, in
+#   seconds, is smallest; the first of equals. A key is measured once and then remembered. A configuration whose
+#   measurement raises `RuntimeError` (out of resources, say) cannot win; if all do, `best` raises `RuntimeError`.
+
+
+# %% exercise="choose_tiles" minutes=30 difficulty=2
+def prune(configs, itemsize, shared_bytes):
+    """Those of `configs` whose tiles fit into `shared_bytes` of shared memory; the smallest alone if none does."""
+
+    ### BEGIN SOLUTION
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+    ### END SOLUTION
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    """Seconds of the (m, k) x (k, n) product in waves of whole tiles, by the roofline of `gpu`."""
+    ### BEGIN SOLUTION
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+    ### END SOLUTION
+
+
+class Tuner:
+    """Remembers, for each key, the configuration that `measure(config, *key)` found quickest."""
+
+    def __init__(self, configs, measure):
+        ### BEGIN SOLUTION
+        self.configs, self.measure, self.known = configs, measure, {}
+        ### END SOLUTION
+
+    def best(self, *key):
+        """The quickest configuration for `key`."""
+        ### BEGIN SOLUTION
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except RuntimeError:
+                    continue
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+        ### END SOLUTION
+
+
+# %% tests="choose_tiles" points=3
+def short(config):
+    sides = "x".join(str(config.kwargs[f"BLOCK_{axis}"]) for axis in "MNK")
+    return f"{sides} in {config.num_stages} stages"
+
+
+def check_prune():
+    configs = [tile(128, 256, 64, 3), tile(64, 32, 32, 2), tile(128, 128, 32, 4), tile(16, 64, 128, 2), tile(32, 32, 16, 5)]
+    cases = [(2, 64 << 10, [1, 2, 3, 4]), (4, 64 << 10, [1, 4]), (2, 1000, [4])]
+    ### BEGIN HIDDEN TESTS
+    cases += [(2, 12288, [1, 4]), (2, 12287, [4]), (4, 12287, [4]), (4, 163 << 10, [1, 2, 3, 4]), (2, 1 << 20, [0, 1, 2, 3, 4])]
+    ### END HIDDEN TESTS
+    for itemsize, room, expected in cases:
+        kept = prune(configs, itemsize, room)
+        check.kind(kept, list, "what prune returns")
+        check.equal(
+            [short(c) for c in kept],
+            [short(configs[i]) for i in expected],
+            f"what fits into {room} bytes at {itemsize} bytes an element",
+            "every stage holds a tile of A (BLOCK_M x BLOCK_K) and one of B (BLOCK_K x BLOCK_N); if nothing fits, the smallest alone",
+        )
+
+
+def check_prediction():
+    cases = [
+        (tile(64, 64, 32), 512, 512, 512, 2, T4, 2 * 40 * 2 * 64 * 64 * 512 / 65e12, 2 * 40 * 2 * (128 * 512 + 4096) / 320e9)
+    ]
+    cases.append(
+        (tile(128, 32, 64), 200, 100, 70, 4, A100, 108 * 2 * 4096 * 128 / 312e12, 108 * 4 * (160 * 128 + 4096) / 2.039e12)
+    )
+    ### BEGIN HIDDEN TESTS
+    odd = Gpu(1e12, 1e12, 3, 1 << 16)
+    cases.append((tile(16, 64, 16), 50, 130, 33, 2, odd, 4 * 3 * 2 * 1024 * 48 / 1e12, 4 * 3 * 2 * (80 * 48 + 1024) / 1e12))
+    cases.append((tile(32, 16, 32), 32, 48, 64, 4, odd, 3 * 2 * 512 * 64 / 1e12, 3 * 4 * (48 * 64 + 512) / 1e12))
+    ### END HIDDEN TESTS
+    for config, m, n, k, itemsize, gpu, compute, memory in cases:
+        check.equal(
+            predicted_seconds(config, m, n, k, itemsize, gpu),
+            max(compute, memory),
+            f"the time of ({m}, {k}) x ({k}, {n}) in tiles of {short(config)} with {itemsize} bytes on {gpu.multiprocessors} multiprocessors",
+            "whole waves of whole tiles, also where a wave or a tile is only partly used; roofline() of one full wave, times the waves",
+            rtol=1e-6,
+        )
+
+
+def check_tuner():
+    configs = [tile(16, 16, 16), tile(32, 32, 16), tile(64, 64, 16), tile(64, 32, 16)]
+    calls = []
+
+    def measure(config, *key):
+        calls.append(key)
+        side = config.kwargs["BLOCK_M"]
+        if side > key[0]:
+            raise RuntimeError("out of resources")
+        return abs(side - key[1]) + 1.0
+
+    tuner = Tuner(configs, measure)
+    once = "measure every configuration once for a new key; for one that is known answer from memory"
+    for key, expected, count in (((64, 40), 1, 4), ((64, 64), 2, 8), ((32, 64), 1, 12), ((64, 40), 1, 12), ((64, 64), 2, 12)):
+        found = tuner.best(*key)
+        check.true(
+            found in configs, f"best{key} returned something of type {type(found).__name__}, expected one of the configurations."
+        )
+        check.equal(
+            short(found),
+            short(configs[expected]),
+            f"the best configuration for {key}",
+            "the smallest time wins, the first of equals; what raises RuntimeError cannot win; keys have answers of their own",
+        )
+        check.equal(len(calls), count, f"the number of measurements after best{key}", once)
+    check.raises(RuntimeError, lambda: tuner.best(8, 8), "best() where every configuration fails")
+    ### BEGIN HIDDEN TESTS
+    other = Tuner(configs[::-1], lambda config, m: -config.kwargs["BLOCK_N"] * m)
+    check.equal(
+        short(other.best(2)), short(configs[2]), "the best configuration of another tuner", "each tuner has its own memory"
+    )
+    check.equal(short(other.best(-2)), short(configs[0]), "the best configuration for another key", "the smallest time wins")
+
+    def broken(config, m):
+        raise KeyError("a bug in the measurement")
+
+    check.raises(
+        KeyError,
+        lambda: Tuner(configs, broken).best(1),
+        "a measurement with a bug",
+        "only RuntimeError is expected, other errors must be seen",
+    )
+    ### END HIDDEN TESTS
+
+
+with check.exercise("choose_tiles"):
+    check.parts({"prune": check_prune, "predicted_seconds": check_prediction, "Tuner": check_tuner})
+check.points(3)  # the number below: your points, of 3
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# The model is crude on purpose: every tile costs the same, every wave costs the same. So one wave has to be worked out,
+# and multiplied.
+# </details>
+# <details><summary>Hint 2 · which functions</summary>
+#
+# `config.kwargs["BLOCK_M"]`, `config.num_stages`, `min(configs, key=...)`, `triton.cdiv`, your `roofline(...)[1]`; a
+# `dict` for what is known, `try ... except RuntimeError`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# fitting = [c for c in configs if needs(c) <= shared_bytes]
+# return fitting or [min(configs, key=needs)]
+# # predicted_seconds
+# waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+# depth = triton.cdiv(k, block_k) * block_k
+# # Tuner.best
+# if key not in self.known:
+#     ...
+#     self.known[key] = min(seconds, key=seconds.get)
+# return self.known[key]
+# ```
+# </details>
+
+
+# %% wrong="choose_tiles" says="every stage holds a tile"
+# Misunderstands: stages take turns in one buffer.
+def prune(configs, itemsize, shared_bytes):
+    def needs(config):
+        m, n, k = config.kwargs["BLOCK_M"], config.kwargs["BLOCK_N"], config.kwargs["BLOCK_K"]
+        return (m * k + k * n) * itemsize
+
+    return [c for c in configs if needs(c) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(*args):
+    raise NotImplementedError
+
+
+class Tuner:
+    def __init__(self, configs, measure):
+        raise NotImplementedError
+
+
+# %% wrong="choose_tiles" says="whole waves of whole tiles"
+# Misunderstands: time is proportional to the work; a wave that is half empty takes half as long.
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    flops, moved = matmul_cost(m, n, k, config.kwargs["BLOCK_M"], config.kwargs["BLOCK_N"], itemsize)
+    return roofline(flops, moved, gpu.peak, gpu.bandwidth)[1]
+
+
+def prune(*args):
+    raise NotImplementedError
+
+
+class Tuner:
+    def __init__(self, configs, measure):
+        raise NotImplementedError
+
+
+# %% wrong="choose_tiles" says="answer from memory"
+# Misunderstands: measuring again does no harm.
+class Tuner:
+    def __init__(self, configs, measure):
+        self.configs, self.measure = configs, measure
+
+    def best(self, *key):
+        def seconds(config):
+            try:
+                return self.measure(config, *key)
+            except RuntimeError:
+                return math.inf
+
+        return min(self.configs, key=seconds)
+
+
+def prune(*args):
+    raise NotImplementedError
+
+
+def predicted_seconds(*args):
+    raise NotImplementedError
+
+
+# %% wrong="choose_tiles" says="keys have answers of their own"
+# Misunderstands: the best tile is the best for all sizes.
+class Tuner:
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.winner = configs, measure, None
+
+    def best(self, *key):
+        if self.winner is None:
+            times = []
+            for config in self.configs:
+                try:
+                    times.append(self.measure(config, *key))
+                except RuntimeError:
+                    times.append(math.inf)
+            self.winner = self.configs[times.index(min(times))]
+        return self.winner
+
+
+def prune(*args):
+    raise NotImplementedError
+
+
+def predicted_seconds(*args):
+    raise NotImplementedError
+
+
+# %% right="choose_tiles"
+# Sorting instead of min, sums by hand, a cache from the standard library.
+def prune(configs, itemsize, shared_bytes):
+    sizes = []
+    for config in configs:
+        tiles = config.kwargs
+        one_stage = tiles["BLOCK_M"] * tiles["BLOCK_K"] + tiles["BLOCK_K"] * tiles["BLOCK_N"]
+        sizes.append(one_stage * config.num_stages * itemsize)
+    fitting = [config for config, size in zip(configs, sizes) if size <= shared_bytes]
+    if fitting:
+        return fitting
+    return [sorted(zip(sizes, range(len(configs)), configs))[0][2]]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    bm, bn, bk = config.kwargs["BLOCK_M"], config.kwargs["BLOCK_N"], config.kwargs["BLOCK_K"]
+    programs = math.ceil(m / bm) * math.ceil(n / bn)
+    steps = math.ceil(k / bk)
+    elements = steps * (bm * bk + bk * bn) + bm * bn
+    flops = steps * 2 * bm * bn * bk
+    per_processor = max(flops / (gpu.peak / gpu.multiprocessors), elements * itemsize / (gpu.bandwidth / gpu.multiprocessors))
+    return math.ceil(programs / gpu.multiprocessors) * per_processor
+
+
+class Tuner:
+    def __init__(self, configs, measure):
+        from functools import lru_cache
+
+        self.configs, self.measure = list(configs), measure
+        self._best = lru_cache(maxsize=None)(self._search)
+
+    def best(self, *key):
+        return self._best(key)
+
+    def _search(self, key):
+        winner, least = None, math.inf
+        for config in self.configs:
+            try:
+                seconds = self.measure(config, *key)
+            except RuntimeError:
+                continue
+            if seconds < least:
+                winner, least = config, seconds
+        if winner is None:
+            raise RuntimeError("nothing runs")
+        return winner
+
+
+# %% [markdown]
+# Two tuners: one asks the prediction for an A100, the other counts the bytes that your kernel really moves, in the
+# interpreter, and knows nothing about waves. They disagree about small products, and that is the point of a model.
+
+# %%
+candidates = [tile(b, c, 32, 3) for b in (16, 32, 64, 128, 256) for c in (16, 32, 64, 128, 256) if b <= 2 * c and c <= 2 * b]
+fitting = prune(candidates, 2, A100.shared_bytes)
+by_model = Tuner(fitting, lambda config, side: predicted_seconds(config, side, side, side, 2, A100))
+print(f"{len(fitting)} of {len(candidates)} candidates fit into the shared memory of an A100.")
+for side in (64, 256, 1024, 4096, 16384):
+    best = by_model.best(side)
+    seconds = predicted_seconds(best, side, side, side, 2, A100)
+    print(
+        f"{side:6} x {side:5}: tile {best.kwargs['BLOCK_M']:3} x {best.kwargs['BLOCK_N']:3}, {2 * side**3 / seconds / A100.peak:4.0%} of the peak at best"
+    )
+
+
+def bytes_moved(config, side):
+    x, fence = random(side, side), Fence()
+    with fence:
+        matmul(x, x, torch.empty_like(x), *(config.kwargs[f"BLOCK_{axis}"] for axis in "MNK"))
+    return fence.bytes_read + fence.bytes_written
+
+
+if INTERPRETED:
+    best = Tuner([tile(16, 16, 32), tile(16, 64, 32), tile(64, 64, 32)], bytes_moved).best(64)
+    print(
+        f"fewest bytes at 64 x 64: tile {best.kwargs['BLOCK_M']} x {best.kwargs['BLOCK_N']}; by the model {by_model.best(64).kwargs}"
+    )
+
+# %% [markdown]
+# # Part F · Not writing a matrix at all
+#
+# ## 9 · Flash attention, forward (4 points, 50 minutes, difficulty 3 of 3)
+#
+# Attention of `q` queries to `k` keys makes a `q x k` matrix of scores $S = QK^\top / \sqrt{d}$, takes the softmax of each
+# row, and multiplies by $V$. The matrix is the largest thing in sight, and nobody wants it. Flash attention (Dao et al.,
+# [arXiv:2205.14135](https://arxiv.org/abs/2205.14135)) never writes it: a program owns a tile of queries and walks along
+# the keys, a tile at a time, like the matrix product.
+#
+# The difficulty is the softmax, whose maximum and sum are known only at the end. It is done *online*. For every query
+# the program keeps three things: the largest score so far $m$, the sum $\ell$ of $e^{s - m}$ so far, and the row `acc` of
+# $\sum_j e^{s_j - m} v_j$ so far. A new tile of scores may raise the maximum; then what was summed with the old one is
+# too large by $e^{m_\text{new} - m}$, and is shrunk:
+#
+# $$ m' = \max(m, \max_j s_j), \quad c = e^{m - m'}, \quad p_j = e^{s_j - m'}, \quad
+#    \ell' = c\,\ell + \sum_j p_j, \quad \text{acc}' = c\,\text{acc} + \sum_j p_j v_j $$
+#
+# At the end `out = acc / ℓ`, and $\text{lse} = m + \log \ell$ is what a backward pass would need.
+#
+# ```text
+#   causal, 5 queries, 8 keys: the last query sees all keys, the one before it all but one, …
+#
+#                keys 0 1 2 3   4 5 6 7
+#   query 0           ✓ ✓ ✓ ✓   – – – –      the tile of keys 4 to 7 is needed for queries 1 to 4;
+#   query 1           ✓ ✓ ✓ ✓   ✓ – – –      a tile of queries that sees none of a tile of keys
+#   query 2           ✓ ✓ ✓ ✓   ✓ ✓ – –      does not load it
+#   query 3           ✓ ✓ ✓ ✓   ✓ ✓ ✓ –
+#   query 4           ✓ ✓ ✓ ✓   ✓ ✓ ✓ ✓
+# ```
+#
+# Aligned like this, at the lower right, the same rule serves a prompt (as many queries as keys) and the next token
+# (one query, all keys).
+#
+# **Task.** `attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16)` fills `out` and `lse` and returns
+# `(out, lse)`.
+#
+# - `q` and `out` are `(heads, queries, width)`; `k` and `v` are `(heads, keys, width)`; contiguous, same dtype (float32,
+#   float16 or bfloat16). `lse` is `(heads, queries)` in float32. Scores are divided by the root of `width`.
+# - `width` need not be a power of two: the block of that axis is `BLOCK_D`, the next one (at least 16).
+# - `causal=True`: query `i` sees the keys `j <= i + keys - queries` (there are at least as many keys as queries). Tiles of
+#   keys that none of the program's queries sees are not loaded.
+# - `q` is read once. `k` and `v` are read once for each tile of queries, at most. Scores go nowhere.
+# - Each operand of `tl.dot` goes through `for_dot`, and the weights $p_j$ take the dtype of the loaded `v`
+#   (`p.to(v.dtype)`): a GPU multiplies equal types only.
+
+
+# %% exercise="flash_attention" minutes=50 difficulty=3
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """BLOCK_M queries of one head against all keys that they see, BLOCK_N at a time."""
+    ### BEGIN SOLUTION
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+    ### END SOLUTION
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    """softmax(q @ k.T / sqrt(width)) @ v into `out`, the log of the softmax's sum into `lse`; returns both."""
+    ### BEGIN SOLUTION
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+    ### END SOLUTION
+
+
+# %% tests="flash_attention" points=4
+def check_attention(heads, queries, keys, width, causal, blocks=(16, 16), dtype=torch.float32, scale=1.0):
+    fence = Fence(margin=8192)
+    q = fence.place("q", random(heads, queries, width, seed=51, dtype=dtype, scale=scale))
+    k = fence.place("k", random(heads, keys, width, seed=52, dtype=dtype, scale=scale))
+    v = fence.place("v", random(heads, keys, width, seed=53, dtype=dtype, shift=0.5))
+    out = fence.place("out", torch.full((heads, queries, width), math.nan, dtype=dtype))
+    lse = fence.place("lse", torch.full((heads, queries), math.nan))
+    with fence:
+        returned = attention(q, k, v, out, lse, causal=causal, block_m=blocks[0], block_n=blocks[1])
+    name = str(dtype).removeprefix("torch.")
+    what = f"of {heads} heads, {queries} queries and {keys} keys of width {width} in {name}{', causal' if causal else ''}, blocks {blocks}"
+    kept_inside(fence, "Queries, keys and the width each need their mask")
+    check.kind(returned, tuple, "what attention returns")
+    check.true(
+        len(returned) == 2 and returned[0] is out and returned[1] is lse, "attention returned other tensors, expected (out, lse)."
+    )
+
+    scores = q.double() @ k.double().transpose(1, 2) / width**0.5
+    if causal:
+        seen = torch.ones(queries, keys, dtype=torch.bool, device=DEVICE).tril(keys - queries)
+        scores = scores.masked_fill(~seen, -math.inf)
+    rtol = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}[dtype]
+    check.true(
+        not out.isnan().any() and not lse.isnan().any(),
+        f"attention {what}: there are NaNs. Is each query written, is the maximum subtracted before exp, and does the first tile avoid inf - inf?",
+    )
+    check.equal(
+        lse,
+        scores.logsumexp(2).float(),
+        f"lse {what}",
+        "maximum plus log of the sum, in natural logarithms; keys behind the end are no keys (their score is -inf, not 0), and query i sees keys up to i + keys - queries",
+        rtol=rtol,
+    )
+    check.equal(
+        out.double(),
+        scores.softmax(2) @ v.double(),
+        f"out {what}",
+        "when a tile raises the maximum, what was summed before, acc too, shrinks by exp(old - new); at the end acc is divided by the sum",
+        rtol=rtol,
+        atol=rtol,
+    )
+    if INTERPRETED:
+        needed = 0
+        for start in range(0, queries, blocks[0]):
+            last = min(start + blocks[0], queries) - 1 + keys - queries if causal else keys - 1
+            needed += heads * width * min(keys, (last // blocks[1] + 1) * blocks[1])
+        check.equal(fence.reads["q"], q.numel(), f"elements of q read for attention {what}", "load q once, before the loop")
+        for name in ("k", "v"):
+            check.between(
+                fence.reads[name],
+                None,
+                needed,
+                f"the number of elements of {name} read for attention {what}",
+                "each tile of keys once for a tile of queries, and none that lies wholly behind what its queries see",
+            )
+
+
+with check.exercise("flash_attention"):
+    check_attention(2, 16, 16, 16, causal=False)
+    check_attention(1, 19, 37, 24, causal=False)
+    check_attention(2, 37, 37, 24, causal=True, scale=4.0)
+    check_attention(1, 17, 20, 16, causal=True, dtype=torch.bfloat16)
+    ### BEGIN HIDDEN TESTS
+    check_attention(2, 5, 45, 20, causal=True, blocks=(16, 32))
+    check_attention(1, 40, 40, 32, causal=True, blocks=(32, 16), dtype=torch.float16)
+    check_attention(1, 3, 70, 16, causal=False, blocks=(16, 32), scale=30.0)
+    check_attention(1, 1, 17, 8, causal=True)
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Begin without `causal` and with one tile of keys: that is a matrix product, a softmax and a matrix product. Then let the
+# loop run and add the shrinking. Which score must a key have that does not exist, so that it weighs nothing?
+# </details>
+# <details><summary>Hint 2 · which functions</summary>
+#
+# `tl.trans(k)`, `tl.where(seen, scores, -float("inf"))`, `tl.maximum(top, tl.max(scores, axis=1))`, `tl.exp`, `tl.log`,
+# `tl.minimum` for the end of the loop, `tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# for start in range(0, end, BLOCK_N):
+#     ...                                    # columns, masks, k, v
+#     scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+#     scores = tl.where(seen, scores, -float("inf"))
+#     higher = tl.maximum(top, tl.max(scores, axis=1))
+#     p = tl.exp(scores - higher[:, None])
+#     shrink = tl.exp(top - higher)
+#     total = total * shrink + tl.sum(p, axis=1)
+#     acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
+#     top = higher
+# ```
+# </details>
+
+
+# %% wrong="flash_attention" says="acc too, shrinks"
+# Misunderstands: only the sum depends on the maximum, the weighted values do not.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc, input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" says="their score is -inf, not 0"
+# Misunderstands: keys that do not exist were loaded as 0, so they weigh nothing.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] >= 0
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" says="sees keys up to i + keys - queries"
+# Misunderstands: query i is at position i, also when earlier keys come from a cache.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = (columns[None, :] <= rows[:, None]) & (columns[None, :] < keys)
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" says="wholly behind what its queries see"
+# Misunderstands: masking the scores is all that causal means.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = keys
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" says="is the maximum subtracted before exp"
+# Misunderstands: dividing by the sum makes the maximum unnecessary.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.zeros((BLOCK_M,), dtype=tl.float32)
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" says="need their mask"
+# Misunderstands: a power of two is wide enough and needs no mask of its own.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = columns[:, None] < keys
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% right="flash_attention"
+# Powers of two, scores transposed (keys down, queries across), full tiles and the masked ones in one loop.
+@triton.jit
+def attention_kernel(
+    Q, K, V, O, L, nq, nk, d, factor, CAUSAL: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr
+):
+    cols = tl.arange(0, BD)[None, :]
+    i = tl.program_id(0) * BM + tl.arange(0, BM)
+    Q += tl.program_id(1) * nq * d
+    O += tl.program_id(1) * nq * d
+    K += tl.program_id(1) * nk * d
+    V += tl.program_id(1) * nk * d
+    q = for_dot(tl.load(Q + i[:, None] * d + cols, mask=(i[:, None] < nq) & (cols < d), other=0.0))
+    m = tl.full((BM,), -1e30, tl.float32)
+    z = tl.zeros((BM,), tl.float32)
+    y = tl.zeros((BM, BD), tl.float32)
+    limit = nk
+    if CAUSAL:
+        limit = tl.minimum(nk, tl.max(tl.where(i < nq, i, 0), axis=0) + nk - nq + 1)
+    for step in range(tl.cdiv(limit, BN)):
+        j = step * BN + tl.arange(0, BN)
+        exists = (j[:, None] < nk) & (cols < d)
+        k = for_dot(tl.load(K + j[:, None] * d + cols, mask=exists, other=0.0))
+        s = tl.dot(k, tl.trans(q), input_precision="ieee") * (factor * 1.4426950408889634)
+        s = tl.where(j[:, None] < nk, s, -1e30)
+        if CAUSAL:
+            s = tl.where(j[:, None] - nk <= i[None, :] - nq, s, -1e30)
+        new = tl.maximum(m, tl.max(s, axis=0))
+        w = tl.trans(tl.exp2(s - new[None, :]))
+        c = tl.exp2(m - new)
+        z = z * c + tl.sum(w, axis=1)
+        v = for_dot(tl.load(V + j[:, None] * d + cols, mask=exists, other=0.0))
+        y = y * c[:, None] + tl.dot(w.to(v.dtype), v, input_precision="ieee")
+        m = new
+    tl.store(O + i[:, None] * d + cols, y / z[:, None], mask=(i[:, None] < nq) & (cols < d))
+    tl.store(L + tl.program_id(1) * nq + i, (m + tl.log2(z)) / 1.4426950408889634, mask=i < nq)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    (heads, nq, d), nk = q.shape, k.shape[1]
+    blocks = {"BM": block_m, "BN": block_n, "BD": max(16, triton.next_power_of_2(d))}
+    attention_kernel[triton.cdiv(nq, block_m), heads](q, k, v, out, lse, nq, nk, d, 1 / math.sqrt(d), CAUSAL=causal, **blocks)
+    return out, lse
+
+
+# %% [markdown]
+# ### Claim: the scores are never written
+#
+# Torch's operations one by one against your kernel, one head of width 32: bytes moved, and the memory for intermediate
+# results. Kernel tiles of 64 queries and 64 keys.
+
+# %%
+lengths = (64, 128, 256)
+plain_bytes, flash_bytes, plain_extra, flash_extra = [], [], [], []
+for length in lengths:
+    q, k, v = (random(1, length, 32, seed=s) for s in (61, 62, 63))
+    with TorchTraffic() as traffic:
+        scores = q @ k.transpose(1, 2)
+        weights = (scores * 32**-0.5).softmax(2)
+        expected = weights @ v
+    plain_bytes.append(traffic.bytes)
+    plain_extra.append(3 * scores.nbytes)  # scores, scaled scores, weights
+    out, lse = torch.empty_like(q), torch.empty(1, length, device=DEVICE)
+    fence = Fence()
+    with fence:
+        attention(q, k, v, out, lse, block_m=64, block_n=64)
+    assert torch.allclose(out, expected, atol=1e-5)
+    flash_bytes.append(fence.bytes_read + fence.bytes_written if INTERPRETED else math.nan)
+    flash_extra.append(lse.nbytes)
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+for axis, plain, flash, label in (
+    (left, plain_bytes, flash_bytes, "bytes moved (kB)"),
+    (right, plain_extra, flash_extra, "intermediate results (kB)"),
+):
+    axis.plot(lengths, [b / 1e3 for b in plain], "o-", label="operation by operation")
+    axis.plot(lengths, [b / 1e3 for b in flash], "s-", label="your kernel")
+    axis.set(xlabel="sequence length (tokens)", ylabel=label, xscale="log", yscale="log", xticks=lengths, xticklabels=lengths)
+    axis.minorticks_off()
+    axis.legend()
+plt.show()
+claims.record(
+    "flash attention needs memory that grows with the length, not with its square",
+    claimed="linear instead of quadratic; several times less traffic",
+    measured=f"length x4: intermediate results x{flash_extra[-1] / flash_extra[0]:.0f} (operations: x{plain_extra[-1] / plain_extra[0]:.0f}); "
+    f"{plain_bytes[-1] / flash_bytes[-1]:.1f}x fewer bytes moved at {lengths[-1]}",
+    holds=None if not INTERPRETED else flash_extra[-1] / flash_extra[0] < 5 and plain_bytes[-1] / flash_bytes[-1] > 3,
+    how="bytes counted by the interpreter, tiles of 64 x 64, width 32"
+    if INTERPRETED
+    else "traffic is counted in the interpreter only",
+)
+
+# %% [markdown]
+# Two curves, two truths. The *memory* of your kernel is linear. Its *traffic* is still quadratic: every tile of queries
+# reads all keys and values. It is smaller by a factor that grows with the tile, and on a GPU most of these repeated reads
+# are served by the cache.
+#
+# ### A model answers through your kernel
+#
+# transformers lets you register an attention function by name. The model that ships with the course (a Llama with
+# grouped keys and values) then answers with every score computed in your kernel: first the prompt, then token by token,
+# one query against the cached keys.
+
+# %%
+from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
+
+calls = []
+
+
+def triton_attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **options):
+    """The kernel behind transformers' interface: (batch, heads, length, width) -> (batch, length, heads, width)."""
+    groups = query.shape[1] // key.shape[1]  # several query heads share one head of keys and values
+    key, value = (t.repeat_interleave(groups, dim=1) for t in (key, value))
+    q, k, v = (t.reshape(-1, *t.shape[2:]).contiguous() for t in (query, key, value))
+    out, lse = torch.empty_like(q), torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
+    attention(q, k, v, out, lse, causal=True)
+    calls.append((q.shape[1], k.shape[1]))
+    return out.view(query.shape).transpose(1, 2), None
+
+
+AttentionInterface.register("triton", triton_attention)
+tokenizer = AutoTokenizer.from_pretrained(env.model("chat"))
+prompt = tokenizer.apply_chat_template(
+    [{"role": "user", "content": "What is 27+15?"}], add_generation_prompt=True, return_tensors="pt"
+).to(DEVICE)
+answers = {}
+for implementation in ("sdpa", "triton"):
+    model = AutoModelForCausalLM.from_pretrained(env.model("chat"), dtype=torch.float32, attn_implementation=implementation)
+    model = model.to(DEVICE).eval()
+    made = model.generate(**prompt, max_new_tokens=8, do_sample=False)
+    answers[implementation] = made[0, prompt["input_ids"].shape[1] :].tolist()
+    print(f"{implementation:7}", repr(tokenizer.decode(answers[implementation], skip_special_tokens=True)))
+print("same tokens:", answers["sdpa"] == answers["triton"])
+print("queries x keys in the first layer:", calls[:: model.config.num_hidden_layers])
+
+# %% [markdown]
+# # On a GPU: the share of the roof
+#
+# What counts is not "times faster than Python" but the share of what the machine can do, beside the kernel that torch
+# brings. The roof is measured, not read from a data sheet: a large copy for the bandwidth, torch's matrix product for the
+# rate. The matrix kernel goes through `@triton.autotune` with your `prune`; blocks and warps of the others stay as they
+# are, so there may be something left to win.
+
+
+# %%
+def early_prune(configs, named_args, **options):
+    """What triton.autotune calls before it measures: your `prune`, with this GPU's shared memory."""
+    properties = torch.cuda.get_device_properties(0)
+    room = getattr(properties, "shared_memory_per_block_optin", 48 << 10)
+    return prune(configs, named_args["a_ptr"].element_size(), room)
+
+
+def measure_shares():
+    """Rows (name, what it is bound by, share of the roof, torch's share) on this GPU."""
+    from triton.testing import do_bench  # milliseconds of a call, warmed up and repeated
+
+    dtype = torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
+    source = torch.empty(1 << 28, dtype=torch.uint8, device=DEVICE)
+    target = torch.empty_like(source)
+    bandwidth = 2 * source.nbytes / do_bench(lambda: target.copy_(source)) * 1e3
+    a, b = (torch.randn(4096, 4096, device=DEVICE, dtype=dtype) for _ in range(2))
+    product = torch.empty_like(a)
+    rate = 2 * 4096**3 / do_bench(lambda: torch.matmul(a, b, out=product)) * 1e3
+    print(f"{torch.cuda.get_device_name()}: copy {bandwidth / 1e9:.0f} GB/s, {dtype} matrix product {rate / 1e12:.1f} Tflop/s")
+
+    x, y = (torch.randn(1 << 26, device=DEVICE) for _ in range(2))
+    out = torch.empty_like(x)
+    wide = torch.randn(8192, 4096, device=DEVICE)
+    wide_out = torch.empty_like(wide)
+    h, residual, total, normed = (torch.randn(8192, 4096, device=DEVICE, dtype=dtype) for _ in range(4))
+    gain = torch.randn(4096, device=DEVICE, dtype=dtype)
+    w, shift, statistics = torch.randn(4096, device=DEVICE), torch.randn(4096, device=DEVICE), torch.empty(2, 8192, device=DEVICE)
+    q, k, v = (torch.randn(32, 4096, 64, device=DEVICE, dtype=dtype) for _ in range(3))
+    attended, lse = torch.empty_like(q), torch.empty(32, 4096, device=DEVICE)
+
+    names = [(64, 64, 32, 3), (128, 64, 32, 3), (64, 128, 32, 3), (128, 128, 32, 3), (128, 128, 64, 3), (128, 256, 64, 3)]
+    tuned = triton.autotune(
+        [
+            triton.Config({"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}, num_stages=s, num_warps=4 if m * n <= 8192 else 8)
+            for m, n, k, s in names
+        ],
+        key=["m", "n", "k"],
+        prune_configs_by={"early_config_prune": early_prune},
+    )(matmul_kernel)
+
+    def tuned_matmul():
+        strides = (*a.stride(), *b.stride(), *product.stride())
+        tuned[lambda meta: (triton.cdiv(4096, meta["BLOCK_M"]), triton.cdiv(4096, meta["BLOCK_N"]))](
+            a, b, product, 4096, 4096, 4096, *strides
+        )
+
+    def torch_add_norm():
+        return F.rms_norm(torch.add(h, residual, out=total), (4096,), gain)
+
+    flash_flops = 2 * 2 * 32 * 4096**2 * 64 / 2  # two products, half of the scores
+    jobs = (
+        ("vector add", 3 * x.nbytes / bandwidth, lambda: add(x, y, out, block=1024), lambda: torch.add(x, y, out=out)),
+        ("softmax", 2 * wide.nbytes / bandwidth, lambda: softmax(wide, wide_out), lambda: torch.softmax(wide, 1)),
+        ("add + RMSNorm", 4 * h.nbytes / bandwidth, lambda: add_rms_norm(h, residual, gain, total, normed), torch_add_norm),
+        ("layer norm", 2 * wide.nbytes / bandwidth, lambda: layer_norm(wide, w, shift, wide_out, *statistics), lambda: F.layer_norm(wide, (4096,), w, shift)),
+        ("matrix product", 2 * 4096**3 / rate, tuned_matmul, lambda: torch.matmul(a, b, out=product)),
+        ("attention", flash_flops / rate, lambda: attention(q, k, v, attended, lse, causal=True, block_m=64, block_n=64), lambda: F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)),
+    )  # fmt: skip
+    rows = [(name, least / do_bench(ours) * 1e3, least / do_bench(theirs) * 1e3) for name, least, ours, theirs in jobs]
+    print("tile chosen by the autotuner:", tuned.best_config)
+    return rows
+
+
+AIM = "80 % and more of the copy bandwidth for kernels bound by memory"
+if INTERPRETED:
+    print("Not run here: there is no GPU. The interpreter's clock says nothing about one, so no time is printed.")
+    claims.record(
+        "hand-written memory-bound kernels come close to the roof",
+        claimed=AIM,
+        measured="",
+        holds=None,
+        how="no GPU here: run this lesson on one",
+    )
+else:
+    rows = measure_shares()
+    figure, axis = plt.subplots(figsize=(8, 3.4))
+    for offset, column, label in ((-0.2, 1, "your kernel"), (0.2, 2, "torch")):
+        axis.bar([i + offset for i in range(len(rows))], [100 * row[column] for row in rows], width=0.4, label=label)
+    axis.axhline(100, color="black", lw=0.8)
+    axis.set(
+        xticks=range(len(rows)), xticklabels=[row[0] for row in rows], xlabel="kernel", ylabel="share of the measured roof (%)"
+    )
+    axis.legend()
+    plt.show()
+    memory = {name: ours for name, ours, _ in rows[:4]}
+    claims.record(
+        "hand-written memory-bound kernels come close to the roof",
+        claimed=AIM,
+        measured=", ".join(f"{name} {share:.0%}" for name, share in memory.items()),
+        holds=min(memory.values()) >= 0.8,
+        how="least time at the measured copy bandwidth divided by the measured time",
+    )
+
+# %% [markdown]
+# This cell was written and checked for syntax and logic without a GPU; the build of this course has none. If it prints
+# "Not run here", you have a good reason to open the notebook on Colab: a free T4 is enough.
+#
+# # Claims measured
+#
+# | claim | where |
+# |---|---|
+# | one fused softmax kernel moves a quarter of the bytes of five operations | exercise 3 |
+# | flash attention needs memory that grows with the length, not with its square | exercise 9 |
+# | hand-written memory-bound kernels come close to the roof | the section above, on a GPU |
+#
+# # On a bigger machine
+#
+# The attention kernel in a real language model, on a GPU: the same function, registered above, in bfloat16, with the
+# time of a long prompt beside torch's attention. It runs with `UNIT24_TIER=hub` on a GPU.
+
+# %%
+if env.tier == "hub" and not INTERPRETED:
+    import time
+
+    text = "Memory is slow and arithmetic is fast. " * 200
+    tokens = tokenizer(text, return_tensors="pt").to(DEVICE)
+    logits = {}
+    for implementation in ("sdpa", "triton"):
+        model = AutoModelForCausalLM.from_pretrained(env.model("chat"), dtype=torch.bfloat16, attn_implementation=implementation)
+        model = model.to(DEVICE).eval()
+        with torch.no_grad():
+            model(**tokens)  # compiles
+            torch.cuda.synchronize()
+            begin = time.perf_counter()
+            logits[implementation] = model(**tokens).logits.float()
+            torch.cuda.synchronize()
+        print(f"{implementation:7} {tokens['input_ids'].shape[1]} tokens in {1e3 * (time.perf_counter() - begin):.0f} ms")
+    agree = (logits["sdpa"].argmax(-1) == logits["triton"].argmax(-1)).float().mean()
+    print(f"the most likely next token agrees at {agree:.1%} of the places")
+else:
+    print("Skipped: this section needs a GPU and UNIT24_TIER=hub.")
+
+# %% [markdown]
+# # Quiz
+#
+# Five questions, with feedback for every option. Nothing is graded.
+
+# %% [markdown] quiz="gpu_kernels"
+# 1. A softmax kernel is right for 512 columns and slightly too small everywhere for 500. What is the likely cause?
+# - [ ] The maximum is not subtracted :: Then large values would give NaN, for 512 columns too.
+# - [x] The 12 padded places are loaded as 0 and count in the sum :: Load them with other=-inf: exp(-inf) is 0.
+# - [ ] The store has no mask :: That spoils what lies behind the row, not the row.
+# - [ ] The grid has too few programs :: Then whole rows would be missing.
+# 2. A kernel does one addition for each 12 bytes it moves. What makes it faster on a given GPU?
+# - [ ] A higher clock of the arithmetic units :: They wait for memory already.
+# - [ ] Tensor cores :: There is hardly any arithmetic to do.
+# - [x] Fusing it with its neighbour, so that values stay in registers :: Fewer bytes is the only way below the ridge.
+# - [ ] A larger grid :: Once all multiprocessors are busy, more programs move the same bytes.
+# 3. A bfloat16 kernel gives nonsense in the interpreter and good results on a GPU. Why?
+# - [ ] The interpreter rounds differently :: It does, in the last digit. Nonsense is more than that.
+# - [x] It computes with bfloat16 in the interpreter, which treats the bits as integers :: Widen with .to(tl.float32) after loading.
+# - [ ] A mask is missing :: Possible, but then the GPU would be wrong too, if less reliably.
+# - [ ] bfloat16 overflows :: It has the range of float32.
+# 4. Doubling both sides of a matrix product's tile …
+# - [ ] halves the number of operations :: The operations stay the same.
+# - [x] halves the reads of A and B :: Each loaded number serves twice as many results.
+# - [ ] has no effect on memory traffic :: Each operand is read once for each tile of the other.
+# - [ ] is always faster :: There are four times fewer programs and four times the registers: a small product leaves the GPU idle.
+# 5. In flash attention a later tile of keys has a larger score than all before. What must happen?
+# - [ ] Start again with the new maximum :: That would read all earlier tiles once more.
+# - [ ] Nothing, the division at the end takes care :: Old and new weights would have different scales.
+# - [ ] Shrink the running sum :: And what else was summed with the old maximum?
+# - [x] Shrink the running sum and the accumulated values by exp(old - new maximum) :: Both were weighted with the old one.
+
+# %% [markdown]
+# # What to read next
+#
+# - [Triton's tutorials](https://triton-lang.org/main/getting-started/tutorials/index.html): the same kernels tuned for
+#   speed, grouped tiles for the cache, and the backward pass of attention.
+# - [FlashAttention](https://arxiv.org/abs/2205.14135) by Dao and others, and before it
+#   [online normalizer calculation for softmax](https://arxiv.org/abs/1805.02867) by Milakov and Gimelshein.
+# - [Roofline](https://doi.org/10.1145/1498765.1498785) by Williams, Waterman and Patterson: the model of part B.
+# - [Using user-defined Triton kernels with torch.compile](https://docs.pytorch.org/tutorials/recipes/torch_compile_user_defined_triton_kernel_tutorial.html)
+#   and [torch.library.triton_op](https://docs.pytorch.org/docs/stable/library.html): how a kernel becomes a torch operator.
+# - [Debugging Triton](https://triton-lang.org/main/programming-guide/chapter-3/debugging.html): interpreter, prints,
+#   sanitizers.
+# - Next: lesson 21 exports a model and ships it.
