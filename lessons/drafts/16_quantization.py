@@ -1,0 +1,3935 @@
+# ---
+# jupyter:
+#   unit24:
+#     needs: ["bitsandbytes>=0.48", "datasets>=3", "gguf>=0.17", "matplotlib>=3.8", "torch>=2.6", "torchao>=0.14", "transformers>=5"]
+# ---
+
+# %% [markdown]
+# # 16 · Quantization
+#
+# A weight is stored in 32 or 16 bits because training needs fine steps. A trained model does not: it works with 8 bits a
+# weight, often with 4, and what it then reads from memory is four or eight times less. What is lost depends on *how* you
+# round: with which step, over which group of weights, after having seen which data.
+#
+# **You will build** an affine quantizer with an error bound, an int8 layer, FP8 rounding, GPTQ, AWQ, quantization-aware
+# training, and a GGUF file that other programs can load. You use them on the course's language model, beside torchao,
+# bitsandbytes and gguf, and end with one plot: bytes against perplexity.
+#
+# **You need first** lessons 02 to 04 (tensors, modules, the training loop) and 07 (the language model).
+#
+# **Time** about five hours: nine exercises, 30 points. No GPU is needed.
+#
+# ```text
+#    weight w (float32)      step: scale        code q (an integer of b bits)          weight again
+#                                                                                       (rounded)
+#   -0.31 ──────┐      ┌── divide, round, ──┐      -128 ... 0 ... 127      ┌── minus zero point, ──┐
+#    0.02 ──────┼────► │  plus zero point,  │ ────►     stored        ────►│       times scale     │ ────► -0.3105
+#    0.27 ──────┘      └── clamp ───────────┘                              └───────────────────────┘        0.0203
+#                                                                             |error| <= scale / 2
+# ```
+#
+# | part | what you write | the question it answers |
+# |---|---|---|
+# | A | affine quantizer, int8 layer, FP8, tests for a quantizer | What is rounding, and how far off can it be? |
+# | B | GPTQ, AWQ | What does it help to have seen data? |
+# | C | GGUF blocks and a whole file, the Pareto front | What do others load, and which choice is a waste? |
+# | D | quantization-aware training | What is left to do when 2 bits are too few? |
+
+# %% setup
+
+# %%
+import copy
+import math
+import tempfile
+import time
+from pathlib import Path
+
+import gguf
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torch.nn.utils.parametrize as parametrize
+from gguf import GGMLQuantizationType
+from torch import nn
+from torchao.quantization import (
+    Float8WeightOnlyConfig,
+    Int8DynamicActivationInt8WeightConfig,
+    Int8WeightOnlyConfig,
+    IntxWeightOnlyConfig,
+    PerGroup,
+    quantize_,
+)
+from torchao.quantization.qat import QATConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
+from transformers.utils import logging as transformers_logging
+
+from unit24 import check, claims, data, models
+from unit24.models.digits_cnn import DigitsCNN
+
+transformers_logging.disable_progress_bar()
+
+# %% [markdown]
+# ## The model and how it is judged
+#
+# The language model that ships with the course: four Llama layers, 0.9 million weights, perplexity about 17 on
+# paragraphs of the Python reference that it has never seen. **Perplexity** is the exponential of the mean loss per token:
+# the number of equally likely next tokens that would be as hard to guess. It is the usual measure here, because it moves
+# before any benchmark does. The text for *calibration* (part B) comes from the training split, so that nothing that
+# judges a model has been used to make it.
+
+# %%
+folder = models.path("chat")
+language_model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+
+
+def windows(split, count=None):
+    """Paragraphs of one split as rows of 128 tokens: int64 (rows, 128)."""
+    text = "\n\n".join(data.load("reference", split=split)["text"])
+    ids = torch.tensor(tokenizer(text, verbose=False)["input_ids"])
+    return ids[: len(ids) // 128 * 128].view(-1, 128)[:count]
+
+
+held_out = windows("test")
+calibration = windows("train", 32)
+
+
+@torch.no_grad()
+def perplexity(model, rows=held_out):
+    """exp of the mean negative log-likelihood of `rows`, int64 (n, length)."""
+    total = 0.0
+    for part in rows.split(32):
+        logits = model(input_ids=part).logits[:, :-1].float()
+        total += F.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten(), reduction="sum").item()
+    return math.exp(total / rows[:, 1:].numel())
+
+
+linear_names = [n for n, m in language_model.named_modules() if isinstance(m, nn.Linear) and n != "lm_head"]
+in_linears = sum(language_model.get_submodule(n).weight.numel() for n in linear_names)
+everything = sum(p.numel() for p in language_model.parameters())
+base_perplexity = perplexity(language_model)
+print(f"{held_out.numel():,} held-out tokens, perplexity {base_perplexity:.2f} in float32")
+print(f"{everything:,} weights, {in_linears:,} of them in {len(linear_names)} linear layers, the rest in the embedding")
+
+# %% [markdown]
+# The output layer `lm_head` shares its matrix with the embedding. As in most toolkits it stays out of the quantization
+# of linear layers: rounding it would untie the two. Keep the share of the embedding in mind when you read "4x smaller".
+#
+# # Part A · What is rounding?
+#
+# ## 1 · Affine quantization (3 points, 30 minutes, difficulty 1 of 3)
+#
+# With $b$ bits there are $2^b$ codes, here the signed ones from $-2^{b-1}$ to $2^{b-1}-1$. A **scale** $s$ (the step) and
+# an integer **zero point** $z$ map them to the range of the weights:
+#
+# $$ q = \operatorname{clamp}\big(\operatorname{round}(w / s) + z\big) \qquad\qquad \hat w = s\,(q - z) $$
+#
+# The range runs from the smallest to the largest weight and always contains 0, so that 0 has a code of its own and comes
+# back as exactly 0 (padding, pruned weights). The scale is the width of the range over the number of *steps* $2^b - 1$.
+# The zero point is the code of 0: the lowest code, minus the low end of the range in steps, rounded.
+#
+# No weight in the range is moved by more than half a step: $|\hat w - w| \le s/2$. So you know before you try how wrong an
+# output $y = Wx$ can become: each of its terms $w_j x_j$ is off by at most $|x_j|\, s / 2$.
+#
+# One scale for the whole tensor (*per tensor*) is cheap; one for each output row (*per channel*) follows the rows.
+#
+# **Task.** Write four functions. `w` is float32 with any number of axes.
+#
+# - `affine_params(w, bits, axis=None)` returns `(scale, zero_point)`, float32 and int32. Both have as many axes as `w`. With
+#   `axis=None` every axis has length 1; with an axis (0 or more) that axis keeps its length and has a range for each of its
+#   indices. A range of width 0 (all weights 0) gets the scale 1.
+# - `quantize(w, scale, zero_point, bits)` returns the codes as int8, for `bits` up to 8. Weights outside the range get the
+#   end codes. Ties are rounded as `torch.round` does.
+# - `dequantize(q, scale, zero_point)` returns float32. `q` is int8, and `q - zero_point` can be as large as 255.
+# - `output_bound(scale, x)` returns the largest possible error of each output of a linear layer, float32
+#   `(batch, out)`: `scale` is `(out, 1)`, as for a weight `(out, in)` with `axis=0`, and `x` is `(batch, in)`.
+
+
+# %% exercise="affine" minutes=30 difficulty=1
+def affine_params(w, bits, axis=None):
+    """Scale (float32) and zero point (int32), broadcastable against `w`."""
+    ### BEGIN SOLUTION
+    others = [d for d in range(w.ndim) if d != axis]
+    low = w.amin(others, keepdim=True).clamp(max=0)
+    high = w.amax(others, keepdim=True).clamp(min=0)
+    scale = (high - low) / (2**bits - 1)
+    scale = torch.where(scale > 0, scale, 1)
+    zero_point = (-low / scale).round() - 2 ** (bits - 1)
+    return scale, zero_point.to(torch.int32)
+    ### END SOLUTION
+
+
+def quantize(w, scale, zero_point, bits):
+    """Codes of `w`, int8, of the same shape."""
+    ### BEGIN SOLUTION
+    half = 2 ** (bits - 1)
+    return ((w / scale).round() + zero_point).clamp(-half, half - 1).to(torch.int8)
+    ### END SOLUTION
+
+
+def dequantize(q, scale, zero_point):
+    """The float32 weights that the codes stand for."""
+    ### BEGIN SOLUTION
+    return (q.int() - zero_point) * scale
+    ### END SOLUTION
+
+
+def output_bound(scale, x):
+    """For each output of a linear layer the largest possible error, float32 (batch, out)."""
+    ### BEGIN SOLUTION
+    return x.abs().sum(1, keepdim=True) * scale.T / 2
+    ### END SOLUTION
+
+
+# %% tests="affine" points=3
+def random_weight(*shape, seed=0, shift=0.0):
+    """Weights whose slices along every axis have different ranges, not centred."""
+    generator = torch.Generator().manual_seed(seed)
+    w = torch.randn(*shape, generator=generator)
+    for axis, n in enumerate(shape):
+        w = w * torch.linspace(0.5, 1.5, n).view([-1 if d == axis else 1 for d in range(len(shape))])
+    return w + shift
+
+
+def expected_params(w, bits):
+    """Scale and zero point of one range, worked out with Python floats."""
+    low, high = min(w.min().item(), 0.0), max(w.max().item(), 0.0)
+    scale = (high - low) / (2**bits - 1) or 1.0
+    return scale, round(-(2 ** (bits - 1)) - low / scale)
+
+
+def check_params():
+    cases = [
+        ("a weight of 5 x 7 from -0.3 to 2", torch.linspace(-0.3, 2, 35).view(5, 7), 8, None),
+        ("a weight of 5 x 7, per row", random_weight(5, 7, shift=0.4), 8, 0),
+        ("a weight of 5 x 7, per column", random_weight(5, 7, seed=1, shift=-0.3), 4, 1),
+        ("a weight above 0 throughout", random_weight(3, 4).abs() + 1, 4, None),
+        ("a weight with a row of zeros", random_weight(4, 6) * torch.tensor([1.0, 0, 1, 1])[:, None], 8, 0),
+        ### BEGIN HIDDEN TESTS
+        ("a convolution kernel, per output channel", random_weight(4, 3, 2, 5, seed=2, shift=0.2), 3, 0),
+        ("a kernel, per input channel", random_weight(4, 3, 2, 5, seed=3, shift=-0.1), 8, 1),
+        ("a weight below 0 throughout", -random_weight(3, 4, seed=4).abs() - 0.5, 8, None),
+        ("a vector", random_weight(9, seed=5), 2, None),
+        ### END HIDDEN TESTS
+    ]
+    for name, w, bits, axis in cases:
+        answer = affine_params(w.clone(), bits, axis)
+        check.kind(answer, tuple, f"what affine_params gives for {name}")
+        check.equal(len(answer), 2, "the number of results")
+        scale, zero_point = answer
+        shape = [n if d == axis else 1 for d, n in enumerate(w.shape)]
+        slices = [w] if axis is None else w.unbind(axis)
+        wanted = [expected_params(part, bits) for part in slices]
+        for observed, column, what in ((scale, 0, "scale"), (zero_point, 1, "zero point")):
+            check.shape(observed, shape, f"the {what} of {name}, {bits} bits", "keepdim=True keeps the reduced axes, of length 1")
+        hint = "width of the range, with 0 in it, over 2**bits - 1 steps; a range of width 0 has the scale 1"
+        check.equal(
+            scale,
+            torch.tensor([s for s, _ in wanted]).view(shape),
+            f"the scale of {name}, {bits} bits",
+            hint,
+            rtol=1e-5,
+            atol=0.0,
+        )
+        check.equal(
+            zero_point,
+            torch.tensor([z for _, z in wanted], dtype=torch.int32).view(shape),
+            f"the zero point of {name}, {bits} bits",
+            "it is the code of 0: lowest code minus low / scale, rounded to the nearest integer, int32",
+        )
+
+
+def check_codes():
+    scale, zero_point = torch.tensor([[0.5]]), torch.tensor([[3]], dtype=torch.int32)
+    w = torch.tensor([[-100.0, -5.6, -0.8, -0.3, 0.0, 0.2, 0.3, 0.75, 1.9, 2.1, 100.0]])
+    for bits, low, high in ((4, -8, 7), (8, -128, 127)):
+        steps = [-200, -11, -2, -1, 0, 0, 1, 2, 4, 4, 200]
+        wanted = [[min(max(n + 3, low), high) for n in steps]]
+        codes = quantize(w.clone(), scale, zero_point, bits)
+        check.equal(
+            codes,
+            torch.tensor(wanted, dtype=torch.int8),
+            f"the codes with {bits} bits, scale 0.5, zero point 3",
+            f"divide, round to the nearest, add the zero point, then clamp to {low} ... {high}, int8",
+        )
+    codes = torch.tensor([[-128, 127, 0, 3]], dtype=torch.int8)
+    check.equal(
+        dequantize(codes, scale, zero_point),
+        torch.tensor([[-65.5, 62.0, -1.5, 0.0]]),
+        "the weights of codes -128, 127, 0 and 3 with scale 0.5, zero point 3",
+        "subtract the zero point first, in a type wider than int8, then multiply",
+    )
+    low = torch.tensor([[-128]], dtype=torch.int32)
+    check.equal(
+        dequantize(torch.tensor([[127]], dtype=torch.int8), torch.tensor([[2.0]]), low),
+        torch.tensor([[510.0]]),
+        "the weight of code 127 with scale 2, zero point -128",
+        "127 + 128 = 255 does not fit into int8",
+    )
+    ### BEGIN HIDDEN TESTS
+    for bits in (2, 3, 8):
+        w = random_weight(5, 7, seed=bits, shift=0.1)
+        scale = (w.amax(1, keepdim=True).clamp(min=0) - w.amin(1, keepdim=True).clamp(max=0)) / (2**bits - 1)
+        zero_point = (-(2 ** (bits - 1)) - w.amin(1, keepdim=True).clamp(max=0) / scale).round().int()
+        codes = quantize(w, scale, zero_point, bits)
+        half = 2 ** (bits - 1)
+        check.equal(
+            codes, (torch.round(w / scale) + zero_point).clamp(-half, half - 1).to(torch.int8), f"codes per row, {bits} bits"
+        )
+        back = dequantize(codes, scale, zero_point)
+        check.equal(back, (codes.int() - zero_point) * scale, f"weights per row, {bits} bits")
+    ### END HIDDEN TESTS
+
+
+def check_bound():
+    for seed, out, width, batch in (
+        (0, 3, 5, 2),
+        ### BEGIN HIDDEN TESTS
+        (1, 6, 4, 7),
+        ### END HIDDEN TESTS
+    ):
+        generator = torch.Generator().manual_seed(seed)
+        scale = torch.rand(out, 1, generator=generator) + 0.1
+        x = torch.randn(batch, width, generator=generator)
+        observed = output_bound(scale.clone(), x.clone())
+        worst = torch.stack([x.sign() * scale[row] / 2 for row in range(out)], 1)  # each weight off by half a step, against x
+        check.shape(observed, (batch, out), "the bound", "one number for each row of x and each output")
+        check.equal(
+            observed,
+            (worst * x[:, None]).sum(2),
+            "the bound of each output",
+            "half a step of that row times the sum of the absolute inputs: signs must not cancel, a bound is for the worst case",
+        )
+
+
+with check.exercise("affine"):
+    check.parts({"affine_params": check_params, "quantize and dequantize": check_codes, "output_bound": check_bound})
+check.points(3)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Draw the number line with the codes above it. Which weight must sit at the lowest code, which at the highest, and how
+# many *gaps* are there between them? For `axis`: which axes disappear in the minimum?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `w.amin(axes, keepdim=True)` takes a list of axes; `.clamp(max=0)`; `torch.where(condition, a, b)`; `.round()`;
+# `.to(torch.int8)` cuts off what does not fit without a word. `q.int()` is int32.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# others = [d for d in range(w.ndim) if d != axis]
+# low = w.amin(others, keepdim=True).clamp(max=0)
+# high = ...
+# scale = (high - low) / ...                      # and 1 where that is 0
+# zero_point = ...                                # lowest code - low / scale, rounded, int32
+#
+# ((w / scale).round() + ...).clamp(..., ...)     # quantize
+# (q.int() - ...) * scale                         # dequantize
+# x.abs().sum(1, keepdim=True) * ...              # output_bound: (batch, 1) times (1, out)
+# ```
+# </details>
+
+
+# %% wrong="affine" says="2**bits - 1 steps"
+def affine_params(w, bits, axis=None):  # counts the codes, not the steps between them
+    others = [d for d in range(w.ndim) if d != axis]
+    low, high = w.amin(others, keepdim=True).clamp(max=0), w.amax(others, keepdim=True).clamp(min=0)
+    scale = (high - low) / 2**bits
+    scale = torch.where(scale > 0, scale, 1)
+    return scale, (-(2 ** (bits - 1)) - low / scale).round().int()
+
+
+def quantize(*args):
+    raise NotImplementedError
+
+
+def dequantize(*args):
+    raise NotImplementedError
+
+
+def output_bound(*args):
+    raise NotImplementedError
+
+
+# %% wrong="affine" says="with 0 in it"
+def affine_params(w, bits, axis=None):  # the range need not contain 0
+    others = [d for d in range(w.ndim) if d != axis]
+    low, high = w.amin(others, keepdim=True), w.amax(others, keepdim=True)
+    scale = (high - low) / (2**bits - 1)
+    scale = torch.where(scale > 0, scale, 1)
+    return scale, (-(2 ** (bits - 1)) - low / scale).round().int()
+
+
+def quantize(*args):
+    raise NotImplementedError
+
+
+def dequantize(*args):
+    raise NotImplementedError
+
+
+def output_bound(*args):
+    raise NotImplementedError
+
+
+# %% wrong="affine" says="the scale of a weight of 5 x 7, per row"
+def affine_params(w, bits, axis=None):  # `axis` is the axis to reduce, as in sum(axis)
+    others = list(range(w.ndim)) if axis is None else [axis]
+    low, high = w.amin(others, keepdim=True).clamp(max=0), w.amax(others, keepdim=True).clamp(min=0)
+    scale = (high - low) / (2**bits - 1)
+    scale = torch.where(scale > 0, scale, 1)
+    return scale, (-(2 ** (bits - 1)) - low / scale).round().int()
+
+
+def quantize(*args):
+    raise NotImplementedError
+
+
+def dequantize(*args):
+    raise NotImplementedError
+
+
+def output_bound(*args):
+    raise NotImplementedError
+
+
+# %% wrong="affine" says="the zero point of"
+def affine_params(w, bits, axis=None):  # unsigned codes: the lowest is 0
+    others = [d for d in range(w.ndim) if d != axis]
+    low, high = w.amin(others, keepdim=True).clamp(max=0), w.amax(others, keepdim=True).clamp(min=0)
+    scale = (high - low) / (2**bits - 1)
+    scale = torch.where(scale > 0, scale, 1)
+    return scale, (-low / scale).round().int()
+
+
+def quantize(*args):
+    raise NotImplementedError
+
+
+def dequantize(*args):
+    raise NotImplementedError
+
+
+def output_bound(*args):
+    raise NotImplementedError
+
+
+# %% wrong="affine" says="then clamp"
+def quantize(w, scale, zero_point, bits):  # clamps, then shifts by the zero point: codes leave the range
+    half = 2 ** (bits - 1)
+    return ((w / scale).round().clamp(-half, half - 1) + zero_point).to(torch.int8)
+
+
+def affine_params(*args):
+    raise NotImplementedError
+
+
+def dequantize(q, scale, zero_point):
+    return (q.int() - zero_point) * scale
+
+
+def output_bound(*args):
+    raise NotImplementedError
+
+
+# %% wrong="affine" says="round to the nearest"
+def quantize(w, scale, zero_point, bits):  # a cast to int8 rounds: it cuts the fraction off
+    half = 2 ** (bits - 1)
+    return (w / scale + zero_point).clamp(-half, half - 1).to(torch.int8)
+
+
+def affine_params(*args):
+    raise NotImplementedError
+
+
+def dequantize(q, scale, zero_point):
+    return (q.int() - zero_point) * scale
+
+
+def output_bound(*args):
+    raise NotImplementedError
+
+
+# %% wrong="affine" says="does not fit into int8"
+def dequantize(q, scale, zero_point):  # subtracts in int8
+    return (q - zero_point.to(torch.int8)) * scale
+
+
+def quantize(w, scale, zero_point, bits):
+    half = 2 ** (bits - 1)
+    return ((w / scale).round() + zero_point).clamp(-half, half - 1).to(torch.int8)
+
+
+def affine_params(*args):
+    raise NotImplementedError
+
+
+def output_bound(*args):
+    raise NotImplementedError
+
+
+# %% wrong="affine" says="signs must not cancel"
+def output_bound(scale, x):  # lets positive and negative inputs cancel
+    return (x.sum(1, keepdim=True) * scale.T / 2).abs()
+
+
+def affine_params(*args):
+    raise NotImplementedError
+
+
+def quantize(*args):
+    raise NotImplementedError
+
+
+def dequantize(*args):
+    raise NotImplementedError
+
+
+# %% right="affine"
+def affine_params(w, bits, axis=None):
+    flat = w.reshape(1, -1) if axis is None else w.movedim(axis, 0).flatten(1)
+    shape = [1] * w.ndim
+    if axis is not None:
+        shape[axis] = -1
+    zero = torch.zeros(len(flat))
+    low, high = torch.minimum(flat.min(1).values, zero), torch.maximum(flat.max(1).values, zero)
+    scale = (high - low) / (2**bits - 1)
+    scale[scale == 0] = 1.0
+    lowest = -(1 << (bits - 1))
+    return scale.view(shape), torch.round(lowest - low / scale).view(shape).int()
+
+
+def quantize(w, scale, zero_point, bits):
+    lowest, highest = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    codes = torch.round(w.div(scale)).add(zero_point)
+    return torch.clip(codes, lowest, highest).char()
+
+
+def dequantize(q, scale, zero_point):
+    return scale * (q.float() - zero_point.float())
+
+
+def output_bound(scale, x):
+    return torch.einsum("bi,o->bo", x.abs(), scale.squeeze(1) / 2)
+
+
+# %% [markdown]
+# ### Per tensor or per channel?
+#
+# Left: one layer of the model with one row made ten times larger, as happens in large models. With one scale for the
+# tensor, the large row dictates the step of all others. Right: all layers of the model as they are, error against
+# bits. Each bit halves the step, and with it the error.
+
+# %%
+layer = language_model.get_submodule("model.layers.1.mlp.up_proj").weight.detach()
+outlier = layer.clone()
+outlier[7] *= 10
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.4), layout="constrained")
+for axis, label in ((None, "per tensor"), (0, "per channel")):
+    scale, zero_point = affine_params(outlier, 8, axis)
+    error = dequantize(quantize(outlier, scale, zero_point, 8), scale, zero_point) - outlier
+    left.plot(error.square().mean(1).sqrt(), ".", ms=4, label=label)
+    inside = (error.abs() <= scale / 2 * (1 + 1e-3)).all().item()
+    print(f"{label}: every error within half a step: {inside}")
+left.set(xlabel="output row", ylabel="RMS error of the weights", yscale="log", title="8 bits, row 7 ten times larger")
+left.legend()
+for axis, label in ((None, "per tensor"), (0, "per channel")):
+    shares = []
+    for bits in range(2, 9):
+        wrong, whole = 0.0, 0.0
+        for name in linear_names:
+            w = language_model.get_submodule(name).weight.detach()
+            scale, zero_point = affine_params(w, bits, axis)
+            wrong += (dequantize(quantize(w, scale, zero_point, bits), scale, zero_point) - w).square().sum().item()
+            whole += w.square().sum().item()
+        shares.append(math.sqrt(wrong / whole))
+    right.plot(range(2, 9), shares, "o-", label=label)
+right.set(xlabel="bits a weight", ylabel="RMS error / RMS weight", yscale="log", title="all linear layers of the model")
+right.legend()
+plt.show()
+
+# %% [markdown]
+# The bound is for the worst case. Errors of many weights have different signs and mostly cancel, so the true error of
+# an output is far below it:
+
+# %%
+scale, zero_point = affine_params(layer, 8, 0)
+rounded = dequantize(quantize(layer, scale, zero_point, 8), scale, zero_point)
+inputs = torch.randn(100, layer.shape[1], generator=torch.Generator().manual_seed(0))
+ratio = (inputs @ (rounded - layer).T).abs() / output_bound(scale, inputs)
+print(f"true error / bound: median {ratio.median():.3f}, largest {ratio.max():.3f}")
+
+# %% [markdown]
+# ## 2 · An int8 layer (4 points, 30 minutes, difficulty 2 of 3)
+#
+# Weights of a trained layer are nearly symmetric around 0, so most weight-only formats drop the zero point:
+# $s = \max|w| / 127$ for each row, codes from -127 to 127. The scale belongs to an output, so it can be applied *after*
+# the matrix product, once per output instead of once per weight.
+#
+# **Task.**
+#
+# `Int8Linear(linear)` is an `nn.Module` made from an `nn.Linear` with weight `(out, in)`:
+#
+# - It holds the codes as a buffer `weight` (int8, `(out, in)`, rounded to the nearest), the scales as a buffer `scale`
+#   (float32, `(out,)`), and `bias`: the layer's own parameter, or `None`. No float copy of the weight stays.
+#   A row of zeros has the scale 1. The given layer is not changed.
+# - `forward(x)`, `x` float32 of shape `(..., in)`, returns what `F.linear` gives with the rounded weight and the bias.
+#   Gradients flow to `x`, as LoRA on top of it would need.
+#
+# `quantize_linears(model, skip=())` replaces every `nn.Linear` of `model`, at any depth, by an `Int8Linear`, except those
+# whose full name (as in `model.named_modules()`) is in `skip`. It changes `model` in place and returns the list of the
+# names replaced, in the order of `named_modules()`. (The model given is not itself an `nn.Linear`.)
+#
+# `stored_bytes(model)` returns an `int`: the bytes of all parameters and buffers; a parameter that two modules share counts once.
+
+
+# %% exercise="int8_model" minutes=30 difficulty=2
+class Int8Linear(nn.Module):
+    """A linear layer whose weight is stored as int8 codes with one scale for each output."""
+
+    def __init__(self, linear):
+        super().__init__()
+        ### BEGIN SOLUTION
+        weight = linear.weight.detach()
+        scale = weight.abs().amax(1) / 127
+        scale = torch.where(scale > 0, scale, 1)
+        self.register_buffer("weight", (weight / scale[:, None]).round().to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+        ### END SOLUTION
+
+    def forward(self, x):
+        """float32 (..., in) -> (..., out)."""
+        ### BEGIN SOLUTION
+        y = F.linear(x, self.weight.to(x.dtype)) * self.scale
+        return y if self.bias is None else y + self.bias
+        ### END SOLUTION
+
+
+def quantize_linears(model, skip=()):
+    """Replace the linear layers of `model` in place; returns their names."""
+    ### BEGIN SOLUTION
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name not in skip]
+    for name in names:
+        model.set_submodule(name, Int8Linear(model.get_submodule(name)))
+    return names
+    ### END SOLUTION
+
+
+def stored_bytes(model):
+    """Bytes of all parameters and buffers of `model`, shared ones once."""
+    ### BEGIN SOLUTION
+    return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+    ### END SOLUTION
+
+
+# %% tests="int8_model" points=4
+def small_linear(width, out, seed, bias=True):
+    """A layer whose rows have different ranges; one row is zero."""
+    generator = torch.Generator().manual_seed(seed)
+    layer = nn.Linear(width, out, bias=bias)
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator))
+        layer.weight *= torch.linspace(0.2, 3, out)[:, None]
+        layer.weight[1] = 0
+    return layer
+
+
+def check_layer():
+    for width, out, seed, bias in (
+        (7, 5, 0, True),
+        (6, 3, 1, False),
+        ### BEGIN HIDDEN TESTS
+        (11, 4, 2, True),
+        ### END HIDDEN TESTS
+    ):
+        what = f"Int8Linear of a layer {width} -> {out}, bias={bias}"
+        layer = small_linear(width, out, seed, bias)
+        before = copy.deepcopy(layer.state_dict())
+        packed = Int8Linear(layer)
+        scale = before["weight"].abs().amax(1) / 127
+        scale[1] = 1
+        codes = (before["weight"] / scale[:, None]).round().to(torch.int8)
+        buffers = dict(packed.named_buffers())
+        check.true(
+            "weight" in buffers and "scale" in buffers, f"{what}: `weight` and `scale` must be buffers: use register_buffer."
+        )
+        check.equal(
+            buffers["weight"],
+            codes,
+            f"the codes of {what}",
+            "the row's largest absolute weight gets 127 or -127; round, then int8",
+        )
+        check.equal(
+            buffers["scale"], scale, f"the scales of {what}", "largest absolute weight of each row / 127; 1 for a row of zeros"
+        )
+        names = ["bias", "weight", "scale"] if bias else ["weight", "scale"]
+        check.equal(
+            sorted(packed.state_dict()),
+            sorted(names),
+            f"what {what} stores",
+            "no float copy of the weight may stay in the module",
+        )
+        check.equal(
+            sum(p.numel() for p in packed.parameters()),
+            out if bias else 0,
+            f"the number of parameters of {what}",
+            "codes are buffers; the bias stays a parameter",
+        )
+        check.equal(layer.state_dict(), before, f"the layer that {what} was made from", "it must not be changed")
+        x = torch.randn(2, 3, width, generator=torch.Generator().manual_seed(9)).requires_grad_()
+        y = packed(x)
+        rounded = codes.float() * scale[:, None]
+        check.equal(
+            y.detach(),
+            F.linear(x, rounded, layer.bias).detach(),
+            f"the output of {what}",
+            "the bias is added after the scale, and the scale belongs to the output",
+        )
+        check.true(y.requires_grad, f"the output of {what} has no gradient: the path to x must stay in the graph.")
+        (slope,) = torch.autograd.grad(y.sum(), x)
+        check.equal(slope, rounded.sum(0).expand(2, 3, width), f"the gradient of x through {what}")
+
+
+class Shared(nn.Module):
+    """A tiny model with a tied output layer, a nested block, a convolution and a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(9, 6)
+        self.block = nn.Sequential(small_linear(6, 8, 3), nn.ReLU(), nn.ModuleDict({"deep": small_linear(8, 6, 4, bias=False)}))
+        self.norm = nn.BatchNorm1d(6)
+        self.first = small_linear(6, 5, 5)
+        self.head = nn.Linear(6, 9, bias=False)
+        self.head.weight = self.embedding.weight
+
+
+def check_model():
+    for skip, wanted in (
+        (("head",), ["block.0", "block.2.deep", "first"]),
+        (("head", "block.2.deep"), ["block.0", "first"]),
+        ### BEGIN HIDDEN TESTS
+        ((), ["block.0", "block.2.deep", "first", "head"]),
+        (["deep", "head", "block"], ["block.0", "block.2.deep", "first"]),
+        ### END HIDDEN TESTS
+    ):
+        model = Shared()
+        observed = quantize_linears(model, skip)
+        check.equal(
+            observed, wanted, f"the names replaced with skip={skip}", "full names, at any depth, in the order of named_modules()"
+        )
+        changed = [name for name, module in model.named_modules() if type(module) is Int8Linear]
+        check.equal(changed, wanted, f"the layers that are Int8Linear with skip={skip}", "the model is changed in place")
+        left = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+        check.equal(
+            left,
+            [n for n in ("block.0", "block.2.deep", "first", "head") if n not in wanted],
+            f"the layers that stay nn.Linear with skip={skip}",
+        )
+    model = Shared()
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+    before = F.linear(F.relu(model.block[0](x)), model.block[2]["deep"].weight)
+    quantize_linears(model, ("head",))
+    after = model.block[2]["deep"](F.relu(model.block[0](x)))
+    check.between(
+        ((after - before).abs().max() / before.abs().max()).item(),
+        1e-6,
+        0.03,
+        "the relative change of the block's output",
+        "each layer must get its own weight",
+    )
+
+
+def check_bytes():
+    model = Shared()
+    floats = 9 * 6 + (8 * 6 + 8) + 6 * 8 + (6 + 6) + (6 + 6) + (5 * 6 + 5)
+    hint = "nbytes of parameters and buffers: batch norm has buffers, the tied matrix counts once"
+    check.equal(stored_bytes(model), 4 * floats + 8, "the bytes of a small model in float32", hint)
+    ### BEGIN HIDDEN TESTS
+    check.equal(stored_bytes(model.bfloat16()), 2 * floats + 8, "the bytes of a small model in bfloat16", hint)
+    mixed = nn.Linear(3, 5).half()
+    mixed.register_buffer("codes", torch.zeros(7, dtype=torch.int8))
+    check.equal(stored_bytes(mixed), 2 * 20 + 7, "the bytes of a layer in float16 with 7 int8 codes", hint)
+    ### END HIDDEN TESTS
+
+
+with check.exercise("int8_model"):
+    check.parts({"Int8Linear": check_layer, "quantize_linears": check_model, "stored_bytes": check_bytes})
+check.points(4)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Write the product with the scale as a sum: which factor does not depend on the index that is summed over? And while you
+# walk through the modules of a model, do not change what you walk through.
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `self.register_buffer(name, tensor)`, `F.linear`, `weight.abs().amax(1)`; `model.named_modules()`,
+# `model.get_submodule(name)`, `model.set_submodule(name, module)`; `model.parameters()` gives a shared parameter once;
+# `tensor.nbytes`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# scale = weight.abs().amax(1) / 127
+# ...                                              # rows of zeros: 1
+# self.register_buffer("weight", (weight / scale[:, None])...)
+#
+# y = F.linear(x, self.weight.to(x.dtype)) * ...   # forward
+#
+# names = [name for name, module in model.named_modules() if ...]
+# for name in names:
+#     model.set_submodule(name, ...)
+#
+# sum(tensor.nbytes for tensor in [*model.parameters(), ...])
+# ```
+# </details>
+
+
+# %% wrong="int8_model" says="no float copy"
+class Int8Linear(nn.Module):  # keeps the layer, so nothing is saved
+    def __init__(self, linear):
+        super().__init__()
+        self.linear = linear
+        scale = linear.weight.detach().abs().amax(1) / 127
+        scale = torch.where(scale > 0, scale, 1)
+        self.register_buffer("weight", (linear.weight.detach() / scale[:, None]).round().to(torch.int8))
+        self.register_buffer("scale", scale)
+
+    def forward(self, x):
+        return F.linear(x, self.weight * self.scale[:, None], self.linear.bias)
+
+
+# %% wrong="int8_model" says="added after the scale"
+class Int8Linear(nn.Module):  # scales the bias as well
+    def __init__(self, linear):
+        super().__init__()
+        scale = linear.weight.detach().abs().amax(1) / 127
+        scale = torch.where(scale > 0, scale, 1)
+        self.register_buffer("weight", (linear.weight.detach() / scale[:, None]).round().to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+
+    def forward(self, x):
+        return F.linear(x, self.weight.float(), self.bias) * self.scale
+
+
+# %% wrong="int8_model" says="must be buffers"
+class Int8Linear(nn.Module):  # plain attributes: not saved, not moved with the module
+    def __init__(self, linear):
+        super().__init__()
+        self.scale = linear.weight.detach().abs().amax(1).clamp(min=1e-12) / 127
+        self.weight = (linear.weight.detach() / self.scale[:, None]).round().to(torch.int8)
+        self.bias = linear.bias
+
+    def forward(self, x):
+        return F.linear(x, self.weight.float() * self.scale[:, None], self.bias)
+
+
+# %% wrong="int8_model" says="the codes of"
+class Int8Linear(nn.Module):  # one scale for the whole layer
+    def __init__(self, linear):
+        super().__init__()
+        weight = linear.weight.detach()
+        scale = (weight.abs().max() / 127).expand(len(weight)).clone()
+        self.register_buffer("weight", (weight / scale[:, None]).round().to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+
+    def forward(self, x):
+        return F.linear(x, self.weight * self.scale[:, None], self.bias)
+
+
+# %% wrong="int8_model" says="at any depth"
+def quantize_linears(model, skip=()):  # looks at the first level alone
+    names = [name for name, module in model.named_children() if isinstance(module, nn.Linear) and name not in skip]
+    for name in names:
+        setattr(model, name, Int8Linear(getattr(model, name)))
+    return names
+
+
+class Int8Linear(nn.Module):
+    def __init__(self, linear):
+        raise NotImplementedError
+
+
+def stored_bytes(model):
+    return sum(p.nbytes for p in model.parameters()) + sum(b.nbytes for b in model.buffers())
+
+
+# %% wrong="int8_model" says="counts once"
+def stored_bytes(model):  # a state_dict lists a tied matrix under each of its names
+    return sum(tensor.nbytes for tensor in model.state_dict().values())
+
+
+class Int8Linear(nn.Module):
+    def __init__(self, linear):
+        raise NotImplementedError
+
+
+def quantize_linears(model, skip=()):
+    raise NotImplementedError
+
+
+# %% wrong="int8_model" says="nbytes of parameters and buffers"
+def stored_bytes(model):  # every number has four bytes
+    return 4 * sum(p.numel() for p in model.parameters())
+
+
+class Int8Linear(nn.Module):
+    def __init__(self, linear):
+        raise NotImplementedError
+
+
+def quantize_linears(model, skip=()):
+    raise NotImplementedError
+
+
+# %% right="int8_model"
+class Int8Linear(nn.Module):
+    def __init__(self, linear):
+        super().__init__()
+        with torch.no_grad():
+            peaks = torch.linalg.vector_norm(linear.weight, ord=math.inf, dim=1, keepdim=True)
+            steps = torch.where(peaks == 0, torch.ones_like(peaks), peaks / 127)
+            self.register_buffer("weight", torch.round(linear.weight / steps).char())
+            self.register_buffer("scale", steps.flatten())
+        self.register_parameter("bias", linear.bias)
+
+    def forward(self, x):
+        return torch.nn.functional.linear(x, self.weight.float() * self.scale.unsqueeze(1), self.bias)
+
+
+def quantize_linears(model, skip=()):
+    done = []
+    for name, module in list(model.named_modules()):
+        if not isinstance(module, nn.Linear) or name in skip:
+            continue
+        parent, _, child = name.rpartition(".")
+        model.get_submodule(parent)._modules[child] = Int8Linear(module)
+        done.append(name)
+    return done
+
+
+def stored_bytes(model):
+    seen = {id(t): t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers())}
+    return sum(seen.values())
+
+
+# %% [markdown]
+# ### Your layer and torchao's
+#
+# `quantize_` of torchao does the same to a model in one call: it replaces each weight by a tensor subclass that holds
+# codes and scales. The two differ in one detail: torchao divides the largest absolute weight by 127.5 and uses the code
+# -128 too.
+
+# %%
+
+
+def linear_but_head(module, name):
+    """Which modules torchao is to quantize."""
+    return isinstance(module, nn.Linear) and name != "lm_head"
+
+
+results = {}  # name: (bytes, perplexity)
+results["float32"] = (stored_bytes(language_model), base_perplexity)
+
+by_hand = copy.deepcopy(language_model)
+quantize_linears(by_hand, skip=("lm_head",))
+results["int8 by hand"] = (stored_bytes(by_hand), perplexity(by_hand))
+
+
+def packed_bytes(model, bits):
+    """Bytes of a torchao model when `bits` bits a code are really packed: codes, scales and zero points."""
+    total = 0
+    for p in model.parameters():
+        if hasattr(p, "qdata"):
+            others = [getattr(p, n) for n in ("scale", "zero_point") if isinstance(getattr(p, n, None), torch.Tensor)]
+            others = [t for t in others if t.dtype != torch.int8 or t.any()]  # zero points that are all 0 need not be stored
+            total += p.qdata.numel() * bits // 8 + sum(t.nbytes for t in others)
+        else:
+            total += p.nbytes
+    return total + sum(b.nbytes for b in model.buffers())
+
+
+for label, config, bits in (
+    ("torchao int8", Int8WeightOnlyConfig(), 8),
+    ("torchao int8, activations too", Int8DynamicActivationInt8WeightConfig(), 8),
+):
+    model = copy.deepcopy(language_model)
+    quantize_(model, config, filter_fn=linear_but_head)
+    results[label] = (packed_bytes(model, bits), perplexity(model))
+
+up = by_hand.get_submodule("model.layers.1.mlp.up_proj")
+print("codes of row 0, by hand:", up.weight[0, :8].tolist())
+print("codes of row 0, torchao:", model.get_submodule("model.layers.1.mlp.up_proj").weight.qdata[0, :8].tolist())
+for label, (size, value) in results.items():
+    print(f"{label:30} {size / 1e6:6.3f} MB   perplexity {value:.3f}   {value / base_perplexity - 1:+.2%}")
+
+# %% [markdown]
+# Half of the claim "INT8 is four times smaller, two to four times faster, and less than 1 % worse" can be checked
+# already. The linear layers are four times smaller; the whole model is not quite, because the embedding stays. And the loss of quality is
+# far below 1 %. Speed has to wait for the end of the lesson.
+#
+# ## 3 · FP8: rounding to a tiny float (4 points, 35 minutes, difficulty 3 of 3)
+#
+# Recent GPUs multiply 8-bit *floats*. Equal steps suit weights; floats suit activations and gradients, whose sizes
+# differ by factors of thousands. A float of $e$ exponent bits and $m$ mantissa bits has the bias $2^{e-1}-1$. Between
+# $2^k$ and $2^{k+1}$ its numbers stand $2^{k-m}$ apart. The smallest $k$ is $1 - \text{bias}$; below that the step does
+# not shrink any further (*subnormal* numbers), so that 0 is reached in equal steps.
+#
+# | format | sign, exponent, mantissa | largest number | used for |
+# |---|---|---|---|
+# | e4m3 (`torch.float8_e4m3fn`) | 1, 4, 3 | 448 (no infinity; one pattern is NaN) | weights, activations |
+# | e5m2 (`torch.float8_e5m2`) | 1, 5, 2 | 57,344 (infinity and NaN as in IEEE) | gradients |
+# | e2m1 ("FP4") | 1, 2, 1 | 6 | weights in MX and NV formats |
+#
+# **Task.** Write three functions, for float32 tensors of any shape.
+#
+# - `round_float(x, exponent_bits, mantissa_bits, largest)` returns float32: each number rounded to the nearest number of
+#   the format; halfway between two, the one with the even mantissa (`torch.round` ends on even). Beyond `largest`
+#   it saturates: ±`largest`.
+# - `float_bits(x, exponent_bits, mantissa_bits)` returns the bit pattern of numbers that *are* in the format, as uint8:
+#   sign bit, then the exponent plus the bias, then the mantissa, in the lowest `1 + exponent_bits + mantissa_bits` bits.
+#   Subnormal numbers and zero have 0 in the exponent's place. (Only finite numbers are given; -0.0 is not.)
+# - `float8_rows(w)` returns `(codes, scale)` for a weight `(out, in)`: `scale` is float32 `(out, 1)` and moves the largest
+#   absolute weight of each row to 448; `codes` is `w / scale` as `torch.float8_e4m3fn`. A row of zeros has the scale 1.
+
+
+# %% exercise="float8" minutes=35 difficulty=3
+def round_float(x, exponent_bits, mantissa_bits, largest):
+    """`x` rounded to a small float format, as float32."""
+    ### BEGIN SOLUTION
+    exponent = x.abs().log2().floor().clamp(min=2 - 2 ** (exponent_bits - 1))
+    step = 2.0 ** (exponent - mantissa_bits)
+    return ((x / step).round() * step).clamp(-largest, largest)
+    ### END SOLUTION
+
+
+def float_bits(x, exponent_bits, mantissa_bits):
+    """Bit patterns of numbers that are in the format, as uint8."""
+    ### BEGIN SOLUTION
+    lowest = 2 - 2 ** (exponent_bits - 1)
+    exponent = x.abs().log2().floor().clamp(min=lowest)
+    steps = x.abs() / 2.0 ** (exponent - mantissa_bits)  # 2**m and more, below that where subnormal: the 1 is added in front
+    sign = (x < 0) * 2 ** (exponent_bits + mantissa_bits)
+    return (sign + (exponent - lowest) * 2**mantissa_bits + steps).to(torch.uint8)
+    ### END SOLUTION
+
+
+def float8_rows(w):
+    """Codes (float8_e4m3fn) and scale (float32, one a row) of a weight (out, in)."""
+    ### BEGIN SOLUTION
+    scale = w.abs().amax(1, keepdim=True) / 448
+    scale = torch.where(scale > 0, scale, 1)
+    return (w / scale).to(torch.float8_e4m3fn), scale
+    ### END SOLUTION
+
+
+# %% tests="float8" points=4
+def numbers_of(exponent_bits, mantissa_bits, largest):
+    """All finite numbers of a format from 0 up, in the order of their bit patterns, by the definition."""
+    bias = 2 ** (exponent_bits - 1) - 1
+    numbers = []
+    for pattern in range(2 ** (exponent_bits + mantissa_bits)):
+        exponent, mantissa = divmod(pattern, 2**mantissa_bits)
+        if exponent == 0:
+            numbers.append(mantissa / 2**mantissa_bits * 2.0 ** (1 - bias))
+        else:
+            numbers.append((1 + mantissa / 2**mantissa_bits) * 2.0 ** (exponent - bias))
+    return [n for n in numbers if n <= largest]
+
+
+small_formats = [
+    ("e4m3", 4, 3, 448.0),
+    ("e5m2", 5, 2, 57344.0),
+    ("e2m1", 2, 1, 6.0),
+    ### BEGIN HIDDEN TESTS
+    ("e3m2", 3, 2, 28.0),
+    ("e2m3", 2, 3, 7.5),
+    ### END HIDDEN TESTS
+]
+
+
+def check_rounding():
+    for name, e, m, largest in small_formats:
+        table = torch.tensor(numbers_of(e, m, largest))
+        hint = "the numbers of the format come back as they are, the subnormal ones too"
+        check.equal(
+            round_float(table.clone(), e, m, largest), table, f"the numbers of {name} after rounding", hint, rtol=0.0, atol=0.0
+        )
+        gaps = table[1:] - table[:-1]
+        for share, wanted, what in (
+            (0.4, table[:-1], "less than halfway up"),
+            (0.6, table[1:], "more than halfway up"),
+            (0.5, torch.where(torch.arange(len(gaps)) % 2 == 0, table[:-1], table[1:]), "exactly halfway"),
+        ):
+            x = table[:-1] + share * gaps
+            usual = (
+                "halfway goes to the even mantissa"
+                if share == 0.5
+                else "to the nearest; below 2**(1 - bias) the step stays the same"
+            )
+            for sign in (1, -1):
+                check.equal(
+                    round_float(sign * x, e, m, largest), sign * wanted, f"{name}: numbers {what}", usual, rtol=0.0, atol=0.0
+                )
+        check.equal(
+            round_float(torch.tensor([[largest * 1.3, -largest * 50], [1e-30, 0.0]]), e, m, largest),
+            torch.tensor([[largest, -largest], [0.0, 0.0]]),
+            f"{name}: numbers far outside, and almost 0",
+            "beyond the largest number it saturates; close to 0 it becomes 0",
+        )
+
+
+def check_patterns():
+    for name, e, m, largest in small_formats:
+        table = torch.tensor(numbers_of(e, m, largest))
+        patterns = torch.arange(len(table)).to(torch.uint8)
+        check.equal(
+            float_bits(table.clone(), e, m),
+            patterns,
+            f"the patterns of the numbers of {name} from 0 up",
+            "they count up by one: exponent plus bias above the mantissa, and the mantissa without its leading 1",
+        )
+        check.equal(
+            float_bits(-table[1:].view(-1, 1), e, m),
+            (patterns[1:] + 2 ** (e + m)).view(-1, 1),
+            f"the patterns of negative numbers of {name}",
+            f"the sign is bit {e + m}, counted from 0",
+        )
+
+
+def check_rows():
+    for seed, rows, width in (
+        (0, 5, 7),
+        ### BEGIN HIDDEN TESTS
+        (3, 4, 9),
+        ### END HIDDEN TESTS
+    ):
+        w = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)) * 0.02 * torch.arange(1, rows + 1)[:, None]
+        w[2] = 0
+        answer = float8_rows(w.clone())
+        check.kind(answer, tuple, "what float8_rows gives")
+        codes, scale = answer
+        wanted = w.abs().amax(1, keepdim=True) / 448
+        wanted[2] = 1
+        check.equal(
+            scale, wanted, "the scale of each row", "largest absolute weight of the row / 448, as (out, 1); 1 for a row of zeros"
+        )
+        check.equal(codes.dtype, torch.float8_e4m3fn, "the dtype of the codes")
+        check.shape(codes, (rows, width), "the codes")
+        check.equal(
+            codes.float(),
+            (w / wanted).to(torch.float8_e4m3fn).float(),
+            "the codes",
+            "divide by the scale, then cast",
+        )
+
+
+with check.exercise("float8"):
+    check.parts({"round_float": check_rounding, "float_bits": check_patterns, "float8_rows": check_rows})
+check.points(4)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Rounding to a grid is easy when the grid has one step: divide by it, round, multiply. Here each number has its own step.
+# Which power of two is just below it, and when does that power stop mattering? For the pattern: how many steps above 0 is
+# the number, counted in its own step?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `x.abs().log2().floor()` is the exponent (of 0: minus infinity, which `clamp(min=...)` lifts); `2.0 ** tensor`;
+# `torch.round` takes halves to even; `.to(torch.uint8)`, `.to(torch.float8_e4m3fn)`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# exponent = x.abs().log2().floor().clamp(min=...)    # 1 - bias
+# step = 2.0 ** (exponent - ...)
+# return (... .round() * step).clamp(...)             # round_float
+#
+# steps = x.abs() / step      # normal numbers: 2**m + mantissa, so the leading 1 carries into the exponent's place
+# (x < 0) * ... + (exponent - lowest) * 2**mantissa_bits + steps
+#
+# scale = w.abs().amax(1, keepdim=True) / ...         # float8_rows
+# ```
+# </details>
+
+
+# %% wrong="float8" says="the subnormal ones too"
+def round_float(x, exponent_bits, mantissa_bits, largest):  # subnormal numbers become 0
+    lowest = 2 - 2 ** (exponent_bits - 1)
+    step = 2.0 ** (x.abs().log2().floor() - mantissa_bits)
+    y = ((x / step).round() * step).clamp(-largest, largest)
+    return torch.where(x.abs() < 2.0**lowest, 0.0, y)
+
+
+def float_bits(*args):
+    raise NotImplementedError
+
+
+def float8_rows(*args):
+    raise NotImplementedError
+
+
+# %% wrong="float8" says="below 2**(1 - bias)"
+def round_float(x, exponent_bits, mantissa_bits, largest):  # the step shrinks for ever
+    step = 2.0 ** (x.abs().clamp(min=1e-38).log2().floor() - mantissa_bits)
+    return ((x / step).round() * step).clamp(-largest, largest)
+
+
+def float_bits(*args):
+    raise NotImplementedError
+
+
+def float8_rows(*args):
+    raise NotImplementedError
+
+
+# %% wrong="float8" says="even mantissa"
+def round_float(x, exponent_bits, mantissa_bits, largest):  # halves away from zero, as taught at school
+    exponent = x.abs().log2().floor().clamp(min=2 - 2 ** (exponent_bits - 1))
+    step = 2.0 ** (exponent - mantissa_bits)
+    return (x.sign() * (x.abs() / step + 0.5).floor() * step).clamp(-largest, largest)
+
+
+def float_bits(*args):
+    raise NotImplementedError
+
+
+def float8_rows(*args):
+    raise NotImplementedError
+
+
+# %% wrong="float8" says="to the nearest"
+def round_float(x, exponent_bits, mantissa_bits, largest):  # cuts the mantissa off
+    exponent = x.abs().log2().floor().clamp(min=2 - 2 ** (exponent_bits - 1))
+    step = 2.0 ** (exponent - mantissa_bits)
+    return ((x / step).trunc() * step).clamp(-largest, largest)
+
+
+def float_bits(*args):
+    raise NotImplementedError
+
+
+def float8_rows(*args):
+    raise NotImplementedError
+
+
+# %% wrong="float8" says="saturates"
+def round_float(x, exponent_bits, mantissa_bits, largest):  # overflow becomes infinity
+    exponent = x.abs().log2().floor().clamp(min=2 - 2 ** (exponent_bits - 1))
+    step = 2.0 ** (exponent - mantissa_bits)
+    y = (x / step).round() * step
+    return torch.where(y.abs() > largest, y.sign() * math.inf, y)
+
+
+def float_bits(*args):
+    raise NotImplementedError
+
+
+def float8_rows(*args):
+    raise NotImplementedError
+
+
+# %% wrong="float8" says="without its leading 1"
+def float_bits(x, exponent_bits, mantissa_bits):  # stores the leading 1 as well
+    bias = 2 ** (exponent_bits - 1) - 1
+    exponent = x.abs().log2().floor().clamp(min=1 - bias)
+    steps = x.abs() / 2.0 ** (exponent - mantissa_bits)
+    return ((x < 0) * 2 ** (exponent_bits + mantissa_bits) + (exponent + bias) * 2**mantissa_bits + steps).to(torch.uint8)
+
+
+def round_float(*args):
+    raise NotImplementedError
+
+
+def float8_rows(*args):
+    raise NotImplementedError
+
+
+# %% wrong="float8" says="the row / 448"
+def float8_rows(w):  # a float needs no scale
+    return w.to(torch.float8_e4m3fn), torch.ones(len(w), 1)
+
+
+def round_float(*args):
+    raise NotImplementedError
+
+
+def float_bits(*args):
+    raise NotImplementedError
+
+
+# %% right="float8"
+# By table: all numbers of the format, the nearest by distance, ties by the parity of the index.
+def all_numbers(exponent_bits, mantissa_bits):
+    patterns = torch.arange(2 ** (exponent_bits + mantissa_bits))
+    exponent, mantissa = patterns >> mantissa_bits, patterns & (2**mantissa_bits - 1)
+    lead = (exponent > 0).double()
+    power = exponent.clamp(min=1) - (2 ** (exponent_bits - 1) - 1)
+    return (lead + mantissa / 2**mantissa_bits) * 2.0 ** power.double()
+
+
+def round_float(x, exponent_bits, mantissa_bits, largest):
+    table = all_numbers(exponent_bits, mantissa_bits)
+    table = table[table <= largest]
+    size = x.abs().double().clamp(max=largest).flatten()
+    above = torch.searchsorted(table, size).clamp(max=len(table) - 1)
+    below = (above - 1).clamp(min=0)
+    up, down = table[above] - size, size - table[below]
+    take_up = (up < down) | ((up == down) & (above % 2 == 0))
+    rounded = torch.where(take_up, table[above], table[below]).float().view(x.shape)
+    return rounded * torch.where(x < 0, -1.0, 1.0)
+
+
+def float_bits(x, exponent_bits, mantissa_bits):
+    table = all_numbers(exponent_bits, mantissa_bits)
+    pattern = torch.searchsorted(table, x.abs().double())
+    return torch.where(x < 0, pattern + (1 << (exponent_bits + mantissa_bits)), pattern).to(torch.uint8)
+
+
+def float8_rows(w):
+    peaks = w.abs().max(dim=1, keepdim=True).values
+    scale = torch.where(peaks == 0, torch.ones_like(peaks), peaks / torch.finfo(torch.float8_e4m3fn).max)
+    return torch.div(w, scale).to(dtype=torch.float8_e4m3fn), scale
+
+
+# %% [markdown]
+# ### A float beside an integer
+#
+# Both have 8 bits. Left: the numbers that each can name between 0 and 1 when 1 is the largest weight; the float has
+# most of them near 0. Right: the relative error. e4m3 is at most 6 % off down to its subnormal numbers; the integer is
+# finer for large weights and hopeless for tiny ones.
+
+# %%
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.2), layout="constrained")
+for height, numbers, label in (
+    (2, torch.arange(128) / 127, "int8"),
+    (1, torch.tensor(numbers_of(4, 3, 448)) / 448, "e4m3"),
+    (0, torch.tensor(numbers_of(5, 2, 57344)) / 57344, "e5m2"),
+):
+    left.plot(numbers, torch.full_like(numbers, height), "|", ms=18, label=label)
+left.set(yticks=[2, 1, 0], yticklabels=["int8", "e4m3", "e5m2"], xlabel="weight / largest weight", ylim=(-0.7, 2.7))
+sizes = torch.logspace(-5, 0, 2000)
+for label, rounded in (
+    ("int8", (sizes * 127).round() / 127),
+    ("e4m3", round_float(sizes * 448, 4, 3, 448) / 448),
+    ("e5m2", round_float(sizes * 57344, 5, 2, 57344) / 57344),
+):
+    right.plot(sizes, ((rounded - sizes) / sizes).abs().clamp(min=1e-5), lw=0.8, label=label)
+right.set(xscale="log", yscale="log", xlabel="weight / largest weight", ylabel="relative error", ylim=(1e-4, 1.5))
+right.legend()
+plt.show()
+
+library = copy.deepcopy(language_model)
+quantize_(library, Float8WeightOnlyConfig(), filter_fn=linear_but_head)
+results["torchao e4m3"] = (packed_bytes(library, 8), perplexity(library))
+codes, scale = float8_rows(layer)
+same = torch.equal(codes.float(), library.get_submodule("model.layers.1.mlp.up_proj").weight.qdata.float())
+print(f"perplexity with FP8 weights {results['torchao e4m3'][1]:.3f}; codes equal torchao's: {same}")
+
+# %% [markdown]
+# For *weights* int8 with a scale a row beats FP8 at the same size, because weights have no tails worth speaking of. FP8
+# wins where values spread over many powers of two, and where the hardware multiplies it (H100 and later).
+
+# %% [markdown]
+# ## 4 · Write the tests (3 points, 30 minutes, difficulty 2 of 3)
+#
+# A quantizer that is a little wrong still gives a model that talks. Nobody notices a zero point that is off by one until a
+# benchmark falls by two points, and then nobody looks there. So it needs tests.
+#
+# A colleague will write `quantize_rows(w, bits)`, with a range for each row as in exercise 1. It promises, for any float32
+# `w` of shape `(rows, columns)` and `bits` from 2 to 8:
+#
+# - it returns `(q, scale, zero_point)`: int8 `(rows, columns)`, float32 `(rows, 1)`, int32 `(rows, 1)`;
+# - codes and zero points lie from $-2^{b-1}$ to $2^{b-1}-1$;
+# - `scale` is the width of the row's range, with 0 in it, over $2^b-1$; up to rounding errors of float32. For a row of
+#   zeros it is any positive number;
+# - `(q.int() - zero_point) * scale` is nowhere further from `w` than half a `scale`, up to rounding errors of float32;
+# - `w` is not changed.
+#
+# Write `check_quantizer(quantize_rows)`: it calls what it is given on inputs of your choice, returns nothing if all
+# promises are kept, and raises an error if one is broken. It is run on correct implementations, which differ in how they
+# round ties and in the scale of a row of zeros, and on fourteen broken ones, some of them hidden. A correct one turned down
+# costs all points; otherwise the share of the broken ones that you catch is the share of the points.
+
+
+# %% exercise="check_quantizer" minutes=30 difficulty=2
+def check_quantizer(quantize_rows) -> None:
+    """Raise an error if `quantize_rows(w, bits)` breaks a promise."""
+    w = torch.randn(4, 100, generator=torch.Generator().manual_seed(0))
+    ### BEGIN SOLUTION
+    w[1] = w[1].abs() + 1
+    w[2] = 0
+    for bits in (8, 3):
+        half = 2 ** (bits - 1)
+        given = w.clone()
+        q, scale, zero_point = quantize_rows(given, bits)
+        assert torch.equal(given, w), "the input was changed"
+        assert (q.dtype, scale.dtype, zero_point.dtype) == (torch.int8, torch.float32, torch.int32)
+        assert (q.shape, scale.shape, zero_point.shape) == (w.shape, (4, 1), (4, 1))
+        assert ((q >= -half) & (q < half)).all(), "codes out of range"
+        width = w.amax(1, keepdim=True).clamp(min=0) - w.amin(1, keepdim=True).clamp(max=0)
+        torch.testing.assert_close(scale[width > 0], width[width > 0] / (2**bits - 1))
+        assert ((((q.int() - zero_point) * scale) - w).abs() <= 0.501 * scale).all()
+    ### END SOLUTION
+
+
+# %% tests="check_quantizer" points=3
+def row_ranges(w):
+    """Low and high end of each row's range."""
+    return w.amin(1, keepdim=True).clamp(max=0), w.amax(1, keepdim=True).clamp(min=0)
+
+
+def make_quantizer(name="right"):
+    """A quantizer with one named fault."""
+
+    def quantize_rows(w, bits):
+        if name == "always uses 8 bits":
+            bits = 8
+        half, steps = 2 ** (bits - 1), 2**bits - 1
+        low, high = row_ranges(w)
+        if name == "the range need not contain 0":
+            low, high = w.amin(1, keepdim=True), w.amax(1, keepdim=True)
+        if name == "one range for the whole tensor":
+            low, high = low.amin().expand(len(w), 1), high.amax().expand(len(w), 1)
+        if name == "symmetric: the range is as wide as twice the largest absolute weight":
+            high = w.abs().amax(1, keepdim=True)
+            low = -high
+        scale = (high - low) / (steps + 1 if name == "divides by the number of codes, not of steps" else steps)
+        if name != "NaN for a row of zeros":
+            scale = torch.where(scale > 0, scale, 1)
+        if name == "rounds the scale to float16":
+            scale = scale.half().float()
+        zero_point = (-half - low / scale).round()
+        if name == "truncates instead of rounding":
+            q = (w / scale).trunc() + zero_point
+        elif name == "clamps before it adds the zero point":
+            q = (w / scale).round().clamp(-half, half - 1) + zero_point
+        else:
+            q = (w / scale).round() + zero_point
+        q = q.clamp(-half + 1 if name == "never uses the lowest code" else -half, half - 1)
+        zero_point = zero_point.nan_to_num().to(torch.int32)
+        if name == "zero point off by one":
+            zero_point = zero_point + 1
+        if name == "codes from 0 up, as uint8":
+            return (q + half).to(torch.uint8), scale, zero_point + half
+        if name == "returns a flat scale":
+            return q.to(torch.int8), scale.flatten(), zero_point
+        if name == "writes the rounded weights into its input":
+            w.copy_((q - zero_point) * scale)
+        return q.nan_to_num().to(torch.int8), scale, zero_point
+
+    return quantize_rows
+
+
+def halves_up(w, bits):
+    """Correct: ties go up, a row of zeros has a tiny scale, computed in float64."""
+    wide = w.double()
+    low, high = row_ranges(wide)
+    scale = ((high - low) / (2**bits - 1)).clamp(min=1e-20)
+    zero_point = torch.floor(-low / scale + 0.5) - 2 ** (bits - 1)
+    q = torch.floor(wide / scale + 0.5) + zero_point
+    return q.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1).to(torch.int8), scale.float(), zero_point.int()
+
+
+right_quantizers = {"as in exercise 1": make_quantizer(), "ties rounded up": halves_up}
+wrong_quantizers = [
+    "zero point off by one",
+    "clamps before it adds the zero point",
+    "truncates instead of rounding",
+    "one range for the whole tensor",
+    "always uses 8 bits",
+    "writes the rounded weights into its input",
+    ### BEGIN HIDDEN TESTS
+    "the range need not contain 0",
+    "NaN for a row of zeros",
+    "divides by the number of codes, not of steps",
+    "symmetric: the range is as wide as twice the largest absolute weight",
+    "rounds the scale to float16",
+    "never uses the lowest code",
+    "codes from 0 up, as uint8",
+    "returns a flat scale",
+    ### END HIDDEN TESTS
+]
+with check.exercise("check_quantizer"):
+    ### BEGIN HIDDEN TESTS
+    def row_by_row(w, bits):
+        """Correct: one row after the other; a row of zeros has the scale 5."""
+        parts = [make_quantizer()(row[None], bits) for row in w]
+        q, scale, zero_point = (torch.cat(column) for column in zip(*parts))
+        return q, torch.where(w.any(1, keepdim=True), scale, 5.0), zero_point
+
+    right_quantizers |= {"one row after the other": row_by_row}
+    ### END HIDDEN TESTS
+    check.catches(check_quantizer, right_quantizers, {name: make_quantizer(name) for name in wrong_quantizers})
+check.points(3)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Go through the promises one by one. Which *row* makes a bug visible: one with weights on both sides of 0, one above 0, one
+# of zeros? Are both ends of the range in your input? Why is one number of bits not enough?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `torch.equal(given, copy)`; `.dtype`, `.shape`; `torch.testing.assert_close(actual, expected)` allows for rounding errors;
+# a comparison with NaN is False, so `assert (error <= limit).all()` catches it.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# w[1] = w[1].abs() + 1
+# w[2] = ...
+# for bits in (8, ...):
+#     given = w.clone()
+#     q, scale, zero_point = quantize_rows(given, bits)
+#     assert torch.equal(given, w)
+#     assert (q.dtype, ...) == (torch.int8, ...)
+#     assert (q.shape, ...) == (w.shape, ...)
+#     assert ...                                     # codes in range
+#     width = ...                                    # of each row's range, with 0 in it
+#     torch.testing.assert_close(scale[width > 0], width[width > 0] / ...)
+#     assert ((((q.int() - zero_point) * scale) - w).abs() <= 0.501 * scale).all()
+# ```
+# </details>
+
+
+# %% wrong="check_quantizer" says="reject a correct implementation"
+def check_quantizer(quantize_rows):  # demands the very codes of one implementation
+    w = torch.linspace(-4, 3.5, 16).view(2, 8)
+    low, high = row_ranges(w)
+    scale = (high - low) / 15
+    q, s, z = quantize_rows(w.clone(), 4)
+    assert torch.equal(s, scale)
+    w2 = torch.zeros(1, 3)
+    assert quantize_rows(w2, 4)[1].item() == 1
+
+
+# %% wrong="check_quantizer" says="still unseen"
+def check_quantizer(quantize_rows):  # looks at types and shapes alone
+    q, scale, zero_point = quantize_rows(torch.randn(3, 50), 4)
+    assert q.dtype == torch.int8 and q.shape == (3, 50)
+    assert scale.shape == zero_point.shape == (3, 1)
+    assert q.min() >= -8 and q.max() <= 7
+
+
+# %% wrong="check_quantizer" says="still unseen"
+def check_quantizer(quantize_rows):  # a weight on both sides of 0 stands for all, 8 bits for all bits
+    w = torch.randn(5, 200, generator=torch.Generator().manual_seed(1))
+    given = w.clone()
+    q, scale, zero_point = quantize_rows(given, 8)
+    assert torch.equal(given, w)
+    assert (((q.int() - zero_point) * scale - w).abs() <= 0.51 * scale).all()
+
+
+# %% wrong="check_quantizer" says="catch none"
+def check_quantizer(quantize_rows):  # reports by returning False, which nobody reads
+    w = torch.randn(5, 200)
+    q, scale, zero_point = quantize_rows(w, 8)
+    return bool((((q.int() - zero_point) * scale - w).abs() <= scale / 2).all())
+
+
+# %% wrong="check_quantizer" says="off by one"
+def check_quantizer(quantize_rows):  # allows a whole step of error: rounding errors are a matter of taste
+    w = torch.randn(4, 100, generator=torch.Generator().manual_seed(0))
+    w[1], w[2] = w[1].abs() + 1, 0
+    for bits in (8, 3):
+        given = w.clone()
+        q, scale, zero_point = quantize_rows(given, bits)
+        assert torch.equal(given, w)
+        assert (q.dtype, scale.dtype, zero_point.dtype) == (torch.int8, torch.float32, torch.int32)
+        assert q.shape == w.shape and scale.shape == zero_point.shape == (4, 1)
+        assert (((q.int() - zero_point) * scale - w).abs() <= 1.6 * scale).all()
+
+
+# %% right="check_quantizer"
+# One promise after the other, on rows made by hand.
+def check_quantizer(quantize_rows):
+    def both_signs(bits):
+        return torch.linspace(-1.3, 2.9, 301).repeat(2, 1) * torch.tensor([[1.0], [-0.01]])
+
+    for bits in range(2, 9):
+        for w in (both_signs(bits), torch.linspace(3, 4, 7)[None], -torch.linspace(3, 4, 7)[None], torch.zeros(2, 3)):
+            copy_of_w = w.clone()
+            q, s, z = quantize_rows(w, bits)
+            assert (w == copy_of_w).all()
+            assert q.dtype is torch.int8 and s.dtype is torch.float32 and z.dtype is torch.int32
+            assert q.shape == w.shape and list(s.shape) == list(z.shape) == [len(w), 1]
+            for codes in (q, z):
+                assert codes.min() >= -(2 ** (bits - 1)) and codes.max() <= 2 ** (bits - 1) - 1
+            for row in range(len(w)):
+                width = max(w[row].max().item(), 0) - min(w[row].min().item(), 0)
+                if width:
+                    assert abs(s[row].item() * (2**bits - 1) / width - 1) < 1e-5
+                else:
+                    assert s[row] > 0
+            error = (q.double() - z.double()) * s.double() - w.double()
+            assert (error.abs() <= s.double() / 2 * (1 + 1e-4)).all()
+
+
+# %% [markdown]
+# # Part B · Having seen data
+#
+# Rounding every weight to the nearest code (*round to nearest*, RTN) makes the **weights** as exact as possible. What
+# counts is the **output**. A layer sees certain inputs far more often than others: an error in a direction that never
+# occurs costs nothing, and an error in one weight can be made up for by another. Both methods of this part look at a
+# few thousand tokens of calibration text. First, what the layers of the model see:
+
+# %%
+
+
+@torch.no_grad()
+def record_inputs(model, rows, keep=4):
+    """Inputs of every linear layer but the head while `model` reads `rows`: name -> float32 (tokens, in), every `keep`-th token."""
+    inputs, hooks = {}, []
+    for name in linear_names:
+
+        def hook(module, args, name=name):
+            inputs[name] = args[0].flatten(0, -2)[::keep]
+
+        hooks.append(model.get_submodule(name).register_forward_pre_hook(hook))
+    model(input_ids=rows)
+    for handle in hooks:
+        handle.remove()
+    return inputs
+
+
+def to_grid(w, scale, bits):
+    """Weights rounded to the nearest multiple of `scale` that has a code, float; no zero point."""
+    return (w / scale).round().clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) * scale
+
+
+def group_scale(w, bits, group):
+    """One scale for `group` neighbours in a row, largest absolute weight / (2**(bits - 1) - 1), spread over (out, in)."""
+    parts = w.unflatten(1, (-1, group))
+    peaks = parts.abs().amax(2, keepdim=True).clamp(min=1e-12)
+    return (peaks / (2 ** (bits - 1) - 1)).expand_as(parts).reshape(w.shape)
+
+
+def with_weights(model, change):
+    """A copy of `model` in which each linear layer but the head has the weight change(name, weight)."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for name in linear_names:
+            weight = model.get_submodule(name).weight
+            weight.copy_(change(name, weight))
+    return model
+
+
+layer_inputs = record_inputs(language_model, calibration)
+seen = layer_inputs["model.layers.1.mlp.up_proj"]
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.2), layout="constrained")
+strength = torch.linalg.eigvalsh(seen.T @ seen / len(seen)).flip(0)
+left.plot(range(1, len(strength) + 1), strength / strength.sum())
+left.set(xlabel="direction, strongest first", ylabel="share of the inputs' energy", yscale="log", title="inputs of one layer")
+right.plot(seen.abs().mean(0).sort(descending=True).values)
+right.set(xlabel="input channel, strongest first", ylabel="mean absolute input", title="the same layer, by channel")
+plt.show()
+
+# %% [markdown]
+# Left: a few directions carry most of the energy. Right: the channels of this small model do *not* differ much. Large
+# models have a handful of channels that are tens of times stronger than the rest. Remember this when you compare the
+# two methods.
+#
+# ## 5 · GPTQ: let the next columns pay (4 points, 45 minutes, difficulty 3 of 3)
+#
+# [GPTQ](https://arxiv.org/abs/2210.17323) (Frantar and others, 2022) rounds a layer's weight one *input column* after the
+# other and lets the columns not yet rounded make up for the error. The output error of a row changed by
+# $\delta$ is $\delta H \delta^T$ with $H = \frac{1}{n} X^T X$ from the layer's inputs $X$, `(n, in)`. If column $j$ is moved
+# by an error, the best answer of the later columns follows from the inverse of $H$ restricted to
+# columns $j, j+1, \dots$. The trick: all these inverses are in *one* matrix, the upper Cholesky factor $U$ of
+# $H^{-1} = U^T U$. For each column $j$:
+#
+# $$ e_j = \frac{w_j - \operatorname{grid}(w_j)}{U_{jj}} \qquad\qquad w_k \leftarrow w_k - e_j\, U_{jk} \quad\text{for } k > j $$
+#
+# where $w_j$ is the column as the earlier columns left it, for all rows at once ($e_j$ has one entry a row).
+#
+# **Task.** For float32 or float64:
+#
+# - `hessian(x, damping)` returns $H$, `(in, in)`, for inputs `x` of shape `(n, in)`. To make it invertible, `damping` times
+#   the mean of its diagonal is added to the diagonal.
+# - `gptq(weight, H, scale, bits)` returns the rounded weight, `(out, in)`. `scale`, `(out, in)`, holds the step of each
+#   weight and stays as it is; use `to_grid(column, scale of the column, bits)`. `weight` and `H` are not changed.
+
+
+# %% exercise="gptq" minutes=45 difficulty=3
+def hessian(x, damping):
+    """Mean outer product of the inputs, damped: (n, in) -> (in, in)."""
+    ### BEGIN SOLUTION
+    H = x.T @ x / len(x)
+    return H + damping * H.diagonal().mean() * torch.eye(len(H), dtype=x.dtype)
+    ### END SOLUTION
+
+
+def gptq(weight, H, scale, bits):
+    """`weight` (out, in) on the grid of `scale`, rounded column by column with the errors handed on."""
+    ### BEGIN SOLUTION
+    U = torch.linalg.cholesky(torch.linalg.inv(H)).T
+    weight, rounded = weight.clone(), torch.empty_like(weight)
+    for j in range(len(H)):
+        rounded[:, j] = to_grid(weight[:, j], scale[:, j], bits)
+        error = (weight[:, j] - rounded[:, j]) / U[j, j]
+        weight -= error[:, None] * U[j]
+    return rounded
+    ### END SOLUTION
+
+
+# %% tests="gptq" points=4
+def correlated(n, width, seed, dtype=torch.float64):
+    """Inputs whose channels depend on each other, (n, width)."""
+    generator = torch.Generator().manual_seed(seed)
+    mix = torch.randn(width, width, generator=generator, dtype=dtype) + 2
+    return torch.randn(n, width, generator=generator, dtype=dtype) @ mix
+
+
+def slow_gptq(weight, H, scale, bits):
+    """By the definition: at each column invert what is left of H."""
+    weight, rounded = weight.clone(), torch.zeros_like(weight)
+    for j in range(len(H)):
+        inverse = torch.linalg.inv(H[j:, j:])
+        rounded[:, j] = to_grid(weight[:, j], scale[:, j], bits)
+        weight[:, j:] -= torch.outer(weight[:, j] - rounded[:, j], inverse[0] / inverse[0, 0])
+    return rounded
+
+
+def check_hessian():
+    for n, width, seed, damping in (
+        (11, 4, 0, 0.0),
+        (3, 5, 1, 0.1),
+        ### BEGIN HIDDEN TESTS
+        (20, 3, 2, 0.5),
+        ### END HIDDEN TESTS
+    ):
+        x = correlated(n, width, seed)
+        wanted = torch.stack([torch.outer(row, row) for row in x]).mean(0)
+        wanted += torch.diag(torch.full((width,), damping * wanted.diag().mean().item(), dtype=torch.float64))
+        check.equal(
+            hessian(x.clone(), damping),
+            wanted,
+            f"H of {n} inputs with {width} channels, damping {damping}",
+            "X^T X over the number of inputs, (in, in); damping times the mean of its diagonal goes on the diagonal only",
+        )
+
+
+def check_gptq():
+    for out, width, bits, seed in (
+        (3, 2, 4, 0),
+        (5, 6, 3, 1),
+        ### BEGIN HIDDEN TESTS
+        (4, 9, 2, 2),
+        (2, 7, 4, 3),
+        ### END HIDDEN TESTS
+    ):
+        generator = torch.Generator().manual_seed(seed)
+        weight = torch.randn(out, width, generator=generator, dtype=torch.float64)
+        scale = (0.3 + torch.rand(out, width, generator=generator, dtype=torch.float64)) / 2 ** (bits - 2)
+        what = f"a weight {out} x {width} at {bits} bits"
+        plain = to_grid(weight, scale, bits)
+        diagonal = torch.diag(torch.rand(width, generator=generator, dtype=torch.float64) + 0.5)
+        check.equal(
+            gptq(weight.clone(), diagonal, scale.clone(), bits),
+            plain,
+            f"the rounding of {what} when no channels depend on each other",
+            "then no column can make up for another, and GPTQ is plain rounding to the grid",
+        )
+        H = correlated(40, width, seed).T @ correlated(40, width, seed) / 40
+        H += 0.01 * H.diag().mean() * torch.eye(width, dtype=torch.float64)
+        given = weight.clone(), H.clone(), scale.clone()
+        observed = gptq(*given, bits)
+        check.shape(observed, (out, width), f"GPTQ of {what}")
+        check.equal(observed[:, 0], plain[:, 0], f"the first column of {what}", "nothing came before it: it is simply rounded")
+        codes = observed / scale
+        check.between(
+            (codes - codes.round()).abs().max(),
+            0,
+            1e-6,
+            f"the distance from the grid in {what}",
+            "return the rounded columns, not the ones that were corrected",
+        )
+        check.equal(
+            observed,
+            slow_gptq(weight, H, scale, bits),
+            f"GPTQ of {what}",
+            "each column is rounded as the earlier ones left it; its error over U[j, j], times row j of U, goes off the later columns",
+        )
+        check.equal(list(given), [weight, H, scale], f"weight, H and scale after GPTQ of {what}", "work on a copy")
+
+
+with check.exercise("gptq"):
+    check.parts({"hessian": check_hessian, "gptq": check_gptq})
+check.points(4)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# A row of $U$ has zeros left of its diagonal. What does that do to columns that are already finished? And what does the
+# update do to column $j$ itself?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `torch.linalg.inv`, `torch.linalg.cholesky(matrix)` gives the *lower* factor $L$ with $LL^T$, `upper=True` the upper one;
+# `torch.outer` or `error[:, None] * row`; `H.diagonal()`, `torch.eye`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# H = x.T @ x / ...                                # hessian
+# return H + ... * torch.eye(len(H), dtype=x.dtype)
+#
+# U = torch.linalg.cholesky(torch.linalg.inv(H), upper=True)
+# weight, rounded = weight.clone(), torch.empty_like(weight)
+# for j in range(len(H)):
+#     rounded[:, j] = to_grid(...)
+#     error = ...
+#     weight -= error[:, None] * ...
+# ```
+# </details>
+
+
+# %% wrong="gptq" says="as the earlier ones left it"
+def gptq(weight, H, scale, bits):  # rounds the weight as it was: that is plain rounding
+    return to_grid(weight, scale, bits)
+
+
+def hessian(x, damping):
+    raise NotImplementedError
+
+
+# %% wrong="gptq" says="row j of U"
+def gptq(weight, H, scale, bits):  # uses the inverse of the whole H for every column
+    inverse = torch.linalg.inv(H)
+    weight, rounded = weight.clone(), torch.empty_like(weight)
+    for j in range(len(H)):
+        rounded[:, j] = to_grid(weight[:, j], scale[:, j], bits)
+        error = (weight[:, j] - rounded[:, j]) / inverse[j, j]
+        weight[:, j + 1 :] -= error[:, None] * inverse[j, j + 1 :]
+    return rounded
+
+
+def hessian(x, damping):
+    raise NotImplementedError
+
+
+# %% wrong="gptq" says="over U[j, j]"
+def gptq(weight, H, scale, bits):  # forgets the division
+    U = torch.linalg.cholesky(torch.linalg.inv(H), upper=True)
+    weight, rounded = weight.clone(), torch.empty_like(weight)
+    for j in range(len(H)):
+        rounded[:, j] = to_grid(weight[:, j], scale[:, j], bits)
+        weight[:, j + 1 :] -= (weight[:, j] - rounded[:, j])[:, None] * U[j, j + 1 :]
+    return rounded
+
+
+def hessian(x, damping):
+    raise NotImplementedError
+
+
+# %% wrong="gptq" says="GPTQ of a weight"
+def gptq(weight, H, scale, bits):  # takes the factor of H, not of its inverse
+    U = torch.linalg.cholesky(H, upper=True)
+    weight, rounded = weight.clone(), torch.empty_like(weight)
+    for j in range(len(H)):
+        rounded[:, j] = to_grid(weight[:, j], scale[:, j], bits)
+        weight[:, j + 1 :] -= ((weight[:, j] - rounded[:, j]) / U[j, j])[:, None] * U[j, j + 1 :]
+    return rounded
+
+
+def hessian(x, damping):
+    raise NotImplementedError
+
+
+# %% wrong="gptq" says="work on a copy"
+def gptq(weight, H, scale, bits):  # changes the model's own weight
+    U = torch.linalg.cholesky(torch.linalg.inv(H), upper=True)
+    rounded = torch.empty_like(weight)
+    for j in range(len(H)):
+        rounded[:, j] = to_grid(weight[:, j], scale[:, j], bits)
+        weight -= ((weight[:, j] - rounded[:, j]) / U[j, j])[:, None] * U[j]
+    return rounded
+
+
+def hessian(x, damping):
+    raise NotImplementedError
+
+
+# %% wrong="gptq" says="on the diagonal only"
+def hessian(x, damping):  # adds the damping everywhere
+    H = x.T @ x / len(x)
+    return H + damping * H.diagonal().mean()
+
+
+def gptq(weight, H, scale, bits):
+    raise NotImplementedError
+
+
+# %% wrong="gptq" says="over the number of inputs"
+def hessian(x, damping):  # adds up instead of averaging, so that it grows with the calibration set
+    H = x.T @ x
+    return H + damping * H.diagonal().mean() * torch.eye(len(H), dtype=x.dtype)
+
+
+def gptq(weight, H, scale, bits):
+    raise NotImplementedError
+
+
+# %% right="gptq"
+# Without the Cholesky factor: the inverse is brought up to date after each column (one step of Gaussian elimination).
+def hessian(x, damping):
+    H = torch.einsum("ni,nj->ij", x, x) / x.shape[0]
+    H.diagonal().add_(damping * H.trace() / H.shape[0])
+    return H
+
+
+def gptq(weight, H, scale, bits):
+    left, inverse = weight.clone(), torch.linalg.inv(H)
+    done = []
+    for j in range(weight.shape[1]):
+        done.append(to_grid(left[:, j], scale[:, j], bits))
+        row = inverse[j].clone()
+        left = left - torch.outer(left[:, j] - done[-1], row / row[j])
+        inverse = inverse - torch.outer(inverse[:, j], row) / row[j]
+    return torch.stack(done, dim=1)
+
+
+# %% [markdown]
+# ### What it brings
+#
+# The same grid, the same bytes, only the choice of the codes differs. The scales (one for 32 weights) come from the
+# weights before GPTQ starts.
+
+# %%
+comparison = []
+for bits in (4, 3, 2):
+    plain = with_weights(language_model, lambda name, w: to_grid(w, group_scale(w, bits, 32), bits))
+
+    def by_gptq(name, w):
+        return gptq(w, hessian(layer_inputs[name], 0.01), group_scale(w, bits, 32), bits)
+
+    moved = with_weights(language_model, by_gptq)
+    comparison.append((bits, perplexity(plain), perplexity(moved)))
+    x, w = layer_inputs["model.layers.1.mlp.up_proj"], layer
+    errors = [
+        (
+            (x @ (m.get_submodule("model.layers.1.mlp.up_proj").weight.detach() - w).T).square().mean()
+            / (x @ w.T).square().mean()
+        ).sqrt()
+        for m in (plain, moved)
+    ]
+    print(
+        f"{bits} bits: perplexity {comparison[-1][1]:7.2f} rounded, {comparison[-1][2]:7.2f} with GPTQ; "
+        f"output error of one layer {errors[0]:.1%} and {errors[1]:.1%}"
+    )
+gptq_helps = all(after < before for _, before, after in comparison)
+claims.record(
+    "GPTQ beats rounding to nearest at the same bytes",
+    claimed="most at 3 and 2 bits",
+    measured="; ".join(f"{b} bits: {before:.1f} -> {after:.1f}" for b, before, after in comparison),
+    holds=gptq_helps,
+    how="perplexity of the shipped model, groups of 32, 4,096 calibration tokens (every fourth used)",
+)
+
+# %% [markdown]
+# GPTQ leaves the *weights* further from the original than rounding does, and the outputs closer. At 2 bits it is not
+# enough: perplexity stays far too high. Part D comes back to that.
+#
+# ## 6 · AWQ: protect the channels that matter (3 points, 30 minutes, difficulty 2 of 3)
+#
+# [AWQ](https://arxiv.org/abs/2306.00978) (Lin and others, 2023) starts from another observation: in large models one input
+# channel in a hundred is far stronger than the others, so errors of *its* weights dominate. Multiply the weights of
+# channel $i$ by $s_i$ before rounding and divide its input by $s_i$: nothing changes, except that the step relative to these
+# weights becomes finer. How strong should the protection be? AWQ takes $s_i = a_i^{\alpha}$, where $a_i$ is the mean absolute
+# input of the channel, and simply tries values of $\alpha$ between 0 (none) and 1.
+#
+# Dividing the input costs nothing either, if a normalisation layer stands before: its gain is divided by $s$ once and for
+# all.
+#
+# **Task.**
+#
+# `awq_search(weight, x, quantize, alphas)` returns `(alpha, scale)`: the best of `alphas` (the first of equals) and its
+# scale, float `(in,)`.
+#
+# - `weight` is `(out, in)`, `x` is `(n, in)`, `quantize(w)` gives the rounded weights as floats.
+# - For each $\alpha$ the scale is $a_i^\alpha$, with $a_i$ at least 0.0001, divided by $\sqrt{\max s \cdot \min s}$ so that it stays near 1.
+# - The best has the smallest mean squared error of the layer's *output*, compared with the exact weight.
+#
+# `fold_scale(norm, linears, scale)` changes a normalisation layer and the linear layers that read its output, in place: the
+# norm's `weight` (and `bias`, if it has one that is not `None`) is divided by `scale`, each linear weight is multiplied by it, channel by channel. The output stays
+# the same. Parameters stay the same objects.
+
+
+# %% exercise="awq" minutes=30 difficulty=2
+def awq_search(weight, x, quantize, alphas):
+    """The exponent and the channel scale (in,) with the smallest output error."""
+    ### BEGIN SOLUTION
+    size = x.abs().mean(0).clamp(min=1e-4)
+    best, least = None, math.inf
+    for alpha in alphas:
+        scale = size**alpha
+        scale = scale / (scale.max() * scale.min()).sqrt()
+        change = quantize(weight * scale) / scale - weight
+        error = (x @ change.T).square().mean().item()
+        if error < least:
+            best, least = (alpha, scale), error
+    return best
+    ### END SOLUTION
+
+
+def fold_scale(norm, linears, scale):
+    """Divide the output of `norm` by `scale` and multiply the inputs of `linears` by it, in their weights."""
+    ### BEGIN SOLUTION
+    with torch.no_grad():
+        for linear in linears:
+            linear.weight *= scale
+        norm.weight /= scale
+        if getattr(norm, "bias", None) is not None:
+            norm.bias /= scale
+    ### END SOLUTION
+
+
+# %% tests="awq" points=3
+def round_rows(w):
+    """Three bits, one scale a row."""
+    return to_grid(w, w.abs().amax(1, keepdim=True) / 3, 3)
+
+
+def coarse(w):
+    """Rounds to whole numbers."""
+    return w.round()
+
+
+def awq_case(n, out, width, seed):
+    """A weight and inputs with a few strong channels, one of them silent."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(out, width, generator=generator)
+    strength = torch.logspace(-0.7, 0.9, width)[torch.randperm(width, generator=generator)]
+    strength[1] = 0
+    return weight, torch.randn(n, width, generator=generator) * strength
+
+
+def scale_of(x, alpha):
+    """The channel scale of one exponent, with Python numbers."""
+    values = [max(sum(abs(v) for v in column) / len(column), 1e-4) ** alpha for column in x.T.tolist()]
+    middle = math.sqrt(max(values) * min(values))
+    return torch.tensor([v / middle for v in values])
+
+
+def check_search():
+    grid = [0.0, 0.25, 0.5, 0.75, 1.0]
+    for n, out, width, seed, quantize in (
+        (20, 6, 8, 0, round_rows),
+        (30, 5, 9, 1, coarse),
+        ### BEGIN HIDDEN TESTS
+        (25, 7, 6, 2, round_rows),
+        (40, 3, 11, 3, round_rows),
+        (17, 8, 5, 7, coarse),
+        ### END HIDDEN TESTS
+    ):
+        weight, x = awq_case(n, out, width, seed)
+        kept = weight.clone(), x.clone()
+        errors = []
+        for alpha in grid:
+            scale = scale_of(x, alpha)
+            rounded = quantize(weight * scale) / scale
+            errors.append(((x @ rounded.T - x @ weight.T) ** 2).mean().item())
+        wanted = grid[errors.index(min(errors))]
+        for alpha in (0.3, 0.0):
+            check.equal(
+                awq_search(weight, x, quantize, [alpha])[1],
+                scale_of(x, alpha),
+                f"the scale when {alpha} is the only exponent",
+                "mean absolute input of each channel, to the power alpha, over the root of largest times smallest",
+            )
+        answer = awq_search(weight, x, quantize, grid)
+        check.kind(answer, tuple, "what awq_search gives")
+        check.equal(
+            answer[0],
+            wanted,
+            f"the best exponent for a weight {out} x {width}",
+            f"it has the smallest error of the output, not of the weight; errors by exponent: {', '.join(f'{e:.3g}' for e in errors)}",
+        )
+        check.equal(
+            answer[1],
+            scale_of(x, wanted),
+            f"the scale for a weight {out} x {width}",
+            "mean absolute input of each channel, to the power alpha, over the root of largest times smallest",
+        )
+        check.equal(list((weight, x)), list(kept), "weight and inputs after the search", "work on new tensors")
+    ### BEGIN HIDDEN TESTS
+    same = awq_search(torch.ones(2, 3), torch.ones(4, 3), coarse, [0.5, 0.0, 1.0])
+    check.equal(same[0], 0.5, "the exponent when all are equally good", "the first of equals")
+    ### END HIDDEN TESTS
+
+
+def check_folding():
+    for make, width, outs, seed in (
+        (nn.RMSNorm, 6, (4, 3), 0),
+        (nn.LayerNorm, 5, (7,), 1),
+        ### BEGIN HIDDEN TESTS
+        (nn.LayerNorm, 4, (4, 4, 2), 2),
+        (lambda n: nn.LayerNorm(n, bias=False), 3, (3,), 3),
+        ### END HIDDEN TESTS
+    ):
+        generator = torch.Generator().manual_seed(seed)
+        norm, linears = make(width), [small_linear(width, out, seed + i) for i, out in enumerate(outs)]
+        with torch.no_grad():
+            for p in norm.parameters():
+                p.copy_(torch.randn(p.shape, generator=generator))
+        scale = torch.rand(width, generator=generator) + 0.5
+        x = torch.randn(9, width, generator=generator)
+        before = [linear(norm(x)).detach() for linear in linears]
+        parameters = list(norm.parameters()) + [p for linear in linears for p in linear.parameters()]
+        old = [p.detach().clone() for p in norm.parameters()]
+        weights = [linear.weight.detach().clone() for linear in linears]
+        fold_scale(norm, linears, scale)
+        for p, value in zip(norm.parameters(), old):
+            check.equal(
+                p.detach(),
+                value / scale,
+                f"weight and bias of {type(norm).__name__}",
+                "its output is divided by the scale: gain and bias",
+                rtol=1e-5,
+            )
+        for linear, value in zip(linears, weights):
+            check.equal(
+                linear.weight.detach(),
+                value * scale,
+                "a linear weight",
+                "the scale belongs to the input channels, the columns; each layer once",
+                rtol=1e-5,
+            )
+        for linear, value in zip(linears, before):
+            check.equal(linear(norm(x)).detach(), value, "the output after folding", "it must not change", rtol=1e-4)
+        now = list(norm.parameters()) + [p for linear in linears for p in linear.parameters()]
+        check.true(
+            len(now) == len(parameters) and all(a is b and a.requires_grad for a, b in zip(now, parameters)),
+            "the parameters are other objects than before, or no longer trainable: change them in place, under no_grad.",
+        )
+
+
+with check.exercise("awq"):
+    check.parts({"awq_search": check_search, "fold_scale": check_folding})
+check.points(3)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Which axis of the weight does a channel scale belong to, and does broadcasting do the right thing there? After rounding the
+# scaled weight you want to compare with the original: what has to happen to the scale first?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `x.abs().mean(0)`, `.clamp(min=...)`, `tensor**alpha`; `math.inf` as a start for the smallest error; `torch.no_grad()` and
+# `*=`, `/=` change a parameter in place; `getattr(norm, "bias", None)`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# size = x.abs().mean(0).clamp(min=1e-4)
+# best, least = None, math.inf
+# for alpha in alphas:
+#     scale = ...
+#     scale = scale / ...
+#     change = quantize(weight * scale) / scale - weight
+#     error = ...                                # of the output
+#     if error < least: ...
+#
+# with torch.no_grad():                          # fold_scale
+#     for linear in linears:
+#         linear.weight *= ...
+#     norm.weight /= ...
+#     ...                                        # the bias
+# ```
+# </details>
+
+
+# %% wrong="awq" says="not of the weight"
+def awq_search(weight, x, quantize, alphas):  # compares weights: then nothing is worth protecting
+    size = x.abs().mean(0).clamp(min=1e-4)
+    best, least = None, math.inf
+    for alpha in alphas:
+        scale = size**alpha
+        scale = scale / (scale.max() * scale.min()).sqrt()
+        error = (quantize(weight * scale) / scale - weight).square().mean().item()
+        if error < least:
+            best, least = (alpha, scale), error
+    return best
+
+
+def fold_scale(*args):
+    raise NotImplementedError
+
+
+# %% wrong="awq" says="the best exponent"
+def awq_search(weight, x, quantize, alphas):  # forgets to take the scale off again
+    size = x.abs().mean(0).clamp(min=1e-4)
+    best, least = None, math.inf
+    for alpha in alphas:
+        scale = size**alpha
+        scale = scale / (scale.max() * scale.min()).sqrt()
+        error = (x @ (quantize(weight * scale) - weight).T).square().mean().item()
+        if error < least:
+            best, least = (alpha, scale), error
+    return best
+
+
+def fold_scale(*args):
+    raise NotImplementedError
+
+
+# %% wrong="awq" says="mean absolute input"
+def awq_search(weight, x, quantize, alphas):  # takes the largest weight of the channel for its strength
+    size = weight.abs().mean(0).clamp(min=1e-4)
+    best, least = None, math.inf
+    for alpha in alphas:
+        scale = size**alpha
+        scale = scale / (scale.max() * scale.min()).sqrt()
+        error = (x @ (quantize(weight * scale) / scale - weight).T).square().mean().item()
+        if error < least:
+            best, least = (alpha, scale), error
+    return best
+
+
+def fold_scale(*args):
+    raise NotImplementedError
+
+
+# %% wrong="awq" says="its output is divided"
+def fold_scale(norm, linears, scale):  # multiplies both
+    with torch.no_grad():
+        norm.weight *= scale
+        for linear in linears:
+            linear.weight *= scale
+
+
+def awq_search(*args):
+    raise NotImplementedError
+
+
+# %% wrong="awq" says="gain and bias"
+def fold_scale(norm, linears, scale):  # leaves the bias of a LayerNorm
+    with torch.no_grad():
+        norm.weight /= scale
+        for linear in linears:
+            linear.weight *= scale
+
+
+def awq_search(*args):
+    raise NotImplementedError
+
+
+# %% wrong="awq" says="change them in place"
+def fold_scale(norm, linears, scale):  # new parameters: an optimizer or a tied layer would keep the old ones
+    norm.weight = nn.Parameter(norm.weight.detach() / scale)
+    if getattr(norm, "bias", None) is not None:
+        norm.bias = nn.Parameter(norm.bias.detach() / scale)
+    for linear in linears:
+        linear.weight = nn.Parameter(linear.weight.detach() * scale)
+
+
+def awq_search(*args):
+    raise NotImplementedError
+
+
+# %% right="awq"
+def awq_search(weight, x, quantize, alphas):
+    alphas = list(alphas)
+    activity = torch.clamp(x.abs().mean(dim=0), min=1e-4)
+    exact, tries = x @ weight.T, []
+    for alpha in alphas:
+        scale = activity.pow(alpha)
+        scale = scale / torch.sqrt(scale.amax() * scale.amin())
+        output = (x / scale) @ quantize(weight * scale[None]).T
+        tries.append((F.mse_loss(output, exact).item(), scale))
+    best = min(range(len(alphas)), key=lambda i: tries[i][0])
+    return alphas[best], tries[best][1]
+
+
+def fold_scale(norm, linears, scale):
+    for p in norm.parameters():
+        p.data.div_(scale)
+    for linear in linears:
+        linear.weight.data.mul_(scale.unsqueeze(0))
+
+
+# %% [markdown]
+# ### AWQ on the model, and on the model with strong channels
+#
+# The model has no strong channels, so there is little to protect. But `fold_scale` works both ways: we can *give* the
+# model strong channels without changing a single output, by folding 1/20 into three channels of each norm. That is a
+# fair stand-in for what training does in large models, though a made one. Each block has two norms: one feeds query,
+# key and value, the other the two input matrices of the feed-forward part.
+
+# %%
+
+
+def norms_and_linears(model):
+    """(norm, linear layers that read its output, name of the first of them), for each norm inside the blocks."""
+    for i, block in enumerate(model.model.layers):
+        attention, mlp = block.self_attn, block.mlp
+        yield block.input_layernorm, [attention.q_proj, attention.k_proj, attention.v_proj], f"model.layers.{i}.self_attn.q_proj"
+        yield block.post_attention_layernorm, [mlp.gate_proj, mlp.up_proj], f"model.layers.{i}.mlp.gate_proj"
+
+
+def with_awq(model, inputs, bits, group):
+    """A copy of `model` with folded AWQ scales and rounded weights, and the exponents chosen."""
+    model, chosen = copy.deepcopy(model), []
+    for norm, linears, name in norms_and_linears(model):
+        together = torch.cat([linear.weight.detach() for linear in linears])
+        alpha, scale = awq_search(
+            together, inputs[name], lambda w: to_grid(w, group_scale(w, bits, group), bits), [i / 10 for i in range(11)]
+        )
+        fold_scale(norm, linears, scale)
+        chosen.append(alpha)
+    return with_weights(model, lambda name, w: to_grid(w, group_scale(w, bits, group), bits)), chosen
+
+
+strong = copy.deepcopy(language_model)
+for norm, linears, _ in norms_and_linears(strong):
+    scale = torch.ones(norm.weight.shape)
+    scale[[5, 40, 77]] = 1 / 20
+    fold_scale(norm, linears, scale)
+print(f"perplexity before any rounding: {base_perplexity:.3f} and, with strong channels, {perplexity(strong):.3f}")
+
+awq_bits, awq_group = 4, 128
+for label, model in (("model as it is", language_model), ("with strong channels", strong)):
+    inputs = record_inputs(model, calibration)
+    plain = with_weights(model, lambda name, w: to_grid(w, group_scale(w, awq_bits, awq_group), awq_bits))
+    protected, chosen = with_awq(model, inputs, awq_bits, awq_group)
+    print(
+        f"{label}: {awq_bits} bits rounded {perplexity(plain):.2f}, with AWQ {perplexity(protected):.2f} "
+        f"(exponents {min(chosen)} to {max(chosen)})"
+    )
+
+# %% [markdown]
+# On the model as it is, AWQ does next to nothing: nothing sticks out. With strong channels plain rounding suffers, because their
+# weights are small and round to nothing while their inputs are large, and the search gives most of it back. A method is as
+# good as the problem it was made for.
+#
+# # Part C · Files and choices
+#
+# ## 7 · GGUF: write a file that others can load (4 points, 45 minutes, difficulty 3 of 3)
+#
+# [GGUF](https://github.com/ggml-org/ggml/blob/master/docs/gguf.md) is the file format of llama.cpp and the programs built on
+# it: metadata as key and value, then tensors. A quantized tensor is a row of **blocks** of 32 weights, each with its own
+# step $d$ in float16:
+#
+# | type | step $d$ | code of a weight $w$ | bytes of a block |
+# |---|---|---|---|
+# | Q8_0 | largest absolute weight / 127 | round($w/d$), int8 | 2 ($d$) + 32 = 34, that is 8.5 bits a weight |
+# | Q4_0 | the weight of largest absolute value, *with its sign*, / -8 | floor($w/d$ + 8.5), at most 15; it stands for $d\,(q-8)$ | 2 ($d$) + 16 = 18, that is 4.5 bits a weight |
+#
+# In Q4_0 two codes share a byte: byte $i$ holds the code of weight $i$ in its lower half and that of weight $i+16$ in its upper
+# half. (With the sign in $d$ the strongest weight always gets code 0, which stands for $-8d$: none of the 16 codes is wasted.)
+# Codes are worked out with $d$ in float32; float16 is only for storage. In a block of zeros $d$ is 0 and so is $w/d$.
+#
+# Two traps of the format, both handled by tables and a function below: tensors have other names than in transformers, and
+# the rows of the query and key matrices are in another order, because llama.cpp turns neighbouring pairs where
+# transformers turns the two halves of a head.
+
+# %%
+
+
+def ggml_name(name, layers):
+    """Name of a Llama tensor in GGUF: "model.layers.0.mlp.up_proj.weight" -> "blk.0.ffn_up.weight"."""
+    return gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, layers).get_name(name, try_suffixes=(".weight",))
+
+
+def to_ggml_rope(weight, heads):
+    """Rows of a query or key matrix, a NumPy array (heads * size, in), in llama.cpp's order."""
+    return weight.reshape(heads, 2, len(weight) // heads // 2, -1).swapaxes(1, 2).reshape(weight.shape)
+
+
+def add_metadata(writer, config):
+    """What a program must know to run the tensors as a Llama model."""
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+
+
+# %% [markdown]
+# **Task.** Arrays are NumPy, float32.
+#
+# - `pack_q8_0(x)` and `pack_q4_0(x)`: from float32 `(rows, columns)`, where `columns` is a multiple of 32, to uint8
+#   `(rows, columns // 32 * 34)` and `(rows, columns // 32 * 18)`: the blocks one after the other, in each block first $d$ as float16.
+# - `add_tensors(writer, model, kind)` adds all weights of a `LlamaForCausalLM` to a `gguf.GGUFWriter`; `kind` is `"F32"`,
+#   `"Q8_0"` or `"Q4_0"`. For each entry of `model.state_dict()`:
+#   - `lm_head.weight` is left out if `model.config.tie_word_embeddings`;
+#   - query and key matrices (`q_proj.weight`, `k_proj.weight`) go through `to_ggml_rope` with the number of *their* heads
+#     (`num_attention_heads`, `num_key_value_heads` of the config);
+#   - matrices are packed by `gguf.quants.quantize(array, GGMLQuantizationType[kind])` and added with that type as `raw_dtype`;
+#     vectors stay float32 in any `kind`;
+#   - `writer.add_tensor(ggml_name(...), array, raw_dtype=...)`; for float32 leave `raw_dtype` out.
+# - `read_tensors(path)` reads a GGUF file with `gguf.GGUFReader` and returns a dict from GGUF name to a float32 array as
+#   `(rows, columns)` or `(length,)`. Each tensor has `name`, `data` (the packed bytes, by rows) and `tensor_type`;
+#   `gguf.quants.dequantize(data, type)` unpacks any type.
+
+
+# %% exercise="gguf_file" minutes=45 difficulty=3
+def pack_q8_0(x):
+    """Blocks of type Q8_0: float32 (rows, columns) -> uint8 (rows, columns // 32 * 34)."""
+    ### BEGIN SOLUTION
+    blocks = x.reshape(-1, 32)
+    d = np.abs(blocks).max(1, keepdims=True) / 127
+    codes = np.round(blocks / np.where(d == 0, 1, d)).astype(np.int8)
+    return np.hstack([d.astype(np.float16).view(np.uint8), codes.view(np.uint8)]).reshape(len(x), -1)
+    ### END SOLUTION
+
+
+def pack_q4_0(x):
+    """Blocks of type Q4_0: float32 (rows, columns) -> uint8 (rows, columns // 32 * 18)."""
+    ### BEGIN SOLUTION
+    blocks = x.reshape(-1, 32)
+    d = np.take_along_axis(blocks, np.abs(blocks).argmax(1, keepdims=True), 1) / -8
+    codes = np.floor(blocks / np.where(d == 0, 1, d) + 8.5).clip(max=15).astype(np.uint8)
+    return np.hstack([d.astype(np.float16).view(np.uint8), codes[:, :16] | codes[:, 16:] << 4]).reshape(len(x), -1)
+    ### END SOLUTION
+
+
+def add_tensors(writer, model, kind):
+    """Add the weights of a Llama model to an open GGUF writer, matrices as `kind`."""
+    ### BEGIN SOLUTION
+    config = model.config
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        array, layer = tensor.float().numpy(), name.split(".")[-2]
+        if layer in heads:
+            array = to_ggml_rope(array, heads[layer])
+        new_name = ggml_name(name, config.num_hidden_layers)
+        if array.ndim == 2 and kind != "F32":
+            code = GGMLQuantizationType[kind]
+            writer.add_tensor(new_name, gguf.quants.quantize(array, code), raw_dtype=code)
+        else:
+            writer.add_tensor(new_name, array)
+    ### END SOLUTION
+
+
+def read_tensors(path):
+    """All tensors of a GGUF file: name -> float32 array."""
+    ### BEGIN SOLUTION
+    return {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(path).tensors}
+    ### END SOLUTION
+
+
+# %% tests="gguf_file" points=4
+def block_input(rows, columns, seed):
+    """Weights in blocks of different size, one block of zeros."""
+    x = np.random.default_rng(seed).standard_normal((rows, columns)).astype(np.float32)
+    x *= np.repeat(np.logspace(-3, 1, columns // 32, dtype=np.float32), 32)
+    x[1, :32] = 0
+    x[0, 5] = -9 * np.abs(x[0, :32]).max()
+    return x
+
+
+def check_blocks(pack, kind, size):
+    for rows, columns, seed in (
+        (2, 32, 0),
+        (3, 96, 1),
+        ### BEGIN HIDDEN TESTS
+        (5, 64, 2),
+        ### END HIDDEN TESTS
+    ):
+        x = block_input(rows, columns, seed)
+        given = x.copy()
+        observed = pack(given)
+        what = f"{kind} of {rows} x {columns} weights"
+        check.kind(observed, np.ndarray, what)
+        check.shape(observed, (rows, columns // 32 * size), what, f"{size} bytes for 32 weights")
+        check.equal(observed.dtype, np.dtype(np.uint8), f"the dtype of {what}", "view(np.uint8) shows the bytes of an array")
+        wanted = gguf.quants.quantize(x, GGMLQuantizationType[kind])
+        blocks, right = observed.reshape(-1, size), wanted.reshape(-1, size)
+        check.equal(
+            np.ascontiguousarray(blocks[:, :2]).view(np.float16),
+            np.ascontiguousarray(right[:, :2]).view(np.float16),
+            f"the steps d of {what}",
+            "float16, the first two bytes of each block; in Q4_0 it has the sign opposite to the strongest weight",
+            rtol=0.0,
+            atol=0.0,
+        )
+        back, goal = (gguf.quants.dequantize(codes, GGMLQuantizationType[kind]) for codes in (observed, wanted))
+        check.equal(
+            back,
+            goal,
+            f"the weights that {what} stand for",
+            "codes from d in float32, to the nearest; in Q4_0 weight i is in the lower half of byte i, weight i + 16 in the upper",
+        )
+        check.equal(observed, wanted, f"the bytes of {what}", "in a block of zeros the code stands for 0 too")
+        check.equal(given, x, f"the array after packing to {kind}", "it must not be changed")
+
+
+def random_llama(tied, heads, kv_heads, seed=0):
+    """A tiny Llama with random weights, matrices of sizes that tell rows from columns."""
+    config = LlamaConfig(
+        vocab_size=40, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=heads,
+        num_key_value_heads=kv_heads, max_position_embeddings=64, tie_word_embeddings=tied,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(seed)
+    model = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) * 0.3 + (p.ndim == 1))
+    return model
+
+
+def write_file(path, model, kind):
+    """A whole GGUF file with the student's tensors."""
+    writer = gguf.GGUFWriter(path, "llama")
+    add_metadata(writer, model.config)
+    add_tensors(writer, model, kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def wanted_tensors(model):
+    """GGUF name -> float32 array, in llama.cpp's order of rows."""
+    config, wanted = model.config, {}
+    names = {
+        "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+    }  # fmt: skip
+    for i, block in enumerate(model.model.layers):
+        for old, new in names.items():
+            array = block.get_submodule(old).weight.detach().numpy()
+            heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(new)
+            if heads:
+                halves = array.reshape(heads, 2, -1, array.shape[1])
+                array = np.stack([halves[:, 0], halves[:, 1]], 2).reshape(array.shape)
+            wanted[f"blk.{i}.{new}.weight"] = array
+    wanted["token_embd.weight"] = model.model.embed_tokens.weight.detach().numpy()
+    wanted["output_norm.weight"] = model.model.norm.weight.detach().numpy()
+    if not config.tie_word_embeddings:
+        wanted["output.weight"] = model.lm_head.weight.detach().numpy()
+    return wanted
+
+
+def check_tensors():
+    cases = [
+        (True, 4, 2, "F32"),
+        (True, 4, 2, "Q8_0"),
+        ### BEGIN HIDDEN TESTS
+        (False, 2, 2, "Q4_0"),
+        ### END HIDDEN TESTS
+    ]
+    for tied, heads, kv_heads, kind in cases:
+        model = random_llama(tied, heads, kv_heads)
+        what = f"a file of kind {kind}, {'tied' if tied else 'untied'}, {heads} heads, {kv_heads} for keys"
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place, "model.gguf")
+            write_file(path, model, kind)
+            tensors = {t.name: (t.tensor_type.name, np.array(t.data)) for t in gguf.GGUFReader(path).tensors}
+            wanted = wanted_tensors(model)
+            check.equal(
+                sorted(tensors),
+                sorted(wanted),
+                f"the tensors in {what}",
+                "ggml_name gives the names; a tied output layer is not written",
+            )
+            for name, array in wanted.items():
+                stored, packed = tensors[name]
+                as_kind = kind if array.ndim == 2 else "F32"
+                check.equal(stored, as_kind, f"the type of {name} in {what}", "matrices get the kind, vectors stay F32")
+                unpacked = gguf.quants.dequantize(packed, GGMLQuantizationType[stored])
+                if kind != "F32" and array.ndim == 2:
+                    goal = gguf.quants.dequantize(
+                        gguf.quants.quantize(np.ascontiguousarray(array), GGMLQuantizationType[kind]), GGMLQuantizationType[kind]
+                    )
+                else:
+                    goal = array
+                check.equal(
+                    unpacked,
+                    goal,
+                    f"{name} in {what}",
+                    "only query and key rows are put into llama.cpp's order, by the number of their own heads",
+                )
+            ids = torch.arange(12).view(2, 6)
+            loaded = AutoModelForCausalLM.from_pretrained(place, gguf_file="model.gguf", dtype=torch.float32).eval()
+            with torch.no_grad():
+                error = (loaded(input_ids=ids).logits - model(input_ids=ids).logits).norm() / model(input_ids=ids).logits.norm()
+            check.between(
+                error,
+                0,
+                {"F32": 1e-5, "Q8_0": 0.1, "Q4_0": 1.0}[kind],
+                f"the relative error of the logits when transformers loads {what}",
+            )
+
+
+def check_reading():
+    with tempfile.TemporaryDirectory() as place:
+        for seed, kinds in (
+            (0, {"first": "F32", "second.weight": "Q8_0"}),
+            ### BEGIN HIDDEN TESTS
+            (1, {"a": "Q4_0", "b": "F16", "c": "Q5_0"}),
+            ### END HIDDEN TESTS
+        ):
+            path = Path(place, f"{seed}.gguf")
+            writer, wanted = gguf.GGUFWriter(path, "llama"), {}
+            for i, (name, kind) in enumerate(kinds.items()):
+                code, array = GGMLQuantizationType[kind], block_input(3 + i, 64, seed + i)
+                packed = gguf.quants.quantize(array, code)
+                writer.add_tensor(name, packed, raw_dtype=None if kind in ("F32", "F16") else code)
+                wanted[name] = gguf.quants.dequantize(packed, code)
+            writer.add_tensor("vector", np.arange(5, dtype=np.float32))
+            wanted["vector"] = np.arange(5, dtype=np.float32)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+            writer.close()
+            observed = read_tensors(path)
+            check.kind(observed, dict, "what read_tensors gives")
+            observed = {name: np.array(array) for name, array in observed.items()}
+            check.equal(
+                observed,
+                wanted,
+                f"the tensors of a file with types {', '.join(kinds.values())}",
+                "`data` by rows, unpacked by its type; the `shape` of a GGUF tensor lists the axes the other way round",
+            )
+
+
+with check.exercise("gguf_file"):
+    check.parts(
+        {
+            "pack_q8_0": lambda: check_blocks(pack_q8_0, "Q8_0", 34),
+            "pack_q4_0": lambda: check_blocks(pack_q4_0, "Q4_0", 18),
+            "add_tensors": check_tensors,
+            "read_tensors": check_reading,
+        }
+    )
+check.points(4)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Work on an array of blocks, `(number of blocks, 32)`: then a step is a column and a block of bytes is a row, and the pieces only
+# have to be put side by side. For the file: which three kinds of tensor need something special?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `array.reshape(-1, 32)`; `np.abs(blocks).argmax(1, keepdims=True)` with `np.take_along_axis`; `np.hstack`;
+# `.astype(np.float16).view(np.uint8)` gives two bytes a number; `low | high << 4` puts two codes into a byte;
+# `tensor.float().numpy()`; `GGMLQuantizationType["Q8_0"]`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# blocks = x.reshape(-1, 32)                                       # pack_q4_0
+# d = np.take_along_axis(blocks, np.abs(blocks).argmax(1, keepdims=True), 1) / -8
+# codes = np.floor(blocks / np.where(d == 0, 1, d) + ...).clip(max=15).astype(np.uint8)
+# np.hstack([d.astype(np.float16).view(np.uint8), ...]).reshape(len(x), -1)
+#
+# for name, tensor in model.state_dict().items():                  # add_tensors
+#     if name == "lm_head.weight" and ...:
+#         continue
+#     array = tensor.float().numpy()
+#     if name.endswith("q_proj.weight"):
+#         array = to_ggml_rope(array, ...)
+#     ...
+#     if array.ndim == 2 and kind != "F32":
+#         code = GGMLQuantizationType[kind]
+#         writer.add_tensor(..., gguf.quants.quantize(array, code), raw_dtype=code)
+#     else:
+#         writer.add_tensor(..., array)
+#
+# {t.name: gguf.quants.dequantize(...) for t in gguf.GGUFReader(path).tensors}   # read_tensors
+# ```
+# </details>
+
+
+# %% wrong="gguf_file" says="34 bytes for 32 weights"
+def pack_q8_0(x):  # keeps the step in float32
+    blocks = x.reshape(-1, 32)
+    d = np.abs(blocks).max(1, keepdims=True) / 127
+    codes = np.round(blocks / np.where(d == 0, 1, d)).astype(np.int8)
+    return np.hstack([d.view(np.uint8), codes.view(np.uint8)]).reshape(len(x), -1)
+
+
+def pack_q4_0(x):
+    raise NotImplementedError
+
+
+def add_tensors(writer, model, kind):
+    raise NotImplementedError
+
+
+def read_tensors(path):
+    raise NotImplementedError
+
+
+# %% wrong="gguf_file" says="the steps d of Q8_0"
+def pack_q8_0(x):  # one step for a whole row
+    blocks = x.reshape(-1, 32)
+    d = np.repeat(np.abs(x).max(1, keepdims=True) / 127, x.shape[1] // 32, 0)
+    codes = np.round(blocks / np.where(d == 0, 1, d)).astype(np.int8)
+    return np.hstack([d.astype(np.float16).view(np.uint8), codes.view(np.uint8)]).reshape(len(x), -1)
+
+
+def pack_q4_0(x):
+    raise NotImplementedError
+
+
+def add_tensors(writer, model, kind):
+    raise NotImplementedError
+
+
+def read_tensors(path):
+    raise NotImplementedError
+
+
+# %% wrong="gguf_file" says="opposite to the strongest weight"
+def pack_q4_0(x):  # a step has no sign
+    blocks = x.reshape(-1, 32)
+    d = np.abs(blocks).max(1, keepdims=True) / 8
+    codes = np.floor(blocks / np.where(d == 0, 1, d) + 8.5).clip(max=15).astype(np.uint8)
+    return np.hstack([d.astype(np.float16).view(np.uint8), codes[:, :16] | codes[:, 16:] << 4]).reshape(len(x), -1)
+
+
+def pack_q8_0(x):
+    raise NotImplementedError
+
+
+def add_tensors(writer, model, kind):
+    raise NotImplementedError
+
+
+def read_tensors(path):
+    raise NotImplementedError
+
+
+# %% wrong="gguf_file" says="weight i + 16 in the upper"
+def pack_q4_0(x):  # puts neighbours into one byte
+    blocks = x.reshape(-1, 32)
+    d = np.take_along_axis(blocks, np.abs(blocks).argmax(1, keepdims=True), 1) / -8
+    codes = np.floor(blocks / np.where(d == 0, 1, d) + 8.5).clip(max=15).astype(np.uint8)
+    return np.hstack([d.astype(np.float16).view(np.uint8), codes[:, ::2] | codes[:, 1::2] << 4]).reshape(len(x), -1)
+
+
+def pack_q8_0(x):
+    raise NotImplementedError
+
+
+def add_tensors(writer, model, kind):
+    raise NotImplementedError
+
+
+def read_tensors(path):
+    raise NotImplementedError
+
+
+# %% wrong="gguf_file" says="llama.cpp's order"
+def add_tensors(writer, model, kind):  # writes query and key as they are
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and model.config.tie_word_embeddings:
+            continue
+        array, new_name = tensor.float().numpy(), ggml_name(name, model.config.num_hidden_layers)
+        if array.ndim == 2 and kind != "F32":
+            code = GGMLQuantizationType[kind]
+            writer.add_tensor(new_name, gguf.quants.quantize(array, code), raw_dtype=code)
+        else:
+            writer.add_tensor(new_name, array)
+
+
+def pack_q8_0(x):
+    raise NotImplementedError
+
+
+def pack_q4_0(x):
+    raise NotImplementedError
+
+
+def read_tensors(path):
+    raise NotImplementedError
+
+
+# %% wrong="gguf_file" says="by the number of their own heads"
+def add_tensors(writer, model, kind):  # overlooks that keys have fewer heads
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and model.config.tie_word_embeddings:
+            continue
+        array, new_name = tensor.float().numpy(), ggml_name(name, model.config.num_hidden_layers)
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            array = to_ggml_rope(array, model.config.num_attention_heads)
+        if array.ndim == 2 and kind != "F32":
+            code = GGMLQuantizationType[kind]
+            writer.add_tensor(new_name, gguf.quants.quantize(array, code), raw_dtype=code)
+        else:
+            writer.add_tensor(new_name, array)
+
+
+def pack_q8_0(x):
+    raise NotImplementedError
+
+
+def pack_q4_0(x):
+    raise NotImplementedError
+
+
+def read_tensors(path):
+    raise NotImplementedError
+
+
+# %% wrong="gguf_file" says="a tied output layer is not written"
+def add_tensors(writer, model, kind):  # a state_dict lists the tied matrix twice, and so does the file
+    heads = {"q_proj": model.config.num_attention_heads, "k_proj": model.config.num_key_value_heads}
+    for name, tensor in model.state_dict().items():
+        array, new_name = tensor.float().numpy(), ggml_name(name, model.config.num_hidden_layers)
+        if name.split(".")[-2] in heads:
+            array = to_ggml_rope(array, heads[name.split(".")[-2]])
+        if array.ndim == 2 and kind != "F32":
+            code = GGMLQuantizationType[kind]
+            writer.add_tensor(new_name, gguf.quants.quantize(array, code), raw_dtype=code)
+        else:
+            writer.add_tensor(new_name, array)
+
+
+def pack_q8_0(x):
+    raise NotImplementedError
+
+
+def pack_q4_0(x):
+    raise NotImplementedError
+
+
+def read_tensors(path):
+    raise NotImplementedError
+
+
+# %% wrong="gguf_file" says="the other way round"
+def read_tensors(path):  # trusts the shape in the file, which is in ggml's order
+    tensors = gguf.GGUFReader(path).tensors
+    return {t.name: gguf.quants.dequantize(t.data, t.tensor_type).reshape(t.shape) for t in tensors}
+
+
+def pack_q8_0(x):
+    raise NotImplementedError
+
+
+def pack_q4_0(x):
+    raise NotImplementedError
+
+
+def add_tensors(writer, model, kind):
+    raise NotImplementedError
+
+
+# %% right="gguf_file"
+def pack_q8_0(x):
+    rows = []
+    for row in x:
+        parts = []
+        for start in range(0, len(row), 32):
+            block = row[start : start + 32]
+            d = np.float32(np.abs(block).max() / 127)
+            codes = np.rint(block / d) if d else np.zeros(32)
+            parts += [np.float16(d).tobytes(), codes.astype(np.int8).tobytes()]
+        rows.append(np.frombuffer(b"".join(parts), np.uint8))
+    return np.stack(rows)
+
+
+def pack_q4_0(x):
+    blocks = x.reshape(len(x), -1, 32)
+    strongest = np.where(blocks.max(2) >= -blocks.min(2), blocks.max(2), blocks.min(2))
+    d = strongest / np.float32(-8)
+    inverse = np.divide(1, d, out=np.zeros_like(d), where=d != 0)
+    codes = np.minimum((blocks * inverse[..., None] + np.float32(8.5)).astype(np.uint8), 15)
+    out = np.empty((*d.shape, 18), np.uint8)
+    out[..., :2] = d.astype(np.float16)[..., None].view(np.uint8)
+    out[..., 2:] = codes[..., :16] + 16 * codes[..., 16:]
+    return out.reshape(len(x), -1)
+
+
+def add_tensors(writer, model, kind):
+    config = model.config
+    for name, p in model.named_parameters():  # lists a tied matrix once
+        array = np.ascontiguousarray(p.detach().numpy())
+        if "q_proj" in name:
+            array = to_ggml_rope(array, config.num_attention_heads)
+        elif "k_proj" in name:
+            array = to_ggml_rope(array, config.num_key_value_heads)
+        code = GGMLQuantizationType.F32 if p.ndim == 1 else GGMLQuantizationType[kind]
+        packed = gguf.quants.quantize(array, code)
+        writer.add_tensor(ggml_name(name, config.num_hidden_layers), packed, raw_dtype=code)
+
+
+def read_tensors(path):
+    found = {}
+    for tensor in gguf.GGUFReader(path, "r").tensors:
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        found[tensor.name] = np.array(values, dtype=np.float32)
+    return found
+
+
+# %% [markdown]
+# ### The model as GGUF, and as bitsandbytes
+#
+# The language model is written in four types and loaded again by transformers, which unpacks it to floats. llama.cpp
+# would compute on the packed blocks. In GGUF the embedding is packed too, so these files are smaller than anything above.
+
+# %%
+gguf_sizes = {}
+with tempfile.TemporaryDirectory() as place:
+    for kind in ("F32", "F16", "Q8_0", "Q4_0"):
+        path = Path(place, f"{kind}.gguf")
+        write_file(path, language_model, kind)
+        loaded = AutoModelForCausalLM.from_pretrained(place, gguf_file=path.name, dtype=torch.float32).eval()
+        gguf_sizes[kind] = path.stat().st_size
+        results[f"GGUF {kind}"] = (path.stat().st_size, perplexity(loaded))
+        print(f"{path.name:10} {path.stat().st_size / 1e6:.3f} MB, perplexity {results[f'GGUF {kind}'][1]:.3f}")
+    own = pack_q4_0(layer.numpy())
+    reader = {t.name: t.data for t in gguf.GGUFReader(Path(place, "Q4_0.gguf")).tensors}
+    print("your Q4_0 bytes are those in the file:", np.array_equal(own, reader["blk.1.ffn_up.weight"]))
+    del reader
+
+# %% [markdown]
+# `bitsandbytes` quantizes while it loads. Its NF4 (built by hand in lesson 12) uses 16 levels placed as normal weights are, one
+# scale for 64 weights. Note how the size is counted: `model.get_memory_footprint()` leaves out the scales.
+
+# %%
+
+
+def bitsandbytes_bytes(model):
+    """Parameters and buffers, plus scales, which bitsandbytes keeps beside its 4-bit and 8-bit weights."""
+    total = stored_bytes(model)
+    for p in model.parameters():
+        state = getattr(p, "quant_state", None)
+        if state is not None:
+            inner = state.state2  # scales of the scales, with double quantization
+            tables = [state.absmax] if inner is None else [state.absmax, inner.absmax]
+            total += sum(t.nbytes for t in tables)
+        elif getattr(p, "SCB", None) is not None:
+            total += p.SCB.nbytes
+    return total
+
+
+for label, options in (
+    ("bitsandbytes int8", {"load_in_8bit": True}),
+    ("bitsandbytes NF4", {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.float32}),
+    (
+        "bitsandbytes NF4, double",
+        {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_compute_dtype": torch.float32,
+            "bnb_4bit_use_double_quant": True,
+        },
+    ),
+):
+    config = BitsAndBytesConfig(**options)
+    model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=config, device_map="cpu", dtype=torch.float32).eval()
+    results[label] = (bitsandbytes_bytes(model), perplexity(model))
+    print(
+        f"{label:26} {results[label][0] / 1e6:.3f} MB (get_memory_footprint: {model.get_memory_footprint() / 1e6:.3f}), "
+        f"perplexity {results[label][1]:.3f}"
+    )
+
+# %% [markdown]
+# ## 8 · Which one? The Pareto front (2 points, 20 minutes, difficulty 1 of 3)
+#
+# "4 bits" is never 4 bits: scales (and zero points) are shared by a group of weights and cost their share. And a method is
+# worth a thought only if no other is both smaller and better. What is left is the **Pareto front**.
+#
+# **Task.**
+#
+# - `bits_per_weight(bits, group, scale_bits, zero_bits=0)` returns the bits that one weight really takes, as a float, when a
+#   group of `group` weights shares one scale of `scale_bits` and one zero point of `zero_bits`.
+# - `frontier(points)` takes a dict from name to `(bytes, perplexity)` and returns the list of the names on the front, by
+#   bytes, smallest first. A point is *not* on the front if another one is at least as good in both and better in one.
+#   (Equal points stay together, in the order of the dict.)
+# - `cheapest(points, reference, worse)` returns the name with the fewest bytes (the first of equals) among those whose perplexity is at most
+#   `worse` above the perplexity of the point `reference`: 0.01 means at most 1 % more.
+
+
+# %% exercise="pareto" minutes=20 difficulty=1
+def bits_per_weight(bits, group, scale_bits, zero_bits=0):
+    """Bits that a weight takes, with its share of scale and zero point."""
+    ### BEGIN SOLUTION
+    return bits + (scale_bits + zero_bits) / group
+    ### END SOLUTION
+
+
+def frontier(points):
+    """Names of the points that no other point beats, smallest first."""
+    ### BEGIN SOLUTION
+
+    def beaten(point):
+        return any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points.values())
+
+    return sorted((name for name in points if not beaten(points[name])), key=lambda name: points[name][0])
+    ### END SOLUTION
+
+
+def cheapest(points, reference, worse):
+    """The smallest point whose perplexity is at most the share `worse` above that of `reference`."""
+    ### BEGIN SOLUTION
+    limit = points[reference][1] * (1 + worse)
+    return min((name for name in points if points[name][1] <= limit), key=lambda name: points[name][0])
+    ### END SOLUTION
+
+
+# %% tests="pareto" points=2
+def check_bits():
+    for bits, group, scale_bits, zero_bits, wanted in (
+        (8, 32, 16, 0, 8.5),
+        (4, 32, 16, 0, 4.5),
+        (4, 128, 16, 4, 4.15625),
+        ### BEGIN HIDDEN TESTS
+        (4, 64, 32, 0, 4.5),
+        (3, 5, 16, 3, 6.8),
+        (2, 16, 8, 2, 2.625),
+        ### END HIDDEN TESTS
+    ):
+        what = f"the bits a weight at {bits} bits, groups of {group}, scales of {scale_bits} bits, zero points of {zero_bits}"
+        observed = bits_per_weight(bits, group, scale_bits, zero_bits) if zero_bits else bits_per_weight(bits, group, scale_bits)
+        check.equal(observed, wanted, what, "scale and zero point are shared by the weights of a group")
+
+
+def check_front():
+    shop = {"big": (40, 10.0), "waste": (30, 12.0), "good": (20, 10.5), "tiny": (5, 30.0), "bad": (6, 31.0)}
+    cases = [
+        (shop, ["tiny", "good", "big"]),
+        ({"b": (7, 3.0), "a": (7, 3.0), "c": (7, 3.5), "d": (9, 3.0)}, ["b", "a"]),
+        ({"only": (3, 3.0)}, ["only"]),
+        ### BEGIN HIDDEN TESTS
+        ({f"m{i}": (100 - i, 1.0 + i) for i in range(9)}, [f"m{i}" for i in reversed(range(9))]),
+        ({"x": (5, 5.0), "y": (4, 6.0), "z": (5, 4.0), "w": (3, 6.0), "v": (6, 4.0)}, ["w", "z"]),
+        ### END HIDDEN TESTS
+    ]
+    for points, wanted in cases:
+        observed = frontier(dict(points))
+        check.equal(
+            observed,
+            wanted,
+            f"the front of {points}",
+            "beaten is who has another at least as good in bytes and perplexity, and better in one; the smallest comes first",
+        )
+
+
+def check_choice():
+    shop = {"fp": (40, 10.0), "eight": (11, 10.0), "four": (6, 10.1), "four too": (6, 10.05), "two": (3, 16.0)}
+    for reference, worse, wanted in (
+        ("fp", 0.02, "four"),
+        ("fp", 0.005, "four too"),
+        ("fp", 0.001, "eight"),
+        ### BEGIN HIDDEN TESTS
+        ("fp", 0.6, "two"),
+        ("four", 0.0, "four"),
+        ("two", -0.3, "four"),
+        ### END HIDDEN TESTS
+    ):
+        check.equal(
+            cheapest(dict(shop), reference, worse),
+            wanted,
+            f"the cheapest at most {worse:.1%} worse than {reference!r} in {shop}",
+            "limit: perplexity of the reference times 1 + worse; then the fewest bytes, the first of equals",
+        )
+
+
+with check.exercise("pareto"):
+    check.parts({"bits_per_weight": check_bits, "frontier": check_front, "cheapest": check_choice})
+check.points(2)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Say in one sentence when point A beats point B, and try the sentence on two equal points: neither may beat the other.
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `any(... for other in points.values())`; `sorted(names, key=...)` and `min(names, key=...)`: both keep the order of
+# equals.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# bits + (...) / group
+#
+# def beaten(point):
+#     return any(other != point and ... for other in points.values())
+#
+# sorted((name for name in points if not beaten(points[name])), key=...)
+#
+# limit = points[reference][1] * ...
+# min((name for name in points if ... <= limit), key=lambda name: points[name][0])
+# ```
+# </details>
+
+
+# %% wrong="pareto" says="shared by the weights of a group"
+def bits_per_weight(bits, group, scale_bits, zero_bits=0):  # charges every weight the whole scale
+    return float(bits + scale_bits + zero_bits)
+
+
+def frontier(points):
+    raise NotImplementedError
+
+
+def cheapest(points, reference, worse):
+    raise NotImplementedError
+
+
+# %% wrong="pareto" says="at least as good in bytes and perplexity"
+def frontier(points):  # beaten only by who is better in both
+    def beaten(point):
+        return any(other[0] < point[0] and other[1] < point[1] for other in points.values())
+
+    return sorted((name for name in points if not beaten(points[name])), key=lambda name: points[name][0])
+
+
+def bits_per_weight(bits, group, scale_bits, zero_bits=0):
+    raise NotImplementedError
+
+
+def cheapest(points, reference, worse):
+    raise NotImplementedError
+
+
+# %% wrong="pareto" says="and better in one"
+def frontier(points):  # equal points beat each other, and so does a point itself
+    def beaten(name):
+        return any(n != name and p[0] <= points[name][0] and p[1] <= points[name][1] for n, p in points.items())
+
+    return sorted((name for name in points if not beaten(name)), key=lambda name: points[name][0])
+
+
+def bits_per_weight(bits, group, scale_bits, zero_bits=0):
+    raise NotImplementedError
+
+
+def cheapest(points, reference, worse):
+    raise NotImplementedError
+
+
+# %% wrong="pareto" says="then the fewest bytes"
+def cheapest(points, reference, worse):  # takes the best quality within the limit, not the smallest size
+    limit = points[reference][1] * (1 + worse)
+    return min((name for name in points if points[name][1] <= limit), key=lambda name: points[name][1])
+
+
+def bits_per_weight(bits, group, scale_bits, zero_bits=0):
+    raise NotImplementedError
+
+
+def frontier(points):
+    raise NotImplementedError
+
+
+# %% wrong="pareto" says="times 1 + worse"
+def cheapest(points, reference, worse):  # takes the share for an amount
+    limit = points[reference][1] + worse
+    return min((name for name in points if points[name][1] <= limit), key=lambda name: points[name][0])
+
+
+def bits_per_weight(bits, group, scale_bits, zero_bits=0):
+    raise NotImplementedError
+
+
+def frontier(points):
+    raise NotImplementedError
+
+
+# %% right="pareto"
+def bits_per_weight(bits, group, scale_bits, zero_bits=0):
+    return (group * bits + scale_bits + zero_bits) / group
+
+
+def frontier(points):
+    front, best = [], math.inf
+    for name, (size, value) in sorted(points.items(), key=lambda item: item[1]):  # by bytes, then perplexity
+        if value < best or (front and points[front[-1]] == (size, value)):
+            front.append(name)
+            best = value
+    return front
+
+
+def cheapest(points, reference, worse):
+    chosen = None
+    for name, (size, value) in points.items():
+        if value / points[reference][1] - 1 <= worse + 1e-12 and (chosen is None or size < points[chosen][0]):
+            chosen = name
+    return chosen
+
+
+# %% [markdown]
+# ### One table, one plot
+#
+# The rows still missing: 4, 3 and 2 bits in groups of 32, rounded, by torchao, and with GPTQ. torchao keeps codes below 8 bits
+# unpacked, one a byte, on this kind of machine; the table counts them as packed, with float32 scales as it has them. "By hand" counts float16 scales.
+
+# %%
+fixed_bytes = 4 * (everything - in_linears)  # embedding and norms in float32
+for bits in (4, 3, 2):
+    config = IntxWeightOnlyConfig(weight_dtype=getattr(torch, f"int{bits}"), granularity=PerGroup(32))
+    library = copy.deepcopy(language_model)
+    quantize_(library, config, filter_fn=linear_but_head)
+    results[f"torchao int{bits}, groups of 32"] = (packed_bytes(library, bits), perplexity(library))
+    size = int(fixed_bytes + in_linears * bits_per_weight(bits, 32, 16) / 8)
+    _, rounded, corrected = next(row for row in comparison if row[0] == bits)
+    results[f"int{bits} by hand, groups of 32"] = (size, rounded)
+    results[f"int{bits} GPTQ, groups of 32"] = (size, corrected)
+results["bfloat16"] = (
+    stored_bytes(copy.deepcopy(language_model).bfloat16()),
+    perplexity(copy.deepcopy(language_model).bfloat16()),
+)
+
+front = frontier(results)
+print(f"{'':32} {'MB':>7} {'smaller':>8} {'perplexity':>11} {'worse by':>9}")
+for name in sorted(results, key=lambda name: -results[name][0]):
+    size, value = results[name]
+    print(
+        f"{name:32} {size / 1e6:7.3f} {results['float32'][0] / size:7.2f}x {value:11.3f} {value / base_perplexity - 1:9.2%}"
+        f"{'   on the front' if name in front else ''}"
+    )
+print("cheapest at most 1 % worse than float32:", cheapest(results, "float32", 0.01))
+
+# %%
+families = {"by hand": "o", "GPTQ": "*", "torchao": "s", "bitsandbytes": "^", "GGUF": "D", "float": "x"}
+figure, axis = plt.subplots(figsize=(9, 5), layout="constrained")
+for i, (family, marker) in enumerate(families.items()):
+    chosen = [p for n, p in results.items() if family in n]
+    axis.plot(*zip(*[(size / 1e6, value) for size, value in chosen]), marker, color=f"C{i}", ms=7, label=family, alpha=0.8)
+axis.plot(*zip(*[(results[n][0] / 1e6, results[n][1]) for n in front]), color="grey", lw=1, zorder=0, label="Pareto front")
+axis.axhline(base_perplexity * 1.01, ls=":", color="black", lw=1, label="1 % worse than float32")
+axis.set(xlabel="size of the model (MB, 10⁶ bytes)", ylabel="perplexity on held-out text", yscale="log", xscale="log")
+axis.set_yticks([17, 20, 30, 50, 100], ["17", "20", "30", "50", "100"])
+axis.set_xticks([0.6, 1, 2, 4], ["0.6", "1", "2", "4"])
+axis.minorticks_off()
+axis.legend(fontsize=8)
+plt.show()
+
+# %% [markdown]
+# Read the plot from right to left: down to 8 bits everything is free, at 4 bits the best methods cost a few percent, and below
+# that the curve turns up steeply. The largest step to the left is not made by fewer bits in the linear layers but
+# by packing the *embedding* as well, which here is a sixth of all weights and which only the GGUF files do. In a large
+# model its share is small and the linear layers decide.
+
+# %% [markdown]
+# # Part D · Training for the rounding
+#
+# ## 9 · Quantization-aware training (3 points, 35 minutes, difficulty 3 of 3)
+#
+# Everything so far rounds a finished model: *post-training quantization*, PTQ. With 2 bits that fails: three levels, and
+# weights that were never meant for them. **QAT** trains the model *with* its rounding: the forward pass uses
+# rounded weights, the optimizer moves the full ones behind them.
+#
+# The rounding function is flat almost everywhere, so its true gradient is 0 and nothing would learn. The
+# **straight-through estimator** ([Bengio and others, 2013](https://arxiv.org/abs/1308.3432)) pretends in the backward pass that
+# rounding did nothing. This is wrong, and it works.
+#
+# **Task.**
+#
+# - `FakeQuantize(bits)` is an `nn.Module`. `forward(w)` takes a weight with two or more axes, output channels first, and
+#   returns it rounded, symmetrically and per channel: scale = largest absolute weight of the channel / $(2^{b-1}-1)$,
+#   codes from $-(2^{b-1}-1)$ to $2^{b-1}-1$; with 2 bits these are -1, 0 and 1. A channel of zeros stays zero. The gradient of `w` is
+#   the incoming gradient, unchanged.
+# - `prepare_qat(model, bits)` registers it, in place, on the weight of every `nn.Conv2d` and `nn.Linear` of `model`, at any depth. Use
+#   `torch.nn.utils.parametrize.register_parametrization(module, "weight", ...)`: from then on `module.weight` is the rounded
+#   weight, and the full one stays a trainable parameter of the model.
+# - `convert_qat(model)` ends it, in place: every weight is an ordinary parameter again, with the rounded values.
+
+
+# %% exercise="qat" minutes=35 difficulty=3
+class FakeQuantize(nn.Module):
+    """Rounds a weight in the forward pass and lets the gradient through unchanged."""
+
+    def __init__(self, bits):
+        super().__init__()
+        ### BEGIN SOLUTION
+        self.highest = 2 ** (bits - 1) - 1
+        ### END SOLUTION
+
+    def forward(self, w):
+        """Rounded weight, of the same shape as `w` (channels first)."""
+        ### BEGIN SOLUTION
+        scale = w.detach().abs().amax(list(range(1, w.ndim)), keepdim=True) / self.highest
+        rounded = (w.detach() / torch.where(scale > 0, scale, 1)).round() * scale
+        return w + (rounded - w).detach()
+        ### END SOLUTION
+
+
+def prepare_qat(model, bits):
+    """Round the weights of all convolutions and linear layers of `model` from now on."""
+    ### BEGIN SOLUTION
+    for module in list(model.modules()):
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            parametrize.register_parametrization(module, "weight", FakeQuantize(bits))
+    ### END SOLUTION
+
+
+def convert_qat(model):
+    """Put the rounded weights in place of the full ones."""
+    ### BEGIN SOLUTION
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+    ### END SOLUTION
+
+
+# %% tests="qat" points=3
+def round_channels(w, bits):
+    """Symmetric rounding of each output channel, the slow way."""
+    highest = 2 ** (bits - 1) - 1
+    rows = []
+    for channel in w.detach().flatten(1):
+        scale = channel.abs().max() / highest
+        rows.append((channel / scale).round() * scale if scale > 0 else channel)
+    return torch.stack(rows).view(w.shape)
+
+
+def check_fake():
+    for shape, bits, seed in (
+        ((4, 7), 2, 0),
+        ((3, 5, 2, 3), 3, 1),
+        ### BEGIN HIDDEN TESTS
+        ((6, 2), 8, 2),
+        ((5, 4, 3), 4, 3),
+        ### END HIDDEN TESTS
+    ):
+        generator = torch.Generator().manual_seed(seed)
+        w = torch.randn(shape, generator=generator) * torch.linspace(0.2, 2, shape[0]).view(-1, *[1] * (len(shape) - 1))
+        w[1] = 0
+        w.requires_grad_()
+        what = f"a weight {' x '.join(map(str, shape))} at {bits} bits"
+        kept = w.detach().clone()
+        observed = FakeQuantize(bits)(w)
+        check.equal(
+            observed.detach(),
+            round_channels(w, bits),
+            f"the rounding of {what}",
+            "one scale for each output channel (axis 0): largest absolute weight / (2**(bits - 1) - 1)",
+            rtol=1e-5,
+        )
+        check.equal(w.detach(), kept, f"{what} itself", "it must not be changed")
+        incoming = torch.randn(shape, generator=generator)
+        check.true(observed.requires_grad, f"{what}: the result is cut from the graph, so nothing can learn.")
+        (slope,) = torch.autograd.grad(observed, w, incoming, allow_unused=True)
+        check.true(slope is not None, f"{what}: no gradient reaches the weight.")
+        check.equal(
+            slope,
+            incoming,
+            f"the gradient of {what}",
+            "straight through: the incoming gradient as it is; also no gradient by way of the scale",
+        )
+
+
+def small_net(seed):
+    """A convolution, a norm and two linear layers, one of them nested."""
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3),
+        nn.BatchNorm2d(3),
+        nn.Flatten(),
+        nn.Sequential(nn.Linear(12, 5), nn.Tanh()),
+        nn.Linear(5, 4),
+    )
+
+
+def rounded_twin(model, bits):
+    """A copy of an unprepared model with rounded weights."""
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for module in twin.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                module.weight.copy_(round_channels(module.weight, bits))
+    return twin
+
+
+def check_training():
+    for seed, bits in (
+        (0, 2),
+        ### BEGIN HIDDEN TESTS
+        (1, 4),
+        ### END HIDDEN TESTS
+    ):
+        model, what = small_net(seed), f"a small network at {bits} bits"
+        plain = copy.deepcopy(model)  # takes the same step by hand
+        twin = rounded_twin(plain, bits)
+        x = torch.randn(6, 2, 4, 4, generator=torch.Generator().manual_seed(seed))
+        y = torch.tensor([0, 1, 2, 3, 0, 1])
+        prepare_qat(model, bits)
+        observed = model(x)
+        check.equal(
+            observed.detach(),
+            twin(x).detach(),
+            f"the output of {what} after prepare_qat",
+            "every convolution and linear layer uses rounded weights, nested ones too; norms and biases stay as they are",
+            rtol=1e-4,
+        )
+        check.equal(
+            sum(p.numel() for p in model.parameters() if p.requires_grad),
+            sum(p.numel() for p in plain.parameters()),
+            f"the number of trainable weights of {what}",
+            "the full weights behind the rounded ones stay parameters",
+        )
+        F.cross_entropy(observed, y).backward()
+        F.cross_entropy(twin(x), y).backward()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.7)
+        optimizer.step()
+        with torch.no_grad():
+            for p, other in zip(plain.parameters(), twin.parameters()):
+                p -= 0.7 * other.grad
+        wanted = rounded_twin(plain, bits)
+        check.equal(
+            model.eval()(x).detach(),
+            wanted.eval()(x).detach(),
+            f"the output of {what} after a step of SGD",
+            "the step moves the full weights by the gradient at the rounded ones, and the next forward pass rounds anew",
+            rtol=1e-3,
+        )
+        convert_qat(model)
+        check.equal(
+            sorted(model.state_dict()),
+            sorted(plain.state_dict()),
+            f"the names in {what} after convert_qat",
+            "nothing of the parametrization may stay",
+        )
+        for name, p in model.named_parameters():
+            check.equal(
+                p.detach(),
+                wanted.get_parameter(name).detach(),
+                f"{name} of {what} after convert_qat",
+                "the rounded weight stays, not the full one behind it",
+                rtol=1e-3,
+            )
+        check.true(
+            all(type(p) is nn.Parameter for p in model.parameters()),
+            f"after convert_qat {what} has weights that are no parameters.",
+        )
+
+
+with check.exercise("qat"):
+    check.parts({"FakeQuantize": check_fake, "prepare_qat and convert_qat": check_training})
+check.points(3)
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# You want a value that *is* the rounded weight and whose gradient is that of the full one. Which sum of `w` and something
+# that autograd does not see has both properties?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `.detach()` (or a `torch.autograd.Function` with its own backward); `w.abs().amax(axes, keepdim=True)`;
+# `parametrize.register_parametrization`, `parametrize.is_parametrized(module, "weight")`,
+# `parametrize.remove_parametrizations(module, "weight", leave_parametrized=...)`; `list(model.modules())`, because the walk
+# changes the model.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# scale = w.detach().abs().amax(list(range(1, w.ndim)), keepdim=True) / ...
+# rounded = (w.detach() / torch.where(scale > 0, scale, 1)).round() * scale
+# return w + ...
+#
+# for module in list(model.modules()):
+#     if isinstance(module, (nn.Conv2d, nn.Linear)):
+#         parametrize.register_parametrization(module, "weight", ...)
+#
+# for module in list(model.modules()):
+#     if parametrize.is_parametrized(module, "weight"):
+#         ...
+# ```
+# </details>
+
+
+# %% wrong="qat" says="straight through"
+class FakeQuantize(nn.Module):  # lets autograd differentiate the rounding: the gradient is 0 but for the scale
+    def __init__(self, bits):
+        super().__init__()
+        self.highest = 2 ** (bits - 1) - 1
+
+    def forward(self, w):
+        scale = w.abs().amax(list(range(1, w.ndim)), keepdim=True).clamp(min=1e-12) / self.highest
+        return (w / scale).round() * scale
+
+
+def prepare_qat(model, bits):
+    raise NotImplementedError
+
+
+def convert_qat(model):
+    raise NotImplementedError
+
+
+# %% wrong="qat" says="nothing can learn"
+class FakeQuantize(nn.Module):  # rounds outside the graph
+    def __init__(self, bits):
+        super().__init__()
+        self.highest = 2 ** (bits - 1) - 1
+
+    @torch.no_grad()
+    def forward(self, w):
+        scale = w.abs().amax(list(range(1, w.ndim)), keepdim=True).clamp(min=1e-12) / self.highest
+        return (w / scale).round() * scale
+
+
+def prepare_qat(model, bits):
+    raise NotImplementedError
+
+
+def convert_qat(model):
+    raise NotImplementedError
+
+
+# %% wrong="qat" says="one scale for each output channel"
+class FakeQuantize(nn.Module):  # one scale for the whole tensor
+    def __init__(self, bits):
+        super().__init__()
+        self.highest = 2 ** (bits - 1) - 1
+
+    def forward(self, w):
+        scale = w.detach().abs().max() / self.highest
+        return w + ((w / scale).round() * scale - w).detach()
+
+
+def prepare_qat(model, bits):
+    raise NotImplementedError
+
+
+def convert_qat(model):
+    raise NotImplementedError
+
+
+# %% wrong="qat" says="2**(bits - 1) - 1"
+class FakeQuantize(nn.Module):  # counts codes on one side as 2**(bits - 1)
+    def __init__(self, bits):
+        super().__init__()
+        self.highest = 2 ** (bits - 1)
+
+    def forward(self, w):
+        scale = w.detach().abs().amax(list(range(1, w.ndim)), keepdim=True).clamp(min=1e-12) / self.highest
+        return w + ((w / scale).round() * scale - w).detach()
+
+
+def prepare_qat(model, bits):
+    raise NotImplementedError
+
+
+def convert_qat(model):
+    raise NotImplementedError
+
+
+# %% wrong="qat" says="after a step of SGD"
+class FakeQuantize(nn.Module):
+    def __init__(self, bits):
+        super().__init__()
+        raise NotImplementedError
+
+
+def prepare_qat(model, bits):  # rounds once, before the training: then it is PTQ followed by ordinary training
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                axes = list(range(1, module.weight.ndim))
+                scale = module.weight.abs().amax(axes, keepdim=True) / (2 ** (bits - 1) - 1)
+                module.weight.copy_((module.weight / scale).round() * scale)
+
+
+def convert_qat(model):
+    pass
+
+
+# %% wrong="qat" says="not the full one"
+class FakeQuantize(nn.Module):
+    def __init__(self, bits):
+        super().__init__()
+        self.highest = 2 ** (bits - 1) - 1
+
+    def forward(self, w):
+        scale = w.detach().abs().amax(list(range(1, w.ndim)), keepdim=True)
+        scale = torch.where(scale > 0, scale, 1) / self.highest
+        return w + ((w / scale).round() * scale - w).detach()
+
+
+def prepare_qat(model, bits):
+    for module in list(model.modules()):
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            parametrize.register_parametrization(module, "weight", FakeQuantize(bits))
+
+
+def convert_qat(model):  # goes back to the weights that the optimizer moved
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+
+
+# %% wrong="qat" says="nested ones too"
+class FakeQuantize(nn.Module):
+    def __init__(self, bits):
+        super().__init__()
+        self.highest = 2 ** (bits - 1) - 1
+
+    def forward(self, w):
+        scale = w.detach().abs().amax(list(range(1, w.ndim)), keepdim=True)
+        scale = torch.where(scale > 0, scale, 1) / self.highest
+        return w + ((w / scale).round() * scale - w).detach()
+
+
+def prepare_qat(model, bits):  # only the layers on the first level
+    for module in model.children():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            parametrize.register_parametrization(module, "weight", FakeQuantize(bits))
+
+
+def convert_qat(model):
+    for module in model.children():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+# %% right="qat"
+class StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, w, highest):
+        flat = w.flatten(1)
+        scale = flat.abs().max(dim=1, keepdim=True).values.div(highest).clamp(min=1e-20)
+        return torch.round(flat / scale).mul(scale).view_as(w)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient, None
+
+
+class FakeQuantize(nn.Module):
+    def __init__(self, bits):
+        super().__init__()
+        self.bits = bits
+
+    def forward(self, w):
+        return StraightThrough.apply(w, (1 << (self.bits - 1)) - 1)
+
+
+def prepare_qat(model, bits):
+    def visit(module):
+        for child in list(module.children()):
+            visit(child)
+        if type(module) in (nn.Conv2d, nn.Linear):
+            parametrize.register_parametrization(module, "weight", FakeQuantize(bits), unsafe=True)
+
+    visit(model)
+
+
+def convert_qat(model):
+    for module in [m for m in model.modules() if parametrize.is_parametrized(m)]:
+        parametrize.remove_parametrizations(module, "weight")
+
+
+# %% [markdown]
+# ### Does it pay? Three seeds, and a control
+#
+# The shipped digits network (28,702 weights) learns on at 2 and at 3 bits for 100 steps, with pictures made from *training*
+# digits. It is judged on pictures made from digits that no training has seen. Training longer might help by itself, so
+# there is a control: the same 100 steps without rounding, then PTQ. The seed decides which pictures come in which order.
+
+# %%
+network = DigitsCNN.from_pretrained(models.path("vision-ten")).eval()
+pictures = data.load("digits", split="train", n=6400, seed=7).with_format("torch")
+train_x, train_y = pictures["image"][:].unsqueeze(1), pictures["label"][:]
+pictures = data.load("digits", split="test", n=1000, seed=5).with_format("torch")
+test_x, test_y = pictures["image"][:].unsqueeze(1), pictures["label"][:]
+QAT_STEPS = 100
+
+
+@torch.no_grad()
+def digit_accuracy(model):
+    """Share of the held-out pictures that are named rightly."""
+    return (model.eval()(test_x).argmax(1) == test_y).float().mean().item()
+
+
+def after_ptq(model, bits):
+    """Accuracy of `model` rounded to `bits`, without training."""
+    model = copy.deepcopy(model)
+    prepare_qat(model, bits)
+    convert_qat(model)
+    return digit_accuracy(model)
+
+
+def train_on(bits, seed):
+    """The shipped network after more training, at `bits` bits or (None) in float32."""
+    model = copy.deepcopy(network).train()
+    if bits:
+        prepare_qat(model, bits)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=QAT_STEPS + 1)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(QAT_STEPS):
+        rows = torch.randint(len(train_y), (64,), generator=generator)
+        F.cross_entropy(model(train_x[rows]), train_y[rows]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+    if bits:
+        convert_qat(model)
+    return model
+
+
+seeds = (0, 1, 2)
+full = digit_accuracy(network)
+ptq = {bits: after_ptq(network, bits) for bits in (8, 4, 3, 2)}
+qat = {bits: [digit_accuracy(train_on(bits, seed)) for seed in seeds] for bits in (3, 2)}
+controls = [train_on(None, seed) for seed in seeds]
+control = {bits: [after_ptq(model, bits) for model in controls] for bits in (3, 2)}
+levels = [
+    len(set(channel.tolist())) for m in [train_on(2, 0)] for channel in m.get_submodule("features.5.0").weight.detach().flatten(1)
+]
+print(f"float32: {full:.1%}; PTQ at 8, 4, 3, 2 bits: {', '.join(f'{ptq[b]:.1%}' for b in (8, 4, 3, 2))}")
+for bits in (3, 2):
+    print(
+        f"{bits} bits, seeds {seeds}: QAT {', '.join(f'{a:.1%}' for a in qat[bits])}; "
+        f"trained on, then PTQ {', '.join(f'{a:.1%}' for a in control[bits])}"
+    )
+print("different values in a channel after QAT at 2 bits, at most:", max(levels))
+
+figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+axis.plot([8, 4, 3, 2], [100 * ptq[b] for b in (8, 4, 3, 2)], "o-", label="PTQ of the shipped network")
+for values, marker, label in ((control, "s", f"{QAT_STEPS} more steps, then PTQ"), (qat, "*", f"QAT, {QAT_STEPS} steps")):
+    points = [(bits, 100 * a) for bits in (3, 2) for a in values[bits]]
+    axis.plot(*zip(*points), marker, ms=8, alpha=0.7, ls="", label=label + " (3 seeds)")
+axis.axhline(100 * full, color="grey", ls=":", label="float32")
+axis.set(xlabel="bits a weight", ylabel="accuracy on held-out digits (%)", xticks=[8, 4, 3, 2], ylim=(0, 100))
+axis.legend(fontsize=8, loc="lower right")
+plt.show()
+
+gaps = {bits: [a - max(ptq[bits], b) for a, b in zip(qat[bits], control[bits])] for bits in (3, 2)}
+claims.record(
+    "QAT beats PTQ at low bits",
+    claimed="at 3 bits and below",
+    measured="; ".join(f"{bits} bits: {min(gaps[bits]):+.0%} to {max(gaps[bits]):+.0%}" for bits in (3, 2)),
+    holds=all(gap > 0.02 for bits in (3, 2) for gap in gaps[bits]),
+    how="accuracy on held-out digits, QAT minus the better of PTQ and (more training, then PTQ), 3 seeds, smallest to largest",
+)
+
+# %% [markdown]
+# More training alone does not help; training with the rounding does, and the more the fewer the bits. At 2 bits QAT turns
+# guessing into a working network, though not into the full one. At 4 bits and more PTQ loses too little to make QAT
+# worth its price: it needs training data, an optimizer and memory for both, where GPTQ needs a few thousand tokens.
+#
+# ### The same on the language model, with torchao
+#
+# torchao's `QATConfig` prepares and converts a model just as you did. Thirty short steps on training text, at 2 bits in groups of
+# 32, with one seed (a glance, not a measurement of the method):
+
+# %%
+config = IntxWeightOnlyConfig(weight_dtype=torch.int2, granularity=PerGroup(32))
+library = copy.deepcopy(language_model)
+quantize_(library, QATConfig(config, step="prepare"), filter_fn=linear_but_head)
+reading = windows("train")
+optimizer = torch.optim.AdamW(library.parameters(), lr=2e-3, weight_decay=0)
+schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=31)
+generator = torch.Generator().manual_seed(0)
+library.train()
+for _ in range(30):
+    rows = reading[torch.randint(len(reading), (4,), generator=generator)]
+    F.cross_entropy(library(input_ids=rows).logits[:, :-1].flatten(0, 1), rows[:, 1:].flatten()).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    schedule.step()
+quantize_(library.eval(), QATConfig(config, step="convert"), filter_fn=linear_but_head)
+print(
+    f"2 bits, perplexity: torchao PTQ {results['torchao int2, groups of 32'][1]:.1f}, "
+    f"GPTQ {results['int2 GPTQ, groups of 32'][1]:.1f}, torchao QAT {perplexity(library):.1f}; float32 {base_perplexity:.1f}"
+)
+
+# %% [markdown]
+# # Claims measured
+#
+# "INT8: four times smaller, two to four times faster, less than 1 % worse." Size and quality you have. Speed depends on the
+# *kernel*: whoever turns int8 codes back into floats before each product does more work than before, not less. A gain needs code
+# that multiplies integers, or, where reading the weights from memory is the bottleneck (large models, one token at a time), code that unpacks on
+# the fly. `quantize_dynamic` is PyTorch's older API with such a kernel for the CPU.
+
+# %%
+
+
+def cpu_ms(call, repeat=5, inner=8):
+    """Smallest CPU time of one call, in milliseconds."""
+    call()
+    times = []
+    for _ in range(repeat):
+        start = time.process_time()
+        for _ in range(inner):
+            call()
+        times.append(1000 * (time.process_time() - start) / inner)
+    return min(times)
+
+
+def with_int8_kernels(model, names):
+    """A copy of `model` whose linear layers `names` multiply integers (activations are rounded as well, on the fly)."""
+    setting = torch.ao.quantization.default_dynamic_qconfig
+    return torch.ao.quantization.quantize_dynamic(copy.deepcopy(model), {name: setting for name in names})
+
+
+big = nn.Sequential(nn.Linear(1024, 1024, bias=False)).eval()
+by_own, weight_only = nn.Sequential(Int8Linear(big[0])), copy.deepcopy(big)
+quantize_(weight_only, Int8WeightOnlyConfig())
+kernels = with_int8_kernels(big, ["0"])
+speed = {}
+with torch.no_grad():
+    for rows in (1, 64):
+        x = torch.randn(rows, 1024, generator=torch.Generator().manual_seed(0))
+        base = cpu_ms(lambda: big(x))
+        for label, module in (("Int8Linear", by_own), ("torchao weight-only", weight_only), ("int8 kernel", kernels)):
+            speed[label, rows] = base / cpu_ms(lambda: module(x))
+            print(f"1024 x 1024, {rows:2} rows, {label:20} {speed[label, rows]:.2f} times as fast as float32")
+    quick = with_int8_kernels(language_model, linear_names)
+    for label, ids in (("128 tokens at once", held_out[:4]), ("one token", held_out[:1, :1])):
+        base = cpu_ms(lambda: language_model(input_ids=ids), inner=2)
+        speed["model", label] = base / cpu_ms(lambda: quick(input_ids=ids), inner=2)
+        print(f"language model, {label}: {speed['model', label]:.2f} times as fast with int8 kernels")
+
+# %%
+linear_ratio = 4 * in_linears / sum(m.weight.nbytes + m.scale.nbytes for m in by_hand.modules() if isinstance(m, Int8Linear))
+model_ratio = results["float32"][0] / results["int8 by hand"][0]
+claims.record(
+    "INT8 weights are 4 times smaller",
+    claimed="4x",
+    measured=f"linear layers {linear_ratio:.2f}x, whole model {model_ratio:.2f}x",
+    holds=model_ratio > 3.8,
+    how="bytes of codes and scales; the embedding stays in float32. GGUF Q8_0, which packs it too: "
+    f"{gguf_sizes['F32'] / gguf_sizes['Q8_0']:.2f}x",
+)
+claims.record(
+    "INT8 is 2 to 4 times faster: one large layer",
+    claimed="2-4x",
+    measured=f"int8 kernel {speed['int8 kernel', 1]:.1f}x (1 row), {speed['int8 kernel', 64]:.1f}x (64 rows); "
+    f"weight-only {speed['torchao weight-only', 1]:.1f}x, {speed['torchao weight-only', 64]:.1f}x",
+    holds=min(speed["int8 kernel", 1], speed["int8 kernel", 64]) >= 1.9,
+    how="CPU time, linear layer 1024 x 1024, one thread; weight-only unpacks in separate steps here",
+)
+claims.record(
+    "INT8 is 2 to 4 times faster: the shipped model",
+    claimed="2-4x",
+    measured=", ".join(f"{label} {speed['model', label]:.2f}x" for label in ("128 tokens at once", "one token")),
+    holds=min(speed["model", "128 tokens at once"], speed["model", "one token"]) >= 2,
+    how="CPU time with int8 kernels; layers of 128 columns are too small to pay for rounding the activations",
+)
+claims.record(
+    "INT8 is less than 1 % worse",
+    claimed="< 1 %",
+    measured=f"perplexity {results['int8 by hand'][1] / base_perplexity - 1:+.2%}",
+    holds=results["int8 by hand"][1] / base_perplexity - 1 < 0.01,
+    how="held-out Python reference, int8 weights with one scale a row",
+)
+
+# %% [markdown]
+# So the slogan is three claims. *Quality* holds. *Size* holds for what is quantized, and for the model only if the embedding is
+# included. *Speed* is a property of kernel, shape and machine: the same int8 weights can be several times faster or
+# twice as slow as float32.
+#
+# ## When something goes wrong
+#
+# | what you see | look at | usual cause |
+# |---|---|---|
+# | perplexity explodes already at 8 bits | zero points, axis of the scale | off by one; scale of the wrong axis |
+# | one layer is far worse than the others | largest absolute input by channel | strong channels: AWQ, or keep this layer in 16 bits |
+# | GPTQ is worse than rounding | number and kind of calibration tokens | fewer tokens than channels, no damping, or text of another kind |
+# | smaller file, same memory | dtype of the weights after loading | unpacked to floats while loading |
+# | smaller, but slower | the kernel in a profile | unpacks before each product; batch too large for weight-only |
+# | a GGUF file loads and talks nonsense | order of the query and key rows | RoPE order not changed, or changed twice |
+# | QAT does not learn | gradient of the full weight | rounding without straight-through |
+
+# %% [markdown]
+# # On a bigger machine
+#
+# The same steps on a model of 135 million weights, on a GPU: your int8 layer, torchao compiled, and bitsandbytes NF4. Only the name
+# given to `from_pretrained` differs. It runs with `UNIT24_TIER=hub` on a GPU; it was not run for the figures above.
+
+# %%
+if env.tier == "hub" and env.device == "cuda":
+    name = env.model("chat")
+    hub_tokenizer = AutoTokenizer.from_pretrained(name)
+    text = "\n\n".join(data.load("reference", split="test")["text"])
+    hub_ids = torch.tensor(hub_tokenizer(text, verbose=False)["input_ids"])
+    hub_rows = hub_ids[: len(hub_ids) // 128 * 128].view(-1, 128).to(env.device)
+
+    def hub_report(label, model):
+        """Perplexity, bytes, and seconds for 64 new tokens."""
+        prompt = hub_rows[:1, :16]
+        model.generate(prompt, max_new_tokens=8, do_sample=False)
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        model.generate(prompt, max_new_tokens=64, min_new_tokens=64, do_sample=False)
+        torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        value = perplexity(model, hub_rows)
+        print(f"{label:24} {bitsandbytes_bytes(model) / 1e6:7.1f} MB, perplexity {value:.2f}, {64 / seconds:.0f} tokens/s")
+
+    def load_hub(**options):
+        """The hub model in bfloat16."""
+        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.bfloat16, device_map=env.device, **options).eval()
+
+    hub_report("bfloat16", load_hub())
+    model = load_hub()
+    quantize_linears(model, skip=("lm_head",))
+    hub_report("int8 by hand", model)
+    model = load_hub()
+    quantize_(model, Int8WeightOnlyConfig(), filter_fn=linear_but_head)
+    model.forward = torch.compile(model.forward)
+    hub_report("torchao int8, compiled", model)
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    hub_report("bitsandbytes NF4", load_hub(quantization_config=nf4))
+else:
+    print("Skipped: this section needs a GPU and UNIT24_TIER=hub.")
+
+# %% [markdown]
+# # Quiz
+#
+# Five questions, with feedback for every option. Nothing is graded.
+
+# %% [markdown] quiz="end"
+# 1. Weights between -1 and 3 are stored in 8 bits, affine. How far off can a weight be?
+# - [ ] 3 / 127 / 2 :: That is the symmetric scheme, with a step of 3/127; here the range is used whole.
+# - [x] 4 / 255 / 2 :: The range is 4 wide, there are 255 steps, and rounding is off by at most half of one.
+# - [ ] 4 / 256 :: 256 codes have 255 gaps, and half a gap is the worst case.
+# - [ ] 1 / 255 :: The step follows the range.
+# 2. One row of a matrix has weights ten times larger than all others. What happens with one int8 scale for the tensor?
+# - [ ] The large row loses its large weights :: The range covers them; they are the only ones that are treated well.
+# - [x] All other rows get a step ten times too coarse :: The scale follows the largest weight. One scale a row repairs it.
+# - [ ] Nothing, int8 has 256 codes :: The small rows then use only about 25 of them.
+# - [ ] The zero point overflows :: It stays among the codes.
+# 3. GPTQ moves the weights further from the original than rounding to nearest does. Why is the model better?
+# - [ ] The weights become smaller :: Nothing pushes them to be small.
+# - [x] It makes the *outputs* on typical inputs closer: later columns make up for earlier errors :: The output error δHδᵀ is what it reduces.
+# - [ ] It uses more bits for important columns :: All columns have the same bits.
+# - [ ] It trains the model on the calibration text :: No gradient step is taken, and the loss is never computed.
+# 4. A weight-only int8 model is slower than float32 on your CPU. What is the likely reason?
+# - [ ] int8 is always slower on CPUs :: With an integer kernel it is several times faster.
+# - [x] The weights are turned into floats before each product :: More work, and no integer arithmetic: the kernel decides.
+# - [ ] The zero points :: A symmetric scheme has none.
+# - [ ] Perplexity rose, so it must compute longer :: Quality and speed have nothing to do with each other here.
+# 5. When is QAT worth its price?
+# - [ ] Always: it is the newest method :: At 8 and 4 bits PTQ loses almost nothing here.
+# - [ ] When there is no training data :: Then it cannot be done at all.
+# - [x] At 3 bits and below, when training data and time are there :: That is where PTQ falls apart and QAT does not.
+# - [ ] When the file must be smaller than PTQ can make it :: At equal bits both have the same size.
+
+# %% [markdown]
+# # What to read next
+#
+# - [A White Paper on Neural Network Quantization](https://arxiv.org/abs/2106.08295), Nagel and others, 2021: affine
+#   quantization, PTQ and QAT from the ground up.
+# - [GPTQ](https://arxiv.org/abs/2210.17323), Frantar and others, 2022: section 3, with the batching that this lesson leaves out.
+# - [AWQ](https://arxiv.org/abs/2306.00978), Lin and others, 2023.
+# - [FP8 Formats for Deep Learning](https://arxiv.org/abs/2209.05433), Micikevicius and others, 2022.
+# - [torchao's quantization guide](https://docs.pytorch.org/ao/stable/): which configuration has a fast kernel on which device.
+# - [GGUF](https://github.com/ggml-org/ggml/blob/master/docs/gguf.md): the whole format, with the K types that Python's `gguf` reads
+#   and cannot write.
+# - Next: lesson 17 serves a quantized model to many users; lesson 18 puts one on a phone.
