@@ -2275,6 +2275,43 @@ def pack(rows):
     )
 
 
+# %% right="batches_and_masks"
+from torch.nn.utils.rnn import pad_sequence
+
+
+def pad_left(rows, pad_id):
+    ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=pad_id, padding_side="left")
+    lengths = torch.tensor([len(row) for row in rows])
+    places = torch.arange(ids.shape[1]) - (ids.shape[1] - lengths).unsqueeze(1)
+    return {"input_ids": ids, "attention_mask": (places >= 0).long(), "position_ids": places.relu()}
+
+
+def attention_matrix(attention_mask):
+    rows, n = attention_mask.shape
+    matrix = torch.zeros(rows, 1, n, n, dtype=torch.bool)
+    for row in range(rows):
+        for query in range(n):
+            matrix[row, 0, query, : query + 1] = attention_mask[row, : query + 1] == 1
+    return matrix
+
+
+def pack(rows):
+    total = sum(len(row) for row in rows)
+    packed = {
+        "input_ids": torch.zeros(1, total, dtype=torch.int64),
+        "position_ids": torch.zeros(1, total, dtype=torch.int64),
+        "attention_mask": torch.zeros(1, 1, total, total, dtype=torch.bool),
+    }
+    start = 0
+    for row in rows:
+        here = slice(start, start + len(row))
+        packed["input_ids"][0, here] = torch.tensor(row)
+        packed["position_ids"][0, here] = torch.arange(len(row))
+        packed["attention_mask"][0, 0, here, here] = torch.ones(len(row), len(row), dtype=torch.bool).tril()
+        start += len(row)
+    return packed
+
+
 # %% [markdown]
 # ### See the masks, and where a model looks
 #
@@ -2306,6 +2343,10 @@ for axis in axes:
 plt.show()
 real = batch["attention_mask"][0].bool()
 print(f"attention that real tokens of the shorter prompt pay to padding: {weights[0][real][:, ~real].sum():.1f}")
+
+# %% [markdown]
+# In the packed matrix nothing connects one block with the next. In the third picture the two columns of the padding
+# stay dark for every real token, and the two rows without colour are queries that nobody reads.
 
 # %% [markdown]
 # # Part D · How does text come out?
@@ -2746,6 +2787,40 @@ class TopP(LogitsProcessor):
         return scores.masked_fill(torch.zeros_like(drop).scatter(1, index, drop), -float("inf"))
 
 
+# %% right="samplers"
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        chosen = torch.nn.functional.one_hot(scores.argmax(dim=-1), scores.size(-1)).bool()
+        return torch.where(chosen, scores, float("-inf"))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        bar = torch.topk(scores, min(self.k, scores.size(-1)), dim=-1).values.amin(dim=-1, keepdim=True)
+        kept = scores.clone()
+        kept[kept < bar] = float("-inf")
+        return kept
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        result = torch.full_like(scores, float("-inf"))
+        for row, probabilities in enumerate(scores.softmax(dim=-1)):
+            total = 0.0
+            for token in probabilities.argsort(descending=True).tolist():
+                result[row, token] = scores[row, token]
+                total += probabilities[token].item()
+                if total >= self.p:
+                    break
+        return result
+
+
 # %% [markdown]
 # ### See what they cut
 #
@@ -2770,6 +2845,10 @@ for row, beginning in zip(axes, beginnings):
 plt.show()
 
 # %% [markdown]
+# Top-k keeps five tokens in both places. Above, four of them are all but impossible; below, it throws away many that
+# are as good as the fifth. Top-p follows the model: one token where it is sure, dozens (more than the plot shows) where
+# it is not.
+#
 # A processor can do more than cut a tail. This one allows only tokens that the caller names. It turns a chatty answer
 # into a number, without a word in the prompt about it: **constrained decoding**, the way in which servers promise valid
 # JSON.
@@ -3256,7 +3335,7 @@ def generate_by_hand(net, ids, mask, limit, processors=(), sample=False):
 # %% [markdown]
 # ### Claim: the cache makes generation several times faster
 #
-# Hugging Face's own example reports 5.21 times for one model on a T4
+# An article on the Hub reports 5.21 times for one model on a T4
 # ([KV caching explained](https://huggingface.co/blog/not-lain/kv-caching)). The reason gives more than a number: without
 # a cache round $t$ reads $t$ tokens, with it one. So the ratio must **grow with the length**, from about 1. Measured
 # here: CPU time for each token by your loop, and `generate` with and without its cache.
@@ -3672,7 +3751,7 @@ for habit, call in old_habits.items():
 # | in version 4 | in version 5 | how you notice |
 # |---|---|---|
 # | weights loaded as float32 | loaded in the dtype of the checkpoint (`dtype="auto"`) | **silently**: half precision |
-# | `torch_dtype=` | `dtype=` (the old name still works) | not yet |
+# | `torch_dtype=` | `dtype=` (the old name still works) | a warning |
 # | `output_attentions=True` switched to eager attention | under `sdpa` the result is empty: load with `attn_implementation="eager"` | **silently**: `()` |
 # | `past_key_values` could be a tuple of pairs | always a `Cache`: `get_seq_length()`, `layers[i].keys`, `layers[i].values` | error |
 # | `apply_chat_template` returned ids | returns a `BatchEncoding`; ids with `["input_ids"]` or `return_dict=False` | error, later and elsewhere |
@@ -3680,7 +3759,7 @@ for habit, call in old_habits.items():
 # | `encode_plus`, `batch_encode_plus`, `prepare_for_model` | `tokenizer(...)` | error |
 # | slow and fast tokenizers, `use_fast=` | one class for each model; `use_fast` is ignored | silently |
 # | `additional_special_tokens` | `extra_special_tokens` | error |
-# | `config.rope_theta`, `config.rope_scaling` | `config.rope_parameters` | error |
+# | `config.rope_theta`, and `config.rope_scaling` beside it | both in one dictionary, `config.rope_parameters` (`rope_scaling` still names it) | error for `rope_theta` |
 # | generation settings in `model.config` | only in `model.generation_config` | error |
 # | `load_in_8bit=True`, `load_in_4bit=True` | `quantization_config=BitsAndBytesConfig(...)` | error |
 # | `save_pretrained(safe_serialization=False)` | always safetensors | silently |
