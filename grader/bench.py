@@ -629,16 +629,43 @@ def _verdict(exercise: Exercise, request: dict, talk: tuple[str, dict], ended: d
     return verdict("crashed", f"✗ {exercise.id}: the process that ran your code ended ({what}) before the checks were done.")
 
 
-def isolation_cost(lesson: Lesson, exercise: Exercise, rounds: int = 20) -> tuple[float, float, float]:
-    """What isolation costs: median CPU seconds of the reference answer with and without it, and their ratio.
+def isolation_cost(lesson: Lesson, rounds: int = 20) -> tuple[float, float]:
+    """CPU seconds of the reference answers to all exercises with isolation and without: sums of medians.
 
     Both are judged in turn, so that a noisy machine is noisy for both.
     """
     from statistics import median
 
-    seconds: dict[bool, list[float]] = {True: [], False: []}
-    with Bench(lesson, [exercise.id]) as held, Bench(lesson, [exercise.id], isolate=False) as free:
+    sums = {True: 0.0, False: 0.0}
+    with Bench(lesson) as held, Bench(lesson, isolate=False) as free:
+        for exercise in lesson.exercises:
+            seconds: dict[bool, list[float]] = {True: [], False: []}
+            for _ in range(rounds):
+                for bench in (held, free):
+                    seconds[bench.isolate].append(bench.judge(exercise, exercise.cell.source).seconds)
+            for isolate, measured in seconds.items():
+                sums[isolate] += median(measured)
+    return sums[True], sums[False]
+
+
+def own_cost(lesson: Lesson, exercise: Exercise, rounds: int = 50) -> float:
+    """CPU seconds that judging one answer costs beside its own work, everywhere: fork, confinement, probes, checks of tampering.
+
+    Measured with an answer that does nothing: its functions are stubs.
+    """
+    import psutil
+
+    names = sorted(exercise.names)
+    stub = "\n".join(f"def {name}(*args, **kwargs):\n    raise NotImplementedError()" for name in names)
+
+    def used(bench: Bench) -> float:
+        main = psutil.Process(bench._process.pid)
+        times = [process.cpu_times() for process in (main, *main.children(recursive=True))]
+        return time.process_time() + sum(t.user + t.system + t.children_user + t.children_system for t in times)
+
+    with Bench(lesson, [exercise.id]) as bench:
+        bench.judge(exercise, stub)
+        before = used(bench)
         for _ in range(rounds):
-            for bench in (held, free):
-                seconds[bench.isolate].append(bench.judge(exercise, exercise.cell.source).seconds)
-    return median(seconds[True]), median(seconds[False]), median(seconds[True]) / median(seconds[False])
+            bench.judge(exercise, stub)
+        return (used(bench) - before) / rounds

@@ -62,7 +62,7 @@ def benchmark(function):
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice(sorted(["import", "audit", "solutions", "grading", "only_import", "scale", "setup"])))
+@click.argument("names", nargs=-1, type=click.Choice(sorted(["import", "audit", "solutions", "grading", "only_import", "isolation", "ray", "scale", "setup"])))
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench.json", show_default=True, help="Figures of other benchmarks in it stay.")
 def main(names, out):
     """Measure and write {NAME: {value, unit, command}}."""
@@ -119,8 +119,8 @@ def bench_solutions():
 
 @benchmark
 def bench_grading():
-    """Seconds a submission for lesson 04: `unit24 grade` against nbgrader in one process, in turn."""
-    return {f"grading_04_{k}": v for k, v in _against_nbgrader(ROOT, "04_training_loop", ours=60, theirs=3, rounds=1).items()}
+    """Seconds a submission for lesson 04: `unit24 grade`, nbgrader in one process and otter-grader, in turn."""
+    return {f"grading_04_{k}": v for k, v in _against_others(ROOT, "04_training_loop", ours=200, theirs=3, rounds=1).items()}
 
 
 @benchmark
@@ -133,15 +133,50 @@ def bench_only_import():
         shutil.copy(ROOT / "setup_cell.py", root)
         shutil.copy(ROOT / "nbgrader_config.py", root)
         subprocess.run([UNIT24, "build", "--root", str(root)], check=True, stdout=subprocess.DEVNULL)
-        return {f"grading_import_{k}": v for k, v in _against_nbgrader(root, "61_only_import", ours=40, theirs=4, rounds=3).items()}
+        return {f"grading_import_{k}": v for k, v in _against_others(root, "61_only_import", ours=40, theirs=4, rounds=3).items()}
 
 
-def _against_nbgrader(course: Path, name: str, ours: int, theirs: int, rounds: int) -> dict:
-    """Seconds a submission of both, one worker each, on the same submissions, alternating."""
+@benchmark
+def bench_isolation():
+    """What isolation adds to the CPU time of lesson 04's answers, and what judging costs beside the answer's own work."""
+    from authoring.lesson import read
+    from grader.bench import isolation_cost, own_cost
+
+    lesson = read(ROOT / "lessons" / "04_training_loop.py")
+    held, free = isolation_cost(lesson)
+    own = own_cost(lesson, lesson.exercise("early_stopping"))
+    return {
+        "isolation_ratio": (round(held / free, 3), f"times the CPU time without ({held:.3f} against {free:.3f} s a submission)"),
+        "own_cost_exercise": (round(own, 4), "CPU s for an answer that does nothing, the grader's own share included"),
+        "own_cost_submission": (round(own * len(lesson.exercises), 3), f"CPU s, {len(lesson.exercises)} exercises"),
+    }
+
+
+@benchmark
+def bench_ray():
+    """A class of 100 on lesson 02 with one Ray worker and with two, in turn: submissions a second once both are ready."""
+    from authoring.lesson import read
+    from grader.classroom import write_random_class
+    from grader.engines import ray
+    from grader.grade import find_work, grade_class
+
+    name, rates = LESSONS[0], {1: [], 2: []}
+    for turn in range(2):
+        for workers in (1, 2):
+            with tempfile.TemporaryDirectory() as folder:
+                write_random_class(Path(folder), [read(ROOT / "lessons" / f"{name}.py")], 100, seed=turn)
+                done = [time.perf_counter() for _ in grade_class(Path(folder), find_work(Path(folder)), ray(workers=workers))]
+                rates[workers].append((len(done) - 10) / (done[-1] - done[9]))  # the first wait for the reference state
+    one, two = (statistics.median(rates[workers]) for workers in (1, 2))
+    return {"ray_two_workers": (round(two / one, 2), f"times one worker ({two:.2f} against {one:.2f} submissions a second)")}
+
+
+def _against_others(course: Path, name: str, ours: int, theirs: int, rounds: int) -> dict:
+    """Seconds a submission of all three, one worker each, on the same submissions, alternating."""
     from authoring.lesson import read
     from grader.classroom import write_random_class
 
-    own_times, stock_times, start_times = [], [], []
+    own_times, stock_times, otter_times, start_times = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(rounds):
             root = Path(folder) / f"class{turn}"
@@ -163,14 +198,19 @@ def _against_nbgrader(course: Path, name: str, ours: int, theirs: int, rounds: i
             start = time.perf_counter()
             subprocess.run(call, check=True, stdout=subprocess.DEVNULL)
             own_times.append((time.perf_counter() - start) / ours)
-            done = subprocess.run([sys.executable, __file__.replace("bench.py", "stock.py"), str(root), name, str(theirs)], check=True, capture_output=True, text=True)
-            stock_times += json.loads(done.stdout.splitlines()[-1])
-    mine, stock = statistics.median(own_times), statistics.median(stock_times)
+            text = course / "lessons" / f"{name}.py"
+            for tool, argument, times in (("stock", name, stock_times), ("otter", text, otter_times)):
+                call = [sys.executable, ROOT / "tools" / f"{tool}.py", root, argument, str(theirs)]
+                done = subprocess.run(call, check=True, stdout=subprocess.PIPE, text=True)
+                times += json.loads(done.stdout.splitlines()[-1])
+    mine, stock, otter = map(statistics.median, (own_times, stock_times, otter_times))
     return {
         "seconds_a_submission": (round(mine, 3), f"s, class of {ours}, start of the run included"),
         "seconds_to_start": (round(statistics.median(start_times), 2), "s, a class of one"),
         "stock_seconds_a_submission": (round(stock, 3), "s, nbgrader in one process"),
+        "otter_seconds_a_submission": (round(otter, 3), "s, otter-grader's command line"),
         "ratio": (round(stock / mine, 1), "times faster than nbgrader"),
+        "ratio_to_otter": (round(otter / mine, 1), "times faster than otter-grader"),
     }
 
 
