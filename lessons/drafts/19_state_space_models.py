@@ -283,7 +283,9 @@ def check_recurrence():
     y = run_recurrence(a, b, c, x)
     check.shape(y, x.shape, "the outputs")
     check.equal(y[..., 0], (b * c).sum(-1) * x[..., 0], "the first output", "the input of a step counts in the same step")
-    check.equal(y, filtered(a, b, c, x), "the outputs", "state: a * h + b * x; output: the sum over the state of c * h", rtol=1e-4)
+    check.equal(
+        y, filtered(a, b, c, x), "the outputs", "state: a * h + b * x; output: the sum over the state of c * h", rtol=1e-4
+    )
     ### BEGIN HIDDEN TESTS
     a, b, c = system(20, 5, 2, torch.float64)
     x = numbers(23, 3, 5, 31, dtype=torch.float64)
@@ -504,6 +506,16 @@ print(f"largest difference between recurrence and convolution: {difference:.1e}"
 #   through.
 
 
+# %%
+def one_by_one(a, b, rule):
+    """The prefixes, joined from left to right."""
+    now, found = (a[..., 0], b[..., 0]), [b[..., 0]]
+    for t in range(1, b.shape[-1]):
+        now = rule(now, (a[..., t], b[..., t]))
+        found.append(now[1])
+    return torch.stack(found, -1)
+
+
 # %% exercise="associative_scan" minutes=30 difficulty=3
 def combine(left, right):
     """The step (a, b) that does `left` = (a, b) first and `right` after it."""
@@ -532,16 +544,8 @@ def scan(a, b, combine):
 # - while distance < b.shape[-1]:
 # + while (distance <= b.shape[-1]):
 
+
 # %% tests="associative_scan" points=4
-def one_by_one(a, b, rule):
-    """The prefixes, joined from left to right."""
-    now, found = (a[..., 0], b[..., 0]), [b[..., 0]]
-    for t in range(1, b.shape[-1]):
-        now = rule(now, (a[..., t], b[..., t]))
-        found.append(now[1])
-    return torch.stack(found, -1)
-
-
 def then(left, right):
     return right[0] * left[0], right[0] * left[1] + right[1]
 
@@ -753,7 +757,9 @@ for channels, style in ((8, "o-"), (512, "s--")):
                 taken.append(1000 * (time.process_time() - begin))
             milliseconds.append(min(taken))
         axis.plot(lengths, milliseconds, style, label=f"{name}, {channels} channels")
-axis.set(xlabel="length (tokens)", ylabel="CPU time (ms)", xscale="log", yscale="log", title="a recurrence, in a loop and as a scan")
+axis.set(
+    xlabel="length (tokens)", ylabel="CPU time (ms)", xscale="log", yscale="log", title="a recurrence, in a loop and as a scan"
+)
 axis.legend(fontsize=8)
 plt.show()
 
@@ -789,23 +795,7 @@ plt.show()
 #   carried for a whole conversation. (A slice is a view, and a view holds all of the tensor behind it.)
 
 
-# %% exercise="selective_scan" minutes=30 difficulty=2
-def selective_scan(x, step, A, B, C, D, state=None):
-    """Mamba's recurrence over a text: (outputs (batch, channels, length), last state (batch, channels, state))."""
-    ### BEGIN SOLUTION
-    decay = torch.exp(step[..., None] * A[:, None])  # (batch, channels, length, state)
-    entering = (step * x)[..., None] * B.transpose(1, 2)[:, None]
-    h = x.new_zeros(x.shape[0], *A.shape) if state is None else state
-    outputs = []
-    # unbind, not decay[:, :, t]: the gradient of each such slice would be a tensor as large as the whole
-    for a, b, c in zip(decay.unbind(2), entering.unbind(2), C.unbind(2)):
-        h = a * h + b
-        outputs.append((h * c[:, None]).sum(-1))
-    return torch.stack(outputs, -1) + D[:, None] * x, h
-    ### END SOLUTION
-
-
-# %% tests="selective_scan" points=4
+# %%
 def scan_inputs(seed, batch, channels, length, state, dtype=torch.float32):
     """x, step, A, B, C, D of a scan in which everything counts."""
     return (
@@ -823,6 +813,23 @@ def library_scan(x, step, A, B, C, D):
     return modeling_mamba.mamba_selective_scan(x, step, A, B, C, D=D, return_last_state=True)
 
 
+# %% exercise="selective_scan" minutes=30 difficulty=2
+def selective_scan(x, step, A, B, C, D, state=None):
+    """Mamba's recurrence over a text: (outputs (batch, channels, length), last state (batch, channels, state))."""
+    ### BEGIN SOLUTION
+    decay = torch.exp(step[..., None] * A[:, None])  # (batch, channels, length, state)
+    entering = (step * x)[..., None] * B.transpose(1, 2)[:, None]
+    h = x.new_zeros(x.shape[0], *A.shape) if state is None else state
+    outputs = []
+    # unbind, not decay[:, :, t]: the gradient of each such slice would be a tensor as large as the whole
+    for a, b, c in zip(decay.unbind(2), entering.unbind(2), C.unbind(2)):
+        h = a * h + b
+        outputs.append((h * c[:, None]).sum(-1))
+    return torch.stack(outputs, -1) + D[:, None] * x, h
+    ### END SOLUTION
+
+
+# %% tests="selective_scan" points=4
 def why_the_scan_differs(y, x, step, A, B, C, D):
     """The usual cause of wrong outputs: the first guess that gives the same numbers."""
     right, last = library_scan(x, step, A, B, C, D)
@@ -831,9 +838,13 @@ def why_the_scan_differs(y, x, step, A, B, C, D):
         "D * x is missing: the shortcut past the state": right - D[:, None] * x,
         "the output must read the state after this token's update": torch.stack(
             [torch.zeros_like(x[..., 0])]
-            + [(library_scan(x[..., :t], step[..., :t], A, B[..., :t], C[..., :t], D)[1] * C[:, None, :, t]).sum(-1) for t in range(1, x.shape[-1])],
+            + [
+                (library_scan(x[..., :t], step[..., :t], A, B[..., :t], C[..., :t], D)[1] * C[:, None, :, t]).sum(-1)
+                for t in range(1, x.shape[-1])
+            ],
             -1,
-        ) + D[:, None] * x,
+        )
+        + D[:, None] * x,
         "B is the way in and C the way out": library_scan(x, step, A, C, B, D)[0],
         "the step of each token counts, not one for all": library_scan(x, flat, A, B, C, D)[0],
         "what enters is step * x * B: the step is missing there": library_scan(x / step, step, A, B, C, D * step.mean())[0],
@@ -1210,6 +1221,7 @@ def check_scan(implementation):  # properties: against the library, and pieces a
         state = new
     assert near(torch.cat(pieces, -1), expected) and near(state, end)
 
+
 # %% [markdown]
 # # Part C · What a token costs when you generate
 #
@@ -1252,6 +1264,14 @@ def tiny_mamba(seed=0, **changes):
     return model
 
 
+def kept_bytes(state):
+    """Bytes that a state keeps alive: of the whole storages behind its tensors."""
+    if isinstance(state, torch.Tensor):
+        return state.untyped_storage().nbytes()
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, (tuple, list)) else []
+    return sum(map(kept_bytes, parts))
+
+
 mixer = tiny_mamba().backbone.layers[0].mixer
 print(mixer)
 for name, value in [("A_log", mixer.A_log), ("D", mixer.D)]:
@@ -1278,14 +1298,6 @@ def mamba_block(mixer, hidden, state=None):
 
 
 # %% tests="mamba_block" points=5
-def kept_bytes(state):
-    """Bytes that a state keeps alive: of the whole storages behind its tensors."""
-    if isinstance(state, torch.Tensor):
-        return state.untyped_storage().nbytes()
-    parts = state.values() if isinstance(state, dict) else state if isinstance(state, (tuple, list)) else []
-    return sum(map(kept_bytes, parts))
-
-
 def refusing(mixer):
     """The mixer with its parts, but not to be called whole."""
 
@@ -1315,13 +1327,26 @@ def check_whole():
     check.equal(len(result), 2, "the number of results")
     out = result[0].detach()
     check.shape(out, hidden.shape, "the output")
-    check.equal(out[:, 0], expected[:, 0], "the output at the first token", "input and gate, SiLU, softplus, dt_proj's bias: is each at its place?", rtol=1e-4)
-    check.equal(out, expected, "the output", "the first token is right: convolution (causal, no flip) and scan mix the others", rtol=1e-4)
+    check.equal(
+        out[:, 0],
+        expected[:, 0],
+        "the output at the first token",
+        "input and gate, SiLU, softplus, dt_proj's bias: is each at its place?",
+        rtol=1e-4,
+    )
+    check.equal(
+        out, expected, "the output", "the first token is right: convolution (causal, no flip) and scan mix the others", rtol=1e-4
+    )
     ### BEGIN HIDDEN TESTS
-    for changes in ({"conv_kernel": 3, "use_conv_bias": False, "hidden_size": 24}, {"use_bias": True, "expand": 3, "state_size": 2}):
+    for changes in (
+        {"conv_kernel": 3, "use_conv_bias": False, "hidden_size": 24},
+        {"use_bias": True, "expand": 3, "state_size": 2},
+    ):
         mixer = tiny_mamba(3, **changes).backbone.layers[1].mixer
         hidden = numbers(201, 3, 14, mixer.hidden_size)
-        check.equal(mamba_block(refusing(mixer), hidden)[0].detach(), mixer(hidden).detach(), f"the output with {changes}", rtol=1e-4)
+        check.equal(
+            mamba_block(refusing(mixer), hidden)[0].detach(), mixer(hidden).detach(), f"the output with {changes}", rtol=1e-4
+        )
     ### END HIDDEN TESTS
 
 
@@ -1341,14 +1366,21 @@ def check_pieces():
         )
     first = mamba_block(refusing(mixer), hidden[:, :4])[1]
     once, again = (mamba_block(refusing(mixer), hidden[:, 4:], first)[0].detach() for _ in range(2))
-    check.equal(again, once, "a second call from the same state", "a call must not change the state it is given: several answers may start there")
+    check.equal(
+        again,
+        once,
+        "a second call from the same state",
+        "a call must not change the state it is given: several answers may start there",
+    )
     ### BEGIN HIDDEN TESTS
     mixer = tiny_mamba(4, conv_kernel=3, use_conv_bias=False, state_size=3).backbone.layers[0].mixer
     hidden = numbers(203, 3, 11, 16).requires_grad_()
     weights, given = numbers(204, 3, 11, 16), (hidden, mixer.A_log, mixer.conv1d.weight, mixer.dt_proj.bias)
     expected = torch.autograd.grad((mixer(hidden) * weights).sum(), given)
     observed = torch.autograd.grad((in_pieces(refusing(mixer), hidden, [1, 4, 1, 5])[0] * weights).sum(), given)
-    check.equal(observed, expected, "the gradients of a text in pieces", "the state carries gradients too: do not detach it", rtol=1e-3)
+    check.equal(
+        observed, expected, "the gradients of a text in pieces", "the state carries gradients too: do not detach it", rtol=1e-3
+    )
     ### END HIDDEN TESTS
 
 
@@ -1459,7 +1491,10 @@ def mamba_block(m, hidden, state=None):  # token by token, with the convolution 
     inner = m.in_proj.out_features // 2
     taps = m.conv1d.weight[:, 0]
     if state is None:
-        state = hidden.new_zeros(hidden.shape[0], inner, m.conv_kernel_size - 1), hidden.new_zeros(hidden.shape[0], inner, m.ssm_state_size)
+        state = (
+            hidden.new_zeros(hidden.shape[0], inner, m.conv_kernel_size - 1),
+            hidden.new_zeros(hidden.shape[0], inner, m.ssm_state_size),
+        )
     window, h = state
     A, outs = -torch.exp(m.A_log), []
     for token in hidden.unbind(1):
@@ -1510,7 +1545,9 @@ for _ in range(40):
     logits, states = own_logits(model, token, states)
     sizes.append(kept_bytes(states))
 theirs = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=40, do_sample=False)[:, 12:]
-print(f"40 tokens equal to model.generate: {torch.equal(torch.cat(made, 1), theirs)}; bytes carried: {min(sizes)} to {max(sizes)}")
+print(
+    f"40 tokens equal to model.generate: {torch.equal(torch.cat(made, 1), theirs)}; bytes carried: {min(sizes)} to {max(sizes)}"
+)
 
 with torch.no_grad():
     text = torch.randint(24, (1, 20), generator=torch.Generator().manual_seed(1))
@@ -1547,6 +1584,40 @@ for name, logits in (("your block", ours), ("transformers", library)):
 # - `most_attention(count, attention, mamba, tokens, budget)`: a hybrid has `count` layers, each described by `attention` or by
 #   `mamba`. The largest number of attention layers with which one text of `tokens` tokens needs at most `budget` bytes
 #   (at 4 a number); `ValueError` if no number fits. Mind short texts: there an attention layer can be the smaller one.
+
+
+# %%
+def tiny_llama(seed=0, **changes):
+    """A small LlamaForCausalLM with 2 KV heads of 12."""
+    torch.manual_seed(seed)
+    sizes = dict(vocab_size=24, hidden_size=48, num_hidden_layers=2, intermediate_size=32, eos_token_id=None)
+    heads = dict(num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=4096)
+    return LlamaForCausalLM(LlamaConfig(**{**sizes, **heads, **changes})).eval()
+
+
+def tiny_hybrid(seed=0, attention_at=(1,), layers=3):
+    """A small Bamba: Mamba-2 layers, and attention at the given places."""
+    torch.manual_seed(seed)
+    sizes = dict(
+        vocab_size=24, hidden_size=48, num_hidden_layers=layers, intermediate_size=32, tie_word_embeddings=True, eos_token_id=None
+    )
+    mamba = dict(mamba_n_heads=6, mamba_d_head=16, mamba_d_state=8, mamba_n_groups=1, mamba_chunk_size=16)
+    heads = dict(num_attention_heads=4, num_key_value_heads=2, attn_layer_indices=list(attention_at))
+    model = BambaForCausalLM(BambaConfig(**sizes, **heads, **mamba)).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "norm" in name:
+                weight.add_(0.3 * torch.randn_like(weight))
+            elif weight.dim() > 1:
+                weight.add_(0.1 * torch.randn_like(weight))
+    return model
+
+
+@torch.no_grad()
+def filled(model, tokens, batch=1):
+    """The cache of `model` after reading a text."""
+    result = model(input_ids=numbers(210, batch, tokens, low=0, high=24).long(), use_cache=True)
+    return result["cache_params"] if "cache_params" in result else result["past_key_values"]
 
 
 # %% exercise="cache_size" minutes=20 difficulty=2
@@ -1593,56 +1664,57 @@ ATTENTION = {"kind": "attention", "kv_heads": 2, "head_dim": 12}
 MAMBA = {"kind": "mamba", "conv_channels": 40, "kernel": 3, "channels": 32, "state": 5}
 
 
-def tiny_llama(seed=0, **changes):
-    """A small LlamaForCausalLM with 2 KV heads of 12."""
-    torch.manual_seed(seed)
-    sizes = dict(vocab_size=24, hidden_size=48, num_hidden_layers=2, intermediate_size=32, eos_token_id=None)
-    heads = dict(num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=4096)
-    return LlamaForCausalLM(LlamaConfig(**{**sizes, **heads, **changes})).eval()
-
-
-def tiny_hybrid(seed=0, attention_at=(1,), layers=3):
-    """A small Bamba: Mamba-2 layers, and attention at the given places."""
-    torch.manual_seed(seed)
-    sizes = dict(vocab_size=24, hidden_size=48, num_hidden_layers=layers, intermediate_size=32, tie_word_embeddings=True, eos_token_id=None)
-    mamba = dict(mamba_n_heads=6, mamba_d_head=16, mamba_d_state=8, mamba_n_groups=1, mamba_chunk_size=16)
-    heads = dict(num_attention_heads=4, num_key_value_heads=2, attn_layer_indices=list(attention_at))
-    model = BambaForCausalLM(BambaConfig(**sizes, **heads, **mamba)).eval()
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "norm" in name:
-                weight.add_(0.3 * torch.randn_like(weight))
-            elif weight.dim() > 1:
-                weight.add_(0.1 * torch.randn_like(weight))
-    return model
-
-
-@torch.no_grad()
-def filled(model, tokens, batch=1):
-    """The cache of `model` after reading a text."""
-    result = model(input_ids=numbers(210, batch, tokens, low=0, high=24).long(), use_cache=True)
-    return result["cache_params"] if "cache_params" in result else result["past_key_values"]
-
-
 def check_measured():
-    check.equal(cache_bytes(filled(tiny_llama(), 7)), 2 * 2 * (2 * 12 * 7) * 4, "the bytes of attention", "2 layers; keys and values of 2 heads of 12, for 7 tokens, 4 bytes each")
-    check.equal(cache_bytes(filled(tiny_mamba(), 7, batch=3)), 2 * 3 * 32 * (4 + 5) * 4, "the bytes of Mamba", "2 layers, 3 texts, 32 channels with 4 inputs and 5 numbers of state")
+    check.equal(
+        cache_bytes(filled(tiny_llama(), 7)),
+        2 * 2 * (2 * 12 * 7) * 4,
+        "the bytes of attention",
+        "2 layers; keys and values of 2 heads of 12, for 7 tokens, 4 bytes each",
+    )
+    check.equal(
+        cache_bytes(filled(tiny_mamba(), 7, batch=3)),
+        2 * 3 * 32 * (4 + 5) * 4,
+        "the bytes of Mamba",
+        "2 layers, 3 texts, 32 channels with 4 inputs and 5 numbers of state",
+    )
     check.equal(cache_bytes(DynamicCache()), 0, "the bytes of an empty cache")
     check.equal(
-        cache_bytes(DynamicCache(config=tiny_hybrid().config)), 0, "the bytes of a cache that has not been used", "what is None takes no bytes"
+        cache_bytes(DynamicCache(config=tiny_hybrid().config)),
+        0,
+        "the bytes of a cache that has not been used",
+        "what is None takes no bytes",
     )
     ### BEGIN HIDDEN TESTS
     hybrid = 2 * (112 * 4 + 96 * 8) * 4 + 2 * 2 * 12 * 9 * 4
     check.equal(cache_bytes(filled(tiny_hybrid(), 9)), hybrid, "the bytes of a hybrid", "both kinds of layers count")
     half = tiny_llama(num_key_value_heads=4).bfloat16()
-    check.equal(cache_bytes(filled(half, 5, batch=2)), 2 * 2 * (2 * 4 * 12 * 5) * 2, "the bytes in bfloat16", "an element may have 2 bytes")
+    check.equal(
+        cache_bytes(filled(half, 5, batch=2)),
+        2 * 2 * (2 * 4 * 12 * 5) * 2,
+        "the bytes in bfloat16",
+        "an element may have 2 bytes",
+    )
     ### END HIDDEN TESTS
 
 
 def check_predicted():
-    check.equal(predicted_bytes([ATTENTION], 10), 2 * 2 * 12 * 10 * 4, "an attention layer at 10 tokens", "keys and values: twice heads times width, for each token")
-    check.equal(predicted_bytes([MAMBA], 10), (40 * 3 + 32 * 5) * 4, "a Mamba layer at 10 tokens", "its length does not matter: convolution inputs and state")
-    check.equal(predicted_bytes([MAMBA, ATTENTION, MAMBA], 7, batch=3, size=2), 3 * 2 * (2 * 280 + 48 * 7), "three layers, three texts, 2 bytes")
+    check.equal(
+        predicted_bytes([ATTENTION], 10),
+        2 * 2 * 12 * 10 * 4,
+        "an attention layer at 10 tokens",
+        "keys and values: twice heads times width, for each token",
+    )
+    check.equal(
+        predicted_bytes([MAMBA], 10),
+        (40 * 3 + 32 * 5) * 4,
+        "a Mamba layer at 10 tokens",
+        "its length does not matter: convolution inputs and state",
+    )
+    check.equal(
+        predicted_bytes([MAMBA, ATTENTION, MAMBA], 7, batch=3, size=2),
+        3 * 2 * (2 * 280 + 48 * 7),
+        "three layers, three texts, 2 bytes",
+    )
     check.equal(predicted_bytes([], 7), 0, "no layers")
     ### BEGIN HIDDEN TESTS
     wide = {"kind": "attention", "kv_heads": 5, "head_dim": 7}
@@ -1653,13 +1725,29 @@ def check_predicted():
 def check_most():
     layer = 2 * 2 * 12 * 100 * 4  # an attention layer at 100 tokens: 19,200 bytes; a Mamba layer: 1,120
     for budget, expected in ((6 * 1120, 0), (3 * layer + 3 * 1120, 3), (3 * layer + 3 * 1120 - 1, 2), (10**9, 6)):
-        check.equal(most_attention(6, ATTENTION, MAMBA, 100, budget), expected, f"attention layers of 6 for {budget} bytes", "the others are Mamba and need room too; exactly the budget fits")
-    check.raises(ValueError, lambda: most_attention(6, ATTENTION, MAMBA, 100, 6 * 1120 - 1), "a budget too small even for Mamba alone")
-    check.equal(most_attention(4, ATTENTION, MAMBA, 2, 4 * 384), 4, "attention layers of 4 at 2 tokens", "at 2 tokens an attention layer has 384 bytes, a Mamba layer 1,120")
+        check.equal(
+            most_attention(6, ATTENTION, MAMBA, 100, budget),
+            expected,
+            f"attention layers of 6 for {budget} bytes",
+            "the others are Mamba and need room too; exactly the budget fits",
+        )
+    check.raises(
+        ValueError, lambda: most_attention(6, ATTENTION, MAMBA, 100, 6 * 1120 - 1), "a budget too small even for Mamba alone"
+    )
+    check.equal(
+        most_attention(4, ATTENTION, MAMBA, 2, 4 * 384),
+        4,
+        "attention layers of 4 at 2 tokens",
+        "at 2 tokens an attention layer has 384 bytes, a Mamba layer 1,120",
+    )
     ### BEGIN HIDDEN TESTS
     check.equal(most_attention(5, ATTENTION, MAMBA, 50, 2 * 9600 + 3 * 1120 + 8479), 2, "attention layers of 5 at 50 tokens")
     check.equal(most_attention(1, ATTENTION, MAMBA, 50, 9600), 1, "attention layers of 1 at 50 tokens")
-    check.raises(ValueError, lambda: most_attention(4, ATTENTION, MAMBA, 2, 4 * 384 - 1), "a budget too small for attention alone at 2 tokens")
+    check.raises(
+        ValueError,
+        lambda: most_attention(4, ATTENTION, MAMBA, 2, 4 * 384 - 1),
+        "a budget too small for attention alone at 2 tokens",
+    )
     ### END HIDDEN TESTS
 
 
@@ -1700,7 +1788,12 @@ check.points(3)  # the number below: your points, of 3
 
 # %% wrong="cache_size" says="keys and values: twice"
 def predicted_bytes(layers, tokens, batch=1, size=4):  # misunderstands: one tensor a layer
-    sizes = [x["kv_heads"] * x["head_dim"] * tokens if "kv_heads" in x else x["conv_channels"] * x["kernel"] + x["channels"] * x["state"] for x in layers]
+    sizes = [
+        x["kv_heads"] * x["head_dim"] * tokens
+        if "kv_heads" in x
+        else x["conv_channels"] * x["kernel"] + x["channels"] * x["state"]
+        for x in layers
+    ]
     return sum(sizes) * batch * size
 
 
@@ -1713,7 +1806,10 @@ most_attention = cache_bytes
 
 # %% wrong="cache_size" says="its length does not matter"
 def predicted_bytes(layers, tokens, batch=1, size=4):  # misunderstands: a state for each token
-    sizes = [2 * x["kv_heads"] * x["head_dim"] if "kv_heads" in x else x["conv_channels"] * x["kernel"] + x["channels"] * x["state"] for x in layers]
+    sizes = [
+        2 * x["kv_heads"] * x["head_dim"] if "kv_heads" in x else x["conv_channels"] * x["kernel"] + x["channels"] * x["state"]
+        for x in layers
+    ]
     return sum(sizes) * tokens * batch * size
 
 
@@ -1756,7 +1852,12 @@ def cache_bytes(cache):
             return value.nbytes
         return sum(map(walk, value.values())) if isinstance(value, dict) else 0
 
-    return sum(walk(v) for layer in cache.layers for name, v in vars(layer).items() if name in ("keys", "values", "conv_states", "recurrent_states"))
+    return sum(
+        walk(v)
+        for layer in cache.layers
+        for name, v in vars(layer).items()
+        if name in ("keys", "values", "conv_states", "recurrent_states")
+    )
 
 
 def predicted_bytes(layers, tokens, batch=1, size=4):
@@ -1871,7 +1972,9 @@ def check_block():
     positions = model.model.rotary_emb(x, position_ids=torch.arange(20)[None])
     for layer, whole in zip(parts.model.layers, model.model.layers):
         with torch.no_grad():
-            check.equal(hybrid_block(layer, x, positions), whole(x, position_embeddings=positions)[0], "the output of a layer", rtol=1e-4)
+            check.equal(
+                hybrid_block(layer, x, positions), whole(x, position_embeddings=positions)[0], "the output of a layer", rtol=1e-4
+            )
     ### END HIDDEN TESTS
 
 
@@ -1881,12 +1984,20 @@ def check_logits():
     with torch.no_grad():
         expected, observed = model(ids, use_cache=False).logits, hybrid_logits(only_parts(model), ids)
     check.shape(observed, expected.shape, "the logits")
-    check.equal(observed, expected, "the logits", "embedding, every layer in turn, the last norm, the head; positions count from 0", rtol=1e-3)
+    check.equal(
+        observed,
+        expected,
+        "the logits",
+        "embedding, every layer in turn, the last norm, the head; positions count from 0",
+        rtol=1e-3,
+    )
     ### BEGIN HIDDEN TESTS
     model = tiny_hybrid(4, attention_at=(0, 3), layers=4)
     ids = numbers(223, 1, 21, low=0, high=24).long()
     with torch.no_grad():
-        check.equal(hybrid_logits(only_parts(model), ids), model(ids, use_cache=False).logits, "the logits of four layers", rtol=1e-3)
+        check.equal(
+            hybrid_logits(only_parts(model), ids), model(ids, use_cache=False).logits, "the logits of four layers", rtol=1e-3
+        )
     ### END HIDDEN TESTS
 
 
@@ -2069,7 +2180,9 @@ def check_pair_of(vocab, hidden, state, std, seed):
             (embedding.norm(dim=1) > 0).all().item(),
             f"{name} has a token whose embedding is zero: a padding token was named. It would stay zero through the training.",
         )
-        weights = [embedding] + [w.detach() for n, w in model.named_parameters() if n.endswith(("q_proj.weight", "in_proj.weight"))]
+        weights = [embedding] + [
+            w.detach() for n, w in model.named_parameters() if n.endswith(("q_proj.weight", "in_proj.weight"))
+        ]
         for weight in weights:
             check.between(
                 weight.std().item() / std,
@@ -2100,7 +2213,8 @@ def check_pair():
         same = [torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters())]
         check.true(all(same), f"the same seed gave another {name} model: call torch.manual_seed(seed) before each model is made.")
         check.true(
-            not torch.equal(a.get_input_embeddings().weight, c.get_input_embeddings().weight), f"another seed gave the same {name} model."
+            not torch.equal(a.get_input_embeddings().weight, c.get_input_embeddings().weight),
+            f"another seed gave the same {name} model.",
         )
     ### BEGIN HIDDEN TESTS
     check_pair_of(50, 64, 16, 0.02, 5)
@@ -2155,7 +2269,9 @@ check.points(3)  # the number below: your points, of 3
 
 # %% wrong="fair_pair" says="initializer_range decides it"
 def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: defaults are neutral
-    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, tie_word_embeddings=True, pad_token_id=None, eos_token_id=None)
+    common = dict(
+        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, tie_word_embeddings=True, pad_token_id=None, eos_token_id=None
+    )
     torch.manual_seed(seed)
     attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=57, initializer_range=std))
     return attention, MambaForCausalLM(MambaConfig(**common, state_size=state))
@@ -2167,9 +2283,13 @@ def accuracy(*args):
 
 # %% wrong="fair_pair" says="how many columns are missing"
 def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: equal widths make equal models
-    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, tie_word_embeddings=True, pad_token_id=None, eos_token_id=None)
+    common = dict(
+        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, tie_word_embeddings=True, pad_token_id=None, eos_token_id=None
+    )
     torch.manual_seed(seed)
-    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=4 * hidden, initializer_range=std))
+    attention = LlamaForCausalLM(
+        LlamaConfig(**common, num_attention_heads=4, intermediate_size=4 * hidden, initializer_range=std)
+    )
     return attention, MambaForCausalLM(MambaConfig(**common, state_size=state, initializer_range=std))
 
 
@@ -2179,7 +2299,9 @@ def accuracy(*args):
 
 # %% wrong="fair_pair" says="has a head of its own"
 def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: tying is a detail
-    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, eos_token_id=None, initializer_range=std)
+    common = dict(
+        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, eos_token_id=None, initializer_range=std
+    )
     torch.manual_seed(seed)
     attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=57))
     return attention, MambaForCausalLM(MambaConfig(**common, state_size=state))
@@ -2191,7 +2313,9 @@ def accuracy(*args):
 
 # %% wrong="fair_pair" says="whose embedding is zero"
 def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: naming a padding token costs nothing
-    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=0, eos_token_id=0, initializer_range=std)
+    common = dict(
+        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=0, eos_token_id=0, initializer_range=std
+    )
     torch.manual_seed(seed)
     attention = LlamaForCausalLM(LlamaConfig(**common, tie_word_embeddings=True, num_attention_heads=4, intermediate_size=57))
     return attention, MambaForCausalLM(MambaConfig(**common, state_size=state))
@@ -2244,6 +2368,7 @@ def accuracy(logits, labels):
         asked += int(here.sum())
     return right / asked
 
+
 # %% [markdown]
 # ## Measured: memory and time against length
 #
@@ -2261,7 +2386,15 @@ def describe(config):
             found.append({"kind": "attention", "kv_heads": config.num_key_value_heads, "head_dim": width})
         elif config.model_type == "mamba":
             inner = config.intermediate_size
-            found.append({"kind": "mamba", "conv_channels": inner, "kernel": config.conv_kernel, "channels": inner, "state": config.state_size})
+            found.append(
+                {
+                    "kind": "mamba",
+                    "conv_channels": inner,
+                    "kernel": config.conv_kernel,
+                    "channels": inner,
+                    "state": config.state_size,
+                }
+            )
         else:
             inner = config.mamba_n_heads * config.mamba_d_head
             with_b_and_c = inner + 2 * config.mamba_n_groups * config.mamba_d_state
@@ -2271,7 +2404,9 @@ def describe(config):
 
 
 contestants = {
-    "attention (Llama)": tiny_llama(hidden_size=64, num_hidden_layers=4, num_key_value_heads=4, intermediate_size=64, max_position_embeddings=65536),
+    "attention (Llama)": tiny_llama(
+        hidden_size=64, num_hidden_layers=4, num_key_value_heads=4, intermediate_size=64, max_position_embeddings=65536
+    ),
     "Mamba": tiny_mamba(hidden_size=64, num_hidden_layers=4, state_size=8),
     "hybrid (Bamba, 1 of 4 attends)": tiny_hybrid(attention_at=(2,), layers=4),
 }
@@ -2284,7 +2419,13 @@ for (name, model), colour in zip(contestants.items(), ("C0", "C1", "C2")):
     axis.plot(weighed[name].keys(), [size / 1e6 for size in weighed[name].values()], "o", color=colour, label=name)
     exact = all(predicted_bytes(describe(model.config), n) == size for n, size in weighed[name].items())
     print(f"{name}: prediction equals measurement at all lengths: {exact}")
-axis.set(xlabel="length (tokens)", ylabel="cache of one text (MB)", xscale="log", yscale="log", title="points: measured; lines: predicted")
+axis.set(
+    xlabel="length (tokens)",
+    ylabel="cache of one text (MB)",
+    xscale="log",
+    yscale="log",
+    title="points: measured; lines: predicted",
+)
 axis.legend(fontsize=8)
 plt.show()
 
@@ -2340,7 +2481,9 @@ def one_token(model, length):
     cache = DynamicCache(config=model.config)
     config = model.config
     for layer in range(config.num_hidden_layers):
-        cache.update(*torch.randn(2, 1, config.num_key_value_heads, length, config.hidden_size // config.num_attention_heads), layer)
+        cache.update(
+            *torch.randn(2, 1, config.num_key_value_heads, length, config.hidden_size // config.num_attention_heads), layer
+        )
     return seconds(lambda: model(token, past_key_values=cache, position_ids=torch.tensor([[length]]), use_cache=True), 12)
 
 
@@ -2504,7 +2647,14 @@ right.legend(fontsize=8)
 plt.show()
 for name, (_, scores, taken) in recall.items():
     print(f"{name}:", ", ".join(f"{n} pairs {score:.2f}" for n, score in scores.items()), f"({taken:.0f} CPU s)")
-late = {key: sum(curve[-20:]) / 20 for key, curve in (("attention", recall["attention"][0]), ("attention at 0.02", unmatched["attention"][0]), ("Mamba", recall["Mamba"][0]))}
+late = {
+    key: sum(curve[-20:]) / 20
+    for key, curve in (
+        ("attention", recall["attention"][0]),
+        ("attention at 0.02", unmatched["attention"][0]),
+        ("Mamba", recall["Mamba"][0]),
+    )
+}
 claims.record(
     "attention recalls better than an SSM",
     claimed="attention looks up, a state of fixed size forgets",
@@ -2534,7 +2684,9 @@ figure, axis = plt.subplots(figsize=(7, 3.2))
 for name, colour in (("attention", "C0"), ("Mamba", "C1")):
     axis.plot(copying[name][1].keys(), copying[name][1].values(), "o-", color=colour, label=name)
 axis.axvspan(12, 24, color="0.92", label="lengths in training")
-axis.set(xlabel="length of the text (tokens)", ylabel="right answers (share)", xscale="log", title="selective copying", ylim=(0, 1.05))
+axis.set(
+    xlabel="length of the text (tokens)", ylabel="right answers (share)", xscale="log", title="selective copying", ylim=(0, 1.05)
+)
 axis.set_xticks([12, 24, 48, 96, 192], ["12", "24", "48", "96", "192"])
 axis.minorticks_off()
 axis.legend(fontsize=8)
