@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   unit24:
-#     needs: ["matplotlib>=3.8", "numpy>=2", "torch>=2.6", "transformers>=5", "triton>=3.2; platform_system == 'Linux'"]
+#     needs: ["matplotlib>=3.8", "numpy", "torch>=2.6", "transformers>=5", "triton>=3.2; platform_system == 'Linux'"]
 # ---
 
 # %% [markdown]
@@ -20,7 +20,8 @@
 #
 # **Time** about four and a half hours: nine exercises of 20 to 50 minutes, 30 points. **No GPU is needed**: without one,
 # Triton's interpreter runs every kernel on the CPU, program by program. It says whether a kernel is right and how many
-# bytes it moves, which is most of the truth about it. With a GPU the same cells compile, and the last part measures.
+# bytes it moves, which is most of the truth about it. With a GPU the same cells compile, and the last part measures. Triton needs Linux:
+# Colab and Kaggle are Linux, Windows has WSL; on a Mac, use Colab.
 #
 # ```text
 #   grid of programs               one program                      memory
@@ -68,13 +69,14 @@ from triton.language import core  # noqa: F401  (where kernels see it, the inter
 from unit24 import check, claims
 
 DEVICE = "cpu" if INTERPRETED else env.device
+# Tests of bfloat16 fall back to float16 on GPUs without it (a T4).
+BFLOAT16 = torch.bfloat16 if INTERPRETED or torch.cuda.get_device_capability() >= (8, 0) else torch.float16
 if INTERPRETED and hasattr(triton, "knobs"):
     triton.knobs.compilation.front_end_debugging = True  # an error inside a kernel names the kernel's line
 print("Kernels are", "interpreted on the CPU." if INTERPRETED else f"compiled for {torch.cuda.get_device_name()}.")
 
 # %% [markdown]
-# Three differences between the two will matter. They are listed here so that you know where to look; each is shown
-# where it is met.
+# These differences between the two will matter; each comes up again where it is met.
 #
 # | | interpreter | GPU |
 # |---|---|---|
@@ -138,7 +140,7 @@ class Fence:
         else:
             self.bytes_written += len(addresses) * itemsize
         for name, (buffer, inside) in self.places.items():
-            at = (addresses - buffer.data_ptr()) // itemsize
+            at = (addresses - buffer.data_ptr()).div(buffer.element_size(), rounding_mode="floor")
             at = at[(at >= 0) & (at < len(buffer))]
             getattr(self, verb)[name] += len(at)
             wrong = at[~inside[at]]
@@ -502,7 +504,7 @@ for kernel in (add_kernel, careless_kernel):
 #
 # | GPU | 16-bit matrix peak | bandwidth | ridge | source |
 # |---|---|---|---|---|
-# | T4 | 65 Tflop/s | 320 GB/s (300 in some systems) | about 200 flop/byte | [data sheet](https://www.nvidia.com/en-us/data-center/tesla-t4/) |
+# | T4 | 65 Tflop/s | 320 GB/s | about 200 flop/byte | [data sheet](https://www.nvidia.com/en-us/data-center/tesla-t4/) |
 # | A100 80 GB SXM | 312 Tflop/s | 2,039 GB/s | about 150 | [data sheet](https://www.nvidia.com/en-us/data-center/a100/) |
 # | H100 SXM | 989 Tflop/s (dense) | 3.35 TB/s | about 300 | [data sheet](https://www.nvidia.com/en-us/data-center/h100/) |
 #
@@ -999,6 +1001,14 @@ def softmax(x, out):
     return out
 
 
+# %% equivalent="fused_softmax" because="a vector has one axis: 0 and -1 are the same"
+# - e = tl.exp(x - tl.max(x, axis=0))
+# + e = tl.exp(x - tl.max(x, axis=(-1)))
+
+# %% equivalent="fused_softmax" because="a vector has one axis: 0 and -1 are the same"
+# - tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+# + tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=(-1)), mask=mask)
+
 # %% [markdown]
 # ### Claim: fusing saves three quarters of the traffic
 #
@@ -1012,7 +1022,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class TorchTraffic(TorchDispatchMode):
-    """Adds up the bytes of all tensors that torch's operations read and write while it is open."""
+    """Adds up the bytes of all tensors that torch's operations read and write while it is open; a view moves nothing."""
 
     def __init__(self):
         super().__init__()
@@ -1020,7 +1030,9 @@ class TorchTraffic(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         result = operation(*args, **(kwargs or {}))
-        self.bytes += sum(t.nbytes for t in tree_leaves((args, kwargs, result)) if isinstance(t, torch.Tensor))
+        read, written = ([t for t in tree_leaves(x) if isinstance(t, torch.Tensor)] for x in ((args, kwargs), result))
+        if not {t.untyped_storage().data_ptr() for t in read} & {t.untyped_storage().data_ptr() for t in written}:
+            self.bytes += sum(t.nbytes for t in (*read, *written))
         return result
 
 
@@ -1061,7 +1073,8 @@ claims.record(
 #
 # A kernel with a missing mask passes most tests: sizes are round, tensors lie alone, and what lies behind them is 0.
 # Here are nine softmaxes with one bug each. Some show only when there is padding, some only with gaps between rows,
-# some only for certain values, and some only in memory that is not theirs.
+# some only for certain values, and some only in memory that is not theirs. The last kernel, `in_tiles`, is right: your
+# tests must let it through.
 
 
 # %%
@@ -1122,6 +1135,29 @@ def softmax_with(bug=""):
     return softmax
 
 
+@triton.jit
+def tiled_softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    at = tl.arange(0, BLOCK)
+    x_ptr += tl.program_id(0) * x_stride
+    out_ptr += tl.program_id(0) * out_stride
+    top = tl.full((1,), -float("inf"), tl.float32)
+    total = tl.zeros((1,), tl.float32)
+    for start in range(0, columns, BLOCK):
+        x = tl.load(x_ptr + start + at, mask=start + at < columns, other=-float("inf"))
+        higher = tl.maximum(top, tl.max(x, axis=0))
+        total = total * tl.exp(top - higher) + tl.sum(tl.exp(x - higher), axis=0)
+        top = higher
+    for start in range(0, columns, BLOCK):
+        x = tl.load(x_ptr + start + at, mask=start + at < columns, other=-float("inf"))
+        tl.store(out_ptr + start + at, tl.exp(x - top) / total, mask=start + at < columns)
+
+
+def in_tiles(x, out):
+    """A right softmax in another style: over the row twice, in tiles of 8."""
+    tiled_softmax_kernel[(len(x),)](x, out, x.stride(0), out.stride(0), x.shape[1], BLOCK=8)
+    return out
+
+
 easy = random(4, 32)
 passed = [bug for bug in BUGS if torch.allclose(softmax_with(bug)(easy, torch.empty_like(easy)), easy.softmax(1), atol=1e-6)]
 print(f"{len(passed)} of {len(BUGS)} bugs pass the usual test, 4 rows of 32:", *passed, sep="\n  ")
@@ -1154,29 +1190,6 @@ def check_softmax(softmax):
 
 
 # %% tests="check_softmax" points=3
-@triton.jit
-def tiled_softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
-    at = tl.arange(0, BLOCK)
-    x_ptr += tl.program_id(0) * x_stride
-    out_ptr += tl.program_id(0) * out_stride
-    top = tl.full((1,), -float("inf"), tl.float32)
-    total = tl.zeros((1,), tl.float32)
-    for start in range(0, columns, BLOCK):
-        x = tl.load(x_ptr + start + at, mask=start + at < columns, other=-float("inf"))
-        higher = tl.maximum(top, tl.max(x, axis=0))
-        total = total * tl.exp(top - higher) + tl.sum(tl.exp(x - higher), axis=0)
-        top = higher
-    for start in range(0, columns, BLOCK):
-        x = tl.load(x_ptr + start + at, mask=start + at < columns, other=-float("inf"))
-        tl.store(out_ptr + start + at, tl.exp(x - top) / total, mask=start + at < columns)
-
-
-def in_tiles(x, out):
-    """Right too: goes over the row twice, in tiles of 8."""
-    tiled_softmax_kernel[(len(x),)](x, out, x.stride(0), out.stride(0), x.shape[1], BLOCK=8)
-    return out
-
-
 def by_logarithms(x, out):
     """Right too: torch's own operations, with other rounding."""
     return out.copy_((x - x.logsumexp(1, keepdim=True)).exp())
@@ -1477,12 +1490,12 @@ def check_add_rms_norm(rows, columns, dtype, scale, eps):
 
 
 with check.exercise("add_rms_norm"):
-    check_add_rms_norm(3, 40, torch.bfloat16, 1.0, 1e-6)
+    check_add_rms_norm(3, 40, BFLOAT16, 1.0, 1e-6)
     check_add_rms_norm(4, 21, torch.float32, 0.01, 1e-3)
     check_add_rms_norm(3, 37, torch.float16, 150.0, 1e-6)
     ### BEGIN HIDDEN TESTS
-    check_add_rms_norm(2, 130, torch.bfloat16, 3.0, 1.0)
-    check_add_rms_norm(5, 64, torch.bfloat16, 0.1, 1e-6)
+    check_add_rms_norm(2, 130, BFLOAT16, 3.0, 1.0)
+    check_add_rms_norm(5, 64, BFLOAT16, 0.1, 1e-6)
     ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -1631,6 +1644,14 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
     return total, out
 
 
+# %% equivalent="add_rms_norm" because="the sum does not care which summand comes first"
+# - add_rms_norm_kernel[(rows,)](x, residual, weight, total, out, columns, eps, BLOCK=block)
+# + (add_rms_norm_kernel[rows,](residual, x, weight, total, out, columns, eps, BLOCK=block))
+
+# %% equivalent="add_rms_norm" because="a vector has one axis: 0 and -1 are the same"
+# - rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
+# + rms = tl.sqrt(tl.sum(total * total, axis=(-1)) / columns + eps)
+
 # %% [markdown]
 # The same numbers three ways, against the exact result: torch in bfloat16 step by step, your kernel, and torch in
 # float32 with one rounding at the end. Neighbouring numbers of bfloat16 are $2^{-8}$ to $2^{-7}$ apart, relative to their
@@ -1680,7 +1701,7 @@ if INTERPRETED:
 # - `layer_norm(x, weight, bias, out, mean, rstd, eps)` fills `out`, and for each row `mean` and `rstd` (the $r$ above).
 #   The mean may be large against the spread: subtract it **before** squaring, $\overline{x^2} - \mu^2$ loses all digits.
 # - `layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db)` fills the last three from the saved statistics.
-# - Each reads and writes only its own memory. Nothing is returned.
+# - Each reads and writes only its own memory. The first returns `out`, the second `(dx, dw, db)`.
 
 
 # %% exercise="layer_norm" minutes=45 difficulty=3
@@ -1744,6 +1765,7 @@ def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
     rows, columns = x.shape
     block = triton.next_power_of_2(columns)
     layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    return out
     ### END SOLUTION
 
 
@@ -1753,12 +1775,15 @@ def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
     rows, columns = x.shape
     block = triton.next_power_of_2(columns)
     layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
-    layer_norm_dw_db_kernel[(triton.cdiv(columns, 16),)](dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16)
+    layer_norm_dw_db_kernel[lambda meta: (triton.cdiv(columns, meta["BLOCK"]),)](
+        dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16
+    )
+    return dx, dw, db
     ### END SOLUTION
 
 
 # %% tests="layer_norm" points=4
-NORM_CASES = [(4, 21, 0.0, 1e-5), (3, 37, 3.0, 0.3)]
+NORM_CASES = [(4, 21, 0.0, 1e-5), (3, 33, 3.0, 0.3)]
 ### BEGIN HIDDEN TESTS
 NORM_CASES += [(5, 64, -1.0, 1e-3), (2, 40, 1000.0, 1e-5)]
 ### END HIDDEN TESTS
@@ -1772,8 +1797,9 @@ def forward_case(rows, columns, shift, eps):
     out = fence.place("out", torch.full((rows, columns), math.nan))
     mean, rstd = (fence.place(name, torch.full((rows,), math.nan)) for name in ("mean", "rstd"))
     with fence:
-        layer_norm(x, weight, bias, out, mean, rstd, eps=eps)
+        returned = layer_norm(x, weight, bias, out, mean, rstd, eps=eps)
     kept_inside(fence)
+    check.true(returned is out, f"layer_norm returned {type(returned).__name__}, expected the tensor `out` itself.")
     return (
         x.double(),
         weight.double(),
@@ -1831,8 +1857,15 @@ def backward_case(rows, columns, shift, eps):
     dx = fence.place("dx", torch.full((rows, columns), math.nan))
     dw, db = (fence.place(name, torch.full((columns,), math.nan)) for name in ("dw", "db"))
     with fence:
-        layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db)
+        returned = layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db)
     kept_inside(fence)
+    check.kind(returned, tuple, "what layer_norm_backward returns")
+    check.equal(
+        [id(t) for t in returned],
+        [id(dx), id(dw), id(db)],
+        "the identities of what layer_norm_backward returns",
+        "return (dx, dw, db), the tensors that were given",
+    )
     return (
         (dx, dw, db),
         [leaf.grad.float() for leaf in wide],
@@ -1919,6 +1952,7 @@ def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, 
 def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
     block = triton.next_power_of_2(x.shape[1])
     layer_norm_kernel[(len(x),)](x, weight, bias, out, mean, rstd, x.shape[1], eps, BLOCK=block)
+    return out
 
 
 def layer_norm_backward(*args):
@@ -1949,6 +1983,7 @@ def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, 
 def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
     block = triton.next_power_of_2(x.shape[1])
     layer_norm_kernel[(len(x),)](x, weight, bias, out, mean, rstd, x.shape[1], eps, BLOCK=block)
+    return out
 
 
 def layer_norm_backward(*args):
@@ -1989,6 +2024,7 @@ def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
     block = triton.next_power_of_2(columns)
     layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
     layer_norm_dw_db_kernel[(triton.cdiv(columns, 16),)](dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16)
+    return dx, dw, db
 
 
 def layer_norm(*args, **options):
@@ -2018,6 +2054,7 @@ def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, 
 def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
     block = triton.next_power_of_2(x.shape[1])
     layer_norm_dx_kernel[(len(x),)](dy, x, weight, mean, rstd, dx, dw, db, x.shape[1], BLOCK=block)
+    return dx, dw, db
 
 
 def layer_norm(*args, **options):
@@ -2081,18 +2118,48 @@ def layer_norm_dw_db_kernel(DY, X, M, R, DW, DB, n_rows, n_cols, ROWS: tl.conste
 def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
     cols = triton.next_power_of_2(x.shape[1])
     layer_norm_kernel[(triton.cdiv(len(x), 2),)](x, weight, bias, out, mean, rstd, *x.shape, eps, ROWS=2, COLS=cols)
+    return out
 
 
 def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
     cols = triton.next_power_of_2(x.shape[1])
     layer_norm_dx_kernel[(triton.cdiv(len(x), 2),)](dy, x, weight, mean, rstd, dx, *x.shape, ROWS=2, COLS=cols)
     layer_norm_dw_db_kernel[(triton.cdiv(x.shape[1], 32),)](dy, x, mean, rstd, dw, db, *x.shape, ROWS=4, COLS=32)
+    return dx, dw, db
 
+
+# %% equivalent="layer_norm" because="a vector has one axis: 0 and -1 are the same"
+# - mean = tl.sum(x, axis=0) / columns
+# + mean = tl.sum(x, axis=(-1)) / columns
+
+# %% equivalent="layer_norm" because="a vector has one axis: 0 and -1 are the same"
+# - rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+# + rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=(-1)) / columns + eps)
+
+# %% equivalent="layer_norm" because="a vector has one axis: 0 and -1 are the same"
+# - g_mean = tl.sum(g, axis=0) / columns
+# + g_mean = tl.sum(g, axis=(-1)) / columns
+
+# %% equivalent="layer_norm" because="a vector has one axis: 0 and -1 are the same"
+# - product_mean = tl.sum(g * normed, axis=0) / columns
+# + product_mean = tl.sum(g * normed, axis=(-1)) / columns
+
+# %% equivalent="layer_norm" because="one factor of 0 in the padding is enough"
+# - g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+# + g = tl.load(dy_ptr + at, mask=mask, other=1.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+
+# %% equivalent="layer_norm" because="one factor of 0 in the padding is enough"
+# - g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+# + g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=1.0)
+
+# %% equivalent="layer_norm" because="one factor of 0 in the padding is enough"
+# - normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+# + normed = (tl.load(x_ptr + at, mask=mask, other=1.0) - tl.load(mean_ptr + row)) * rstd
 
 # %% [markdown]
 # ### Your kernels under autograd
 #
-# An `autograd.Function` joins forward and backward, and a network trains through them: two spirals, 48 points, one
+# An `autograd.Function` joins forward and backward, and a network trains through them: two spirals, 24 points, one
 # hidden layer with your layer norm. The same network with torch's own layer norm starts from the same weights.
 
 
@@ -2109,15 +2176,14 @@ class TritonLayerNorm(torch.autograd.Function):
     def backward(ctx, dy):
         x, weight, mean, rstd = ctx.saved_tensors
         dx, dw, db = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
-        layer_norm_backward(dy.contiguous(), x, weight, mean, rstd, dx, dw, db)
-        return dx, dw, db
+        return layer_norm_backward(dy.contiguous(), x, weight, mean, rstd, dx, dw, db)
 
 
-def train_spirals(norm, steps=30):
+def train_spirals(norm, steps=25):
     """Losses of a small network on two spirals; `norm(x, weight, bias)` is its layer norm."""
-    turn = torch.linspace(0.5, 4.0, 24, device=DEVICE)
+    turn = torch.linspace(0.5, 4.0, 12, device=DEVICE)
     arm = torch.stack([turn * turn.cos(), turn * turn.sin()], 1)
-    points, labels = torch.cat([arm, -arm]), torch.arange(2, device=DEVICE).repeat_interleave(24)
+    points, labels = torch.cat([arm, -arm]), torch.arange(2, device=DEVICE).repeat_interleave(12)
     shapes = (2, 40), (40,), (40,), (40, 2)
     w1, gain, shift, w2 = (random(*s, seed=i, scale=0.3).requires_grad_() for i, s in enumerate(shapes))
     with torch.no_grad():
@@ -2276,7 +2342,7 @@ def check_matmul(m, n, k, blocks, dtype=torch.float32, flip=(), shift=0.0):
 with check.exercise("tiled_matmul"):
     check_matmul(32, 32, 48, (16, 16, 16))
     check_matmul(19, 45, 37, (16, 32, 16))
-    check_matmul(21, 18, 35, (16, 16, 32), torch.bfloat16, flip=("b",))
+    check_matmul(21, 18, 35, (16, 16, 32), BFLOAT16, flip=("b",))
     ### BEGIN HIDDEN TESTS
     check_matmul(35, 20, 17, (32, 16, 32), flip=("a",))
     check_matmul(5, 50, 23, (16, 32, 16), torch.float16, flip=("a", "b", "out"))
@@ -2442,6 +2508,14 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
+# %% equivalent="tiled_matmul" because="where k ends one factor of 0 is enough; rows and columns that do not exist are not stored"
+# - a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+# + a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=1.0)
+
+# %% equivalent="tiled_matmul" because="where k ends one factor of 0 is enough; rows and columns that do not exist are not stored"
+# - b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+# + b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=1.0)
+
 # %% [markdown]
 # The fence counts what your kernel really moves for tiles of several sizes, next to the arithmetic of exercise 2. Twice
 # the tile, half the traffic: that is why tiles are as large as registers and shared memory allow.
@@ -2560,7 +2634,7 @@ class Tuner:
                 try:
                     seconds[config] = self.measure(config, *key)
                 except RuntimeError:
-                    continue
+                    pass  # it cannot win
             if not seconds:
                 raise RuntimeError(f"no configuration runs for {key}")
             self.known[key] = min(seconds, key=seconds.get)
@@ -2982,7 +3056,7 @@ def check_attention(heads, queries, keys, width, causal, blocks=(16, 16), dtype=
     if causal:
         seen = torch.ones(queries, keys, dtype=torch.bool, device=DEVICE).tril(keys - queries)
         scores = scores.masked_fill(~seen, -math.inf)
-    rtol = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}[dtype]
+    rtol = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}[dtype]
     check.true(
         not out.isnan().any() and not lse.isnan().any(),
         f"attention {what}: there are NaNs. Is each query written, is the maximum subtracted before exp, and does the first tile avoid inf - inf?",
@@ -3022,7 +3096,7 @@ with check.exercise("flash_attention"):
     check_attention(2, 16, 16, 16, causal=False)
     check_attention(1, 19, 37, 24, causal=False)
     check_attention(2, 37, 37, 24, causal=True, scale=4.0)
-    check_attention(1, 17, 20, 16, causal=True, dtype=torch.bfloat16)
+    check_attention(1, 17, 20, 16, causal=True, dtype=BFLOAT16)
     ### BEGIN HIDDEN TESTS
     check_attention(2, 5, 45, 20, causal=True, blocks=(16, 32))
     check_attention(1, 40, 40, 32, causal=True, blocks=(32, 16), dtype=torch.float16)
@@ -3427,6 +3501,30 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     return out, lse
 
 
+# %% equivalent="flash_attention" because="the larger or smaller of two does not depend on their order"
+# - block_d = max(16, triton.next_power_of_2(width))
+# + block_d = (max(triton.next_power_of_2(width), 16))
+
+# %% equivalent="flash_attention" because="the larger or smaller of two does not depend on their order"
+# - end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+# + end = (tl.minimum(first + BLOCK_M + keys - queries, keys))
+
+# %% equivalent="flash_attention" because="the larger or smaller of two does not depend on their order"
+# - higher = tl.maximum(top, tl.max(scores, axis=1))
+# + higher = (tl.maximum(tl.max(scores, axis=1), top))
+
+# %% equivalent="flash_attention" because="one factor of 0 in the padded width is enough; what does not exist is not stored, and keys behind the end weigh 0"
+# - q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+# + q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=1.0))
+
+# %% equivalent="flash_attention" because="one factor of 0 in the padded width is enough; what does not exist is not stored, and keys behind the end weigh 0"
+# - k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+# + k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=1.0))
+
+# %% equivalent="flash_attention" because="one factor of 0 in the padded width is enough; what does not exist is not stored, and keys behind the end weigh 0"
+# - v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+# + v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=1.0))
+
 # %% [markdown]
 # ### Claim: the scores are never written
 #
@@ -3531,7 +3629,8 @@ def early_prune(configs, named_args, **options):
     """What triton.autotune calls before it measures: your `prune`, with this GPU's shared memory."""
     properties = torch.cuda.get_device_properties(0)
     room = getattr(properties, "shared_memory_per_block_optin", 48 << 10)
-    return prune(configs, named_args["a_ptr"].element_size(), room)
+    itemsize = next(a.element_size() for a in named_args.values() if isinstance(a, torch.Tensor))
+    return prune(configs, itemsize, room)
 
 
 def measure_shares():
