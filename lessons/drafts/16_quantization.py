@@ -38,10 +38,13 @@
 # %% setup
 
 # %%
+import contextlib
 import copy
+import io
 import math
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import gguf
@@ -64,10 +67,19 @@ from torchao.quantization.qat import QATConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from unit24 import check, claims, data, models
+from unit24 import check, claims, models
+from unit24.data import digits
+from unit24.data.python_docs import split_paragraphs
 from unit24.models.digits_cnn import DigitsCNN
 
 transformers_logging.disable_progress_bar()
+
+
+def load_gguf(place, name):
+    """A model from a GGUF file in the folder `place`, unpacked to float32 by transformers, without its progress bar."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        return AutoModelForCausalLM.from_pretrained(place, gguf_file=name, dtype=torch.float32).eval()
+
 
 # %% [markdown]
 # ## The model and how it is judged
@@ -86,7 +98,7 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 
 def windows(split, count=None):
     """Paragraphs of one split as rows of 128 tokens: int64 (rows, 128)."""
-    text = "\n\n".join(data.load("reference", split=split)["text"])
+    text = "\n\n".join(paragraph for _, paragraph in split_paragraphs(split))
     ids = torch.tensor(tokenizer(text, verbose=False)["input_ids"])
     return ids[: len(ids) // 128 * 128].view(-1, 128)[:count]
 
@@ -972,6 +984,24 @@ print("codes of row 0, torchao:", model.get_submodule("model.layers.1.mlp.up_pro
 for label, (size, value) in results.items():
     print(f"{label:30} {size / 1e6:6.3f} MB   perplexity {value:.3f}   {value / base_perplexity - 1:+.2%}")
 
+# %%
+linear_ratio = 4 * in_linears / sum(m.weight.nbytes + m.scale.nbytes for m in by_hand.modules() if isinstance(m, Int8Linear))
+model_ratio = results["float32"][0] / results["int8 by hand"][0]
+claims.record(
+    "INT8 weights are 4 times smaller",
+    claimed="4x",
+    measured=f"linear layers {linear_ratio:.2f}x, whole model {model_ratio:.2f}x",
+    holds=model_ratio > 3.8,
+    how="bytes of codes and scales, against float32; the embedding stays in float32",
+)
+claims.record(
+    "INT8 is less than 1 % worse",
+    claimed="< 1 %",
+    measured=f"perplexity {results['int8 by hand'][1] / base_perplexity - 1:+.2%}",
+    holds=results["int8 by hand"][1] / base_perplexity - 1 < 0.01,
+    how="held-out Python reference, int8 weights with one scale a row",
+)
+
 # %% [markdown]
 # Half of the claim "INT8 is four times smaller, two to four times faster, and less than 1 % worse" can be checked
 # already. The linear layers are four times smaller; the whole model is not quite, because the embedding stays. And the loss of quality is
@@ -1377,8 +1407,9 @@ def check_quantizer(quantize_rows) -> None:
         assert torch.equal(given, w), "the input was changed"
         assert (q.dtype, scale.dtype, zero_point.dtype) == (torch.int8, torch.float32, torch.int32)
         assert (q.shape, scale.shape, zero_point.shape) == (w.shape, (4, 1), (4, 1))
-        assert ((q >= -half) & (q < half)).all(), "codes out of range"
+        assert q.int().min() >= -half and q.int().max() < half, "codes out of range"
         width = w.amax(1, keepdim=True).clamp(min=0) - w.amin(1, keepdim=True).clamp(max=0)
+        assert (scale > 0).all()
         torch.testing.assert_close(scale[width > 0], width[width > 0] / (2**bits - 1))
         assert ((((q.int() - zero_point) * scale) - w).abs() <= 0.501 * scale).all()
     ### END SOLUTION
@@ -1406,7 +1437,7 @@ def make_quantizer(name="right"):
             high = w.abs().amax(1, keepdim=True)
             low = -high
         scale = (high - low) / (steps + 1 if name == "divides by the number of codes, not of steps" else steps)
-        if name != "NaN for a row of zeros":
+        if name != "scale 0 for a row of zeros":
             scale = torch.where(scale > 0, scale, 1)
         if name == "rounds the scale to float16":
             scale = scale.half().float()
@@ -1452,7 +1483,7 @@ wrong_quantizers = [
     "writes the rounded weights into its input",
     ### BEGIN HIDDEN TESTS
     "the range need not contain 0",
-    "NaN for a row of zeros",
+    "scale 0 for a row of zeros",
     "divides by the number of codes, not of steps",
     "symmetric: the range is as wide as twice the largest absolute weight",
     "rounds the scale to float16",
@@ -1483,7 +1514,8 @@ check.points(3)
 # <details><summary>Hint 2 · what to look up</summary>
 #
 # `torch.equal(given, copy)`; `.dtype`, `.shape`; `torch.testing.assert_close(actual, expected)` allows for rounding errors;
-# a comparison with NaN is False, so `assert (error <= limit).all()` catches it.
+# a comparison with NaN is False, so `assert (error <= limit).all()` catches it. Compare codes as `q.int()`: 128 does not
+# fit into int8.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -1496,8 +1528,9 @@ check.points(3)
 #     assert torch.equal(given, w)
 #     assert (q.dtype, ...) == (torch.int8, ...)
 #     assert (q.shape, ...) == (w.shape, ...)
-#     assert ...                                     # codes in range
+#     assert ...                                     # codes in range, compared as q.int()
 #     width = ...                                    # of each row's range, with 0 in it
+#     assert (scale > 0).all()
 #     torch.testing.assert_close(scale[width > 0], width[width > 0] / ...)
 #     assert ((((q.int() - zero_point) * scale) - w).abs() <= 0.501 * scale).all()
 # ```
@@ -1605,15 +1638,16 @@ def record_inputs(model, rows, keep=4):
 
 
 def to_grid(w, scale, bits):
-    """Weights rounded to the nearest multiple of `scale` that has a code, float; no zero point."""
-    return (w / scale).round().clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) * scale
+    """Weights rounded to the nearest multiple of `scale` that has a code, float; no zero point, as many codes up as down."""
+    highest = 2 ** (bits - 1) - 1
+    return (w / scale).round().clamp(-highest, highest) * scale
 
 
 def group_scale(w, bits, group):
-    """One scale for `group` neighbours in a row, largest absolute weight / (2**(bits - 1) - 1), spread over (out, in)."""
+    """One scale for `group` neighbours in a row, spread over (out, in): the strongest weight lies half a step beyond the last code."""
     parts = w.unflatten(1, (-1, group))
     peaks = parts.abs().amax(2, keepdim=True).clamp(min=1e-12)
-    return (peaks / (2 ** (bits - 1) - 1)).expand_as(parts).reshape(w.shape)
+    return (peaks / (2 ** (bits - 1) - 0.5)).expand_as(parts).reshape(w.shape)
 
 
 def with_weights(model, change):
@@ -2311,7 +2345,7 @@ for label, model in (("model as it is", language_model), ("with strong channels"
     )
 
 # %% [markdown]
-# On the model as it is, AWQ does next to nothing: nothing sticks out. With strong channels plain rounding suffers, because their
+# On the model as it is, AWQ brings nothing: no channel sticks out, and a smaller error in each layer is not yet a better model. With strong channels plain rounding suffers, because their
 # weights are small and round to nothing while their inputs are large, and the search gives most of it back. A method is as
 # good as the problem it was made for.
 #
@@ -2563,7 +2597,7 @@ def check_tensors():
                     "only query and key rows are put into llama.cpp's order, by the number of their own heads",
                 )
             ids = torch.arange(12).view(2, 6)
-            loaded = AutoModelForCausalLM.from_pretrained(place, gguf_file="model.gguf", dtype=torch.float32).eval()
+            loaded = load_gguf(place, "model.gguf")
             with torch.no_grad():
                 error = (loaded(input_ids=ids).logits - model(input_ids=ids).logits).norm() / model(input_ids=ids).logits.norm()
             check.between(
@@ -2885,13 +2919,11 @@ def read_tensors(path):
 # would compute on the packed blocks. In GGUF the embedding is packed too, so these files are smaller than anything above.
 
 # %%
-gguf_sizes = {}
 with tempfile.TemporaryDirectory() as place:
     for kind in ("F32", "F16", "Q8_0", "Q4_0"):
         path = Path(place, f"{kind}.gguf")
         write_file(path, language_model, kind)
-        loaded = AutoModelForCausalLM.from_pretrained(place, gguf_file=path.name, dtype=torch.float32).eval()
-        gguf_sizes[kind] = path.stat().st_size
+        loaded = load_gguf(place, path.name)
         results[f"GGUF {kind}"] = (path.stat().st_size, perplexity(loaded))
         print(f"{path.name:10} {path.stat().st_size / 1e6:.3f} MB, perplexity {results[f'GGUF {kind}'][1]:.3f}")
     own = pack_q4_0(layer.numpy())
@@ -3024,7 +3056,7 @@ def check_front():
 
 
 def check_choice():
-    shop = {"fp": (40, 10.0), "eight": (11, 10.0), "four": (6, 10.1), "four too": (6, 10.05), "two": (3, 16.0)}
+    shop = {"fp": (40, 10.0), "eight": (11, 10.0), "four": (6, 10.1), "four too": (6, 10.04), "two": (3, 16.0)}
     for reference, worse, wanted in (
         ("fp", 0.02, "four"),
         ("fp", 0.005, "four too"),
@@ -3237,9 +3269,10 @@ plt.show()
 # **Task.**
 #
 # - `FakeQuantize(bits)` is an `nn.Module`. `forward(w)` takes a weight with two or more axes, output channels first, and
-#   returns it rounded, symmetrically and per channel: scale = largest absolute weight of the channel / $(2^{b-1}-1)$,
-#   codes from $-(2^{b-1}-1)$ to $2^{b-1}-1$; with 2 bits these are -1, 0 and 1. A channel of zeros stays zero. The gradient of `w` is
-#   the incoming gradient, unchanged.
+#   returns it rounded, symmetrically and per channel: scale = largest absolute weight of the channel / $(2^{b-1}-\tfrac12)$,
+#   codes from $-(2^{b-1}-1)$ to $2^{b-1}-1$; with 2 bits these are -1, 0 and 1. (The strongest weight lies half a step beyond the
+#   last code. At 2 bits this scale is two thirds of the obvious one and far better.) A channel of zeros stays zero. The
+#   gradient of `w` is the incoming gradient, unchanged.
 # - `prepare_qat(model, bits)` registers it, in place, on the weight of every `nn.Conv2d` and `nn.Linear` of `model`, at any depth. Use
 #   `torch.nn.utils.parametrize.register_parametrization(module, "weight", ...)`: from then on `module.weight` is the rounded
 #   weight, and the full one stays a trainable parameter of the model.
@@ -3259,9 +3292,9 @@ class FakeQuantize(nn.Module):
     def forward(self, w):
         """Rounded weight, of the same shape as `w` (channels first)."""
         ### BEGIN SOLUTION
-        scale = w.detach().abs().amax(list(range(1, w.ndim)), keepdim=True) / self.highest
-        rounded = (w.detach() / torch.where(scale > 0, scale, 1)).round() * scale
-        return w + (rounded - w).detach()
+        scale = w.detach().abs().amax(list(range(1, w.ndim)), keepdim=True) / (self.highest + 0.5)
+        codes = (w.detach() / torch.where(scale > 0, scale, 1)).round().clamp(-self.highest, self.highest)
+        return w + (codes * scale - w).detach()
         ### END SOLUTION
 
 
@@ -3289,8 +3322,8 @@ def round_channels(w, bits):
     highest = 2 ** (bits - 1) - 1
     rows = []
     for channel in w.detach().flatten(1):
-        scale = channel.abs().max() / highest
-        rows.append((channel / scale).round() * scale if scale > 0 else channel)
+        scale = channel.abs().max() / (highest + 0.5)
+        rows.append((channel / scale).round().clamp(-highest, highest) * scale if scale > 0 else channel)
     return torch.stack(rows).view(w.shape)
 
 
@@ -3314,7 +3347,7 @@ def check_fake():
             observed.detach(),
             round_channels(w, bits),
             f"the rounding of {what}",
-            "one scale for each output channel (axis 0): largest absolute weight / (2**(bits - 1) - 1)",
+            "one scale for each output channel (axis 0): largest absolute weight / (2**(bits - 1) - 0.5); codes at most 2**(bits - 1) - 1",
             rtol=1e-5,
         )
         check.equal(w.detach(), kept, f"{what} itself", "it must not be changed")
@@ -3339,7 +3372,7 @@ def small_net(seed):
         nn.Flatten(),
         nn.Sequential(nn.Linear(12, 5), nn.Tanh()),
         nn.Linear(5, 4),
-    )
+    ).eval()
 
 
 def rounded_twin(model, bits):
@@ -3388,8 +3421,8 @@ def check_training():
                 p -= 0.7 * other.grad
         wanted = rounded_twin(plain, bits)
         check.equal(
-            model.eval()(x).detach(),
-            wanted.eval()(x).detach(),
+            model(x).detach(),
+            wanted(x).detach(),
             f"the output of {what} after a step of SGD",
             "the step moves the full weights by the gradient at the rounded ones, and the next forward pass rounds anew",
             rtol=1e-3,
@@ -3436,7 +3469,7 @@ check.points(3)
 #
 # ```python
 # scale = w.detach().abs().amax(list(range(1, w.ndim)), keepdim=True) / ...
-# rounded = (w.detach() / torch.where(scale > 0, scale, 1)).round() * scale
+# codes = (w.detach() / torch.where(scale > 0, scale, 1)).round().clamp(...)
 # return w + ...
 #
 # for module in list(model.modules()):
@@ -3457,8 +3490,8 @@ class FakeQuantize(nn.Module):  # lets autograd differentiate the rounding: the 
         self.highest = 2 ** (bits - 1) - 1
 
     def forward(self, w):
-        scale = w.abs().amax(list(range(1, w.ndim)), keepdim=True).clamp(min=1e-12) / self.highest
-        return (w / scale).round() * scale
+        scale = w.abs().amax(list(range(1, w.ndim)), keepdim=True).clamp(min=1e-12) / (self.highest + 0.5)
+        return (w / scale).round().clamp(-self.highest, self.highest) * scale
 
 
 def prepare_qat(model, bits):
@@ -3477,8 +3510,8 @@ class FakeQuantize(nn.Module):  # rounds outside the graph
 
     @torch.no_grad()
     def forward(self, w):
-        scale = w.abs().amax(list(range(1, w.ndim)), keepdim=True).clamp(min=1e-12) / self.highest
-        return (w / scale).round() * scale
+        scale = w.abs().amax(list(range(1, w.ndim)), keepdim=True).clamp(min=1e-12) / (self.highest + 0.5)
+        return (w / scale).round().clamp(-self.highest, self.highest) * scale
 
 
 def prepare_qat(model, bits):
@@ -3496,8 +3529,8 @@ class FakeQuantize(nn.Module):  # one scale for the whole tensor
         self.highest = 2 ** (bits - 1) - 1
 
     def forward(self, w):
-        scale = w.detach().abs().max() / self.highest
-        return w + ((w / scale).round() * scale - w).detach()
+        scale = w.detach().abs().max() / (self.highest + 0.5)
+        return w + ((w / scale).round().clamp(-self.highest, self.highest) * scale - w).detach()
 
 
 def prepare_qat(model, bits):
@@ -3508,11 +3541,11 @@ def convert_qat(model):
     raise NotImplementedError
 
 
-# %% wrong="qat" says="2**(bits - 1) - 1"
-class FakeQuantize(nn.Module):  # counts codes on one side as 2**(bits - 1)
+# %% wrong="qat" says="2**(bits - 1) - 0.5"
+class FakeQuantize(nn.Module):  # the obvious scale: the strongest weight gets the last code
     def __init__(self, bits):
         super().__init__()
-        self.highest = 2 ** (bits - 1)
+        self.highest = 2 ** (bits - 1) - 1
 
     def forward(self, w):
         scale = w.detach().abs().amax(list(range(1, w.ndim)), keepdim=True).clamp(min=1e-12) / self.highest
@@ -3539,8 +3572,9 @@ def prepare_qat(model, bits):  # rounds once, before the training: then it is PT
         for module in model.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 axes = list(range(1, module.weight.ndim))
-                scale = module.weight.abs().amax(axes, keepdim=True) / (2 ** (bits - 1) - 1)
-                module.weight.copy_((module.weight / scale).round() * scale)
+                highest = 2 ** (bits - 1) - 1
+                scale = module.weight.abs().amax(axes, keepdim=True) / (highest + 0.5)
+                module.weight.copy_((module.weight / scale).round().clamp(-highest, highest) * scale)
 
 
 def convert_qat(model):
@@ -3555,8 +3589,8 @@ class FakeQuantize(nn.Module):
 
     def forward(self, w):
         scale = w.detach().abs().amax(list(range(1, w.ndim)), keepdim=True)
-        scale = torch.where(scale > 0, scale, 1) / self.highest
-        return w + ((w / scale).round() * scale - w).detach()
+        scale = torch.where(scale > 0, scale, 1) / (self.highest + 0.5)
+        return w + ((w / scale).round().clamp(-self.highest, self.highest) * scale - w).detach()
 
 
 def prepare_qat(model, bits):
@@ -3579,8 +3613,8 @@ class FakeQuantize(nn.Module):
 
     def forward(self, w):
         scale = w.detach().abs().amax(list(range(1, w.ndim)), keepdim=True)
-        scale = torch.where(scale > 0, scale, 1) / self.highest
-        return w + ((w / scale).round() * scale - w).detach()
+        scale = torch.where(scale > 0, scale, 1) / (self.highest + 0.5)
+        return w + ((w / scale).round().clamp(-self.highest, self.highest) * scale - w).detach()
 
 
 def prepare_qat(model, bits):  # only the layers on the first level
@@ -3600,8 +3634,8 @@ class StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx, w, highest):
         flat = w.flatten(1)
-        scale = flat.abs().max(dim=1, keepdim=True).values.div(highest).clamp(min=1e-20)
-        return torch.round(flat / scale).mul(scale).view_as(w)
+        scale = flat.abs().max(dim=1, keepdim=True).values.div(highest + 0.5).clamp(min=1e-20)
+        return torch.round(flat / scale).clip(-highest, highest).mul(scale).view_as(w)
 
     @staticmethod
     def backward(ctx, gradient):
@@ -3635,17 +3669,15 @@ def convert_qat(model):
 # %% [markdown]
 # ### Does it pay? Three seeds, and a control
 #
-# The shipped digits network (28,702 weights) learns on at 2 and at 3 bits for 100 steps, with pictures made from *training*
+# The shipped digits network (28,702 weights) learns on at 2 and at 3 bits for 80 steps, with pictures made from *training*
 # digits. It is judged on pictures made from digits that no training has seen. Training longer might help by itself, so
-# there is a control: the same 100 steps without rounding, then PTQ. The seed decides which pictures come in which order.
+# there is a control: the same 80 steps without rounding, then PTQ. The seed decides which pictures come in which order.
 
 # %%
 network = DigitsCNN.from_pretrained(models.path("vision-ten")).eval()
-pictures = data.load("digits", split="train", n=6400, seed=7).with_format("torch")
-train_x, train_y = pictures["image"][:].unsqueeze(1), pictures["label"][:]
-pictures = data.load("digits", split="test", n=1000, seed=5).with_format("torch")
-test_x, test_y = pictures["image"][:].unsqueeze(1), pictures["label"][:]
-QAT_STEPS = 100
+train_x, train_y, _ = digits.tensors("train", 6400, seed=7)  # float32 (n, 1, 16, 16) and int64 (n,)
+test_x, test_y, _ = digits.tensors("test", 2000, seed=5)
+QAT_STEPS = 80
 
 
 @torch.no_grad()
@@ -3654,12 +3686,37 @@ def digit_accuracy(model):
     return (model.eval()(test_x).argmax(1) == test_y).float().mean().item()
 
 
-def after_ptq(model, bits):
-    """Accuracy of `model` rounded to `bits`, without training."""
+def clip_search(w, bits, tried=15):
+    """Rounded weights with the scale, of those `tried` for each channel, that leaves the smallest squared error.
+
+    With one only the obvious scale is tried: the strongest weight gets the last code.
+    """
+    flat, highest = w.flatten(1), 2 ** (bits - 1) - 1
+    least, best = torch.full((len(w), 1), math.inf), torch.zeros_like(flat)
+    for share in torch.linspace(1, 0.3, tried):
+        scale = flat.abs().amax(1, keepdim=True) * share / highest
+        rounded = (flat / scale).round().clamp(-highest, highest) * scale
+        error = (rounded - flat).square().sum(1, keepdim=True)
+        best, least = torch.where(error < least, rounded, best), torch.minimum(error, least)
+    return best.view_as(w)
+
+
+def rounded_network(model, bits, tried):
+    """A copy of `model` with all weights rounded by clip_search, without training."""
     model = copy.deepcopy(model)
-    prepare_qat(model, bits)
-    convert_qat(model)
-    return digit_accuracy(model)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                module.weight.copy_(clip_search(module.weight, bits, tried))
+    return model
+
+
+def after_ptq(model, bits):
+    """Accuracy of `model` rounded to `bits` without training, by its scale: (half a step beyond, searched)."""
+    simple = copy.deepcopy(model)
+    prepare_qat(simple, bits)
+    convert_qat(simple)
+    return digit_accuracy(simple), digit_accuracy(rounded_network(model, bits, 15))
 
 
 def train_on(bits, seed):
@@ -3684,23 +3741,32 @@ def train_on(bits, seed):
 seeds = (0, 1, 2)
 full = digit_accuracy(network)
 ptq = {bits: after_ptq(network, bits) for bits in (8, 4, 3, 2)}
-qat = {bits: [digit_accuracy(train_on(bits, seed)) for seed in seeds] for bits in (3, 2)}
+trained = {bits: [train_on(bits, seed) for seed in seeds] for bits in (3, 2)}
+qat = {bits: [digit_accuracy(model) for model in trained[bits]] for bits in (3, 2)}
 controls = [train_on(None, seed) for seed in seeds]
 control = {bits: [after_ptq(model, bits) for model in controls] for bits in (3, 2)}
-levels = [
-    len(set(channel.tolist())) for m in [train_on(2, 0)] for channel in m.get_submodule("features.5.0").weight.detach().flatten(1)
-]
-print(f"float32: {full:.1%}; PTQ at 8, 4, 3, 2 bits: {', '.join(f'{ptq[b]:.1%}' for b in (8, 4, 3, 2))}")
+
+
+def shares(values):
+    """Accuracies as text."""
+    return ", ".join(f"{value:.1%}" for value in values)
+
+
+print(f"float32: {full:.1%}; trained on in float32: {shares(map(digit_accuracy, controls))}")
+print(f"PTQ at 8, 4, 3, 2 bits: {shares(ptq[b][0] for b in ptq)}; with searched scales {shares(ptq[b][1] for b in ptq)}")
+print(f"PTQ at 2 bits with the obvious scale: {digit_accuracy(rounded_network(network, 2, 1)):.1%}")
 for bits in (3, 2):
     print(
-        f"{bits} bits, seeds {seeds}: QAT {', '.join(f'{a:.1%}' for a in qat[bits])}; "
-        f"trained on, then PTQ {', '.join(f'{a:.1%}' for a in control[bits])}"
+        f"{bits} bits, seeds {seeds}: QAT {shares(qat[bits])}; trained on, then the better PTQ {shares(map(max, control[bits]))}"
     )
-print("different values in a channel after QAT at 2 bits, at most:", max(levels))
+channels = trained[2][0].get_submodule("features.5.0").weight.detach().flatten(1)
+print("different values in a channel after QAT at 2 bits, at most:", max(len(set(channel.tolist())) for channel in channels))
 
 figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
-axis.plot([8, 4, 3, 2], [100 * ptq[b] for b in (8, 4, 3, 2)], "o-", label="PTQ of the shipped network")
-for values, marker, label in ((control, "s", f"{QAT_STEPS} more steps, then PTQ"), (qat, "*", f"QAT, {QAT_STEPS} steps")):
+axis.plot([8, 4, 3, 2], [100 * ptq[b][0] for b in (8, 4, 3, 2)], "o-", label="PTQ of the shipped network")
+axis.plot([8, 4, 3, 2], [100 * ptq[b][1] for b in (8, 4, 3, 2)], "^--", label="PTQ, searched scales")
+best_control = {bits: [max(both) for both in control[bits]] for bits in (3, 2)}
+for values, marker, label in ((best_control, "s", f"{QAT_STEPS} more steps, then PTQ"), (qat, "*", f"QAT, {QAT_STEPS} steps")):
     points = [(bits, 100 * a) for bits in (3, 2) for a in values[bits]]
     axis.plot(*zip(*points), marker, ms=8, alpha=0.7, ls="", label=label + " (3 seeds)")
 axis.axhline(100 * full, color="grey", ls=":", label="float32")
@@ -3708,19 +3774,25 @@ axis.set(xlabel="bits a weight", ylabel="accuracy on held-out digits (%)", xtick
 axis.legend(fontsize=8, loc="lower right")
 plt.show()
 
-gaps = {bits: [a - max(ptq[bits], b) for a, b in zip(qat[bits], control[bits])] for bits in (3, 2)}
-claims.record(
-    "QAT beats PTQ at low bits",
-    claimed="at 3 bits and below",
-    measured="; ".join(f"{bits} bits: {min(gaps[bits]):+.0%} to {max(gaps[bits]):+.0%}" for bits in (3, 2)),
-    holds=all(gap > 0.02 for bits in (3, 2) for gap in gaps[bits]),
-    how="accuracy on held-out digits, QAT minus the better of PTQ and (more training, then PTQ), 3 seeds, smallest to largest",
-)
+# %%
+gaps = {bits: [a - max(*ptq[bits], *b) for a, b in zip(qat[bits], control[bits])] for bits in (3, 2)}
+for bits in (3, 2):
+    claims.record(
+        f"QAT beats PTQ at {bits} bits",
+        claimed="yes, the more the fewer bits",
+        measured=f"by {100 * min(gaps[bits]):.1f} to {100 * max(gaps[bits]):.1f} points of accuracy",
+        holds=min(gaps[bits]) > 0.01,
+        how="held-out digits, 3 seeds: QAT minus the best PTQ (shipped or trained on, either scale); one point is about the noise",
+    )
 
 # %% [markdown]
-# More training alone does not help; training with the rounding does, and the more the fewer the bits. At 2 bits QAT turns
-# guessing into a working network, though not into the full one. At 4 bits and more PTQ loses too little to make QAT
-# worth its price: it needs training data, an optimizer and memory for both, where GPTQ needs a few thousand tokens.
+# More training alone does not help; training with the rounding does. At 2 bits QAT is far ahead of the best PTQ, for every
+# seed. At 3 bits it is ahead by little more than the noise of 2,000 pictures. At 4 bits and more PTQ loses next to
+# nothing, and QAT is not worth its price: it needs training data, an optimizer and memory for both, where GPTQ needs a few
+# thousand tokens.
+#
+# Look at PTQ at 2 bits with the *obvious* scale: it only guesses. Had we compared QAT with that, the gap would have been three to four times
+# as large, and most of it would have been a badly chosen scale. Ask of every such comparison how good the other side was made.
 #
 # ### The same on the language model, with torchao
 #
@@ -3774,7 +3846,9 @@ def cpu_ms(call, repeat=5, inner=8):
 def with_int8_kernels(model, names):
     """A copy of `model` whose linear layers `names` multiply integers (activations are rounded as well, on the fly)."""
     setting = torch.ao.quantization.default_dynamic_qconfig
-    return torch.ao.quantization.quantize_dynamic(copy.deepcopy(model), {name: setting for name in names})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the API is deprecated; its kernels are what is shown here
+        return torch.ao.quantization.quantize_dynamic(copy.deepcopy(model), {name: setting for name in names})
 
 
 big = nn.Sequential(nn.Linear(1024, 1024, bias=False)).eval()
@@ -3796,16 +3870,6 @@ with torch.no_grad():
         print(f"language model, {label}: {speed['model', label]:.2f} times as fast with int8 kernels")
 
 # %%
-linear_ratio = 4 * in_linears / sum(m.weight.nbytes + m.scale.nbytes for m in by_hand.modules() if isinstance(m, Int8Linear))
-model_ratio = results["float32"][0] / results["int8 by hand"][0]
-claims.record(
-    "INT8 weights are 4 times smaller",
-    claimed="4x",
-    measured=f"linear layers {linear_ratio:.2f}x, whole model {model_ratio:.2f}x",
-    holds=model_ratio > 3.8,
-    how="bytes of codes and scales; the embedding stays in float32. GGUF Q8_0, which packs it too: "
-    f"{gguf_sizes['F32'] / gguf_sizes['Q8_0']:.2f}x",
-)
 claims.record(
     "INT8 is 2 to 4 times faster: one large layer",
     claimed="2-4x",
@@ -3820,13 +3884,6 @@ claims.record(
     measured=", ".join(f"{label} {speed['model', label]:.2f}x" for label in ("128 tokens at once", "one token")),
     holds=min(speed["model", "128 tokens at once"], speed["model", "one token"]) >= 2,
     how="CPU time with int8 kernels; layers of 128 columns are too small to pay for rounding the activations",
-)
-claims.record(
-    "INT8 is less than 1 % worse",
-    claimed="< 1 %",
-    measured=f"perplexity {results['int8 by hand'][1] / base_perplexity - 1:+.2%}",
-    holds=results["int8 by hand"][1] / base_perplexity - 1 < 0.01,
-    how="held-out Python reference, int8 weights with one scale a row",
 )
 
 # %% [markdown]
@@ -3856,7 +3913,7 @@ claims.record(
 if env.tier == "hub" and env.device == "cuda":
     name = env.model("chat")
     hub_tokenizer = AutoTokenizer.from_pretrained(name)
-    text = "\n\n".join(data.load("reference", split="test")["text"])
+    text = "\n\n".join(paragraph for _, paragraph in split_paragraphs("test"))
     hub_ids = torch.tensor(hub_tokenizer(text, verbose=False)["input_ids"])
     hub_rows = hub_ids[: len(hub_ids) // 128 * 128].view(-1, 128).to(env.device)
 
@@ -3918,7 +3975,7 @@ else:
 # 5. When is QAT worth its price?
 # - [ ] Always: it is the newest method :: At 8 and 4 bits PTQ loses almost nothing here.
 # - [ ] When there is no training data :: Then it cannot be done at all.
-# - [x] At 3 bits and below, when training data and time are there :: That is where PTQ falls apart and QAT does not.
+# - [x] At 2 bits, perhaps 3, when training data and time are there :: That is where PTQ falls apart and QAT does not.
 # - [ ] When the file must be smaller than PTQ can make it :: At equal bits both have the same size.
 
 # %% [markdown]
