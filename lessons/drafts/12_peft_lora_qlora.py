@@ -128,8 +128,15 @@ def accuracy(model, task, n=100):
 
 
 NEW, OLD = "sort_down", ("sort", "reverse", "max", "add2")
+
+
+def exam(model):
+    """Accuracy on the new task (100 rows) and on the old ones (50 rows each)."""
+    return {task: accuracy(model, task, 100 if task == NEW else 50) for task in (NEW, *OLD)}
+
+
 base_model = load_model()
-before = {task: accuracy(base_model, task) for task in (NEW, *OLD)}
+before = exam(base_model)
 for prompt, said in zip(demo := ["Sort: 4 1 8 3", "Sort down: 4 1 8 3", "Reverse: a n t"], answer(base_model, demo)):
     print(f"{prompt:20} → {said}")
 print({task: f"{share:.0%}" for task, share in before.items()})
@@ -580,7 +587,7 @@ def check_lora(make_lora):
 
 
 # %% tests="check_lora" points=3
-class AnotherRight(nn.Module):
+class AnotherRight(nn.Module):  # names its base class: graded cells are compiled so that a bare super() finds none
     """Right too, in another style."""
 
     def __init__(self, base, r, alpha, dropout):
@@ -1805,13 +1812,13 @@ def learned_and_kept(before, runs, new):
 # %% [markdown]
 # ### A new task, and what it costs
 #
-# Five ways start from the same weights and see the same number of batches of the new task:
+# Four ways start from the same weights and see the same number of batches of the new task:
 #
 # - **frozen, new head**: the body is frozen, a copy of the output matrix is trained (transfer learning as in lesson
 #   09);
 # - **LoRA**: r = 8 on every linear layer;
 # - **full**: every weight;
-# - **LoRA** and **full with replay**: a third of the rows are of the old tasks.
+# - **LoRA with replay**: a third of the rows are of the old tasks.
 #
 # LoRA takes a learning rate about five times that of full fine-tuning. That is usual: [Thinking Machines' experiments
 # (2025)](https://thinkingmachines.ai/blog/lora/) find about ten times, for many models.
@@ -1824,13 +1831,7 @@ ways = {
     "LoRA": (with_lora, new_rows, 5e-3),
     "full": (lambda model: None, new_rows, 1e-3),
     "LoRA with replay": (with_lora, both, 5e-3),
-    "full with replay": (lambda model: None, both, 1e-3),
 }
-
-
-def exam(model):
-    """Accuracy on the new task and on the old ones."""
-    return {task: accuracy(model, task) for task in (NEW, *OLD)}
 
 
 # One seed, to keep this short: `python tools/lora.py` in the course's repository runs the same over three.
@@ -1870,22 +1871,32 @@ claims.record(
     claimed="yes (Biderman and others, 2024)",
     measured=f"keeps {kept['LoRA']:.0%} of the old accuracy, full keeps {kept['full']:.0%}",
     holds=kept["LoRA"] > kept["full"],
-    how=f"with replay: {kept['LoRA with replay']:.0%} and {kept['full with replay']:.0%}",
+    how=f"LoRA with replay keeps {kept['LoRA with replay']:.0%}",
 )
 
 # %% [markdown]
 # Read it column by column. The frozen body with a new head learns next to nothing: how to sort downwards has to be
-# worked out *inside* the layers. LoRA and full fine-tuning both learn the task.
+# worked out *inside* the layers. (It loses "sort" all the same.) LoRA and full fine-tuning both learn the task.
 #
 # And both pay for it. "Sort" is gone: the model was paid for giving digits in descending order, and never again for
 # the opposite. Tasks that look different suffer less. That adapters forget nothing because the weights are frozen is a
 # misunderstanding: what answers is the sum of both.
 #
 # [Biderman and others (2024)](https://arxiv.org/abs/2405.09673) found that LoRA forgets less than full fine-tuning and
-# learns less, on models of 7 billion weights. The last claim asks whether that holds here. With this small model and
-# these rates it did in none of three seeds: the larger rate moves the sum of both further (you will see it in the last
-# plot). Replay helps either way: most of what was lost is kept, at the price of some accuracy on the new task, since
-# fewer rows are about it.
+# learns less, on models of 7 billion weights. The last claim asks whether that holds here. One run is an anecdote, so the
+# same was run over three seeds with 200 held-out rows (`tools/lora.py` in the course's repository, lowest to highest):
+#
+# | way | new task learned (%) | old accuracy kept (%) |
+# |---|---|---|
+# | LoRA | 93 to 95 | 45 to 53 |
+# | full | 97 to 99 | 66 to 71 |
+# | LoRA with replay | 55 to 80 | 76 to 79 |
+# | full with replay | 76 to 85 | 79 to 83 |
+# | frozen, new head | 0 to 1 | 70 to 71 |
+# | same shape, random weights, all trained | 3 to 14 | 0 |
+#
+# So here LoRA learns nearly as much and forgets *more*: its larger rate moves the sum of both further (you will see it in
+# the last plot). Replay helps either way, at the price of some accuracy on the new task, since fewer rows are about it.
 #
 # What LoRA has and full fine-tuning has not is the way back.
 
@@ -1958,10 +1969,10 @@ for r, runs in sweep.items():
 # Left: more rank learns more and forgets more. Even r = 1, one number for each layer and token, learns a good part of
 # the task. So "learns less and forgets less" does hold here, between adapters.
 #
-# Right: the change that full fine-tuning happens to make is *not* of very low rank: cut down to the ranks at which LoRA
-# already works, it is worth little. LoRA does not compress that change. It finds another one, that lies in a thin
-# space from the beginning. "Updates have low intrinsic rank" is best read as: among all changes that solve a task
-# there are some of low rank.
+# Right: the change that full fine-tuning happens to make is *not* of very low rank. Cut down to the smallest ranks, at
+# which LoRA already works, little of its skill is left. LoRA does not compress that change. It finds another one, that
+# lies in a thin space from the beginning. "Updates have low intrinsic rank" is best read as: among all changes that solve
+# a task there are some of low rank.
 
 # %% [markdown]
 # # Part C · How small can the frozen part be?
