@@ -42,10 +42,9 @@ def list_models(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([{"role": role, **vars(m)} for role, m in table.TABLE.items()], indent=1))
         return
-    shown = Table("role", "tiny tier", "licence", "hub tier", "licence", "what it is")
-    for role, m in table.TABLE.items():
-        shown.add_row(role, m.tiny, m.tiny_licence, m.hub, m.hub_licence, m.about)
-    Console().print(shown)
+    for role, m in table.TABLE.items():  # no table: names are there to be copied, whole on a narrow terminal too
+        click.echo(f"{click.style(role, bold=True)}: {m.about}")
+        click.echo(f"    tiny tier: {m.tiny} ({m.tiny_licence})\n    hub tier:  {m.hub} ({m.hub_licence})")
 
 
 @models.command()
