@@ -118,16 +118,14 @@ def pays(reply: str, asked: str) -> bool:
     return any(int(number) <= lowest for number in re.findall(r"\d+", reply))
 
 
-def reinforce(
-    algorithm: str, model, tokenizer, reward, steps: int, seed: int, tokens: int = 5, schedule: str = "linear"
-) -> float:
+def reinforce(algorithm: str, model, tokenizer, reward, steps: int, seed: int) -> float:
     """Train `model` in place on "smallest of", 64 answers a step in groups of 8; CPU seconds."""
     questions = data.load("tasks", names="min", split="train", n=5000, seed=seed + 100)
     questions = questions.map(lambda row: {"prompt": user(row["prompt"]), "question": row["prompt"]}, remove_columns=["task"])
     trainer_class, config = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}[algorithm]
     args = config(
-        **settings(seed), per_device_train_batch_size=64, num_generations=8, max_completion_length=tokens, learning_rate=2e-4,
-        lr_scheduler_type=schedule, beta=0.0, max_steps=steps,
+        **settings(seed), per_device_train_batch_size=64, num_generations=8, max_completion_length=5, learning_rate=2e-4,
+        lr_scheduler_type="constant", beta=0.0, max_steps=steps,
     )  # fmt: skip
     return train(trainer_class(model=model, reward_funcs=reward, args=args, train_dataset=questions, processing_class=tokenizer))
 
@@ -205,7 +203,7 @@ def hack(steps: int, seed: int) -> dict[str, float]:
     found = measure(start, "before")
     for title, reward in (("hacked", lowest_reward), ("closed", exact_reward)):
         model = fresh(start, name)
-        seconds = reinforce("grpo", model, tokenizer, reward, steps, seed, schedule="constant")
+        seconds = reinforce("grpo", model, tokenizer, reward, steps, seed)
         found |= measure(model, title) | {f"CPU seconds {title}": seconds}
     return found
 
@@ -214,11 +212,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("effects", nargs="+", choices=("grpo", "rloo", "dpo", "hack"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, help="steps of the training measured (default: grpo, rloo 260, dpo 36, hack 20)")
+    parser.add_argument("--steps", type=int, help="steps of the training measured (default: grpo, rloo 200, dpo 36, hack 20)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for effect in options.effects:
-        steps = options.steps or {"grpo": 260, "rloo": 260, "dpo": 36, "hack": 20}[effect]
+        steps = options.steps or {"grpo": 200, "rloo": 200, "dpo": 36, "hack": 20}[effect]
         found = []
         for seed in options.seeds:
             found.append(

@@ -2211,7 +2211,7 @@ def reinforce(trainer_class, config_class, steps: int):
             **drawing,
             per_device_train_batch_size=64,
             learning_rate=2e-4,
-            lr_scheduler_type="linear",
+            lr_scheduler_type="constant",
             beta=0.0,
             max_steps=steps,
         ),
@@ -2254,8 +2254,8 @@ for question, old, new in zip(exam["min"]["prompt"][:6], *(ask(m, exam["min"]["p
 
 # %% [markdown]
 # The hole is closed: what the reward counts is what the exam counts. Seven thousand answers that the model drew itself, marked right or
-# wrong, took it from a few right answers to about half, and the curve still rises. RLOO begins as GRPO does; their difference, the division by the spread,
-# is one of pace.
+# wrong, took it from a few right answers to several times as many. RLOO begins as GRPO does: its advantages differ by a constant
+# factor and by the division that it leaves out.
 #
 # The points on the right lie above the grey curve: the eight answers to one question are not equally hard as those to the next.
 # Some questions are always answered rightly and some never, and both kinds are silent. Longer runs, other temperatures, step sizes and
@@ -2271,9 +2271,9 @@ for question, old, new in zip(exam["min"]["prompt"][:6], *(ask(m, exam["min"]["p
 # %%
 claims.record(
     "GRPO with a verifier teaches a skill without showing an answer",
-    claimed="lifts verified accuracy within 90 seconds on a CPU",
+    claimed="from about 15 % of right answers to 60 % or more within 90 CPU seconds",
     measured=f"greedy {before['min']:.0%} -> {after['min']:.0%}, drawn {drawn_before:.0%} -> {drawn_after:.0%}, {grpo_seconds:.0f} CPU seconds",
-    holds=drawn_after > 2 * drawn_before and after["min"] > before["min"] + 0.1 and grpo_seconds < 90,
+    holds=after["min"] >= 0.6 and grpo_seconds < 90,
     how=f"{len(exam['min'])} held-out questions; {grpo.state.global_step} steps of 64 answers, one seed",
 )
 
