@@ -19,7 +19,7 @@
 # **You need first** lessons 03 (`nn.Module`, eval mode) and 13 (what a graph is); `async`/`await` at the level of the
 # [asyncio tutorial](https://docs.python.org/3/library/asyncio-task.html).
 #
-# **Time** about four and a half hours: nine exercises of 20 to 45 minutes, 30 points. No GPU.
+# **Time** about five hours: nine exercises of 25 to 45 minutes, 30 points. No GPU is needed.
 #
 # ```text
 #            torch.export            ┌──► model.onnx ──► ONNX Runtime ──┐
@@ -56,7 +56,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -83,7 +82,9 @@ workshop = Path(tempfile.mkdtemp(prefix="lesson21-"))  # all files of this lesso
 model = DigitsCNN.from_pretrained(models.path("digits-cnn-ten"))  # the course's own, in every tier
 model.eval().requires_grad_(False)
 pictures, labels, _ = digits.tensors("test", 400, seed=21)  # float32 (400, 1, 16, 16), int64 (400,)
-print(f"{sum(p.numel() for p in model.parameters()):,} weights, accuracy {(model(pictures).argmax(1) == labels).float().mean():.1%} on {len(labels)} held-out pictures")
+print(
+    f"{sum(p.numel() for p in model.parameters()):,} weights, accuracy {(model(pictures).argmax(1) == labels).float().mean():.1%} on {len(labels)} held-out pictures"
+)
 
 figure, axes = plt.subplots(1, 8, figsize=(9, 1.5))
 for axis, picture, label in zip(axes, pictures, labels):
@@ -390,7 +391,9 @@ run_onnx = load_onnx(onnx_path)
 for size in (1, 3, 64):
     difference = np.abs(run_onnx(pictures[:size].numpy()) - model(pictures[:size]).numpy()).max()
     print(f"batch of {size:2}: largest difference of a logit {difference:.1e}")
-print(f"{onnx_path.stat().st_size / 1e3:.0f} kB on disk, weights inside: {sum(p.numel() for p in model.parameters()) * 4 / 1e3:.0f} kB")
+print(
+    f"{onnx_path.stat().st_size / 1e3:.0f} kB on disk, weights inside: {sum(p.numel() for p in model.parameters()) * 4 / 1e3:.0f} kB"
+)
 
 # %% [markdown]
 # ## 2 · Export for AOTInductor (3 points, 25 minutes, difficulty 2 of 3)
@@ -420,7 +423,7 @@ def export_program(model, example, largest):
     ### BEGIN SOLUTION
     was_training = model.training
     model.eval()
-    rows = torch.export.Dim("batch", min=1, max=largest)
+    rows = torch.export.Dim("batch", max=largest)
     program = torch.export.export(model, (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
     model.train(was_training)
     return program
@@ -460,10 +463,15 @@ def check_program(net, shape, largest, seed):
         except Exception as error:
             said = str(error).splitlines()[0][:120]
             check.true(
-                False, f"the program refuses {size} of at most {largest} rows ({said}). Is the batch axis declared free from 1 to largest?"
+                False,
+                f"the program refuses {size} of at most {largest} rows ({said}). Is the batch axis declared free from 1 to largest?",
             )
         check.equal(
-            logits, expected(images).detach(), f"the program's logits for {size} rows", "was the model exported in eval mode?", rtol=1e-4
+            logits,
+            expected(images).detach(),
+            f"the program's logits for {size} rows",
+            "was the model exported in eval mode?",
+            rtol=1e-4,
         )
     check.true(
         refuses(exported, torch.randn((largest + 1, *shape), generator=generator)),
@@ -481,9 +489,16 @@ def check_chunks(images, largest, weight):
 
     wanted = images.flatten(1) @ weight
     observed = run_in_chunks(run, images, largest)
-    check.equal(observed, wanted, f"the result for {len(images)} images, at most {largest} at a time", "all chunks, in order, joined")
+    check.equal(
+        observed, wanted, f"the result for {len(images)} images, at most {largest} at a time", "all chunks, in order, joined"
+    )
     needed = max(1, math.ceil(len(images) / largest))
-    check.equal(len(seen), needed, f"the number of calls for {len(images)} images, at most {largest} at a time", "each call costs: fill it")
+    check.equal(
+        len(seen),
+        needed,
+        f"the number of calls for {len(images)} images, at most {largest} at a time",
+        "each call costs: fill it",
+    )
 
 
 def check_all_chunks():
@@ -516,13 +531,13 @@ check.points(3)  # the number below: your points, of 3
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `torch.export.export(model, args, dynamic_shapes=...)`, `torch.export.Dim(name, min=..., max=...)`, `Tensor.split`,
+# `torch.export.export(model, args, dynamic_shapes=...)`, `torch.export.Dim(name, max=...)`, `Tensor.split`,
 # `torch.cat`, `Tensor.new_zeros`, and slicing `[:0]`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# rows = torch.export.Dim("batch", min=..., max=...)
+# rows = torch.export.Dim("batch", max=...)
 # program = torch.export.export(model, (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
 #
 # if len(images) == 0:
@@ -613,6 +628,16 @@ def run_in_chunks(run, images, largest):
     return torch.cat(parts, dim=0)
 
 
+# %% equivalent="aoti_export" because="the name of the axis is only shown in messages"
+# - rows = torch.export.Dim("batch", max=largest)
+# + rows = torch.export.Dim('hctab', max=largest)
+
+
+# %% equivalent="aoti_export" because="of one row, all but the last is none"
+# - return run(images.new_zeros(1, *images.shape[1:]))[:0]
+# + return run(images.new_zeros(1, *images.shape[1:]))[:(-1)]
+
+
 # %% [markdown]
 # The program as PyTorch sees it: plain operators, weights as inputs, and the range of the batch size. It is compiled
 # at the end of the lesson, where we also measure; the compiler needs a while.
@@ -621,7 +646,12 @@ def run_in_chunks(run, images, largest):
 largest_batch = 64
 program = export_program(model, pictures[:1], largest_batch)
 print("range of the batch size:", *program.range_constraints.values())
-print("operators:", ", ".join(sorted({str(n.target).removeprefix("aten.").split(".")[0] for n in program.graph.nodes if n.op == "call_function"})))
+print(
+    "operators:",
+    ", ".join(
+        sorted({str(n.target).removeprefix("aten.").split(".")[0] for n in program.graph.nodes if n.op == "call_function"})
+    ),
+)
 
 # %% [markdown]
 # ## 3 · Write the acceptance test (3 points, 30 minutes, difficulty 2 of 3)
@@ -900,6 +930,7 @@ except AssertionError as error:
 # fast this machine is, so they run on an event loop whose clock **jumps**: where everybody only waits for time to pass,
 # it passes at once. `asyncio.sleep(60)` takes no time, and 60 seconds on the loop's clock.
 
+
 # %%
 class JumpingSelector(selectors.DefaultSelector):
     """Where an event loop would wait for time to pass, its clock `now` jumps instead."""
@@ -907,7 +938,7 @@ class JumpingSelector(selectors.DefaultSelector):
     now = 0.0
 
     def select(self, timeout=None):
-        ready = super().select(10 if timeout is None else min(timeout, 0.002))  # a moment for threads, if there are any
+        ready = super().select(5 if timeout is None else min(timeout, 0.002))  # a moment for threads, if there are any
         if not ready and timeout is None:
             raise RuntimeError("everything waits for something that never comes: is every waiting request answered?")
         if not ready:
@@ -1010,7 +1041,7 @@ async def play(make_batcher, arrivals, seconds=0.1, **settings):
     return model, answers
 
 
-# %% exercise="micro_batcher" minutes=45 difficulty=3
+# %% exercise="micro_batcher" minutes=45 difficulty=3 seconds=5
 class MicroBatcher:
     """Collects single items into batches for `predict`, an async function from an array (n, ...) to n rows."""
 
@@ -1074,7 +1105,10 @@ def check_answers(answers, values, what):
         if isinstance(answer, Exception):
             check.true(False, f"{what}: item {value} got {type(answer).__name__}({answer}) instead of an answer.")
         check.equal(
-            np.asarray(answer), np.array([2 * value, 2 * value + 1], dtype=np.float32), f"{what}: the answer for item {value}", "row i belongs to item i"
+            np.asarray(answer),
+            np.array([2 * value, 2 * value + 1], dtype=np.float32),
+            f"{what}: the answer for item {value}",
+            "row i belongs to item i",
         )
 
 
@@ -1097,7 +1131,11 @@ def check_batches():
     )  # fmt: skip
     check_answers(answers, (1, 2, 3), "three lonely items")
     ### BEGIN HIDDEN TESTS
-    model, answers = run_async(play(MicroBatcher, [(0, 1), (0.01, 2), (0.02, 3), (0.03, 4), (0.04, 5), (0.21, 6)], seconds=0.2, max_batch=2, max_wait=0.3))
+    model, answers = run_async(
+        play(
+            MicroBatcher, [(0, 1), (0.01, 2), (0.02, 3), (0.03, 4), (0.04, 5), (0.21, 6)], seconds=0.2, max_batch=2, max_wait=0.3
+        )
+    )
     check.equal(model.calls, [(0.01, [1, 2]), (0.21, [3, 4]), (0.41, [5, 6])], "starts and items with max_batch=2, max_wait=0.3")
     check_answers(answers, range(1, 7), "six items")
     model, answers = run_async(play(MicroBatcher, [(0, 1), (0.15, 2)], seconds=0.1, max_batch=4, max_wait=0.2))
@@ -1130,7 +1168,12 @@ def check_errors():
     check_answers(answers, (2, 3), "a caller of the batch gave up during the call")
     model, answers = run_async(give_up(0.02))
     check_answers(answers, (2, 3), "a caller gave up before the call")
-    check.equal(model.calls[0][1], [2.0], "the items of the batch, one of whose callers had given up", "leave it out: nobody wants the answer")
+    check.equal(
+        model.calls[0][1],
+        [2.0],
+        "the items of the batch, one of whose callers had given up",
+        "leave it out: nobody wants the answer",
+    )
     ### BEGIN HIDDEN TESTS
 
     async def all_gone():
@@ -1408,23 +1451,35 @@ class MicroBatcher:
 # %% [markdown]
 # Watch it: 60 requests in bursts, a model that takes 20 ms a call however many rows it gets. Each bar is one call.
 
+
 # %%
 async def busy_minute():
     generator = torch.Generator().manual_seed(3)
     arrivals = (torch.rand(60, generator=generator) ** 2 * 0.6).sort().values.tolist()
-    model, answers = await play(MicroBatcher, [(when, i) for i, when in enumerate(arrivals)], seconds=0.02, max_batch=8, max_wait=0.01)
+    model, answers = await play(
+        MicroBatcher, [(when, i) for i, when in enumerate(arrivals)], seconds=0.02, max_batch=8, max_wait=0.01
+    )
     return model.calls, arrivals, [when for _, when in answers]
 
 
 calls, arrivals, answered = run_async(busy_minute())
 figure, axis = plt.subplots(figsize=(9, 3), layout="constrained")
-axis.bar([1000 * start for start, _ in calls], [len(items) for _, items in calls], width=20, align="edge", edgecolor="white", label="calls of the model")
+axis.bar(
+    [1000 * start for start, _ in calls],
+    [len(items) for _, items in calls],
+    width=20,
+    align="edge",
+    edgecolor="white",
+    label="calls of the model",
+)
 axis.plot([1000 * a for a in arrivals], [-0.4] * len(arrivals), "|", color="C1", label="arrivals")
 axis.set(xlabel="time (ms)", ylabel="items in the call")
 axis.legend(loc="upper right")
 plt.show()
 waits = np.array(answered) - np.array(arrivals)
-print(f"{len(arrivals)} requests in {len(calls)} calls; answered after {1000 * np.median(waits):.0f} ms (median), {1000 * waits.max():.0f} ms (worst)")
+print(
+    f"{len(arrivals)} requests in {len(calls)} calls; answered after {1000 * np.median(waits):.0f} ms (median), {1000 * waits.max():.0f} ms (worst)"
+)
 
 # %% [markdown]
 # ## 5 · The service (5 points, 45 minutes, difficulty 3 of 3)
@@ -1620,9 +1675,16 @@ def check_valid(seed=0):
     check.equal(result["label"], int(logits.argmax()), "the label", "the index of the largest logit")
     check.equal(result["probabilities"], softmax(logits).tolist(), "the probabilities", "the softmax of the logits", rtol=1e-4)
     pieces = [(0.1, image_body(seed)[:700]), (0.1, image_body(seed)[700:])]
-    expect_status(post(FakeBatcher(), pieces=pieces), 200, "a valid request whose body comes in two pieces", "Read until the end.")
+    expect_status(
+        post(FakeBatcher(), pieces=pieces), 200, "a valid request whose body comes in two pieces", "Read until the end."
+    )
     full = len(image_body(seed))
-    expect_status(post(FakeBatcher(), image_body(seed), max_bytes=full), 200, "a body of exactly max_bytes", "At most max_bytes are allowed.")
+    expect_status(
+        post(FakeBatcher(), image_body(seed), max_bytes=full),
+        200,
+        "a body of exactly max_bytes",
+        "At most max_bytes are allowed.",
+    )
 
 
 def check_invalid():
@@ -1669,17 +1731,31 @@ def check_bodies():
     )  # fmt: skip
     drip = [(0.5, b" ")] * 100 + [(0, image_body())]
     answer = post(FakeBatcher(), pieces=drip, body_seconds=3.0)
-    expect_status(answer, 408, "a client that sends a byte every half second, with body_seconds=3", "A time limit for the whole body.")
-    check.between(answer.seconds, 2.9, 3.6, "the seconds after which the slow client is answered, with body_seconds=3", "one limit for all pieces together")
+    expect_status(
+        answer, 408, "a client that sends a byte every half second, with body_seconds=3", "A time limit for the whole body."
+    )
+    check.between(
+        answer.seconds,
+        2.9,
+        3.6,
+        "the seconds after which the slow client is answered, with body_seconds=3",
+        "one limit for all pieces together",
+    )
     silent = [(1000.0, b"")]
-    expect_status(post(FakeBatcher(), pieces=silent, body_seconds=0.5), 408, "a client that sends nothing", "A time limit around reading.")
+    expect_status(
+        post(FakeBatcher(), pieces=silent, body_seconds=0.5), 408, "a client that sends nothing", "A time limit around reading."
+    )
     slow_but_well = [(0.9, image_body()[:100]), (0.9, image_body()[100:])]
-    expect_status(post(FakeBatcher(), pieces=slow_but_well, body_seconds=2.0), 200, "a body that is there after 1.8 s, with body_seconds=2")
+    expect_status(
+        post(FakeBatcher(), pieces=slow_but_well, body_seconds=2.0), 200, "a body that is there after 1.8 s, with body_seconds=2"
+    )
 
 
 def check_model_trouble():
     answer = post(FakeBatcher(error=Overloaded("full")), image_body())
-    expect_status(answer, 503, "a request where the batcher is overloaded", "Overloaded is no error of the client's and no surprise: 503.")
+    expect_status(
+        answer, 503, "a request where the batcher is overloaded", "Overloaded is no error of the client's and no surprise: 503."
+    )
     check.true("retry-after" in answer.headers, "the 503 has no header Retry-After: clients would try again at once.")
     answer = post(FakeBatcher(seconds=60.0), image_body(), answer_seconds=1.5)
     expect_status(answer, 504, "a request whose answer would take 60 s, with answer_seconds=1.5", "A time limit around submit.")
@@ -1690,7 +1766,9 @@ def check_model_trouble():
     check.true(b"secret" not in answer.body, "the 500 tells the client the text of an internal error: keep it for the log.")
     slow = [(0.9, image_body())]
     answer = post(FakeBatcher(seconds=0.9), pieces=slow, body_seconds=1.0, answer_seconds=1.0)
-    expect_status(answer, 200, "a body after 0.9 s and a model that takes 0.9 s, with 1 s for each", "Two limits, one after the other.")
+    expect_status(
+        answer, 200, "a body after 0.9 s and a model that takes 0.9 s, with 1 s for each", "Two limits, one after the other."
+    )
 
 
 def check_all_valid():
@@ -1702,7 +1780,12 @@ def check_all_valid():
 
 with check.exercise("service"):
     check.parts(
-        {"valid requests": check_all_valid, "invalid content": check_invalid, "size and pace of the body": check_bodies, "trouble behind": check_model_trouble}
+        {
+            "valid requests": check_all_valid,
+            "invalid content": check_invalid,
+            "size and pace of the body": check_bodies,
+            "trouble behind": check_model_trouble,
+        }
     )
 check.points(5)  # the number below: your points, of 5
 
@@ -2003,7 +2086,11 @@ async def first_requests():
 
 
 for answer, label in zip(run_async(first_requests(), jump=False), [*labels[:6].tolist(), "no image", "30,000 bytes"]):
-    said = f"label {answer.json()['label']}, p = {max(answer.json()['probabilities']):.2f}" if answer.status == 200 else answer.body[:60].decode()
+    said = (
+        f"label {answer.json()['label']}, p = {max(answer.json()['probabilities']):.2f}"
+        if answer.status == 200
+        else answer.body[:60].decode()
+    )
     print(f"{label!s:>13}: {answer.status}  {said}")
 
 # %% [markdown]
@@ -2049,13 +2136,12 @@ def watch(app, registry, ready):
 
     @app.get("/health/live")
     async def live():
-        return {"live": True}
+        """Whoever can answer is alive."""
 
     @app.get("/health/ready")
     async def is_ready():
         if not ready():
             raise HTTPException(503, "not ready")
-        return {"ready": True}
 
     @app.get("/metrics")
     async def metrics():
@@ -2109,11 +2195,15 @@ def check_health():
     state = {"ready": False}
     app, _ = watched_app(lambda: state["ready"])
     live, not_yet = ask_all(app, ("GET", "/health/live"), ("GET", "/health/ready"))
-    check.equal(live.status, 200, "the status of /health/live while the service is not ready", "it is alive: do not have it killed")
+    check.equal(
+        live.status, 200, "the status of /health/live while the service is not ready", "it is alive: do not have it killed"
+    )
     check.equal(not_yet.status, 503, "the status of /health/ready while ready() is False")
     state["ready"] = True
     now, live = ask_all(app, ("GET", "/health/ready"), ("GET", "/health/live"))
-    check.equal(now.status, 200, "the status of /health/ready once ready() is True", "ask at every request, not when the app is made")
+    check.equal(
+        now.status, 200, "the status of /health/ready once ready() is True", "ask at every request, not when the app is made"
+    )
     check.equal(live.status, 200, "the status of /health/live")
 
 
@@ -2139,9 +2229,14 @@ def check_metrics():
     try:
         seen = samples_of(last.body.decode())
     except Exception as error:
-        check.true(False, f"/metrics is not in Prometheus' text format ({type(error).__name__}: {str(error)[:80]}). generate_latest writes it.")
+        check.true(
+            False,
+            f"/metrics is not in Prometheus' text format ({type(error).__name__}: {str(error)[:80]}). generate_latest writes it.",
+        )
     counted = {labels: value for (name, labels), value in seen.items() if name == "requests_total"}
-    check.true(bool(counted), f"/metrics has no requests_total. It has: {', '.join(sorted({name for name, _ in seen})) or 'nothing'}.")
+    check.true(
+        bool(counted), f"/metrics has no requests_total. It has: {', '.join(sorted({name for name, _ in seen})) or 'nothing'}."
+    )
     wanted = {
         ("/predict", "200"): 2, ("/slow", "200"): 1, ("/fails", "500"): 1, ("/models/{name}", "200"): 2, ("/models/{name}", "404"): 1,
         ("other", "404"): 2, ("/health/ready", "503"): 1,
@@ -2158,11 +2253,19 @@ def check_metrics():
         {path: times.get(path) for path, _ in wanted}, {"/predict": 2.0, "/slow": 1.0, "/fails": 1.0, "/models/{name}": 3.0, "other": 2.0, "/health/ready": 1.0},
         "request_seconds_count by path", "every request is observed, also one that fails",
     )  # fmt: skip
-    check.between(lasted["/slow"], 0.079, 30, "request_seconds_sum of a request that takes 0.08 s", "seconds from before the endpoint to after it")
+    check.between(
+        lasted["/slow"],
+        0.079,
+        30,
+        "request_seconds_sum of a request that takes 0.08 s",
+        "seconds from before the endpoint to after it",
+    )
     ### BEGIN HIDDEN TESTS
     (again,) = ask_all(app, ("GET", "/metrics"))
     seen = samples_of(again.body.decode())
-    check.equal(seen[("requests_total", (("path", "/metrics"), ("status", "200")))], 1.0, "the earlier request of /metrics, counted")
+    check.equal(
+        seen[("requests_total", (("path", "/metrics"), ("status", "200")))], 1.0, "the earlier request of /metrics, counted"
+    )
     check.equal(
         [value for (name, labels), value in samples_of(generate_latest(registry).decode()).items() if name == "request_seconds_count" and ("path", "/metrics") in labels],
         [2.0], "request_seconds_count of /metrics in the registry",
@@ -2339,6 +2442,21 @@ def watch(app, registry, ready):
     app.add_api_route("/health/ready", lambda: PlainTextResponse("", 200 if ready() else 503))
     app.add_api_route("/metrics", lambda: Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST}))
 
+
+# %% equivalent="health_and_metrics" because="a help text is for people"
+# - requests = Counter("requests", "Requests by route and status", ["path", "status"], registry=registry)
+# + requests = Counter("requests", 'sutats dna etuor yb stseuqeR', ["path", "status"], registry=registry)
+
+
+# %% equivalent="health_and_metrics" because="a help text is for people"
+# - seconds = Histogram("request_seconds", "Seconds to answer, by route", ["path"], registry=registry)
+# + seconds = Histogram("request_seconds", 'etuor yb ,rewsna ot sdnoceS', ["path"], registry=registry)
+
+
+# %% equivalent="health_and_metrics" because="Starlette has one kind of middleware and does not look at the word"
+# - @app.middleware("http")
+# + @app.middleware('ptth')
+
 # %% [markdown]
 # # Part C · Can it be shipped, and taken back?
 #
@@ -2346,9 +2464,12 @@ def watch(app, registry, ready):
 #
 # Your own service is one way. Two servers do batching, queues and metrics for you: NVIDIA's **Triton Inference Server**
 # reads a folder of models, each with a configuration; **BentoML** reads a Python class with decorators. And whatever
-# serves goes into a **container**, described by a Dockerfile. None of the three runs in this notebook. What can be
-# checked without them is checked against what they publish: Triton's own protobuf schema (from NVIDIA's package
-# `tritonclient`), and BentoML's configuration schema (`_bentoml_sdk/service/config.py` of BentoML 1.4.40).
+# serves goes into a **container**, described by a Dockerfile. None of the three runs in this notebook: Triton comes as a
+# container image, Docker needs a machine that lets you start containers, and BentoML wants older versions of packages that the course
+# needs newer. What can be checked without them is checked against what they publish: Triton's own protobuf schema (from
+# NVIDIA's package `tritonclient`), and BentoML's configuration schema (copied from `_bentoml_sdk/service/config.py` of
+# BentoML 1.4.40, Apache-2.0, and made to refuse unknown keys, which BentoML 1.4.40 drops in silence). The solution's
+# class was also started once with the real `bentoml serve` of that version, in an environment of its own, and answered.
 #
 # **Task.** Three parts; each earns its share.
 #
@@ -2443,7 +2564,12 @@ class BentoCheck:
     @staticmethod
     def api(function=None, /, *, route=None, name=None, batchable=False, batch_dim=0, max_batch_size=100, max_latency_ms=60000):
         def decorate(method):
-            method.bento_api = {"batchable": batchable, "batch_dim": batch_dim, "max_batch_size": max_batch_size, "max_latency_ms": max_latency_ms}
+            method.bento_api = {
+                "batchable": batchable,
+                "batch_dim": batch_dim,
+                "max_batch_size": max_batch_size,
+                "max_latency_ms": max_latency_ms,
+            }
             return method
 
         return decorate if function is None else decorate(function)
@@ -2483,6 +2609,7 @@ def write_model_repository(folder, name, onnx_path, max_batch, delay_us):
 
 def make_bento(bentoml, run):
     """A BentoML service class with the batchable API `predict`, which answers with run(images)."""
+
     ### BEGIN SOLUTION
     @bentoml.service(name="digits", resources={"cpu": 1}, traffic={"timeout": 2, "max_concurrency": 64})
     class Digits:
@@ -2535,7 +2662,12 @@ def check_repository(name, inputs, outputs, max_batch, delay):
     folder.mkdir()
     write_model_repository(folder, name, source, max_batch, delay)
     found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    check.equal(found, [f"{name}/1/model.onnx", f"{name}/config.pbtxt"], "the files in the model repository", "a folder for the model, in it one for each version")
+    check.equal(
+        found,
+        [f"{name}/1/model.onnx", f"{name}/config.pbtxt"],
+        "the files in the model repository",
+        "a folder for the model, in it one for each version",
+    )
     check.equal((folder / name / "1" / "model.onnx").read_bytes(), source.read_bytes(), "the content of model.onnx")
     text = (folder / name / "config.pbtxt").read_text()
     try:
@@ -2609,28 +2741,45 @@ def argument_list(steps, instruction):
         assert isinstance(parts, list)
         return parts
     except (ValueError, AssertionError):
-        check.true(False, f"{instruction} is {values[-1]!r}: the exec form is a JSON list in double quotes. In the shell form a shell gets the signals, not the server.")
+        check.true(
+            False,
+            f"{instruction} is {values[-1]!r}: the exec form is a JSON list in double quotes. In the shell form a shell gets the signals, not the server.",
+        )
 
 
 def check_dockerfile():
     check.kind(DOCKERFILE, str, "DOCKERFILE")
+    if not DOCKERFILE.strip():
+        raise NotImplementedError
     steps = dockerfile_steps(DOCKERFILE)
-    known = "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL ONBUILD RUN SHELL STOPSIGNAL USER VOLUME WORKDIR".split()
+    known = (
+        "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL ONBUILD RUN SHELL STOPSIGNAL USER VOLUME WORKDIR".split()
+    )
     for word, _ in steps:
         check.true(word in known, f"{word} is no instruction of a Dockerfile.")
     froms = [value for word, value in steps if word == "FROM"]
     check.true(bool(froms), "the Dockerfile has no FROM: every image starts from another.")
     image = froms[-1].split(" ")[0]
-    check.true(image.startswith("python:") or "/python:" in image, f"the base image is {image}, expected a Python image (python:VERSION-slim).")
+    check.true(
+        image.startswith("python:") or "/python:" in image,
+        f"the base image is {image}, expected a Python image (python:VERSION-slim).",
+    )
     tag = image.split(":")[-1]
     check.true(
         "@sha256:" in image or re.match(r"3\.\d+", tag) is not None,
         f"the base image is {image}: name a version, or the image changes under you from one build to the next.",
     )
     check.true("slim" in image, f"the base image is {image}: the slim one is a tenth of the size, and has fewer holes.")
-    installs = [i for i, (word, value) in enumerate(steps) if word == "RUN" and re.search(r"\b(pip3?|uv pip) install\b.*requirements\.txt", value)]
+    installs = [
+        i
+        for i, (word, value) in enumerate(steps)
+        if word == "RUN" and re.search(r"\b(pip3?|uv pip) install\b.*requirements\.txt", value)
+    ]
     check.true(bool(installs), "nothing installs requirements.txt.")
-    check.true("--no-cache-dir" in steps[installs[0]][1] or any(w == "ENV" and "PIP_NO_CACHE_DIR" in v for w, v in steps), "pip keeps its cache in the image: --no-cache-dir.")
+    check.true(
+        "--no-cache-dir" in steps[installs[0]][1] or any(w == "ENV" and "PIP_NO_CACHE_DIR" in v for w, v in steps),
+        "pip keeps its cache in the image: --no-cache-dir.",
+    )
     copies = [(i, value.split(" ")) for i, (word, value) in enumerate(steps) if word in ("COPY", "ADD")]
 
     def first_copy(name):
@@ -2652,17 +2801,28 @@ def check_dockerfile():
     words = " ".join(map(str, command)).replace("=", " ").split(" ")
     check.true("uvicorn" in words and "service:app" in words, f"the image starts {command}, expected uvicorn with service:app.")
     host = words[words.index("--host") + 1] if "--host" in words[:-1] else "127.0.0.1, uvicorn's default"
-    check.true(host in ("0.0.0.0", "::"), f"the server listens on {host}: inside a container nobody outside reaches that. 0.0.0.0 is every interface.")
+    check.true(
+        host in ("0.0.0.0", "::"),
+        f"the server listens on {host}: inside a container nobody outside reaches that. 0.0.0.0 is every interface.",
+    )
     port = words[words.index("--port") + 1] if "--port" in words[:-1] else "8000"
     check.equal(port, "8000", "the server's port")
     exposed = [part for word, value in steps if word == "EXPOSE" for part in value.split(" ")]
     check.true("8000" in exposed or "8000/tcp" in exposed, f"EXPOSE says {exposed or 'nothing'}, expected 8000.")
     health = [value for word, value in steps if word == "HEALTHCHECK"]
-    check.true(bool(health) and re.search(r"8000/health/(live|ready)", health[-1]) is not None, f"HEALTHCHECK is {health or 'missing'}, expected a request of a health endpoint on port 8000.")
+    check.true(
+        bool(health) and re.search(r"8000/health/(live|ready)", health[-1]) is not None,
+        f"HEALTHCHECK is {health or 'missing'}, expected a request of a health endpoint on port 8000.",
+    )
     bare = not any(word == "RUN" and re.search(r"install.*\b(curl|wget)\b", value) for word, value in steps)
-    check.true(not (bare and re.search(r"\b(curl|wget)\b", health[-1])), "HEALTHCHECK uses curl or wget, which a slim image does not have: every container would be called ill.")
+    check.true(
+        not (bare and re.search(r"\b(curl|wget)\b", health[-1])),
+        "HEALTHCHECK uses curl or wget, which a slim image does not have: every container would be called ill.",
+    )
     secrets = [value for word, value in steps if word in ("ENV", "ARG") and re.search(r"(?i)token|passw|secret|api_?key", value)]
-    check.true(not secrets, f"a secret stands in the image for everybody who has it: {secrets}. Give it when the container starts.")
+    check.true(
+        not secrets, f"a secret stands in the image for everybody who has it: {secrets}. Give it when the container starts."
+    )
 
 
 with check.exercise("deploy_files"):
@@ -2915,6 +3075,11 @@ ENTRYPOINT ["uvicorn", "service:app"]
 CMD ["--host=0.0.0.0", "--port=8000"]
 """
 
+# %% equivalent="deploy_files" because="an unknown provider is skipped and the CPU, always the last resort, takes its place"
+# - session = onnxruntime.InferenceSession(onnx_path, providers=["CPUExecutionProvider"])
+# + session = onnxruntime.InferenceSession(onnx_path, providers=['redivorPnoitucexEUPC'])
+
+
 # %% [markdown]
 # What Triton would read for the digits network, and how all three are started on a machine that has them:
 
@@ -2946,7 +3111,7 @@ print(
 #    `alpha / looks`: `"rollback"`, at any look. (Dividing by the number of looks keeps the chance of a false alarm over
 #    all of them below `alpha`.)
 # 3. Before the last look: `"continue"`.
-# 4. **Proof.** At the last look: `"promote"` if a canary with the rate $p$ + `margin` would have so few failures **or fewer**
+# 4. **Proof.** Harm comes first, at the last look too. If there is none, then at the last look: `"promote"` if a canary with the rate $p$ + `margin` would have so few failures **or fewer**
 #    with a probability below `alpha`; otherwise `"rollback"`: not shown to be good enough is not good enough.
 #
 # The number of failures among $n$ requests with rate $p$ is binomial.
@@ -2982,7 +3147,16 @@ def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
 def tail(failures, requests, rate, at_least):
     """The probability of that many failures or more (or fewer), added up term by term."""
     counts = range(failures, requests + 1) if at_least else range(failures + 1)
-    return math.fsum(math.exp(math.lgamma(requests + 1) - math.lgamma(k + 1) - math.lgamma(requests - k + 1) + k * math.log(rate) + (requests - k) * math.log1p(-rate)) for k in counts)
+    return math.fsum(
+        math.exp(
+            math.lgamma(requests + 1)
+            - math.lgamma(k + 1)
+            - math.lgamma(requests - k + 1)
+            + k * math.log(rate)
+            + (requests - k) * math.log1p(-rate)
+        )
+        for k in counts
+    )
 
 
 def expect(stable, canary, look, looks, wanted, why, **settings):
@@ -3005,7 +3179,15 @@ def edge(stable, requests, limit, rate_more, at_least):
 
 def check_harm(stable, requests, looks, alpha):
     bad = edge(stable, requests, alpha / looks, 0.0, True)
-    expect(stable, (requests, bad), 1, looks, "rollback", "so many failures or more are too unlikely at the stable version's rate", alpha=alpha)
+    expect(
+        stable,
+        (requests, bad),
+        1,
+        looks,
+        "rollback",
+        "so many failures or more are too unlikely at the stable version's rate",
+        alpha=alpha,
+    )
     expect(
         stable, (requests, bad - 1), 1, looks, "continue",
         "this may still be bad luck: the limit is alpha divided by the number of looks, for that many failures or more", alpha=alpha,
@@ -3024,14 +3206,22 @@ def check_proof(stable, requests, looks, margin, alpha):
 with check.exercise("canary"):
     expect((1000, 100), (200, 60), 1, 5, "rollback", "30 % wrong instead of 10 % is no accident")
     expect((1000, 100), (200, 20), 2, 5, "continue", "nothing is wrong, and nothing is shown yet")
-    expect((500, 0), (100, 1), 1, 5, "continue", "one failure where the stable version had none: is its rate taken to be 0? See step 1 of the rule")
+    expect(
+        (500, 0),
+        (100, 1),
+        1,
+        5,
+        "continue",
+        "one failure where the stable version had none: is its rate taken to be 0? See step 1 of the rule",
+    )
     check_harm((1000, 100), 200, 5, 0.01)
-    check_proof((4000, 400), 1500, 5, 0.05, 0.01)
+    check_proof((4000, 400), 400, 5, 0.05, 0.01)
     ### BEGIN HIDDEN TESTS
     check_harm((40, 3), 60, 10, 0.05)
     check_harm((300, 0), 500, 3, 0.02)
     check_harm((9, 2), 31, 2, 0.1)
-    check_proof((300, 30), 400, 1, 0.08, 0.05)
+    check_proof((300, 30), 120, 1, 0.08, 0.05)
+    expect((4000, 400), (1500, 193), 5, 5, "rollback", "it is within the margin, and yet clearly worse: harm comes first")
     check_proof((10, 4), 50, 3, 0.2, 0.1)
     expect((0, 0), (40, 0), 1, 1, "promote", "half of nothing: the rate of an unseen stable version is 1/2")
     expect((5000, 0), (100, 0), 4, 4, "rollback", "100 requests are too few to show anything", margin=0.01)
@@ -3072,7 +3262,9 @@ def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):  # forgets tha
         return "rollback"
     if look < looks:
         return "continue"
-    return "promote" if binomtest(canary.failures, canary.requests, rate + margin, alternative="less").pvalue < alpha else "rollback"
+    return (
+        "promote" if binomtest(canary.failures, canary.requests, rate + margin, alternative="less").pvalue < alpha else "rollback"
+    )
 
 
 # %% wrong="canary" says="is its rate taken to be 0"
@@ -3135,9 +3327,20 @@ def decide(old, new, n, n_max, margin=0.05, alpha=0.01):
     return "rollback" if harm < alpha / n_max else "continue" if not last else "promote" if proof else "rollback"
 
 
+# %% equivalent="canary" because="it differs only where a probability equals the limit to the last bit, which rounding decides"
+# - if as_bad_or_worse < alpha / looks:
+# + if (as_bad_or_worse <= alpha / looks):
+
+
+# %% equivalent="canary" because="it differs only where a probability equals the limit to the last bit, which rounding decides"
+# - return "promote" if as_good_or_better < alpha else "rollback"
+# + return "promote" if (as_good_or_better <= alpha) else "rollback"
+
+
 # %% [markdown]
 # The rule on 400 pretended canaries of each kind: just as good as the stable version (10 % wrong), and worse (15 %).
 # Five looks, 300 requests more at each.
+
 
 # %%
 def pretend(rate, looks=5, step=300, seed=0, rule=decide):
@@ -3191,10 +3394,14 @@ import gradio as gr
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from PIL import Image
 
+with gr.Blocks():  # the first app that is made sets Gradio up: once, here
+    pass
+
 
 # %% exercise="demo_and_card" minutes=30 difficulty=1
 def make_demo(run):
     """A Gradio app in which `run` (float32 (n, 1, 16, 16) to logits (n, 10)) reads a drawn digit."""
+
     ### BEGIN SOLUTION
     def classify(picture):
         if picture is None:
@@ -3205,7 +3412,9 @@ def make_demo(run):
         return {str(digit): float(p) for digit, p in enumerate(probabilities)}
 
     paper = gr.Image(image_mode="L", type="numpy", label="a digit, dark on white")
-    return gr.Interface(classify, paper, gr.Label(num_top_classes=3, label="the model says"), api_name="classify", flagging_mode="never")
+    return gr.Interface(
+        classify, paper, gr.Label(num_top_classes=3, label="the model says"), api_name="classify", flagging_mode="never"
+    )
     ### END SOLUTION
 
 
@@ -3213,7 +3422,11 @@ def make_card(accuracy, count):
     """The text of the model card; `accuracy` (0 to 1) was measured on `count` held-out pictures."""
     ### BEGIN SOLUTION
     result = EvalResult(
-        task_type="image-classification", dataset_type="unit24", dataset_name="cluttered digits", metric_type="accuracy", metric_value=accuracy
+        task_type="image-classification",
+        dataset_type="unit24",
+        dataset_name="cluttered digits",
+        metric_type="accuracy",
+        metric_value=accuracy,
     )
     data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name="digits-cnn-ten", eval_results=[result])
     return f"""---
@@ -3242,12 +3455,22 @@ Accuracy {accuracy:.1%} on {count} held-out pictures made from digits that no tr
 
 # %% tests="demo_and_card" points=2
 def find_block(demo):
-    check.true(isinstance(demo, gr.Blocks), f"make_demo returned {type(demo).__name__}, expected a Gradio app (gr.Interface or gr.Blocks).")
+    check.true(
+        isinstance(demo, gr.Blocks),
+        f"make_demo returned {type(demo).__name__}, expected a Gradio app (gr.Interface or gr.Blocks).",
+    )
     named = [block for block in demo.fns.values() if block.api_name == "classify"]
-    check.true(len(named) == 1, f"the app has the API names {[block.api_name for block in demo.fns.values()]}, expected classify once.")
+    check.true(
+        len(named) == 1, f"the app has the API names {[block.api_name for block in demo.fns.values()]}, expected classify once."
+    )
     check.true(len(named[0].inputs) == 1 and len(named[0].outputs) == 1, "classify has one input and one output.")
-    check.true(isinstance(named[0].inputs[0], (gr.Image, gr.ImageEditor)), f"the input is a {type(named[0].inputs[0]).__name__}, expected gr.Image.")
-    check.true(isinstance(named[0].outputs[0], gr.Label), f"the output is a {type(named[0].outputs[0]).__name__}, expected gr.Label.")
+    check.true(
+        isinstance(named[0].inputs[0], (gr.Image, gr.ImageEditor)),
+        f"the input is a {type(named[0].inputs[0]).__name__}, expected gr.Image.",
+    )
+    check.true(
+        isinstance(named[0].outputs[0], gr.Label), f"the output is a {type(named[0].outputs[0]).__name__}, expected gr.Label."
+    )
     return named[0]
 
 
@@ -3281,7 +3504,14 @@ def check_demo(seed, scale):
         "float32 (1, 1, 16, 16), ink 1 and paper 0: people draw dark on white, the model knows white on black", atol=0.005,
     )  # fmt: skip
     wanted = softmax((ink / 255).astype(np.float32).reshape(1, -1) @ weights / 8)[0]
-    check.equal({str(k): observed.get(str(k)) for k in range(10)}, {str(k): float(p) for k, p in enumerate(wanted)}, "the probabilities shown", "softmax of the logits", rtol=0.1, atol=0.01)
+    check.equal(
+        {str(k): observed.get(str(k)) for k in range(10)},
+        {str(k): float(p) for k, p in enumerate(wanted)},
+        "the probabilities shown",
+        "softmax of the logits",
+        rtol=0.1,
+        atol=0.01,
+    )
     error = check.raises(gr.Error, lambda: block.fn(None), "classify without a picture", "gr.Error is shown to the user")
     check.true(len(str(error)) > 8, "the gr.Error has no message: say what to do.")
 
@@ -3298,16 +3528,29 @@ def check_card(accuracy, count):
     check.equal(data.license, "mit", "license in the header")
     check.equal(data.get("pipeline_tag"), "image-classification", "pipeline_tag in the header")
     results = data.eval_results or []
-    check.equal(len(results), 1, "the number of results in the model-index", "EvalResult in ModelCardData(eval_results=[...], model_name=...)")
+    check.equal(
+        len(results),
+        1,
+        "the number of results in the model-index",
+        "EvalResult in ModelCardData(eval_results=[...], model_name=...)",
+    )
     check.equal(results[0].metric_type, "accuracy", "the metric's type")
     check.equal(results[0].metric_value, accuracy, "the metric's value", "the measured accuracy as it is, from 0 to 1")
     check.equal(results[0].task_type, "image-classification", "the task of the result")
     sections = {part.splitlines()[0].strip(): part.partition("\n")[2].strip() for part in re.split(r"(?m)^## ", card.text)[1:]}
     for name in ("Intended use", "Limits", "Training data", "Evaluation"):
-        check.true(len(sections.get(name, "")) >= 40, f"the section '## {name}' is missing or says almost nothing ({len(sections.get(name, ''))} characters).")
+        check.true(
+            len(sections.get(name, "")) >= 40,
+            f"the section '## {name}' is missing or says almost nothing ({len(sections.get(name, ''))} characters).",
+        )
     said = sections["Evaluation"].replace(" %", "%")
-    check.true(f"{accuracy:.1%}" in said, f"the evaluation does not name the accuracy, {accuracy:.1%}. A card repeats what was measured.")
-    check.true(re.search(rf"(?<![\d.]){count}(?![\d.]*\d)", said) is not None, f"the evaluation does not say on how many pictures it was measured ({count}).")
+    check.true(
+        f"{accuracy:.1%}" in said, f"the evaluation does not name the accuracy, {accuracy:.1%}. A card repeats what was measured."
+    )
+    check.true(
+        re.search(rf"(?<![\d.]){count}(?![\d.]*\d)", said) is not None,
+        f"the evaluation does not say on how many pictures it was measured ({count}).",
+    )
 
 
 def check_demos():
@@ -3406,10 +3649,17 @@ def make_card(*args):
 # %% wrong="demo_and_card" says="A card repeats what was measured"
 def make_card(accuracy, count):  # a figure from memory, and rounded up
     result = EvalResult(
-        task_type="image-classification", dataset_type="unit24", dataset_name="cluttered digits", metric_type="accuracy", metric_value=accuracy
+        task_type="image-classification",
+        dataset_type="unit24",
+        dataset_name="cluttered digits",
+        metric_type="accuracy",
+        metric_value=accuracy,
     )
     data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name="digits", eval_results=[result])
-    rest = "\n".join(f"## {name}\n\n{'Digits of one person each, in lessons about serving models. ' * 2}\n" for name in ("Intended use", "Limits", "Training data"))
+    rest = "\n".join(
+        f"## {name}\n\n{'Digits of one person each, in lessons about serving models. ' * 2}\n"
+        for name in ("Intended use", "Limits", "Training data")
+    )
     return f"---\n{data.to_yaml()}\n---\n# digits\n\n{rest}\n## Evaluation\n\nAbout 95 % right on {count} held-out pictures of digits.\n"
 
 
@@ -3420,7 +3670,11 @@ def make_demo(*args):
 # %% wrong="demo_and_card" says="the section '## Limits' is missing"
 def make_card(accuracy, count):  # a card that only praises
     result = EvalResult(
-        task_type="image-classification", dataset_type="unit24", dataset_name="cluttered digits", metric_type="accuracy", metric_value=accuracy
+        task_type="image-classification",
+        dataset_type="unit24",
+        dataset_name="cluttered digits",
+        metric_type="accuracy",
+        metric_value=accuracy,
     )
     data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name="digits", eval_results=[result])
     return f"---\n{data.to_yaml()}\n---\n# digits\n\n## Intended use\n\n{'For everything. ' * 5}\n\n## Evaluation\n\nAccuracy {accuracy:.1%} on {count} held-out pictures.\n"
@@ -3473,6 +3727,7 @@ Digits of scikit-learn with clutter, see the course's own data module for them.
 ## Evaluation
 It was right on {100 * accuracy:.1f} % of {count} pictures that it had not seen before.
 """
+
 
 # %% [markdown]
 # Try it: the demo is a web page of its own. `make_demo(run_onnx).launch()` shows it in this notebook (not done here, for
@@ -3550,7 +3805,18 @@ def serving(model_file, max_batch=32):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = workshop / f"server-{port}.log"
-    command = [sys.executable, "-m", "uvicorn", "service:app", "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "service:app",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--log-level",
+        "warning",
+    ]
     settings = os.environ | {"MODEL": str(model_file), "MAX_BATCH": str(max_batch), "OMP_NUM_THREADS": "1"}
     with open(log, "wb") as out:
         process = subprocess.Popen(command, cwd=workshop, env=settings, stdout=out, stderr=subprocess.STDOUT)
@@ -3579,6 +3845,7 @@ def serving(model_file, max_batch=32):
 #
 # Twelve kinds of bad clients at once, over real connections, while a good client asks twenty times a second. What does
 # each of them get, and when? And does the good client notice?
+
 
 # %%
 async def raw(base, pieces, patience=6.0):
@@ -3657,14 +3924,24 @@ for name, (status, seconds) in results.items():
     print(f"{name:24} {status!s:>9} after {seconds:4.1f} s")
 slowest = max(seconds for _, seconds in well_behaved)
 fine = sum(status == 200 for status, _ in well_behaved)
-print(f"the good client: {fine} of {len(well_behaved)} answered with 200, the slowest after {1000 * slowest:.0f} ms; after the attack: {afterwards}")
-refused = [name for name, (status, _) in results.items() if isinstance(status, int) and 400 <= status < 500]
+print(
+    f"the good client: {fine} of {len(well_behaved)} answered with 200, the slowest after {1000 * slowest:.0f} ms; after the attack: {afterwards}"
+)
+refused = {name for name, (status, _) in results.items() if isinstance(status, int) and 400 <= status < 500}
+reached = set(results) - {"half a header"}
 claims.record(
-    "bad clients get a 4xx answer in bounded time, and the service stays up",
+    "bad requests get a 4xx answer in bounded time, and the service stays up",
     claimed="all of them",
-    measured=f"{len(refused)} of {len(results)}; good client {fine} of {len(well_behaved)}, then {afterwards}",
-    holds=len(refused) == len(results) and fine == len(well_behaved) and afterwards == 200,
-    how="not refused: " + (", ".join(name for name in results if name not in refused) or "none"),
+    measured=f"{len(refused & reached)} of {len(reached)}, the last after {max(results[name][1] for name in reached):.1f} s; "
+    f"good client {fine} of {len(well_behaved)}; afterwards {afterwards}",
+    holds=reached <= refused and fine == len(well_behaved) and afterwards == 200,
+)
+claims.record(
+    "a client that never finishes its header is sent away too",
+    claimed="408",
+    measured="{} after {:.0f} s".format(*results["half a header"]),
+    holds="half a header" in refused,
+    how="the application never sees it: a proxy in front must have the limit",
 )
 
 # %% [markdown]
@@ -3676,36 +3953,62 @@ claims.record(
 # What the service counted meanwhile, from `/metrics`:
 
 # %%
-print("\n".join(line for line in metrics_text.splitlines() if line.startswith(("requests_total", "process_resident", "process_cpu_seconds_total"))))
+print(
+    "\n".join(
+        line
+        for line in metrics_text.splitlines()
+        if line.startswith(("requests_total", "process_resident", "process_cpu_seconds_total"))
+    )
+)
 
 # %% [markdown]
 # ### Does batching raise throughput?
 #
 # It depends on what a call costs. The digits network is so small that reading HTTP costs more than computing. So the
-# second model here is *wide*: three linear layers with 10 million random weights, 41 MB. For one row it must read all of
+# second model here is *wide*: three linear layers with 18 million random weights, 71 MB. For one row it must read all of
 # them from memory; for 32 rows it reads them once as well. (That is also why batching pays on a GPU.) 32 clients ask as
 # fast as they get answers. Besides the wall clock, which other programs disturb, we look at the CPU time that the
 # server itself reports.
 
 
 # %%
-async def load(base, clients=32, total=320):
-    """`total` requests by `clients` at once: requests a second, latencies (s)."""
-    bodies = [json.dumps({"image": picture[0].round(decimals=3).tolist()}).encode() for picture in pictures[:32]]
-    todo, latencies = iter(range(total)), []
-    limits = httpx.Limits(max_connections=clients)
-    async with httpx.AsyncClient(base_url=base, timeout=60, limits=limits) as http:
+class Connection:
+    """A client with one connection that stays open: as little work as possible, for it shares the machine with the server."""
 
-        async def client():
-            for number in todo:
+    def __init__(self, base):
+        self.port = int(base.rsplit(":", 1)[1])
+
+    async def __aenter__(self):
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+        return self
+
+    async def __aexit__(self, *_):
+        self.writer.close()
+
+    async def post(self, body):
+        """Status and JSON of the answer to POST /predict."""
+        self.writer.write(request(body))
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        length = int(re.search(rb"(?i)content-length: *(\d+)", head)[1])
+        return int(head.split()[1]), json.loads(await self.reader.readexactly(length))
+
+
+async def in_parallel(base, bodies, clients):
+    """Sends all bodies, `clients` at a time; gives (status, JSON, seconds) for each."""
+    todo, answers = iter(enumerate(bodies)), [None] * len(bodies)
+
+    async def client():
+        async with Connection(base) as connection:
+            for number, body in todo:
                 begin = time.perf_counter()
-                answer = await http.post("/predict", content=bodies[number % 32])
-                answer.raise_for_status()
-                latencies.append(time.perf_counter() - begin)
+                answers[number] = (*await connection.post(body), time.perf_counter() - begin)
 
-        begin = time.perf_counter()
-        await asyncio.gather(*(client() for _ in range(clients)))
-        return total / (time.perf_counter() - begin), np.array(latencies)
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return answers
+
+
+def body_of(picture):
+    return json.dumps({"image": picture[0].round(decimals=3).tolist()}).encode()
 
 
 def metric(base, name):
@@ -3713,20 +4016,28 @@ def metric(base, name):
 
 
 torch.manual_seed(0)
-wide = nn.Sequential(nn.Flatten(), nn.Linear(256, 3072), nn.ReLU(), nn.Linear(3072, 3072), nn.ReLU(), nn.Linear(3072, 10)).eval()
+wide = nn.Sequential(nn.Flatten(), nn.Linear(256, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 10)).eval()
 wide_path = workshop / "wide.onnx"
 export_onnx(wide, pictures[:1], wide_path)
 
-measured = {}
-for name, file, max_batch in (("digits, up to 32 a call", onnx_path, 32), ("wide, one a call", wide_path, 1), ("wide, up to 32 a call", wide_path, 32)):
+bodies, measured = [body_of(picture) for picture in pictures[:320]], {}
+for name, file, max_batch in (
+    ("digits, up to 32 a call", onnx_path, 32),
+    ("wide, one a call", wide_path, 1),
+    ("wide, up to 32 a call", wide_path, 32),
+):
     with serving(file, max_batch) as base:
         before = metric(base, "process_cpu_seconds_total")
-        rate, latencies = run_async(load(base), jump=False)
-        cpu = (metric(base, "process_cpu_seconds_total") - before) / len(latencies)
+        begin = time.perf_counter()
+        answers = run_async(in_parallel(base, bodies, clients=32), jump=False)
+        rate = len(bodies) / (time.perf_counter() - begin)
+        cpu = (metric(base, "process_cpu_seconds_total") - before) / len(bodies)
         mean_batch = metric(base, "batch_size_sum") / metric(base, "batch_size_count")
     measured[name] = rate, cpu, mean_batch
-    p50, p95 = np.percentile(latencies, [50, 95])
-    print(f"{name:24} {rate:5.0f} requests/s, {1000 * cpu:5.2f} ms CPU of the server each, mean batch {mean_batch:4.1f}, latency p50 {1000 * p50:4.0f} ms, p95 {1000 * p95:4.0f} ms")
+    p50, p95 = np.percentile([seconds for _, _, seconds in answers], [50, 95])
+    print(
+        f"{name:24} {rate:5.0f} requests/s, {1000 * cpu:5.2f} ms CPU of the server each, mean batch {mean_batch:4.1f}, latency p50 {1000 * p50:4.0f} ms, p95 {1000 * p95:4.0f} ms"
+    )
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.6), layout="constrained")
 left.barh(list(measured), [rate for rate, _, _ in measured.values()])
@@ -3754,31 +4065,23 @@ claims.record(
 
 
 # %%
-async def send_all(http, share_of):
-    """Sends pictures (index, base address) and gives the number of wrong answers."""
-    todo, wrong = iter(share_of), [0]
-
-    async def client():
-        for index, base in todo:
-            answer = await http.post(f"{base}/predict", content=json.dumps({"image": traffic[index, 0].round(decimals=3).tolist()}))
-            wrong[0] += answer.status_code != 200 or answer.json()["label"] != traffic_labels[index].item()
-
-    await asyncio.gather(*(client() for _ in range(16)))
-    return wrong[0]
+async def failures(base, rows):
+    """The number of wrong answers to the pictures `rows`."""
+    answers = await in_parallel(base, [body_of(traffic[row]) for row in rows], clients=16)
+    return sum(status != 200 or answer["label"] != traffic_labels[row].item() for row, (status, answer, _) in zip(rows, answers))
 
 
 async def roll_out(stable_base, canary_base, looks=5):
     stable, canary, history = Window(0, 0), Window(0, 0), []
-    async with httpx.AsyncClient(timeout=60) as http:
-        for look in range(1, looks + 1):
-            rows = range(800 * (look - 1), 800 * look)
-            to_canary, to_stable = [i for i in rows if i % 4 == 0], [i for i in rows if i % 4]
-            canary = Window(canary.requests + len(to_canary), canary.failures + await send_all(http, [(i, canary_base) for i in to_canary]))
-            stable = Window(stable.requests + len(to_stable), stable.failures + await send_all(http, [(i, stable_base) for i in to_stable]))
-            decision = decide(stable, canary, look, looks)
-            history.append((look, stable, canary, decision))
-            if decision != "continue":
-                return history
+    for look in range(1, looks + 1):
+        rows = range(800 * (look - 1), 800 * look)
+        to_canary, to_stable = [row for row in rows if row % 4 == 0], [row for row in rows if row % 4]
+        canary = Window(canary.requests + len(to_canary), canary.failures + await failures(canary_base, to_canary))
+        stable = Window(stable.requests + len(to_stable), stable.failures + await failures(stable_base, to_stable))
+        history.append((look, stable, canary, decide(stable, canary, look, looks)))
+        if history[-1][3] != "continue":
+            break
+    return history
 
 
 traffic, traffic_labels, _ = digits.tensors("test", 4000, seed=22)
@@ -3786,15 +4089,21 @@ with serving(onnx_path) as stable_base, serving(forgetful_path) as canary_base:
     history = run_async(roll_out(stable_base, canary_base), jump=False)
 
 for look, stable, canary, decision in history:
-    print(f"look {look}: stable {stable.failures}/{stable.requests} wrong ({stable.failures / stable.requests:.1%}), canary {canary.failures}/{canary.requests} ({canary.failures / canary.requests:.1%}): {decision}")
+    print(
+        f"look {look}: stable {stable.failures}/{stable.requests} wrong ({stable.failures / stable.requests:.1%}), canary {canary.failures}/{canary.requests} ({canary.failures / canary.requests:.1%}): {decision}"
+    )
 
 figure, axis = plt.subplots(figsize=(7, 2.8), layout="constrained")
 for name, position, colour in (("stable", 1, "C0"), ("canary", 2, "C3")):
     windows = [entry[position] for entry in history]
     rates = np.array([w.failures / w.requests for w in windows])
     spread = np.array([1.96 * math.sqrt(r * (1 - r) / w.requests) for r, w in zip(rates, windows)])
-    axis.errorbar([w[0] for w in history], 100 * rates, 100 * spread, fmt="o-", capsize=4, color=colour, label=f"{name} (bars: 95 %)")
-axis.set(xlabel="look", ylabel="wrong answers so far (%)", xticks=[entry[0] for entry in history], title=f"decision: {history[-1][3]}")
+    axis.errorbar(
+        [w[0] for w in history], 100 * rates, 100 * spread, fmt="o-", capsize=4, color=colour, label=f"{name} (bars: 95 %)"
+    )
+axis.set(
+    xlabel="look", ylabel="wrong answers so far (%)", xticks=[entry[0] for entry in history], title=f"decision: {history[-1][3]}"
+)
 axis.legend()
 plt.show()
 claims.record(
@@ -3825,8 +4134,12 @@ if shutil.which("g++") or shutil.which("clang++") or os.environ.get("CXX"):
     begin = time.perf_counter()
     # Without precompiled headers: they pay only where many models are compiled.
     settings = {"aot_inductor.precompile_headers": False, "cpp_cache_precompile_headers": False}
-    package = torch._inductor.aoti_compile_and_package(program, package_path=str(workshop / "digits.pt2"), inductor_configs=settings)
-    print(f"AOTInductor: compiled in {time.perf_counter() - begin:.0f} s, {Path(package).stat().st_size / 1e3:.0f} kB with weights")
+    package = torch._inductor.aoti_compile_and_package(
+        program, package_path=str(workshop / "digits.pt2"), inductor_configs=settings
+    )
+    print(
+        f"AOTInductor: compiled in {time.perf_counter() - begin:.0f} s, {Path(package).stat().st_size / 1e3:.0f} kB with weights"
+    )
     compiled = torch._inductor.aoti_load_package(package)
     ways["AOTInductor"] = compiled
     accept(lambda images: run_in_chunks(compiled, torch.tensor(images.copy()), largest_batch).numpy(), model, samples)
@@ -3853,13 +4166,27 @@ with torch.inference_mode():
 figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for name, times in fastest.items():
     axis.plot(batch_sizes, [t / size for t, size in zip(times, batch_sizes)], "o-", label=name)
-axis.set(xlabel="batch size (pictures)", ylabel="CPU time per picture (ms)", xscale="log", yscale="log", xticks=batch_sizes, xticklabels=batch_sizes)
+axis.set(
+    xlabel="batch size (pictures)",
+    ylabel="CPU time per picture (ms)",
+    xscale="log",
+    yscale="log",
+    xticks=batch_sizes,
+    xticklabels=batch_sizes,
+)
 axis.legend()
 plt.show()
 for name, times in fastest.items():
-    print(f"{name:18}", "  ".join(f"{size:2} pictures: {t:6.3f} ms ({e / t:4.1f}x)" for size, t, e in zip(batch_sizes, times, fastest["eager PyTorch"])))
+    print(
+        f"{name:18}",
+        "  ".join(
+            f"{size:2} pictures: {t:6.3f} ms ({e / t:4.1f}x)" for size, t, e in zip(batch_sizes, times, fastest["eager PyTorch"])
+        ),
+    )
 
-gains = {name: (fastest["eager PyTorch"][0] / times[0], fastest["eager PyTorch"][-1] / times[-1]) for name, times in fastest.items()}
+gains = {
+    name: (fastest["eager PyTorch"][0] / times[0], fastest["eager PyTorch"][-1] / times[-1]) for name, times in fastest.items()
+}
 said = {name: f"{name} {one:.1f}x alone, {many:.1f}x at {batch_sizes[-1]}" for name, (one, many) in gains.items()}
 claims.record(
     "an exported model answers faster than eager PyTorch",
@@ -3870,17 +4197,19 @@ claims.record(
 )
 
 # %% [markdown]
-# Exporting alone gains nothing: the exported program runs the same operators one by one. The gain comes from whoever
-# compiles it: batch norms are folded into convolutions, operators are fused, memory is planned once. For a network as small as this,
-# half of the eager time for one picture is Python and dispatch; with larger layers the gain shrinks, because everybody calls
-# the same kinds of matrix kernels. Measure your own model.
+# Exporting alone gains nothing: the exported program runs the same operators one by one, and for a single picture it is
+# slower, because each call first checks what the export promised. The gain comes from whoever compiles the program:
+# batch norms are folded into convolutions, operators are fused, memory is planned once. The gain is largest for one
+# picture, where the overhead of each operator weighs most, and shrinks as the batch grows. It is for this network, on
+# this processor: measure your own model.
 
 # %% [markdown]
 # # Claims measured
 #
 # | claim | where |
 # |---|---|
-# | bad clients get a 4xx answer in bounded time, and the service stays up | part D, under attack |
+# | bad requests get a 4xx answer in bounded time, and the service stays up | part D, under attack |
+# | a client that never finishes its header is sent away too | part D, under attack |
 # | micro-batching raises throughput | part D |
 # | a canary with a worse model is rolled back by the rule | part D, the canary |
 # | an exported model answers faster than eager PyTorch | part D, last section |
@@ -3910,7 +4239,9 @@ if env.tier == "hub" and env.device == "cuda":
     resnet = Logits(AutoModelForImageClassification.from_pretrained(env.model("vision-ten"))).eval().to(env.device)
     photos = torch.randn(32, 3, 224, 224, device=env.device)
     program = export_program(resnet, photos[:1], 64)
-    compiled = torch._inductor.aoti_load_package(torch._inductor.aoti_compile_and_package(program, package_path=str(workshop / "resnet.pt2")))
+    compiled = torch._inductor.aoti_load_package(
+        torch._inductor.aoti_compile_and_package(program, package_path=str(workshop / "resnet.pt2"))
+    )
     with torch.inference_mode():
         difference = (compiled(photos) - resnet(photos)).abs().max().item()
         for name, function in (("eager", resnet), ("AOTInductor", compiled)):
@@ -3950,7 +4281,7 @@ else:
 # 4. Why does micro-batching help the wide model much and the digits network hardly?
 # - [ ] The wide model is more accurate :: Its weights are random.
 # - [ ] ONNX Runtime is slow for small models :: It is fast for them; that is the point.
-# - [x] One call of the wide model reads 41 MB of weights, whether for 1 row or 32 :: The cost that does not depend on the rows is shared. For the digits network HTTP is the larger part.
+# - [x] One call of the wide model reads 71 MB of weights, whether for 1 row or 32 :: The cost that does not depend on the rows is shared. For the digits network HTTP is the larger part.
 # - [ ] The digits network cannot take batches :: It can, up to any size.
 # 5. After every 200 requests you test at the level of 1 % whether the canary is worse, ten times, and roll back at the first alarm. What is the chance that an equally good canary is rolled back?
 # - [ ] 1 % :: That is the chance at one look.
