@@ -1001,8 +1001,8 @@ def selective_scan(x, step, A, B, C, D, state=None):  # with the associative sca
 # ## 5 · Write the tests (3 points, 25 minutes, difficulty 2 of 3)
 #
 # Scans are rewritten all the time: in Triton, in chunks, with a state for serving. Each version must be tested, and one
-# fixed input against one stored output finds half of the mistakes. Below is a scan with one of several bugs. Some of
-# them have been met in real code.
+# short text against one stored output misses a third of the mistakes made here: below is a scan
+# with one of nine bugs. One of them you will meet in a library in part C.
 #
 # **Task.** Write `check_scan(scan)`: it gets a function with the signature and the contract of `selective_scan` and raises an
 # `AssertionError` if it is wrong. It must accept every right implementation, so compare with a tolerance (`near` below) and
@@ -1585,7 +1585,8 @@ for name, logits in (("your block", ours), ("transformers", library)):
 # %% [markdown]
 # In transformers 5.17 the scan over more than one token starts at zero whatever the cache holds (its source says why: the
 # CUDA kernel takes no starting state). With single tokens, as `generate` feeds them, the cache is right. So a conversation
-# that adds a whole second prompt to a cached first one is answered as if the first had been forgotten, without an error.
+# that adds a whole second prompt to a cached first one is answered as if nearly all of the first had been
+# forgotten (the convolution still sees its last tokens), without an error.
 # A test like your `check_scan` finds it.
 
 # %% [markdown]
@@ -2480,8 +2481,8 @@ print(f"of 64 layers, {fits} may attend if a text of 262,144 tokens may take 40 
 
 # %% [markdown]
 # Now time. Generating: one token after a text of a given length. (Attention's cache is filled with random keys and values here:
-# the time does not depend on what they are. Reading first: the whole text at once, the attention by torch's own kernel,
-# Mamba by the library's loop over tokens.)
+# the time does not depend on what they are.) Reading: the whole text at once, attention by torch's own kernel, Mamba by the
+# library's loop over tokens.
 
 
 # %%
@@ -2747,9 +2748,8 @@ claims.record(
 # | copying | 192 tokens | 0.60, 0.59, 0.58 | 0.99, 0.42, 0.92 |
 #
 # Recall hardly depends on the seed. Length does: at two and four times the training length Mamba is ahead in all three runs,
-# at eight times in two, and in the third it has fallen behind. Nothing in the training asked for longer texts, so how far
-# it carries is left to chance (with 200 updates, that third run falls apart at 96 already). "Mamba extrapolates" is a tendency,
-# not a law.
+# at eight times in two; with seed 1 it has fallen behind there (and, with 200 updates, at four times already). Nothing in the
+# training asked for longer texts, so how far it carries is left to chance. "Mamba extrapolates" is a tendency, not a law.
 #
 # And the hybrid? `python tools/state_space.py neighbours` makes recall harder: key and value are two tokens again, so a
 # model must first join neighbours and then look up. One Bamba layer of each kind (with 11 % more parameters), 200 updates:
