@@ -2527,7 +2527,7 @@ left.set(xlabel="tokens before", ylabel="CPU time for one token (ms)", xscale="l
 right.set(xlabel="length of the text (tokens)", ylabel="CPU time for the text (ms)", xscale="log", yscale="log", title="reading")
 for axis, lengths in ((left, tokens_before), (right, text_lengths)):
     axis.set_xticks(lengths, [f"{n:,}" for n in lengths])
-    axis.minorticks_off()
+    axis.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
 left.legend(fontsize=8)
 plt.show()
 
