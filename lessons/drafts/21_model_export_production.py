@@ -998,8 +998,9 @@ print(f"{run_async(one_minute()):.0f} s on the loop's clock")
 # - Where `max_waiting` items wait for a call to start, `submit` raises `Overloaded` at once: a queue without end is an
 #   answer too late for everybody.
 #
-# All of it runs on one event loop: no threads, no locks; add methods of your own as you like. The cell below has the error, and a model and clients to try your
-# batcher with: `run_async(play(MicroBatcher, [(0, 1), (0.2, 2)]))` lets item 1 arrive at 0 s and item 2 at 0.2 s.
+# All of it runs on one event loop: no threads, no locks; add methods of your own as you like. The cell below has the
+# error, and a model and clients to try your batcher with: `run_async(play(MicroBatcher, [(0, 1), (0.2, 2)]))` lets item
+# 1 arrive at 0 s and item 2 at 0.2 s.
 
 # %%
 from collections import deque
@@ -2474,11 +2475,12 @@ def watch(app, registry, ready):
 # Your own service is one way. Two servers do batching, queues and metrics for you: NVIDIA's **Triton Inference Server**
 # reads a folder of models, each with a configuration; **BentoML** reads a Python class with decorators. And whatever
 # serves goes into a **container**, described by a Dockerfile. None of the three runs in this notebook: Triton comes as a
-# container image, Docker needs a machine that lets you start containers, and BentoML wants older versions of packages that the course
-# needs newer. What can be checked without them is checked against what they publish: Triton's own protobuf schema (from
-# NVIDIA's package `tritonclient`), and BentoML's configuration schema (copied from `_bentoml_sdk/service/config.py` of
-# BentoML 1.4.40, Apache-2.0, and made to refuse unknown keys, which BentoML 1.4.40 drops in silence). The solution's
-# class was also started once with the real `bentoml serve` of that version, in an environment of its own, and answered.
+# container image, Docker needs a machine that lets you start containers, and BentoML wants older versions of packages
+# that the course needs newer. What can be checked without them is checked against what they publish: Triton's own
+# protobuf schema (from NVIDIA's package `tritonclient`), and BentoML's configuration schema (copied from
+# `_bentoml_sdk/service/config.py` of BentoML 1.4.40, Apache-2.0, and made to refuse unknown keys, which BentoML 1.4.40
+# drops in silence). The solution's class was also started once with the real `bentoml serve` of that version, in an
+# environment of its own, and answered.
 #
 # **Task.** Three parts; each earns its share.
 #
@@ -3766,7 +3768,7 @@ print(make_card(accuracy, len(labels)))
 #
 # Nothing more to write: now everything runs. The file `service.py` is made of *your* cells (exercises 1, 4, 5 and 6) and
 # a few lines that put them together. It imports no PyTorch: the process that serves needs NumPy, ONNX Runtime and
-# FastAPI, starts in about two seconds, and takes a fraction of the memory.
+# FastAPI, starts in seconds, and takes little memory (its own figure stands in the metrics below).
 
 # %%
 import socket
@@ -3970,9 +3972,9 @@ claims.record(
 
 # %% [markdown]
 # One attack gets through, and it is honest to say so: a client that never finishes its **header** never reaches your
-# code. uvicorn waits for it; the connection costs a few kilobytes and a file handle. That is why a real service stands behind a
-# proxy with a limit for headers (nginx: `client_header_timeout`), or is started with `--limit-concurrency`. Some of the
-# others were refused by the server itself before your code ran ("no HTTP": 400).
+# code. uvicorn waits for it; the connection costs a little memory and a file handle. That is why a real service stands
+# behind a proxy with a limit for headers (nginx: `client_header_timeout`); uvicorn's own `--limit-concurrency` only bounds
+# the damage. Some of the others were refused by the server itself before your code ran ("no HTTP": 400).
 #
 # What the service counted meanwhile, from `/metrics`:
 
