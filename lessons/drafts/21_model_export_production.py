@@ -1011,15 +1011,17 @@ class Overloaded(Exception):
 
 
 class Watched:
-    """A model that doubles, takes `seconds` a call, fails on items of 13, and notes its calls: (start, items)."""
+    """A model that doubles, takes `seconds` a call, and fails on items of 13.
+
+    It notes its calls as (start, items), and in `most` how many ran at the same time.
+    """
 
     def __init__(self, seconds):
-        self.seconds, self.calls, self.running = seconds, [], 0
+        self.seconds, self.calls, self.running, self.most = seconds, [], 0, 0
 
     async def __call__(self, batch):
-        check.kind(batch, np.ndarray, "what predict is given")
         self.running += 1
-        check.true(self.running == 1, "a second call of predict started while one was running: one at a time.")
+        self.most = max(self.most, self.running)
         self.calls.append((round(asyncio.get_running_loop().time(), 6), batch[:, 0].tolist()))
         try:
             await asyncio.sleep(self.seconds)
@@ -1120,6 +1122,7 @@ def check_answers(answers, values, what):
 
 def check_batches():
     model, answers = run_async(play(MicroBatcher, [(0, 1), (0, 2), (0, 3), (0.01, 4), (0.02, 5)]))
+    check.true(model.most == 1, "a second call of predict started while one was running: one at a time.")
     check.equal(
         [items for _, items in model.calls], [[1, 2, 3], [4, 5]], "the batches for 3 items at once, then 2, with max_batch=3",
         "the oldest first, at most max_batch",
@@ -1148,6 +1151,10 @@ def check_batches():
     check.equal(model.calls, [(0.2, [1, 2])], "one batch of two, max_wait after the first")
     model, answers = run_async(play(MicroBatcher, [(0, 1), (0.06, 2)], seconds=0.1, max_batch=2, max_wait=0.05))
     check.equal(model.calls, [(0.05, [1]), (0.15, [2])], "an item that arrived during a call of 0.1 s, 0.01 s after its start")
+    model, answers = run_async(play(MicroBatcher, [(0, 1), (0, 2), (0, 3), (0.06, 4), (0.09, 5)]))
+    check.equal(
+        model.calls, [(0.0, [1, 2, 3]), (0.11, [4, 5])], "two items that arrived 0.04 s and 0.01 s before the end of a call"
+    )
     model, answers = run_async(play(MicroBatcher, [(0, 1), (0.14, 2)], seconds=0.1, max_batch=2, max_wait=0.05))
     check.equal(model.calls, [(0.05, [1]), (0.19, [2])], "an item that arrived 0.01 s before the end of a call")
     ### END HIDDEN TESTS
@@ -3527,7 +3534,7 @@ def check_demo(seed, scale):
     check.true(len(seen) == 1, f"one picture led to {len(seen)} calls of run, expected 1.")
     check.equal(
         seen[0], (ink / 255).astype(np.float32)[None, None], "the array given to run",
-        "float32 (1, 1, 16, 16), ink 1 and paper 0: people draw dark on white, the model knows white on black", atol=0.005,
+        "float32 (1, 1, 16, 16), ink 1 and paper 0: people draw dark on white, the model knows white on black", atol=1e-3,
     )  # fmt: skip
     wanted = softmax((ink / 255).astype(np.float32).reshape(1, -1) @ weights / 8)[0]
     check.equal(
@@ -3753,6 +3760,46 @@ Digits of scikit-learn with clutter, see the course's own data module for them.
 ## Evaluation
 It was right on {100 * accuracy:.1f} % of {count} pictures that it had not seen before.
 """
+
+
+# %% equivalent="demo_and_card" because="one picture has one row of logits"
+# - probabilities = softmax(run(ink[None, None]))[0]
+# + probabilities = softmax(run(ink[None, None]))[(-1)]
+
+
+# %% equivalent="demo_and_card" because="a label is for people"
+# - paper = gr.Image(image_mode="L", type="numpy", label="a digit, dark on white")
+# + paper = gr.Image(image_mode="L", type="numpy", label='etihw no krad ,tigid a')
+
+
+# %% equivalent="demo_and_card" because="the task leaves the dataset's name open"
+# - dataset_type="unit24",
+# + dataset_type='42tinu',
+
+
+# %% equivalent="demo_and_card" because="the task leaves the dataset's name open"
+# - dataset_name="cluttered digits",
+# + dataset_name='stigid derettulc',
+
+
+# %% equivalent="demo_and_card" because="the task leaves the model's name open"
+# - data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name="digits-cnn-ten", eval_results=[result])
+# + data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name='net-nnc-stigid', eval_results=[result])
+
+
+# %% equivalent="demo_and_card" because="how many of the ten are shown is a matter of taste"
+# - classify, paper, gr.Label(num_top_classes=3, label="the model says"), api_name="classify", flagging_mode="never"
+# + classify, paper, gr.Label(num_top_classes=4, label="the model says"), api_name="classify", flagging_mode="never"
+
+
+# %% equivalent="demo_and_card" because="how many of the ten are shown is a matter of taste"
+# - classify, paper, gr.Label(num_top_classes=3, label="the model says"), api_name="classify", flagging_mode="never"
+# + classify, paper, gr.Label(num_top_classes=2, label="the model says"), api_name="classify", flagging_mode="never"
+
+
+# %% equivalent="demo_and_card" because="a label is for people"
+# - classify, paper, gr.Label(num_top_classes=3, label="the model says"), api_name="classify", flagging_mode="never"
+# + classify, paper, gr.Label(num_top_classes=3, label='syas ledom eht'), api_name="classify", flagging_mode="never"
 
 
 # %% [markdown]
