@@ -41,6 +41,7 @@
 # %%
 import contextlib
 import copy
+import io
 import logging
 import operator
 import os
@@ -81,6 +82,7 @@ def or_else(attempt, fallback):
         return attempt()
     except NotImplementedError:
         return fallback()
+
 
 # %% [markdown]
 # ## The model and the runtime
@@ -130,16 +132,18 @@ plt.show()
 #   ones. All other axes stay as in the example.
 # - Afterwards the model is in the mode in which it came.
 
+
 # %% exercise="export_dynamic" minutes=20 difficulty=1 seconds=60
 def export_dynamic(model, example, largest):
     """`model` as an ExportedProgram in eval behaviour, for inputs like `example` with batches of 1 to `largest`."""
     ### BEGIN SOLUTION
     was_training = model.training
-    batch = torch.export.Dim("batch", min=1, max=largest)
+    batch = torch.export.Dim("batch", max=largest)
     program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
     model.train(was_training)
     return program
     ### END SOLUTION
+
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -149,14 +153,15 @@ def export_dynamic(model, example, largest):
 # </details>
 # <details><summary>Hint 2: which function</summary>
 #
-# `torch.export.Dim(name, min=..., max=...)` is an axis that varies. `dynamic_shapes` has one entry for each positional
+# `torch.export.Dim(name, max=...)` is an axis that varies. `dynamic_shapes` has one entry for each positional
 # input: a dictionary from axis number to `Dim`.
 # </details>
 # <details><summary>Hint 3: most of the code</summary>
 #
 # Remember `model.training`; then `torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))` with
-# `batch = torch.export.Dim("batch", min=1, max=largest)`; then `model.train(...)` with what you remembered.
+# `batch = torch.export.Dim("batch", max=largest)`; then `model.train(...)` with what you remembered.
 # </details>
+
 
 # %% tests="export_dynamic" points=3
 def check_export(model, example, largest):
@@ -199,6 +204,7 @@ with check.exercise("export_dynamic"):
     check_export(nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Dropout(0.3)).eval(), torch.randn(2, 2, 6), 9)
     ### END HIDDEN TESTS
 
+
 # %% wrong="export_dynamic" says="Is axis 0 dynamic"
 # Misunderstands: a graph takes any batch, as the model does.
 def export_dynamic(model, example, largest):
@@ -207,17 +213,20 @@ def export_dynamic(model, example, largest):
     model.train(was_training)
     return program
 
+
 # %% wrong="export_dynamic" says="was the model in eval mode"
 # Misunderstands: the mode can be chosen later, where the program runs.
 def export_dynamic(model, example, largest):
     batch = torch.export.Dim("batch", min=1, max=largest)
     return torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
 
+
 # %% wrong="export_dynamic" says="in the mode in which it came"
 # Misunderstands: export works on a copy of the model.
 def export_dynamic(model, example, largest):
     batch = torch.export.Dim("batch", min=1, max=largest)
     return torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
+
 
 # %% wrong="export_dynamic" says="the memory plan needs a bound"
 # Misunderstands: dynamic means without limits.
@@ -227,6 +236,12 @@ def export_dynamic(model, example, largest):
     model.train(was_training)
     return program
 
+
+# %% equivalent="export_dynamic" because="the name of the axis is free"
+# - batch = torch.export.Dim("batch", max=largest)
+# + batch = torch.export.Dim('hctab', max=largest)
+
+
 # %% right="export_dynamic"
 # On a copy, and with the name of the input instead of its position.
 def export_dynamic(net, example, largest):
@@ -235,12 +250,15 @@ def export_dynamic(net, example, largest):
     varying = torch.export.Dim("n", max=largest)
     return torch.export.export(frozen, args=(example,), dynamic_shapes=[{0: varying}], strict=False)
 
+
 # %% [markdown]
 # The graph of the classifier. The batch is a symbol with bounds; batch norm is the variant that only reads its statistics.
 
 # %%
 largest = 32
-program = or_else(lambda: export_dynamic(model, test_x[:2], largest), lambda: torch.export.export(model, (test_x[:2],)))
+program = or_else(
+    lambda: export_dynamic(model, test_x[:largest], largest), lambda: torch.export.export(model, (test_x[:largest],))
+)
 print("bounds:", ", ".join(f"{symbol} in [{bound.lower}, {bound.upper}]" for symbol, bound in program.range_constraints.items()))
 for node in program.graph.nodes:
     if node.op == "call_function":
@@ -268,6 +286,31 @@ for node in program.graph.nodes:
 # - `run_pte(path, *inputs)` loads the file in ExecuTorch's runtime, runs its method `forward` on the input tensors, and
 #   returns the first output, a tensor.
 
+# %% [markdown]
+# A small model with two inputs and two outputs to try them on, and its file, made for you.
+
+
+# %%
+class Scaled(nn.Module):
+    """Two inputs, two outputs: (n, 6), (n, 4) -> (n, 4), (n, 4)."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+
+    def forward(self, x, y):
+        z = self.linear(x)
+        return z - 2 * y, z
+
+
+torch.manual_seed(7)
+scaled = Scaled().eval()
+scaled_program = torch.export.export(scaled, (torch.zeros(3, 6), torch.zeros(3, 4)))
+SAMPLE = to_edge_transform_and_lower(scaled_program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer
+(workspace / "scaled.pte").write_bytes(SAMPLE)
+print(f"scaled.pte: {len(SAMPLE)} bytes, begins with {SAMPLE[:8]}")
+
+
 # %% exercise="ship_and_run" minutes=25 difficulty=2 seconds=90 processes=true
 def ship(program, path, delegate):
     """Write `program` to `path` as a .pte file, with or without XNNPACK; returns the file's size in bytes."""
@@ -284,6 +327,7 @@ def run_pte(path, *inputs):
     method = Runtime.get().load_program(path).load_method("forward")
     return method.execute(inputs)[0]
     ### END SOLUTION
+
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -302,21 +346,10 @@ def run_pte(path, *inputs):
 # partitioners is `[XnnpackPartitioner()]` or empty; everything else is the same for both.
 # </details>
 
+
 # %% tests="ship_and_run" points=4
-class Scaled(nn.Module):
-    """Two inputs, two outputs: (n, 6), (n, 4) -> (n, 4), (n, 4)."""
-
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(6, 4)
-
-    def forward(self, x, y):
-        z = self.linear(x)
-        return z - 2 * y, z
-
-
 def check_ship(delegate):
-    torch.manual_seed(7)
+    torch.manual_seed(8)
     net, x, y = Scaled().eval(), torch.randn(3, 6), torch.randn(3, 4)
     path = Path(tempfile.mkdtemp()) / "net.pte"
     size = ship(torch.export.export(net, (x, y)), path, delegate)
@@ -340,37 +373,24 @@ def check_ship(delegate):
 
 
 def check_run_pte():
-    for name, path in reference_files.items():
-        net = reference_nets[name]
-        first, second = torch.linspace(-1, 2, 18).reshape(3, 6), torch.linspace(3, -1, 12).reshape(3, 4)
-        for inputs in ((first, second), (second.repeat(1, 2)[:, :6], first[:, :4])):
-            got = run_pte(path, *inputs)
-            check.kind(got, torch.Tensor, "what run_pte returns", "execute gives a list of outputs: take the first")
-            expected = net(*inputs)[0].detach()
-            hint = "it is the first output for these inputs, in this order, computed from the file"
-            check.equal(got, expected, f"the output of {path.name}", hint, rtol=1e-4)
-
-
-def reference_file(name, seed):
-    """A file made without the student's code: (net, path)."""
-    torch.manual_seed(seed)
-    net = Scaled().eval()
-    example = torch.zeros(3, 6), torch.zeros(3, 4)
-    path = Path(tempfile.mkdtemp()) / name
-    lowered = to_edge_transform_and_lower(torch.export.export(net, example), partitioner=[]).to_executorch()
-    path.write_bytes(lowered.buffer)
-    return net, path
+    path = Path(tempfile.mkdtemp()) / "sample.pte"
+    path.write_bytes(bytes(SAMPLE))
+    first, second = torch.linspace(-1, 2, 18).reshape(3, 6), torch.linspace(3, -1, 12).reshape(3, 4)
+    for inputs in ((first, second), (second.repeat(1, 2)[:, :6].contiguous(), first[:, :4].contiguous())):
+        got = run_pte(path, *inputs)
+        check.kind(got, torch.Tensor, "what run_pte returns", "execute gives a list of outputs: take the first")
+        hint = "it is the first output for these inputs, in this order, computed from the file"
+        check.equal(got, scaled(*inputs)[0].detach(), "the output of the file", hint, rtol=1e-4)
 
 
 with check.exercise("ship_and_run"):
-    reference_nets, reference_files = {}, {}
-    reference_nets["a"], reference_files["a"] = reference_file("a.pte", 11)
     checks = {"ship": lambda: check_ship(True), "run_pte": check_run_pte}
     ### BEGIN HIDDEN TESTS
     checks["ship"] = lambda: (check_ship(True), check_ship(False))
     ### END HIDDEN TESTS
     check.parts(checks)
 check.points(4)
+
 
 # %% wrong="ship_and_run" says="the partitioner goes into"
 # Misunderstands: the runtime picks a backend by itself.
@@ -382,6 +402,7 @@ def ship(program, path, delegate):
 def run_pte(path, *inputs):
     return Runtime.get().load_program(path).load_method("forward").execute(inputs)[0]
 
+
 # %% wrong="ship_and_run" says="not an ExecuTorch program"
 # Misunderstands: an exported program, saved, is what the runtime loads.
 def ship(program, path, delegate):
@@ -392,6 +413,7 @@ def ship(program, path, delegate):
 def run_pte(path, *inputs):
     raise NotImplementedError
 
+
 # %% wrong="ship_and_run" says="of type list"
 # Misunderstands: a method with one interesting output gives that output.
 def ship(program, path, delegate):
@@ -400,6 +422,7 @@ def ship(program, path, delegate):
 
 def run_pte(path, *inputs):
     return Runtime.get().load_program(path).load_method("forward").execute(inputs)
+
 
 # %% wrong="ship_and_run" says="the size that ship returns"
 # Misunderstands: the weights are the file.
@@ -411,6 +434,7 @@ def ship(program, path, delegate):
 
 def run_pte(path, *inputs):
     return Runtime.get().load_program(path).load_method("forward").execute(inputs)[0]
+
 
 # %% right="ship_and_run"
 # Step by step, with open files; the runtime gets bytes.
@@ -429,10 +453,12 @@ def run_pte(path, *inputs):
     first, *_ = loaded.load_method("forward").execute(list(inputs))
     return first
 
+
 # %% [markdown]
 # The classifier, in a file, in the runtime. `MethodMeta` is what an app can ask the file: how many inputs, of which type,
 # and for which largest size memory is planned. (The runtime writes its own log to the process's error output;
 # `quiet_runtime` keeps it out of the notebook.)
+
 
 # %%
 @contextlib.contextmanager
@@ -472,10 +498,15 @@ for name, path in files.items():
     size = make_file(program, path, delegate=name == "xnnpack")
     meta = runtime.load_program(path).metadata("forward").input_tensor_meta(0)
     with quiet_runtime(), torch.no_grad():
-        error = (runner(path)(test_x[:7]) - model(test_x[:7])).abs().max()
-    print(f"{name:9} {size / 1000:6.1f} kB, memory for {meta.sizes()}, error for a batch of 7: {error:.1e}")
+        error = (runner(path)(test_x[:largest]) - model(test_x[:largest])).abs().max()
+    print(f"{name:9} {size / 1000:6.1f} kB, memory for {meta.sizes()}, error for a batch of {largest}: {error:.1e}")
 
 # %% [markdown]
+# Look at the planned size, always. It may be *less* than you asked for. With an example of three pictures instead of `largest`,
+# the same export says "1 to 32", and when we lowered it (ExecuTorch 1.5) the plan ended at 15: on the way, a pass had asked
+# whether the batch is below 16, and what was true for the example became a bound. With 17 or 32 pictures it is 32. So export
+# with an example of the largest size, and read the plan.
+#
 # Now inputs that the program was not made for.
 
 # %%
@@ -485,12 +516,13 @@ for what, x in {
     f"a batch of {largest + 1}": test_x[: largest + 1],
     "two pictures of 16 x 17": torch.zeros(2, 1, 16, 17),
     "float64": test_x[:2].double(),
+    "transposed, not contiguous": test_x[:2].mT,
 }.items():
     try:
         with quiet_runtime():
-            print(f"{what:24} -> result of shape {tuple(run(x).shape)}")
+            print(f"{what:27} -> result of shape {tuple(run(x).shape)}")
     except Exception as error:
-        print(f"{what:24} -> {type(error).__name__}: {str(error)[:70]}")
+        print(f"{what:27} -> {type(error).__name__}: {str(error)[:70]}")
 
 # %% [markdown]
 # What is too large for the planned memory is refused. A picture of a wrong *form* may go through: a runtime of a few
@@ -555,11 +587,12 @@ class Softly(nn.Module):
 
 torch.manual_seed(0)
 EDGES["classifier"] = lower_program(program)
-EDGES["classifier, portable"] = lower_program(program, delegate=False)
 EDGES["softly"] = lower(Softly(), torch.randn(2, 6))
+EDGES["softly, portable"] = lower(Softly(), torch.randn(2, 6), delegate=False)
 for node in edge_graph("softly").graph.nodes:
     if node.op in ("get_attr", "call_function"):
         print(f"{node.op:14} {node.target.name() if hasattr(node.target, 'name') else node.target}")
+
 
 # %% exercise="coverage" minutes=25 difficulty=2
 def coverage(graph_module):
@@ -580,6 +613,7 @@ def coverage(graph_module):
     return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
     ### END SOLUTION
 
+
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
 #
@@ -597,6 +631,7 @@ def coverage(graph_module):
 # `part.original_module.graph.nodes` with `op == "call_function"` whose target is not `operator.getitem`. For any other
 # call: `left[node.target.name()] += 1`.
 # </details>
+
 
 # %% tests="coverage" points=4
 def bare(*delegates):
@@ -645,11 +680,12 @@ with check.exercise("coverage"):
     check_coverage(edge_graph("softly"), "softly")
     check_coverage(edge_graph("classifier"), "the classifier")
     ### BEGIN HIDDEN TESTS
-    check_coverage(edge_graph("classifier, portable"), "the classifier without a backend")
+    check_coverage(edge_graph("softly, portable"), "softly without a backend")
     check_coverage(bare(), "a graph without operators")
     part = next(m for m in edge_graph("classifier").children() if hasattr(m, "original_module"))
     check_coverage(bare(("a", part), ("b", part), ("a", part)), "a graph that calls one part twice")
     ### END HIDDEN TESTS
+
 
 # %% wrong="coverage" says="neither getitem nor"
 # Misunderstands: every call in the graph is an operator.
@@ -668,6 +704,7 @@ def coverage(graph_module):
             left[node.target.name() if hasattr(node.target, "name") else "getitem"] += 1
     return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / (delegated + sum(left.values()))}
 
+
 # %% wrong="coverage" says="count the operators inside the parts"
 # Misunderstands: a delegated part is one operator.
 def coverage(graph_module):
@@ -675,6 +712,7 @@ def coverage(graph_module):
     parts = sum(target is executorch_call_delegate for target in calls)
     left = Counter(target.name() for target in calls if target is not executorch_call_delegate)
     return {"parts": parts, "delegated": parts, "left": dict(left), "share": parts / max(1, len(calls))}
+
 
 # %% wrong="coverage" says="operators delegated, of all operators"
 # Misunderstands: the share is counted in calls of the outer graph.
@@ -692,6 +730,7 @@ def coverage(graph_module):
             left[node.target.name()] += 1
     return {"parts": parts, "delegated": delegated, "left": dict(left), "share": parts / max(1, parts + sum(left.values()))}
 
+
 # %% wrong="coverage" says="count the operators inside the parts"
 # Misunderstands: weights and inputs of a part are operators too.
 def coverage(graph_module):
@@ -706,6 +745,7 @@ def coverage(graph_module):
             left[node.target.name()] += 1
     total = delegated + sum(left.values())
     return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
+
 
 # %% right="coverage"
 # Lists first, counting afterwards.
@@ -723,6 +763,7 @@ def coverage(gm):
     everything = len(inner) + len(outer) - len(calls)
     return dict(parts=len(calls), delegated=len(inner), left=left, share=float(len(inner) / everything) if everything else 0.0)
 
+
 # %% [markdown]
 # What XNNPACK took. The classifier has two parts with a hole between them: the adaptive pooling, which XNNPACK does not
 # know, and the reshape behind it.
@@ -730,7 +771,9 @@ def coverage(gm):
 # %%
 for name in EDGES:
     found = coverage(edge_graph(name))
-    print(f"{name:22} {found['parts']} parts, {found['delegated']:2} operators delegated ({found['share']:.0%}), left: {found['left']}")
+    print(
+        f"{name:16} {found['parts']} parts, {found['delegated']:2} operators delegated ({found['share']:.0%}), left: {found['left']}"
+    )
 
 # %% [markdown]
 # ## 4 · Three that do not go through (4 points, 35 minutes, difficulty 3 of 3)
@@ -782,17 +825,25 @@ class Pool(nn.Module):
         return F.adaptive_avg_pool2d(x, 2)
 
 
+@contextlib.contextmanager
+def quietly():
+    """Keep away what a failing export prints (the whole graph so far)."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
 def missing_kernels(edge):
     """Names of operators in an edge program that the runtime has no kernel for, after `to_executorch`."""
     graph = edge.to_executorch().exported_program().graph
     names = {n.target.name() for n in graph.nodes if n.op == "call_function" and hasattr(n.target, "name")}
-    known = runtime.operator_registry.operator_names
-    return sorted(name for name in names if "out" in name.split(".")[-1] + "values" and name not in known)
+    return sorted(name for name in names - set(runtime.operator_registry.operator_names) if "::" in name)
 
 
 for module, x in ((Gate(), torch.randn(2, 4)), (MedianFilter(3), torch.randn(2, 7)), (SortFilter(3), torch.randn(2, 7))):
     try:
-        print(f"{type(module).__name__}: lowered; kernels missing in the runtime: {missing_kernels(lower(module, x, False))}")
+        with quietly():
+            missing = missing_kernels(lower(module, x, False))
+        print(f"{type(module).__name__}: lowered; kernels missing in the runtime: {missing}")
     except Exception as error:
         print(f"{type(module).__name__}: {type(error).__name__}: {' '.join(str(error).split())[:110]}")
 
@@ -806,6 +857,7 @@ print(f"Pool: left outside: {coverage(lower(Pool(), torch.randn(2, 3, 4, 6)).exp
 # - `median_filter(x, window)` is `MedianFilter(window)`, without `median` and without `sort` (neither has a kernel in this
 #   runtime). It must load and run.
 # - `pool(x)` is `Pool`, for even `h` and `w`. XNNPACK must take all of it.
+
 
 # %% exercise="repair" minutes=35 difficulty=3 seconds=90 processes=true
 def gate(x):
@@ -828,6 +880,7 @@ def pool(x):
     return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
     ### END SOLUTION
 
+
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
 #
@@ -844,6 +897,7 @@ def pool(x):
 # values to keep is half of the window, rounded down, plus one. `F.avg_pool2d(x, (half the height, half the width))`.
 # </details>
 
+
 # %% tests="repair" points=4
 class Calls(nn.Module):
     """A module that calls a function, so that it can be exported."""
@@ -859,7 +913,8 @@ class Calls(nn.Module):
 def through(station, action):
     """What `action` gives, or a failed check that names the station."""
     try:
-        return action()
+        with quietly():
+            return action()
     except NotImplementedError:
         raise
     except Exception as error:
@@ -871,11 +926,17 @@ def same_values(function, original, inputs):
     for x in inputs:
         got = function(x.clone())
         check.kind(got, torch.Tensor, "the result")
-        check.equal(got, original(x), f"the result for an input of shape {tuple(x.shape)}", "it must compute what the patient computes")
+        check.equal(
+            got, original(x), f"the result for an input of shape {tuple(x.shape)}", "it must compute what the patient computes"
+        )
 
 
 def check_gate():
-    inputs = [torch.linspace(-3, 2, 14).reshape(2, 7), torch.linspace(-2, 3, 15).reshape(3, 5), torch.tensor([[1.5, -0.5], [-0.5, -0.25]])]
+    inputs = [
+        torch.linspace(-3, 2, 14).reshape(2, 7),
+        torch.linspace(-2, 3, 15).reshape(3, 5),
+        torch.tensor([[1.5, -0.5], [-0.5, -0.25]]),
+    ]
     same_values(gate, Gate(), inputs)
     same_values(gate, Gate(), [torch.tensor([[1.0, -1.0], [3.0, -3.0]])])
     program = through("torch.export", lambda: torch.export.export(Calls(gate), (inputs[0],)))
@@ -912,12 +973,21 @@ def check_pool():
     edge = through("lowering", lambda: lower(Calls(pool), inputs[0]))
     nodes = [n.target for n in edge.exported_program().graph.nodes if n.op == "call_function"]
     outside = [t.name() for t in nodes if t is not operator.getitem and t is not executorch_call_delegate]
-    check.equal(outside, [], "the operators that XNNPACK leaves outside", "the size of each quarter is known: a fixed kernel will do")
+    check.equal(
+        outside, [], "the operators that XNNPACK leaves outside", "the size of each quarter is known: a fixed kernel will do"
+    )
 
 
 with check.exercise("repair"):
-    check.parts({"gate": check_gate, "median_filter": check_median, "pool": check_pool})
+    checks = {"gate": check_gate, "median_filter": check_median, "pool": check_pool}
+    ### BEGIN HIDDEN TESTS
+    longer = [torch.randn(4, 11, generator=torch.Generator().manual_seed(9))]
+    seven = lambda x: median_filter(x, 7)
+    checks["median_filter"] = lambda: (check_median(), same_values(seven, MedianFilter(7), longer))
+    ### END HIDDEN TESTS
+    check.parts(checks)
 check.points(4)
+
 
 # %% wrong="repair" says="does not get through torch.export"
 # Misunderstands: `item()` turns the question into a plain number that export can follow.
@@ -932,6 +1002,7 @@ def median_filter(x, window):
 def pool(x):
     raise NotImplementedError
 
+
 # %% wrong="repair" says="the runtime cannot load it"
 # Misunderstands: what lowers can also be loaded.
 def gate(x):
@@ -944,6 +1015,7 @@ def median_filter(x, window):
 
 def pool(x):
     return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
 
 # %% wrong="repair" says="a fixed kernel will do"
 # Misunderstands: another spelling of the same operator changes where it runs.
@@ -958,6 +1030,7 @@ def median_filter(x, window):
 def pool(x):
     return nn.AdaptiveAvgPool2d((2, 2))(x)
 
+
 # %% wrong="repair" says="it must compute what the patient computes"
 # Misunderstands: the condition is asked for every value; the mean instead of the median; a kernel of 2.
 def gate(x):
@@ -970,6 +1043,7 @@ def median_filter(x, window):
 
 def pool(x):
     return F.avg_pool2d(x, 2)
+
 
 # %% right="repair"
 # By arithmetic, by the smaller end, by a stride given explicitly.
@@ -987,9 +1061,9 @@ def pool(x):
     size = [x.shape[-2] // 2, x.shape[-1] // 2]
     return F.avg_pool2d(x, kernel_size=size, stride=size)
 
+
 # %% [markdown]
-# The classifier with your pooling: same weights, same answers, one part, no hole. (The features come out as 4 x 4 pixels
-# before the pooling, so a kernel of 2 would do here.)
+# The classifier with your pooling: same weights, same answers. Look at what is left, with a dynamic batch and for one picture.
 
 
 # %%
@@ -1001,16 +1075,22 @@ class Pooling(nn.Module):
 whole = copy.deepcopy(model)
 position = next(i for i, layer in enumerate(whole.features) if isinstance(layer, nn.AdaptiveAvgPool2d))
 whole.features[position] = Pooling()
-whole_program = or_else(lambda: export_dynamic(whole, test_x[:2], largest), lambda: torch.export.export(whole, (test_x[:2],)))
+whole_program = or_else(
+    lambda: export_dynamic(whole, test_x[:largest], largest), lambda: torch.export.export(whole, (test_x[:largest],))
+)
+edges = {"dynamic batch": lower_program(whole_program), "one picture": lower(whole, test_x[:1])}
+for name, edge in edges.items():
+    found = or_else(lambda: coverage(edge.exported_program().graph_module), dict)
+    print(f"{name:14} {found}")
 files["whole"] = workspace / "whole.pte"
-make_file(whole_program, files["whole"])
+files["whole"].write_bytes(edges["dynamic batch"].to_executorch().buffer)
 with torch.no_grad():
-    error = (runner(files["whole"])(test_x[:7]) - model(test_x[:7])).abs().max()
+    error = (runner(files["whole"])(test_x[:largest]) - model(test_x[:largest])).abs().max()
 print(f"largest difference from eager: {error:.1e}")
 
-# %%
-found = coverage(lower_program(whole_program).exported_program().graph_module)
-print(f"{found['parts']} part, {found['delegated']} operators delegated ({found['share']:.0%}), left: {found['left']}")
+# %% [markdown]
+# The pooling is inside now. With a dynamic batch the reshape before the last layer stays outside, because its size is a
+# symbol, and there are still two parts; for one picture everything is one part. What is dynamic has a price.
 
 # %% [markdown]
 # # Part C · What does a smaller file cost?
@@ -1039,6 +1119,7 @@ print(f"{found['parts']} part, {found['delegated']} operators delegated ({found[
 #   `convert_pt2e` returns.
 # - `sqnr(expected, observed)`: the ratio above for two tensors, a float.
 
+
 # %% exercise="quantise" minutes=30 difficulty=2 seconds=60
 def quantise(model, example, batches):
     """`model` as an int8 graph for XNNPACK, one weight scale a channel, calibrated on `batches`."""
@@ -1059,6 +1140,7 @@ def sqnr(expected, observed):
     return float(10 * torch.log10(expected.square().sum() / noise))
     ### END SOLUTION
 
+
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
 #
@@ -1074,6 +1156,7 @@ def sqnr(expected, observed):
 # `prepared = prepare_pt2e(graph, quantizer)`, a loop that calls `prepared(batch)`, `return convert_pt2e(prepared)`.
 # For `sqnr`: sums of squares of `expected` and of `observed - expected`, ten times the logarithm of their ratio.
 # </details>
+
 
 # %% tests="quantise" points=4
 def uneven(seed):
@@ -1138,6 +1221,7 @@ with check.exercise("quantise"):
     check.parts(checks)
 check.points(4)
 
+
 # %% wrong="quantise" says="were all batches run through"
 # Misunderstands: the scales follow from the weights, calibration is optional.
 def quantise(model, example, batches):
@@ -1148,6 +1232,7 @@ def quantise(model, example, batches):
 
 def sqnr(expected, observed):
     raise NotImplementedError
+
 
 # %% wrong="quantise" says="were all batches run through"
 # Misunderstands: one example is calibration enough.
@@ -1162,6 +1247,7 @@ def quantise(model, example, batches):
 def sqnr(expected, observed):
     raise NotImplementedError
 
+
 # %% wrong="quantise" says="is_per_channel=True"
 # Misunderstands: one scale a tensor is as good, since a weight is one tensor.
 def quantise(model, example, batches):
@@ -1175,6 +1261,7 @@ def quantise(model, example, batches):
 def sqnr(expected, observed):
     raise NotImplementedError
 
+
 # %% wrong="quantise" says="ten times the decimal logarithm"
 # Misunderstands: decibels are 20 times the logarithm of any ratio.
 def quantise(model, example, batches):
@@ -1183,6 +1270,7 @@ def quantise(model, example, batches):
 
 def sqnr(expected, observed):
     return float(20 * torch.log10(expected.square().sum() / (observed - expected).square().sum()))
+
 
 # %% wrong="quantise" says="convert_pt2e comes last"
 # Misunderstands: the prepared graph already computes in int8.
@@ -1198,6 +1286,7 @@ def quantise(model, example, batches):
 def sqnr(expected, observed):
     raise NotImplementedError
 
+
 # %% right="quantise"
 # In small steps, with norms.
 def quantise(net, sample, data):
@@ -1211,6 +1300,7 @@ def quantise(net, sample, data):
 
 def sqnr(expected, observed):
     return 20 * (torch.linalg.vector_norm(expected) / torch.linalg.vector_norm(expected - observed)).log10().item()
+
 
 # %% [markdown]
 # The classifier in int8, calibrated on 128 training pictures, one picture at a time as in the app.
@@ -1229,8 +1319,10 @@ def batched(run):
 with torch.no_grad():
     int8_logits, logits = batched(runner(files["int8"]))(test_x), model(test_x)
 print(f"{size / 1000:.1f} kB instead of {files['whole'].stat().st_size / 1000:.1f} kB")
-print(f"{sqnr(logits, int8_logits):.1f} dB; accuracy {(logits.argmax(1) == test_y).float().mean():.1%} -> "
-      f"{(int8_logits.argmax(1) == test_y).float().mean():.1%}")
+print(
+    f"{sqnr(logits, int8_logits):.1f} dB; accuracy {(logits.argmax(1) == test_y).float().mean():.1%} -> "
+    f"{(int8_logits.argmax(1) == test_y).float().mean():.1%}"
+)
 figure, axis = plt.subplots(figsize=(4.5, 3.6), layout="constrained")
 axis.plot(logits.flatten(), int8_logits.flatten(), ".", ms=2)
 axis.plot([logits.min(), logits.max()], [logits.min(), logits.max()], lw=0.8, color="k", label="equal")
@@ -1265,6 +1357,7 @@ plt.show()
 #   absolute value in `expected`) and `agree` (share of rows with the same largest logit as `expected`, 0 to 1). All
 #   numbers are Python floats.
 
+
 # %% exercise="compare" minutes=25 difficulty=2
 def compare(variants, x, expected, clock, warmup, repeats):
     """Size, latency and error of each variant, fastest first: a list of dictionaries."""
@@ -1286,6 +1379,7 @@ def compare(variants, x, expected, clock, warmup, repeats):
     return sorted(rows, key=lambda row: row["ms"])
     ### END SOLUTION
 
+
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
 #
@@ -1301,6 +1395,7 @@ def compare(variants, x, expected, clock, warmup, repeats):
 # number of the round is at least `warmup`. Afterwards one dictionary a variant, with
 # `(results[name] - expected).abs().max() / expected.abs().max()` for the error.
 # </details>
+
 
 # %% tests="compare" points=4
 def check_compare(costs, results, x, expected, warmup, repeats):
@@ -1349,7 +1444,9 @@ def check_compare(costs, results, x, expected, warmup, repeats):
         check.equal(row["kb"], size / 1000, f"kb of {name}", "1 kB is 1,000 bytes")
         worst = max(abs(a - b) for a, b in zip(got.flatten().tolist(), expected.flatten().tolist()))
         scale = max(abs(value) for value in expected.flatten().tolist())
-        check.equal(row["error"], worst / scale, f"error of {name}", "the largest absolute difference over the largest |expected|")
+        check.equal(
+            row["error"], worst / scale, f"error of {name}", "the largest absolute difference over the largest |expected|"
+        )
         same = sum(a.index(max(a)) == b.index(max(b)) for a, b in zip(got.tolist(), expected.tolist()))
         check.equal(row["agree"], same / len(got), f"agree of {name}", "the share of rows, not of logits, with the same answer")
     order = sorted(costs, key=lambda name: by_name[name]["ms"])
@@ -1381,7 +1478,8 @@ with check.exercise("compare"):
     )
     ### END HIDDEN TESTS
 
-# %% wrong="compare" says="rounds outside"
+
+# %% wrong="compare" says="one run of each variant"
 # Misunderstands: one variant after the other is just as good. A busy second then hits one variant alone.
 def compare(variants, x, expected, clock, warmup, repeats):
     rows = []
@@ -1397,7 +1495,8 @@ def compare(variants, x, expected, clock, warmup, repeats):
         rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
     return sorted(rows, key=lambda row: row["ms"])
 
-# %% wrong="compare" says="the median of the rounds after the warm-up"
+
+# %% wrong="compare" says="after the warm-up"
 # Misunderstands: the mean is a fair summary of times. One interrupted run decides it.
 def compare(variants, x, expected, clock, warmup, repeats):
     seconds, results = {name: [] for name in variants}, {}
@@ -1413,6 +1512,7 @@ def compare(variants, x, expected, clock, warmup, repeats):
         ms = 1000 * statistics.mean(seconds[name][warmup:])
         rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
     return sorted(rows, key=lambda row: row["ms"])
+
 
 # %% wrong="compare" says="over the largest |expected|"
 # Misunderstands: relative error is taken value by value. A logit near zero then decides it.
@@ -1431,7 +1531,8 @@ def compare(variants, x, expected, clock, warmup, repeats):
         rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
     return sorted(rows, key=lambda row: row["ms"])
 
-# %% wrong="compare" says="the median of the rounds after the warm-up"
+
+# %% wrong="compare" says="after the warm-up"
 # Misunderstands: with a median the warm-up need not be left out.
 def compare(variants, x, expected, clock, warmup, repeats):
     seconds, results = {name: [] for name in variants}, {}
@@ -1447,6 +1548,7 @@ def compare(variants, x, expected, clock, warmup, repeats):
         ms = 1000 * statistics.median(seconds[name])
         rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
     return sorted(rows, key=lambda row: row["ms"])
+
 
 # %% right="compare"
 # Times as one tensor of rounds by variants, the warm-up cut off at the end.
@@ -1475,6 +1577,7 @@ def compare(variants, x, expected, clock, warmup, repeats):
         )
     return table
 
+
 # %% [markdown]
 # Your table for the classifier: PyTorch on one thread, the portable kernels, XNNPACK in float32 and in int8. One picture at
 # a time, as an app asks; the clock counts the computing time of this process, so other programs do not disturb it much.
@@ -1489,7 +1592,9 @@ with torch.no_grad():
         runs[name], sizes[name] = runner(path), path.stat().st_size
     variants = {name: (sizes[name], run) for name, run in runs.items()}
     times = {row["name"]: row for row in compare(variants, one, model(one), time.process_time, 3, 21)}
-    rows = compare({name: (sizes[name], batched(run)) for name, run in runs.items()}, test_x, model(test_x), time.process_time, 0, 1)
+    rows = compare(
+        {name: (sizes[name], batched(run)) for name, run in runs.items()}, test_x, model(test_x), time.process_time, 0, 1
+    )
 table = {row["name"]: {**row, "ms": times[row["name"]]["ms"]} for row in rows}
 print(f"{'variant':10}{'kB':>8}{'ms a picture':>15}{'error':>10}{'same answer':>13}")
 for name, row in sorted(table.items(), key=lambda item: item[1]["ms"]):
@@ -1551,6 +1656,7 @@ claims.record(
 # Your test is judged by programs that break one rule each, and by programs that are right in different ways. The pictures
 # are yours to choose; random ones are a good start.
 
+
 # %% exercise="accept" minutes=30 difficulty=2
 def accept(run, model, largest):
     """Raise AssertionError unless the program `run` does what `model` does, for batches of 1 to `largest`."""
@@ -1573,6 +1679,7 @@ def accept(run, model, largest):
     raise AssertionError("a batch that is too large was accepted")
     ### END SOLUTION
 
+
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
 #
@@ -1590,6 +1697,7 @@ def accept(run, model, largest):
 # all of them after the loop: `result.dtype`, `result.shape`, and
 # `(result - expected).abs().max() <= 0.001 * expected.abs().max()`.
 # </details>
+
 
 # %% tests="accept" points=4
 class Classifier(nn.Module):
@@ -1680,12 +1788,14 @@ with check.exercise("accept"):
     ### END HIDDEN TESTS
 check.points(4)
 
+
 # %% wrong="accept" says="Still unseen"
 # Misunderstands: one picture, as in the demo, shows that the program is right.
 def accept(run, model, largest):
     x = torch.rand(1, 1, 16, 16)
     with torch.no_grad():
         assert torch.allclose(run(x), model(x), atol=1e-3)
+
 
 # %% wrong="accept" says="reject a correct implementation"
 # Misunderstands: two correct programs give the same bits.
@@ -1694,6 +1804,7 @@ def accept(run, model, largest):
         x = torch.rand(batch, 1, 16, 16)
         with torch.no_grad():
             assert torch.equal(run(x), model(x))
+
 
 # %% wrong="accept" says="results share one buffer"
 # Misunderstands: comparing at once is enough. What the next run does to a result is never seen.
@@ -1713,12 +1824,19 @@ def accept(run, model, largest):
         return
     assert False
 
-# %% wrong="accept" says="what they return is ignored"
+
+# %% wrong="accept" says="they return is ignored"
 # Misunderstands: a test says False. Nobody reads what it returns.
 def accept(run, model, largest):
     x = torch.rand(largest, 1, 16, 16)
     with torch.no_grad():
         return bool((run(x) - model(x)).abs().max() < 1e-3)
+
+
+# %% equivalent="accept" because="differs only where the error is exactly the limit, to the last bit"
+# - assert (result - expected).abs().max() <= 0.001 * expected.abs().max(), "values"
+# + assert ((result - expected).abs().max() < 0.001 * expected.abs().max()), "values"
+
 
 # %% right="accept"
 # torch.testing does the comparing, one batch is kept and looked at again at the end.
@@ -1745,6 +1863,7 @@ def accept(run, model, largest):
     except Exception:
         refused = True
     assert refused
+
 
 # %% [markdown]
 # Your test on the real files. The float32 ones should pass; int8 must not, since its rule has to be another one (answers
