@@ -2182,7 +2182,7 @@ class StaticScheduler:
 
     def update(self, new_tokens):
         self.inner.update(new_tokens)
-        self.left = [request for request in self.left if request in self.inner.schedule()]
+        self.left = [r for r in self.left if r.output[-1] != END and len(r.output) < r.max_tokens]
 
 
 def unequal(count):
@@ -2509,7 +2509,7 @@ def speculative_accept(target, draft, drafted, generator):
 
 
 # %%
-def tokens_per_step(closeness, k, runs=250):
+def tokens_per_step(closeness, k, runs=160):
     """Tokens that one step of the target yields, and the share of first tokens kept; the draft mixes the target and noise."""
     generator = torch.Generator().manual_seed(7)
     tokens = first = 0
@@ -2804,7 +2804,7 @@ def check_sampler(sample):
 # %% [markdown]
 # # Part D · How fast is it for a user, and what do I set?
 #
-# ## 6 · A load client (4 points, 30 minutes, difficulty 2 of 3)
+# ## 6 · A load client (3 points, 30 minutes, difficulty 2 of 3)
 #
 # Every engine speaks the same language, that of OpenAI's API, so one client measures them all. With `stream=True` the
 # answer arrives in **chunks**. What users feel is two things: the **time to first token** (TTFT) and the pace after
@@ -2883,7 +2883,7 @@ async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.p
     ### END SOLUTION
 
 
-# %% tests="load_client" points=4
+# %% tests="load_client" points=3
 class PretendServer:
     """What the client talks to. `plan(body)` lists the chunks: (seconds before it, text or None for the role, usage or None)."""
 
@@ -3041,7 +3041,7 @@ def check_run_load():
 
 with check.exercise("load_client"):
     check.parts({"timed_request": check_timed_request, "run_load": check_run_load})
-check.points(4)  # the number below: your points, of 4
+check.points(3)  # the number below: your points, of 3
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -4520,12 +4520,12 @@ axis.legend()
 plt.show()
 
 # %% [markdown]
-# Is it still the target's text? 2,500 times the first token after a prompt, with k = 1, against the target's own
+# Is it still the target's text? 2,000 times the first token after a prompt, with k = 1, against the target's own
 # distribution. Tokens that are expected less than five times go into one class, as the chi-square test wants it.
 
 # %%
 ids = tokenizer(prompts[0])["input_ids"]
-draft_rows, runs = next_rows(small, ids, 1), 2500
+draft_rows, runs = next_rows(small, ids, 1), 2000
 drafts = torch.multinomial(draft_rows[0], runs, replacement=True, generator=generator)
 after = {token: next_rows(big, ids + [token], 2) for token in set(drafts.tolist())}
 tokens = np.array([speculative_accept(after[int(t)], draft_rows, t[None], generator)[0] for t in drafts])
@@ -4562,11 +4562,11 @@ claims.record(
 #
 # It answers three questions:
 #
-# 1. **Static or continuous?** The same 48 requests with unequal answers on 8 seats, once in groups of 8 that wait for
+# 1. **Static or continuous?** The same 32 requests with unequal answers on 8 seats, once in groups of 8 that wait for
 #    their longest, once all at once.
 # 2. **Does vLLM's prefix cache do what yours does?** Conversations as in exercise 2, with the number of cached tokens
 #    of each.
-# 3. **What does `max_num_seqs` do?** 48 requests at once, at several settings.
+# 3. **What does `max_num_seqs` do?** 32 requests at once, at several settings.
 #
 # (`block_size=32` since vLLM's CPU attention wants multiples of 32, `kv_cache_memory_bytes` keeps it small,
 # `enforce_eager` skips the compilation.)
@@ -4662,7 +4662,7 @@ def run_engine_script(job, limit=600):
 
 
 rng = random.Random(5)
-lengths = [4 + min(120, int(rng.expovariate(1 / 28))) for _ in range(48)]
+lengths = [4 + min(120, int(rng.expovariate(1 / 28))) for _ in range(32)]
 history, turns = [[rng.randrange(300, 1000) for _ in range(70)] for _ in range(3)], []
 for _ in range(4):
     for tokens in history:
@@ -4670,7 +4670,7 @@ for _ in range(4):
         turns.append(list(tokens))
 job = {
     "model": env.model("chat"),
-    "prompts": [f"The number {i} is" for i in range(48)],
+    "prompts": [f"The number {i} is" for i in range(32)],
     "lengths": lengths,
     "turns": turns,
     "seats": [1, 4, 16],
@@ -4680,16 +4680,16 @@ inside = run_engine_script(job)
 # %%
 if inside:
     ratio = inside["seconds"]["static"] / inside["seconds"]["continuous"]
-    steps = sum(max(lengths[i : i + 8]) for i in range(0, 48, 8))
+    steps = sum(max(lengths[i : i + 8]) for i in range(0, 32, 8))
     print(
-        f"{inside['same']} of 48 answers are the same both ways; static takes {steps} decode steps, {sum(lengths) / 8:.0f} would do with full seats"
+        f"{inside['same']} of 32 answers are the same both ways; static takes {steps} decode steps, {sum(lengths) / 8:.0f} would do with full seats"
     )
     claims.record(
         "continuous batching raises throughput over static batching",
         claimed="8x to 23x (Anyscale, 2023)",
         measured=f"{ratio:.1f}x tokens per CPU second",
         holds=ratio >= 8,
-        how="vLLM itself, 48 requests on 8 seats; static: groups of 8 that wait for their longest answer",
+        how="vLLM itself, 32 requests on 8 seats; static: groups of 8 that wait for their longest answer",
     )
 
     cache = PrefixCache(1024, 32)
@@ -4725,9 +4725,11 @@ if inside:
     print(f"your choice: max_num_seqs = {choose_max_num_seqs(rows, **promise)}")
 
 # %% [markdown]
-# All 48 requests come at once, so with one seat the last of them waits for 47 others. More seats shorten the queue
-# and lengthen the step. Where the two meet is a matter of the promise, of the model and of the machine: measure, do
-# not copy.
+# All 32 requests come at once, so with one seat the last of them waits for 31 others. More seats shorten the queue
+# and share each step among more answers. A step with more seats takes longer, so TPOT should grow; with a model as
+# small as this one, on a machine that does other things as well, that can drown in noise (run the cell twice and
+# compare). Where the best setting lies is a matter of the promise, of the model and of the machine: measure, do not
+# copy.
 #
 # ## vLLM as a server, under your client
 #
@@ -4795,7 +4797,7 @@ async def load(address, model, count, concurrency, max_tokens):
         return await run_load(client, model, prompts, max_tokens, concurrency)
 
 
-def load_test(engine, job, extra=(), levels=((1, 4), (4, 12), (16, 32)), max_tokens=48):
+def load_test(engine, job, extra=(), levels=((1, 4), (4, 12), (16, 24)), max_tokens=48):
     """Start an engine, load it at several (concurrency, requests); a row of the report for each level, and the metrics."""
     rows = []
     with served(launch_commands(job)[engine] + list(extra), job["port"]) as address:
@@ -4852,10 +4854,11 @@ if rows:
         )
 
 # %% [markdown]
-# More users at once, more tokens per second, and a longer wait for each: the same trade as with `max_num_seqs`, seen
-# from outside. On a machine with few cores the client, the HTTP server and the engine compete for them: tokens then
-# arrive in bursts, and a first token can be ready in the engine long before the server process finds time to send it.
-# What does the server say about the same run?
+# Throughput grows with the number of users, since they share each step. What each user pays for it, a longer wait and
+# a slower pace, shows clearly only where the model's step is what takes the time. Here, with a tiny model and few
+# cores, the client, the HTTP server and the engine compete for the cores: tokens arrive in bursts (then TPOT looks
+# too small and TTFT too large), and a first token can be ready in the engine long before the server process finds
+# time to send it. What does the server say about the same run?
 
 # %%
 if rows:
