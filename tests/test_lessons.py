@@ -76,8 +76,8 @@ def test_size_and_time(name):
 def test_solution_runs_again(name):
     """nbval executes the solved notebook; cells marked NBVAL_CHECK_OUTPUT must print the same."""
     call = [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
-    call += ["-o", "addopts=", "--nbval-cell-timeout=300", f"solutions/{name}/{name}.ipynb"]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    call += ["-o", "addopts=", "--nbval-cell-timeout=600", f"solutions/{name}/{name}.ipynb"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=850)
     assert done.returncode == 0, done.stdout[-4000:]
 
 
