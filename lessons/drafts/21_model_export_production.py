@@ -69,6 +69,7 @@ from unit24.models.digits_cnn import DigitsCNN
 
 torch.set_num_threads(1)  # all comparisons below are for one thread
 logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports each optional package that is not there
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # the tests report what goes wrong in a background task
 onnxruntime.set_default_logger_severity(3)
 workshop = Path(tempfile.mkdtemp(prefix="lesson21-"))  # all files of this lesson
 
