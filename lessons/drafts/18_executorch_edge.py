@@ -287,10 +287,24 @@ for node in program.graph.nodes:
 #   returns the first output, a tensor.
 
 # %% [markdown]
-# A small model with two inputs and two outputs to try them on, and its file, made for you.
+# A small model with two inputs and two outputs to try them on, and its file, made for you. (The runtime writes its own log
+# to the process's error output; `quiet_runtime` keeps it out of the notebook.)
 
 
 # %%
+@contextlib.contextmanager
+def quiet_runtime():
+    """Send what C++ code writes to the process's error output (file descriptor 2) nowhere."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 class Scaled(nn.Module):
     """Two inputs, two outputs: (n, 6), (n, 4) -> (n, 4), (n, 4)."""
 
@@ -308,6 +322,8 @@ scaled = Scaled().eval()
 scaled_program = torch.export.export(scaled, (torch.zeros(3, 6), torch.zeros(3, 4)))
 SAMPLE = to_edge_transform_and_lower(scaled_program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer
 (workspace / "scaled.pte").write_bytes(SAMPLE)
+with quiet_runtime():  # the first run of XNNPACK in a process looks at the processor, and talks about it
+    Runtime.get().load_program(bytes(SAMPLE)).load_method("forward").execute([torch.zeros(3, 6), torch.zeros(3, 4)])
 print(f"scaled.pte: {len(SAMPLE)} bytes, begins with {SAMPLE[:8]}")
 
 
@@ -456,24 +472,10 @@ def run_pte(path, *inputs):
 
 # %% [markdown]
 # The classifier, in a file, in the runtime. `MethodMeta` is what an app can ask the file: how many inputs, of which type,
-# and for which largest size memory is planned. (The runtime writes its own log to the process's error output;
-# `quiet_runtime` keeps it out of the notebook.)
+# and for which largest size memory is planned.
 
 
 # %%
-@contextlib.contextmanager
-def quiet_runtime():
-    """Send what C++ code writes to the process's error output (file descriptor 2) nowhere."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 def runner(path):
     """The .pte file at `path` as a function of its inputs, loaded once."""
     method = runtime.load_program(path).load_method("forward")
@@ -870,7 +872,7 @@ def gate(x):
 def median_filter(x, window):
     """The median of every `window` neighbours along the last axis: (n, t) -> (n, t - window + 1)."""
     ### BEGIN SOLUTION
-    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+    return x.unfold(1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
     ### END SOLUTION
 
 
