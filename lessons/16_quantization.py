@@ -1902,8 +1902,8 @@ def check_gptq():
 
 
 with check.exercise("gptq"):
-    check.parts({"hessian": check_hessian, "gptq": check_gptq})
-check.points(4)
+    check_hessian()
+    check_gptq()
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -1938,7 +1938,8 @@ def gptq(weight, H, scale, bits):  # rounds the weight as it was: that is plain 
 
 
 def hessian(x, damping):
-    raise NotImplementedError
+    H = x.T @ x / len(x)
+    return H + damping * H.diagonal().mean() * torch.eye(len(H), dtype=x.dtype)
 
 
 # %% wrong="gptq" says="row j of U"
@@ -1953,7 +1954,8 @@ def gptq(weight, H, scale, bits):  # uses the inverse of the whole H for every c
 
 
 def hessian(x, damping):
-    raise NotImplementedError
+    H = x.T @ x / len(x)
+    return H + damping * H.diagonal().mean() * torch.eye(len(H), dtype=x.dtype)
 
 
 # %% wrong="gptq" says="over U[j, j]"
@@ -1967,7 +1969,8 @@ def gptq(weight, H, scale, bits):  # forgets the division
 
 
 def hessian(x, damping):
-    raise NotImplementedError
+    H = x.T @ x / len(x)
+    return H + damping * H.diagonal().mean() * torch.eye(len(H), dtype=x.dtype)
 
 
 # %% wrong="gptq" says="GPTQ of a weight"
@@ -1981,7 +1984,8 @@ def gptq(weight, H, scale, bits):  # takes the factor of H, not of its inverse
 
 
 def hessian(x, damping):
-    raise NotImplementedError
+    H = x.T @ x / len(x)
+    return H + damping * H.diagonal().mean() * torch.eye(len(H), dtype=x.dtype)
 
 
 # %% wrong="gptq" says="work on a copy"
@@ -1995,7 +1999,8 @@ def gptq(weight, H, scale, bits):  # changes the model's own weight
 
 
 def hessian(x, damping):
-    raise NotImplementedError
+    H = x.T @ x / len(x)
+    return H + damping * H.diagonal().mean() * torch.eye(len(H), dtype=x.dtype)
 
 
 # %% wrong="gptq" says="on the diagonal only"
