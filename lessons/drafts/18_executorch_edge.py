@@ -44,7 +44,6 @@ import copy
 import io
 import logging
 import operator
-import os
 import statistics
 import tempfile
 import time
