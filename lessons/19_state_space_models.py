@@ -498,7 +498,7 @@ print(f"largest difference between recurrence and convolution: {difference:.1e}"
 #   1  12  23  34  45  56   1  12  123  1234 ...    1  12  123  1234  12345  123456
 # ```
 #
-# **Task.** Write two functions.
+# **Task.** Write two functions; each is checked and earns its points on its own.
 #
 # - `combine(left, right)`: two steps `(a, b)` joined to one, `left` done first. The parts are tensors of any equal shape.
 # - `scan(a, b, combine)`: `a` and `b` of equal shape, time on the **last** axis, any length from 1 on. Return all states
@@ -792,7 +792,7 @@ plt.show()
 # **Task.** Write `selective_scan(x, step, A, B, C, D, state=None)`. Return `(y, state)`: the outputs, shape of `x`, and the
 # state after the last token. A loop over the tokens is fine, and so is your scan of exercise 3.
 #
-# - Reading a text in two pieces, with the state handed over, gives what reading it whole gives.
+# - Reading a text in two pieces, with the state handed over, gives what reading it whole gives, in outputs and gradients.
 # - The caller's `state` is not changed, and the state that you return does not keep a larger tensor alive: it will be
 #   carried for a whole conversation. (A slice is a view, and a view holds all of the tensor behind it.)
 
@@ -887,6 +887,11 @@ with check.exercise("selective_scan"):
         "the bytes that the last state of 6 numbers keeps alive after 200 tokens",
         "it is a slice of all states: a view keeps the whole tensor; .clone() lets go of it",
     )
+    given = [t.requires_grad_() for t in scan_inputs(175, 1, 2, 4, 3)]
+    check.true(
+        selective_scan(*given)[1].requires_grad,
+        "no gradient flows through the last state: it is detached. Training on a text in pieces needs it; .clone() keeps it.",
+    )
     ### BEGIN HIDDEN TESTS
     given = scan_inputs(180, 3, 5, 33, 2, torch.float64)
     x, step, A, B, C, D = (t.requires_grad_() for t in given)
@@ -902,6 +907,9 @@ with check.exercise("selective_scan"):
     weights, inputs = numbers(187, 3, 5, 33, dtype=torch.float64), (x, step, A, B, C, D, start)
     observed, wanted = (torch.autograd.grad((out * weights).sum(), inputs, retain_graph=True) for out in (y, expected))
     check.equal(observed, wanted, "the gradients for (x, step, A, B, C, D, state)")
+    weights, inputs = numbers(188, 3, 5, 2, dtype=torch.float64), (x, step, A, B, start)
+    observed, wanted = (torch.autograd.grad((out * weights).sum(), inputs, retain_graph=True) for out in (last, now))
+    check.equal(observed, wanted, "the gradients of the last state for (x, step, A, B, state)")
     y = selective_scan(x[..., :1], step[..., :1], A, B[..., :1], C[..., :1], D, start)[0]
     check.equal(y, expected[..., :1], "the output of a single token from a given state")
     ### END HIDDEN TESTS
@@ -985,6 +993,15 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the step
         h = torch.exp(step[..., t, None] * A) * h + x[..., t, None] * B[:, None, :, t]
         outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
     return torch.stack(outputs, -1), h
+
+
+# %% wrong="selective_scan" says="it is detached"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: what is carried on is a number, not a computation
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+    return torch.stack(outputs, -1), h.detach().clone()
 
 
 # %% right="selective_scan"
@@ -1256,7 +1273,7 @@ def check_scan(implementation):  # properties: against the library, and pieces a
 #
 # ```text
 #           ┌─► x ─► causal conv, K taps ─► SiLU ─┬──────────────────────► x ┐
-#   hidden ─┤ in_proj                             └─ x_proj ─► B, C, low ───► selective scan ─► y ─► · ─► out_proj
+#   hidden ─┤ in_proj                             └─ x_proj ─► low, B, C ───► selective scan ─► y ─► · ─► out_proj
 #           │                                        softplus(dt_proj(low)) ─► step ┘                ▲
 #           └─► gate ─► SiLU ──────────────────────────────────────────────────────────────────────┘
 # ```
@@ -1272,6 +1289,8 @@ def check_scan(implementation):  # properties: against the library, and pieces a
 # - A text read in pieces of **any** lengths, single tokens included, gives what reading it whole gives, in outputs and
 #   gradients. A piece may be shorter than the convolution.
 # - The state has the same number of bytes after every text, and keeps no larger tensor alive.
+# - The order inside the projections: `in_proj` gives first the input `x`, then the gate; `x_proj` gives first `low`
+#   (`time_step_rank` numbers a token), then B, then C (`ssm_state_size` each).
 # - Call your `selective_scan`; `A` is $-e^{\texttt{A\_log}}$. Do not call the mixer itself, only its parts.
 
 
@@ -1355,7 +1374,7 @@ def check_whole():
         out[:, 0],
         expected[:, 0],
         "the output at the first token",
-        "input and gate, SiLU, softplus, dt_proj's bias: is each at its place?",
+        "in_proj gives the input, then the gate; x_proj gives low, B, C; SiLU, softplus, dt_proj's bias: is each at its place?",
         rtol=1e-4,
     )
     check.equal(
@@ -1598,7 +1617,7 @@ for name, logits in (("your block", ours), ("transformers", library)):
 #
 # transformers keeps both kinds in one object: `cache.layers` has one entry a layer. An attention entry has tensors `keys` and
 # `values`; a Mamba entry has dictionaries `conv_states` and `recurrent_states` of tensors. What has not been used yet is
-# `None`.
+# `None` in its place (`keys` and `values`, or an entry of a dictionary).
 #
 # **Task.** Write three functions; each earns its point on its own.
 #
@@ -2226,6 +2245,14 @@ def check_pair_of(vocab, hidden, state, std, seed):
         f"the difference of the parameters ({counts[0]} and {counts[1]})",
         "each column of the MLP costs 3 * hidden parameters a layer, in two layers: how many columns are missing?",
     )
+    for model, name in zip(pair, ("the attention model", "the Mamba model")):
+        special = model.config.pad_token_id, model.config.bos_token_id, model.config.eos_token_id
+        check.equal(
+            special,
+            (None, None, None),
+            f"the special tokens (pad, bos, eos) of {name}",
+            "left out, the library's own numbers count, and they differ between the two",
+        )
     return pair
 
 
@@ -2245,6 +2272,7 @@ def check_pair():
     ### BEGIN HIDDEN TESTS
     check_pair_of(50, 64, 16, 0.02, 5)
     check_pair_of(31, 40, 3, 0.11, 6)
+    check_pair_of(20, 44, 4, 0.05, 7)  # the ideal width ends in .67: rounded down it is a column off
     ### END HIDDEN TESTS
 
 
@@ -2345,6 +2373,21 @@ def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: naming a padd
     torch.manual_seed(seed)
     attention = LlamaForCausalLM(LlamaConfig(**common, tie_word_embeddings=True, num_attention_heads=4, intermediate_size=57))
     return attention, MambaForCausalLM(MambaConfig(**common, state_size=state))
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" says="library's own numbers count"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: a token that is not named does not exist
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, initializer_range=std)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, tie_word_embeddings=True, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    config = LlamaConfig(**common, tie_word_embeddings=True, num_attention_heads=4, intermediate_size=width)
+    return LlamaForCausalLM(config), mamba
 
 
 def accuracy(*args):
