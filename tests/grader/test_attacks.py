@@ -42,8 +42,9 @@ class Witness:
         self.port = self.tcp.getsockname()[1]
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.udp.bind(("127.0.0.1", self.port))
+        self.name = f"\0unit24-test-{os.getpid()}"  # other runs of the tests on this machine have theirs
         self.unix = socket.socket(socket.AF_UNIX)
-        self.unix.bind("\0unit24-test")
+        self.unix.bind(self.name)
         self.unix.listen()
         self.knocks: list[str] = []
         for name, call in (("tcp", self.tcp.accept), ("udp", lambda: self.udp.recv(100)), ("unix", self.unix.accept)):
@@ -87,7 +88,7 @@ def class_folder(tmp_path_factory):
 def battle(class_folder):
     """Verdicts on everything by (theme, name); what stood before and after; what was left behind."""
     lesson, witness = read(LESSON), Witness()
-    known = {"LESSON_PATH": str(LESSON), "CLASS_PATH": str(class_folder), "LISTENING_PORT": witness.port}
+    known = {"LESSON_PATH": str(LESSON), "CLASS_PATH": str(class_folder), "LISTENING_PORT": witness.port, "LISTENING_NAME": witness.name}
     os.environ["UNIT24_TEST_SECRET"] = "swordfish"
     before, check_file = our_processes(), (Path(isolation.PACKAGE) / "check.py").read_bytes()
     try:

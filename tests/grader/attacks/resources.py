@@ -321,7 +321,7 @@ def weigh(values, weights): return values[0]
 # %% unix_socket: the same by a name in the file system
 import socket
 
-socket.socket(socket.AF_UNIX).connect("\0unit24-test")
+socket.socket(socket.AF_UNIX).connect(LISTENING_NAME)
 def weigh(values, weights): return values[0]
 
 # %% listen: wait for somebody to bring the answer
