@@ -9,5 +9,5 @@ c.CourseDirectory.course_id = "unit24"
 c.CourseDirectory.source_directory = "solutions"
 c.CourseDirectory.release_directory = "notebooks"
 
-# Seconds for one cell: a lesson's demonstrations train small models.
-c.ExecutePreprocessor.timeout = 180
+# Seconds for one cell: demonstrations train small models and start servers, on machines that may be busy.
+c.ExecutePreprocessor.timeout = 600
