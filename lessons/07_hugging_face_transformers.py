@@ -645,7 +645,8 @@ draw_pieces(
 # - Any string comes back exactly from `decode(tokenizer(string)["input_ids"])`: spaces, newlines, letters and signs
 #   that no training text had.
 # - Each digit is a token of its own.
-# - `pad_token` is `<|pad|>`, `eos_token` is `<|end|>`, and padding goes to the left.
+# - `pad_token` is `<|pad|>`, `eos_token` is `<|end|>`, and padding goes to the left. All this still holds after
+#   `save_pretrained` and `AutoTokenizer.from_pretrained`: what is saved is what the tokenizer was made with.
 # - It compresses: learned from `texts`, with merges, so that usual words need few tokens.
 
 # %%
@@ -698,7 +699,7 @@ def check_tokenizer(made, size, strings):
         (made.pad_token, made.eos_token, made.padding_side),
         ("<|pad|>", "<|end|>", "left"),
         "pad_token, eos_token and padding_side",
-        "they are arguments of PreTrainedTokenizerFast",
+        "they are arguments of PreTrainedTokenizerFast; the side set afterwards is not saved with it",
     )
     for string in strings:
         ids = made(string)["input_ids"]
@@ -3451,7 +3452,9 @@ claims.record(
 #
 # **Task.** Write `check_complete(complete)`: it raises (an `assert` is enough) if `complete` breaks a promise, and
 # returns without one if it keeps all. The grading runs it on correct implementations, which must pass, and on a
-# dozen broken ones. Points grow with the share that you catch; a false alarm earns nothing.
+# dozen broken ones. Points grow with the share that you catch; a false alarm earns nothing. All these runs together have
+# 20 s of computing time: a handful of well chosen prompts on two or three models is enough, and every combination of
+# everything is too much.
 #
 # `alone` is the truth for one row: the library's own `generate`, without any padding.
 
