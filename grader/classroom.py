@@ -245,7 +245,12 @@ def _dump(notebook: dict) -> str:
 
 
 def _rename_locals(source: str) -> str:
-    """`source` with the variables that its functions assign (and only those) called otherwise."""
+    """`source` with the variables that its functions assign (and only those) called otherwise.
+
+    A function with functions or classes inside is left alone: the names in a class may be an interface
+    (pydantic's ``model_config``).
+    """
+    scopes = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.Global, ast.Nonlocal)
 
     class Rename(ast.NodeTransformer):
         def __init__(self, names: dict[str, str]):
@@ -257,11 +262,7 @@ def _rename_locals(source: str) -> str:
 
     tree = ast.parse(source)
     for function in [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]:
-        inner = [
-            n
-            for n in ast.walk(function)
-            if isinstance(n, (ast.FunctionDef, ast.Lambda, ast.Global, ast.Nonlocal)) and n is not function
-        ]
+        inner = [n for n in ast.walk(function) if isinstance(n, scopes) and n is not function]
         arguments = {a.arg for a in ast.walk(function) if isinstance(a, ast.arg)}
         stored = {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} - arguments
         if not inner and stored:

@@ -25,3 +25,9 @@ def test_renaming_locals_keeps_parameters_and_meaning():
     space = {}
     exec(renamed, space)
     assert "my_total" in renamed and "my_v" in renamed and space["f"]([1, 2], scale=3) == 9
+
+
+def test_renaming_leaves_functions_with_classes_inside_alone():
+    """Lesson 21's service has a pydantic class inside: its `model_config` became a field without a type."""
+    source = "def make():\n    size = 3\n\n    class Picture:\n        model_config = size\n    return Picture"
+    assert _rename_locals(source) == source.replace("\n\n", "\n\n", 1)
