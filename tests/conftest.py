@@ -33,3 +33,23 @@ def home(tmp_path_factory):
     """What lessons store and cache goes to a temporary folder."""
     os.environ["UNIT24_HOME"] = str(tmp_path_factory.mktemp("home"))
     return Path(os.environ["UNIT24_HOME"])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With ``--dist loadgroup``: tests of one module, and of one lesson, on one worker, so that what they share is made once.
+
+    xdist 3.8 writes the names of groups to an attribute that pytest 9.2 does not read: every test was a
+    group of its own, and the attacks' battle and the lessons' sample classes ran once on each worker.
+    """
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModuleOrLesson(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            module, _, test = nodeid.partition("::")
+            lesson = test.partition("[")[2].rstrip("]")
+            return lesson if module.endswith("test_lessons.py") and lesson else module
+
+    return ByModuleOrLesson(config, log)
