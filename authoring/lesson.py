@@ -82,7 +82,7 @@ class Exercise:
     seconds: float  # limit for one candidate, CPU seconds
     memory_mb: int  # limit for one candidate above the reference state
     processes: bool = False  # a candidate may start programs
-    plain: bool = False  # its functions take and return plain data: tests run in another process
+    plain: bool = False  # its functions take and return plain data: tests run in another process, where the lesson forks
 
     @property
     def names(self) -> frozenset[str]:

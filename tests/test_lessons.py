@@ -1,6 +1,6 @@
 """Every lesson of the course: its exercises audited, its notebooks current, its sample class graded.
 
-Tests of one lesson run on one worker (``xdist_group``), lessons side by side.
+Tests of one lesson run on one worker (``tests/conftest.py``), lessons side by side.
 """
 
 import json
