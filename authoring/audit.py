@@ -5,7 +5,6 @@ Every answer is judged on the same bench that grades students.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from authoring.mutants import mutants, named_equivalent
 from authoring.notebook import student_source
 from authoring.perturbations import KINDS, perturbed
 from grader.bench import Bench, Verdict
+from grader.verdicts import exercise_hashes, hash_of
 
 MUTANTS_WANTED = 0.95
 
@@ -31,6 +31,7 @@ class ExerciseAudit:
     mutants: list[int] = field(default_factory=lambda: [0, 0, 0])  # made, killed, named equivalent
     survivors: list[str] = field(default_factory=list)  # diffs of mutants that passed
     notes: list[str] = field(default_factory=list)  # what fell short
+    hash: str = ""  # of what the mutants' verdicts depend on: their counts hold for exactly this
 
     @property
     def sound(self) -> bool:
@@ -47,39 +48,62 @@ class ExerciseAudit:
             "mutants": self.mutants,
             "survivors": self.survivors,
             "notes": self.notes,
+            "hash": self.hash,
         }
 
 
-def source_hash(lesson: Lesson) -> str:
-    """Hash of the lesson's text: a recorded audit holds for exactly this text."""
-    return hashlib.sha256(lesson.path.read_bytes()).hexdigest()
+def code_hash(lesson: Lesson) -> str:
+    """Hash of the lesson's code: the setting of an exercise in words may change without it."""
+    return hash_of(*(part for c in lesson.cells if c.type == "code" for part in (c.role, c.name, c.source, repr(sorted(c.options.items())))))
+
+
+def mutant_hashes(lesson: Lesson) -> dict[str, str]:
+    """For each exercise: hash of all that decides on its mutants, which are most of an audit's work."""
+    decides = exercise_hashes(lesson)
+    return {e.id: hash_of(decides[e.id], e.cell.source, *(cell.source for cell in e.equivalent)) for e in lesson.exercises}
 
 
 def audit_lesson(
     lesson: Lesson,
     jobs: int = 2,
-    with_mutants: bool = True,
+    recorded: dict[str, dict] | None = None,
     only: set[str] | None = None,
     step: Callable[[str], None] = lambda text: None,
 ) -> dict[str, ExerciseAudit]:
     """Judge every answer that the lesson's text gives or implies. `step` is called once an answer.
 
+    Args:
+        recorded: an earlier audit (``ExerciseAudit.as_dict`` by exercise): mutants are not judged again where
+            nothing has changed since that decides on them.
+
     Raises:
         LessonError: the lesson's own reference cells fail.
     """
     exercises = [e for e in lesson.exercises if only is None or e.id in only]
+    still_hold = _still_hold(lesson, recorded)
     with Bench(lesson, [e.id for e in exercises]) as bench, ThreadPoolExecutor(jobs) as pool:
         audits = {}
         for exercise in exercises:
-            audits[exercise.id] = _audit_exercise(bench, pool, exercise, with_mutants, step)
+            result = _audit_exercise(bench, pool, exercise, exercise.id not in still_hold, step)
+            result.hash = mutant_hashes(lesson)[exercise.id]
+            if earlier := still_hold.get(exercise.id):
+                result.mutants, result.survivors = earlier["mutants"], earlier["survivors"]
+            audits[exercise.id] = result
         return audits
 
 
-def answers_to_judge(lesson: Lesson, with_mutants: bool, only: set[str] | None = None) -> int:
-    """How many judgements an audit of the lesson takes (for a progress bar)."""
+def _still_hold(lesson: Lesson, recorded: dict[str, dict] | None) -> dict[str, dict]:
+    """Of an earlier audit the exercises whose mutants need not be judged again."""
+    hashes = mutant_hashes(lesson)
+    return {name: earlier for name, earlier in (recorded or {}).items() if name in hashes and earlier.get("hash") == hashes[name]}
+
+
+def answers_to_judge(lesson: Lesson, recorded: dict[str, dict] | None = None, only: set[str] | None = None) -> int:
+    """How many judgements `audit_lesson` makes with these arguments (for a progress bar)."""
     exercises = [e for e in lesson.exercises if only is None or e.id in only]
+    still_hold = _still_hold(lesson, recorded)
     return sum(
-        2 + len(e.wrong) + len(e.right) + len(KINDS) + (len(mutants(e.cell.source)) if with_mutants else 0) for e in exercises
+        2 + len(e.wrong) + len(e.right) + len(KINDS) + (0 if e.id in still_hold else len(mutants(e.cell.source))) for e in exercises
     )
 
 

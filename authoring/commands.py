@@ -157,7 +157,7 @@ class _Progress:
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--exercise", "-e", "only", multiple=True, help="Only this exercise (may be given several times).")
-@click.option("--changed", is_flag=True, help="Mutants only for lessons whose text changed since their recorded audit.")
+@click.option("--changed", is_flag=True, help="Mutants only for exercises that changed since their recorded audit.")
 @click.option("--jobs", "-j", type=click.IntRange(1), default=2, show_default=True, help="Answers judged side by side.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of a table.")
 @root_option
@@ -166,7 +166,7 @@ def audit(names: tuple[str, ...], only: tuple[str, ...], changed: bool, jobs: in
 
     The reference must pass, the untouched stub must earn nothing, every `wrong` must fail with its
     words, every `right` must pass, spoilt results and small mistakes (mutants) must be rejected.
-    A full audit of a lesson is recorded in lessons/records/.
+    The audit is recorded in lessons/records/, an exercise at a time.
     """
     from authoring import audit as auditing
     from authoring.build import Course
@@ -178,18 +178,13 @@ def audit(names: tuple[str, ...], only: tuple[str, ...], changed: bool, jobs: in
         unknown = set(only) - {e.id for e in lesson.exercises}
         if unknown:
             raise UserError(f"{lesson.name} has no exercise {sorted(unknown)[0]!r}; it has {', '.join(e.id for e in lesson.exercises)}.")
-        text = auditing.source_hash(lesson)
         recorded = read_record(lesson.name, course.records).get("audit", {})
-        known = changed and recorded.get("hash") == text
-        with _bar(f"{lesson.name}: audit", auditing.answers_to_judge(lesson, not known, set(only) or None)) as step:
-            result = auditing.audit_lesson(lesson, jobs, with_mutants=not known, only=set(only) or None, step=step)
-        if known:
-            for exercise, found in result.items():
-                found.mutants = recorded["exercises"][exercise]["mutants"]
-                found.survivors = recorded["exercises"][exercise]["survivors"]
-        elif not only:
-            about = {exercise: found.as_dict() for exercise, found in result.items()}
-            update_record(lesson.name, "audit", {"hash": text, "exercises": about}, course.records)
+        earlier = recorded if changed else None
+        with _bar(f"{lesson.name}: audit", auditing.answers_to_judge(lesson, earlier, set(only) or None)) as step:
+            result = auditing.audit_lesson(lesson, jobs, earlier, set(only) or None, step)
+        present = {e.id: recorded[e.id] for e in lesson.exercises if e.id in recorded}
+        about = {exercise: found.as_dict() for exercise, found in result.items()}
+        update_record(lesson.name, "audit", present | about, course.records)
         audits[lesson.name] = result
     totals = auditing.totals(audits)
     if as_json:

@@ -1,7 +1,7 @@
 """What was last measured about a lesson: ``lessons/records/NN_name.json``.
 
 One small JSON file a lesson, kept in the repository.  The build writes ``"solution"`` (source hash,
-seconds, peak memory), the audit writes ``"audit"``.
+seconds, peak memory), the audit ``"audit"`` (by exercise), the comparison with stock nbgrader ``"stock"``.
 """
 
 from __future__ import annotations

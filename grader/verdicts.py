@@ -27,12 +27,13 @@ class Journal:
         self.path = root / ".unit24" / "verdicts" / f"{lesson.name}.jsonl"
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], tuple[str, dict]] = {}
-        self._states = _state_hashes(lesson)
+        judges = [path.read_text(encoding="utf-8") for path in _JUDGES]
+        self._states = {name: hash_of(*judges, state) for name, state in exercise_hashes(lesson).items()}
         self._read()
 
     def key(self, exercise: Exercise, source: str, own: list[tuple[str, str]]) -> str:
         """Hash of everything that the verdict depends on."""
-        return _hash(self._states[exercise.id], source, *[text for _, text in own])
+        return hash_of(self._states[exercise.id], source, *[text for _, text in own])
 
     def find(self, student: str, exercise: str, key: str) -> dict | None:
         """The verdict already reached for this student and exercise, if it still holds."""
@@ -72,18 +73,19 @@ class Journal:
                 continue
 
 
-def _state_hashes(lesson: Lesson) -> dict[str, str]:
-    judges = [path.read_text(encoding="utf-8") for path in _JUDGES]
-    before, hashes = _hash(*judges), {}
+def exercise_hashes(lesson: Lesson) -> dict[str, str]:
+    """For each exercise: hash of what decides on an answer: the state before it, tests, names, points and limits."""
+    before, hashes = "", {}
     for _, source, _, exercise in reference_cells(lesson):
         if exercise:
             e = lesson.exercise(exercise)
-            hashes[exercise] = _hash(before, e.tests.source, *sorted(e.names), str((e.points, e.seconds, e.memory_mb, e.plain)))
-        before = _hash(before, source)
+            limits = str((e.points, e.seconds, e.memory_mb, e.processes, e.plain))
+            hashes[exercise] = hash_of(before, e.tests.source, *sorted(e.names), limits)
+        before = hash_of(before, source)
     return hashes
 
 
-def _hash(*parts: str) -> str:
+def hash_of(*parts: str) -> str:
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")

@@ -121,7 +121,7 @@ class Holder:
         waker.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-        _become_subreaper()
+        become_subreaper()
         selector = selectors.DefaultSelector()
         selector.register(self.control, selectors.EVENT_READ)
         selector.register(woken, selectors.EVENT_READ)
@@ -304,7 +304,7 @@ def _use_huge_pages() -> None:
                 libc.madvise(place, size, collapse)
 
 
-def _become_subreaper() -> None:
+def become_subreaper() -> None:
     """Orphans of candidates become our children, so that none outlives us (Linux only)."""
     if sys.platform == "linux":
         import ctypes

@@ -154,7 +154,7 @@ print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 # until none is left.
 
 
-# %% exercise="bpe" minutes=40 difficulty=2
+# %% exercise="bpe" minutes=40 difficulty=2 plain=true
 def merge_pair(pieces, pair):
     """A new list with every occurrence of `pair` in `pieces`, from left to right, made one piece."""
     ### BEGIN SOLUTION
@@ -1016,12 +1016,15 @@ for net in (make_gpt2(), make_neox()):
 # `pipeline` is the shortest way to an answer:
 
 # %%
-answering = pipeline("text-generation", model=model, tokenizer=tokenizer)
+answering = pipeline("text-generation", model=model, tokenizer=tokenizer, device=model.device)
 for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
     said = answering([{"role": "user", "content": question}], max_new_tokens=12, do_sample=False)
     print(f"{question:24} {said[0]['generated_text'][-1]['content']}")
 
 # %% [markdown]
+# Why `device=model.device`: without it a pipeline takes the first GPU that it finds and moves `model` itself there. Every
+# later cell that hands the model a tensor would then fail with "Expected all tensors to be on the same device".
+#
 # Every pipeline is three steps: **text to tensors, tensors through the model, tensors to something readable**. The
 # library picks them by the task's name. Sooner or later you need what a pipeline does not offer (a whole batch in one
 # call, the scores, your own loop), and then you write the steps yourself with the `Auto` classes: `AutoTokenizer` for
@@ -1077,7 +1080,8 @@ def questions(*contents):
 
 
 def check_replies(net, tokens, chats, max_new_tokens, what):
-    library = TextGenerationPipeline(model=net, tokenizer=copy.deepcopy(tokens))  # a copy: it changes the padding side
+    # A copy of the tokenizer: it changes the padding side. With no device it would move the model to a GPU.
+    library = TextGenerationPipeline(model=net, tokenizer=copy.deepcopy(tokens), device=net.device)
     tokens = copy.deepcopy(tokens)
     expected = [library(c, max_new_tokens=max_new_tokens, do_sample=False)[0]["generated_text"][-1]["content"] for c in chats]
     given = copy.deepcopy(chats)
@@ -1145,7 +1149,7 @@ def make_judge(labels, seed):
 
 
 def check_classes(net, texts, what):
-    library = TextClassificationPipeline(model=net, tokenizer=tokenizer)
+    library = TextClassificationPipeline(model=net, tokenizer=tokenizer, device=net.device)
     expected = [library(text)[0] for text in texts]
     (no_pipeline,) = out_of_reach(TextClassificationPipeline)
     recorded = []
@@ -1905,7 +1909,7 @@ with torch.no_grad():
 # `(1, 1, total, total)`, such that `model(**pack(rows))` gives each sequence the logits that it has alone.
 
 
-# %% exercise="batches_and_masks" minutes=30 difficulty=2
+# %% exercise="batches_and_masks" minutes=30 difficulty=2 plain=true
 def pad_left(rows, pad_id):
     """A batch padded on the left: input_ids, attention_mask and position_ids, int64 (rows, longest)."""
     ### BEGIN SOLUTION
@@ -3837,7 +3841,7 @@ def attention_maps(folder, input_ids):
 
 # %% tests="from_v4_to_v5" points=4
 def check_answer(net, question):
-    library = TextGenerationPipeline(model=net, tokenizer=copy.deepcopy(tokenizer))
+    library = TextGenerationPipeline(model=net, tokenizer=copy.deepcopy(tokenizer), device=net.device)
     expected = library([{"role": "user", "content": question}], max_new_tokens=10, do_sample=False)
     observed = answer(net, tokenizer, question)
     check.kind(observed, str, "the answer")

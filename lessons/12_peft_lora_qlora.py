@@ -587,11 +587,11 @@ def check_lora(make_lora):
 
 
 # %% tests="check_lora" points=3
-class AnotherRight(nn.Module):  # names its base class: graded cells are compiled so that a bare super() finds none
+class AnotherRight(nn.Module):
     """Right too, in another style."""
 
     def __init__(self, base, r, alpha, dropout):
-        nn.Module.__init__(self)
+        super().__init__()
         self.base, self.drop, self.alpha = base.requires_grad_(False), nn.Dropout(dropout), alpha
         self.A = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(r, base.weight.shape[1])))
         self.B = nn.Parameter(torch.zeros(base.weight.shape[0], r))
@@ -2011,7 +2011,7 @@ for r, runs in sweep.items():
 #   size by itself.
 
 
-# %% exercise="nf4" minutes=40 difficulty=3
+# %% exercise="nf4" minutes=40 difficulty=3 plain=true
 def normal_levels():
     """The 16 levels of NF4, float32, ascending from -1 to 1."""
     ### BEGIN SOLUTION

@@ -683,9 +683,9 @@ claims.record(
 )
 
 # %% [markdown]
-# The judge orders held-out pairs almost without a mistake, and has no opinion at all on whether a sum is right. Nothing in
-# the pairs told it to have one: the data card says so ("differ in form alone"). A reward model learns what *separates* its
-# pairs. Whoever trains against it gets exactly that, which is the beginning of section 5.
+# The judge orders held-out pairs almost without a mistake, and about whether a sum is right it knows no more than a coin.
+# Nothing in the pairs told it what is right: the data card says so ("differ in form alone"). A reward model learns what
+# *separates* its pairs. Whoever trains against it gets exactly that, which is the beginning of section 5.
 
 # %% [markdown]
 # ## 3 · DPO: preferences without a judge
@@ -1292,7 +1292,7 @@ claims.record(
 # - `leave_one_out(rewards, group_size)`: RLOO's.
 
 
-# %% exercise="advantages" minutes=25 difficulty=2
+# %% exercise="advantages" minutes=25 difficulty=2 plain=true
 def group_advantages(rewards: torch.Tensor, group_size: int, scale: bool = True) -> torch.Tensor:
     """GRPO's advantages of rewards [questions * group_size], same shape."""
     ### BEGIN SOLUTION
@@ -1852,7 +1852,7 @@ claims.record(
 #   it; it must be written as in `answer`.
 
 
-# %% exercise="exact_reward" minutes=20 difficulty=2
+# %% exercise="exact_reward" minutes=20 difficulty=2 plain=true
 def exact_reward(completions, answer, **columns) -> list[float]:
     """1.0 where the reply names exactly one number, the right one."""
     ### BEGIN SOLUTION

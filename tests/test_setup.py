@@ -108,7 +108,6 @@ def project(tmp_path_factory):
     return Project(tmp_path_factory.mktemp("project"))
 
 
-@pytest.mark.xdist_group("setup")
 def test_make_sets_up_once_and_again_after_an_interruption(project):
     # Stopped in the middle: nothing counts as done, and no pip goes on in the background.
     script = [sys.executable, "tools/venv.py"]
@@ -144,7 +143,6 @@ def test_make_sets_up_once_and_again_after_an_interruption(project):
     assert project.installed()["sympy"] == "1.13" and kept.exists()
 
 
-@pytest.mark.xdist_group("setup")
 def test_make_says_what_failed(tmp_path):
     project = Project(tmp_path)
     project.lock("torch==2.13.0", "no-such-package==1.0")

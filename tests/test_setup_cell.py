@@ -94,7 +94,6 @@ def cell_for(*needs):
     return CELL.replace('LESSON = "NN_name"', 'LESSON = "04_training_loop"').replace("NEEDS = []", f"NEEDS = {list(needs)}")
 
 
-@pytest.mark.xdist_group("setup_cell")
 def test_colab(colab):
     # Without a way to get the package: one line that says what to do.
     said, _ = colab.run(cell_for(), PIP_FIND_LINKS="")
@@ -112,7 +111,6 @@ def test_colab(colab):
     assert versions["torch"] == TORCH and "greedy" not in versions
 
 
-@pytest.mark.xdist_group("setup_cell")
 def test_kaggle(kaggle, index):
     # A package of the right name that is too old counts as missing.
     kaggle.bring("unit24", "0.0.1")
@@ -126,7 +124,6 @@ def test_kaggle(kaggle, index):
     assert again == said * 2 and same == versions
 
 
-@pytest.mark.xdist_group("setup_cell")
 def test_where_to_install_from_is_one_setting(colab, index):
     (wheel,) = index.glob("unit24-*.whl")
     subprocess.run([colab.python, "-m", "pip", "uninstall", "-q", "-y", "unit24"], check=True, capture_output=True)
@@ -134,7 +131,6 @@ def test_where_to_install_from_is_one_setting(colab, index):
     assert "Google Colab" in said and versions["unit24"] == metadata.version("unit24")
 
 
-@pytest.mark.xdist_group("setup_cell")
 def test_the_wheel_holds_the_students_package_alone(index):
     (wheel,) = index.glob("unit24-*.whl")
     names = zipfile.ZipFile(wheel).namelist()

@@ -216,28 +216,63 @@ def _against_others(course: Path, name: str, ours: int, theirs: int, rounds: int
 
 @benchmark
 def bench_scale():
-    """Lessons 02 and 04 at 10, 100 and 1,000 students: rate, CPU, memory of the grader."""
+    """Lessons 02 and 04 at 10, 100 and 1,000 students, a worker for each core: rate, CPU, memory."""
     from authoring.lesson import read
     from grader.classroom import write_random_class
+    from grader.worker import become_subreaper
 
+    become_subreaper()  # the processes that hold reference states die as orphans: their use is counted here
     figures = {}
     for name in LESSONS:
+        cost = {}
         for size in (10, 100, 1000):
             with tempfile.TemporaryDirectory() as folder:
                 write_random_class(Path(folder), [read(ROOT / "lessons" / f"{name}.py")], size)
-                start = time.perf_counter()
-                process = subprocess.Popen([UNIT24, "grade", name, "--root", folder], stdout=subprocess.DEVNULL)
-                _, _, usage = os.wait4(process.pid, 0)
-                process.returncode = 0
-                wall = time.perf_counter() - start
+                wall, cpu, own_mb, all_mb = _watched([UNIT24, "grade", name, "--root", folder])
                 lines = [json.loads(line)["verdict"] for line in (Path(folder) / ".unit24" / "verdicts" / f"{name}.jsonl").open()]
-                student_cpu = sum(v["seconds"] for v in lines) / size
-                key = f"{name[:2]}_{size}"
-                figures[f"scale_rate_{key}"] = (round(60 * size / wall, 1), "submissions a minute")
-                figures[f"scale_student_cpu_{key}"] = (round(student_cpu, 3), "CPU s a submission, in candidates")
-                figures[f"scale_grader_cpu_{key}"] = (round((usage.ru_utime + usage.ru_stime) / size, 4), "CPU s a submission, in the grader")
-                figures[f"scale_grader_mb_{key}"] = (round(usage.ru_maxrss / 1024, 1), "MB, largest process of the grader")
+            cost[size] = cpu / size
+            key = f"{name[:2]}_{size}"
+            figures[f"scale_rate_{key}"] = (round(60 * size / wall, 1), "submissions a minute, start of the run included")
+            figures[f"scale_cpu_{key}"] = (round(cost[size], 3), "CPU s a submission, everything together")
+            figures[f"scale_student_cpu_{key}"] = (round(sum(v["seconds"] for v in lines) / size, 3), "CPU s, of these in candidates")
+            figures[f"scale_grader_mb_{key}"] = (round(own_mb), "MB, peak of the grader's own process")
+            figures[f"scale_all_mb_{key}"] = (round(all_mb), "MB, peak of grader, reference states and candidates together")
+        figures[f"scale_cost_{name[:2]}"] = (round(cost[1000] / cost[100], 3), "times the CPU time a submission at 100, at 1,000 students")
     return figures
+
+
+def _watched(command: list) -> tuple[float, float, float, float]:
+    """Run a command: wall and CPU seconds of all its processes; peak MB of its first, and of all together (looked at every 2 s)."""
+    import psutil
+
+    start, own, together = time.perf_counter(), 0.0, 0.0
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL)
+    seconds = 0.0
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            break
+        kilobytes = [line.split()[1] for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+        own = max(own, *(int(k) / 1024 for k in kilobytes), 0.0)
+        shared = 0
+        for member in (process, *process.children(recursive=True)):
+            try:
+                shared += member.memory_full_info().pss
+            except psutil.Error:
+                continue  # ended meanwhile
+        together = max(together, shared / 2**20)
+        time.sleep(2)
+    wall = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    while usage:
+        seconds += usage.ru_utime + usage.ru_stime
+        try:
+            _, _, usage = os.wait4(-1, 0)  # what it left behind, which the kernel gave to us
+        except ChildProcessError:
+            usage = None
+    return wall, seconds, own, together
 
 
 @benchmark

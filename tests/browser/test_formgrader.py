@@ -14,8 +14,6 @@ from grader.classroom import SampleClass
 from grader.grade import find_work, grade_class
 from grader.report import make_report, write_report
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 FIXTURES = Path(__file__).parents[1] / "grader" / "fixtures"
 SMALL = "61_small"
 ANSWER = "Sums grow with the number of values."

@@ -14,8 +14,6 @@ import pytest
 
 from authoring.lesson import LESSONS, ROOT, read
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 LESSON = LESSONS / "21_model_export_production.py"
 READY_SECONDS = 120
 

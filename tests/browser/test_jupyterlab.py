@@ -10,8 +10,6 @@ from browsing import jupyter
 from authoring.lesson import read
 from grader.gradebook import Forms
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 FIXTURES = Path(__file__).parents[1] / "grader" / "fixtures"
 SMALL = "61_small"
 

@@ -4,8 +4,6 @@ import pytest
 
 from unit24 import quiz
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 QUESTIONS = [
     ("What is `2 < 3` & why?", [("true", True, "Two is less."), ("**false**", False, "Look at the sign <.")]),
     ("And then?", [("stop", False, "Not yet."), ("go on", True, "Good."), ("turn back", False, "Why?")]),

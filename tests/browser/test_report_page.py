@@ -11,8 +11,6 @@ from grader.classroom import SampleClass, write_random_class
 from grader.grade import find_work, grade_class
 from grader.report import make_report, write_report
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 FIXTURES = Path(__file__).parents[1] / "grader" / "fixtures"
 SMALL = "61_small"
 HOSTILE = "<img src=x onerror=alert(1)>"

@@ -26,7 +26,7 @@ from grader.bench import Bench
 sys.path.insert(0, str(Path(__file__).parent))
 from attacks.read import FOLDER, LESSON, attacks  # noqa: E402
 
-pytestmark = [pytest.mark.xdist_group("attacks"), pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.timeout(1500)
 
 THEMES = ("apart", "channel", "disk", "frames", "objects", "patches", "resources")
 HOSTILE = [attack for theme in THEMES for attack in attacks(theme)]

@@ -84,7 +84,6 @@ def cluster():
         cluster.shutdown()
 
 
-@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(600)
 def test_ray_gives_the_same_grades_also_when_a_worker_is_killed(tmp_path, small, undisturbed, cluster):
     points, rows = undisturbed

@@ -21,7 +21,6 @@ SMALL = "61_small"
 NAMES = r".*_(?P<student_id>\w+)_attempt_(?P<timestamp>[0-9\-]+)_(?P<file_id>61_small)"
 ANSWER = "Sums grow with the number of values."
 
-pytestmark = pytest.mark.xdist_group("stock_tools")
 
 
 def nbgrader(folder, *arguments, **options):
