@@ -83,6 +83,8 @@ def ray(address: str | None = None, workers: int | None = None, require: str = "
         actor_class = cluster.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Judge)
         count = workers or max(1, int(cluster.cluster_resources().get("CPU", 1)))
         text = lesson.path.read_text(encoding="utf-8")
+        # Ray forgets an argument of more than 100 kB once the actor has started: one that dies could not start again.
+        pieces = [text[start : start + 20_000] for start in range(0, len(text), 20_000)]
         actors: list = []
         idle: list = []
         busy: dict = {}
@@ -101,7 +103,7 @@ def ray(address: str | None = None, workers: int | None = None, require: str = "
                     yield job
                     continue
                 if not actors:
-                    actors = [actor_class.remote(lesson.path.name, text, require) for _ in range(count)]
+                    actors = [actor_class.remote(lesson.path.name, require, *pieces) for _ in range(count)]
                     idle = list(actors)
                 while not idle:
                     yield collect()
@@ -119,11 +121,11 @@ def ray(address: str | None = None, workers: int | None = None, require: str = "
 class _Judge:
     """A Ray actor: one worker with its own reference state."""
 
-    def __init__(self, file_name: str, text: str, require: str):
+    def __init__(self, file_name: str, require: str, *text: str):
         isolation.require(require)
         self.folder = tempfile.TemporaryDirectory(prefix="unit24-lesson-")
         path = Path(self.folder.name) / file_name
-        path.write_text(text, encoding="utf-8")
+        path.write_text("".join(text), encoding="utf-8")
         self.lesson = read(path)
         self.bench = Bench(self.lesson).__enter__()  # lives as long as the actor
 

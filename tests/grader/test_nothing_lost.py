@@ -86,10 +86,15 @@ def cluster():
 
 @pytest.mark.timeout(600)
 def test_ray_gives_the_same_grades_also_when_a_worker_is_killed(tmp_path, small, undisturbed, cluster):
+    """A lesson's text of more than 100 kB Ray dropped once the workers had started, and a killed one could not start again."""
     points, rows = undisturbed
     write_random_class(tmp_path, [small], 12, seed=3)
+    lessons = tmp_path / "lessons"
+    lessons.mkdir()
+    long = small.path.read_text() + "\n# %% [markdown]\n" + 3000 * f"# {60 * 'x'}\n"
+    (lessons / small.path.name).write_text(long)
     got, killed = {}, False
-    for record in grade_class(tmp_path, find_work(tmp_path, ("61",), FIXTURES), ray(workers=2), lessons=FIXTURES):
+    for record in grade_class(tmp_path, find_work(tmp_path, ("61",), lessons), ray(workers=2), lessons=lessons):
         got[record.student] = {e: v["points"] for e, v in record.exercises.items()}
         if not killed and len(got) == 2:
             workers = [p for p in psutil.process_iter(["cmdline"]) if "ray::_Judge" in " ".join(p.info["cmdline"] or ())]
