@@ -26,7 +26,7 @@ class Journal:
     def __init__(self, root: Path, lesson: Lesson):
         self.path = root / ".unit24" / "verdicts" / f"{lesson.name}.jsonl"
         self._lock = threading.Lock()
-        self._known: dict[tuple[str, str], tuple[str, dict]] = {}
+        self._known: dict[tuple[str, str], tuple[str, int]] = {}  # (student, exercise): key, place in the file
         judges = [path.read_text(encoding="utf-8") for path in _JUDGES]
         self._states = {name: hash_of(*judges, state) for name, state in exercise_hashes(lesson).items()}
         self._read()
@@ -36,16 +36,19 @@ class Journal:
         return hash_of(self._states[exercise.id], source, *[text for _, text in own])
 
     def find(self, student: str, exercise: str, key: str) -> dict | None:
-        """The verdict already reached for this student and exercise, if it still holds."""
-        known = self._known.get((student, exercise))
-        return known[1] if known and known[0] == key else None
+        """The verdict that an earlier run reached for this student and exercise, if it still holds."""
+        known, place = self._known.get((student, exercise), ("", 0))
+        if known != key:
+            return None
+        with self.path.open("rb") as file:
+            file.seek(place)
+            return json.loads(file.readline())["verdict"]
 
     def add(self, student: str, key: str, verdict: Verdict) -> dict:
         """Append a verdict; it is with the operating system when this returns."""
         record = verdict.as_dict()
         line = json.dumps({"student": student, "key": key, "verdict": record}, ensure_ascii=True) + "\n"
         with self._lock:
-            self._known[student, verdict.exercise] = (key, record)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # One write of one line to a file opened for appending: a kill leaves it whole or not there.
             fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -58,19 +61,20 @@ class Journal:
         return record
 
     def _read(self) -> None:
-        try:
-            text = self.path.read_bytes()
-        except FileNotFoundError:
+        """Where in the file the last verdict of each student and exercise stands (a class's verdicts are not kept in memory)."""
+        if not self.path.exists():
             return
-        if text and not text.endswith(b"\n"):  # a disk that filled up: end the broken line
-            with open(self.path, "ab") as file:
+        place = 0
+        with self.path.open("r+b") as file:
+            for line in file:
+                try:
+                    entry = json.loads(line)
+                    self._known[entry["student"], entry["verdict"]["exercise"]] = (entry["key"], place)
+                except (ValueError, KeyError, TypeError):
+                    pass
+                place += len(line)
+            if place and not line.endswith(b"\n"):  # a disk that filled up: end the broken line
                 file.write(b"\n")
-        for line in text.splitlines():
-            try:
-                entry = json.loads(line)
-                self._known[entry["student"], entry["verdict"]["exercise"]] = (entry["key"], entry["verdict"])
-            except (ValueError, KeyError, TypeError):
-                continue
 
 
 def exercise_hashes(lesson: Lesson) -> dict[str, str]:

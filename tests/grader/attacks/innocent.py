@@ -541,3 +541,14 @@ def describe(rows, places=1):
     worker.join()
     out["mean"] = torch.tensor([round(sum(c) / len(c), places) for c in zip(*rows)])
     return out
+
+# %% exported: a model exported where the checks call it; torch.export puts other functions in the place of builtins
+class Weigher(torch.nn.Module):
+    def forward(self, values, weights):
+        return weights @ values / weights.sum()
+
+
+def weigh(values, weights):
+    if len(values) != len(weights):
+        raise ValueError
+    return torch.export.export(Weigher(), (values, weights)).module()(values, weights)
