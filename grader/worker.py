@@ -347,6 +347,10 @@ def reseed() -> None:
 def _settle_torch() -> None:
     """What torch does late, once here instead of in every fork."""
     importlib.import_module("torch._dynamo")  # imported by the first optimizer made: about a second
+    # The first torch.compile or torch.cond puts wrappers round functions of torch: what the watch on candidates takes
+    # for a trick. It also has distributions look at their arguments no more; that stays as in a student's notebook.
+    importlib.import_module("torch._dynamo.eval_frame").TorchPatcher.patch()
+    importlib.import_module("torch.distributions").Distribution.set_default_validate_args(True)
     trace = importlib.import_module("torch.export._trace")
     # torch.export replaces builtins.max, builtins.min and math.pow while it traces (for models that call them on
     # tensors) and puts them back: what the watch on candidates takes for a trick.
