@@ -9,8 +9,8 @@
 #
 # **You will build** five kinds of training around one small chat model. It learns a task that it was never taught, first
 # from a few examples and then from nothing but "right" and "wrong". It learns to answer in the form that people prefer,
-# and pays for it, until you find the cure. And it cheats: it gets a reward with a hole in it, finds the hole within seconds, and
-# you close it.
+# pays for it with right answers, and you see what prevents that. And it cheats: it gets a reward with a hole in it, finds the
+# hole within seconds, and you close it.
 #
 # **You need first** lesson 04 (the loop), lesson 07 (chat templates, `generate`) and what a log-probability is.
 #
@@ -27,7 +27,7 @@
 # ```
 #
 # Every formula comes in the same three steps: you write it in a few lines; your numbers are compared with those that TRL
-# computes on the same batch; then TRL trains with it.
+# computes on the same batch; then TRL trains with it. (The KL term is the exception: it is measured, not trained with.)
 
 # %% setup
 
@@ -59,7 +59,7 @@ from unit24 import check, claims, data
 from unit24.data.tasks import FORMS, form, verify
 
 # %% [markdown]
-# The model is the one of lesson 07, or in the hub tier a real one. Its tokenizer pads on the left, as generation wants it.
+# The model is the one of lesson 07, or in the hub tier a real one. We let its tokenizer pad on the left, as generation wants it.
 #
 # TRL's configurations are `TrainingArguments` of transformers with a few more fields. Their defaults are made for a GPU:
 # bf16 weights, gradient checkpointing, a report to every tracker that is installed. On a CPU these are switched off.
@@ -177,7 +177,8 @@ print(f"TRL's loss on five rows: {trl_loss:.4f} nats a token")
 #
 # `masked_loss(logits, labels)`
 # - `logits`: float tensor `[batch, tokens, vocabulary]`, the model's output for the whole rows; `labels`: int64
-#   `[batch, tokens]`, not shifted: `labels[i, t]` is token `t` itself, or −100.
+#   `[batch, tokens]`, not shifted: `labels[i, t]` is token `t` itself, or −100. A label on a row's first token does not count:
+#   nothing predicts it.
 # - returns the mean cross-entropy over **all learned tokens of the batch** (a scalar tensor, natural logarithm).
 
 
@@ -245,23 +246,32 @@ with check.exercise("completion_mask"):
     logits, labels = 2 * torch.randn(3, 7, 11), torch.randint(11, (3, 7))
     labels[0, :5] = labels[1, :2] = labels[2, :4] = labels[2, 6:] = -100
     logits.requires_grad_()
-    loss = masked_loss(logits, labels)
+    wanted = loss_by_hand(logits, labels)  # before your function gets a copy, in which it may work in place
+    loss = masked_loss(logits.clone(), labels.clone())
     check.shape(loss, (), "the loss")
     check.equal(
         loss,
-        loss_by_hand(logits, labels),
+        wanted,
         "`masked_loss` of 3 rows with 2, 5 and 2 learned tokens",
         "position t predicts token t + 1; the mean runs over all learned tokens of the batch, however they lie in rows",
         rtol=1e-4,
+        dtype=False,
     )
-    check.equal(
-        masked_loss(trl_logits, trl_labels), trl_loss, "`masked_loss` on TRL's batch", "TRL's own loss is expected", rtol=1e-4
-    )
+    loss_of_batch = masked_loss(trl_logits.clone(), trl_labels.clone())
+    check.equal(loss_of_batch, trl_loss, "`masked_loss` on TRL's batch", "TRL's own loss is expected", rtol=1e-4)
     ### BEGIN HIDDEN TESTS
     loss.backward()
     check.true(logits.grad.abs().sum() > 0, "No gradient flows from the loss to the logits.")
     labels[1, 0], labels[0, 0] = 3, 7  # the first token of a row has nothing before it to predict it
-    check.equal(masked_loss(logits, labels), loss_by_hand(logits, labels), "the loss with a label on the first token", rtol=1e-4)
+    wanted = loss_by_hand(logits, labels)
+    check.equal(
+        masked_loss(logits.clone(), labels.clone()),
+        wanted,
+        "the loss with a label on the first token",
+        "rows must not run into each other: nothing predicts a row's first token",
+        rtol=1e-4,
+        dtype=False,
+    )
     chatml = copy.deepcopy(tokenizer)
     chatml.chat_template = (
         "{{ '<|system|>Be brief.<|end|>' }}{% for m in messages %}{{ '<|' + m['role'] + '|>\\n' }}"
@@ -337,6 +347,33 @@ def masked_loss(logits, labels):
     return torch.stack([F.cross_entropy(x[:-1], y[1:]) for x, y in zip(logits, labels)]).mean()
 
 
+# %% wrong="completion_mask" says="must not run into each other"
+# Misunderstands: once flattened, the batch is one long row, and one shift is enough.
+def encode(tokenizer, question, answer):
+    start = len(tokenizer.apply_chat_template(user(question), add_generation_prompt=True, return_dict=False))
+    ids = tokenizer.apply_chat_template(user(question) + assistant(answer), return_dict=False)
+    return {"input_ids": ids, "labels": [-100] * start + ids[start:]}
+
+
+def masked_loss(logits, labels):
+    return F.cross_entropy(logits.flatten(0, 1)[:-1], labels.flatten()[1:])
+
+
+# %% right="completion_mask"
+# In place on the labels, and averaged in double precision.
+def encode(tokenizer, question, answer):
+    start = len(tokenizer.apply_chat_template(user(question), add_generation_prompt=True, return_dict=False))
+    ids = tokenizer.apply_chat_template(user(question) + assistant(answer), return_dict=False)
+    return {"input_ids": ids, "labels": [-100] * start + ids[start:]}
+
+
+def masked_loss(logits, labels):
+    labels = labels[:, 1:]
+    learned = labels != -100
+    labels[~learned] = 0
+    return -logits[:, :-1].log_softmax(-1).gather(-1, labels[..., None])[..., 0][learned].double().mean()
+
+
 # %% right="completion_mask"
 # The template as text first, then tokens; the loss from log-softmax and gather.
 def encode(tokenizer, question, answer):
@@ -381,7 +418,8 @@ def masked_loss(logits, labels):
 
 # %%
 same = sum(encode(tokenizer, row["prompt"], row["answer"])["labels"] == trl["labels"] for row, trl in zip(lessons, trl_rows))
-print(f"{same} of {len(trl_rows)} rows have TRL's labels; loss {masked_loss(trl_logits, trl_labels):.4f}, TRL's {trl_loss:.4f}")
+loss = masked_loss(trl_logits.clone(), trl_labels.clone())
+print(f"{same} of {len(trl_rows)} rows have TRL's labels; loss {loss:.4f}, TRL's {trl_loss:.4f}")
 
 # %% [markdown]
 # Now `SFTTrainer` takes 40 steps. They are meant to be few: this is not to teach the task but to bring the model to where it is
@@ -456,7 +494,7 @@ print(f"TRL's loss before training: {pair_loss:.4f}; log 2 would be a coin toss:
 #
 # `final_scores(scores, attention_mask)`
 # - `scores`: float32 `[batch, tokens]`, the head's output at every position; `attention_mask`: int64 `[batch, tokens]`, 1 at
-#   real tokens, which lie in one run; padding may stand on the right **or on the left**.
+#   real tokens, which lie in one run; padding may stand on the right, on the left, **or on both sides**.
 # - returns float32 `[batch]`: the score at the last real token of each row.
 #
 # `preference_loss(chosen, rejected, margin=None)`
@@ -499,19 +537,25 @@ with check.exercise("bradley_terry"):
     scores = torch.randn(4, 9)
     right_padded = torch.tensor([[1] * n + [0] * (9 - n) for n in (9, 4, 6, 1)])
     check.equal(
-        final_scores(scores, right_padded),
+        final_scores(scores.clone(), right_padded.clone()),
         torch.stack([scores[0, 8], scores[1, 3], scores[2, 5], scores[3, 0]]),
         "`final_scores` of rows of 9, 4, 6 and 1 tokens, padded on the right",
         "the last column of a short row is padding: find the last 1 of the mask",
     )
     check.equal(
-        final_scores(scores, right_padded.flip(1)),
+        final_scores(scores.clone(), right_padded.flip(1)),
         scores[:, 8],
         "`final_scores` of rows padded on the left",
         "the number of tokens is not the place of the last one when padding comes first",
     )
+    check.equal(
+        final_scores(scores[1:].clone(), right_padded[1:].roll(2, 1)),
+        torch.stack([scores[1, 5], scores[2, 7], scores[3, 2]]),
+        "`final_scores` of rows padded on both sides",
+        "find the last 1 of the mask, wherever the padding is",
+    )
     chosen, rejected = torch.tensor([1.5, -0.3, 2.0, 0.1, 0.9]), torch.tensor([0.2, 0.4, -1.1, 0.1, 1.2])
-    loss = preference_loss(chosen, rejected)
+    loss = preference_loss(chosen.clone(), rejected.clone())
     check.shape(loss, (), "the loss of five pairs", "a mean over pairs")
     check.equal(
         loss.item(),
@@ -521,15 +565,15 @@ with check.exercise("bradley_terry"):
     )
     margin = torch.tensor([0.5, 0.0, 1.0, 0.3, 2.0])
     check.equal(
-        preference_loss(chosen, rejected, margin).item(),
+        preference_loss(chosen.clone(), rejected.clone(), margin.clone()).item(),
         pair_loss_by_hand(chosen, rejected, margin),
         "the loss with margins",
         "a margin asks for more: it is taken off the difference, inside the sigmoid",
     )
-    both = final_scores(position_scores, pair_mask)
+    both = final_scores(position_scores.clone(), pair_mask.clone())
     check.equal(preference_loss(both[:6], both[6:]).item(), pair_loss, "your two functions on TRL's batch", rtol=1e-4)
     far = torch.tensor([-120.0, 0.5], requires_grad=True)
-    loss = preference_loss(far, torch.tensor([80.0, 0.1]))
+    loss = preference_loss(far.clone(), torch.tensor([80.0, 0.1]))
     check.true(
         loss.isfinite(),
         f"The loss of a pair that is wrong by 200 is {loss.item()}: sigmoid(-200) is 0 in float32, and its logarithm is not finite. "
@@ -545,9 +589,16 @@ with check.exercise("bradley_terry"):
     )
     scores = torch.randn(3, 7)
     middle = torch.tensor([[0, 0, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 1, 1]])
-    check.equal(final_scores(scores, middle), torch.stack([scores[0, 4], scores[1, 5], scores[2, 6]]), "padding on both sides")
+    scores[0, 4] = 0.0
+    wanted = torch.stack([scores[0, 4], scores[1, 5], scores[2, 6]])
+    check.equal(
+        final_scores(scores.clone(), middle.clone()),
+        wanted,
+        "`final_scores` of three other rows",
+        "the mask alone says which token is the last: its score may be 0 like any other",
+    )
     a, b, m = torch.randn(7, dtype=torch.float64), torch.randn(7, dtype=torch.float64), torch.rand(7, dtype=torch.float64)
-    check.equal(preference_loss(a, b, m).item(), pair_loss_by_hand(a, b, m), "seven pairs in float64")
+    check.equal(preference_loss(a.clone(), b.clone(), m.clone()).item(), pair_loss_by_hand(a, b, m), "seven pairs in float64")
     ### END HIDDEN TESTS
 
 
@@ -565,6 +616,27 @@ def preference_loss(chosen, rejected, margin=None):
 # Misunderstands: padding is always on the right.
 def final_scores(scores, attention_mask):
     return scores[torch.arange(len(scores)), attention_mask.sum(1) - 1]
+
+
+def preference_loss(chosen, rejected, margin=None):
+    return -F.logsigmoid(chosen - rejected - (0 if margin is None else margin)).mean()
+
+
+# %% wrong="bradley_terry" says="wherever the padding is"
+# Misunderstands: the first padding follows the last token (or there is padding on the left alone).
+def final_scores(scores, attention_mask):
+    first_padding = (attention_mask == 0).int().argmax(1)
+    return scores[torch.arange(len(scores)), first_padding - 1]
+
+
+def preference_loss(chosen, rejected, margin=None):
+    return -F.logsigmoid(chosen - rejected - (0 if margin is None else margin)).mean()
+
+
+# %% wrong="bradley_terry" says="may be 0 like any other"
+# Misunderstands: what is zero after masking was masked.
+def final_scores(scores, attention_mask):
+    return torch.stack([row[row != 0][-1] for row in scores * attention_mask])
 
 
 def preference_loss(chosen, rejected, margin=None):
@@ -636,8 +708,8 @@ def preference_loss(chosen, rejected, margin=None):
 # </details>
 
 # %% [markdown]
-# Now `RewardTrainer` takes 20 steps with this loss. Afterwards the judge looks at held-out pairs, and at three kinds of pairs
-# that nobody asked it about: right against wrong, in the same form.
+# Now `RewardTrainer` takes 20 steps with this loss. Afterwards the judge looks at held-out pairs that differ in form, as
+# those of its training did, and at pairs that nobody asked it about: right against wrong, in the same form.
 
 
 # %%
@@ -683,7 +755,8 @@ claims.record(
 )
 
 # %% [markdown]
-# The judge orders held-out pairs almost without a mistake, and about whether a sum is right it knows no more than a coin.
+# The judge orders held-out pairs almost without a mistake. Whether a sum is right, it does not know. Where its share of right
+# sums is not that of a coin, it likes some digits better than others: an accident of its weights, which may fall on either side.
 # Nothing in the pairs told it what is right: the data card says so ("differ in form alone"). A reward model learns what
 # *separates* its pairs. Whoever trains against it gets exactly that, which is the beginning of section 5.
 
@@ -732,12 +805,13 @@ print("input_ids", tuple(pair_batch["input_ids"].shape), " completion_mask of ro
 # `completion_logps(logits, input_ids, completion_mask)`
 # - `logits`: float `[rows, tokens, vocabulary]`; `input_ids`, `completion_mask`: int64 `[rows, tokens]`. The mask is 1 on the
 #   tokens of the completion; none of them is the first token of a row.
-# - returns `[rows]`: the log-probability of each row's completion, summed over its tokens.
+# - returns `[rows]`: the log-probability of each row's completion, summed over its tokens, also where the probability of one
+#   token, or of all together, underflows in float32. Gradients flow to `logits`.
 #
 # `dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta)`
 # - four float tensors `[pairs]` of such log-probabilities, and a number.
 # - returns two tensors: the mean loss (scalar), and the **margins** `[pairs]`, the implied reward of the chosen completion minus
-#   that of the rejected one. It must stay finite for margins of a few hundred.
+#   that of the rejected one. It must stay finite for margins of a few hundred. Gradients flow to the policy's log-probabilities.
 
 
 # %% exercise="dpo" minutes=35 difficulty=3
@@ -776,16 +850,21 @@ with check.exercise("dpo"):
     torch.manual_seed(3)
     logits, ids = 2 * torch.randn(3, 8, 13), torch.randint(13, (3, 8))
     mask = torch.tensor([[0, 0, 0, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 1, 0]])
-    got = completion_logps(logits, ids, mask)
+    wanted = logps_by_hand(logits, ids, mask)
+    got = completion_logps(logits.requires_grad_().clone(), ids.clone(), mask.clone())
     check.shape(got, (3,), "`completion_logps` of 3 rows", "one sum a row")
     check.equal(
         got,
-        logps_by_hand(logits, ids, mask),
+        wanted,
         "`completion_logps` of rows with 3, 7 and 1 completion tokens",
         "a sum over the completion's tokens, not a mean; token t is predicted by the logits of position t - 1",
+        dtype=False,
     )
+    check.true(got.requires_grad, "The log-probabilities have no graph: no gradient would reach the model.")
     policy, reference = ([-3.0, -9.5, -2.2, -7.0], [-4.5, -8.0, -2.0, -1.0]), ([-3.5, -9.0, -6.0, -7.5], [-4.0, -9.5, -1.0, -3.0])
-    loss, margins = dpo_loss(*(torch.tensor(x) for x in (*policy, *reference)), 0.3)
+    loss, margins = dpo_loss(
+        *(torch.tensor(x, requires_grad=True).clone() for x in policy), *(torch.tensor(x) for x in reference), 0.3
+    )
     wanted_loss, wanted_margins = dpo_by_hand(policy, reference, 0.3)
     check.shape(loss, (), "the DPO loss of four pairs")
     check.equal(
@@ -794,11 +873,12 @@ with check.exercise("dpo"):
         "the margins of four pairs",
         "an implied reward is beta * (policy - reference), and the margin is that of the chosen minus that of the rejected",
         atol=1e-6,
+        dtype=False,
     )
     check.equal(loss.item(), wanted_loss, "the DPO loss of four pairs", "minus the mean of log sigmoid(margin), beta inside it")
-    logps = [
-        completion_logps(x, pair_batch["input_ids"], pair_batch["completion_mask"]) for x in (policy_logits, reference_logits)
-    ]
+    check.true(loss.requires_grad, "The loss has no graph: nothing would be learned.")
+    tokens = pair_batch["input_ids"], pair_batch["completion_mask"]
+    logps = [completion_logps(x.clone(), *(y.clone() for y in tokens)) for x in (policy_logits, reference_logits)]
     loss, margins = dpo_loss(*logps[0].chunk(2), *logps[1].chunk(2), 0.3)
     check.equal(loss.item(), trl_dpo["loss"], "your two functions on TRL's batch: the loss", rtol=1e-3)
     check.equal(
@@ -807,9 +887,9 @@ with check.exercise("dpo"):
     ### BEGIN HIDDEN TESTS
     policy = [torch.tensor(x, requires_grad=True) for x in ([-400.0, -2.0, -3.0], [-20.0, -5.0, -1.0])]
     reference = [torch.tensor(x) for x in ([-10.0, -2.5, -1.5], [-330.0, -4.0, -1.25])]
-    loss, margins = dpo_loss(*policy, *reference, 0.7)
+    loss, margins = dpo_loss(*(x.clone() for x in (*policy, *reference)), 0.7)
     wanted_loss, wanted_margins = dpo_by_hand([x.tolist() for x in policy], [x.tolist() for x in reference], 0.7)
-    check.equal(margins, torch.tensor(wanted_margins), "margins of which one is very negative")
+    check.equal(margins, torch.tensor(wanted_margins), "margins of which one is very negative", dtype=False)
     check.true(loss.isfinite(), f"The loss of a pair with margin -490 is {loss.item()}: compute log sigmoid in one go.")
     check.equal(loss.item(), wanted_loss, "the loss with a margin of -490")
     loss.backward()
@@ -819,8 +899,21 @@ with check.exercise("dpo"):
     check.equal(policy[1].grad, 0.7 * weight / 3, "the gradient for the rejected log-probabilities", rtol=1e-4)
     logits, ids = torch.randn(5, 6, 9).double(), torch.randint(9, (5, 6))
     mask = torch.tensor([[0, 0, 1, 1, 1, 0], [0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1], [0, 1, 1, 1, 1, 1], [0, 0, 1, 0, 1, 0]])
-    got = completion_logps(logits, ids, mask)
-    check.equal(got.float(), logps_by_hand(logits, ids, mask), "`completion_logps` of five other rows")
+    wanted = logps_by_hand(logits, ids, mask)
+    check.equal(
+        completion_logps(logits.clone(), ids.clone(), mask.clone()).float(), wanted, "`completion_logps` of five other rows"
+    )
+    logits, ids, mask = 40 * torch.randn(2, 62, 13), torch.randint(13, (2, 62)), torch.ones(2, 62, dtype=torch.int64)
+    mask[:, 0] = mask[0, :3] = 0
+    wanted = logps_by_hand(logits, ids, mask)
+    check.equal(
+        completion_logps(logits.clone(), ids.clone(), mask.clone()),
+        wanted,
+        "`completion_logps` of long completions with very unlikely tokens",
+        "log_softmax in one go, then a sum: a probability below 1e-45 is 0 in float32, whether of one token or a product of many",
+        rtol=1e-4,
+        dtype=False,
+    )
     ### END HIDDEN TESTS
 
 
@@ -884,6 +977,43 @@ def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejecte
     return -margins.sigmoid().log().mean(), margins
 
 
+# %% wrong="dpo" says="whether of one token"
+# Misunderstands: a small constant under the logarithm changes nothing but the infinities.
+def completion_logps(logits, input_ids, completion_mask):
+    logps = (logits[:, :-1].softmax(-1) + 1e-12).log().gather(-1, input_ids[:, 1:, None]).squeeze(-1)
+    return (logps * completion_mask[:, 1:]).sum(1)
+
+
+def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
+    margins = beta * ((policy_chosen - reference_chosen) - (policy_rejected - reference_rejected))
+    return -F.logsigmoid(margins).mean(), margins
+
+
+# %% wrong="dpo" says="a product of many"
+# Misunderstands: the logarithm of a product may be taken at the end.
+def completion_logps(logits, input_ids, completion_mask):
+    chances = logits[:, :-1].softmax(-1).gather(-1, input_ids[:, 1:, None]).squeeze(-1)
+    return chances.masked_fill(completion_mask[:, 1:] == 0, 1.0).prod(1).log()
+
+
+def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
+    margins = beta * ((policy_chosen - reference_chosen) - (policy_rejected - reference_rejected))
+    return -F.logsigmoid(margins).mean(), margins
+
+
+# %% wrong="dpo" says="no gradient would reach the model"
+# Misunderstands: log-probabilities are measurements, as in the evaluation above.
+@torch.no_grad()
+def completion_logps(logits, input_ids, completion_mask):
+    logps = logits[:, :-1].log_softmax(-1).gather(-1, input_ids[:, 1:, None]).squeeze(-1)
+    return (logps * completion_mask[:, 1:]).sum(1)
+
+
+def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
+    margins = beta * ((policy_chosen - reference_chosen) - (policy_rejected - reference_rejected))
+    return -F.logsigmoid(margins).mean(), margins
+
+
 # %% right="dpo"
 # Cross-entropy gives minus the log-probability of each token; the ratio of ratios is regrouped.
 def completion_logps(logits, input_ids, completion_mask):
@@ -924,7 +1054,8 @@ def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejecte
 # The same six pairs, your numbers and TRL's:
 
 # %%
-logps = [completion_logps(x, pair_batch["input_ids"], pair_batch["completion_mask"]) for x in (policy_logits, reference_logits)]
+tokens = pair_batch["input_ids"], pair_batch["completion_mask"]
+logps = [completion_logps(x.clone(), *(y.clone() for y in tokens)) for x in (policy_logits, reference_logits)]
 loss, margins = dpo_loss(*logps[0].chunk(2), *logps[1].chunk(2), 0.3)
 chosen, rejected = logps[0].chunk(2)
 print(f"{'':12}{'loss':>9}{'margin':>9}{'chosen':>9}{'rejected':>9}")
@@ -941,13 +1072,15 @@ print("".join(f"{trl_dpo[key]:9.3f}" for key in ("logps/chosen", "logps/rejected
 
 
 # %%
-def form_and_accuracy(model) -> dict[str, float]:
-    """On held-out sums and maxima: the share of answers that are a sentence, and of those that are right."""
+def form_and_accuracy(model) -> dict:
+    """On held-out sums and maxima: the share of answers that are a sentence, of those that are right, and all that are wrong."""
     rows = [row for task in ("add2", "max") for row in exam[task].select(range(100))]
     said = ask(model, [row["prompt"] for row in rows], tokens=24)
+    wrong = [(row["prompt"], reply) for row, reply in zip(rows, said) if not verify(row["task"], row["prompt"], reply)]
     return {
         "sentence": sum(form(answer) == "sentence" for answer in said) / len(said),
-        "right": sum(verify(row["task"], row["prompt"], answer) for row, answer in zip(rows, said)) / len(said),
+        "right": 1 - len(wrong) / len(said),
+        "wrong": wrong,
     }
 
 
@@ -971,7 +1104,7 @@ answers["before"] = ask(model, ["What is 27+45?", "Largest of 12, 71, 33?", "Sor
 figure, panels = plt.subplots(1, 3, figsize=(14, 3.4), layout="constrained")
 for offset, key, colour in ((-0.2, "sentence", "tab:blue"), (0.2, "right", "tab:green")):
     bars = panels[0].bar([x + offset for x in range(3)], [row[key] for row in moved.values()], 0.38, color=colour, label=key)
-    panels[0].bar_label(bars, fmt="%.2f", fontsize=8)
+    panels[0].bar_label(bars, fmt="%.3f", fontsize=8)
 panels[0].set_xticks(range(3), moved, fontsize=8)
 panels[0].set(ylabel="share of held-out answers", title="form and accuracy", ylim=(0, 1.3))
 panels[0].legend(fontsize=8, loc="upper left", ncols=2)
@@ -985,24 +1118,25 @@ for title, replies in answers.items():
     print(f"{title:24}", replies)
 
 plain, cured = moved["plain"], moved["with a supervised term"]
+print("the plain run is wrong on", *(f"{question} {reply!r}" for question, reply in plain["wrong"][:2]), sep="\n    ")
 claims.record(
     "alignment costs capability, and a supervised term pays it back",
     claimed="an alignment tax that can be avoided",
-    measured=f"right answers {moved['before']['right']:.0%}; after DPO {plain['right']:.0%}; with the supervised term {cured['right']:.0%}",
+    measured=f"right answers {moved['before']['right']:.1%}; after DPO {plain['right']:.1%}; with the supervised term {cured['right']:.1%}",
     holds=plain["right"] < moved["before"]["right"] - 0.03 and cured["right"] > moved["before"]["right"] - 0.04,
-    how=f"sums and maxima held out; the preferred form rose from {moved['before']['sentence']:.0%} to {plain['sentence']:.0%} and {cured['sentence']:.0%}",
+    how=f"sums and maxima held out; the preferred form rose from {moved['before']['sentence']:.1%} to {plain['sentence']:.1%} and {cured['sentence']:.1%}",
 )
 
 # %% [markdown]
-# Both runs move the form to the sentence. The plain run pays for it with arithmetic: that is the **alignment tax**. The other
-# panels show how. The loss wants a *difference* of log-probabilities, and does not care how it comes about: pushing the
+# Both runs move the form to the sentence. The plain run pays for it with arithmetic: that is the **alignment tax**. Its mistakes
+# look like right answers: a sentence, with a wrong number in it. The other panels show how. The loss wants a *difference* of log-probabilities, and does not care how it comes about: pushing the
 # rejected answer off a cliff is enough. By the end nearly every answer is a sentence, so a chosen one should cost next to nothing. In
 # the plain run it still costs a good deal: what the words of the sentence gained, the number in it lost. Chosen and rejected answers
 # share their digits, and the push against the one hits the other.
 #
 # The supervised term holds the chosen answer up, its log-probability comes close to zero, and the tax is gone. The smaller step and
-# the firmer reference alone do not do it: leave `loss_type` out of the second recipe and see. Cheaper than another
-# algorithm: look at `logps/chosen` in every DPO run, not only at `rewards/accuracies`, which is near 1 in both.
+# the firmer reference alone pay back only a part: leave `loss_type` and `loss_weights` out of the second recipe and see. Cheaper
+# than another algorithm: look at `logps/chosen` in every DPO run, not only at `rewards/accuracies`, which is near 1 in both.
 #
 # One trap beside it. Without `ref_model=`, TRL loads the reference from the checkpoint named in the model's configuration, not
 # from the weights you pass. If you trained the model in memory first (as `start` was), the reference is the model *before* that
@@ -1113,7 +1247,7 @@ print(f"TRL: KL to the shipped model {trl_kl:.4f} nats a token; loss of the case
 #
 # `kl_estimates(logps, ref_logps, mask)`
 # - `logps`, `ref_logps`: float `[answers, tokens]`, log-probabilities of the drawn tokens under the policy that drew them and under
-#   the reference; `mask`: int64, same shape, 1 on real tokens.
+#   the reference; `mask`: int64, same shape, 1 on real tokens, wherever they stand.
 # - returns two scalar tensors, the means of $k_1$ and of $k_3$ over **all real tokens**.
 
 
@@ -1131,9 +1265,9 @@ def kl_estimates(logps: torch.Tensor, ref_logps: torch.Tensor, mask: torch.Tenso
 with check.exercise("kl_estimates"):
     torch.manual_seed(4)
     logps = -3 * torch.rand(3, 5)
-    ref_logps, mask = logps + torch.randn(3, 5), torch.tensor([[1, 1, 1, 1, 1], [1, 0, 0, 0, 0], [1, 1, 1, 0, 0]])
+    ref_logps, mask = logps + torch.randn(3, 5), torch.tensor([[1, 1, 1, 1, 1], [1, 0, 0, 0, 0], [0, 1, 1, 0, 1]])
     real = [(p, q) for a, b, m in zip(logps, ref_logps, mask) for p, q, r in zip(a.tolist(), b.tolist(), m.tolist()) if r]
-    got = kl_estimates(logps, ref_logps, mask)
+    got = kl_estimates(logps.clone(), ref_logps.clone(), mask.clone())
     check.equal(len(got), 2, "the number of results", "k1 and k3")
     k1, k3 = got
     check.shape(k1, (), "k1 of 3 answers")
@@ -1142,7 +1276,8 @@ with check.exercise("kl_estimates"):
         k1.item(),
         sum(p - q for p, q in real) / len(real),
         "k1 of answers with 5, 1 and 3 tokens",
-        "log policy - log reference, over all real tokens: padding does not count, and a long answer counts more than a short one",
+        "log policy - log reference, over all real tokens, wherever the mask has them: padding does not count, and a long answer "
+        "counts more than a short one",
         rtol=1e-4,
     )
     check.equal(
@@ -1152,14 +1287,14 @@ with check.exercise("kl_estimates"):
         "exp(d) - d - 1 with d = log reference - log policy: the ratio has the reference on top",
         rtol=1e-4,
     )
-    got = kl_estimates(case["logps"], case["ref_logps"], case["mask"])
+    got = kl_estimates(*(case[key].clone() for key in ("logps", "ref_logps", "mask")))
     check.equal(got[1].item(), trl_kl, "k3 on TRL's batch", "TRL's own figure is expected", rtol=1e-2, atol=1e-5)
     ### BEGIN HIDDEN TESTS
-    same = kl_estimates(logps, logps, mask)
+    same = kl_estimates(logps.clone(), logps.clone(), mask.clone())
     check.equal([x.item() for x in same], [0.0, 0.0], "both estimates of a policy that equals its reference", atol=1e-7)
     policy = torch.tensor([[-0.1, -2.0], [-4.0, -0.5]], dtype=torch.float64, requires_grad=True)
     reference, mask = torch.tensor([[-1.0, -0.2], [-0.3, -9.0]], dtype=torch.float64), torch.tensor([[1, 1], [1, 0]])
-    k1, k3 = kl_estimates(policy, reference, mask)
+    k1, k3 = kl_estimates(policy.clone(), reference.clone(), mask.clone())
     check.equal(k1.item(), (0.9 - 1.8 - 3.7) / 3, "k1 of three tokens, which may be negative")
     check.equal(k3.item(), sum(math.exp(d) - d - 1 for d in (-0.9, 1.8, 3.7)) / 3, "k3 of three tokens")
     k3.backward()
@@ -1197,6 +1332,21 @@ def kl_estimates(logps, ref_logps, mask):
     delta = ref_logps - logps
     k1, k3 = ((x * mask).sum(1) / mask.sum(1) for x in (-delta, delta.exp() - delta - 1))
     return k1.mean(), k3.mean()
+
+
+# %% wrong="kl_estimates" says="wherever the mask has them"
+# Misunderstands: a mask is a length, and real tokens come first.
+def kl_estimates(logps, ref_logps, mask):
+    delta = torch.cat([(q - p)[: m.sum()] for p, q, m in zip(logps, ref_logps, mask)])
+    return -delta.mean(), (delta.exp() - delta - 1).mean()
+
+
+# %% right="kl_estimates"
+# In place on its arguments; masked places hold a difference of 0, which adds nothing to either sum.
+def kl_estimates(logps, ref_logps, mask):
+    ref_logps -= logps
+    ref_logps *= mask
+    return -ref_logps.sum() / mask.sum(), (ref_logps.exp() - ref_logps - 1).sum() / mask.sum()
 
 
 # %% right="kl_estimates"
@@ -1246,11 +1396,13 @@ for part in (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0):
     spreads.append(estimates.std(0).tolist())
 
 figure, panels = plt.subplots(1, 2, figsize=(11, 3.4), layout="constrained")
-panels[0].plot(exact, exact, "k--", lw=1, label="exact")
+panels[0].loglog(exact, exact, "k--", lw=1, label="exact")
 for column, label in enumerate(("k1", "k3")):
-    panels[0].plot(exact, [row[column] for row in means], "o-", label=label, alpha=0.7)
+    errors = [2 * row[column] / 200**0.5 for row in spreads]
+    panels[0].errorbar(exact, [row[column] for row in means], errors, fmt="o-", capsize=3, label=label, alpha=0.7)
     panels[1].loglog(exact, [row[column] for row in spreads], "o-", label=label)
 panels[0].set(xlabel="exact divergence (nats)", ylabel="mean estimate (nats)", title="both are right on average")
+panels[0].set_ylim(min(exact) / 4, 2 * max(exact))
 panels[1].set(xlabel="exact divergence (nats)", ylabel="spread of an estimate (nats)", title="which one is steadier")
 for panel in panels:
     panel.legend()
@@ -1267,6 +1419,8 @@ claims.record(
 )
 
 # %% [markdown]
+# The bars on the left are two standard errors of the mean. Where $k_1$ strays from the dashed line, it is unsteady, not biased.
+#
 # Near the reference $k_3$ is far steadier; that is where a leash keeps the policy, and where the claim comes from. Far away, a
 # single token that the reference likes much better than the policy makes $e^\delta$ large, and $k_3$ is the worse of the two.
 # A KL curve with sudden spikes is often the estimator, not the policy.
@@ -1336,15 +1490,15 @@ narrow = [0.001, 0.002, 0.0, 0.9, 0.1, 0.2]  # two groups of three; in the first
 def test_group_advantages():
     got = group_advantages(torch.tensor(few), 5)
     check.shape(got, (15,), "`group_advantages` of 3 groups of 5", "as the rewards came")
-    plain = group_advantages(torch.tensor(few), 5, scale=False)
-    check.equal(
-        plain,
-        grpo_by_hand(few, 5, False),
-        "`group_advantages` with scale=False",
-        "the mean is that of the group, not of the batch; groups lie one after the other; nothing is divided",
-        rtol=1e-4,
-        atol=1e-6,
-    )
+    for rewards, size in ((few, 5), (narrow, 3)):
+        check.equal(
+            group_advantages(torch.tensor(rewards), size, scale=False),
+            grpo_by_hand(rewards, size, False),
+            f"`group_advantages` of {len(rewards) // size} groups of {size} with scale=False",
+            "the mean is that of the group, not of the batch; groups lie one after the other; nothing is divided",
+            rtol=1e-4,
+            atol=1e-6,
+        )
     check.equal(
         got,
         grpo_by_hand(few, 5),
@@ -1353,17 +1507,27 @@ def test_group_advantages():
         rtol=1e-4,
     )
     check.equal(
-        group_advantages(rewards_seen["grpo"], 8),
+        group_advantages(torch.tensor(narrow), 3),
+        grpo_by_hand(narrow, 3),
+        "`group_advantages` of rewards that lie close together",
+        "1e-4 is added to the spread",
+        rtol=1e-4,
+    )
+    check.equal(
+        group_advantages(rewards_seen["grpo"].clone(), 8),
         kept["grpo"]["advantages"],
         "the advantages of TRL's GRPO batch",
         rtol=1e-3,
         atol=1e-4,
     )
     ### BEGIN HIDDEN TESTS
-    got = group_advantages(torch.tensor(narrow), 3)
-    check.equal(
-        got, grpo_by_hand(narrow, 3), "advantages of rewards that lie close together", "1e-4 is added to the spread", rtol=1e-4
-    )
+    other = [0.002, 0.0, 0.0, 0.004, 5.0, 1.0, 2.5, 2.0]
+    for scale in (False, True):
+        got, what = (
+            group_advantages(torch.tensor(other), 4, scale=scale),
+            f"`group_advantages` of 2 groups of 4 with scale={scale}",
+        )
+        check.equal(got, grpo_by_hand(other, 4, scale), what, rtol=1e-4)
     same = group_advantages(torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]), 3)
     check.equal(same, torch.zeros(6), "advantages of groups in which all earn the same", "nothing to learn, and no NaN")
     ### END HIDDEN TESTS
@@ -1372,25 +1536,23 @@ def test_group_advantages():
 def test_leave_one_out():
     got = leave_one_out(torch.tensor(few), 5)
     check.shape(got, (15,), "`leave_one_out` of 3 groups of 5", "as the rewards came")
+    for rewards, size in ((few, 5), (narrow, 3)):
+        check.equal(
+            leave_one_out(torch.tensor(rewards), size),
+            rloo_by_hand(rewards, size),
+            f"`leave_one_out` of {len(rewards) // size} groups of {size}",
+            "the baseline is the mean of the others in the group: an answer's own reward is neither in the sum nor in the count",
+            rtol=1e-4,
+            atol=1e-6,
+        )
     check.equal(
-        got,
-        rloo_by_hand(few, 5),
-        "`leave_one_out` of 3 groups of 5",
-        "the baseline of an answer is the mean of the other four: its own reward is neither in the sum nor in the count",
-        rtol=1e-4,
-        atol=1e-6,
-    )
-    check.equal(
-        leave_one_out(rewards_seen["rloo"], 8),
+        leave_one_out(rewards_seen["rloo"].clone(), 8),
         kept["rloo"]["advantages"],
         "the advantages of TRL's RLOO batch",
         rtol=1e-3,
         atol=1e-4,
     )
     ### BEGIN HIDDEN TESTS
-    check.equal(
-        leave_one_out(torch.tensor(narrow), 3), rloo_by_hand(narrow, 3), "`leave_one_out` of 2 groups of 3", rtol=1e-4, atol=1e-6
-    )
     pair = torch.tensor([3.0, 1.0, -2.0, 5.0])
     check.equal(leave_one_out(pair, 2), torch.tensor([2.0, -2.0, -7.0, 7.0]), "`leave_one_out` of 2 groups of 2")
     ### END HIDDEN TESTS
@@ -1436,7 +1598,7 @@ def leave_one_out(rewards, group_size):
     return (rewards - rewards.view(-1, group_size).mean(1).repeat_interleave(group_size)) * group_size / (group_size - 1)
 
 
-# %% wrong="advantages" says="mean of the other four"
+# %% wrong="advantages" says="mean of the others in the group"
 # Misunderstands: the baseline is the mean of the whole group, as in GRPO without scaling.
 def group_advantages(rewards, group_size, scale=True):
     groups = rewards.view(-1, group_size)
@@ -1460,6 +1622,35 @@ def group_advantages(rewards, group_size, scale=True):
 def leave_one_out(rewards, group_size):
     groups = rewards.view(-1, group_size)
     return (groups - (groups.sum(1, keepdim=True) - groups) / group_size).flatten()
+
+
+# %% wrong="advantages" says="2 groups of 3 with scale=False"
+# Misunderstands: `chunk` takes a number of groups, which happened to be three.
+def group_advantages(rewards, group_size, scale=True):
+    parts = [(group - group.mean()) / (group.std() + 1e-4 if scale else 1) for group in rewards.chunk(3)]
+    return torch.cat(parts)
+
+
+def leave_one_out(rewards, group_size):
+    return (rewards - rewards.view(-1, group_size).mean(1).repeat_interleave(group_size)) * group_size / (group_size - 1)
+
+
+# %% right="advantages"
+# In place: `view` shares its memory with the rewards.
+def group_advantages(rewards, group_size, scale=True):
+    groups = rewards.view(-1, group_size)
+    spread = groups.std(1, keepdim=True)
+    groups -= groups.mean(1, keepdim=True)
+    if scale:
+        groups /= spread + 1e-4
+    return rewards
+
+
+def leave_one_out(rewards, group_size):
+    groups = rewards.view(-1, group_size)
+    groups -= groups.mean(1, keepdim=True)
+    groups *= group_size / (group_size - 1)
+    return rewards
 
 
 # %% right="advantages"
@@ -1584,8 +1775,9 @@ def compare_loss(what, seed, answers, tokens, epsilon, beta):
     mask = (torch.arange(tokens) < torch.randint(1, tokens + 1, (answers, 1))).long()
     mask[0] = 1
     logps.requires_grad_()
-    loss = grpo_loss(logps, old_logps, advantages, mask, epsilon, beta, ref_logps if beta else None)
     wanted, slopes = loss_and_gradient(logps.detach(), old_logps, advantages, mask, epsilon, beta, ref_logps)
+    copies = (x.clone() for x in (logps, old_logps, advantages, mask))
+    loss = grpo_loss(*copies, epsilon, beta, ref_logps.clone() if beta else None)
     check.shape(loss, (), f"the loss of {what}")
     check.equal(
         loss.item(),
@@ -1602,7 +1794,8 @@ def compare_loss(what, seed, answers, tokens, epsilon, beta):
         got,
         slopes,
         f"the gradient of {what}",
-        "a token that has moved far enough in the right direction gets no push; one that has moved the wrong way still does",
+        "a token that has moved far enough in the right direction gets no push; one that has moved the wrong way still does"
+        + ("; the ratio in front of k3 carries a gradient too" if beta else ""),
         rtol=1e-3,
         atol=1e-6,
     )
@@ -1613,7 +1806,7 @@ with check.exercise("grpo_loss"):
     compare_loss("4 answers of up to 9 tokens, beta 0.3", 6, 4, 9, 0.2, 0.3)
     fields = ("logps", "old_logps", "advantages", "mask")
     check.equal(
-        grpo_loss(*(case[key] for key in fields), beta=0.1, ref_logps=case["ref_logps"]).item(),
+        grpo_loss(*(case[key].clone() for key in fields), beta=0.1, ref_logps=case["ref_logps"].clone()).item(),
         trl_grpo_loss,
         "the loss of TRL's batch",
         "TRL's own loss is expected",
@@ -1696,6 +1889,18 @@ def grpo_loss(logps, old_logps, advantages, mask, epsilon=0.2, beta=0.0, ref_log
     return (loss * mask).sum() / mask.sum()
 
 
+# %% wrong="grpo_loss" says="in front of k3 carries a gradient"
+# Misunderstands: the ratio corrects the value of k3 and is a constant weight.
+def grpo_loss(logps, old_logps, advantages, mask, epsilon=0.2, beta=0.0, ref_logps=None):
+    ratio = (logps - old_logps).exp()
+    push = advantages[:, None]
+    loss = -torch.minimum(ratio * push, ratio.clamp(1 - epsilon, 1 + epsilon) * push)
+    if beta:
+        delta = ref_logps - logps
+        loss = loss + beta * ratio.detach() * (delta.exp() - delta - 1)
+    return (loss * mask).sum() / mask.sum()
+
+
 # %% equivalent="grpo_loss" because="the smaller of two does not depend on their order"
 # - loss = -torch.minimum(ratio * push, ratio.clamp(1 - epsilon, 1 + epsilon) * push)
 # + loss = -(torch.minimum(ratio.clamp(1 - epsilon, 1 + epsilon) * push, ratio * push))
@@ -1739,7 +1944,8 @@ def grpo_loss(logps, old_logps, advantages, mask, epsilon=0.2, beta=0.0, ref_log
 # Your loss beside TRL's, and its shape: what one token is charged as its probability moves away from what it was.
 
 # %%
-yours = grpo_loss(*(case[key] for key in ("logps", "old_logps", "advantages", "mask")), beta=0.1, ref_logps=case["ref_logps"])
+copies = {key: value.clone() for key, value in case.items()}
+yours = grpo_loss(*(copies[key] for key in ("logps", "old_logps", "advantages", "mask")), beta=0.1, ref_logps=copies["ref_logps"])
 print(f"loss of the case: yours {yours:.5f}, TRL's {trl_grpo_loss:.5f}")
 
 ratios = torch.linspace(0.4, 1.6, 121)
@@ -1848,8 +2054,8 @@ claims.record(
 #   TRL was given prompts as plain text, the text itself. `answer`: a list of strings, the right number for each. Whatever else TRL
 #   passes arrives in `columns`.
 # - returns a list of Python floats of the same length: 1.0 where the reply names **exactly one number, and it is the
-#   answer**, else 0.0. Words around it are welcome. A number is a run of digits, with a minus sign if one stands directly before
-#   it; it must be written as in `answer`.
+#   answer**, else 0.0. Words around it are welcome. A number is a run of digits, wherever it stands, with a minus sign if one
+#   stands directly before it; it must be written as in `answer`.
 
 
 # %% exercise="exact_reward" minutes=20 difficulty=2 plain=true
@@ -1896,23 +2102,23 @@ with check.exercise("exact_reward"):
         [("123", "12", 0.0), ("412", "12", 0.0), ("120", "0", 0.0), ("-12", "12", 0.0), ("-4", "-4", 1.0)],
         "the whole number must be the answer, not a part of it; a minus sign belongs to it",
     )
-    try:
-        plain = exact_reward(completions=["It is 12.", "12 71"], answer=["12", "12"])
-    except (TypeError, AttributeError):
-        plain = None
-    check.true(
-        plain is not None, "`exact_reward` fails on plain text: TRL passes strings, not chats, where prompts were strings."
-    )
-    check.equal(
-        plain, [1.0, 0.0], "the rewards of completions that are plain text", "TRL passes strings where prompts were strings"
-    )
+    texts = ["It is 12.", "12 71"]
+    for what, replies in (("plain text", texts), ("chats", [assistant(text) for text in texts])):
+        why = "TRL passes strings, not chats, where prompts were strings; each completion shows by itself which it is"
+        try:
+            got = exact_reward(completions=replies, answer=["12", "12"])
+        except (TypeError, AttributeError, KeyError):
+            got = None
+        check.true(got is not None, f"`exact_reward` fails on {what}, given without any other column: {why}.")
+        check.equal(got, [1.0, 0.0], f"the rewards of completions that are {what}, given without any other column", why)
     ### BEGIN HIDDEN TESTS
     compare_reward(
         [("0123456789", "5", 0.0), ("3 8", "38", 0.0), ("3.8", "3", 0.0), ("x12y", "12", 1.0), ("9 - 12", "12", 0.0)],
-        "one number, written as in the answer",
+        "one number, written as in the answer; a run of digits counts wherever it stands",
     )
     compare_reward(
-        [("05", "5", 0.0), ("twelve", "12", 0.0), ("- 4", "4", 1.0), ("5!", "5", 1.0)], "one number, written as in the answer"
+        [("05", "5", 0.0), ("twelve", "12", 0.0), ("- 4", "4", 1.0), ("5!", "5", 1.0)],
+        "one number, written as in the answer; a minus sign belongs to it only where it stands directly before",
     )
     ### END HIDDEN TESTS
 
@@ -1957,6 +2163,14 @@ def exact_reward(completions, answer, **columns):
 # Misunderstands: completions are always chats.
 def exact_reward(completions, answer, **columns):
     return [float(re.findall(r"-?\d+", reply[0]["content"]) == [right]) for reply, right in zip(completions, answer)]
+
+
+# %% wrong="exact_reward" says="shows by itself"
+# Misunderstands: the column of prompts is always there to tell the form.
+def exact_reward(completions, answer, **columns):
+    chat = not isinstance(columns.get("prompts", [""])[0], str)
+    texts = [reply[0]["content"] if chat else reply for reply in completions]
+    return [float(re.findall(r"-?\d+", text) == [right]) for text, right in zip(texts, answer)]
 
 
 # %% wrong="exact_reward" says="a minus sign belongs"
@@ -2196,8 +2410,9 @@ def check_reward(reward):
 # `start`, the model that the reward with the hole ruined in twenty steps. It sees questions, never an answer. Then RLOO, for its first
 # fifteen steps.
 #
-# Before it starts, a forecast. With a share $p$ of right answers, a group of eight has something to compare with probability
-# $1 - p^8 - (1-p)^8$. At 1 % that is one group in thirteen, at 10 % more than every second. This is what the supervised steps were for.
+# Before it starts, a forecast. If every question is answered rightly with the same probability $p$, a group of eight has something
+# to compare with probability $1 - p^8 - (1-p)^8$. At 1 % that is one group in thirteen, at 10 % more than every second. This is
+# what the supervised steps were for.
 
 
 # %%
@@ -2233,7 +2448,7 @@ for label, log in (("GRPO", grpo_log), ("RLOO", rloo_log)):
 panels[0].set(xlabel="step", ylabel="mean reward", title="'smallest of', drawn answers")
 panels[0].legend()
 share = torch.linspace(0, 1, 101)
-panels[1].plot(share, share**8 + (1 - share) ** 8, color="grey", label="all eight equally likely to be right")
+panels[1].plot(share, share**8 + (1 - share) ** 8, color="grey", label="forecast: all questions equally hard")
 panels[1].plot(
     [entry["reward"] for entry in grpo_log],
     [entry["frac_reward_zero_std"] for entry in grpo_log],
@@ -2253,14 +2468,16 @@ for question, old, new in zip(exam["min"]["prompt"][:6], *(ask(m, exam["min"]["p
     print(f"{question:26} before {old!r:>8}   after {new!r:>8}")
 
 # %% [markdown]
-# The hole is closed: what the reward counts is what the exam counts. Seven thousand answers that the model drew itself, marked right or
-# wrong, took it from a few right answers to several times as many. RLOO begins as GRPO does: its advantages differ by a constant
-# factor and by the division that it leaves out.
+# The hole is closed: what the reward counts is what the exam counts. Seven thousand answers that the model drew itself, marked
+# right or wrong, about doubled its right answers where it takes the likeliest tokens, and multiplied them several times where its
+# answers are drawn. RLOO begins as GRPO does: its advantages differ by a constant factor and by the division that it leaves out.
 #
-# The points on the right lie above the grey curve: the eight answers to one question are not equally hard as those to the next.
-# Some questions are always answered rightly and some never, and both kinds are silent. Longer runs, other temperatures, step sizes and
-# seeds are worth trying. A step half as large again is quicker at first and may end in collapse; from a start of 1 % hardly a
-# group has a signal.
+# The forecast on the right is far off. At a mean reward of 40 % it says that 2 groups in a hundred are silent; measured are about
+# half of them or more. Questions differ in difficulty: for many of them all eight answers are right, or all wrong. The mean reward
+# alone does not tell how much a run can learn from.
+#
+# Longer runs, other temperatures, step sizes and seeds are worth trying. A step half as large again is quicker at first and may
+# end in collapse; from a start of 1 % hardly a group has a signal.
 #
 # And look at "everything else": nobody rewarded the old tasks, so nothing protects them. What is close to the new one suffers most,
 # since "largest of" differs from it by one word. With `beta > 0` your $k_3$ would hold on to them.
@@ -2271,9 +2488,9 @@ for question, old, new in zip(exam["min"]["prompt"][:6], *(ask(m, exam["min"]["p
 # %%
 claims.record(
     "GRPO with a verifier teaches a skill without showing an answer",
-    claimed="from about 15 % of right answers to 60 % or more within 90 CPU seconds",
+    claimed="from about 15 % of right drawn answers to 60 % or more within 90 CPU seconds",
     measured=f"greedy {before['min']:.0%} -> {after['min']:.0%}, drawn {drawn_before:.0%} -> {drawn_after:.0%}, {grpo_seconds:.0f} CPU seconds",
-    holds=after["min"] >= 0.6 and grpo_seconds < 90,
+    holds=drawn_after >= 0.6 and grpo_seconds < 90,
     how=f"{len(exam['min'])} held-out questions; {grpo.state.global_step} steps of 64 answers, one seed",
 )
 

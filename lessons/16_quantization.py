@@ -17,7 +17,7 @@
 #
 # **You need first** lessons 02 to 04 (tensors, modules, the training loop) and 07 (the language model).
 #
-# **Time** about five hours: nine exercises, 30 points. No GPU is needed.
+# **Time** about five hours for the nine exercises (30 points), reading not counted. No GPU is needed.
 #
 # ```text
 #    weight w (float32)      step: scale        code q (an integer of b bits)          weight again
@@ -146,7 +146,7 @@ print(f"{everything:,} weights, {in_linears:,} of them in {len(linear_names)} li
 #
 # One scale for the whole tensor (*per tensor*) is cheap; one for each output row (*per channel*) follows the rows.
 #
-# **Task.** Write four functions. `w` is float32 with any number of axes.
+# **Task.** Write four functions. `w` is float32 with two or more axes.
 #
 # - `affine_params(w, bits, axis=None)` returns `(scale, zero_point)`, float32 and int32. Both have as many axes as `w`. With
 #   `axis=None` every axis has length 1; with an axis (0 or more) that axis keeps its length and has a range for each of its
@@ -222,7 +222,8 @@ def check_params():
         ("a convolution kernel, per output channel", random_weight(4, 3, 2, 5, seed=2, shift=0.2), 3, 0),
         ("a kernel, per input channel", random_weight(4, 3, 2, 5, seed=3, shift=-0.1), 8, 1),
         ("a weight below 0 throughout", -random_weight(3, 4, seed=4).abs() - 0.5, 8, None),
-        ("a vector", random_weight(9, seed=5), 2, None),
+        ("a weight of 3 x 5", random_weight(3, 5, seed=5), 2, None),
+        ("a weight of tiny numbers, around 1e-6", random_weight(3, 4, seed=6) * 1e-6, 8, 0),
         ### END HIDDEN TESTS
     ]
     for name, w, bits, axis in cases:
@@ -254,16 +255,17 @@ def check_params():
 
 def check_codes():
     scale, zero_point = torch.tensor([[0.5]]), torch.tensor([[3]], dtype=torch.int32)
-    w = torch.tensor([[-100.0, -5.6, -0.8, -0.3, 0.0, 0.2, 0.3, 0.75, 1.9, 2.1, 100.0]])
+    w = torch.tensor([[-100.0, -5.6, -0.8, -0.3, -0.25, 0.0, 0.2, 0.25, 0.3, 0.75, 1.25, 1.9, 2.1, 100.0]])
     for bits, low, high in ((4, -8, 7), (8, -128, 127)):
-        steps = [-200, -11, -2, -1, 0, 0, 1, 2, 4, 4, 200]
+        steps = [-200, -11, -2, -1, 0, 0, 0, 0, 1, 2, 2, 4, 4, 200]  # halfway (-0.5, 0.5, 1.5, 2.5): to even
         wanted = [[min(max(n + 3, low), high) for n in steps]]
         codes = quantize(w.clone(), scale, zero_point, bits)
         check.equal(
             codes,
             torch.tensor(wanted, dtype=torch.int8),
             f"the codes with {bits} bits, scale 0.5, zero point 3",
-            f"divide, round to the nearest, add the zero point, then clamp to {low} ... {high}, int8",
+            "divide, round to the nearest (halves as torch.round does: to even), add the zero point, "
+            f"then clamp to {low} ... {high}, int8",
         )
     codes = torch.tensor([[-128, 127, 0, 3]], dtype=torch.int8)
     check.equal(
@@ -460,6 +462,45 @@ def affine_params(*args):
 
 def dequantize(q, scale, zero_point):
     return (q.int() - zero_point) * scale
+
+
+def output_bound(*args):
+    raise NotImplementedError
+
+
+# %% wrong="affine" says="halves as torch.round does"
+def quantize(w, scale, zero_point, bits):  # rounds halves up, as taught at school
+    half = 2 ** (bits - 1)
+    return ((w / scale + 0.5).floor() + zero_point).clamp(-half, half - 1).to(torch.int8)
+
+
+def affine_params(*args):
+    raise NotImplementedError
+
+
+def dequantize(q, scale, zero_point):
+    return (q.int() - zero_point) * scale
+
+
+def output_bound(*args):
+    raise NotImplementedError
+
+
+# %% wrong="affine" says="around 1e-6"
+def affine_params(w, bits, axis=None):  # takes a narrow range for one of width 0
+    others = [d for d in range(w.ndim) if d != axis]
+    low, high = w.amin(others, keepdim=True).clamp(max=0), w.amax(others, keepdim=True).clamp(min=0)
+    scale = (high - low) / (2**bits - 1)
+    scale = torch.where(scale < 1e-6, 1, scale)
+    return scale, (-(2 ** (bits - 1)) - low / scale).round().int()
+
+
+def quantize(*args):
+    raise NotImplementedError
+
+
+def dequantize(*args):
+    raise NotImplementedError
 
 
 def output_bound(*args):
@@ -697,6 +738,11 @@ def check_layer():
             f"the number of parameters of {what}",
             "codes are buffers; the bias stays a parameter",
         )
+        if bias:
+            check.true(
+                packed.bias is layer.bias,
+                f"{what}: `bias` is not the layer's own parameter but a copy: an optimizer would keep the old one.",
+            )
         check.equal(layer.state_dict(), before, f"the layer that {what} was made from", "it must not be changed")
         x = torch.randn(2, 3, width, generator=torch.Generator().manual_seed(9)).requires_grad_()
         y = packed(x)
@@ -713,7 +759,7 @@ def check_layer():
 
 
 class Shared(nn.Module):
-    """A tiny model with a tied output layer, a nested block, a convolution and a buffer."""
+    """A tiny model with a tied output layer, a nested block and buffers, one of which is not saved (like RoPE's tables)."""
 
     def __init__(self):
         super().__init__()
@@ -723,6 +769,7 @@ class Shared(nn.Module):
         self.first = small_linear(6, 5, 5)
         self.head = nn.Linear(6, 9, bias=False)
         self.head.weight = self.embedding.weight
+        self.register_buffer("mask", torch.ones(3), persistent=False)
 
 
 def check_model():
@@ -763,8 +810,8 @@ def check_model():
 
 def check_bytes():
     model = Shared()
-    floats = 9 * 6 + (8 * 6 + 8) + 6 * 8 + (6 + 6) + (6 + 6) + (5 * 6 + 5)
-    hint = "nbytes of parameters and buffers: batch norm has buffers, the tied matrix counts once"
+    floats = 9 * 6 + (8 * 6 + 8) + 6 * 8 + (6 + 6) + (6 + 6) + (5 * 6 + 5) + 3
+    hint = "nbytes of parameters and buffers, those too that a state_dict leaves out; the tied matrix counts once"
     check.equal(stored_bytes(model), 4 * floats + 8, "the bytes of a small model in float32", hint)
     ### BEGIN HIDDEN TESTS
     check.equal(stored_bytes(model.bfloat16()), 2 * floats + 8, "the bytes of a small model in bfloat16", hint)
@@ -894,6 +941,29 @@ def stored_bytes(model):
     raise NotImplementedError
 
 
+# %% wrong="int8_model" says="not the layer's own parameter"
+class Int8Linear(nn.Module):  # copies the bias
+    def __init__(self, linear):
+        super().__init__()
+        weight = linear.weight.detach()
+        scale = weight.abs().amax(1) / 127
+        scale = torch.where(scale > 0, scale, 1)
+        self.register_buffer("weight", (weight / scale[:, None]).round().to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().clone())
+
+    def forward(self, x):
+        return F.linear(x, self.weight * self.scale[:, None], self.bias)
+
+
+def quantize_linears(model, skip=()):
+    raise NotImplementedError
+
+
+def stored_bytes(model):
+    raise NotImplementedError
+
+
 # %% wrong="int8_model" says="at any depth"
 def quantize_linears(model, skip=()):  # looks at the first level alone
     names = [name for name, module in model.named_children() if isinstance(module, nn.Linear) and name not in skip]
@@ -922,6 +992,20 @@ def stored_bytes(model):
 # %% wrong="int8_model" says="counts once"
 def stored_bytes(model):  # a state_dict lists a tied matrix under each of its names
     return sum(tensor.nbytes for tensor in model.state_dict().values())
+
+
+class Int8Linear(nn.Module):
+    def __init__(self, linear):
+        raise NotImplementedError
+
+
+def quantize_linears(model, skip=()):
+    raise NotImplementedError
+
+
+# %% wrong="int8_model" says="that a state_dict leaves out"
+def stored_bytes(model):  # the tied matrix once, but without the buffers that are not saved
+    return sum({tensor.data_ptr(): tensor.nbytes for tensor in model.state_dict().values()}.values())
 
 
 class Int8Linear(nn.Module):
@@ -1062,7 +1146,7 @@ claims.record(
 # |---|---|---|---|
 # | e4m3 (`torch.float8_e4m3fn`) | 1, 4, 3 | 448 (no infinity; one pattern is NaN) | weights, activations |
 # | e5m2 (`torch.float8_e5m2`) | 1, 5, 2 | 57,344 (infinity and NaN as in IEEE) | gradients |
-# | e2m1 ("FP4") | 1, 2, 1 | 6 | weights in MX and NV formats |
+# | e2m1 ("FP4") | 1, 2, 1 | 6 | weights, in blocks of 16 or 32 that share a scale (NVFP4, MXFP4) |
 #
 # **Task.** Write three functions, for float32 tensors of any shape.
 #
@@ -1195,6 +1279,7 @@ def check_rows():
         ### END HIDDEN TESTS
     ):
         w = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)) * 0.02 * torch.arange(1, rows + 1)[:, None]
+        w[1] *= 1e-4  # a row of numbers around 1e-6 is not a row of zeros
         w[2] = 0
         answer = float8_rows(w.clone())
         check.kind(answer, tuple, "what float8_rows gives")
@@ -1202,7 +1287,12 @@ def check_rows():
         wanted = w.abs().amax(1, keepdim=True) / 448
         wanted[2] = 1
         check.equal(
-            scale, wanted, "the scale of each row", "largest absolute weight of the row / 448, as (out, 1); 1 for a row of zeros"
+            scale,
+            wanted,
+            "the scale of each row",
+            "largest absolute weight of the row / 448, as (out, 1); 1 for a row of zeros",
+            rtol=1e-5,
+            atol=0.0,
         )
         check.equal(codes.dtype, torch.float8_e4m3fn, "the dtype of the codes")
         check.shape(codes, (rows, width), "the codes")
@@ -1350,6 +1440,21 @@ def float_bits(*args):
     raise NotImplementedError
 
 
+# %% wrong="float8" says="the row / 448"
+def float8_rows(w):  # keeps away from 0 by a limit that rows of small weights are below
+    scale = w.abs().amax(1, keepdim=True).clamp(min=1e-4) / 448
+    scale = torch.where(w.any(1, keepdim=True), scale, 1)
+    return (w / scale).to(torch.float8_e4m3fn), scale
+
+
+def round_float(*args):
+    raise NotImplementedError
+
+
+def float_bits(*args):
+    raise NotImplementedError
+
+
 # %% right="float8"
 # By table: all numbers of the format, the nearest by distance, ties by the parity of the index.
 def all_numbers(exponent_bits, mantissa_bits):
@@ -1416,10 +1521,22 @@ quantize_(library, Float8WeightOnlyConfig(), filter_fn=linear_but_head)
 results["torchao e4m3"] = (packed_bytes(library, 8), perplexity(library))
 codes, scale = float8_rows(layer)
 same = torch.equal(codes.float(), library.get_submodule("model.layers.1.mlp.up_proj").weight.qdata.float())
-print(f"perplexity with FP8 weights {results['torchao e4m3'][1]:.3f}; codes equal torchao's: {same}")
+print(f"codes equal torchao's: {same}")
+apart = {"int8": 0.0, "e4m3": 0.0}
+for name in linear_names:
+    w = language_model.get_submodule(name).weight.detach()
+    codes, scale = float8_rows(w)
+    step = w.abs().amax(1, keepdim=True) / 127
+    apart["int8"] += ((w / step).round() * step - w).square().sum().item()
+    apart["e4m3"] += (codes.float() * scale - w).square().sum().item()
+whole = sum(language_model.get_submodule(name).weight.square().sum().item() for name in linear_names)
+for label, row in (("int8", "int8 by hand"), ("e4m3", "torchao e4m3")):
+    share = math.sqrt(apart[label] / whole)
+    print(f"{label}: RMS error / RMS weight of all linear layers {share:.2%}, perplexity {results[row][1]:.3f}")
 
 # %% [markdown]
-# For *weights* int8 with a scale a row beats FP8 at the same size, because weights have no tails worth speaking of. FP8
+# At the same size e4m3 leaves the *weights* several times further off than int8 with a scale a row, because weights have no
+# tails worth speaking of. In perplexity nothing of it is left: both are as good as float32 within the noise of 64 windows. FP8
 # wins where values spread over many powers of two, and where the hardware multiplies it (H100 and later).
 
 # %% [markdown]
@@ -1429,7 +1546,7 @@ print(f"perplexity with FP8 weights {results['torchao e4m3'][1]:.3f}; codes equa
 # benchmark falls by two points, and then nobody looks there. So it needs tests.
 #
 # A colleague will write `quantize_rows(w, bits)`, with a range for each row as in exercise 1. It promises, for any float32
-# `w` of shape `(rows, columns)` and `bits` from 2 to 8:
+# `w` of shape `(rows, columns)` whose weights are 0 or between 1e-6 and 1e6 in size, and `bits` from 2 to 8:
 #
 # - it returns `(q, scale, zero_point)`: int8 `(rows, columns)`, float32 `(rows, 1)`, int32 `(rows, 1)`;
 # - codes and zero points lie from $-2^{b-1}$ to $2^{b-1}-1$;
@@ -1674,7 +1791,8 @@ def check_quantizer(quantize_rows):
         return torch.linspace(-1.3, 2.9, 301).repeat(2, 1) * torch.tensor([[1.0], [-0.01]])
 
     for bits in range(2, 9):
-        for w in (both_signs(bits), torch.linspace(3, 4, 7)[None], -torch.linspace(3, 4, 7)[None], torch.zeros(2, 3)):
+        edges = torch.tensor([[1e-6, -2e-6, 0.0], [1e6, 3e5, -4e5]])  # the sizes that are promised
+        for w in (both_signs(bits), torch.linspace(3, 4, 7)[None], -torch.linspace(3, 4, 7)[None], torch.zeros(2, 3), edges):
             copy_of_w = w.clone()
             q, s, z = quantize_rows(w, bits)
             assert (w == copy_of_w).all()
@@ -1715,7 +1833,7 @@ def check_quantizer(quantize_rows):
 # %% [markdown]
 # # Part B · Having seen data
 #
-# Rounding every weight to the nearest code (*round to nearest*, RTN) makes the **weights** as exact as possible. What
+# Rounding every weight to the nearest code (*round to nearest*) makes the **weights** as exact as possible. What
 # counts is the **output**. A layer sees certain inputs far more often than others: an error in a direction that never
 # occurs costs nothing, and an error in one weight can be made up for by another. Both methods of this part look at a
 # few thousand tokens of calibration text. First, what the layers of the model see:
@@ -1771,11 +1889,21 @@ left.set(xlabel="direction, strongest first", ylabel="share of the inputs' energ
 right.plot(seen.abs().mean(0).sort(descending=True).values)
 right.set(xlabel="input channel, strongest first", ylabel="mean absolute input", title="the same layer, by channel")
 plt.show()
+carried = (strength / strength.sum()).cumsum(0)
+half, most = (int((carried < share).sum()) + 1 for share in (0.5, 0.9))
+print(f"of {len(strength)} directions, {half} carry half of the energy and {most} carry 90 %")
+peaks = {name: (x.abs().mean(0).max() / x.abs().mean(0).median()).item() for name, x in layer_inputs.items()}
+print(
+    f"strongest channel / median channel: {peaks['model.layers.1.mlp.up_proj']:.1f} in this layer; the largest over all blocks:"
+)
+for before in ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"):
+    print(f"  before {before:16} {max(value for name, value in peaks.items() if name.endswith(before)):.1f}")
 
 # %% [markdown]
-# Left: a few directions carry most of the energy. Right: the channels of this small model do *not* differ much. Large
-# models have a handful of channels that are tens of times stronger than the rest. Remember this when you compare the
-# two methods.
+# Left: a small part of the directions carries half of the energy, fewer than half of them carry nine tenths. Right: the
+# channels of this layer differ little. In others the strongest channel is about five times the median one, before `down_proj`
+# a little more. That is still far from large models, where a handful of channels are tens of times stronger than the rest.
+# Remember this when you compare the two methods.
 #
 # ## 5 · GPTQ: let the next columns pay (4 points, 45 minutes, difficulty 3 of 3)
 #
@@ -1795,7 +1923,10 @@ plt.show()
 # - `hessian(x, damping)` returns $H$, `(in, in)`, for inputs `x` of shape `(n, in)`. To make it invertible, `damping` times
 #   the mean of its diagonal is added to the diagonal.
 # - `gptq(weight, H, scale, bits)` returns the rounded weight, `(out, in)`. `scale`, `(out, in)`, holds the step of each
-#   weight and stays as it is; use `to_grid(column, scale of the column, bits)`. `weight` and `H` are not changed.
+#   weight and stays as it is; use `to_grid(column, scale of the column, bits)`. The result has the dtype of `weight`. `weight`
+#   and `H` are not changed.
+#
+# `hessian` earns a third of the points, `gptq` a third in each of the two dtypes.
 
 
 # %% exercise="gptq" minutes=45 difficulty=3 plain=true
@@ -1839,62 +1970,69 @@ def slow_gptq(weight, H, scale, bits):
 
 
 def check_hessian():
-    for n, width, seed, damping in (
-        (11, 4, 0, 0.0),
-        (3, 5, 1, 0.1),
+    for n, width, seed, damping, dtype in (
+        (11, 4, 0, 0.0, torch.float64),
+        (3, 5, 1, 0.1, torch.float32),
         ### BEGIN HIDDEN TESTS
-        (20, 3, 2, 0.5),
+        (20, 3, 2, 0.5, torch.float64),
         ### END HIDDEN TESTS
     ):
-        x = correlated(n, width, seed)
-        wanted = torch.stack([torch.outer(row, row) for row in x]).mean(0)
+        x = correlated(n, width, seed).to(dtype)
+        wanted = torch.stack([torch.outer(row, row) for row in x.double()]).mean(0)
         wanted += torch.diag(torch.full((width,), damping * wanted.diag().mean().item(), dtype=torch.float64))
+        observed = hessian(x.clone(), damping)
+        what = f"H of {n} inputs with {width} channels, damping {damping}"
+        check.shape(observed, (width, width), what)
+        check.equal(observed.dtype, dtype, f"the dtype of {what}", "that of the inputs: torch.eye and torch.zeros need a dtype")
         check.equal(
-            hessian(x.clone(), damping),
-            wanted,
-            f"H of {n} inputs with {width} channels, damping {damping}",
+            observed,
+            wanted.to(dtype),
+            what,
             "X^T X over the number of inputs, (in, in); damping times the mean of its diagonal goes on the diagonal only",
         )
 
 
-def check_gptq():
-    for out, width, bits, seed in (
-        (3, 2, 4, 0),
-        (5, 6, 3, 1),
-        ### BEGIN HIDDEN TESTS
-        (4, 9, 2, 2),
-        (2, 7, 4, 3),
-        ### END HIDDEN TESTS
-    ):
+def check_gptq(dtype):
+    # in float32 with seeds that leave no weight close to the middle between two codes
+    cases = {torch.float64: [(3, 2, 4, 0), (5, 6, 3, 1)], torch.float32: [(4, 6, 4, 25)]}
+    ### BEGIN HIDDEN TESTS
+    cases[torch.float64] += [(4, 9, 2, 2), (2, 7, 4, 3)]
+    cases[torch.float32] += [(3, 8, 3, 31)]
+    ### END HIDDEN TESTS
+    for out, width, bits, seed in cases[dtype]:
         generator = torch.Generator().manual_seed(seed)
-        weight = torch.randn(out, width, generator=generator, dtype=torch.float64)
-        scale = (0.3 + torch.rand(out, width, generator=generator, dtype=torch.float64)) / 2 ** (bits - 2)
-        what = f"a weight {out} x {width} at {bits} bits"
+        weight = torch.randn(out, width, generator=generator, dtype=torch.float64).to(dtype)
+        scale = ((0.3 + torch.rand(out, width, generator=generator, dtype=torch.float64)) / 2 ** (bits - 2)).to(dtype)
+        what = f"a weight {out} x {width} at {bits} bits, {str(dtype).removeprefix('torch.')}"
         plain = to_grid(weight, scale, bits)
-        diagonal = torch.diag(torch.rand(width, generator=generator, dtype=torch.float64) + 0.5)
+        diagonal = torch.diag(torch.rand(width, generator=generator, dtype=torch.float64) + 0.5).to(dtype)
+        observed = gptq(weight.clone(), diagonal, scale.clone(), bits)
+        check.shape(observed, (out, width), f"GPTQ of {what}")
         check.equal(
-            gptq(weight.clone(), diagonal, scale.clone(), bits),
+            observed.dtype, dtype, f"the dtype of GPTQ of {what}", "that of `weight`: torch.zeros and torch.eye need a dtype"
+        )
+        check.equal(
+            observed,
             plain,
             f"the rounding of {what} when no channels depend on each other",
             "then no column can make up for another, and GPTQ is plain rounding to the grid",
         )
         H = correlated(40, width, seed).T @ correlated(40, width, seed) / 40
-        H += 0.01 * H.diag().mean() * torch.eye(width, dtype=torch.float64)
+        H = (H + 0.01 * H.diag().mean() * torch.eye(width, dtype=torch.float64)).to(dtype)
         given = weight.clone(), H.clone(), scale.clone()
         observed = gptq(*given, bits)
-        check.shape(observed, (out, width), f"GPTQ of {what}")
         check.equal(observed[:, 0], plain[:, 0], f"the first column of {what}", "nothing came before it: it is simply rounded")
         codes = observed / scale
         check.between(
             (codes - codes.round()).abs().max(),
             0,
-            1e-6,
+            1e-5,
             f"the distance from the grid in {what}",
             "return the rounded columns, not the ones that were corrected",
         )
         check.equal(
             observed,
-            slow_gptq(weight, H, scale, bits),
+            slow_gptq(weight.double(), H.double(), scale.double(), bits).to(dtype),
             f"GPTQ of {what}",
             "each column is rounded as the earlier ones left it; its error over U[j, j], times row j of U, goes off the later columns",
         )
@@ -1902,8 +2040,14 @@ def check_gptq():
 
 
 with check.exercise("gptq"):
-    check_hessian()
-    check_gptq()
+    check.parts(
+        {
+            "hessian": check_hessian,
+            "gptq in float64": lambda: check_gptq(torch.float64),
+            "gptq in float32": lambda: check_gptq(torch.float32),
+        }
+    )
+check.points(4)
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -2023,6 +2167,22 @@ def gptq(weight, H, scale, bits):
     raise NotImplementedError
 
 
+# %% wrong="gptq" says="the dtype of GPTQ"
+def gptq(weight, H, scale, bits):  # collects the columns in float32, whatever the weight is
+    U = torch.linalg.cholesky(torch.linalg.inv(H), upper=True)
+    weight, rounded = weight.clone(), torch.zeros(weight.shape)
+    for j in range(len(H)):
+        column = to_grid(weight[:, j], scale[:, j], bits)
+        weight -= ((weight[:, j] - column) / U[j, j])[:, None] * U[j]
+        rounded[:, j] = column
+    return rounded
+
+
+def hessian(x, damping):
+    H = x.T @ x / len(x)
+    return H + damping * H.diagonal().mean() * torch.eye(len(H), dtype=x.dtype)
+
+
 # %% right="gptq"
 # Without the Cholesky factor: the inverse is brought up to date after each column (one step of Gaussian elimination).
 def hessian(x, damping):
@@ -2059,6 +2219,10 @@ for bits in (4, 3, 2):
     moved = with_weights(language_model, by_gptq)
     comparison.append((bits, perplexity(plain), perplexity(moved)))
     x, w = layer_inputs["model.layers.1.mlp.up_proj"], layer
+    apart = [
+        ((m.get_submodule("model.layers.1.mlp.up_proj").weight.detach() - w).square().mean() / w.square().mean()).sqrt()
+        for m in (plain, moved)
+    ]
     errors = [
         (
             (x @ (m.get_submodule("model.layers.1.mlp.up_proj").weight.detach() - w).T).square().mean()
@@ -2068,7 +2232,7 @@ for bits in (4, 3, 2):
     ]
     print(
         f"{bits} bits: perplexity {comparison[-1][1]:7.2f} rounded, {comparison[-1][2]:7.2f} with GPTQ; "
-        f"output error of one layer {errors[0]:.1%} and {errors[1]:.1%}"
+        f"one layer: weight error {apart[0]:.1%} and {apart[1]:.1%}, output error {errors[0]:.1%} and {errors[1]:.1%}"
     )
 gptq_helps = all(after < before for _, before, after in comparison)
 claims.record(
@@ -2149,12 +2313,13 @@ def coarse(w):
 
 
 def awq_case(n, out, width, seed):
-    """A weight and inputs with a few strong channels, one of them silent."""
+    """A weight and inputs that depend on each other, a few of them strong, one silent and one almost silent."""
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(out, width, generator=generator)
     strength = torch.logspace(-0.7, 0.9, width)[torch.randperm(width, generator=generator)]
-    strength[1] = 0
-    return weight, torch.randn(n, width, generator=generator) * strength
+    strength[1], strength[2] = 0, 1e-5
+    common = torch.randn(n, 2, generator=generator) @ torch.randn(2, width, generator=generator)
+    return weight, (common + 0.1 * torch.randn(n, width, generator=generator)) * strength
 
 
 def scale_of(x, alpha):
@@ -2167,28 +2332,32 @@ def scale_of(x, alpha):
 def check_search():
     grid = [0.0, 0.25, 0.5, 0.75, 1.0]
     for n, out, width, seed, quantize in (
-        (20, 6, 8, 0, round_rows),
-        (30, 5, 9, 1, coarse),
+        (20, 6, 8, 3, round_rows),
+        (30, 5, 9, 47, coarse),
         ### BEGIN HIDDEN TESTS
-        (25, 7, 6, 2, round_rows),
-        (40, 3, 11, 3, round_rows),
-        (17, 8, 5, 7, coarse),
+        (25, 7, 6, 14, round_rows),
+        (40, 3, 11, 36, round_rows),
+        (18, 3, 6, 168, coarse),
         ### END HIDDEN TESTS
     ):
         weight, x = awq_case(n, out, width, seed)
         kept = weight.clone(), x.clone()
-        errors = []
+        errors, by_channel = [], []
         for alpha in grid:
             scale = scale_of(x, alpha)
             rounded = quantize(weight * scale) / scale
             errors.append(((x @ rounded.T - x @ weight.T) ** 2).mean().item())
+            by_channel.append(((rounded - weight) ** 2 * (x**2).mean(0)).mean().item())  # as if no inputs belonged together
         wanted = grid[errors.index(min(errors))]
+        assert wanted != grid[by_channel.index(min(by_channel))], (
+            "inputs that do not tell output error from weighted weight error"
+        )
         for alpha in (0.3, 0.0):
             check.equal(
                 awq_search(weight, x, quantize, [alpha])[1],
                 scale_of(x, alpha),
                 f"the scale when {alpha} is the only exponent",
-                "mean absolute input of each channel, to the power alpha, over the root of largest times smallest",
+                "mean absolute input of each channel, at least 1e-4, to the power alpha, over the root of largest times smallest",
             )
         answer = awq_search(weight, x, quantize, grid)
         check.kind(answer, tuple, "what awq_search gives")
@@ -2196,13 +2365,14 @@ def check_search():
             answer[0],
             wanted,
             f"the best exponent for a weight {out} x {width}",
-            f"it has the smallest error of the output, not of the weight; errors by exponent: {', '.join(f'{e:.3g}' for e in errors)}",
+            "it has the smallest error of the output, not of the weight, not even times the strength of its channel: "
+            f"errors of channels add up in the output. Output errors by exponent: {', '.join(f'{e:.3g}' for e in errors)}",
         )
         check.equal(
             answer[1],
             scale_of(x, wanted),
             f"the scale for a weight {out} x {width}",
-            "mean absolute input of each channel, to the power alpha, over the root of largest times smallest",
+            "mean absolute input of each channel, at least 1e-4, to the power alpha, over the root of largest times smallest",
         )
         check.equal(list((weight, x)), list(kept), "weight and inputs after the search", "work on new tensors")
     ### BEGIN HIDDEN TESTS
@@ -2344,6 +2514,41 @@ def fold_scale(*args):
     raise NotImplementedError
 
 
+# %% wrong="awq" says="the strength of its channel"
+def awq_search(weight, x, quantize, alphas):  # a weight error weighted by energy: no two channels ever occur together
+    size = x.abs().mean(0).clamp(min=1e-4)
+    best, least = None, math.inf
+    for alpha in alphas:
+        scale = size**alpha
+        scale = scale / (scale.max() * scale.min()).sqrt()
+        error = ((quantize(weight * scale) / scale - weight).square() * x.square().mean(0)).mean().item()
+        if error < least:
+            best, least = (alpha, scale), error
+    return best
+
+
+def fold_scale(*args):
+    raise NotImplementedError
+
+
+# %% wrong="awq" says="at least 1e-4"
+def awq_search(weight, x, quantize, alphas):  # lifts only the channels that are exactly 0
+    size = x.abs().mean(0)
+    size = size + 1e-4 * (size == 0)
+    best, least = None, math.inf
+    for alpha in alphas:
+        scale = size**alpha
+        scale = scale / (scale.max() * scale.min()).sqrt()
+        error = (x @ (quantize(weight * scale) / scale - weight).T).square().mean().item()
+        if error < least:
+            best, least = (alpha, scale), error
+    return best
+
+
+def fold_scale(*args):
+    raise NotImplementedError
+
+
 # %% wrong="awq" says="its output is divided"
 def fold_scale(norm, linears, scale):  # multiplies both
     with torch.no_grad():
@@ -2405,10 +2610,10 @@ def fold_scale(norm, linears, scale):
 # %% [markdown]
 # ### AWQ on the model, and on the model with strong channels
 #
-# The model has no strong channels, so there is little to protect. But `fold_scale` works both ways: we can *give* the
-# model strong channels without changing a single output, by folding 1/20 into three channels of each norm. That is a
-# fair stand-in for what training does in large models, though a made one. Each block has two norms: one feeds query,
-# key and value, the other the two input matrices of the feed-forward part.
+# The model has no channels of the kind that AWQ was made for, so there is little to protect. But `fold_scale` works both
+# ways: we can *give* the model strong channels without changing a single output, by folding 1/20 into three channels of each
+# norm. That is a fair stand-in for what training does in large models, though a made one. Each block has two norms: one feeds
+# query, key and value, the other the two input matrices of the feed-forward part.
 
 # %%
 
@@ -2452,9 +2657,9 @@ for label, model in (("model as it is", language_model), ("with strong channels"
     )
 
 # %% [markdown]
-# On the model as it is, AWQ brings nothing: no channel sticks out, and a smaller error in each layer is not yet a better
-# model. With strong channels plain rounding suffers, because their weights are small and round to nothing while their
-# inputs are large, and the search gives a good part of it back. A method is as good as the problem it was made for.
+# On the model as it is, AWQ brings nothing: no channel sticks out by tens of times, and a smaller error in each layer is not
+# yet a better model. With strong channels plain rounding suffers, because their weights are small and round to nothing while
+# their inputs are large, and the search gives a good part of it back. A method is as good as the problem it was made for.
 #
 # # Part C · Files and choices
 #
@@ -3190,15 +3395,16 @@ def check_choice():
         ("fp", 0.005, "four too"),
         ("fp", 0.001, "eight"),
         ### BEGIN HIDDEN TESTS
-        ("fp", 0.6, "two"),
+        ("fp", 0.61, "two"),
         ("four", 0.0, "four"),
-        ("two", -0.3, "four"),
+        ("last", 0.05, "cheap and better"),
         ### END HIDDEN TESTS
     ):
+        points = {"last": (6, 20.0), "cheap and better": (3, 16.0)} if reference == "last" else shop
         check.equal(
-            cheapest(dict(shop), reference, worse),
+            cheapest(dict(points), reference, worse),
             wanted,
-            f"the cheapest at most {worse:.1%} worse than {reference!r} in {shop}",
+            f"the cheapest at most {worse:.1%} worse than {reference!r} in {points}",
             "limit: perplexity of the reference times 1 + worse; then the fewest bytes, the first of equals",
         )
 
@@ -3306,6 +3512,20 @@ def frontier(points):
     raise NotImplementedError
 
 
+# %% wrong="pareto" says="cheap and better"
+def cheapest(points, reference, worse):  # takes the limit for a distance: a much better point is turned down
+    best = points[reference][1]
+    return min((name for name in points if abs(points[name][1] - best) <= worse * best), key=lambda name: points[name][0])
+
+
+def bits_per_weight(bits, group, scale_bits, zero_bits=0):
+    raise NotImplementedError
+
+
+def frontier(points):
+    raise NotImplementedError
+
+
 # %% right="pareto"
 def bits_per_weight(bits, group, scale_bits, zero_bits=0):
     return (group * bits + scale_bits + zero_bits) / group
@@ -3323,7 +3543,7 @@ def frontier(points):
 def cheapest(points, reference, worse):
     chosen = None
     for name, (size, value) in points.items():
-        if value / points[reference][1] - 1 <= worse + 1e-12 and (chosen is None or size < points[chosen][0]):
+        if value / points[reference][1] - 1 <= worse and (chosen is None or size < points[chosen][0]):
             chosen = name
     return chosen
 
@@ -3363,23 +3583,35 @@ print("cheapest at most 1 % worse than float32:", cheapest(results, "float32", 0
 # %%
 families = {"by hand": "o", "GPTQ": "*", "torchao": "s", "bitsandbytes": "^", "GGUF": "D", "float": "x"}
 figure, axis = plt.subplots(figsize=(9, 5), layout="constrained")
+places = {n: (size / 1e6, 100 * (value / base_perplexity - 1)) for n, (size, value) in results.items()}  # MB, % worse
 for i, (family, marker) in enumerate(families.items()):
-    chosen = [p for n, p in results.items() if family in n]
-    axis.plot(*zip(*[(size / 1e6, value) for size, value in chosen]), marker, color=f"C{i}", ms=7, label=family, alpha=0.8)
-axis.plot(*zip(*[(results[n][0] / 1e6, results[n][1]) for n in front]), color="grey", lw=1, zorder=0, label="Pareto front")
-axis.axhline(base_perplexity * 1.01, ls=":", color="black", lw=1, label="1 % worse than float32")
-axis.set(xlabel="size of the model (MB, 10⁶ bytes)", ylabel="perplexity on held-out text", yscale="log", xscale="log")
-axis.set_yticks([17, 20, 30, 50], ["17", "20", "30", "50"])
-axis.set_xticks([0.6, 1, 2, 4], ["0.6", "1", "2", "4"])
+    chosen = [place for n, place in places.items() if family in n]
+    axis.plot(*zip(*chosen), marker, color=f"C{i}", ms=7, label=family, alpha=0.8)
+axis.plot(*zip(*[places[n] for n in front]), color="grey", lw=1, zorder=0, label="Pareto front")
+for n in front:
+    axis.annotate(n, places[n], xytext=(7, 6), textcoords="offset points", fontsize=9)
+axis.axhline(1, ls=":", color="black", lw=1, label="1 % worse than float32")
+axis.set(xlabel="size of the model (MB, 10⁶ bytes)", ylabel="perplexity, % worse than float32", xscale="log")
+axis.set_yscale("symlog", linthresh=1)  # even steps from 0 to 1 %, factors of ten above
+axis.set_ylim(-0.5, 500)
+axis.set_yticks([0, 0.5, 1, 3, 10, 30, 100, 300], ["0", "0.5", "1", "3", "10", "30", "100", "300"])
+axis.set_xlim(0.45, 4.4)
+axis.set_xticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])
 axis.minorticks_off()
 axis.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
 # Read the plot from right to left: down to 8 bits everything is free, at 4 bits the best methods cost a few percent, and below
-# that the curve turns up steeply. The largest step to the left is not made by fewer bits in the linear layers but
+# that the curve turns up steeply. Below 8 bits the largest step to the left is not made by fewer bits in the linear layers but
 # by packing the *embedding* as well, which here is a sixth of all weights and which only the GGUF files do. In a large
 # model its share is small and the linear layers decide.
+#
+# So which choice is a waste? Almost every row: of 22 only two or three are on the front. Q8_0 and Q4_0 are there because of their
+# packed embedding. If a row with 8-bit linear layers and a float32 embedding stands beside them, a thousandth of perplexity
+# put it there, and that is noise. GPTQ at 4 bits has the best quality of all rows with 4 bits, and still Q8_0 beats it: its
+# embedding is in float32. With a packed embedding it would be on the front too. A front compares whole files, so ask what else in
+# them differs before you call a *method* a waste.
 
 # %% [markdown]
 # # Part D · Training for the rounding
@@ -3492,11 +3724,13 @@ def check_fake():
 
 
 def small_net(seed):
-    """A convolution, a norm and two linear layers, one of them nested."""
+    """Two linear layers, one of them nested, a Conv2d, and two layers that are not to be rounded: a norm and a Conv1d."""
     torch.manual_seed(seed)
     return nn.Sequential(
         nn.Conv2d(2, 3, 3),
         nn.BatchNorm2d(3),
+        nn.Flatten(2),
+        nn.Conv1d(3, 4, 2),
         nn.Flatten(),
         nn.Sequential(nn.Linear(12, 5), nn.Tanh()),
         nn.Linear(5, 4),
@@ -3531,7 +3765,7 @@ def check_training():
             observed.detach(),
             twin(x).detach(),
             f"the output of {what} after prepare_qat",
-            "every convolution and linear layer uses rounded weights, nested ones too; norms and biases stay as they are",
+            "every Conv2d and Linear uses rounded weights, nested ones too; other layers (Conv1d, norms) and biases do not",
             rtol=1e-4,
         )
         check.equal(
@@ -3571,8 +3805,8 @@ def check_training():
                 rtol=1e-3,
             )
         check.true(
-            all(type(p) is nn.Parameter for p in model.parameters()),
-            f"after convert_qat {what} has weights that are no parameters.",
+            all(type(p) is nn.Parameter and p.requires_grad for p in model.parameters()),
+            f"after convert_qat {what} has weights that are no ordinary, trainable parameters (requires_grad).",
         )
 
 
@@ -3755,6 +3989,55 @@ def convert_qat(model):
     for module in model.children():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+# %% wrong="qat" says="other layers (Conv1d, norms)"
+class FakeQuantize(nn.Module):
+    def __init__(self, bits):
+        super().__init__()
+        self.highest = 2 ** (bits - 1) - 1
+
+    def forward(self, w):
+        scale = w.detach().abs().amax(list(range(1, w.ndim)), keepdim=True)
+        scale = torch.where(scale > 0, scale, 1) / (self.highest + 0.5)
+        return w + ((w / scale).round().clamp(-self.highest, self.highest) * scale - w).detach()
+
+
+def prepare_qat(model, bits):  # whatever has a matrix for a weight
+    for module in list(model.modules()):
+        if isinstance(getattr(module, "weight", None), nn.Parameter) and module.weight.ndim >= 2:
+            parametrize.register_parametrization(module, "weight", FakeQuantize(bits))
+
+
+def convert_qat(model):
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+# %% wrong="qat" says="trainable parameters"
+class FakeQuantize(nn.Module):
+    def __init__(self, bits):
+        super().__init__()
+        self.highest = 2 ** (bits - 1) - 1
+
+    def forward(self, w):
+        scale = w.detach().abs().amax(list(range(1, w.ndim)), keepdim=True)
+        scale = torch.where(scale > 0, scale, 1) / (self.highest + 0.5)
+        return w + ((w / scale).round().clamp(-self.highest, self.highest) * scale - w).detach()
+
+
+def prepare_qat(model, bits):
+    for module in list(model.modules()):
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            parametrize.register_parametrization(module, "weight", FakeQuantize(bits))
+
+
+def convert_qat(model):  # freezes the weights
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+            module.weight.requires_grad_(False)
 
 
 # %% right="qat"
@@ -3952,6 +4235,10 @@ print(
 )
 
 # %% [markdown]
+# Twenty steps bring more than GPTQ did at 2 bits: perplexity falls to about half of what plain rounding leaves. It stays far
+# above float32, and the price is higher too: gradients, an optimizer, and 10,240 tokens of training text. GPTQ used about a
+# thousand tokens and no gradient.
+#
 # # Claims measured
 #
 # "INT8: four times smaller, two to four times faster, less than 1 % worse." Size and quality you have. Speed depends on the
@@ -3986,7 +4273,8 @@ big = nn.Sequential(nn.Linear(1024, 1024, bias=False)).eval()
 by_own, weight_only = nn.Sequential(Int8Linear(big[0])), copy.deepcopy(big)
 quantize_(weight_only, Int8WeightOnlyConfig())
 kernels = with_int8_kernels(big, ["0"])
-speed = {}
+speed, threads = {}, torch.get_num_threads()
+torch.set_num_threads(1)  # a comparison of kernels, not of the number of cores
 with torch.no_grad():
     for rows in (1, 64):
         x = torch.randn(rows, 1024, generator=torch.Generator().manual_seed(0))
@@ -3999,22 +4287,24 @@ with torch.no_grad():
         base = cpu_ms(lambda: language_model(input_ids=ids), inner=2)
         speed["model", label] = base / cpu_ms(lambda: quick(input_ids=ids), inner=2)
         print(f"language model, {label}: {speed['model', label]:.2f} times as fast with int8 kernels")
+torch.set_num_threads(threads)
 
 # %%
+twice = 1.9  # "2 times", less 5 % for the noise of such timings
 claims.record(
-    "INT8 is 2 to 4 times faster: one large layer",
+    "INT8 is 2 to 4 times faster: one large layer, int8 kernel",
     claimed="2-4x",
     measured=f"int8 kernel {speed['int8 kernel', 1]:.1f}x (1 row), {speed['int8 kernel', 64]:.1f}x (64 rows); "
     f"weight-only {speed['torchao weight-only', 1]:.1f}x, {speed['torchao weight-only', 64]:.1f}x",
-    holds=min(speed["int8 kernel", 1], speed["int8 kernel", 64]) >= 1.9,
-    how="CPU time, linear layer 1024 x 1024, one thread; weight-only unpacks in separate steps here",
+    holds=min(speed["int8 kernel", 1], speed["int8 kernel", 64]) >= twice,
+    how="CPU time, linear layer 1024 x 1024, one thread; holds from 1.9x on (noise); weight-only unpacks in separate steps here",
 )
 claims.record(
     "INT8 is 2 to 4 times faster: the shipped model",
     claimed="2-4x",
     measured=", ".join(f"{label} {speed['model', label]:.2f}x" for label in ("128 tokens at once", "one token")),
-    holds=min(speed["model", "128 tokens at once"], speed["model", "one token"]) >= 2,
-    how="CPU time with int8 kernels; layers of 128 columns are too small to pay for rounding the activations",
+    holds=min(speed["model", "128 tokens at once"], speed["model", "one token"]) >= twice,
+    how="CPU time with int8 kernels, one thread; layers of 128 columns are too small to pay for rounding the activations",
 )
 
 # %% [markdown]

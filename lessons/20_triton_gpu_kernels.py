@@ -11,7 +11,7 @@
 # kernel wins, it wins by reading and writing less. You write such kernels here in
 # [Triton](https://triton-lang.org), the language behind `torch.compile`, from the first addition to flash attention.
 #
-# **You will build** seven kernels, the memory guard that finds missing masks, the arithmetic that says how fast a
+# **You will build** eight kernels, the memory guard that finds missing masks, the arithmetic that says how fast a
 # kernel can be at best, and a small autotuner. At the end the language model that ships with this course answers a
 # question through your attention kernel.
 #
@@ -81,11 +81,11 @@ print("Kernels are", "interpreted on the CPU." if INTERPRETED else f"compiled fo
 # | | interpreter | GPU |
 # |---|---|---|
 # | a load outside the tensor | gives whatever lies there | the same, or an illegal access that ends the process |
-# | a masked load without `other=` | gives 0 | gives anything |
+# | a masked load without `other=` | gives 0; here NaN, by the seat belt below | gives anything |
 # | bfloat16 arithmetic | **wrong without a word**: it computes with the bit patterns | right |
 # | `tl.dot` of float32 | exact | rounded to TF32 unless `input_precision="ieee"` |
 # | `tl.dot` of small tiles | works | each side must be at least 16 |
-# | `@triton.autotune` | fails | works |
+# | `@triton.autotune` | fails if there is more than one configuration | works |
 
 # %% [markdown]
 # ## A fence around memory
@@ -111,6 +111,7 @@ class Fence:
         self.places = {}  # name -> (buffer, which of its elements belong to the tensor)
         self.reads, self.writes = {}, {}  # name -> elements, those outside included
         self.bytes_read = self.bytes_written = 0  # of all memory, fenced or not
+        self.programs = 0  # of all launches
         self.outside = {}  # (verb, name) -> (elements outside, place of the first)
 
     def place(self, name, tensor, gap=0):
@@ -178,11 +179,29 @@ def kept_inside(fence, hint="Which of its loads and stores has no mask, or a mas
     check.true(not fence.problems(), f"{fence.problems()}. {hint}")
 
 
+def without_nans(fence, what, hint="", **results):
+    """Fails if there are NaNs in a result that was full of them: never written, or computed?"""
+    for name, result in results.items():
+        written, size, nans = fence.writes[name], result.numel(), int(result.isnan().sum())
+        if INTERPRETED and nans:
+            check.true(
+                written >= size,
+                f"{what}: {written} of {size} elements of {name} were written, the others never. Are there enough programs, "
+                "and are the blocks long enough together?",
+            )
+        check.true(
+            not nans,
+            f"{what}: {nans} of {size} elements of {name} are NaN. {hint} Or are there masked loads without other=, "
+            "which give anything, in a sum? Or elements that no program writes?",
+        )
+
+
 # %% [markdown]
 # The next cell lets the interpreter tell the fences of each access. It also puts on a seat belt: the interpreter
 # writes wherever a kernel says, and a store far outside would end this notebook's kernel. With the belt, a store outside
 # of every tensor that was given to the kernel is an `IndexError`. Loads are stopped only far from all tensors: reading a
-# little too much goes unnoticed, as on a GPU. You need not read this cell.
+# little too much goes unnoticed, as on a GPU. And what a masked load without `other=` leaves out becomes NaN: the
+# interpreter has 0 there, a GPU has anything, and a sum over it should not look right here. You need not read this cell.
 
 
 # %%
@@ -207,15 +226,34 @@ def put_on_seat_belts():
         if not known.all():
             raise IndexError(f"the kernel {verb} {int((~known).sum())} elements outside of all the tensors that it was given")
 
-    def guarded_load(pointers, mask, *rest):
+    def guarded_load(pointers, mask, other=None, *rest, **options):
         guard("reads", pointers, mask, slack=1 << 16)
-        return load(builder, pointers, mask, *rest)
+        result = load(builder, pointers, mask, other, *rest, **options)
+        if other is None:  # a GPU leaves anything there
+            left_out = ~np.broadcast_to(mask.data, result.data.shape)
+            if result.data.dtype.kind == "f":
+                result.data[left_out] = math.nan
+            elif pointers.get_element_ty() == tl.bfloat16:
+                result.data[left_out] = 0x7FC0  # the bits of its NaN
+        return result
 
-    def guarded_store(pointers, values, mask, *rest):
+    def guarded_store(pointers, values, mask, *rest, **options):
         guard("writes", pointers, mask, slack=0)
-        return store(builder, pointers, values, mask, *rest)
+        return store(builder, pointers, values, mask, *rest, **options)
+
+    def counted(grid):
+        def count(arguments):
+            programs = grid(arguments) if callable(grid) else grid
+            if isinstance(programs, int):
+                raise TypeError("the grid is a tuple, also with one number: kernel[(programs,)](...)")
+            for fence in FENCES:
+                fence.programs += math.prod(programs)
+            return programs
+
+        return count
 
     def guarded_launch(executor, *arguments, **options):
+        executor.grid = counted(executor.grid)
         tensors = [a for a in (*arguments, *options.values()) if isinstance(a, torch.Tensor)]
         memory = [t.untyped_storage() for t in tensors]
         given[:] = [(m.data_ptr(), m.data_ptr() + m.nbytes()) for m in memory]
@@ -240,7 +278,8 @@ if INTERPRETED:
 # A launch `kernel[(programs,)](...)` starts that many *programs*. All run the same code; `tl.program_id(0)` says which
 # one this is. A program works on a *block* of values at a time: `tl.arange(0, BLOCK)` is the vector `0 … BLOCK - 1`
 # (`BLOCK` a power of two, known when the kernel is compiled: `tl.constexpr`). A tensor argument arrives as the address
-# of its first element, and `address + vector` is a vector of addresses:
+# of its first element, and `address + vector` is a vector of addresses. The grid in square brackets is a tuple, also with
+# one number, `(programs,)`; a call without it, `kernel(...)`, launches nothing and fails.
 #
 # ```text
 #   n = 10, BLOCK = 4                program 0     program 1     program 2
@@ -305,6 +344,8 @@ def check_add(shape, block, dtype=torch.float32):
         check.equal(
             fence.writes["out"], x.numel(), f"{what}: the elements of out that are written", "one program for each block, once"
         )
+        hint = "as many as are needed: n divided by the block, rounded up; one more has nothing to do"
+        check.equal(fence.programs, triton.cdiv(x.numel(), block), f"{what}: the programs that were launched", hint)
 
 
 with check.exercise("vector_add"):
@@ -433,6 +474,36 @@ def add(x, y, out, block=256):
     return out
 
 
+# %% wrong="vector_add" says="one more has nothing to do"
+# Misunderstands: rounding up is adding one.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    tl.store(out_ptr + offsets, tl.load(x_ptr + offsets, mask=mask) + tl.load(y_ptr + offsets, mask=mask), mask=mask)
+
+
+def add(x, y, out, block=256):
+    n = x.numel()
+    add_kernel[(n // block + 1,)](x, y, out, n, BLOCK=block)
+    return out
+
+
+# %% wrong="vector_add" says="the grid is a tuple"
+# Misunderstands: one number of programs needs no tuple.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    tl.store(out_ptr + offsets, tl.load(x_ptr + offsets, mask=mask) + tl.load(y_ptr + offsets, mask=mask), mask=mask)
+
+
+def add(x, y, out, block=256):
+    n = x.numel()
+    add_kernel[triton.cdiv(n, block)](x, y, out, n, BLOCK=block)
+    return out
+
+
 # %% right="vector_add"
 # Moves the addresses instead of the offsets, and leaves the grid to a function of the block size.
 @triton.jit
@@ -463,6 +534,22 @@ def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
 
 def add(x, y, out, block=256):
     add_kernel[(1 + (x.numel() - 1) // block,)](x, y, out, x.numel(), BLOCK=block)
+    return out
+
+
+# %% right="vector_add"
+# Tensor descriptors: they carry shape and strides, and mask by themselves.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    start = tl.program_id(0) * BLOCK
+    x = tl.make_tensor_descriptor(x_ptr, shape=[n], strides=[1], block_shape=[BLOCK])
+    y = tl.make_tensor_descriptor(y_ptr, shape=[n], strides=[1], block_shape=[BLOCK])
+    out = tl.make_tensor_descriptor(out_ptr, shape=[n], strides=[1], block_shape=[BLOCK])
+    out.store([start], x.load([start]) + y.load([start]))
+
+
+def add(x, y, out, block=256):
+    add_kernel[(triton.cdiv(x.numel(), block),)](x, y, out, x.numel(), BLOCK=block)
     return out
 
 
@@ -570,7 +657,7 @@ def check_roofline():
     ):
         answer = roofline(flops, moved, 4e13, 5e11)
         what = f"for {flops:g} flops and {moved:g} bytes at 40 Tflop/s and 500 GB/s"
-        check.kind(answer, tuple, f"what roofline returns {what}")
+        check.true(type(answer) is tuple, f"roofline returned {type(answer).__name__} {what}, expected a plain tuple of three.")
         check.equal(len(answer), 3, "the number of results", "intensity, seconds, bound")
         check.equal(answer[0], intensity, f"the intensity {what}", "it is flops divided by bytes")
         check.equal(
@@ -602,7 +689,7 @@ def check_matmul_cost():
     for m, n, k, block_m, block_n, itemsize in cases:
         what = f"of ({m}, {k}) x ({k}, {n}) in tiles of {block_m} x {block_n}"
         answer = matmul_cost(m, n, k, block_m, block_n, itemsize)
-        check.kind(answer, tuple, f"the cost {what}")
+        check.true(type(answer) is tuple, f"matmul_cost returned {type(answer).__name__} {what}, expected a plain tuple of two.")
         check.equal(len(answer), 2, "the number of results", "flops and bytes")
         check.equal(answer[0], 2 * m * n * k, f"the flops {what}", "k multiplications and k additions for each of m n results")
         moved = 0
@@ -735,7 +822,8 @@ def matmul_cost(m, n, k, block_m, block_n, itemsize):
 
 # %% [markdown]
 # Your functions draw the roof of an A100 and put kernels under it: intensity decides where under the slope a kernel
-# stands, and the tile decides the intensity of a product. What a kernel really reaches is below its point.
+# stands, and the tile decides the intensity of a product. What a kernel really reaches is below its point, unless a cache
+# serves repeated reads, as it does for products: the last part measures 88 % where this arithmetic allows 46 %.
 
 # %%
 PEAK, BANDWIDTH = 312e12, 2.039e12  # A100 80 GB SXM: flop/s in 16 bits, bytes/s
@@ -751,9 +839,9 @@ roof = [2.0**e for e in range(-4, 13)]
 axis.plot(roof, [min(PEAK, i * BANDWIDTH) / 1e12 for i in roof], color="black", lw=1)
 for name, (flops, moved) in kernels.items():
     intensity, seconds, bound = roofline(flops, moved, PEAK, BANDWIDTH)
-    axis.plot(intensity, flops / seconds / 1e12, "o", ms=8, label=f"{name}: {1e6 * seconds:,.0f} µs at least ({bound})")
+    axis.plot(intensity, flops / seconds / 1e12, "o", ms=8, label=f"{name}: {1e6 * seconds:,.0f} µs ({bound})")
 axis.set(
-    xscale="log", yscale="log", xlabel="intensity (flop / byte)", ylabel="attainable rate (Tflop/s)",
+    xscale="log", yscale="log", xlabel="intensity (flop / byte)", ylabel="rate by the model (Tflop/s)",
     title="the roof of an A100: 4096 x 4096 matrices in 16 bits",
 )  # fmt: skip
 axis.legend(fontsize=7, loc="lower right")
@@ -774,6 +862,7 @@ plt.show()
 #
 # - `x` and `out` may have different strides between rows.
 # - Large values must not overflow: subtract the row's maximum first. Single elements may be `-inf`.
+# - `x` stays as it was, and a row may be of any length.
 # - Each element of `x` is read once and each element of `out` is written once, in a single launch. That is the point
 #   of the kernel, and the fence counts.
 
@@ -812,6 +901,7 @@ def run_softmax(values, x_gap, out_gap):
     what = f"softmax of {rows} rows of {columns}"
     kept_inside(fence, "Mask the places behind a row. A row starts at row * stride, and x and out each have their own stride")
     check.true(returned is out, f"softmax returned {type(returned).__name__}, expected the tensor `out` itself.")
+    check.true(torch.equal(x, values), f"{what}: the values of x have changed, expected them to stay as they were.")
     return fence, out, what
 
 
@@ -819,10 +909,10 @@ def check_softmax_of(values, x_gap=0, out_gap=0):
     fence, out, what = run_softmax(values, x_gap, out_gap)
     rows, columns = values.shape
     sums = out.sum(1)
-    check.true(
-        not sums.isnan().any() or not values.isfinite().any(),
-        f"{what}: there are NaNs in the result. The values go up to {values.max():.0f}, and exp of that is infinite: is the row's maximum subtracted first?",
-    )
+    hint = "Where every exp of a row is 0, 0 / 0 is NaN: is something other than the row in its maximum (padding)?"
+    if values.max() > 88:
+        hint = f"The values go up to {values.max():.0f}, and exp of that is infinite: is the row's maximum subtracted first?"
+    without_nans(fence, what, hint, out=out)
     check.true(
         bool(((sums - 1).abs() < 1e-3).all()),
         f"{what}: a row sums to {sums.min():.4f}, expected 1. The block is longer than the row: what do the padded places "
@@ -847,6 +937,8 @@ with check.exercise("fused_softmax"):
     ### BEGIN HIDDEN TESTS
     check_softmax_of(random(2, 33, seed=7, shift=-500), x_gap=1, out_gap=7)
     check_softmax_of(random(6, 1, seed=8), out_gap=3)
+    check_softmax_of(random(1, 1100, seed=10))
+    check_softmax_of(random(2, 21, seed=11, shift=-1e5))
     holes = random(4, 11, seed=9)
     holes[holes < 0] = -math.inf
     holes[:, 3] = 1.0
@@ -955,6 +1047,60 @@ def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.cons
     top = tl.max(tl.load(at, mask=mask, other=-float("inf")), axis=0)
     total = tl.sum(tl.exp(tl.load(at, mask=mask, other=-float("inf")) - top), axis=0)
     tl.store(out_ptr + row * out_stride + offsets, tl.exp(tl.load(at, mask=mask) - top) / total, mask=mask)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% wrong="fused_softmax" says="what do the padded places"
+# Misunderstands: any large negative number is as good as -inf.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-10000.0)
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% wrong="fused_softmax" says="blocks long enough"
+# Misunderstands: a block that is long enough for the rows at hand is long enough.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=1024)
+    return out
+
+
+# %% wrong="fused_softmax" says="without other="
+# Misunderstands: what the mask leaves out is left out of the maximum and the sum too.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask)
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
 
 
 def softmax(x, out):
@@ -1140,7 +1286,7 @@ def tiled_softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: t
     at = tl.arange(0, BLOCK)
     x_ptr += tl.program_id(0) * x_stride
     out_ptr += tl.program_id(0) * out_stride
-    top = tl.full((1,), -float("inf"), tl.float32)
+    top = tl.full((1,), -1e38, tl.float32)  # not -inf: a tile of nothing but -inf would give inf - inf
     total = tl.zeros((1,), tl.float32)
     for start in range(0, columns, BLOCK):
         x = tl.load(x_ptr + start + at, mask=start + at < columns, other=-float("inf"))
@@ -1165,10 +1311,12 @@ print(f"{len(passed)} of {len(BUGS)} bugs pass the usual test, 4 rows of 32:", *
 # %% [markdown]
 # **Task.** Write `check_softmax(softmax)`: it calls `softmax(x, out)` as often as it likes (float32, two axes, elements
 # of a row side by side, any strides between rows), raises `AssertionError` if something is wrong, and returns if all is
-# well. It knows nothing about the inside of the function.
+# well. What is asked of `softmax` is what exercise 3 asks: right values in `out`, nothing touched outside of `out`, and
+# `x` left as it was; only what it returns, and how often it reads, are its own affair. `check_softmax` knows nothing about
+# the inside of the function.
 #
 # You earn the share of the bugs that you catch, and nothing if you turn down a correct kernel: results may differ from
-# torch's in the last digits (`torch.allclose` with `atol=1e-6` is strict enough). The hidden checks bring further
+# torch's in the last digits (`torch.allclose` with `atol=1e-5` is strict enough). The hidden checks bring further
 # kernels. Use the `Fence`, or lay your own canaries.
 
 
@@ -1184,7 +1332,7 @@ def check_softmax(softmax):
         with fence:
             softmax(x, out)
         assert not fence.problems(), fence.problems()
-        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.allclose(out, values.softmax(1), atol=1e-5), "wrong values"
         assert torch.equal(x, values), "the input has changed"
     ### END SOLUTION
 
@@ -1192,6 +1340,7 @@ def check_softmax(softmax):
 # %% tests="check_softmax" points=3
 def by_logarithms(x, out):
     """Right too: torch's own operations, with other rounding."""
+    x = x - x.amax(1, keepdim=True)  # a logarithm near 300 would have too few digits
     return out.copy_((x - x.logsumexp(1, keepdim=True)).exp())
 
 
@@ -1345,14 +1494,28 @@ def check_softmax(softmax):
         assert bool(target.isnan().all()), "something outside of out was written"
 
 
+# %% right="check_softmax"
+# Strict, with large values and with rows that begin with many -inf.
+def check_softmax(softmax):
+    for rows, columns, shift, holes in ((3, 16, 300.0, 0), (4, 33, 1000.0, 0), (4, 19, -300.0, 10)):
+        values = random(rows, columns, seed=columns, shift=shift)
+        values[:, :holes] = -math.inf
+        fence = Fence()
+        x, out = fence.place("x", values, gap=4), fence.place("out", torch.full_like(values, math.nan))
+        with fence:
+            softmax(x, out)
+        assert torch.allclose(out, values.softmax(1), atol=1e-6) and torch.equal(x, values)
+        assert not fence.problems(), fence.problems()
+
+
 # %% equivalent="check_softmax" because="one unit more or less: the values still lie far beyond what exp can take, on both sides"
 # - for shift in (-300.0, 300.0):
 # + for shift in (-300.0, 301.0):
 
 
 # %% equivalent="check_softmax" because="the comparison does not depend on the order of its sides"
-# - assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
-# + assert (torch.allclose(values.softmax(1), out, atol=1e-06)), "wrong values"
+# - assert torch.allclose(out, values.softmax(1), atol=1e-5), "wrong values"
+# + assert (torch.allclose(values.softmax(1), out, atol=1e-05)), "wrong values"
 
 
 # %% equivalent="check_softmax" because="the comparison does not depend on the order of its sides"
@@ -1363,6 +1526,21 @@ def check_softmax(softmax):
 # %% equivalent="check_softmax" because="one unit more or less: the values still lie far beyond what exp can take, on both sides"
 # - for shift in (-300.0, 300.0):
 # + for shift in (-301.0, 300.0):
+
+
+# %% equivalent="check_softmax" because="twice as far: the values lie beyond what exp can take all the same"
+# - for shift in (-300.0, 300.0):
+# + for shift in (-300.0, 600.0):
+
+
+# %% equivalent="check_softmax" because="twice as far: the values lie beyond what exp can take all the same"
+# - for shift in (-300.0, 300.0):
+# + for shift in (-600.0, 300.0):
+
+
+# %% equivalent="check_softmax" because="rows of 3 are padded to 4: an odd number of columns and several rows, as before"
+# - values = random(3, 17, shift=shift)
+# + values = (random(17, 3, shift=shift))
 
 
 # %% equivalent="check_softmax" because="one row more or less: any few rows show the same bugs"
@@ -1406,8 +1584,8 @@ def check_softmax(softmax):
 
 
 # %% equivalent="check_softmax" because="both are far below what a wrong kernel is off"
-# - assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
-# + assert torch.allclose(out, values.softmax(1), atol=2e-06), "wrong values"
+# - assert torch.allclose(out, values.softmax(1), atol=1e-5), "wrong values"
+# + assert torch.allclose(out, values.softmax(1), atol=2e-05), "wrong values"
 
 
 # %% [markdown]
@@ -1473,7 +1651,7 @@ print("300 squared in float16:", (half * half).item(), " in float32:", (half.flo
 # `out`, and returns `(total, out)`. All five tensors have the same dtype: bfloat16, float16 or float32. The matrices
 # are contiguous, `(rows, columns)`; `weight` has `columns` elements.
 #
-# - One launch, one program a row. Everything is computed in float32.
+# - One launch, one program a row. Everything is computed in float32: `out` from `t` before `t` is rounded.
 # - Padding must count neither in the sum of squares nor in the $C$ it is divided by.
 
 
@@ -1522,6 +1700,11 @@ def check_add_rms_norm(rows, columns, dtype, scale, eps):
         len(returned) == 2 and returned[0] is total and returned[1] is out,
         "add_rms_norm returned other tensors, expected (total, out).",
     )
+    hint = {
+        torch.bfloat16: "In bfloat16 the interpreter adds bit patterns: is everything widened with .to(tl.float32) first?",
+        torch.float16: "A float16 square overflows from 256 on: are squares and their sum in float32?",
+    }.get(dtype, "")
+    without_nans(fence, f"total and out {what}", hint, total=total, out=out)
     rtol = {torch.bfloat16: 2**-7, torch.float16: 2**-9, torch.float32: 1e-5}[dtype]
     expected = x.double() + residual.double()
     check.equal(
@@ -1537,7 +1720,7 @@ def check_add_rms_norm(rows, columns, dtype, scale, eps):
         out.double(),
         expected / rms * weight.double(),
         f"out {what}",
-        "squares and their sum in float32 (a float16 square overflows from 256 on); divided by the columns, not by the block; eps inside the root",
+        "squares and their sum in float32 (a float16 square overflows from 256 on); divided by the columns, not by the block; eps inside the root; all from the sum before it is rounded",
         rtol=1.1 * rtol,
         atol=rtol * 0.01,
     )
@@ -1688,6 +1871,25 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
     return total, out
 
 
+# %% wrong="add_rms_norm" says="without other="
+# Misunderstands: a masked load gives 0 where the mask is false.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    total = tl.load(x_ptr + at, mask=mask).to(tl.float32) + tl.load(residual_ptr + at, mask=mask).to(tl.float32)
+    rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
+    tl.store(total_ptr + at, total, mask=mask)
+    tl.store(out_ptr + at, total / rms * tl.load(weight_ptr + offsets, mask=mask).to(tl.float32), mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    block = triton.next_power_of_2(x.shape[1])
+    add_rms_norm_kernel[(len(x),)](x, residual, weight, total, out, x.shape[1], eps, BLOCK=block)
+    return total, out
+
+
 # %% right="add_rms_norm"
 # Two rows a program, the reciprocal root, explicit narrowing.
 @triton.jit
@@ -1718,9 +1920,10 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
 # + rms = tl.sqrt(tl.sum(total * total, axis=(-1)) / columns + eps)
 
 # %% [markdown]
-# The same numbers three ways, against the exact result: torch in bfloat16 step by step, your kernel, and torch in
-# float32 with one rounding at the end. Neighbouring numbers of bfloat16 are $2^{-8}$ to $2^{-7}$ apart, relative to their
-# size, and rounding to the nearest loses a quarter of that on average: the last line cannot be beaten.
+# The same numbers four ways, against the exact result: torch in bfloat16 step by step, your kernel, your kernel on
+# float32 with torch's rounding after it, and the exact result rounded once. Neighbouring numbers of bfloat16 are
+# $2^{-8}$ to $2^{-7}$ apart, relative to their size, and rounding to the nearest loses a quarter of that on average:
+# the last line cannot be beaten.
 
 # %%
 x, residual = (random(16, 256, seed=s, dtype=torch.bfloat16) for s in (21, 22))
@@ -1730,16 +1933,20 @@ exact = exact_total / (exact_total.square().mean(1, keepdim=True) + 1e-6).sqrt()
 total = x + residual
 step_by_step = total / (total.square().mean(1, keepdim=True) + 1e-6).sqrt() * weight
 _, kernel_out = add_rms_norm(x, residual, weight, torch.empty_like(x), torch.empty_like(x))
+wide = [t.float() for t in (x, residual, weight)]
+_, wide_out = add_rms_norm(*wide, torch.empty_like(wide[0]), torch.empty_like(wide[0]))
 errors = {
     "torch, each step in bfloat16": step_by_step,
     "your kernel": kernel_out,
-    "torch in float32, rounded once": exact.bfloat16(),
+    "your kernel, torch rounds": wide_out.bfloat16(),
+    "the exact result, rounded": exact.bfloat16(),
 }
 for name, result in errors.items():
     relative = ((result.double() - exact) / exact).abs()[exact != 0]
     print(f"{name:31} mean relative error {relative.mean():.5f}, largest {relative.max():.5f}")
 if INTERPRETED:
-    print("The interpreter cuts off instead of rounding: its mean error is about twice that of a GPU.")
+    print("Your kernel's store cuts off here instead of rounding, which costs about what arithmetic in float32 gains.")
+    print("With torch's rounding it is as good as the best line. A GPU's store rounds to the nearest by itself.")
 
 # %% [markdown]
 # # Part D · Can it train?
@@ -1850,7 +2057,7 @@ def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
 # %% tests="layer_norm" points=4
 NORM_CASES = [(4, 21, 0.0, 1e-5), (3, 33, 3.0, 0.3)]
 ### BEGIN HIDDEN TESTS
-NORM_CASES += [(5, 64, -1.0, 1e-3), (2, 40, 1000.0, 1e-5)]
+NORM_CASES += [(5, 64, -1.0, 1e-3), (2, 40, 1000.0, 1e-5), (2, 130, 0.5, 1e-4)]
 ### END HIDDEN TESTS
 
 
@@ -1872,13 +2079,15 @@ def forward_case(rows, columns, shift, eps):
         out,
         mean,
         rstd,
+        fence,
         f"for {rows} rows of {columns} around {shift:g} with eps {eps:g}",
     )
 
 
 def check_output():
     for case in NORM_CASES:
-        x, weight, bias, out, _, _, what = forward_case(*case)
+        x, weight, bias, out, _, _, fence, what = forward_case(*case)
+        without_nans(fence, f"out {what}", out=out)
         expected = F.layer_norm(x, x.shape[1:], weight, bias, case[3]).float()
         check.equal(
             out,
@@ -1891,7 +2100,8 @@ def check_output():
 
 def check_statistics():
     for case in NORM_CASES:
-        x, _, _, _, mean, rstd, what = forward_case(*case)
+        x, _, _, _, mean, rstd, fence, what = forward_case(*case)
+        without_nans(fence, f"the statistics {what}", mean=mean, rstd=rstd)
         check.equal(mean, x.mean(1).float(), f"mean {what}", "the sum of the row over its columns")
         expected = (x.var(1, correction=0) + case[3]).rsqrt().float()
         check.equal(
@@ -1934,6 +2144,7 @@ def backward_case(rows, columns, shift, eps):
     return (
         (dx, dw, db),
         [leaf.grad.float() for leaf in wide],
+        fence,
         f"for {rows} rows of {columns} around {shift:g}",
         1e-4 if abs(shift) < 100 else 2e-3,
     )
@@ -1941,7 +2152,8 @@ def backward_case(rows, columns, shift, eps):
 
 def check_dx():
     for case in NORM_CASES:
-        (dx, _, _), (expected, _, _), what, rtol = backward_case(*case)
+        (dx, _, _), (expected, _, _), fence, what, rtol = backward_case(*case)
+        without_nans(fence, f"dx {what}", dx=dx)
         check.equal(
             dx,
             expected,
@@ -1953,7 +2165,8 @@ def check_dx():
 
 def check_dw_db():
     for case in NORM_CASES:
-        (_, dw, db), (_, expected_dw, expected_db), what, rtol = backward_case(*case)
+        (_, dw, db), (_, expected_dw, expected_db), fence, what, rtol = backward_case(*case)
+        without_nans(fence, f"dw and db {what}", dw=dw, db=db)
         check.equal(db, expected_db, f"db {what}", "the sum of dy over all rows, for every column", rtol=rtol)
         check.equal(
             dw,
@@ -2127,6 +2340,68 @@ def layer_norm(*args, **options):
 
 
 layer_norm_kernel = layer_norm_dw_db_kernel = layer_norm_dx_kernel
+
+
+# %% wrong="layer_norm" says="blocks long enough"
+# Misunderstands: a block that is long enough for the rows at hand is long enough.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    g_mean = tl.sum(g, axis=0) / columns
+    product_mean = tl.sum(g * normed, axis=0) / columns
+    tl.store(dx_ptr + at, rstd * (g - g_mean - normed * product_mean), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    block = 64
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = 64
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[(1,)](dy, x, mean, rstd, dw, db, rows, columns, BLOCK=64)
+    return dx, dw, db
 
 
 # %% right="layer_norm"
@@ -2386,10 +2661,7 @@ def check_matmul(m, n, k, blocks, dtype=torch.float32, flip=(), shift=0.0):
     check.true(returned is out, f"matmul returned {type(returned).__name__}, expected the tensor `out` itself.")
     rtol = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 2**-7}[dtype]
     expected = a.double() @ b.double()
-    check.true(
-        not out.isnan().any(),
-        f"{what}: NaNs in the result: is every tile of out computed, by program (i, j), and each load filled with other=0.0?",
-    )
+    without_nans(fence, what, "Is every tile of out computed, tile (i, j) by program (i, j)?", out=out)
     hint = "the accumulator in float32 over all steps of k, starting from 0"
     if dtype == torch.bfloat16:
         hint = "the interpreter multiplies the bit patterns of bfloat16: pass both tiles through for_dot"
@@ -2407,7 +2679,7 @@ def check_matmul(m, n, k, blocks, dtype=torch.float32, flip=(), shift=0.0):
 
 with check.exercise("tiled_matmul"):
     check_matmul(32, 32, 48, (16, 16, 16))
-    check_matmul(19, 45, 37, (16, 32, 16))
+    check_matmul(40, 45, 37, (16, 32, 16))
     check_matmul(21, 18, 35, (16, 16, 32), BFLOAT16, flip=("b",))
     ### BEGIN HIDDEN TESTS
     check_matmul(35, 20, 17, (32, 16, 32), flip=("a",))
@@ -2544,6 +2816,36 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
+# %% wrong="tiled_matmul" says="without other="
+# Misunderstands: a masked load gives 0 where the mask is false.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+
+
 # %% right="tiled_matmul"
 # Addresses that move on, a grid from a function, the mask of k from what is left.
 @triton.jit
@@ -2584,7 +2886,8 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
 
 # %% [markdown]
 # The fence counts what your kernel really moves for tiles of several sizes, next to the arithmetic of exercise 2. Twice
-# the tile, half the traffic: that is why tiles are as large as registers and shared memory allow.
+# the tile, half the reads (the one write of the result stays): that is why tiles are as large as registers and shared
+# memory allow.
 
 # %%
 a, b = random(64, 64, seed=43), random(64, 64, seed=44)
@@ -2780,10 +3083,14 @@ def check_tuner():
         check.equal(len(calls), count, f"the number of measurements after best{key}", once)
     check.raises(RuntimeError, lambda: tuner.best(8, 8), "best() where every configuration fails")
     ### BEGIN HIDDEN TESTS
-    other = Tuner(configs[::-1], lambda config, m: -config.kwargs["BLOCK_N"] * m)
-    check.equal(
-        short(other.best(2)), short(configs[2]), "the best configuration of another tuner", "each tuner has its own memory"
-    )
+    other = Tuner(configs[::-1], lambda config, m, *rest: -config.kwargs["BLOCK_N"] * m)
+    for key in ((64, 40), (2,)):
+        check.equal(
+            short(other.best(*key)),
+            short(configs[2]),
+            f"what another tuner finds for {key}",
+            "each tuner has a memory of its own",
+        )
     check.equal(short(other.best(-2)), short(configs[0]), "the best configuration for another key", "the smallest time wins")
 
     def broken(config, m):
@@ -2915,6 +3222,36 @@ def predicted_seconds(*args):
     raise NotImplementedError
 
 
+# %% wrong="choose_tiles" says="a memory of its own"
+# Misunderstands: a dictionary in the class body is made anew for each object.
+class Tuner:
+    known = {}
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure = configs, measure
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except RuntimeError:
+                    pass
+            if not seconds:
+                raise RuntimeError("nothing runs")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+def prune(*args):
+    raise NotImplementedError
+
+
+def predicted_seconds(*args):
+    raise NotImplementedError
+
+
 # %% right="choose_tiles"
 # Sorting instead of min, sums by hand, a cache from the standard library.
 def prune(configs, itemsize, shared_bytes):
@@ -2972,12 +3309,13 @@ sides = (16, 32, 64, 128, 256)
 candidates = [tile(b, c, 32, 3) for b in sides for c in sides if 1 / 2 <= b / c <= 2 and b * c <= 1 << 15]  # registers end there
 fitting = prune(candidates, 2, A100.shared_bytes)
 by_model = Tuner(fitting, lambda config, side: predicted_seconds(config, side, side, side, 2, A100))
-print(f"{len(fitting)} of {len(candidates)} candidates fit into the shared memory of an A100.")
+on_t4 = prune(candidates, 2, T4.shared_bytes)
+print(f"{len(fitting)} of {len(candidates)} candidates fit into the shared memory of an A100, {len(on_t4)} into that of a T4.")
 for side in (64, 256, 1024, 4096, 16384):
     best = by_model.best(side)
     seconds = predicted_seconds(best, side, side, side, 2, A100)
     print(
-        f"{side:6} x {side:5}: tile {best.kwargs['BLOCK_M']:3} x {best.kwargs['BLOCK_N']:3}, {2 * side**3 / seconds / A100.peak:4.0%} of the peak at best"
+        f"{side:6} x {side:5}: tile {best.kwargs['BLOCK_M']:3} x {best.kwargs['BLOCK_N']:3}, {2 * side**3 / seconds / A100.peak:4.0%} of the peak by the model"
     )
 
 
@@ -3101,10 +3439,11 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
 
 
 # %% tests="flash_attention" points=4
-def check_attention(heads, queries, keys, width, causal, blocks=(16, 16), dtype=torch.float32, scale=1.0):
+def check_attention(heads, queries, keys, width, causal, blocks=(16, 16), dtype=torch.float32, scale=1.0, apart=0.0):
+    """`apart` moves queries and keys in opposite directions: all scores become negative."""
     fence = Fence(margin=8192)
-    q = fence.place("q", random(heads, queries, width, seed=51, dtype=dtype, scale=scale))
-    k = fence.place("k", random(heads, keys, width, seed=52, dtype=dtype, scale=scale))
+    q = fence.place("q", random(heads, queries, width, seed=51, dtype=dtype, scale=scale, shift=apart))
+    k = fence.place("k", random(heads, keys, width, seed=52, dtype=dtype, scale=scale, shift=-apart))
     v = fence.place("v", random(heads, keys, width, seed=53, dtype=dtype, shift=0.5))
     out = fence.place("out", torch.full((heads, queries, width), math.nan, dtype=dtype))
     lse = fence.place("lse", torch.full((heads, queries), math.nan))
@@ -3123,22 +3462,23 @@ def check_attention(heads, queries, keys, width, causal, blocks=(16, 16), dtype=
         seen = torch.ones(queries, keys, dtype=torch.bool, device=DEVICE).tril(keys - queries)
         scores = scores.masked_fill(~seen, -math.inf)
     rtol = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}[dtype]
-    check.true(
-        not out.isnan().any() and not lse.isnan().any(),
-        f"attention {what}: there are NaNs. Is each query written, is the maximum subtracted before exp, and does the first tile avoid inf - inf?",
-    )
+    hint = "Is the maximum subtracted before exp, does it start below every score, and does the first tile avoid inf - inf?"
+    widen = ""
+    if dtype == torch.bfloat16:
+        widen = "the interpreter multiplies the bit patterns of bfloat16: pass every operand of tl.dot through for_dot; "
+    without_nans(fence, f"attention {what}", f"{widen}{hint}", out=out, lse=lse)
     check.equal(
         lse,
         scores.logsumexp(2).float(),
         f"lse {what}",
-        "maximum plus log of the sum, in natural logarithms; keys behind the end are no keys (their score is -inf, not 0), and query i sees keys up to i + keys - queries",
+        f"{widen}scores = q @ k.T / sqrt(width); lse is their maximum plus log of the sum, in natural logarithms; keys behind the end are no keys (their score is -inf, not 0), and query i sees keys up to i + keys - queries",
         rtol=rtol,
     )
     check.equal(
         out.double(),
         scores.softmax(2) @ v.double(),
         f"out {what}",
-        "when a tile raises the maximum, what was summed before, acc too, shrinks by exp(old - new); at the end acc is divided by the sum",
+        f"{widen}when a tile raises the maximum, what was summed before, acc too, shrinks by exp(old - new); at the end acc is divided by the sum",
         rtol=rtol,
         atol=rtol,
     )
@@ -3168,6 +3508,7 @@ with check.exercise("flash_attention"):
     check_attention(1, 40, 40, 32, causal=True, blocks=(32, 16), dtype=torch.float16)
     check_attention(1, 3, 70, 16, causal=False, blocks=(16, 32), scale=30.0)
     check_attention(1, 1, 17, 8, causal=True)
+    check_attention(1, 5, 21, 16, causal=False, dtype=torch.float16, apart=8.0)  # scores near -256
     ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -3522,6 +3863,114 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     return out, lse
 
 
+# %% wrong="flash_attention" says="start below every score"
+# Misunderstands: a running maximum may start at 0; scores are about that size.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" says="their score is -inf, not 0"
+# Misunderstands: exp(-50) is nearly 0, so -50 is as good as -inf.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -50.0)
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
 # %% right="flash_attention"
 # Powers of two, scores transposed (keys down, queries across), full tiles and the masked ones in one loop.
 @triton.jit
@@ -3798,12 +4247,14 @@ else:
 # | matrix product | 88 % | 97 % |
 # | attention | 33 % | 51 % |
 #
-# What memory binds comes close to the roof, and the fused kernels are ahead of torch. (More than 100 % says that the copy
-# which measured the roof was not quite the fastest way along it.) The matrix product loses a tenth to a library that is
-# tuned for each chip. Attention computes between its two products, so even torch's kernel gets only half of the matrix
-# rate; here its tiles were not searched for either. For a T4 and an A100 (compute capability 7.5 and 8.0) Triton's
-# compiler, which needs no GPU, turns every kernel of the solution into machine code; nothing was measured on them. If the
-# cell prints "Not run here", you have a good reason to open the notebook on Colab: a free T4 is enough.
+# What memory binds comes close to the roof, and the fused kernels are ahead of torch. (More than 100 % says that the
+# copy which measured the roof was not quite the fastest way along it.) The matrix product loses a tenth to a library
+# that is tuned for each chip. By the arithmetic of part B the largest tile on offer, 128 x 256, allows 46 % here: the
+# cache, which that arithmetic leaves out, serves most of the repeated reads. Attention computes between its two
+# products, so even torch's kernel gets only half of the matrix rate; here its tiles were not searched for either. For
+# a T4 and an A100 (compute capability 7.5 and 8.0) Triton's compiler, which needs no GPU, turns every kernel of the
+# solution into machine code; nothing was measured on them. If the cell prints "Not run here", you have a good reason
+# to open the notebook on Colab: a free T4 is enough.
 #
 # # Claims measured
 #
