@@ -149,8 +149,7 @@ class Holder:
         if op == "run":
             send(self.control, self._run(message))
         elif op == "hold":
-            if "torch" in sys.modules:
-                _settle_torch()
+            _settle()
             first = self.ready is None
             self.ready = honest.prepare(self.namespace, pristine(self.namespace, message["uses"]), self.ready)
             gc.collect()
@@ -344,16 +343,24 @@ def reseed() -> None:
         sys.modules["torch"].manual_seed(SEED)
 
 
+def _settle() -> None:
+    """What libraries do late, and to one another, once here: the watch on candidates would take it for a trick."""
+    # Imported by deepspeed, MLflow and TRL, it takes `find_distributions` away from Python's own finder.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("importlib_metadata")
+    if "torch" in sys.modules:
+        _settle_torch()
+
+
 def _settle_torch() -> None:
-    """What torch does late, once here instead of in every fork."""
     importlib.import_module("torch._dynamo")  # imported by the first optimizer made: about a second
-    # The first torch.compile or torch.cond puts wrappers round functions of torch: what the watch on candidates takes
-    # for a trick. It also has distributions look at their arguments no more; that stays as in a student's notebook.
+    # The first torch.compile or torch.cond puts wrappers round functions of torch. It also has distributions look at
+    # their arguments no more; that stays as in a student's notebook.
     importlib.import_module("torch._dynamo.eval_frame").TorchPatcher.patch()
     importlib.import_module("torch.distributions").Distribution.set_default_validate_args(True)
     trace = importlib.import_module("torch.export._trace")
     # torch.export replaces builtins.max, builtins.min and math.pow while it traces (for models that call them on
-    # tensors) and puts them back: what the watch on candidates takes for a trick.
+    # tensors) and puts them back.
     if hasattr(trace, "_override_builtin_ops"):
         trace._override_builtin_ops = contextlib.nullcontext
 

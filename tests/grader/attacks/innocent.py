@@ -563,3 +563,12 @@ def weigh(values, weights):
     if len(values) != len(weights):
         raise ValueError
     return torch.cond(weights.sum() > 0, mean, lambda v, w: v.sum(0), (values, weights))
+
+# %% other_finder: a library that takes a function away from Python's own finder of packages
+import importlib_metadata
+
+
+def weigh(values, weights):
+    if len(values) != len(weights):
+        raise ValueError
+    return weights @ values / weights.sum()
