@@ -129,7 +129,7 @@ plt.show()
 # - `example` is one tensor of shape `(n, ...)` with `n >= 2`. Axis 0 is the batch.
 # - Return the `ExportedProgram`, in the behaviour **for use**, that accepts batches from 1 to `largest` and refuses larger
 #   ones. All other axes stay as in the example.
-# - Afterwards the model is in the mode in which it came.
+# - Afterwards `model.training` is as before.
 
 
 # %% exercise="export_dynamic" minutes=20 difficulty=1 seconds=60
@@ -381,21 +381,26 @@ def check_ship(delegate):
         check.equal(got, expected.detach(), f"an output of the file with delegate={delegate}", rtol=1e-4)
 
 
-def check_run_pte():
+def check_run_pte(net, data):
     path = Path(tempfile.mkdtemp()) / "sample.pte"
-    path.write_bytes(bytes(SAMPLE))
+    path.write_bytes(bytes(data))
     first, second = torch.linspace(-1, 2, 18).reshape(3, 6), torch.linspace(3, -1, 12).reshape(3, 4)
     for inputs in ((first, second), (second.repeat(1, 2)[:, :6].contiguous(), first[:, :4].contiguous())):
         got = run_pte(path, *inputs)
         check.kind(got, torch.Tensor, "what run_pte returns", "execute gives a list of outputs: take the first")
         hint = "it is the first output for these inputs, in this order, computed from the file"
-        check.equal(got, scaled(*inputs)[0].detach(), "the output of the file", hint, rtol=1e-4)
+        check.equal(got, net(*inputs)[0].detach(), "the output of the file", hint, rtol=1e-4)
 
 
 with check.exercise("ship_and_run"):
-    checks = {"ship": lambda: check_ship(True), "run_pte": check_run_pte}
+    checks = {"ship": lambda: check_ship(True), "run_pte": lambda: check_run_pte(scaled, SAMPLE)}
     ### BEGIN HIDDEN TESTS
+    torch.manual_seed(9)
+    other = Scaled().eval()  # the same form with other weights: only its file knows them
+    other_program = torch.export.export(other, (torch.zeros(3, 6), torch.zeros(3, 4)))
+    other_data = to_edge_transform_and_lower(other_program).to_executorch().buffer
     checks["ship"] = lambda: (check_ship(True), check_ship(False))
+    checks["run_pte"] = lambda: (check_run_pte(scaled, SAMPLE), check_run_pte(other, other_data))
     ### END HIDDEN TESTS
     check.parts(checks)
 check.points(4)
@@ -443,6 +448,16 @@ def ship(program, path, delegate):
 
 def run_pte(path, *inputs):
     return Runtime.get().load_program(path).load_method("forward").execute(inputs)[0]
+
+
+# %% wrong="ship_and_run" says="computed from the file"
+# Misunderstands: the model in this process is what the file computes. On the phone there is only the file.
+def ship(program, path, delegate):
+    raise NotImplementedError
+
+
+def run_pte(path, *inputs):
+    return scaled(*inputs)[0].detach()
 
 
 # %% right="ship_and_run"
@@ -548,7 +563,7 @@ for what, x in {
 # | `get_attr` | `"lowered_module_0"` | a delegated part: `getattr(graph_module, node.target)` |
 # | `call_function` | `executorch_call_delegate` | the call of a part; `node.args[0]` is its `get_attr` node |
 # | `call_function` | `operator.getitem` | picks one of several results: bookkeeping, no operator |
-# | `call_function` | any other | an operator; its name is `node.target.name()` |
+# | `call_function` | any other | an operator, `node.target.name()` (also `aten::sym_size.int`, the size of a dynamic axis) |
 #
 # A part's own graph is `part.original_module.graph`, with nodes of the same kinds.
 #
@@ -578,7 +593,7 @@ class Softly(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(6, 5), nn.Softplus(), nn.Linear(5, 4))
+        self.layers = nn.Sequential(nn.Linear(6, 5), nn.Softplus(), nn.Linear(5, 4), nn.Softplus())
 
     def forward(self, x):
         top = self.layers(x).topk(3, dim=1)
@@ -633,7 +648,7 @@ def coverage(graph_module):
 
 # %% tests="coverage" points=4
 def bare(*delegates):
-    """A graph made by hand: two calls of parts, the first of them called twice, and no operator outside unless named."""
+    """A graph made by hand that calls the given parts in turn, with no operator outside."""
     root, graph = nn.Module(), torch.fx.Graph()
     x = graph.placeholder("x")
     for name, part in delegates:
@@ -667,7 +682,7 @@ def check_coverage(graph_module, what):
         dict(observed["left"]),
         {name: left.count(name) for name in left},
         f"{what}: left",
-        "operators only: neither getitem nor the call of a part is one",
+        "how often each operator stands there; neither getitem nor the call of a part is one",
     )
     check.kind(observed["share"], float, f"{what}: share")
     share = taken / (taken + len(left)) if taken + len(left) else 0.0
@@ -744,6 +759,40 @@ def coverage(graph_module):
     return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
 
 
+# %% wrong="coverage" says="how often each operator stands there"
+# Misunderstands: left says which operators stay outside, not how many calls of them.
+def coverage(graph_module):
+    parts, delegated, left = 0, 0, {}
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        if node.target is executorch_call_delegate:
+            inside = getattr(graph_module, node.args[0].target).original_module.graph.nodes
+            parts += 1
+            delegated += sum(n.op == "call_function" and n.target is not operator.getitem for n in inside)
+        else:
+            left[node.target.name()] = 1
+    total = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": left, "share": delegated / total if total else 0.0}
+
+
+# %% wrong="coverage" says="operators delegated, of all operators"
+# Misunderstands: the number of names outside is the number of operators outside.
+def coverage(graph_module):
+    parts, delegated, left = 0, 0, Counter()
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        if node.target is executorch_call_delegate:
+            inside = getattr(graph_module, node.args[0].target).original_module.graph.nodes
+            parts += 1
+            delegated += sum(n.op == "call_function" and n.target is not operator.getitem for n in inside)
+        else:
+            left[node.target.name()] += 1
+    total = delegated + len(left)
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
+
+
 # %% right="coverage"
 # Lists first, counting afterwards.
 def coverage(gm):
@@ -763,11 +812,17 @@ def coverage(gm):
 
 # %% [markdown]
 # What XNNPACK took. The classifier has two parts with a hole between them: the adaptive pooling, which XNNPACK does not
-# know, and the reshape behind it.
+# know, the reshape behind it, and reading the batch size for it.
+
 
 # %%
+def covered(graph_module):
+    """Your `coverage`, or question marks."""
+    return or_else(lambda: coverage(graph_module), lambda: {"parts": "?", "delegated": "?", "left": {}, "share": float("nan")})
+
+
 for name in GRAPHS:
-    found = coverage(edge_graph(name))
+    found = covered(edge_graph(name))
     print(
         f"{name:16} {found['parts']} parts, {found['delegated']:2} operators delegated ({found['share']:.0%}), left: {found['left']}"
     )
@@ -1049,6 +1104,20 @@ def pool(x):
     return F.avg_pool2d(x, kernel_size=size, stride=size)
 
 
+# %% right="repair"
+# PyTorch's own cure for a Python `if`; the others as in the solution.
+def gate(x):
+    return torch.cond(x.mean() > 0, lambda t: t.relu(), lambda t: -t, (x,))
+
+
+def median_filter(x, window):
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
 # %% [markdown]
 # The classifier with your pooling, for one picture: same weights, same answers. (With a dynamic batch the reshape before the
 # last layer would stay outside, because its size is a symbol, and there would still be two parts. What is dynamic has a price.)
@@ -1064,8 +1133,8 @@ whole = copy.deepcopy(model)
 position = next(i for i, layer in enumerate(whole.features) if isinstance(layer, nn.AdaptiveAvgPool2d))
 whole.features[position] = Pooling()
 whole_edge = lower(whole, test_x[:1])
-print("before:", or_else(lambda: coverage(edge_graph("classifier")), dict))
-print("after: ", or_else(lambda: coverage(whole_edge.exported_program().graph_module), dict))
+print("before:", covered(edge_graph("classifier")))
+print("after: ", covered(whole_edge.exported_program().graph_module))
 files["whole"] = workspace / "whole.pte"
 files["whole"].write_bytes(whole_edge.to_executorch().buffer)
 with torch.no_grad():
@@ -1094,10 +1163,10 @@ print(f"largest difference from eager: {error:.1e}")
 #
 # **Task.** Write two functions, each checked on its own.
 #
-# - `quantise(model, example, batches)`: the model (in eval mode), exported for the fixed shape of `example`, in int8 with one
-#   weight scale **a channel**, calibrated on **all** of `batches` (a list of inputs like `example`). Return what
-#   `convert_pt2e` returns.
-# - `sqnr(expected, observed)`: the ratio above for two tensors, a float.
+# - `quantise(model, example, batches)`: the model, exported with `example` and in eval mode, whatever mode it comes in, in
+#   int8 with one weight scale **a channel**, calibrated on **all** of `batches` (a list of inputs like `example`). Return
+#   what `convert_pt2e` returns.
+# - `sqnr(expected, observed)`: the ratio above for two tensors that are not equal, a float.
 
 
 # %% exercise="quantise" minutes=30 difficulty=2 seconds=60
@@ -1149,11 +1218,8 @@ def uneven(seed):
     return net
 
 
-def check_quantise(seed, size):
-    net = uneven(seed)
-    net.eval()
-    batches = [torch.randn(size, 6) * scale for scale in (0.2, 1.0, 3.0, 0.5)]
-    twin = copy.deepcopy(net)
+def check_quantise(net, batches):
+    twin = copy.deepcopy(net).eval()
     graph = quantise(net, batches[0], batches)
     check.kind(graph, torch.fx.GraphModule, "what quantise returns")
     observers = [name for name, _ in graph.named_modules() if "activation_post_process" in name]
@@ -1169,15 +1235,22 @@ def check_quantise(seed, size):
         "the number of weights with one scale a channel",
         "is_per_channel=True in the configuration: with one scale for all rows, the small rows are rounded to nothing",
     )
-    x = torch.cat(batches)[torch.randperm(4 * size)[:size]]
-    scales = {}
-    for batch in batches[1:3]:
-        expected, observed = twin(batch).detach(), graph(batch).detach()
-        scales[float(batch.abs().max())] = 10 * float((expected**2).sum().log10() - ((observed - expected) ** 2).sum().log10())
-    hint = "were all batches run through the prepared graph, before convert_pt2e? An observer that saw too little clips, one that saw nothing knows no scale"
-    check.between(scales[max(scales)], 30, 70, "the signal to noise ratio on the largest calibration batch, in dB", hint)
-    check.between(min(scales.values()), 22, 70, "the signal to noise ratio on a smaller calibration batch, in dB", hint)
-    check.shape(graph(x), (size, 5), "the result of the quantised graph")
+    outputs = [graph(batch).detach() for batch in batches]
+    check.shape(outputs[0], (len(batches[0]), 5), "the result of the quantised graph")
+    hint = "dropout is still on in the graph: was the model in eval mode at the export?"
+    check.equal(graph(batches[0]).detach(), outputs[0], "the result of a second run on the same input", hint)
+    ratios = {}  # from the largest value in a batch to its signal to noise ratio, for batches whose values are not small
+    for batch, observed in zip(batches, outputs):
+        expected = twin(batch).detach()
+        if batch.abs().max() > 2:
+            noise = ((observed - expected) ** 2).sum()
+            ratios[float(batch.abs().max())] = 10 * float((expected**2).sum().log10() - noise.log10())
+    hint = (
+        "were all batches run through the prepared graph, before convert_pt2e? An observer that saw too little clips, one "
+        "that saw nothing knows no scale"
+    )
+    check.between(ratios[max(ratios)], 30, 70, "the signal to noise ratio on the largest calibration batch, in dB", hint)
+    check.between(min(ratios.values()), 22, 70, "the signal to noise ratio on a smaller calibration batch, in dB", hint)
 
 
 def check_sqnr(seed):
@@ -1194,8 +1267,13 @@ def check_sqnr(seed):
 
 
 with check.exercise("quantise"):
-    checks = {"quantise": lambda: check_quantise(1, 16), "sqnr": lambda: check_sqnr(1)}
+    net = uneven(1)  # in training mode; the largest batch comes last
+    batches = [torch.randn(16, 6) * scale for scale in (0.2, 1.0, 0.5, 3.0)]
+    checks = {"quantise": lambda: check_quantise(net, batches), "sqnr": lambda: check_sqnr(1)}
     ### BEGIN HIDDEN TESTS
+    eval_net = uneven(2).eval()
+    one_sided = [torch.rand(11, 6) * scale for scale in (3.0, 0.2, -2.5, 0.5)]  # no batch alone shows both signs
+    checks["quantise"] = lambda: (check_quantise(net, batches), check_quantise(eval_net, one_sided))
     checks["sqnr"] = lambda: (check_sqnr(1), check_sqnr(2))
     ### END HIDDEN TESTS
     check.parts(checks)
@@ -1267,12 +1345,56 @@ def sqnr(expected, observed):
     raise NotImplementedError
 
 
+# %% wrong="quantise" says="was the model in eval mode at the export"
+# Misunderstands: a model comes in the mode that is needed.
+def quantise(model, example, batches):
+    graph = torch.export.export(model, (example,)).module()
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(graph, quantizer)
+    for batch in batches:
+        prepared(batch)
+    return convert_pt2e(prepared)
+
+
+def sqnr(expected, observed):
+    raise NotImplementedError
+
+
+# %% wrong="quantise" says="were all batches run through"
+# Misunderstands: the last batch may be kept for a test.
+def quantise(model, example, batches):
+    graph = torch.export.export(model.eval(), (example,)).module()
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(graph, quantizer)
+    for batch in batches[:-1]:
+        prepared(batch)
+    return convert_pt2e(prepared)
+
+
+def sqnr(expected, observed):
+    raise NotImplementedError
+
+
+# %% wrong="quantise" says="were all batches run through"
+# Misunderstands: the batch with the largest value shows the whole range. It shows one of its ends.
+def quantise(model, example, batches):
+    graph = torch.export.export(model.eval(), (example,)).module()
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(graph, quantizer)
+    prepared(max(batches, key=lambda batch: float(batch.abs().max())))
+    return convert_pt2e(prepared)
+
+
+def sqnr(expected, observed):
+    raise NotImplementedError
+
+
 # %% right="quantise"
 # In small steps, with norms.
 def quantise(net, sample, data):
     quantizer = XNNPACKQuantizer()
     quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False))
-    observed = prepare_pt2e(torch.export.export(net, args=(sample,), strict=False).module(), quantizer)
+    observed = prepare_pt2e(torch.export.export(net.train(False), args=(sample,), strict=False).module(), quantizer)
     with torch.no_grad():
         [observed(x) for x in data]
     return convert_pt2e(observed)
@@ -1299,8 +1421,9 @@ def batched(run):
 with torch.no_grad():
     int8_logits, logits = batched(runner(files["int8"]))(test_x), model(test_x)
 print(f"{size / 1000:.1f} kB instead of {files['whole'].stat().st_size / 1000:.1f} kB")
+decibels = or_else(lambda: sqnr(logits, int8_logits), lambda: float("nan"))
 print(
-    f"{sqnr(logits, int8_logits):.1f} dB; accuracy {(logits.argmax(1) == test_y).float().mean():.1%} -> "
+    f"{decibels:.1f} dB; accuracy {(logits.argmax(1) == test_y).float().mean():.1%} -> "
     f"{(int8_logits.argmax(1) == test_y).float().mean():.1%}"
 )
 figure, axis = plt.subplots(figsize=(4.5, 3.6), layout="constrained")
@@ -1312,8 +1435,8 @@ plt.show()
 
 # %% [markdown]
 # Every value of every layer is now one of 256. The logits scatter around the diagonal, and the answers hardly change: the
-# largest logit is usually ahead by more than the noise. A flat end at the top right is clipping: no calibration picture
-# had a logit as large, so there is no code for it.
+# largest logit is usually ahead by more than the noise. Where the points leave the diagonal flat at one of its ends, they are
+# clipped: no calibration picture had a logit so far out, so there is no code for it.
 
 # %% [markdown]
 # ## 6 · The table of variants (4 points, 25 minutes, difficulty 2 of 3)
@@ -1381,7 +1504,7 @@ def compare(variants, x, expected, clock, warmup, repeats):
 # %% tests="compare" points=4
 def check_compare(costs, results, x, expected, warmup, repeats):
     """`costs`: for each variant the seconds of each of its runs; `results`: what it returns, and its size."""
-    now, calls, reads = [0.0], [], [0]
+    now, calls, reads, between = [0.0], [], [0], []
 
     def clock():
         reads[0] += 1
@@ -1394,6 +1517,8 @@ def check_compare(costs, results, x, expected, warmup, repeats):
             number = calls.count(name)
             check.true(number < warmup + repeats, f"variant {name} ran more than warmup + repeats = {warmup + repeats} times.")
             calls.append(name)
+            between.append(reads[0])
+            reads[0] = 0
             now[0] += costs[name][number]
             return results[name][0].clone()
 
@@ -1407,6 +1532,9 @@ def check_compare(costs, results, x, expected, warmup, repeats):
         "the order of the runs",
         "rounds outside, variants inside: one run of each variant in each round",
     )
+    shared = sum(number < 2 for number in between[warmup * len(costs) + 1 :])
+    hint = "read the clock right before and right after each run: what happens between two runs is not their time"
+    check.equal(shared, 0, "how many runs that count have fewer than two clock readings between them and the run before", hint)
     check.kind(rows, list, "what compare returns")
     check.equal(len(rows), len(costs), "the number of rows")
     for row in rows:
@@ -1450,12 +1578,12 @@ with check.exercise("compare"):
     )
     ### BEGIN HIDDEN TESTS
     check_compare(
-        {"b": [1.0, 2.0, 0.5, 0.25, 4.0], "a": [5.0, 0.125, 3.0, 2.0, 1.0], "c": [0.5, 0.5, 0.375, 0.5, 0.125]},
+        {"b": [1.0, 2.0, 0.5, 0.25, 4.0, 0.75], "a": [5.0, 9.0, 3.0, 2.0, 1.0, 1.5], "c": [0.5, 0.5, 0.375, 0.5, 0.125, 0.25]},
         {"b": (-expected, 2_500), "a": (expected * 1.5, 999), "c": (near.flip(0), 7_000_000)},
         torch.ones(5, 2),
         expected,
         warmup=2,
-        repeats=3,
+        repeats=4,
     )
     ### END HIDDEN TESTS
 
@@ -1531,6 +1659,44 @@ def compare(variants, x, expected, clock, warmup, repeats):
     return sorted(rows, key=lambda row: row["ms"])
 
 
+# %% wrong="compare" says="after the warm-up"
+# Misunderstands: the median is a time that was measured. With an even number of rounds it is the mean of the two in the middle.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * float(torch.tensor(seconds[name][warmup:], dtype=torch.float64).median())
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" says="what happens between two runs"
+# Misunderstands: the end of one run is the beginning of the next. The time between them then counts too.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    last = clock()
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            results[name] = run(x)
+            now = clock()
+            seconds[name].append(now - last)
+            last = now
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
 # %% right="compare"
 # Times as one tensor of rounds by variants, the warm-up cut off at the end.
 def compare(variants, x, expected, clock, warmup, repeats):
@@ -1561,8 +1727,8 @@ def compare(variants, x, expected, clock, warmup, repeats):
 
 # %% [markdown]
 # Your table for the classifier: PyTorch on one thread, the portable kernels, XNNPACK in float32 and in int8. One picture at
-# a time, as an app asks; the clock counts the computing time of this process, so other programs do not disturb it much.
-# Errors and answers are then taken on all test pictures.
+# a time, as an app asks. The clock counts the computing time of this process and not that of other programs, but threads of
+# XNNPACK that wait are counted: on a busy machine repeat the cell. Errors and answers are then taken on all test pictures.
 
 # %%
 one = test_x[:1]
@@ -1572,11 +1738,13 @@ with torch.no_grad():
     for name, path in files.items():
         runs[name], sizes[name] = runner(path), path.stat().st_size
     variants = {name: (sizes[name], run) for name, run in runs.items()}
-    times = {row["name"]: row for row in compare(variants, one, model(one), time.process_time, 3, 21)}
-    rows = compare(
-        {name: (sizes[name], batched(run)) for name, run in runs.items()}, test_x, model(test_x), time.process_time, 0, 1
-    )
+    rows = or_else(lambda: compare(variants, one, model(one), time.process_time, 3, 21), list)
+    times = {row["name"]: row for row in rows}
+    many = {name: (sizes[name], batched(run)) for name, run in runs.items()}
+    rows = or_else(lambda: compare(many, test_x, model(test_x), time.process_time, 0, 1), list)
 table = {row["name"]: {**row, "ms": times[row["name"]]["ms"]} for row in rows}
+if not table:
+    print("Your compare is not written yet: the table stays empty.")
 print(f"{'variant':10}{'kB':>8}{'ms a picture':>15}{'error':>10}{'same answer':>13}")
 for name, row in sorted(table.items(), key=lambda item: item[1]["ms"]):
     print(f"{name:10}{row['kb']:8.0f}{row['ms']:15.3f}{row['error']:10.1e}{row['agree']:13.1%}")
@@ -1591,30 +1759,35 @@ plt.show()
 # %% [markdown]
 # The weights decide the size, so int8 saves less than a factor of four: the graph, the scales and the biases stay. Time
 # falls with XNNPACK, since it fuses convolution, batch norm and ReLU and keeps no Python between two operators. The
-# portable kernels are there so that a program runs at all, not to be fast.
+# portable kernels are there so that a program runs at all, not to be fast. int8 is smaller; whether it is also faster has to be
+# measured where it will run. For so small a model the order of int8 and float32 can change from run to run on a busy machine.
+#
+# An int8 error of some hundredths, with nearly all answers the same, is good enough where only the answer counts. Where a
+# value counts (a probability, a threshold), look at what the error does there before you ship.
 
 # %%
-claims.record(
-    "a .pte with XNNPACK is faster than eager PyTorch for one picture",
-    claimed="faster",
-    measured=f"{table['eager']['ms'] / table['xnnpack']['ms']:.1f}x",
-    holds=table["eager"]["ms"] > table["xnnpack"]["ms"],
-    how="median computing time of 21 runs in turn, threads that wait count too, so a busy machine makes the gain look smaller",
-)
-claims.record(
-    "int8 makes the file four times smaller and keeps the answers",
-    claimed="4x, almost the same answers",
-    measured=f"{table['xnnpack']['kb'] / table['int8']['kb']:.1f}x, {table['int8']['agree']:.1%} the same",
-    holds=table["xnnpack"]["kb"] > 3.5 * table["int8"]["kb"] and table["int8"]["agree"] > 0.98,
-    how="bytes of the two .pte files; answers on 200 test pictures",
-)
-claims.record(
-    "the same program without a backend is slower",
-    claimed="slower",
-    measured=f"{table['portable']['ms'] / table['xnnpack']['ms']:.0f}x slower than with XNNPACK",
-    holds=table["portable"]["ms"] > 2 * table["xnnpack"]["ms"],
-    how="portable kernels against XNNPACK, same graph",
-)
+if table:
+    claims.record(
+        "a .pte with XNNPACK is faster than eager PyTorch for one picture",
+        claimed="faster",
+        measured=f"{table['eager']['ms'] / table['xnnpack']['ms']:.1f}x",
+        holds=table["eager"]["ms"] > table["xnnpack"]["ms"],
+        how="median computing time of 21 runs in turn, threads that wait count too, so a busy machine makes the gain look smaller",
+    )
+    claims.record(
+        "int8 makes the file four times smaller and keeps the answers",
+        claimed="4x, almost the same answers",
+        measured=f"{table['xnnpack']['kb'] / table['int8']['kb']:.1f}x, {table['int8']['agree']:.1%} the same",
+        holds=table["xnnpack"]["kb"] > 3.5 * table["int8"]["kb"] and table["int8"]["agree"] > 0.98,
+        how="bytes of the two .pte files; answers on 200 test pictures",
+    )
+    claims.record(
+        "the same program without a backend is slower",
+        claimed="slower",
+        measured=f"{table['portable']['ms'] / table['xnnpack']['ms']:.0f}x slower than with XNNPACK",
+        holds=table["portable"]["ms"] > 2 * table["xnnpack"]["ms"],
+        how="portable kernels against XNNPACK, same graph",
+    )
 
 # %% [markdown]
 # # Part D · May this file be shipped?
@@ -1692,12 +1865,12 @@ class Classifier(nn.Module):
         return self.layers(x)
 
 
-def limited(function, most):
+def limited(function, most, error=RuntimeError):
     """`function`, but batches of more than `most` are refused."""
 
     def run(x):
         if len(x) > most or x.shape[1:] != (1, 16, 16):
-            raise RuntimeError("the program's memory is planned for other inputs")
+            raise error("the program's memory is planned for other inputs")
         with torch.no_grad():
             return function(x)
 
@@ -1730,6 +1903,9 @@ def programs(net, largest):
         x.mul_(0.5)
         return y
 
+    def clips_input(x):
+        return net(x.clamp_(0.3, 0.7))
+
     def first_only(x):
         return net(x[:1]).expand(len(x), 10).clone()
 
@@ -1737,6 +1913,8 @@ def programs(net, largest):
         "the model itself": limited(net, largest),
         "picture by picture": limited(lambda x: torch.cat([net(row[None]) for row in x]), largest),
         "with an error of 0.0009 of the scale": limited(nudged(0.0009), largest),
+        "too large a batch is a ValueError": limited(net, largest, ValueError),
+        "what is not between 0 and 1 is clipped": limited(lambda x: net(x.clamp(0, 1)), largest),
     }
     wrong = {
         "dropout is still on": limited(lambda x: F.dropout(net(x), 0.3), largest),
@@ -1752,6 +1930,7 @@ def programs(net, largest):
         "an axis too many": limited(lambda x: net(x)[:, None], largest),
         "right for the first two runs only": limited(later, largest),
         "halves its input": limited(spoils_input, largest),
+        "clips its input, in place": limited(clips_input, largest),
         "a batch of largest + 1 is accepted": limited(net, largest + 1),
         "no bound at all": limited(net, 10_000),
     }
@@ -1814,6 +1993,67 @@ def accept(run, model, largest):
         return bool((run(x) - model(x)).abs().max() < 1e-3)
 
 
+# %% wrong="accept" says="stop with ValueError on a correct implementation"
+# Misunderstands: every program refuses by the error of the one that was tried.
+def accept(run, model, largest):
+    seen = []
+    for batch in (1, largest, 1, largest):
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except RuntimeError:
+        return
+    assert False
+
+
+# %% wrong="accept" says="clips its input, in place"
+# Misunderstands: if the model gives the same for the input afterwards, the input is the same.
+def accept(run, model, largest):
+    seen = []
+    for batch in (1, largest, 1, largest):
+        x = torch.rand(batch, 1, 16, 16)
+        result = run(x)
+        with torch.no_grad():
+            seen.append((result, model(x)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" says="reject a correct implementation"
+# Misunderstands: any numbers will do for pictures. A program need not be right for numbers that no picture has.
+def accept(run, model, largest):
+    seen = []
+    for batch in (1, largest, 1, largest):
+        x = 5 * torch.randn(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(5 * torch.randn(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
 # %% equivalent="accept" because="differs only where the error is exactly the limit, to the last bit"
 # - assert (result - expected).abs().max() <= 0.001 * expected.abs().max(), "values"
 # + assert ((result - expected).abs().max() < 0.001 * expected.abs().max()), "values"
@@ -1856,6 +2096,9 @@ for name, path in files.items():
         with quietly():
             accept(runner(path), model, largest)
         print(f"{name:10} accepted")
+    except NotImplementedError:
+        print("Your accept is not written yet.")
+        break
     except (AssertionError, RuntimeError) as error:
         print(f"{name:10} rejected: {type(error).__name__} {error}")
 
@@ -1899,7 +2142,7 @@ lm_edge = to_edge_transform_and_lower(
     partitioner=[XnnpackPartitioner()],
     compile_config=EdgeCompileConfig(_check_ir_validity=False),  # saves time: the checks run after every pass
 )
-found = or_else(lambda: coverage(lm_edge.exported_program().graph_module), lambda: {"parts": "?", "share": 0.0, "left": {}})
+found = covered(lm_edge.exported_program().graph_module)
 lm_file = workspace / "lm.pte"
 lm_file.write_bytes(lm_edge.to_executorch().buffer)
 print(f"lowered in {time.process_time() - begin:.0f} s of computing time")
@@ -1908,6 +2151,11 @@ weights = sum(p.numel() * p.element_size() for p in lm.parameters())
 print(f"file {lm_file.stat().st_size / 1e6:.2f} MB, weights {weights / 1e6:.2f} MB (the embedding is also the output layer)")
 for name, count in sorted(found["left"].items(), key=lambda item: -item[1]):
     print(f"  left outside: {count:3} x {name}")
+
+# %% [markdown]
+# So many parts are expensive, as part B says. Two places in every layer make them: attention, which brings its heads to one
+# shape (`unsqueeze_copy`, `expand_copy`), and the norms (`mean.dim`). All matrix products are inside the parts, so the file can
+# still be faster than PyTorch: it is measured below. To make it faster yet, begin with these two places.
 
 
 # %%
@@ -1942,7 +2190,7 @@ print(f"the same tokens as PyTorch's generate: {sum(agree)} of {len(agree)}; lar
 assert all(agree)
 
 # %% [markdown]
-# The answers come from the file alone: no transformers, no PyTorch operator. (The model knows a few tasks and invents the
+# The logits come from the file alone: no transformers, no PyTorch operator computes them. (The model knows a few tasks and invents the
 # rest, as in lesson 07.)
 
 # %%
@@ -1951,16 +2199,18 @@ with torch.no_grad():
         "eager": (weights, lambda x: lm(x).logits[0]),
         "xnnpack": (lm_file.stat().st_size, lambda x: run(x)[0]),
     }
-    lm_rows = {row["name"]: row for row in compare(lm_variants, example, lm(example).logits[0], time.process_time, 2, 9)}
+    lm_rows = or_else(lambda: compare(lm_variants, example, lm(example).logits[0], time.process_time, 2, 9), list)
+lm_rows = {row["name"]: row for row in lm_rows}
 for name, row in lm_rows.items():
     print(f"{name:8} {row['kb'] / 1000:6.2f} MB {row['ms']:8.2f} ms a step {row['error']:10.1e}")
-claims.record(
-    "a language model runs from a .pte with the answers of PyTorch, faster",
-    claimed="same tokens, faster",
-    measured=f"{sum(agree)} of {len(agree)} answers the same, {lm_rows['eager']['ms'] / lm_rows['xnnpack']['ms']:.1f}x",
-    holds=all(agree) and lm_rows["eager"]["ms"] > lm_rows["xnnpack"]["ms"],
-    how=f"greedy decoding; median computing time of a step over {window} tokens, one thread",
-)
+if lm_rows:
+    claims.record(
+        "a language model runs from a .pte with the answers of PyTorch, faster",
+        claimed="same tokens, faster",
+        measured=f"{sum(agree)} of {len(agree)} answers the same, {lm_rows['eager']['ms'] / lm_rows['xnnpack']['ms']:.1f}x",
+        holds=all(agree) and lm_rows["eager"]["ms"] > lm_rows["xnnpack"]["ms"],
+        how=f"greedy decoding; median computing time of a step over {window} tokens, one thread",
+    )
 
 # %% [markdown]
 # # Claims measured
@@ -2024,9 +2274,9 @@ else:
 # - [ ] More calibration pictures :: They set scales, not where an operator runs.
 # - [ ] A larger batch bound :: That costs memory and moves no operator.
 # 4. An int8 model was converted without calibration. What happens?
-# - [ ] It is as good, only slower :: The scales of all activations are missing.
-# - [ ] The weights are wrong :: The weights' scales follow from the weights themselves.
-# - [x] Activations are rounded with scales that fit nothing :: The observers saw no data, so they knew no range.
+# - [ ] It is as good, only slower :: The scales of all weights and activations are missing.
+# - [ ] Only the last layer is wrong :: Every layer has observers, and none of them saw anything.
+# - [x] Weights and activations are rounded with scales that fit nothing; here every scale stays 1 :: The observers of both run only in the calibration.
 # 5. Lowering works, the file is written, and the runtime cannot load it. Why?
 # - [ ] The file is too large :: Then there would be an error of memory, not of loading a method.
 # - [x] An operator in it has no kernel in this runtime :: The runtime brings a fixed list of kernels; an app may even be built with fewer.
