@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from authoring.lesson import Lesson
+from authoring.lesson import Exercise, Lesson
 from authoring.mutants import mutants
 from authoring.notebook import student_source
 from grader.gradebook import Forms
@@ -41,8 +41,8 @@ class SampleClass:
         self.lesson, self.forms = lesson, Forms(lesson)
         self.reference: Sources = {e.id: e.cell.source for e in lesson.exercises}
         self.full = {e.id: e.points for e in lesson.exercises}
-        # A wrong answer earns nothing, except where a test cell gives shares of the points.
-        self.plain = [e for e in lesson.exercises if "check.points(" not in e.tests.source]
+        # Those where every wrong answer earns nothing; a lesson may give shares of the points everywhere.
+        self.plain = [e for e in lesson.exercises if not _gives_shares(e)] or list(lesson.exercises)
 
     def students(self) -> dict[str, tuple[str, dict[str, float]]]:
         """Notebook text and expected points by exercise, for each student."""
@@ -65,15 +65,15 @@ class SampleClass:
 
     def make_first_mistakes(self):
         """The first wrong answer of each exercise."""
-        return self._spoilt({e.id: e.wrong[0].source for e in self.plain})
+        return self._spoilt({e.id: _wrong(e, 0) for e in self.plain})
 
     def make_last_mistakes(self):
         """The last wrong answer of each exercise."""
-        return self._spoilt({e.id: e.wrong[-1].source for e in self.plain})
+        return self._spoilt({e.id: _wrong(e, -1) for e in self.plain})
 
     def make_every_other_wrong(self):
         """Right and wrong in turn: a mistake must not spoil what comes after it."""
-        return self._spoilt({e.id: e.wrong[len(e.wrong) // 2].source for e in self.plain[::2]})
+        return self._spoilt({e.id: _wrong(e, len(e.wrong) // 2) for e in self.plain[::2]})
 
     def make_blank(self):
         """Handed in as it was given out."""
@@ -183,6 +183,21 @@ class SampleClass:
 
     def _index(self, notebook: dict, name: str) -> int:
         return next(i for i, cell in enumerate(notebook["cells"]) if _grade_id(cell) == name)
+
+
+def _gives_shares(exercise: Exercise) -> bool:
+    return "check.points(" in exercise.tests.source
+
+
+def _wrong(exercise: Exercise, which: int) -> str:
+    """A wrong answer that earns nothing: one of the lesson's, or where they may earn a share one that gives up at every call."""
+    if not _gives_shares(exercise):
+        return exercise.wrong[which].source
+    tree = ast.parse(exercise.cell.source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.body = ast.parse('raise RuntimeError("I do not know")').body
+    return ast.unparse(tree)
 
 
 def write_sample_class(root: Path, lessons: list[Lesson]) -> dict:

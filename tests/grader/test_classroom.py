@@ -2,12 +2,30 @@
 
 import json
 
-from grader.classroom import SampleClass, _rename_locals, write_random_class
+from authoring.lesson import read
+from grader.classroom import SampleClass, _rename_locals, write_random_class, write_sample_class
+from grader.engines import threads
+from grader.grade import find_work, grade_class
 
 
 def test_every_kind_of_student_has_a_description():
     makers = [m for name, m in vars(SampleClass).items() if name.startswith("make_")]
     assert len(makers) >= 12 and all(m.__doc__ for m in makers)
+
+
+def test_a_lesson_that_gives_shares_in_every_exercise(small, tmp_path):
+    """There was no sample class for lesson 16 once its last exercise gave shares: who earns nothing was looked for in vain."""
+    text = small.path.read_text()
+    for exercise in small.exercises:
+        if "check.points(" not in exercise.tests.source:
+            text = text.replace(exercise.tests.source, exercise.tests.source.rstrip() + f"\ncheck.points({exercise.points:g})\n")
+    lessons = tmp_path / "lessons"
+    lessons.mkdir()
+    (lessons / small.path.name).write_text(text)
+    expected = write_sample_class(tmp_path, [read(lessons / small.path.name)])
+    for record in grade_class(tmp_path, find_work(tmp_path, (), lessons), threads(2), lessons=lessons):
+        got = {exercise: verdict["points"] for exercise, verdict in record.exercises.items()}
+        assert got == expected[record.student][record.lesson], record.student
 
 
 def test_a_random_class_is_the_same_for_a_seed(tmp_path, small):
