@@ -434,6 +434,22 @@ class LoRALinear(nn.Module):  # forgets to freeze
         return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
 
 
+# %% wrong="lora_linear" says="as much work as a second full layer"
+class LoRALinear(nn.Module):  # right numbers, but by the whole change of the weight
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base, self.scaling, self.dropout = base.requires_grad_(False), alpha / r, nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + F.linear(self.dropout(x), self.delta())
+
+
 # %% wrong="lora_linear" says="the frozen layer reads x as it is"
 class LoRALinear(nn.Module):  # drops the input of both paths
     def __init__(self, base, r, alpha, dropout=0.0):
@@ -481,22 +497,6 @@ class LoRALinear(nn.Module):  # drops the r numbers in the middle
 
     def forward(self, x):
         return self.base(x) + self.scaling * (self.dropout(x @ self.A.T) @ self.B.T)
-
-
-# %% wrong="lora_linear" says="as much work as a second full layer"
-class LoRALinear(nn.Module):  # right numbers, but by the whole change of the weight
-    def __init__(self, base, r, alpha, dropout=0.0):
-        super().__init__()
-        self.base, self.scaling, self.dropout = base.requires_grad_(False), alpha / r, nn.Dropout(dropout)
-        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
-        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
-        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
-
-    def delta(self):
-        return self.scaling * (self.B @ self.A)
-
-    def forward(self, x):
-        return self.base(x) + F.linear(self.dropout(x), self.delta())
 
 
 # %% right="lora_linear"
