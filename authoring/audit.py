@@ -80,12 +80,12 @@ def audit_lesson(
         LessonError: the lesson's own reference cells fail.
     """
     exercises = [e for e in lesson.exercises if only is None or e.id in only]
-    still_hold = _still_hold(lesson, recorded)
+    hashes, still_hold = mutant_hashes(lesson), _still_hold(lesson, recorded)
     with Bench(lesson, [e.id for e in exercises]) as bench, ThreadPoolExecutor(jobs) as pool:
         audits = {}
         for exercise in exercises:
             result = _audit_exercise(bench, pool, exercise, exercise.id not in still_hold, step)
-            result.hash = mutant_hashes(lesson)[exercise.id]
+            result.hash = hashes[exercise.id]
             if earlier := still_hold.get(exercise.id):
                 result.mutants, result.survivors = earlier["mutants"], earlier["survivors"]
             audits[exercise.id] = result

@@ -1,7 +1,7 @@
 """The figures that README and notes quote, measured again: ``make bench`` writes bench.json.
 
-Names of benchmarks may be given (``make bench ARGS="import audit"``); without, all run (about half
-an hour).  Times on a shared machine are compared as ratios, in turn, in one run.
+Names of benchmarks may be given (``make bench ARGS="import audit"``); without, all run but `setup`
+(about 40 minutes).  Times on a shared machine are compared as ratios, in turn, in one run.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def bench_import():
 
 @benchmark
 def bench_audit():
-    """Totals of an audit of all lessons; mutants are judged again where a text changed since its recorded audit."""
+    """Totals of an audit of all lessons; mutants are judged again where something changed that decides on them."""
     done = subprocess.run([UNIT24, "audit", "--json", "--changed"], capture_output=True, text=True, check=False)
     totals = json.loads(done.stdout)["totals"]
     wrong, right, spoilt, mutants = (totals[k] for k in ("wrong", "right", "perturbations", "mutants"))

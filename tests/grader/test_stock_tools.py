@@ -21,8 +21,6 @@ SMALL = "61_small"
 NAMES = r".*_(?P<student_id>\w+)_attempt_(?P<timestamp>[0-9\-]+)_(?P<file_id>61_small)"
 ANSWER = "Sums grow with the number of values."
 
-
-
 def nbgrader(folder, *arguments, **options):
     """Run a stock command in a course folder; returns what it logged."""
     # nbgrader starts `alembic` by name.
