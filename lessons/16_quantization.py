@@ -2026,7 +2026,7 @@ def check_gptq(dtype):
         check.between(
             (codes - codes.round()).abs().max(),
             0,
-            1e-5,
+            1e-6 if dtype == torch.float64 else 1e-5,
             f"the distance from the grid in {what}",
             "return the rounded columns, not the ones that were corrected",
         )
@@ -3610,8 +3610,8 @@ plt.show()
 # So which choice is a waste? Almost every row: of 22 only two or three are on the front. Q8_0 and Q4_0 are there because of their
 # packed embedding. If a row with 8-bit linear layers and a float32 embedding stands beside them, a thousandth of perplexity
 # put it there, and that is noise. GPTQ at 4 bits has the best quality of all rows with 4 bits, and still Q8_0 beats it: its
-# embedding is in float32. With a packed embedding it would be on the front too. A front compares whole files, so ask what else in
-# them differs before you call a *method* a waste.
+# embedding is in float32. Where it would stand with a packed embedding, this table does not say. A front compares whole files, so ask
+# what else in them differs before you call a *method* a waste.
 
 # %% [markdown]
 # # Part D · Training for the rounding
@@ -4290,20 +4290,19 @@ with torch.no_grad():
 torch.set_num_threads(threads)
 
 # %%
-twice = 1.9  # "2 times", less 5 % for the noise of such timings
 claims.record(
     "INT8 is 2 to 4 times faster: one large layer, int8 kernel",
     claimed="2-4x",
     measured=f"int8 kernel {speed['int8 kernel', 1]:.1f}x (1 row), {speed['int8 kernel', 64]:.1f}x (64 rows); "
     f"weight-only {speed['torchao weight-only', 1]:.1f}x, {speed['torchao weight-only', 64]:.1f}x",
-    holds=min(speed["int8 kernel", 1], speed["int8 kernel", 64]) >= twice,
-    how="CPU time, linear layer 1024 x 1024, one thread; holds from 1.9x on (noise); weight-only unpacks in separate steps here",
+    holds=min(speed["int8 kernel", 1], speed["int8 kernel", 64]) >= 2,
+    how="CPU time, linear layer 1024 x 1024, one thread, so a little noisy; weight-only unpacks in separate steps here",
 )
 claims.record(
     "INT8 is 2 to 4 times faster: the shipped model",
     claimed="2-4x",
     measured=", ".join(f"{label} {speed['model', label]:.2f}x" for label in ("128 tokens at once", "one token")),
-    holds=min(speed["model", "128 tokens at once"], speed["model", "one token"]) >= twice,
+    holds=min(speed["model", "128 tokens at once"], speed["model", "one token"]) >= 2,
     how="CPU time with int8 kernels, one thread; layers of 128 columns are too small to pay for rounding the activations",
 )
 

@@ -2190,8 +2190,8 @@ print(f"the same tokens as PyTorch's generate: {sum(agree)} of {len(agree)}; lar
 assert all(agree)
 
 # %% [markdown]
-# The logits come from the file alone: no transformers, no PyTorch operator computes them. (The model knows a few tasks and invents the
-# rest, as in lesson 07.)
+# The logits come from the file alone: no transformers, no PyTorch operator computes them. (The model knows a few tasks and
+# invents the rest, as in lesson 07.)
 
 # %%
 with torch.no_grad():

@@ -1316,7 +1316,7 @@ print(f"{len(passed)} of {len(BUGS)} bugs pass the usual test, 4 rows of 32:", *
 # the inside of the function.
 #
 # You earn the share of the bugs that you catch, and nothing if you turn down a correct kernel: results may differ from
-# torch's in the last digits (`torch.allclose` with `atol=1e-5` is strict enough). The hidden checks bring further
+# torch's in the last digits (`torch.allclose` with `atol=1e-6` is strict enough). The hidden checks bring further
 # kernels. Use the `Fence`, or lay your own canaries.
 
 
@@ -1332,7 +1332,7 @@ def check_softmax(softmax):
         with fence:
             softmax(x, out)
         assert not fence.problems(), fence.problems()
-        assert torch.allclose(out, values.softmax(1), atol=1e-5), "wrong values"
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
         assert torch.equal(x, values), "the input has changed"
     ### END SOLUTION
 
@@ -1514,8 +1514,8 @@ def check_softmax(softmax):
 
 
 # %% equivalent="check_softmax" because="the comparison does not depend on the order of its sides"
-# - assert torch.allclose(out, values.softmax(1), atol=1e-5), "wrong values"
-# + assert (torch.allclose(values.softmax(1), out, atol=1e-05)), "wrong values"
+# - assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+# + assert (torch.allclose(values.softmax(1), out, atol=1e-06)), "wrong values"
 
 
 # %% equivalent="check_softmax" because="the comparison does not depend on the order of its sides"
@@ -1584,8 +1584,8 @@ def check_softmax(softmax):
 
 
 # %% equivalent="check_softmax" because="both are far below what a wrong kernel is off"
-# - assert torch.allclose(out, values.softmax(1), atol=1e-5), "wrong values"
-# + assert torch.allclose(out, values.softmax(1), atol=2e-05), "wrong values"
+# - assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+# + assert torch.allclose(out, values.softmax(1), atol=2e-06), "wrong values"
 
 
 # %% [markdown]
