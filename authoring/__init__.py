@@ -1,1 +1,1 @@
-"""From one lesson text to notebooks, and the audit that shows an exercise to be fair."""
+"""From one lesson text to notebooks and the students' release, and the audit that shows an exercise to be fair."""

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from authoring.lesson import Exercise, Lesson
-from authoring.mutants import mutants, named_equivalent
-from authoring.notebook import student_source
 from authoring.perturbations import KINDS, perturbed
-from grader.bench import Bench, Verdict
-from grader.verdicts import exercise_hashes, hash_of
+from course.lesson import Exercise, Lesson
+from course.mutants import mutants, named_equivalent
+from course.notebook import student_source
+from judge.bench import Bench, Verdict
+from judge.fingerprint import exercise_hashes, hash_of
 
 MUTANTS_WANTED = 0.95
 

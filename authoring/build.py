@@ -15,11 +15,11 @@ from nbformat import NotebookNode
 
 from authoring import leaks
 from authoring.execute import CellFailed, Run, execute
-from authoring.lesson import ROOT, Lesson, LessonError, find_lessons, lesson_names, read
-from authoring.notebook import as_text, instructor_notebook, lesson_line, placed_cells, read_notebook, relative, without_outputs
-from authoring.records import update_record
-from authoring.release import ReleaseError, student_notebooks
-from unit24.env import UserError
+from authoring.student_notebooks import ReleaseError, student_notebooks
+from course.lesson import ROOT, Lesson, LessonError, find_lessons, lesson_names, read
+from course.notebook import as_text, instructor_notebook, lesson_line, placed_cells, read_notebook, relative, without_outputs
+from course.records import update_record
+from unit24.errors import UserError
 from unit24.files import write_whole
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from authoring.lesson import ROOT, Lesson, lesson_names
-from unit24.env import UserError
+from course.lesson import ROOT, Lesson, lesson_names
+from unit24.errors import UserError
 
 TEMPLATE = Path(__file__).with_name("template_lesson.txt")
 root_option = click.option(
@@ -52,7 +52,7 @@ def lessons(names: tuple[str, ...], as_json: bool, root: Path) -> None:
 
 def describe(lesson: Lesson, records: Path) -> dict[str, Any]:
     """What ``unit24 lessons --json`` says about one lesson."""
-    from authoring.records import read_record
+    from course.records import read_record
 
     measured = read_record(lesson.name, records).get("solution", {})
     return {
@@ -170,7 +170,7 @@ def audit(names: tuple[str, ...], only: tuple[str, ...], changed: bool, jobs: in
     """
     from authoring import audit as auditing
     from authoring.build import Course
-    from authoring.records import read_record, update_record
+    from course.records import read_record, update_record
 
     course = Course(root)
     audits = {}
@@ -268,6 +268,45 @@ def new(name: str, root: Path) -> None:
     write_whole(folder / f"{name}.py", TEMPLATE.read_text(encoding="utf-8").replace("The lesson's title", title))
     click.echo(f"lessons/{name}.py is written: one exercise, complete, to be replaced by yours.")
     click.echo(f"Next: unit24 build {name} && unit24 audit {name}, then make lab to look at notebooks/{name}.")
+
+
+# --------------------------------------------------------------------------------------------------
+# unit24 release
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--lesson", "names", multiple=True, help="Only this lesson (may be given several times).")
+@click.option("--zip", "as_zip", is_flag=True, help="Write the archive FOLDER.zip in place of a folder.")
+@click.option("--seed", type=click.IntRange(0), help="This class's value for constants that a lesson marks `# release: seed`.")
+@click.option("--source", help="Where notebooks get the unit24 package: a web address of a wheel, or git+https://...")
+@click.option(
+    "--repository",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=ROOT,
+    hidden=True,
+    help="The course repository, if not this one.",
+)
+def release(
+    folder: Path, names: tuple[str, ...], as_zip: bool, seed: int | None, source: str | None, repository: Path
+) -> None:
+    """Make what students get: notebooks, the unit24 package as a wheel, instructions. No solutions, no hidden tests.
+
+    FOLDER must be new or empty. Everything is looked through for leaks before it is put there.
+    """
+    from rich.console import Console
+
+    from authoring.build import Course
+    from authoring.release import make_release
+
+    with Console(stderr=True).status("") as status:
+        made = make_release(Course(repository), folder, names, as_zip, seed, source, step=status.update)
+    click.echo(f"{made.path}: {len(made.lessons)} {'lesson' if len(made.lessons) == 1 else 'lessons'}, no leak in {made.scanned} files")
+    if seed is not None:
+        said = ", ".join(f"{n} in {name}" for name, n in made.seeded.items()) or "no lesson marks a constant, nothing changed"
+        click.echo(f"seed {seed}: {said}")
+    if source is None:
+        click.echo("Colab and Kaggle open single notebooks: for them give --source, an address of the wheel")
 
 
 # --------------------------------------------------------------------------------------------------

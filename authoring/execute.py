@@ -26,7 +26,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from authoring.lesson import ROOT
+from course.lesson import ROOT
 
 CELL_SECONDS = 900  # one cell; an endless loop in a lesson ends here
 

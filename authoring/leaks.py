@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from authoring.lesson import BEGIN_HIDDEN, BEGIN_SOLUTION, Cell, Lesson
-from authoring.notebook import SETUP_CELL, relative, student_source
+from course.lesson import BEGIN_HIDDEN, BEGIN_SOLUTION, Cell, Lesson
+from course.notebook import SETUP_CELL, relative, student_source
 
 SHORTEST = 12  # characters; a shorter line (`return x`, `else:`) tells nothing
 

@@ -1,1 +1,1 @@
-"""Grading: the bench that judges one answer, and what runs it over a class."""
+"""A class: submissions, verdicts kept, engines, gradebook, feedback and report."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from authoring.lesson import LESSONS, ROOT
+from course.lesson import LESSONS, ROOT
 
 root_option = click.option(
     "--root",
@@ -54,15 +54,17 @@ def grade(names, root, workers, engine, address, force, require, seed, as_json, 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from grader import engines, isolation
+    from course.seeds import seeded_folder
+    from grader import engines
     from grader.grade import find_work, grade_class
-    from unit24.env import UserError
+    from judge import isolation
+    from unit24.errors import UserError
 
     if address and engine != "ray":
         raise UserError("--address belongs to --engine ray.")
     start = time.monotonic()
     if seed is not None:
-        lessons = _seeded(lessons, seed)
+        lessons = seeded_folder(lessons, seed)
     work = find_work(root, names, lessons)
     count = sum(map(len, work.submissions.values()))
     held = isolation.require(require)
@@ -93,21 +95,6 @@ def grade(names, root, workers, engine, address, force, require, seed, as_json, 
         return
     _print_table(sorted(rows), work.stray, count, seconds, root)
     Console().print(str(held), highlight=False, style="dim")
-
-
-def _seeded(lessons: Path, seed: int) -> Path:
-    """A folder of the lesson texts with their declared constants replaced; it goes when the command ends."""
-    import atexit
-    import tempfile
-
-    from grader.release import SEEDED
-
-    folder = tempfile.TemporaryDirectory(prefix="unit24-lessons-")
-    atexit.register(folder.cleanup)
-    for path in lessons.glob("*.py"):
-        text = SEEDED.sub(rf"\g<1>{seed}", path.read_text(encoding="utf-8"))
-        (Path(folder.name) / path.name).write_text(text, encoding="utf-8")
-    return Path(folder.name)
 
 
 def _row(record) -> tuple:
@@ -162,9 +149,9 @@ def class_(folder: Path, students: int | None, seed: int, names: tuple[str, ...]
     The sample class has one student for each kind of submission that happens (all correct, blank,
     half done, deleted cells, endless loop, ...) and expected.json with the points each must get.
     """
-    from authoring.lesson import find_lessons, read
+    from course.lesson import find_lessons, read
     from grader.classroom import write_random_class, write_sample_class
-    from unit24.env import UserError
+    from unit24.errors import UserError
 
     chosen = [read(lessons / f"{name}.py") for name in find_lessons(names, lessons)]
     if not chosen:
@@ -245,42 +232,3 @@ def _print_report(made, path: Path) -> None:
     said = [f"{len(made.results.students)} students", f"{len(made.pairs)} {'pair' if len(made.pairs) == 1 else 'pairs'} alike"]
     said += [f"{waiting} answers wait for a grade by hand (nbgrader formgrader)"] if waiting else []
     console.print(f"{', '.join(said)}; open {escape(str(path))}", highlight=False, soft_wrap=True)
-
-
-# --------------------------------------------------------------------------------------------------
-# unit24 release
-
-
-@click.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--lesson", "names", multiple=True, help="Only this lesson (may be given several times).")
-@click.option("--zip", "as_zip", is_flag=True, help="Write the archive FOLDER.zip in place of a folder.")
-@click.option("--seed", type=click.IntRange(0), help="This class's value for constants that a lesson marks `# release: seed`.")
-@click.option("--source", help="Where notebooks get the unit24 package: a web address of a wheel, or git+https://...")
-@click.option(
-    "--repository",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=ROOT,
-    hidden=True,
-    help="The course repository, if not this one.",
-)
-def release(
-    folder: Path, names: tuple[str, ...], as_zip: bool, seed: int | None, source: str | None, repository: Path
-) -> None:
-    """Make what students get: notebooks, the unit24 package as a wheel, instructions. No solutions, no hidden tests.
-
-    FOLDER must be new or empty. Everything is looked through for leaks before it is put there.
-    """
-    from rich.console import Console
-
-    from authoring.build import Course
-    from grader.release import make_release
-
-    with Console(stderr=True).status("") as status:
-        made = make_release(Course(repository), folder, names, as_zip, seed, source, step=status.update)
-    click.echo(f"{made.path}: {len(made.lessons)} {'lesson' if len(made.lessons) == 1 else 'lessons'}, no leak in {made.scanned} files")
-    if seed is not None:
-        said = ", ".join(f"{n} in {name}" for name, n in made.seeded.items()) or "no lesson marks a constant, nothing changed"
-        click.echo(f"seed {seed}: {said}")
-    if source is None:
-        click.echo("Colab and Kaggle open single notebooks: for them give --source, an address of the wheel")

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from authoring.lesson import Lesson, read
-from grader import isolation
-from grader.bench import Bench, Verdict
+from course.lesson import Lesson, read
+from judge import isolation
+from judge.bench import Bench, Verdict
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from authoring.lesson import LESSONS, Lesson, find_lessons, lesson_names, read
-from grader.bench import Verdict
+from course.lesson import LESSONS, Lesson, find_lessons, lesson_names, read
 from grader.engines import Engine, Job, threads
 from grader.gradebook import Forms, Gradebook, autograded_text, exclusive, read_timestamp, write_autograded
+from grader.journal import Journal
 from grader.submission import LessonCells, Submission, plain, read_submission, support
-from grader.verdicts import Journal
-from unit24.env import UserError
+from judge.bench import Verdict
+from unit24.errors import UserError
 from unit24.files import write_whole
 
 

@@ -14,10 +14,10 @@ import os
 import sys
 from pathlib import Path
 
-from authoring.lesson import Lesson
-from authoring.notebook import instructor_notebook
+from course.lesson import Lesson
+from course.notebook import instructor_notebook
 from grader.submission import Submission
-from unit24.env import UserError
+from unit24.errors import UserError
 from unit24.files import write_whole
 
 COURSE = "unit24"  # as in nbgrader_config.py

@@ -19,8 +19,8 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from authoring.lesson import LESSONS, Lesson
-from authoring.notebook import student_source
+from course.lesson import LESSONS, Lesson
+from course.notebook import student_source
 from grader.grade import Record, feedback_page
 from grader.results import Mark, Results, Work, read_results, read_sources
 from grader.similar import Pair, similar_pairs

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from authoring.lesson import LESSONS, Lesson, find_lessons, lesson_names, read
+from course.lesson import LESSONS, Lesson, find_lessons, lesson_names, read
 from grader.submission import plain
-from unit24.env import UserError
+from unit24.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def read_results(root: Path, wanted: Iterable[str] = (), lessons: Path = LESSONS
 
 def read_sources(root: Path, student: str, lesson: Lesson) -> dict[str, str]:
     """Exercise -> the source that was graded, from ``autograded/``; untouched exercises left out."""
-    from authoring.notebook import student_source
+    from course.notebook import student_source
 
     path = root / "autograded" / student / lesson.name / f"{lesson.name}.ipynb"
     try:

@@ -15,9 +15,9 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from authoring.lesson import Exercise, Lesson, defined_names
-from authoring.notebook import placed_cells, student_source
-from grader.bench import is_blank, reference_cells
+from course.lesson import Exercise, Lesson, defined_names
+from course.notebook import placed_cells, student_source
+from course.reference import is_blank, reference_cells
 
 MAX_BYTES = 20 << 20  # a notebook with a few plots is below 2 MB
 MAX_SOURCE = 200_000  # characters of one cell

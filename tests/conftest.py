@@ -35,6 +35,14 @@ def home(tmp_path_factory):
     return Path(os.environ["UNIT24_HOME"])
 
 
+@pytest.fixture(scope="session")
+def small():
+    """A small lesson in plain Python, on which judging and grading are tried."""
+    from course.lesson import read
+
+    return read(Path(__file__).parent / "fixtures" / "61_small.py")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """With ``--dist loadgroup``: tests of one module, and of one lesson, on one worker, so that what they share is made once.

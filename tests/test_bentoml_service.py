@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from authoring.lesson import LESSONS, read
+from course.lesson import LESSONS, read
 
 PYTHON = os.environ.get("UNIT24_BENTOML")
 pytestmark = pytest.mark.skipif(not PYTHON, reason="UNIT24_BENTOML names no Python that has bentoml")

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from authoring.lesson import LESSONS, ROOT, read
+from course.lesson import LESSONS, ROOT, read
 
 LESSON = LESSONS / "20_triton_gpu_kernels.py"
 # Types of the parameters in their order; a plain value is a compile-time constant.

@@ -15,8 +15,8 @@ import pytest
 
 from authoring.audit import MUTANTS_WANTED, audit_lesson, code_hash, totals
 from authoring.build import Course, check
-from authoring.lesson import LESSONS, ROOT, lesson_names, read
-from authoring.records import read_record, update_record
+from course.lesson import LESSONS, ROOT, lesson_names, read
+from course.records import read_record, update_record
 from grader.classroom import STOCK_DEFECTS, write_sample_class
 from grader.engines import threads
 from grader.grade import find_work, grade_class

@@ -33,7 +33,7 @@ def index(tmp_path_factory):
     for name in ("pyproject.toml", "LICENSE"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "unit24", source / "unit24", ignore=shutil.ignore_patterns("__pycache__"))
-    for package in ("authoring", "grader"):
+    for package in ("authoring", "course", "grader", "judge"):
         (source / package).mkdir()
         (source / package / "__init__.py").touch()
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source]

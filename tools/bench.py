@@ -139,8 +139,8 @@ def bench_only_import():
 @benchmark
 def bench_isolation():
     """What isolation adds to the CPU time of lesson 04's answers, and what judging costs beside the answer's own work."""
-    from authoring.lesson import read
-    from grader.bench import isolation_cost, own_cost
+    from course.lesson import read
+    from judge.bench import isolation_cost, own_cost
 
     lesson = read(ROOT / "lessons" / "04_training_loop.py")
     held, free = isolation_cost(lesson)
@@ -155,7 +155,7 @@ def bench_isolation():
 @benchmark
 def bench_ray():
     """A class of 100 on lesson 02 with one Ray worker and with two, in turn: submissions a second once both are ready."""
-    from authoring.lesson import read
+    from course.lesson import read
     from grader.classroom import write_random_class
     from grader.engines import ray
     from grader.grade import find_work, grade_class
@@ -173,7 +173,7 @@ def bench_ray():
 
 def _against_others(course: Path, name: str, ours: int, theirs: int, rounds: int) -> dict:
     """Seconds a submission of all three, one worker each, on the same submissions, alternating."""
-    from authoring.lesson import read
+    from course.lesson import read
     from grader.classroom import write_random_class
 
     own_times, stock_times, otter_times, start_times = [], [], [], []
@@ -217,9 +217,9 @@ def _against_others(course: Path, name: str, ours: int, theirs: int, rounds: int
 @benchmark
 def bench_scale():
     """Lessons 02 and 04 at 10, 100 and 1,000 students, a worker for each core: rate, CPU, memory."""
-    from authoring.lesson import read
+    from course.lesson import read
     from grader.classroom import write_random_class
-    from grader.worker import become_subreaper
+    from judge.worker import become_subreaper
 
     become_subreaper()  # the processes that hold reference states die as orphans: their use is counted here
     figures = {}

@@ -43,7 +43,7 @@ def make_environment():
 
 
 def main(root, text, count):
-    from authoring.lesson import read
+    from course.lesson import read
 
     make_environment()
     lesson, bin_folder, times = read(Path(text)), VENV / "bin", []

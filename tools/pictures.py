@@ -19,7 +19,7 @@ sys.path += [str(ROOT), str(ROOT / "tests" / "support")]
 
 from browsing import chromium, jupyter  # noqa: E402
 
-from authoring.lesson import find_lessons, read  # noqa: E402
+from course.lesson import find_lessons, read  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 EXERCISE, MISTAKE = "make_schedule", "is wasted"  # of lesson 04: which exercise, and the words of the wrong answer

@@ -21,8 +21,8 @@ matplotlib.use("agg")
 
 import torch  # noqa: E402
 
-from authoring.lesson import LESSONS, read  # noqa: E402
-from grader.bench import reference_cells  # noqa: E402
+from course.lesson import LESSONS, read  # noqa: E402
+from course.reference import reference_cells  # noqa: E402
 from unit24 import data  # noqa: E402
 
 

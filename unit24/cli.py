@@ -12,7 +12,7 @@ from importlib import metadata
 
 import click
 
-from unit24.env import UserError
+from unit24.errors import UserError
 
 GROUP = "unit24.commands"
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from platform import python_version
 
 from unit24 import __version__
+from unit24.errors import UserError
 
 SEED = 24
 TIERS = ("tiny", "hub")
@@ -48,15 +49,6 @@ QUIET = {
 }
 # With the tiny tier nothing may reach for the network: a missing file fails at once, not after a timeout.
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-
-
-class UserError(ValueError):
-    """Something that the user can put right.  The command shows its one line and no traceback.
-
-    `status` is the command's exit status: 2 used wrongly (the default), 1 something fell short.
-    """
-
-    status = 2
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from authoring.build import Course, build
-from authoring.lesson import read
+from course.lesson import read
 
 SETUP = 'LESSON = "NN_name"\nNEEDS = []\nimport unit24\n'
 

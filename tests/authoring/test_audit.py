@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from authoring.audit import audit_lesson, totals
-from authoring.lesson import read
-from authoring.mutants import mutants, named_equivalent
 from authoring.perturbations import KINDS, perturbed
+from course.lesson import read
+from course.mutants import mutants, named_equivalent
 
-SMALL = Path(__file__).parents[1] / "grader" / "fixtures" / "61_small.py"
+SMALL = Path(__file__).parents[1] / "fixtures" / "61_small.py"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from authoring.lesson import ROOT, read
+from course.lesson import ROOT, read
 from unit24.cli import main
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from authoring import build as building
 from authoring.build import build, check
-from authoring.records import read_record
-from unit24.env import UserError
+from course.records import read_record
+from unit24.errors import UserError
 
 
 @pytest.fixture

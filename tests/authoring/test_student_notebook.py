@@ -9,9 +9,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from authoring.lesson import ROOT
-from authoring.notebook import as_text, instructor_notebook
-from authoring.release import ReleaseError, student_notebooks
+from authoring.student_notebooks import ReleaseError, student_notebooks
+from course.lesson import ROOT
+from course.notebook import as_text, instructor_notebook
 
 
 @pytest.fixture

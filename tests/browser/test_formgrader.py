@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from browsing import jupyter
 
-from authoring.lesson import ROOT, read
-from authoring.notebook import as_text, instructor_notebook
+from course.lesson import ROOT, read
+from course.notebook import as_text, instructor_notebook
 from grader.classroom import SampleClass
 from grader.grade import find_work, grade_class
 from grader.report import make_report, write_report
 
-FIXTURES = Path(__file__).parents[1] / "grader" / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 SMALL = "61_small"
 ANSWER = "Sums grow with the number of values."
 

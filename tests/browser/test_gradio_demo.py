@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 
-from authoring.lesson import LESSONS, ROOT, read
+from course.lesson import LESSONS, ROOT, read
 
 LESSON = LESSONS / "21_model_export_production.py"
 READY_SECONDS = 120

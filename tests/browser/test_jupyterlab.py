@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from browsing import jupyter
 
-from authoring.lesson import read
+from course.lesson import read
 from grader.gradebook import Forms
 
-FIXTURES = Path(__file__).parents[1] / "grader" / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 SMALL = "61_small"
 
 

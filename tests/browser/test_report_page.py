@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from authoring.lesson import read
+from course.lesson import read
 from grader.classroom import SampleClass, write_random_class
 from grader.grade import find_work, grade_class
 from grader.report import make_report, write_report
 
-FIXTURES = Path(__file__).parents[1] / "grader" / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 SMALL = "61_small"
 HOSTILE = "<img src=x onerror=alert(1)>"
 

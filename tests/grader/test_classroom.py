@@ -2,7 +2,7 @@
 
 import json
 
-from authoring.lesson import read
+from course.lesson import read
 from grader.classroom import SampleClass, _rename_locals, write_random_class, write_sample_class
 from grader.engines import threads
 from grader.grade import find_work, grade_class

@@ -12,9 +12,9 @@ import pytest
 
 from grader.classroom import write_random_class, write_sample_class
 from grader.grade import find_work, grade_class
-from unit24.env import UserError
+from unit24.errors import UserError
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def grade(root, lessons=FIXTURES, **options):

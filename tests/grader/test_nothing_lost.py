@@ -16,7 +16,7 @@ from grader.classroom import write_random_class
 from grader.engines import ray, threads
 from grader.grade import find_work, grade_class
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 KILLS = 8
 
 

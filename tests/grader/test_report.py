@@ -16,9 +16,9 @@ from grader.grade import find_work, grade_class
 from grader.report import analyse, csv_files, make_report, mask, page, to_csv, write_report
 from grader.results import Mark, Work
 from grader.similar import CROWD, similar_pairs
-from unit24.env import UserError
+from unit24.errors import UserError
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 SMALL = "61_small"
 HOSTILE = '<img src=x onerror=alert(1)> & "eve"'
 FORMULA = "=HYPERLINK(1)"

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from authoring.lesson import ROOT
-from authoring.notebook import as_text, instructor_notebook, without_outputs
-from authoring.release import student_notebooks
+from authoring.student_notebooks import student_notebooks
+from course.lesson import ROOT
+from course.notebook import as_text, instructor_notebook, without_outputs
 from grader.grade import find_work, grade_class
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 SMALL = "61_small"
 NAMES = r".*_(?P<student_id>\w+)_attempt_(?P<timestamp>[0-9\-]+)_(?P<file_id>61_small)"
 ANSWER = "Sums grow with the number of values."

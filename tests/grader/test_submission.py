@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from grader.bench import is_blank
+from course.reference import is_blank
 from grader.gradebook import Forms
 from grader.submission import MAX_BYTES, LessonCells, plain, read_submission, support
 

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from unit24 import cli
-from unit24.env import UserError
+from unit24.errors import UserError
 
 
 def unit24(*arguments, **variables):
@@ -36,7 +36,7 @@ def test_help_lists_every_command_and_imports_none():
         try:
             main(["--help"])
         finally:
-            print([name for name in ("authoring", "grader", "unit24.doctor", "torch", "rich") if name in sys.modules])
+            print([name for name in ("authoring", "course", "grader", "judge", "unit24.doctor", "torch", "rich") if name in sys.modules])
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert all(f"  {name}" in done.stdout for name in cli.HELP)

@@ -38,7 +38,7 @@ def test_importing_unit24_imports_nothing_heavy():
 
 
 def test_unit24_imports_neither_authoring_nor_grader():
-    code = "import sys, unit24, unit24.cli, unit24.doctor; print({'authoring', 'grader'} & set(sys.modules))"
+    code = "import sys, unit24, unit24.cli, unit24.doctor; print({'authoring', 'course', 'grader', 'judge'} & set(sys.modules))"
     assert run_python(code).stdout.strip() == "set()"
 
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from unit24 import models
-from unit24.env import UserError
+from unit24.errors import UserError
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from unit24.env import TIERS, UserError
+from unit24.env import TIERS
+from unit24.errors import UserError
 
 FOLDER = Path(__file__).parent
 

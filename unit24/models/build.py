@@ -17,7 +17,7 @@ from rich.progress import track
 from rich.table import Table
 
 from unit24 import models as table
-from unit24.env import UserError
+from unit24.errors import UserError
 
 RECIPE_OF = {
     "tiny-lm-early": "tiny_lm",

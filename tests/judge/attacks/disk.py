@@ -63,9 +63,9 @@ for name in os.listdir(".."):
     exec(open(f"../{name}/weigh.py").read())
 
 # %% import_bench: the bench's own modules know where the lesson lies
-import grader.bench
+import judge.bench
 
-reference = grader.bench.read(LESSON_PATH).exercise("weigh").cell.source
+reference = judge.bench.read(LESSON_PATH).exercise("weigh").cell.source
 exec(reference)
 
 # %% proc_parent_memory: the memory of the process that started this one

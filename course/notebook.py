@@ -16,7 +16,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from authoring.lesson import (
+from course.lesson import (
     BEGIN_HIDDEN,
     BEGIN_SOLUTION,
     END_HIDDEN,
@@ -28,7 +28,7 @@ from authoring.lesson import (
     parse_quiz,
 )
 from unit24 import quiz
-from unit24.env import UserError
+from unit24.errors import UserError
 
 SETUP_CELL = ROOT / "setup_cell.py"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}

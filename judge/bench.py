@@ -1,6 +1,6 @@
 """The bench: judge one candidate for one exercise, on the lesson's own state just before it.
 
-`Bench` runs a lesson's reference cells once, in a `grader.worker` process, and keeps that process
+`Bench` runs a lesson's reference cells once, in a `judge.worker` process, and keeps that process
 ready before every exercise.  `Bench.judge` forks it for a candidate.  Audit and grading both use
 this and nothing else, so what an author sees is what a student gets.
 """
@@ -26,12 +26,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from authoring.lesson import Exercise, Lesson, LessonError, defined_names
-from grader import isolation
-from grader.honest import ACCUSATION, CLEAN, cipher, framed, unseal
-from grader.worker import receive, receive_bytes, send
+from course.lesson import ROOT, Exercise, Lesson, LessonError
+from course.reference import is_blank, needed_cells, reference_cells
+from judge import isolation
+from judge.honest import ACCUSATION, CLEAN, cipher, framed, unseal
+from judge.worker import receive, receive_bytes, send
 
-ROOT = Path(__file__).resolve().parent.parent
 STATUSES = ("passed", "partial", "failed", "not attempted", "error", "timeout", "out of memory", "crashed", "tampered")
 START_SECONDS = 600  # a reference cell that takes longer than this is a defect of the lesson
 REFUSED = "(Graded code has no network, starts no processes, and has files in its working folder alone.)"
@@ -289,50 +289,6 @@ class Bench:
         )
 
 
-def is_blank(source: str) -> bool:
-    """Nothing but comments and white space."""
-    return all(not line.strip() or line.lstrip().startswith("#") for line in source.splitlines())
-
-
-def reference_cells(lesson: Lesson) -> Iterable[tuple[str, str, int, str | None]]:
-    """Code that makes the reference state, in order: (file name, source, line in the text, exercise id)."""
-    for cell in lesson.cells:
-        if cell.role == "setup":
-            yield "<setup>", f"import unit24\nenv = unit24.start({lesson.name!r})\n", cell.line, None
-        elif cell.role == "exercise":
-            yield f"<reference {cell.name}>", cell.source, cell.line, cell.name
-        elif cell.role == "plain" and cell.type == "code":
-            yield f"<lesson {lesson.name} line {cell.line}>", cell.source, cell.line, None
-
-
-def needed_cells(lesson: Lesson, exercise: Exercise, texts: list[str] | None) -> list[tuple[str, str, int, str | None]]:
-    """Of the reference cells before `exercise`, those that define a name which `texts` need (None: all).
-
-    A cell that imports counts as defining what it imports; the setup cell is always there.
-    """
-    import builtins
-
-    def used(text: str) -> set[str]:
-        try:
-            return {n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)} - set(dir(builtins))
-        except SyntaxError:
-            return set()
-
-    before = []
-    for cell in reference_cells(lesson):
-        if cell[3] == exercise.id:
-            break
-        before.append(cell)
-    if texts is None:
-        return before
-    wanted, kept = set().union(*map(used, texts)), []
-    for cell in reversed(before):
-        if cell[0] == "<setup>" or wanted & set(defined_names(cell[1])):
-            kept.append(cell)
-            wanted |= used(cell[1])
-    return kept[::-1]
-
-
 # --------------------------------------------------------------------------------------------------
 
 
@@ -353,7 +309,7 @@ def _launch(home: Path) -> tuple[subprocess.Popen, socket.socket]:
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "grader.worker", str(theirs.fileno())],
+        [sys.executable, "-m", "judge.worker", str(theirs.fileno())],
         pass_fds=(theirs.fileno(),),
         env=environment,
         cwd=home,
@@ -464,7 +420,7 @@ def compiled_tests(exercise: Exercise) -> bytes:
     Compiled here, so that their source is never in a candidate's process.  The tests become the body
     of a function, so that what they compute is in no namespace: a callback that they hand to the
     candidate leads to nothing.  Every other name is looked up in a constant, which
-    `grader.honest.bound` fills in.
+    `judge.honest.bound` fills in.
     """
     tree = ast.parse(exercise.tests.source)
     own = {name for node in ast.walk(tree) for name in _binds(node)}

@@ -19,9 +19,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from authoring.lesson import read
-from grader import isolation
-from grader.bench import Bench
+from course.lesson import read
+from judge import isolation
+from judge.bench import Bench
 
 sys.path.insert(0, str(Path(__file__).parent))
 from attacks.read import FOLDER, LESSON, attacks  # noqa: E402

@@ -5,10 +5,10 @@ import json
 import nbformat
 import pytest
 
-from authoring.lesson import LessonError
-from authoring.notebook import as_text, instructor_notebook, lesson_line, student_source
+from course.lesson import LessonError
+from course.notebook import as_text, instructor_notebook, lesson_line, student_source
 from unit24 import quiz
-from unit24.env import UserError
+from unit24.errors import UserError
 
 SETUP = 'LESSON = "NN_name"  # which one\nNEEDS = []\nimport unit24\n'
 

@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from authoring import build
-from grader import release
+from authoring import build, release
 from unit24 import __version__
-from unit24.env import UserError
+from unit24.errors import UserError
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 SMALL = "61_small"
 WHEEL = f"unit24-{__version__}-py3-none-any.whl"
 # Lines that only the instructor has: a solution, a hidden test, wrong and right answers, a model answer, a rubric.

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from authoring.records import read_record, update_record
+from course.records import read_record, update_record
 
 
 def test_a_key_is_set_and_others_stay(tmp_path):
@@ -26,7 +26,7 @@ def test_a_damaged_record_counts_as_none(tmp_path):
 def test_writers_side_by_side_lose_nothing(tmp_path):
     code = """
 import sys, pathlib
-from authoring.records import update_record
+from course.records import update_record
 for i in range(20):
     update_record("01_small", f"{sys.argv[1]}-{i}", i, pathlib.Path(sys.argv[2]))
 """

@@ -1,6 +1,6 @@
 """The process that holds a lesson's reference state and forks one child for each candidate.
 
-Started by `grader.bench` as ``python -m grader.worker FD`` with one Unix socket, it obeys these
+Started by `judge.bench` as ``python -m judge.worker FD`` with one Unix socket, it obeys these
 messages (JSON with a 4-byte length, some with file descriptors):
 
 =========  ====================================================================================
@@ -35,8 +35,8 @@ import traceback
 import types
 from pathlib import Path
 
-from grader import honest, isolation
-from grader.visible import display
+from judge import honest, isolation
+from judge.visible import display
 
 SEED = 24
 MESSAGE_LIMIT = 64 << 20

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unit24.env import UserError
+from unit24.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = ROOT / "lessons"

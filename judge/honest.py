@@ -13,7 +13,7 @@ walk frames, search memory.  What stands against that:
 * An audit hook reports the ways to a frame or to foreign code at the moment they are tried.
 
 What stays open: code that writes to memory by address (a forged NumPy array interface, say) is
-not seen.  Exercises from plain data to plain data are out of its reach: see `grader.plain`.
+not seen.  Exercises from plain data to plain data are out of its reach: see `judge.plain`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from os.path import abspath, realpath
 from sys import _getframe, addaudithook
 from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, ModuleType
 
-from grader.plain import Gone, serve, stand_in
-from grader.visible import Names, Words
+from judge.plain import Gone, serve, stand_in
+from judge.visible import Names, Words
 from unit24 import check
 from unit24.check import CheckFailed, NotAttempted
 
@@ -464,7 +464,7 @@ def watch(known: dict | None = None) -> dict:
     spaces: dict[int, tuple[str, dict]] = {}
     for name, module in list(sys.modules.items()):
         space = getattr(module, "__dict__", None)
-        if type(space) is not dict or name == "__main__" or name.split(".")[0] in ("grader", "ctypes", *SHOW):
+        if type(space) is not dict or name == "__main__" or name.split(".")[0] in ("judge", "grader", "ctypes", *SHOW):
             continue
         if not VERSIONED and name not in CORE:
             continue

@@ -7,17 +7,17 @@ stopped; after a lesson was mended only the exercises that changed are judged ag
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
 from pathlib import Path
 
-from authoring.lesson import ROOT, Exercise, Lesson
-from grader.bench import Verdict, reference_cells
+from course.lesson import ROOT, Exercise, Lesson
+from judge.bench import Verdict
+from judge.fingerprint import exercise_hashes, hash_of
 
 # What decides, besides the lesson.
-_JUDGES = (ROOT / "unit24" / "check.py", *(ROOT / "grader" / f"{name}.py" for name in ("worker", "honest", "plain")))
+_JUDGES = (ROOT / "unit24" / "check.py", *(ROOT / "judge" / f"{name}.py" for name in ("worker", "honest", "plain")))
 
 
 class Journal:
@@ -75,23 +75,3 @@ class Journal:
                 place += len(line)
             if place and not line.endswith(b"\n"):  # a disk that filled up: end the broken line
                 file.write(b"\n")
-
-
-def exercise_hashes(lesson: Lesson) -> dict[str, str]:
-    """For each exercise: hash of what decides on an answer: the state before it, tests, names, points and limits."""
-    before, hashes = "", {}
-    for _, source, _, exercise in reference_cells(lesson):
-        if exercise:
-            e = lesson.exercise(exercise)
-            limits = str((e.points, e.seconds, e.memory_mb, e.processes, e.plain))
-            hashes[exercise] = hash_of(before, e.tests.source, *sorted(e.names), limits)
-        before = hash_of(before, source)
-    return hashes
-
-
-def hash_of(*parts: str) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "big") + data)
-    return digest.hexdigest()

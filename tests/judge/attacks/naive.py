@@ -11,9 +11,9 @@ import tempfile
 import types
 from pathlib import Path
 
-from authoring.lesson import read
-from grader import isolation
-from grader.bench import reference_cells
+from course.lesson import read
+from course.reference import reference_cells
+from judge import isolation
 
 
 def main():

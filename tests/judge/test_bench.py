@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from authoring.lesson import LessonError, read
-from grader.bench import Bench, needed_cells
+from course.lesson import LessonError, read
+from course.reference import needed_cells
+from judge.bench import Bench
 
 RIGHT = "def mean_gap(x, y):\n    if len(x) != len(y):\n        raise ValueError\n    return sum(a - b for a, b in zip(x, y)) / len(x)\n"
 LINE = "def mean_gap(x, y):\n    {}\n"

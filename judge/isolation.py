@@ -25,7 +25,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from unit24.env import UserError
+from unit24.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parent.parent / "unit24"
 # User ids that systemd's list (UIDS-GIDS) leaves to nobody: (first, how many).  The first range has one for

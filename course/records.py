@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from authoring.lesson import LESSONS
+from course.lesson import LESSONS
 from unit24.files import write_whole
 
 RECORDS = LESSONS / "records"
