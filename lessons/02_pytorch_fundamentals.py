@@ -721,7 +721,7 @@ print("matrix product:", torch.equal(torch.einsum("ij,jk->ik", a, b), a @ b))
 #   the key positions turns the scores of one query into weights; returns `[b, t, h, e]`, the values averaged with them.
 
 
-# %% exercise="contractions" minutes=25 difficulty=2 plain=true
+# %% exercise="contractions" minutes=25 difficulty=2 apart=true
 def paint(shares: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
     """Picture [c, height, width] from shares [k, height, width] and colours [k, c]."""
     ### BEGIN SOLUTION
