@@ -20,8 +20,8 @@ from pathlib import Path
 
 from authoring import build, leaks
 from authoring.student_notebooks import ReleaseError, student_notebooks
-from course.lesson import BEGIN_HIDDEN, BEGIN_SOLUTION, END_HIDDEN, END_SOLUTION, ROOT, Lesson
 from course.notebook import as_text, instructor_notebook
+from course.parts import BEGIN_HIDDEN, BEGIN_SOLUTION, END_HIDDEN, END_SOLUTION, ROOT, Lesson
 from course.seeds import with_seed
 from unit24.errors import UserError
 

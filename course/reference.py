@@ -6,7 +6,7 @@ import ast
 import builtins
 from collections.abc import Iterable
 
-from course.lesson import Exercise, Lesson, defined_names
+from course.parts import Exercise, Lesson, defined_names
 
 
 def is_blank(source: str) -> bool:

@@ -14,9 +14,9 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from course.lesson import Exercise, Lesson
 from course.mutants import mutants
 from course.notebook import student_source
+from course.parts import Exercise, Lesson
 from grader.gradebook import Forms
 from unit24.files import write_whole
 

@@ -14,8 +14,8 @@ import os
 import sys
 from pathlib import Path
 
-from course.lesson import Lesson
 from course.notebook import instructor_notebook
+from course.parts import Lesson
 from grader.submission import Submission
 from unit24.errors import UserError
 from unit24.files import write_whole

@@ -15,8 +15,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course.lesson import Exercise, Lesson, defined_names
 from course.notebook import placed_cells, student_source
+from course.parts import Exercise, Lesson, defined_names
 from course.reference import is_blank, reference_cells
 
 MAX_BYTES = 20 << 20  # a notebook with a few plots is below 2 MB

@@ -25,7 +25,8 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from course.lesson import ROOT, Exercise, Lesson, LessonError
+from course.lesson import ROOT, LessonError
+from course.parts import Exercise, Lesson
 from course.reference import is_blank, needed_cells, reference_cells
 from judge import inprocess, isolation
 from judge.compiled import Tests, compiled_cell, compiled_tests

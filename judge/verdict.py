@@ -6,7 +6,7 @@ import json
 import signal
 from dataclasses import asdict, dataclass, field
 
-from course.lesson import Exercise
+from course.parts import Exercise
 from judge.protocol import Usage
 
 STATUSES = ("passed", "partial", "failed", "not attempted", "error", "timeout", "out of memory", "crashed", "tampered")

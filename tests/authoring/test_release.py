@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from texts import copy_lesson, edit
 
 from authoring import build, release
 from unit24 import __version__
@@ -27,10 +28,8 @@ BROUGHT = "click packaging platformdirs rich markdown-it-py mdurl Pygments".spli
 def course(tmp_path_factory):
     """A course of one built lesson, with a constant that a class may have otherwise."""
     root = tmp_path_factory.mktemp("course")
-    (root / "lessons").mkdir()
-    text = (FIXTURES / f"{SMALL}.py").read_text()
-    text = text.replace("def helper(x):", "PLACE = 24  # release: seed\nassert PLACE != 13\n\n\ndef helper(x):", 1)
-    (root / "lessons" / f"{SMALL}.py").write_text(text)
+    seeded = "PLACE = 24  # release: seed\nassert PLACE != 13\n\n\ndef helper(x):"
+    copy_lesson(FIXTURES / f"{SMALL}.py", root / "lessons", ("def helper(x):", seeded))
     shutil.copy(release.ROOT / "setup_cell.py", root)
     made = build.Course(root)
     assert not build.build(made.read(), made).problems
@@ -147,8 +146,7 @@ def leak_in_readme(folder):
 
 
 def leak_in_notebook(folder):
-    path = folder / "notebooks" / SMALL / f"{SMALL}.ipynb"
-    path.write_text(path.read_text().replace("A lesson for tests", "total += a - b"))
+    edit(folder / "notebooks" / SMALL / f"{SMALL}.ipynb", "A lesson for tests", "total += a - b")
 
 
 def leak_in_wheel(folder):
@@ -185,8 +183,7 @@ def test_a_leak_is_found_and_nothing_is_left(course, quick, tmp_path, monkeypatc
 def test_a_lesson_that_is_not_built_is_not_released(course, tmp_path):
     other = build.Course(tmp_path / "course")
     shutil.copytree(course.root, other.root)
-    path = other.lessons / f"{SMALL}.py"
-    path.write_text(path.read_text().replace("plain Python, no heavy", "plain Python without a heavy"))
+    edit(other.lessons / f"{SMALL}.py", "plain Python, no heavy", "plain Python without a heavy")
     with pytest.raises(UserError, match="not released: .* has changed since .*: run `unit24 build 61_small`"):
         release.make_release(other, tmp_path / "students")
     assert not (tmp_path / "students").exists()

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from texts import replaced
 
 from grader.classroom import SampleClass, write_random_class
 from grader.grade import find_work, grade_class
@@ -58,7 +59,9 @@ def graded(tmp_path_factory, small):
     write_random_class(root, [small], 8)
     reference = {e.id: e.cell.source for e in small.exercises}
     submit(root, small, "ada", reference | {"mean_gap": UNUSUAL.format(name="ada")}, answer="Sums grow <b>with</b> the count.")
-    other = UNUSUAL.format(name="bo").replace("gaps", "differences").replace("place", "n").replace("part", "group")
+    other = UNUSUAL.format(name="bo")
+    for old, new in (("gaps", "differences"), ("place", "n"), ("part", "group")):
+        other = replaced(other, old, new)
     submit(root, small, "bo", reference | {"mean_gap": other})
     submit(root, small, HOSTILE, reference | {"mean_gap": "def mean_gap(x, y):\n    raise KeyError('<script>alert(2)</script>')"})
     submit(root, small, FORMULA, reference)
@@ -175,7 +178,7 @@ def test_copied_code_is_found_under_other_names_and_comments(report):
 def test_what_the_lesson_or_the_crowd_writes_is_not_reported(small):
     own = {e.id: [e.cell.source, *(c.source for c in (*e.right, *e.wrong))] for e in small.exercises}
     theirs = small.exercises[0].right[0].source
-    slip = small.exercises[0].cell.source.replace("len(x)\n", "len(y)\n")
+    slip = replaced(small.exercises[0].cell.source, "len(x)\n", "len(y)\n")
     for source in (theirs, slip, "def mean_gap(x, y):\n    return 0", "def broken(:", ""):
         assert similar_pairs(SMALL, {s: {"mean_gap": source} for s in "ab"}, own) == []
     for size, pairs in ((3, 3), (CROWD, CROWD * (CROWD - 1) // 2), (CROWD + 1, 0)):
@@ -186,7 +189,7 @@ def test_what_the_lesson_or_the_crowd_writes_is_not_reported(small):
 def test_nearly_the_same_code_is_found_and_other_code_is_not(small):
     own = {"mean_gap": [small.exercises[0].cell.source]}
     first = UNUSUAL.format(name="a")
-    near = first.replace("% 3", "% 4").replace("    gaps =", "    print(x)\n    gaps =")
+    near = replaced(replaced(first, "% 3", "% 4"), "    gaps =", "    print(x)\n    gaps =")
     far = """def mean_gap(x, y):
     import itertools
     total = [a for a in x]
