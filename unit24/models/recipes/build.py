@@ -96,12 +96,12 @@ def _prepare() -> None:
 
 
 def _recipe(name: str):
-    return importlib.import_module(f"unit24.models.{RECIPE_OF[name]}")
+    return importlib.import_module(f"unit24.models.recipes.{RECIPE_OF[name]}")
 
 
 def train(name: str) -> None:
     """Train `name` beside its folder, write its card, and take the folder's place in one step."""
-    from unit24.models import cards
+    from unit24.models.recipes import cards
 
     final = table.folder(name)
     part = final.with_name(f".{final.name}.part")
@@ -131,7 +131,7 @@ def size(folder: Path) -> int:
 
 def recheck(name: str) -> list[dict]:
     """The figures of a model's card, measured again: dicts with model, task, name, stated, measured, baseline, holds."""
-    from unit24.models import cards
+    from unit24.models.recipes import cards
 
     folder = Path(table.path(name))
     stated = cards.read(folder)
