@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from course.lesson import Lesson, read
+from grader.outcomes import Verdict
 from judge import isolation
-from judge.bench import Bench, Verdict
+from judge.bench import Bench
 
 
 @dataclass(frozen=True)
