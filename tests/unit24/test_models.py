@@ -301,6 +301,19 @@ def test_check_reports_a_card_that_promises_too_much(monkeypatch):
     assert any(not row["holds"] for row in rows) and all(row["stated"] == 0.999 for row in rows)
 
 
+def test_a_card_cannot_state_what_nobody_measures(monkeypatch):
+    """A figure that the recipe had stopped measuring stood on the card for ever, and ``--check`` said that all hold."""
+    from unit24.models.recipes import build, cards, digits_cnn
+
+    measured = [digits_cnn.Figure("digits", "accuracy", 0.9, 0.1, "chance")]
+    monkeypatch.setattr(digits_cnn, "measure", lambda *_: measured)
+    monkeypatch.setattr(cards, "read", lambda folder: {("digits", "accuracy"): 0.9})
+    assert [row["holds"] for row in build.recheck("digits-cnn-ten")] == [True]
+    monkeypatch.setattr(cards, "read", lambda folder: {("digits", "accuracy"): 0.9, ("letters", "accuracy"): 0.8})
+    with pytest.raises(UserError, match="accuracy on 'letters', which its recipe does not measure"):
+        build.recheck("digits-cnn-ten")
+
+
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
     from unit24.models.recipes.training import fit
 

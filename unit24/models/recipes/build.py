@@ -130,13 +130,20 @@ def size(folder: Path) -> int:
 
 
 def recheck(name: str) -> list[dict]:
-    """The figures of a model's card, measured again: dicts with model, task, name, stated, measured, baseline, holds."""
+    """The figures of a model's card, measured again: dicts with model, task, name, stated, measured, baseline, holds.
+
+    Raises:
+        UserError: the card states a figure that its recipe does not measure.
+    """
     from unit24.models.recipes import cards
 
     folder = Path(table.path(name))
-    stated = cards.read(folder)
+    stated, measured = cards.read(folder), _recipe(name).measure(name, folder)
+    if unknown := stated.keys() - {(figure.task, figure.name) for figure in measured}:
+        task, what = min(unknown)
+        raise UserError(f"{folder / 'README.md'} states {what} on {task!r}, which its recipe does not measure: build {name} again.")
     rows = []
-    for figure in _recipe(name).measure(name, folder):
+    for figure in measured:
         claim = stated.get((figure.task, figure.name))
         rows.append(
             {
