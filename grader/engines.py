@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from course.lesson import Lesson, read, texts, write_texts
+from grader.outcomes import Verdict
 from judge import isolation
 from judge.bench import Bench
-from judge.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,6 @@ from judge.compiled import Tests, compiled_cell, compiled_tests
 from judge.protocol import TALK_LIMIT, Limits, Request, Usage, receive, receive_bytes, send
 from judge.verdict import SCRATCH_BYTES, SCRATCH_FILES, Ending, Verdict, verdict_on
 
-__all__ = ["Bench", "Verdict"]
 START_SECONDS = 600  # a reference cell that takes longer than this is a defect of the lesson
 
 

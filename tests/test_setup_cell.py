@@ -92,8 +92,7 @@ def kaggle(tmp_path_factory, index):
 
 def cell_for(*needs):
     """The cell as the build writes it into a lesson."""
-    named = replaced(CELL, 'LESSON = "NN_name"', 'LESSON = "04_training_loop"')
-    return replaced(named, "NEEDS = []", f"NEEDS = {list(needs)}")
+    return replaced(CELL, ('LESSON = "NN_name"', 'LESSON = "04_training_loop"'), ("NEEDS = []", f"NEEDS = {list(needs)}"))
 
 
 def test_colab(colab):

@@ -80,7 +80,7 @@ def test_an_equivalent_must_be_one(tmp_path, sound):
     cell = '# %% equivalent="mean_gap" because="for the test"\n# - total = 0.0\n# + total = 1.0\n\n# %% right="mean_gap"'
     notes = spoil(tmp_path, '# %% right="mean_gap"', cell, only={"mean_gap"})["mean_gap"].notes
     assert any("called equivalent, but the tests reject it" in n for n in notes)
-    stale = replaced(cell, "total = 1.0", "total = 77")
+    stale = replaced(cell, ("total = 1.0", "total = 77"))
     notes = spoil(tmp_path, '# %% right="mean_gap"', stale, only={"mean_gap"})["mean_gap"].notes
     assert any("names no mutant" in n for n in notes)
 
@@ -111,7 +111,7 @@ def test_mutants_touch_the_solution_alone():
 def test_naming_an_equivalent():
     mutant = next(m for m in mutants(SOURCE) if m.kind == "comparison")
     named = "\n".join("# " + line for line in mutant.diff.splitlines())
-    assert named_equivalent(mutant, named) and not named_equivalent(mutant, replaced(named, "x", "z"))
+    assert named_equivalent(mutant, named) and not named_equivalent(mutant, replaced(named, ("x", "z")))
 
 
 @pytest.mark.parametrize("kind", KINDS)

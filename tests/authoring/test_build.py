@@ -64,7 +64,7 @@ def test_a_changed_wrong_answer_needs_no_run(built, no_execution):
 
 def test_an_edited_student_notebook_is_seen_and_made_again(built, no_execution):
     made = built.notebook("01_small").read_bytes()
-    built.notebook("01_small").write_bytes(texts.replaced(made, b"Double a number", b"Treble a number"))
+    built.notebook("01_small").write_bytes(texts.replaced(made, (b"Double a number", b"Treble a number")))
     assert check(built.read(), built) == [
         "notebooks/01_small/01_small.ipynb is not what nbgrader makes of the solution: run `unit24 build 01_small`"
     ]

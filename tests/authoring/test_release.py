@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from texts import copy_lesson, edit
+from texts import copy_lesson, edit, replaced
 
 from authoring import build, release
 from unit24 import __version__
@@ -18,6 +18,7 @@ from unit24.errors import UserError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 SMALL = "61_small"
+SETUP = (release.ROOT / "setup_cell.py").read_text()
 WHEEL = f"unit24-{__version__}-py3-none-any.whl"
 # Lines that only the instructor has: a solution, a hidden test, wrong and right answers, a model answer, a rubric.
 SECRETS = ["total += a - b", "secret_answer", "b - a for a, b", "math.fsum(x)", "sums grow with the count", "Names the count"]
@@ -109,6 +110,21 @@ def test_the_source_of_the_package_is_a_setting(course, quick, tmp_path):
     made = release.make_release(course, tmp_path / "students", source=address)
     assert f'SOURCE = "{address}"' in cells(made.path)["setup"]
     assert "UNIT24_SOURCE" not in (made.path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("lines", [0, 2])
+def test_a_setup_cell_without_one_line_for_the_source_is_refused(lines):
+    """``--source`` was silently ignored where the set-up cell had no such line, and students got no package."""
+    (line,) = [line for line in SETUP.splitlines(keepends=True) if line.startswith("SOURCE = ")]
+    with pytest.raises(UserError, match=f"setup_cell.py: expected one line that begins with `SOURCE = `, found {lines}"):
+        release.setup_cell(replaced(SETUP, (line, lines * line)), "https://example.org/unit24.whl")
+
+
+def test_a_tool_for_laptops_that_is_named_nowhere_is_an_error(course, tmp_path, monkeypatch):
+    """A tool that the extra did not name was left out of the students' requirements without a word."""
+    monkeypatch.setattr(release, "LAPTOP", ("jupyterlab", "jupyterlabb"))
+    with pytest.raises(UserError, match="pyproject.toml: the extra `instructor` lacks jupyterlabb"):
+        release.write_texts(course.read(), WHEEL, None, tmp_path)
 
 
 def test_an_archive_holds_the_same_and_is_reproducible(course, quick, tmp_path):

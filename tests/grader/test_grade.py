@@ -56,7 +56,7 @@ def few(tmp_path, small):
 def test_the_sample_class_gets_what_it_must(graded):
     root, expected, records = graded
     assert len(expected) >= 12
-    got = {s: {e: v["points"] for e, v in r.exercises.items()} for s, r in records.items()}
+    got = {s: {e: v.points for e, v in r.exercises.items()} for s, r in records.items()}
     assert got == {student: lessons["61_small"] for student, lessons in expected.items()}
 
 
@@ -222,3 +222,24 @@ def test_json_and_table(graded):
     assert set(one["exercises"]["mean_gap"]) >= {"status", "points", "message", "seconds"}
     table = command(root, "grade", "61").stdout
     assert all(student in table for student in expected)
+
+
+def test_a_score_without_a_cell_in_the_gradebook_is_an_error(few, small):
+    """It was left out without a word: nothing but a zero in the gradebook told of it."""
+    from grader.gradebook import Forms, Gradebook
+    from grader.submission import LessonCells, read_submitted
+
+    submission = read_submitted(few, "s00001", LessonCells(small))
+    with Gradebook(few) as gradebook:
+        gradebook.register(Forms(small))
+        for scores, comments in (({"test_mean_gapp": 2.0}, {}), ({}, {"mean_gapp": "no"})):
+            with pytest.raises(KeyError, match="no cell .*mean_gapp"):
+                gradebook.write(submission, scores, comments)
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(few):
+    """rich took ``[red]`` for a style and left it out of the table, and stopped at ``[/b]`` with a traceback."""
+    (few / "submitted" / "s00001").rename(few / "submitted" / "[red]eve")
+    (few / "submitted" / "[" / "b]").mkdir(parents=True)
+    done = command(few, "grade", "61")
+    assert done.returncode == 0 and "[red]eve" in done.stdout and "submitted/[/b]" in done.stdout, done.stderr

@@ -29,7 +29,7 @@ def stored(root):
 
 
 def grade(root, engine=None):
-    return {r.student: {e: v["points"] for e, v in r.exercises.items()} for r in grade_class(root, find_work(root, ("61",), FIXTURES), engine, lessons=FIXTURES)}
+    return {r.student: {e: v.points for e, v in r.exercises.items()} for r in grade_class(root, find_work(root, ("61",), FIXTURES), engine, lessons=FIXTURES)}
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +94,8 @@ def test_ray_gives_the_same_grades_also_when_a_worker_is_killed(tmp_path, small,
     path = copy_lesson(small.path, lessons)
     path.write_text(path.read_text() + "\n# %% [markdown]\n" + 3000 * f"# {60 * 'x'}\n")
     got, killed = {}, False
-    for record in grade_class(tmp_path, find_work(tmp_path, ("61",), lessons), ray(workers=2), lessons=lessons):
-        got[record.student] = {e: v["points"] for e, v in record.exercises.items()}
+    for graded in grade_class(tmp_path, find_work(tmp_path, ("61",), lessons), ray(workers=2), lessons=lessons):
+        got[graded.student] = {e: v.points for e, v in graded.exercises.items()}
         if not killed and len(got) == 2:
             workers = [p for p in psutil.process_iter(["cmdline"]) if "ray::_Judge" in " ".join(p.info["cmdline"] or ())]
             assert workers

@@ -84,7 +84,7 @@ def test_tests_use_the_lessons_own_names(bench, small):
 
 def test_own_cells_run_first(bench, small):
     own = [("7", "def gap(a, b):\n    return a - b\n")]
-    source = replaced(RIGHT, "a - b for", "gap(a, b) for")
+    source = replaced(RIGHT, ("a - b for", "gap(a, b) for"))
     assert bench.judge(small.exercise("mean_gap"), source, own).status == "passed"
     assert bench.judge(small.exercise("mean_gap"), source).status == "failed"
 

@@ -5,15 +5,17 @@ from pathlib import Path
 from course.lesson import read, texts, write_texts
 
 
-def replaced(text, old, new, count=-1):
-    """`text` (or bytes) with `new` in place of `old`; a test about a change that was not made would prove nothing."""
-    assert old in text, old
-    return text.replace(old, new, count)
+def replaced(text, *pairs):
+    """`text` (or bytes) with each (old, new) put in wherever it stands; a test about a change that was not made proves nothing."""
+    for old, new in pairs:
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
 
 
 def edit(path: Path, old: str, new: str) -> None:
     """Replace a text in a file."""
-    path.write_text(replaced(path.read_text(), old, new))
+    path.write_text(replaced(path.read_text(), (old, new)))
 
 
 def copy_lesson(path: Path, folder: Path, *replacements: tuple[str, str]) -> Path:
