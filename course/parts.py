@@ -67,6 +67,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """One demand of a task. `reported`: whether it was kept is only told by the process of the student's code."""
+
+    name: str
+    reported: bool
+    line: int  # in the lesson text
+
+
+@dataclass(frozen=True)
 class Exercise:
     """One exercise with everything that belongs to it."""
 
@@ -85,6 +94,7 @@ class Exercise:
     processes: bool = False  # a candidate may start programs
     plain: bool = False  # its functions take and return plain data: tests run in another process, where the lesson forks
     apart: bool = False  # its tests are written for two processes: calls with plain data, and scenarios
+    rules: tuple[Rule, ...] = ()  # what its task demands, if the task says so by name
 
     @property
     def names(self) -> frozenset[str]:

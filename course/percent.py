@@ -16,7 +16,7 @@ STORY: dict[str, set[str]] = {
     "quiz": set(),
 }
 ANSWERS: dict[str, set[str]] = {
-    "wrong": {"says"},
+    "wrong": {"says", "breaks"},
     "right": set(),
     "equivalent": {"because"},
     "rubric": set(),
