@@ -4,7 +4,7 @@ import re
 
 import pytest
 from small_course import ANSWERS, LESSON
-from texts import copy_lesson, read_copy
+from texts import copy_lesson, read_copy, replaced
 
 from course.lesson import find_lessons, lesson_names, read, texts, write_texts
 from course.parts import LessonError
@@ -75,7 +75,7 @@ def test_every_cell_knows_its_file_and_line(lesson_from):
 )  # fmt: skip
 def test_a_fault_is_told_with_its_file_and_line(lesson_from, old, new, file, at, message):
     found = faults(lesson_from, (old, new))
-    text = (ANSWERS if file == BESIDE else LESSON).replace(old, new)
+    text = replaced(ANSWERS if file == BESIDE else LESSON, old, new)
     line = 1 if at is None else line_of(text, at)
     assert any(f == file and n == line and message in m for f, n, m in found), found
 

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from texts import replaced
 
 from course.lesson import read, write_texts
 from course.parts import LessonError
@@ -78,7 +79,7 @@ def lesson_with(tmp_path):
 
     def make(text, answers=ANSWERS):
         text = text if "def run(" in text else RUN + text
-        write_texts({"61_wall.py": LESSON.replace("@@\n", text), "answers/61_wall.py": answers}, tmp_path)
+        write_texts({"61_wall.py": replaced(LESSON, "@@\n", text), "answers/61_wall.py": answers}, tmp_path)
         return read(tmp_path / "61_wall.py")
 
     return make
@@ -179,5 +180,5 @@ def run(n):
 
 def test_scope_faults_stand_beside_all_others(lesson_with):
     with pytest.raises(LessonError) as error:
-        lesson_with("@check.scenario\ndef run(n):\n    return CASES, json\n", ANSWERS.replace('right="earlier"', 'right="later"'))
+        lesson_with("@check.scenario\ndef run(n):\n    return CASES, json\n", replaced(ANSWERS, 'right="earlier"', 'right="later"'))
     assert len(error.value.lines) == 4
