@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from authoring.perturbations import KINDS, perturbed
 from course.mutants import mutants, named_equivalent
 from course.notebook import student_source
-from course.parts import Cell, Exercise, Lesson
+from course.parts import Cell, Exercise, Fault, Lesson
+from course.rules import broken_rules
 from judge.bench import Bench
 from judge.fingerprint import exercise_hashes, hash_of
 from judge.verdict import Verdict
@@ -31,6 +32,8 @@ class ExerciseAudit:
     perturbations: list[int] = field(default_factory=lambda: [0, 0])  # that change a result, rejected
     mutants: list[int] = field(default_factory=lambda: [0, 0, 0])  # made, killed, named equivalent
     survivors: list[str] = field(default_factory=list)  # diffs of mutants that passed
+    rules: dict[str, int] = field(default_factory=dict)  # of the task: wrong answers that break each
+    reported: list[str] = field(default_factory=list)  # of the rules those that can only be reported
     notes: list[str] = field(default_factory=list)  # what fell short
     hash: str = ""  # of what the mutants' verdicts depend on: their counts hold for exactly this
 
@@ -48,6 +51,8 @@ class ExerciseAudit:
             "perturbations": self.perturbations,
             "mutants": self.mutants,
             "survivors": self.survivors,
+            "rules": self.rules,
+            "reported": self.reported,
             "notes": self.notes,
             "hash": self.hash,
         }
@@ -184,6 +189,7 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
             if not seen:
                 note(cell, "this `equivalent` names no mutant that is made: copy the `- ` and `+ ` lines that the audit shows")
 
+    _count_rules(exercise, result)
     for count, least, what in (
         (len(exercise.wrong), 3, "wrong answers"),
         (len(exercise.right), 1, "right answers"),
@@ -192,6 +198,17 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
         if count < least:
             note(exercise.cell, f"{count} {what}, the standard asks for {least}")
     return result
+
+
+def _count_rules(exercise: Exercise, result: ExerciseAudit) -> None:
+    """How many wrong answers break each rule of the task, and what that lacks."""
+    result.reported = [rule.name for rule in exercise.rules if rule.reported]
+    for rule in exercise.rules:
+        result.rules[rule.name] = sum(rule.name in broken_rules(cell) for cell in exercise.wrong)
+        if not result.rules[rule.name]:
+            result.notes.append(str(Fault(exercise.cell.path, rule.line, f"no wrong answer breaks the rule {rule.name!r}")))
+    if exercise.rules and len(result.reported) == len(exercise.rules):
+        result.notes.append(str(exercise.cell.fault("all its rules can only be reported, which a student's code can forge")))
 
 
 def totals(audits: dict[str, dict[str, ExerciseAudit]]) -> dict:
@@ -211,6 +228,8 @@ def totals(audits: dict[str, dict[str, ExerciseAudit]]) -> dict:
         "right": add("right"),
         "perturbations": add("perturbations"),
         "mutants": [made, killed, equivalent],
+        "rules": sum(len(a.rules) for a in every),
+        "reported": sum(len(a.reported) for a in every),
         "mutation_score": round(killed / real, 4) if real else None,
         "sound": all(a.sound for a in every),
     }

@@ -46,7 +46,7 @@ class LessonError(UserError):
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a text. `role` is a key of `percent.KEYS`, ``"setup"`` or ``"plain"``; `name` its value."""
+    """One cell of a text. `role` is a key of `percent.KEYS`, ``"setup"`` or ``"unmarked"``; `name` its value."""
 
     role: str
     name: str
@@ -67,6 +67,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """One demand of a task. `reported`: whether it was kept is only told by the process of the student's code."""
+
+    name: str
+    reported: bool
+    line: int  # in the lesson text
+
+
+@dataclass(frozen=True)
 class Exercise:
     """One exercise with everything that belongs to it."""
 
@@ -84,6 +93,7 @@ class Exercise:
     memory_mb: int  # limit for one candidate above the reference state
     processes: bool = False  # a candidate may start programs
     apart: bool = False  # its tests are written for two processes: calls with plain data, and scenarios
+    rules: tuple[Rule, ...] = ()  # what its task demands, if the task says so by name
 
     @property
     def names(self) -> frozenset[str]:

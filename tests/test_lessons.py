@@ -53,7 +53,7 @@ def test_notebooks_are_current_and_leak_nothing():
 def test_pipelines_are_told_their_device(name):
     """With a GPU in the machine a pipeline moves the model that it is given there, and lesson 07 failed from then on."""
     for cell in read(LESSONS / f"{name}.py").cells:
-        if cell.type == "code" and cell.role in ("plain", "tests"):
+        if cell.type == "code" and cell.role in ("unmarked", "tests"):
             calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
             pipelines = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id.lower().endswith("pipeline")]
             for keywords in ({k.arg for k in call.keywords} for call in pipelines):
