@@ -63,7 +63,7 @@ class Cell:
     @property
     def label(self) -> str:
         """How messages call the cell."""
-        return f"{self.role}={self.name!r}" if self.name else f"a {self.role} cell"
+        return f"{self.role}={self.name!r}" if self.name else f"{'an' if self.role == 'unmarked' else 'a'} {self.role} cell"
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def line_of(text, words):
 
 def test_answers_stand_behind_the_tests_of_their_exercise(lesson_from):
     roles = [cell.role for cell in lesson_from().cells]
-    expected = "plain setup plain plain exercise plain tests wrong right equivalent plain answer rubric plain quiz"
+    expected = "unmarked setup unmarked unmarked exercise unmarked tests wrong right equivalent unmarked answer rubric unmarked quiz"
     assert roles == expected.split()
 
 
@@ -68,7 +68,7 @@ def test_every_cell_knows_its_file_and_line(lesson_from):
         ('# %% equivalent="double"', '# %% equivalent="treble"', BESIDE, "# - secret_result", "no such exercise in 01_small.py"),
         ('rubric="why_sum"', 'rubric="why_not"', BESIDE, "# One point", "rubric='why_not': there is no such answer in 01_small.py"),
         ('[markdown] rubric="why_sum"', 'rubric="why_sum"', BESIDE, "# One point", "rubric='why_sum' must be a markdown cell"),
-        ('# %% right="double"', '# %%', BESIDE, "def double(value)", "a plain cell belongs in 01_small.py itself"),
+        ('# %% right="double"', '# %%', BESIDE, "def double(value)", "an unmarked cell belongs in 01_small.py itself"),
         ('# %% right="double"', '# %% tests="double" points=2', BESIDE, "def double(value)", "tests='double' belongs in 01_small.py itself"),
         ('# %% wrong="double"', "# ---\n# jupyter:\n#   unit24:\n#     needs: [peft]\n# ---\n\n# %% wrong=\"double\"", BESIDE, None, "stands in the header of 01_small.py"),
     ],

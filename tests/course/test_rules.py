@@ -45,7 +45,7 @@ def test_rules_may_stand_between_an_exercise_and_its_tests(lesson_from):
 
 def test_nobody_but_the_audit_sees_them(lesson_from, tmp_path):
     lesson = lesson_from(TASK_PAIR, BREAKS)
-    plain = lesson_from((TASK_PAIR[0], replaced(replaced(TASK, " <!-- rule: twice -->", ""), " <!-- rule: type, reported -->", "")))
+    plain = lesson_from((TASK_PAIR[0], replaced(TASK, (" <!-- rule: twice -->", ""), (" <!-- rule: type, reported -->", ""))))
     solution = instructor_notebook(lesson, SETUP)
     assert solution == instructor_notebook(plain, SETUP)
     text = student_notebooks({lesson.name: as_text(solution)})[lesson.name]
@@ -97,7 +97,7 @@ FORM = "a rule of a task is `<!-- rule: name -->` or `<!-- rule: name, reported 
     ],
 )
 def test_a_rule_that_is_none_is_told(lesson_from, old, new, message):
-    found = told(lesson_from, (TASK_PAIR[0], replaced(TASK, old, new)), (BREAKS[0], 'breaks="twice" ' + BREAKS[0]))
+    found = told(lesson_from, (TASK_PAIR[0], replaced(TASK, (old, new))), (BREAKS[0], 'breaks="twice" ' + BREAKS[0]))
     assert ("01_small.py", message) in found
 
 
