@@ -1,7 +1,7 @@
 """The journal of verdicts: one JSON line as each exercise is judged, so that nothing is judged twice.
 
-A verdict holds as long as what it came from is the same: the lesson's state before the exercise,
-its tests and limits, the checks, and the student's code.  A run that was killed goes on where it
+A verdict holds as long as what it came from is the same: everything that judges, the lesson's state before
+the exercise, its tests and limits (`judge.fingerprint`), and the student's code.  A run that was killed goes on where it
 stopped; after a lesson was mended only the exercises that changed are judged again.
 """
 
@@ -12,12 +12,9 @@ import os
 import threading
 from pathlib import Path
 
-from course.lesson import ROOT, Exercise, Lesson
+from course.lesson import Exercise, Lesson
 from judge.bench import Verdict
 from judge.fingerprint import exercise_hashes, hash_of
-
-# What decides, besides the lesson.
-_JUDGES = (ROOT / "unit24" / "check.py", *(ROOT / "judge" / f"{name}.py" for name in ("worker", "honest", "plain")))
 
 
 class Journal:
@@ -27,8 +24,7 @@ class Journal:
         self.path = root / ".unit24" / "verdicts" / f"{lesson.name}.jsonl"
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], tuple[str, int]] = {}  # (student, exercise): key, place in the file
-        judges = [path.read_text(encoding="utf-8") for path in _JUDGES]
-        self._states = {name: hash_of(*judges, state) for name, state in exercise_hashes(lesson).items()}
+        self._states = exercise_hashes(lesson)
         self._read()
 
     def key(self, exercise: Exercise, source: str, own: list[tuple[str, str]]) -> str:
