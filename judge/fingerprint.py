@@ -44,14 +44,13 @@ def hash_of(*parts: str) -> str:
     return digest.hexdigest()
 
 
-def exercise_hashes(lesson: Lesson, by: str = JUDGE, root: Path = ROOT) -> dict[str, str]:
+def exercise_hashes(lesson: Lesson, by: str = JUDGE) -> dict[str, str]:
     """For each exercise: hash of what decides on an answer to it: who judges, the state before it, tests and limits.
 
     Args:
         by: the module that judges, dotted; what it imports decides too.
-        root: the repository.
     """
-    before, hashes = lesson_hash(lesson, by, root), {}
+    before, hashes = lesson_hash(lesson, by), {}
     for _, source, _, exercise in reference_cells(lesson):
         if exercise:
             about = lesson.exercise(exercise)
@@ -60,9 +59,9 @@ def exercise_hashes(lesson: Lesson, by: str = JUDGE, root: Path = ROOT) -> dict[
     return hashes
 
 
-def audit_hashes(lesson: Lesson, by: str, root: Path = ROOT) -> tuple[dict[str, str], dict[str, str]]:
+def audit_hashes(lesson: Lesson, by: str) -> tuple[dict[str, str], dict[str, str]]:
     """For each exercise: hash of all that decides on its audit; and of all that decides on its mutants, most of the work."""
-    decides = exercise_hashes(lesson, by, root)
+    decides = exercise_hashes(lesson, by)
     mutants, whole = {}, {}
     for exercise in lesson.exercises:
         stub = tree_hash(student_source(exercise.cell))
@@ -76,27 +75,27 @@ def cells_hash(cells: Iterable[Cell]) -> str:
     return hash_of(*(part for cell in cells if cell.type == "code" for part in _cell(cell)))
 
 
-def lesson_hash(lesson: Lesson, by: str, root: Path = ROOT, packages: tuple[str, ...] = ()) -> str:
+def lesson_hash(lesson: Lesson, by: str, packages: tuple[str, ...] = ()) -> str:
     """Hash of what decides on a lesson beside its own cells: see `deciding`."""
-    return hash_of(str(lesson.fork), *(part for item in sorted(deciding(lesson, by, root, packages).items()) for part in item))
+    return hash_of(str(lesson.fork), *(part for item in sorted(deciding(lesson, by, packages).items()) for part in item))
 
 
-def deciding(lesson: Lesson, by: str, root: Path = ROOT, packages: tuple[str, ...] = ()) -> dict[str, str]:
-    """What decides on a lesson beside its own cells: hash by file (relative to `root`), version by package.
+def deciding(lesson: Lesson, by: str, packages: tuple[str, ...] = ()) -> dict[str, str]:
+    """What decides on a lesson beside its own cells: hash by file of this repository, version by package.
 
     Args:
         packages: names of packages that decide beside those that the lesson names.
     """
     sources = [cell.source for cell in lesson.cells if cell.type == "code"]
-    found = code_from([by], sources, root)
-    for path in _weights(lesson, sources, found, root):
-        found[path.relative_to(root).as_posix()] = file_hash(path)
+    found = code_from([by], sources)
+    for path in _weights(lesson, sources, found):
+        found[path.relative_to(ROOT).as_posix()] = file_hash(path)
     return found | _versions((*lesson.needs, *packages))
 
 
-def code_from(modules: Iterable[str], sources: Iterable[str] = (), root: Path = ROOT) -> dict[str, str]:
+def code_from(modules: Iterable[str], sources: Iterable[str] = ()) -> dict[str, str]:
     """Hash by file of the repository's own code that `modules` and pieces of code import, and of the data that it reads."""
-    own = _own_modules(root)
+    own = _own_modules()
     waiting = {name for module in modules for name in _run_by_import(module, own)}
     for source in sources:
         waiting |= _imported(source, "", own)
@@ -104,14 +103,14 @@ def code_from(modules: Iterable[str], sources: Iterable[str] = (), root: Path = 
     while waiting:
         name = waiting.pop()
         path = own[name]
-        file = path.relative_to(root).as_posix()
+        file = path.relative_to(ROOT).as_posix()
         if file not in found:
             text = _text(path)
             found[file] = tree_hash(text)
             waiting |= _imported(text, name if path.name == "__init__.py" else name.rpartition(".")[0], own)
     if any(file.startswith(f"{DATA}/") for file in found):
-        for path in sorted(p for p in (root / DATA).rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")):
-            found[path.relative_to(root).as_posix()] = file_hash(path)
+        for path in sorted(p for p in (ROOT / DATA).rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")):
+            found[path.relative_to(ROOT).as_posix()] = file_hash(path)
     return found
 
 
@@ -141,15 +140,15 @@ def _cell(cell: Cell) -> tuple[str, ...]:
     return cell.role, cell.name, repr(options), cell.source if cell.role == "equivalent" else tree_hash(cell.source)
 
 
-def _weights(lesson: Lesson, sources: list[str], code: dict[str, str], root: Path) -> Iterator[Path]:
+def _weights(lesson: Lesson, sources: list[str], code: dict[str, str]) -> Iterator[Path]:
     """Files of the shipped models that the lesson's cells, or what they import, ask for."""
     asked = _asked_models(sources)
     for name in code:  # but for the loader itself, which is told the name
         if name.startswith("unit24/") and name not in ("unit24/env.py", "unit24/models/__init__.py"):
-            asked |= _asked_models([_text(root / name)])
+            asked |= _asked_models([_text(ROOT / name)])
     shipped = {models.TABLE[name].tiny if name in models.TABLE else name for name in asked}
     for name in models.SHIPPED if None in asked else shipped & set(models.SHIPPED):
-        folder = root / "unit24" / "models" / models.folder(name).name
+        folder = ROOT / "unit24" / "models" / models.folder(name).name
         yield from sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "README.md")
 
 
@@ -182,18 +181,20 @@ def _version(package: str) -> str:
 # Modules of this repository
 
 
-def _own_modules(root: Path) -> dict[str, Path]:
+def _own_modules() -> dict[str, Path]:
     """The repository's own modules: file by dotted name."""
     own = {}
-    for package in root.glob("*/__init__.py"):
+    for package in ROOT.glob("*/__init__.py"):
         for path in package.parent.rglob("*.py"):
-            words = path.relative_to(root).with_suffix("").parts
+            words = path.relative_to(ROOT).with_suffix("").parts
             own[".".join(words[:-1] if words[-1] == "__init__" else words)] = path
     return own
 
 
 def _run_by_import(name: str, own: dict[str, Path]) -> set[str]:
     """What importing `name` runs: the module, if it is one, and the packages around it; all of a package for ``name.``."""
+    if name.partition(".")[0] not in own:
+        return set()
     if name.endswith("."):
         return {one for one in own if one.startswith(name)} | _run_by_import(name[:-1], own)
     words = name.split(".")
@@ -313,14 +314,15 @@ def _dotted(node: ast.AST) -> str:
 
 def file_hash(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
-    return _file_hash(path, *_state(path))
+    return _file_hash(path, *state(path))
 
 
 def _text(path: Path) -> str:
-    return _read(path, *_state(path))
+    return _read(path, *state(path))
 
 
-def _state(path: Path) -> tuple[int, int]:
+def state(path: Path) -> tuple[int, int]:
+    """What changes when a file is written: time and size."""
     found = path.stat()
     return found.st_mtime_ns, found.st_size
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from course.lesson import ROOT, read
+from judge import fingerprint
 from judge.fingerprint import audit_hashes, code_from, deciding, exercise_hashes, tree_hash
 
 CODE = '''
@@ -69,7 +70,7 @@ def write(root, files):
     return root
 
 
-def test_imports_are_followed_wherever_they_stand(tmp_path):
+def test_imports_are_followed_wherever_they_stand(tmp_path, monkeypatch):
     """Late ones, relative ones, modules named in text, started as programs, or made up in a package; nothing else."""
     files = {
         "a/__init__.py": "",
@@ -89,7 +90,8 @@ def test_imports_are_followed_wherever_they_stand(tmp_path):
         "d/no_package.py": "",
         "b/ten.py": "",
     }
-    found = code_from(["a.one"], ["import d.no_package\nfrom b.ten import y"], write(tmp_path, files))
+    monkeypatch.setattr(fingerprint, "ROOT", write(tmp_path, files))
+    found = code_from(["a.one"], ["import d.no_package\nfrom b.ten import y"])
     unused = {"b/eight.py", "b/nine.py", "d/no_package.py"}
     assert set(found) == files.keys() - unused
 
@@ -225,11 +227,13 @@ def test_what_a_student_is_given_decides_on_the_audit(lesson):
     assert changed(lesson, moved) == (set(), {"double"}, {"double"})
 
 
-def test_a_data_file_counts_where_data_is_used(tmp_path):
-    for package in ("unit24", "judge", "course"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
-    assert code_from(["unit24.data.tasks"], root=tmp_path) == code_from(["unit24.data.tasks"])
-    before = [code_from([name], root=tmp_path) for name in ("unit24.data.tasks", "unit24.check")]
+def test_a_data_file_counts_where_data_is_used(tmp_path, monkeypatch):
+    here = code_from(["unit24.data.tasks"])
+    shutil.copytree(ROOT / "unit24", tmp_path / "unit24", ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+    monkeypatch.setattr(fingerprint, "ROOT", tmp_path)
+    modules = ["unit24.data.tasks"], ["unit24.check"]
+    data, check = map(code_from, modules)
+    assert data == here
     (tmp_path / "unit24" / "data" / "words.txt").write_text("one two")
-    after = [code_from([name], root=tmp_path) for name in ("unit24.data.tasks", "unit24.check")]
-    assert after[0].keys() - before[0].keys() == {"unit24/data/words.txt"} and after[1] == before[1]
+    more, same = map(code_from, modules)
+    assert more.keys() - data.keys() == {"unit24/data/words.txt"} and same == check
