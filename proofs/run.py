@@ -18,7 +18,8 @@ from pathlib import Path
 from authoring.audit import answers_to_judge
 from course.lesson import ROOT, Lesson
 from course.records import read_record
-from proofs import sample, standing, stock, sweeps
+from grader.classroom import STUDENTS
+from proofs import standing, stock, sweeps
 from proofs.standing import PROVEN
 from proofs.work import Job
 
@@ -64,7 +65,7 @@ def _lesson_jobs(lesson: Lesson, afresh: bool, root: Path) -> list[Job]:
     judged = [*(["audit"] if exercises else []), *(["sample_class"] if "sample_class" in open_ else [])]
     if judged:
         answers = answers_to_judge(lesson, None if afresh else record.get("audit"), set(exercises))
-        expected = once + AN_ANSWER * answers + (seconds("sample_class", A_STUDENT * len(sample.students(lesson))) if "sample_class" in judged else 0)
+        expected = once + AN_ANSWER * answers + (seconds("sample_class", A_STUDENT * len(STUDENTS)) if "sample_class" in judged else 0)
         jobs.append(Job(lesson.name, tuple(judged), tuple(exercises), afresh, seconds=expected, root=str(root)))
     if "nbval" in open_:
         jobs.append(Job(lesson.name, ("nbval",), (), afresh, seconds=seconds("nbval", once), root=str(root)))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from course.lesson import Lesson
-from grader.classroom import SampleClass, write_sample_class
+from grader.classroom import write_sample_class
 from grader.engines import threads
 from grader.grade import find_work, grade_class
 from judge.bench import Bench
@@ -19,10 +19,6 @@ AT_LEAST = 12  # students
 def sample_hash(lesson: Lesson) -> str:
     """Hash of everything that decides on the proof."""
     return hash_of(lesson_hash(lesson, __name__), cells_hash(lesson.cells))
-
-
-def students(lesson: Lesson) -> list[str]:
-    return list(SampleClass(lesson).students())
 
 
 def grade_sample(

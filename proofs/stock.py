@@ -16,7 +16,7 @@ from pathlib import Path
 
 from authoring.execute import student_environment
 from course.lesson import ROOT, Lesson
-from grader.classroom import STOCK_DEFECTS, SampleClass, write_sample_class
+from grader.classroom import STOCK_DEFECTS, STUDENTS, write_sample_class
 from judge.fingerprint import cells_hash, hash_of, lesson_hash, tree_hash
 from proofs.solved import not_current, notebook_hash, solution_path
 
@@ -33,7 +33,7 @@ def stock_hash(lesson: Lesson, root: Path = ROOT) -> str:
 
 def students(lesson: Lesson) -> list[str]:
     """Those of the sample class whose scores are compared."""
-    return [name for name in SampleClass(lesson).students() if name not in STOCK_DEFECTS] if lesson.name in WHOLE else [ONE]
+    return [name for name in STUDENTS if name not in STOCK_DEFECTS] if lesson.name in WHOLE else [ONE]
 
 
 def compare(lesson: Lesson, chosen: list[str], root: Path = ROOT, done: Callable[[str], None] = lambda student: None) -> list[str]:
