@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from course.lesson import LESSONS, Lesson
+from course.lesson import LESSONS
 from course.notebook import instructor_notebook
+from course.parts import Lesson
 from unit24.files import write_whole
 
 RECORDS = LESSONS / "records"

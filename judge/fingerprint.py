@@ -16,23 +16,23 @@ import functools
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from course.lesson import ROOT, Cell, Exercise, Lesson
 from course.notebook import student_source
+from course.parts import ROOT, Cell, Exercise, Lesson
 from course.reference import reference_cells
 from unit24 import models
 
 JUDGE = "judge.bench"
 DATA = "unit24/data"
-# What of an exercise is for people and decides nothing, and what its answers are judged against.
+# What of an exercise is for people and decides nothing, and what decides on its audit alone.
 _FOR_PEOPLE = {"minutes", "difficulty"}
-_AUDIT_ALONE = {"hints", "wrong", "right", "equivalent"}
+_AUDIT_ALONE = {"hints", "rules", "wrong", "right", "equivalent"}
 
 
 def hash_of(*parts: str) -> str:
@@ -120,18 +120,25 @@ def code_from(modules: Iterable[str], sources: Iterable[str] = ()) -> dict[str, 
 
 def _parts(exercise: Exercise, without: set[str] = frozenset()) -> Iterator[str]:
     for name in (one.name for one in fields(exercise)):
-        if name in without or name in _FOR_PEOPLE:
-            continue
-        yield name
-        value = getattr(exercise, name)
-        if isinstance(value, Cell):
-            yield from _cell(value)
-        elif isinstance(value, tuple) and all(isinstance(one, Cell) for one in value):
-            yield str(len(value))
-            for one in value:
-                yield from _cell(one)
-        else:
-            yield repr(value)
+        if name not in without and name not in _FOR_PEOPLE:
+            yield name
+            yield from _texts(getattr(exercise, name))
+
+
+def _texts(value: object) -> Iterator[str]:
+    """What a part of a lesson says, but for where it stands."""
+    if isinstance(value, Cell):
+        yield from _cell(value)
+    elif isinstance(value, tuple):
+        yield str(len(value))
+        for one in value:
+            yield from _texts(one)
+    elif is_dataclass(value):
+        for one in fields(value):
+            if one.name not in ("path", "line"):
+                yield from (one.name, *_texts(getattr(value, one.name)))
+    else:
+        yield repr(value)
 
 
 def _cell(cell: Cell) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from course.lesson import ROOT
+from course.parts import ROOT
 
 
 @click.command()

@@ -16,7 +16,7 @@ from json import loads
 from pathlib import Path
 
 from authoring.audit import answers_to_judge
-from course.lesson import ROOT, Lesson
+from course.parts import ROOT, Lesson
 from course.records import read_record
 from grader.classroom import STUDENTS
 from proofs import standing, stock, sweeps

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from course.lesson import Lesson
+from course.parts import Lesson
 from grader.classroom import write_sample_class
 from grader.engines import threads
 from grader.grade import find_work, grade_class
@@ -35,8 +35,8 @@ def grade_sample(
         for graded in grade_class(root, work, threads(jobs, bench=bench), lessons=lesson.path.parent):
             step(graded.student)
             for exercise, points in expected[graded.student][lesson.name].items():
-                verdict = graded.as_dict()["exercises"][exercise]
-                if verdict["points"] != points:
-                    said = " ".join(verdict["message"].split())
-                    problems.append(f"sample class: {graded.student}, {exercise}: {verdict['points']:g} points, not {points:g}: {said}")
+                verdict = graded.exercises[exercise]
+                if verdict.points != points:
+                    said = " ".join(verdict.message.split())
+                    problems.append(f"sample class: {graded.student}, {exercise}: {verdict.points:g} points, not {points:g}: {said}")
     return problems

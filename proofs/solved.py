@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from authoring.execute import CELL_SECONDS, student_environment
-from course.lesson import ROOT, Lesson
 from course.notebook import UNSEEN, instructor_notebook, read_notebook
+from course.parts import ROOT, Lesson
 from judge.fingerprint import cells_hash, hash_of, lesson_hash, state, tree_hash
 
 MARK = "NBVAL_CHECK_OUTPUT"  # in a cell whose output must be the same

@@ -8,7 +8,7 @@ from typing import Any
 
 from authoring import audit
 from authoring.audit import ExerciseAudit
-from course.lesson import ROOT, Lesson
+from course.parts import ROOT, Lesson
 from course.records import read_record
 from judge.fingerprint import audit_hashes
 from proofs import sample, solved, stock, sweeps

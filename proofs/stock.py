@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from authoring.execute import student_environment
-from course.lesson import ROOT, Lesson
+from course.parts import ROOT, Lesson
 from grader.classroom import STOCK_DEFECTS, STUDENTS, write_sample_class
 from judge.fingerprint import cells_hash, hash_of, lesson_hash, tree_hash
 from proofs.solved import not_current, notebook_hash, solution_path

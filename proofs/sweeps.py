@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from course.lesson import ROOT
+from course.parts import ROOT
 from judge.fingerprint import code_from, file_hash, hash_of, tree_hash
 
 NAME = "sweeps"  # of their record

@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from course.lesson import ROOT, Lesson, read
+from course.lesson import read
+from course.parts import ROOT, Lesson
 from course.records import change_record, read_record, record_audit, update_record
 from unit24.errors import UserError
 

@@ -173,7 +173,7 @@ def bench_only_import():
 def bench_isolation():
     """What isolation adds to the CPU time of lesson 04's answers, and what judging costs beside the answer's own work."""
     from course.lesson import read
-    from judge.bench import isolation_cost, own_cost
+    from judge.cost import isolation_cost, own_cost
 
     lesson = read(ROOT / "lessons" / "04_training_loop.py")
     held, free = isolation_cost(lesson)
@@ -252,7 +252,8 @@ def bench_scale():
     """Lessons 02 and 04 at 10, 100 and 1,000 students, a worker for each core: rate, CPU, memory."""
     from course.lesson import read
     from grader.classroom import write_random_class
-    from judge.worker import become_subreaper
+    from grader.journal import last_verdicts
+    from judge.holder import become_subreaper
 
     become_subreaper()  # the processes that hold reference states die as orphans: their use is counted here
     figures = {}
@@ -262,12 +263,12 @@ def bench_scale():
             with tempfile.TemporaryDirectory() as folder:
                 write_random_class(Path(folder), [read(ROOT / "lessons" / f"{name}.py")], size)
                 wall, cpu, own_mb, all_mb = _watched([UNIT24, "grade", name, "--root", folder])
-                lines = [json.loads(line)["verdict"] for line in (Path(folder) / ".unit24" / "verdicts" / f"{name}.jsonl").open()]
+                verdicts = last_verdicts(Path(folder), name).values()
             cost[size] = cpu / size
             key = f"{name[:2]}_{size}"
             figures[f"scale_rate_{key}"] = (round(60 * size / wall, 1), "submissions a minute, start of the run included")
             figures[f"scale_cpu_{key}"] = (round(cost[size], 3), "CPU s a submission, everything together")
-            figures[f"scale_student_cpu_{key}"] = (round(sum(v["seconds"] for v in lines) / size, 3), "CPU s, of these in candidates")
+            figures[f"scale_student_cpu_{key}"] = (round(sum(verdict.seconds for verdict in verdicts) / size, 3), "CPU s, of these in candidates")
             figures[f"scale_grader_mb_{key}"] = (round(own_mb), "MB, peak of the grader's own process")
             figures[f"scale_all_mb_{key}"] = (round(all_mb), "MB, peak of grader, reference states and candidates together")
         figures[f"scale_cost_{name[:2]}"] = (round(cost[1000] / cost[100], 3), "times the CPU time a submission at 100, at 1,000 students")

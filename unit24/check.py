@@ -6,14 +6,21 @@ code into one readable message, recognises an untouched stub, and prints one lin
 
 Nothing here trusts the object under test: types are compared exactly and values are copied to
 plain NumPy before they are compared, so an object whose ``__eq__`` always says yes gains nothing.
+
+In a notebook all this is one process.  At grading the tests run in one process and the student's
+code in another: see "Across the wall" below.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 import os
+import random
 import re
 import sys
 import sysconfig
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,6 +38,11 @@ __all__ = [
     "catches",
     "parts",
     "points",
+    "scenario",
+    "shared",
+    "live",
+    "after",
+    "folder",
 ]
 
 
@@ -65,6 +77,7 @@ class exercise:
         self.score: float | None = None
 
     def __enter__(self) -> exercise:
+        put_back_modes()
         exercise._score = None
         self._outer, exercise._current = exercise._current, self
         return self
@@ -252,32 +265,42 @@ def catches(
 
     `tests` rejects by raising (an ``assert``), and accepts by returning.  A false alarm earns
     nothing; otherwise the share of bugs caught is the share of the points (see `points`).
+    Implementations come under one neutral name, in an order that nobody knows, each time with the
+    same random state; what is kept of one cannot be called once its turn is over.
 
     Args:
         right, wrong: implementations by name; the name of a wrong one says what is wrong with it.
+
+    Raises:
+        ValueError: `wrong` is empty, or a name is in both: a fault of the test cell.
     """
-    for name, implementation in right.items():
-        try:
-            tests(implementation)
-        except NotImplementedError:
-            raise
-        except AssertionError as error:
+    if not wrong or right.keys() & wrong.keys():
+        raise ValueError("check.catches needs at least one wrong implementation, and a name of its own for each")
+    outcomes: dict[str, Exception] = {}
+    returned = None
+    turns = list({**right, **wrong}.items())
+    random.SystemRandom().shuffle(turns)
+    for name, implementation in turns:
+        handed_out, take_back = _lend(implementation)
+        with _same_random_state():
+            try:
+                value = tests(handed_out)
+                returned = value if name in wrong else returned
+            except NotImplementedError:
+                raise
+            except Exception as error:
+                outcomes[name] = error
+        take_back()
+    for name in right:
+        if isinstance(error := outcomes.get(name), AssertionError):
             said = f": {_shorten(str(error), 160)}" if str(error) else ""
             _fail(
                 f"{what} reject a correct implementation ({name}){said}",
                 "a test must hold for every right answer, not for one way to write it",
             )
-        except Exception as error:
+        elif error is not None:
             _fail(f"{what} stop with {type(error).__name__} on a correct implementation ({name}): {_shorten(str(error), 160)}")
-    missed = []
-    for name, implementation in wrong.items():
-        try:
-            returned = tests(implementation)
-        except NotImplementedError:
-            raise
-        except Exception:
-            continue
-        missed.append(name)
+    missed = [name for name in wrong if name not in outcomes]
     share = 1 - len(missed) / len(wrong)
     if share == 0:
         ignored = "" if returned is None else "what they return is ignored: reject with `assert`"
@@ -287,6 +310,37 @@ def catches(
         print(
             f"◐ {what} catch {len(wrong) - len(missed)} of {len(wrong)} bugs, with no false alarm. Still unseen: {'; '.join(missed)}."
         )
+
+
+def _lend(function: Callable) -> tuple[Callable, Callable[[], None]]:
+    """`function` under a neutral name, and what ends the loan."""
+    lent = [function]
+
+    def implementation(*args, **kwargs):
+        if not lent:
+            raise RuntimeError("this implementation belongs to another call of your tests")
+        return lent[0](*args, **kwargs)
+
+    return implementation, lent.clear
+
+
+class _same_random_state:
+    """The same random state at each start, here and where the student's code runs; put back at the end (here)."""
+
+    def __enter__(self):
+        torch, numpy = _torch(), sys.modules.get("numpy")
+        self.state = random.getstate(), numpy and numpy.random.get_state(), torch and torch.get_rng_state()
+        reseed()
+        if _wall is not None:
+            _wall.reseed()
+
+    def __exit__(self, *_):
+        mine, array, tensor = self.state
+        random.setstate(mine)
+        if array:
+            sys.modules["numpy"].random.set_state(array)
+        if tensor is not None:
+            _torch().set_rng_state(tensor)
 
 
 def parts(checks: dict[str, Callable[[], Any]]) -> None:
@@ -316,6 +370,68 @@ def _give_share(share: float) -> None:
     current = exercise._current
     if current is not None:
         current.score = share if current.score is None else min(current.score, share)
+
+
+# --------------------------------------------------------------------------------------------------
+# Across the wall: at grading tests run in one process (the judge), the student's code in another
+
+_wall: Any = None  # in a judge: `judge.line.Wall`; in a notebook every call is just a call
+
+
+def scenario(function: Callable | None = None, *, clean: bool = False) -> Callable:
+    """Decorator: a function from plain data to plain data that runs beside the student's code.
+
+    It builds what is not plain data (a model, an optimizer, a file), uses the student's code with it, and
+    reports what was seen.  It may use the lesson's names, the exercise's names, its arguments, other
+    scenarios and `shared` functions, and nothing else of the test cell.
+
+    Args:
+        clean: it runs where the student's code never was, and sees the files that this code left in `folder`.
+    """
+    if function is None:
+        return functools.partial(scenario, clean=clean)
+    return function if _wall is None else _wall.scenario(function, clean)
+
+
+def shared(function: Callable) -> Callable:
+    """Decorator: a function of the test cell that runs wherever it is called, in the tests and in scenarios."""
+    return function if _wall is None else _wall.share(function)
+
+
+def live(cls: Callable) -> Callable:
+    """A class of the exercise whose instances live on from call to call; attributes and methods give and take plain data."""
+    return cls if _wall is None else _wall.live(cls)
+
+
+def after(function: Callable, *args: Any, **kwargs: Any) -> tuple[Any, list]:
+    """``(result, arguments)``: the result of a call, and what it made of (copies of) its positional arguments."""
+    args, kwargs = copy.deepcopy((args, kwargs))
+    value = function(*args, **kwargs)
+    changed = {} if _wall is None else _wall.changed
+    return value, [changed.get(i, argument) for i, argument in enumerate(args)]
+
+
+def folder() -> str:
+    """A folder for files: of the student's code, of scenarios, and of clean scenarios."""
+    return tempfile.mkdtemp() if _wall is None else "."
+
+
+def reseed(seed: int = 24) -> None:
+    """Set Python's, NumPy's and torch's global random state."""
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed)
+    if _torch() is not None:
+        _torch().manual_seed(seed)
+
+
+def put_back_modes() -> None:
+    """Gradients on, default dtype float32, default device none: what a cell left switched must not decide on its tests."""
+    torch = _torch()
+    if torch is not None:
+        torch.set_grad_enabled(True)
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from texts import read_copy
 
-from course.lesson import ROOT, read
+from course.lesson import write_texts
+from course.parts import ROOT
 from judge import fingerprint
 from judge.fingerprint import audit_hashes, code_from, deciding, exercise_hashes, tree_hash
 
@@ -98,7 +100,7 @@ def test_imports_are_followed_wherever_they_stand(tmp_path, monkeypatch):
 
 def test_everything_that_runs_is_counted():
     """What Python imports for an audit and in the process that holds a lesson's state is among what is counted."""
-    code = "import sys, json, authoring.audit, judge.worker, unit24; unit24.start; print(json.dumps(sorted(sys.modules)))"
+    code = "import sys, json, authoring.audit, judge.holder, unit24; unit24.start; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     own = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     imported = {name for name in json.loads(done.stdout) if name.split(".")[0] in own}
@@ -134,10 +136,6 @@ def double(x):
 with check.exercise("double"):
     check.equal(double(2), 4)
 
-# %% wrong="double" says="is 2"
-def double(x):
-    return x
-
 # %%
 c = 1
 
@@ -151,6 +149,15 @@ def triple(x):
 with check.exercise("triple"):
     check.equal(triple(2), 6)
 '''
+ANSWERS = '''\
+# %% wrong="double" says="is 2"
+def double(x):
+    return x
+
+# %% wrong="triple" says="is 3"
+def triple(x):
+    return x + 1
+'''
 
 
 @pytest.fixture
@@ -158,13 +165,8 @@ def lesson(tmp_path):
     """A function from replacements to the lesson."""
 
     def make(*replacements, model='env.model("chat"), shipped.path("digits-cnn")'):
-        text = LESSON.replace("MODEL", model)
-        for old, new in replacements:
-            assert old in text
-            text = text.replace(old, new)
-        path = tmp_path / "61_models.py"
-        path.write_text(text)
-        return read(path)
+        write_texts({"61_models.py": LESSON.replace("MODEL", model), "answers/61_models.py": ANSWERS}, tmp_path / "as_it_was")
+        return read_copy(tmp_path / "as_it_was" / "61_models.py", tmp_path / "lessons", *replacements)
 
     return make
 

@@ -3,19 +3,18 @@
 import shutil
 
 import pytest
+from texts import copy_lesson
 
 from authoring.build import Course, build
-from course.lesson import ROOT
+from course.parts import ROOT
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
     root = tmp_path_factory.mktemp("course")
-    (root / "lessons").mkdir()
-    text = (ROOT / "tests" / "fixtures" / "61_small.py").read_text()
-    old = "return helper(mean_gap(x, y))"  # with which a mistake in the first exercise spoils the second, for stock nbgrader
-    assert old in text
-    (root / "lessons" / "61_small.py").write_text(text.replace(old, "return helper(sum(x) / len(x) - sum(y) / len(y))"))
+    # With `mean_gap` a mistake in the first exercise spoils the second, for stock nbgrader.
+    alone = "return helper(mean_gap(x, y))", "return helper(sum(x) / len(x) - sum(y) / len(y))"
+    copy_lesson(ROOT / "tests" / "fixtures" / "61_small.py", root / "lessons", alone)
     for name in ("setup_cell.py", "nbgrader_config.py"):
         shutil.copy(ROOT / name, root)
     course = Course(root)

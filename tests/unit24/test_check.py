@@ -1,7 +1,9 @@
 """What a student is told: observed, expected, and how the two are related."""
 
 import linecache
+import random
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,10 +213,65 @@ def test_catches_gives_shares(capsys):
     assert "reject a correct implementation (cube)" in said
     assert "catch none" in message(check.catches, lambda f: None, {}, {"a": lambda x: x})
     assert "reject with `assert`" in message(check.catches, lambda f: f(2) == 4, {}, {"a": lambda x: x})
-    assert "stop with NameError" in message(check.catches, lambda f: nothing_of_this_name, {"a": lambda x: x}, {})  # noqa: F821
+    assert "stop with NameError" in message(check.catches, lambda f: nothing_of_this_name, {"a": abs}, {"b": len})  # noqa: F821
     with check.exercise("thing"):
         check.true(True, "")
     assert check.points(6) == 6.0
+
+
+def test_catches_needs_a_wrong_implementation():
+    """With none it divided by zero."""
+    with pytest.raises(ValueError, match="at least one wrong implementation"):
+        check.catches(lambda f: None, {"a": abs}, {})
+
+
+def test_catches_ends_each_loan_and_seeds_each_turn_alike():
+    kept, drawn = [], []
+
+    def tests(f):
+        for old in kept:
+            with pytest.raises(RuntimeError, match="another call of your tests"):
+                old(1)
+        kept.append(f)
+        drawn.append(random.random())
+        assert f(2) == 4
+
+    before = random.getstate()
+    with check.exercise("thing"):
+        check.catches(tests, {"a": lambda x: x * x, "b": lambda x: x + x}, {"c": abs, "d": float})
+    assert len(set(drawn)) == 1 and len(kept) == 4
+    assert random.getstate() == before
+
+
+def test_modes_left_on_by_a_cell_do_not_decide_on_its_tests():
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
+    with check.exercise("thing"):
+        assert torch.is_grad_enabled() and torch.get_default_dtype() is torch.float32
+
+
+def test_what_crosses_the_wall_is_an_ordinary_call_in_one_process():
+    @check.scenario
+    def double(x):
+        return 2 * x
+
+    @check.scenario(clean=True)
+    def size(path):
+        return len(path)
+
+    @check.shared
+    def half(x):
+        return x / 2
+
+    def empties(items, keep):
+        items.clear()
+        return keep
+
+    given = [1, 2]
+    assert (double(3), size("abc"), half(3)) == (6, 3, 1.5)
+    assert check.live(dict)(a=1) == {"a": 1}
+    assert check.after(empties, given, keep=5) == (5, [[]]) and given == [1, 2]
+    assert Path(check.folder()).is_dir()
 
 
 def test_parts_earn_their_shares(capsys):
