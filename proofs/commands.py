@@ -17,9 +17,9 @@ from course.parts import ROOT
 @click.argument("names", nargs=-1)
 @click.option("--check", is_flag=True, help="Only say what is stale or missing; exit status 1 if anything is.")
 @click.option("--all", "--force", "afresh", is_flag=True, help="Prove again what still holds.")
-@click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes side by side; default: one for each core.")
+@click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="cores", help="Processes side by side.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of a table.")
-@click.option("--root", type=click.Path(path_type=Path, file_okay=False), default=ROOT, hidden=True, help="The repository, if not this one.")
+@click.option("--root", type=click.Path(path_type=Path, file_okay=False), default=ROOT, hidden=True)
 def prove(names: tuple[str, ...], check: bool, afresh: bool, jobs: int, as_json: bool, root: Path) -> int:
     """Prove what is recorded about lessons again where anything changed that decides on it.
 
@@ -82,19 +82,20 @@ def _print_table(now: list) -> None:
     from rich.table import Table
 
     from proofs.standing import PROVEN
+    from proofs.sweeps import NAME
 
     rows: dict[str, dict[str, str]] = {}
     for about in now:
         rows.setdefault(about.subject, {})[about.proof] = "✓" if about.state == PROVEN else about.state
-    proofs = list(dict.fromkeys(about.proof for about in now if about.subject in rows and not about.proof.endswith(".py")))
-    table = Table("lesson", *proofs, box=box.SIMPLE_HEAD, pad_edge=False)
-    for subject, states in rows.items():
-        if all(proof in states for proof in proofs):
-            table.add_row(subject, *(states[proof] for proof in proofs))
-    if table.row_count:
-        Console().print(table)
-    for file, state in rows.get("sweeps", {}).items():
-        Console().print(f"{state} {file}", highlight=False)
+    swept, console = rows.pop(NAME, {}), Console()
+    if rows:
+        proofs = list(next(iter(rows.values())))
+        table = Table("lesson", *proofs, box=box.SIMPLE_HEAD, pad_edge=False)
+        for lesson, states in rows.items():
+            table.add_row(lesson, *(states[proof] for proof in proofs))
+        console.print(table)
+    for file, state in swept.items():
+        console.print(f"{state} {file}", highlight=False)
 
 
 class _Progress:
@@ -127,8 +128,8 @@ class _Progress:
 
     def end(self, job, problems: list[str], seconds: float) -> None:
         self.bars.remove_task(self.tasks.pop(job))
-        said = f"{_name(job)}: {len(problems)} problems in {seconds:.0f} s" if problems else f"{_name(job)}: done in {seconds:.0f} s"
-        self.bars.console.print(said, highlight=False, markup=False)
+        said = "fell short" if problems else "done"
+        self.bars.console.print(f"{_name(job)}: {said} in {seconds:.0f} s", highlight=False, markup=False)
 
 
 def _name(job) -> str:

@@ -65,7 +65,8 @@ def _lesson_jobs(lesson: Lesson, afresh: bool, root: Path) -> list[Job]:
     judged = [*(["audit"] if exercises else []), *(["sample_class"] if "sample_class" in open_ else [])]
     if judged:
         answers = answers_to_judge(lesson, None if afresh else record.get("audit"), set(exercises))
-        expected = once + AN_ANSWER * answers + (seconds("sample_class", A_STUDENT * len(STUDENTS)) if "sample_class" in judged else 0)
+        graded = seconds("sample_class", A_STUDENT * len(STUDENTS)) if "sample_class" in judged else 0.0
+        expected = once + AN_ANSWER * answers + graded
         jobs.append(Job(lesson.name, tuple(judged), tuple(exercises), afresh, seconds=expected, root=str(root)))
     if "nbval" in open_:
         jobs.append(Job(lesson.name, ("nbval",), (), afresh, seconds=seconds("nbval", once), root=str(root)))
@@ -92,7 +93,8 @@ def prove(jobs: list[Job], workers: int, watcher: Watcher) -> list[str]:
 def _run(job: Job, running: set[subprocess.Popen], watcher: Watcher) -> list[str]:
     watcher.start(job)
     start, problems, done = time.monotonic(), [], False
-    settings = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    settings = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     errors = tempfile.TemporaryFile("w+", errors="replace")
     process = subprocess.Popen(
         [sys.executable, "-m", "proofs.work", job.as_json()],

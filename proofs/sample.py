@@ -37,6 +37,6 @@ def grade_sample(
             for exercise, points in expected[graded.student][lesson.name].items():
                 verdict = graded.exercises[exercise]
                 if verdict.points != points:
-                    said = " ".join(verdict.message.split())
-                    problems.append(f"sample class: {graded.student}, {exercise}: {verdict.points:g} points, not {points:g}: {said}")
+                    said = f"{verdict.points:g} points, not {points:g}: {' '.join(verdict.message.split())}"
+                    problems.append(f"sample class: {graded.student}, {exercise}: {said}")
     return problems

@@ -62,7 +62,7 @@ def run_again(lesson: Lesson, root: Path = ROOT) -> list[str]:
             (scratch / name).mkdir()
         notebook = scratch / "work" / f"{lesson.name}.ipynb"
         notebook.write_bytes(solution_path(lesson.name, root).read_bytes())
-        call = [sys.executable, "-m", "pytest", "--nbval-lax", f"--nbval-cell-timeout={CELL_SECONDS}", "-q", "--no-header", "--tb=line"]
+        call = [sys.executable, "-m", "pytest", "--nbval-lax", f"--nbval-cell-timeout={CELL_SECONDS}", "-q", "--tb=line"]
         call += ["-c", "/dev/null", "--rootdir", scratch, "-p", "no:cacheprovider", "-p", "no:xdist", notebook.name]
         environment = student_environment(scratch)
         done = subprocess.run(call, cwd=notebook.parent, env=environment, capture_output=True, text=True, check=False)

@@ -36,7 +36,9 @@ def students(lesson: Lesson) -> list[str]:
     return [name for name in STUDENTS if name not in STOCK_DEFECTS] if lesson.name in WHOLE else [ONE]
 
 
-def compare(lesson: Lesson, chosen: list[str], root: Path = ROOT, done: Callable[[str], None] = lambda student: None) -> list[str]:
+def compare(
+    lesson: Lesson, chosen: list[str], root: Path = ROOT, done: Callable[[str], None] = lambda student: None
+) -> list[str]:
     """What differs, a line each. `done` is called with each student whose scores are as expected."""
     if problems := not_current(lesson, root):
         return problems

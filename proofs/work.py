@@ -110,8 +110,8 @@ def _sweep(job: Job) -> None:
     for problem in problems:
         _say(problem=problem)
     entry = {} if problems else {file: {"hash": now, "seconds": _since(start), "passed": passed}}
-    known = sweeps.sweeps(root)  # those that are gone leave the record
-    change_record(sweeps.NAME, lambda record: {f: r for f, r in record.items() if f in known and f != file} | entry, _records(job))
+    kept = {name for name in sweeps.sweeps(root) if name != file}  # those that are gone leave the record
+    change_record(sweeps.NAME, lambda record: {f: about for f, about in record.items() if f in kept} | entry, _records(job))
 
 
 def _records(job: Job) -> Path:

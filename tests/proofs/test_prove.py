@@ -32,8 +32,8 @@ def states(course, capsys, *options):
 
 
 def change(course, old, new):
-    (lesson,) = (path for path in (course.lessons / f"{NAME}.py", course.lessons / "answers" / f"{NAME}.py") if old in path.read_text())
-    edit(lesson, old, new)
+    files = (course.lessons / f"{NAME}.py", course.lessons / "answers" / f"{NAME}.py")
+    edit(next(path for path in files if old in path.read_text()), old, new)
 
 
 PROVEN = dict.fromkeys(("audit", "nbval", "sample_class", "stock"), "proven")
@@ -77,7 +77,7 @@ def test_without_a_proof_it_says_so_and_how_to_get_it(course, capsys):
 
 def test_a_changed_wrong_answer(proven_course, capsys):
     """The solved notebook does not hold it; the audit, the sample class and stock nbgrader's scores do."""
-    change(proven_course, "    return sum(b - a for a, b in zip(x, y)) / len(x)", "    return -sum(a - b for a, b in zip(x, y)) / len(x)")
+    change(proven_course, "sum(b - a for a, b in zip(x, y)) / len(x)", "-sum(a - b for a, b in zip(x, y)) / len(x)")
     assert states(proven_course, capsys, "--check") == (1, {**dict.fromkeys(PROVEN, "stale"), "nbval": "proven"})
 
 
