@@ -17,7 +17,7 @@ from course.parts import ROOT
 @click.argument("names", nargs=-1)
 @click.option("--check", is_flag=True, help="Only say what is stale or missing; exit status 1 if anything is.")
 @click.option("--all", "--force", "afresh", is_flag=True, help="Prove again what still holds.")
-@click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="cores", help="Processes side by side.")
+@click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes side by side (cores).")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of a table.")
 @click.option("--root", type=click.Path(path_type=Path, file_okay=False), default=ROOT, hidden=True)
 def prove(names: tuple[str, ...], check: bool, afresh: bool, jobs: int, as_json: bool, root: Path) -> int:
