@@ -34,6 +34,15 @@ def test_lessons_json(built, unit24):
     assert small["seconds"] > 0 and small["peak_mb"] > 0
 
 
+def test_lessons_says_where_what_was_measured_was_another_text(built, unit24):
+    edit(built.lessons / "01_small.py", "start = 3", "start = 4")
+    _, out, _ = unit24("lessons", "--json", "--root", built.root)
+    small, other = json.loads(out)
+    assert small["stale"] and small["seconds"] is None and not other["stale"]
+    _, out, _ = unit24("lessons", "1", "--root", built.root)
+    assert next(line for line in out.splitlines() if "01_small" in line).split()[-2:] == ["stale", "stale"]
+
+
 def test_lessons_table(course, unit24):
     status, out, _ = unit24("lessons", "1", "--root", course.root)
     row = next(line for line in out.splitlines() if "01_small" in line)
