@@ -23,8 +23,8 @@ from proofs import standing, stock, sweeps
 from proofs.standing import PROVEN
 from proofs.work import Job
 
-# Seconds expected of what was never timed.
-AN_ANSWER, A_STUDENT, AN_EXECUTION, A_SWEEP = 0.6, 4.0, 60.0, 200.0
+# Seconds expected of what was never timed, beside the lesson's own run.
+AN_ANSWER, A_STUDENT, A_KERNEL, A_SWEEP = 0.3, 2.0, 12.0, 200.0
 
 
 class Watcher:
@@ -54,7 +54,7 @@ def plan(lessons: Iterable[Lesson], with_sweeps: bool, workers: int, afresh: boo
 def _lesson_jobs(lesson: Lesson, afresh: bool, root: Path) -> list[Job]:
     record = read_record(lesson.name, root / "lessons" / "records")
     open_ = {about.proof for about in standing.standings(lesson, root) if afresh or about.state != PROVEN}
-    once = record.get("solution", {}).get("seconds", AN_EXECUTION)
+    once = record.get("solution", {}).get("cpu_seconds", 60.0)
 
     def seconds(proof: str, otherwise: float) -> float:
         recorded = record.get(proof)
@@ -69,10 +69,10 @@ def _lesson_jobs(lesson: Lesson, afresh: bool, root: Path) -> list[Job]:
         expected = once + AN_ANSWER * answers + graded
         jobs.append(Job(lesson.name, tuple(judged), tuple(exercises), afresh, seconds=expected, root=str(root)))
     if "nbval" in open_:
-        jobs.append(Job(lesson.name, ("nbval",), (), afresh, seconds=seconds("nbval", once), root=str(root)))
+        jobs.append(Job(lesson.name, ("nbval",), (), afresh, seconds=seconds("nbval", once + A_KERNEL), root=str(root)))
     if "stock" in open_:
         students = standing.to_compare(lesson, {} if afresh else record.get("stock"), root)
-        each = seconds("stock", (once + 10) * len(stock.students(lesson))) / len(stock.students(lesson))
+        each = seconds("stock", (once + A_KERNEL) * len(stock.students(lesson))) / len(stock.students(lesson))
         jobs.append(Job(lesson.name, ("stock",), tuple(students), afresh, seconds=each * len(students), root=str(root)))
     return jobs
 

@@ -23,6 +23,9 @@ from course.parts import ROOT, Lesson
 from course.records import change_record, read_record, record_audit, update_record
 from unit24.errors import UserError
 
+_talking = threading.Lock()
+_out = sys.stdout
+
 
 @dataclass(frozen=True)
 class Job:
@@ -87,10 +90,11 @@ def _stock(job: Job, lesson: Lesson) -> None:
 
     start, root = time.monotonic(), Path(job.root)
     now = stock.stock_hash(lesson, root)
-    recorded = {} if job.afresh else read_record(lesson.name, _records(job)).get("stock")
-    same = isinstance(recorded, dict) and recorded.get("hash") == now
-    compared: list[str] = recorded["students"] if same else []
-    spent = recorded["seconds"] if same else 0
+    recorded = read_record(lesson.name, _records(job)).get("stock")
+    known = isinstance(recorded, dict) and recorded.get("hash") == now and not job.afresh
+    compared, spent = (recorded["students"], recorded["seconds"]) if known else ([], 0)
+    if not known:
+        _forget(job, "stock")
     _say(total=len(job.parts))
 
     def done(student: str) -> None:
@@ -98,7 +102,8 @@ def _stock(job: Job, lesson: Lesson) -> None:
         _record(job, "stock", [], hash=now, seconds=round(spent + _since(start), 1), students=sorted(compared))
         _step(student)
 
-    _record(job, "stock", stock.compare(lesson, list(job.parts), root, done))
+    for problem in stock.compare(lesson, list(job.parts), root, done):
+        _say(problem=problem)
 
 
 def _sweep(job: Job) -> None:
@@ -123,9 +128,13 @@ def _record(job: Job, proof: str, problems: list[str], **about: Any) -> None:
     for problem in problems:
         _say(problem=problem)
     if problems:
-        change_record(job.subject, lambda record: {key: value for key, value in record.items() if key != proof}, _records(job))
-    elif about:
+        _forget(job, proof)
+    else:
         update_record(job.subject, proof, about, _records(job))
+
+
+def _forget(job: Job, proof: str) -> None:
+    change_record(job.subject, lambda record: {key: value for key, value in record.items() if key != proof}, _records(job))
 
 
 def _since(start: float) -> float:
@@ -137,7 +146,8 @@ def _step(what: str) -> None:
 
 
 def _say(**fields: Any) -> None:
-    print(json.dumps(fields), flush=True)
+    with _talking:  # answers are judged in threads
+        print(json.dumps(fields), file=_out, flush=True)
 
 
 def _end_with_parent() -> None:
@@ -147,6 +157,9 @@ def _end_with_parent() -> None:
 
 
 def main(text: str) -> int:
+    global _out
+    _out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints is no message
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         do(Job.from_json(text))

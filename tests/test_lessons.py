@@ -43,11 +43,13 @@ def test_notebooks_are_current_and_leak_nothing():
 @each_lesson
 def test_proofs_hold(name):
     """What `unit24 prove --check` says: nothing that decides on a recorded proof has changed since."""
-    assert [str(about) for about in standings(lesson_called(name)) if about.state != PROVEN] == []
+    stale = [str(about) for about in standings(lesson_called(name)) if about.state != PROVEN]
+    assert not stale, "\n".join(stale)
 
 
 def test_sweeps_hold():
-    assert [str(about) for about in sweep_standings() if about.state != PROVEN] == []
+    stale = [str(about) for about in sweep_standings() if about.state != PROVEN]
+    assert not stale, "\n".join(stale)
 
 
 @each_lesson
