@@ -108,6 +108,22 @@ except RuntimeError as error:
 print("x.T.reshape(24) copies instead; same memory as x:", x.T.reshape(24).data_ptr() == x.data_ptr())
 
 # %% [markdown]
+# So two tensors may agree in every number and not in their strides. What you get at work comes in every order: a crop, a
+# picture with its axes swapped, one layer of many. Code that reckons with one order of memory fails on the others, or
+# worse, does not fail. `other_strides` makes such a tensor, and the tests below hand some to your functions.
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+def other_strides(x: torch.Tensor) -> torch.Tensor:
+    """The same values in a memory that runs through the axes the other way round, with a gap after each number."""
+    backwards = tuple(reversed(range(x.ndim)))
+    return torch.stack([x.permute(backwards)] * 2, dim=-1)[..., 0].permute(backwards)
+
+
+print("equal:", torch.equal(x, other_strides(x)), "  strides:", x.stride(), "and", other_strides(x).stride())
+
+# %% [markdown]
 # **Dtype** is the other half of the description. Pictures come as `uint8`: 256 levels, and arithmetic that wraps
 # around silently. Division always leaves the integers; the rest stays in the dtype you came with.
 
@@ -143,16 +159,24 @@ print("nothing to do, nothing copied:", ones.to("cpu") is ones)
 #
 # A vision transformer reads a picture as a row of square patches. Write the two steps that take it there.
 #
-# `patch_view(image, size)`
-# - `image`: NumPy array, `uint8`, shape `[height, width, channels]`; both sides are multiples of `size`. It may be a crop
-#   of a larger array, so its rows need not lie one behind the other in memory.
-# - returns a `uint8` tensor of shape `[height/size, width/size, size, size, channels]`: entry `[r, c]` is the patch in
-#   row `r` and column `c` of the grid. It must be a **view of the array's own memory**.
+# `patch_view(image, size)` cuts a picture into a grid of patches. `image` is a NumPy array, `uint8`, of shape
+# `[height, width, channels]`, and `size` (1 or more) divides height and width. The array may be a part of a larger one: a
+# crop, every second row, axes swapped (but none of them runs backwards).
 #
-# `to_tokens(patches)`
-# - `patches`: a tensor as above, of any such shape.
-# - returns a `float32` tensor of shape `[number of patches, size * size * channels]` with values from 0 to 1, the grid
-#   read row by row. `patches` stays as it was.
+# - It returns a `uint8` tensor of shape `[height/size, width/size, size, size, channels]`. Entry `[r, c]` is the patch in
+#   row `r` and column `c` of the grid, with its pixels as in the picture. <!-- rule: grid -->
+# - It is right for a part of a larger array, too, where the numbers do not lie one behind the other. <!-- rule: parts -->
+# - The tensor is a **view of the array's own memory**: what is written into one shows in the other. <!-- rule: view -->
+#
+# `to_tokens(patches)` makes a row of numbers of each patch. `patches` is a `uint8` tensor of shape
+# `[rows, columns, size, size, channels]`, each of these 1 or more.
+#
+# - It returns one row for each patch, shape `[rows * columns, size * size * channels]`: the grid row by row, and in a
+#   row the numbers of the patch in the order of its axes. <!-- rule: rows -->
+# - The dtype is `float32`. <!-- rule: float32 -->
+# - 0 becomes 0 and 255 becomes 1, whatever other numbers the picture holds. <!-- rule: scale -->
+# - Patches may have any strides: views as `patch_view` makes them, and others. <!-- rule: strides -->
+# - `patches` stays as it was. <!-- rule: unchanged -->
 
 
 # %% exercise="patches" minutes=20 difficulty=1
@@ -174,69 +198,117 @@ def to_tokens(patches: torch.Tensor) -> torch.Tensor:
 
 
 # %% tests="patches" points=2
+@check.shared
+def part_of(large, kind):
+    """A part of the array `large`, in its memory."""
+    parts = {
+        "a picture": large,
+        "a crop": large[2:10, 5:25],
+        "every second row of a picture": large[::2],
+        "a picture with axes swapped": large.transpose(2, 1, 0),
+    }
+    return parts[kind]
+
+
+@check.scenario
+def part_and_patches(large, kind, size, overwrite=None):
+    """A part of `large` and its patches, after every number n was overwritten by 255 - n through one of the two."""
+    part = part_of(large.copy(), kind)
+    patches = patch_view(part, size)
+    if overwrite == "the picture":
+        part[...] = 255 - part
+    if overwrite == "the patches":
+        patches.copy_(255 - patches)
+    return part, patches
+
+
+@check.scenario
+def tokens_of_other_strides(patches):
+    return to_tokens(other_strides(patches))
+
+
+def expected_patches(image, size):
+    """Patches [rows, columns, size, size, c] of an array, copied one by one."""
+    starts = [range(0, side, size) for side in image.shape[:2]]
+    return torch.tensor(np.array([[image[r : r + size, c : c + size] for c in starts[1]] for r in starts[0]]))
+
+
+def pictures_to_cut(seed):
+    """Whole arrays, the part to take, and the size of a patch: from small to large."""
+    random = np.random.default_rng(seed)
+    size, rows, columns, channels = random.integers(2, 6, 4).tolist()
+    for shape, kind, patch in (
+        ((1, 1, 1), "a picture", 1),
+        ((15, 21, 2), "a picture", 3),
+        ((size * rows, size * columns, channels), "a picture", size),
+        ((11, 29, 3), "a crop", 4),
+        ((40, 24, 1), "every second row of a picture", 2),
+        ((channels, size * columns, size * rows), "a picture with axes swapped", size),
+    ):
+        yield random.integers(0, 256, shape, dtype=np.uint8), kind, patch
+
+
+def check_patch_view():
+    for seed in seeds:
+        for large, kind, size in pictures_to_cut(seed):
+            part = part_of(large, kind)
+            what = f"`patch_view` of {kind}, shape {part.shape}, with size {size}"
+            expected = expected_patches(part, size)
+            _, got = part_and_patches(large, kind, size)
+            hint = "entry [r, c] is image[r * size : (r + 1) * size, c * size : (c + 1) * size]"
+            if torch.is_tensor(got) and np.array_equal(got, part.reshape(expected.shape)):
+                hint = "a reshape only cuts the memory anew: split both sides in two axes each, then bring the two grid axes to the front"
+            elif kind != "a picture":
+                hint = "numbers of a part do not lie one behind the other: take strides from the tensor, not from the shape"
+            check.equal(got, expected, what, hint)
+            for one, other in (("the patches", "the picture"), ("the picture", "the patches")):
+                picture, patches = part_and_patches(large, kind, size, overwrite=one)
+                check.true(
+                    np.array_equal(picture, 255 - part) and np.array_equal(patches, 255 - expected),
+                    f"{what} has the right values in new memory: what is written into {one} does not show in {other}. "
+                    "Which of your steps copies? (`torch.tensor`, `contiguous`, `clone`, and `reshape` after a transpose do.)",
+                )
+
+
+def patches_to_read(seed):
+    """Patches [rows, columns, size, size, c], from small to large, dark pictures among them."""
+    for number in (100, 0, 255):
+        yield torch.full((1, 1, 1, 1, 1), number, dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(seed)
+    rows, columns, size, channels = torch.randint(2, 6, (4,), generator=generator).tolist()
+    for shape in ((5, 7, 3, 3, 2), (2, 1, 4, 4, 3), (rows, columns, size, size, channels)):
+        for brightest in (90, 255):
+            yield torch.randint(0, brightest + 1, shape, generator=generator, dtype=torch.uint8)
+
+
+def check_to_tokens():
+    for seed in seeds:
+        for patches in patches_to_read(seed):
+            rows, columns, size, _, channels = patches.shape
+            what = f"`to_tokens` of {rows} x {columns} patches of shape ({size}, {size}, {channels})"
+            expected = torch.stack([patches[r, c].flatten() for r in range(rows) for c in range(columns)]).double() / 255
+            tokens, (patches_after,) = check.after(to_tokens, patches)
+            check.shape(tokens, expected.shape, what, "one row a patch, and all its numbers in that row")
+            check.equal(tokens.dtype, torch.float32, f"the dtype of {what}", "divide to leave the integers")
+            hint = f"255 becomes 1, also where the brightest number is {patches.max()}; the grid is read row by row"
+            check.equal(tokens, expected.float(), what, hint)
+            hint = "`to_tokens` must leave its input alone: does one of your steps work in place?"
+            check.equal(patches_after, patches, f"the patches after {what}", hint)
+            hint = "patches that are a view are not contiguous, and no strides describe their tokens: which function copies where it must?"
+            try:
+                tokens = tokens_of_other_strides(patches)
+            except RuntimeError as error:
+                check.true("view size" not in str(error), f"your code raised RuntimeError on a view: {hint}")
+                raise
+            check.equal(tokens, expected.float(), f"{what} that are a view", hint)
+
+
 with check.exercise("patches"):
-
-    def cut(image, size):
-        """Patches [rows, columns, size, size, c] of an array, copied one by one."""
-        starts = [range(0, side, size) for side in image.shape[:2]]
-        return torch.tensor(np.array([[image[r : r + size, c : c + size] for c in starts[1]] for r in starts[0]]))
-
-    def check_patch_view():
-        image = np.random.default_rng(24).integers(0, 256, (15, 21, 2), dtype=np.uint8)
-        got = patch_view(image, 3)
-        what = "`patch_view` of a picture of shape (15, 21, 2) with size 3"
-        hint = "a reshape only cuts the memory anew: split both sides in two axes each, then bring the two grid axes to the front"
-        check.equal(got, cut(image, 3), what, hint)
-        check.true(
-            np.shares_memory(got.numpy(), image),
-            f"{what} has the right values in new memory: writing into a patch would not change the picture. "
-            "Which of your steps copies? (`torch.tensor`, `contiguous`, `clone`, and `reshape` after a transpose do.)",
-        )
-        large = np.random.default_rng(25).integers(0, 256, (11, 29, 3), dtype=np.uint8)
-        crop = large[2:10, 5:25]
-        got = patch_view(crop, 4)
-        hint = "rows of a crop do not lie one behind the other: take strides from the tensor, not from the shape"
-        check.equal(got, cut(crop, 4), "`patch_view` of a crop of shape (8, 20, 3) with size 4", hint)
-        check.true(
-            np.shares_memory(got.numpy(), large),
-            "The patches of a crop must lie in the memory of the large array; these are a copy.",
-        )
-        ### BEGIN HIDDEN TESTS
-        crop = np.random.default_rng(26).integers(0, 256, (40, 30, 1), dtype=np.uint8)[::2, 3:27]
-        got = patch_view(crop, 2)
-        check.equal(got, cut(crop, 2), "`patch_view` of every second row of a grey picture, size 2", hint)
-        got[3, 5] = 77
-        check.true(
-            (crop[6:8, 10:12] == 77).all(), "Writing 77 into patch [3, 5] of a grey picture did not reach the picture there."
-        )
-        ### END HIDDEN TESTS
-
-    def check_to_tokens():
-        patches = cut(np.random.default_rng(27).integers(0, 256, (15, 21, 2), dtype=np.uint8), 3)
-        before = patches.clone()
-        tokens = to_tokens(patches)
-        hint = "one row a patch, and all its numbers in that row"
-        check.shape(tokens, (35, 18), "`to_tokens` of 5 x 7 patches of shape (3, 3, 2)", hint)
-        check.equal(tokens.dtype, torch.float32, "the dtype of the tokens", "divide to leave the integers")
-        hint = "values from 0 to 1, patches row by row of the grid"
-        check.equal(tokens, patches.reshape(35, 18).float() / 255, "the tokens", hint)
-        check.equal(
-            patches, before, "the patches after the call", "`to_tokens` must leave its input alone: does it work in place?"
-        )
-        view = torch.arange(240, dtype=torch.uint8).view(4, 2, 10, 3).unfold(0, 2, 2).unfold(2, 2, 2)[:, :, :, 0]
-        view = view.permute(0, 2, 3, 4, 1)
-        hint = "patches that are a view are not contiguous, and no strides describe their tokens: which function copies where it must?"
-        try:
-            tokens = to_tokens(view)
-        except RuntimeError as error:
-            check.true("view size" not in str(error), f"your code raised RuntimeError on a view: {hint}")
-            raise
-        check.equal(tokens, view.flatten(2).flatten(0, 1).float() / 255, "the tokens of patches that are a view", hint)
-        ### BEGIN HIDDEN TESTS
-        patches = cut(np.random.default_rng(28).integers(0, 256, (8, 20, 3), dtype=np.uint8), 4)
-        check.equal(to_tokens(patches), patches.reshape(10, 48).float() / 255, "the tokens of 2 x 5 patches of shape (4, 4, 3)")
-        ### END HIDDEN TESTS
-
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
     check.parts({"patch_view": check_patch_view, "to_tokens": check_to_tokens})
 check.points(2)
 
