@@ -13,8 +13,9 @@ from authoring.perturbations import KINDS, perturbed
 from course.lesson import Exercise, Lesson
 from course.mutants import mutants, named_equivalent
 from course.notebook import student_source
-from judge.bench import Bench, Verdict
+from judge.bench import Bench
 from judge.fingerprint import exercise_hashes, hash_of
+from judge.verdict import Verdict
 
 MUTANTS_WANTED = 0.95
 

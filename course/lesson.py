@@ -19,7 +19,7 @@ LESSONS = ROOT / "lessons"
 
 # What a cell may be, by the key that names it, and the other keys that may stand beside it.
 KEYS: dict[str, set[str]] = {
-    "exercise": {"minutes", "difficulty", "seconds", "memory_mb", "processes", "plain"},
+    "exercise": {"minutes", "difficulty", "seconds", "memory_mb", "processes", "apart"},
     "tests": {"points"},
     "answer": {"points", "minutes", "difficulty"},
     "rubric": set(),
@@ -82,7 +82,7 @@ class Exercise:
     seconds: float  # limit for one candidate, CPU seconds
     memory_mb: int  # limit for one candidate above the reference state
     processes: bool = False  # a candidate may start programs
-    plain: bool = False  # its functions take and return plain data: tests run in another process, where the lesson forks
+    apart: bool = False  # its tests are written for a process of their own, which the student's code cannot reach
 
     @property
     def names(self) -> frozenset[str]:
@@ -189,7 +189,7 @@ def read(path: Path) -> Lesson:
                 seconds=float(cell.options.get("seconds", 20)),
                 memory_mb=int(cell.options.get("memory_mb", 2048)),
                 processes=_flag(path, cell, "processes"),
-                plain=_flag(path, cell, "plain"),
+                apart=_flag(path, cell, "apart"),
             )
         )
     answers = [
@@ -389,10 +389,6 @@ def _check_cells(path: Path, cells: list[Cell]) -> None:
     for name, cell in seen.items():
         if cell.role == "exercise" and name not in tested:
             raise LessonError(path, cell.line, f"exercise={name!r} has no tests")
-        if cell.options.get("plain") and not all(
-            isinstance(node, (ast.FunctionDef, *_IMPORTS)) for node in ast.parse(cell.source).body
-        ):
-            raise LessonError(path, cell.line, f"exercise={name!r} is plain, so it may only import and define functions")
 
 
 def _number(path: Path, cell: Cell, key: str) -> float:

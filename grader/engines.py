@@ -17,7 +17,8 @@ from typing import Any
 
 from course.lesson import Lesson, read
 from judge import isolation
-from judge.bench import Bench, Verdict
+from judge.bench import Bench
+from judge.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from grader.engines import Engine, Job, threads
 from grader.gradebook import Forms, Gradebook, autograded_text, exclusive, read_timestamp, write_autograded
 from grader.journal import Journal
 from grader.submission import LessonCells, Submission, plain, read_submission, support
-from judge.bench import Verdict
+from judge.verdict import Verdict
 from unit24.errors import UserError
 from unit24.files import write_whole
 

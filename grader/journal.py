@@ -13,11 +13,11 @@ import threading
 from pathlib import Path
 
 from course.lesson import ROOT, Exercise, Lesson
-from judge.bench import Verdict
 from judge.fingerprint import exercise_hashes, hash_of
+from judge.verdict import Verdict
 
 # What decides, besides the lesson.
-_JUDGES = (ROOT / "unit24" / "check.py", *(ROOT / "judge" / f"{name}.py" for name in ("worker", "honest", "plain")))
+_JUDGES = (ROOT / "unit24" / "check.py", *(ROOT / "judge" / f"{name}.py" for name in ("holder", "sides", "line", "wire", "inprocess")))
 
 
 class Journal:

@@ -14,7 +14,7 @@ def exercise_hashes(lesson: Lesson) -> dict[str, str]:
     for _, source, _, exercise in reference_cells(lesson):
         if exercise:
             e = lesson.exercise(exercise)
-            limits = str((e.points, e.seconds, e.memory_mb, e.processes, e.plain))
+            limits = str((e.points, e.seconds, e.memory_mb, e.processes, e.apart))
             hashes[exercise] = hash_of(before, e.tests.source, *sorted(e.names), limits)
         before = hash_of(before, source)
     return hashes

@@ -25,6 +25,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from judge.protocol import Limits, Request
 from unit24.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parent.parent / "unit24"
@@ -99,7 +100,7 @@ def detect() -> Isolation:
         if pid == 0:
             try:
                 os.close(reader)
-                got = enter({"seconds": 10, "memory_mb": 4096, "scratch": scratch})
+                got = enter(Request("detect", "candidate", Limits(10, 4096), scratch, [], []))
                 os.write(writer, repr((got.landlock, got.seccomp, got.own_user, got.unprivileged, got.limits)).encode())
             finally:
                 os._exit(0)
@@ -130,44 +131,44 @@ def require(level: str) -> Isolation:
 # Going in
 
 
-def enter(request: dict, files: bool = True) -> Isolation:
+def enter(request: Request, files: bool = True, handlers: bool = True) -> Isolation:
     """Confine this process (all its threads) for good; returns what was achieved.
 
     Args:
-        request: ``scratch`` (the only folder it may write), ``seconds`` of computing time,
-            ``memory_mb`` above what it has now, ``processes`` (may start programs), ``readable``
-            (more paths to read).
+        request: its limits, ``scratch`` (the only folder it may write) and ``readable`` (more paths to read) count.
         files: False where `confine_files` was called before (Landlock holds the calling thread
             and what it starts later, so a process with threads calls it when it has none yet).
+        handlers: it may set signal handlers.
     """
-    scratch, processes = request.get("scratch"), bool(request.get("processes"))
-    set_limits(request["seconds"], request["memory_mb"], processes)
+    scratch, processes = request.scratch, request.limits.processes
+    set_limits(request.limits)
     if sys.platform != "linux":
         return Isolation(0, False, False, os.getuid() != 0, True)
-    paths = readable_paths(request.get("readable", ()))
+    paths = readable_paths(request.readable)
     landlock = abi = landlock_version()
-    ruleset = _ruleset(abi, paths, [scratch] if scratch else [], processes) if abi and files else None
+    ruleset = _ruleset(abi, paths, [scratch], processes) if abi and files else None
     own_user = _become_user(paths, scratch)
     _libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _libc().prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # a change of user hides the process's own /proc/self from it
     if ruleset is not None:
         landlock = abi if _restrict(ruleset) else 0
-    seccomp = _install(program(platform.machine(), os.getpid(), processes, scoped=abi >= 6))
+    seccomp = _install(program(platform.machine(), os.getpid(), processes, abi >= 6, handlers or processes))
     return Isolation(landlock, seccomp, own_user, _harmless(), True)
 
 
-def confine_files(request: dict) -> bool:
+def confine_files(request: Request) -> bool:
     """Only the files part of `enter`, for a process that will start threads. True if it holds."""
     abi = landlock_version()
     if not abi:
         return False
-    ruleset = _ruleset(abi, readable_paths(request.get("readable", ())), [request["scratch"]], bool(request.get("processes")))
+    ruleset = _ruleset(abi, readable_paths(request.readable), [request.scratch], request.limits.processes)
     return _libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 and _restrict(ruleset)
 
 
-def set_limits(seconds: float, memory_mb: int, processes: bool = False) -> None:
-    """Limits of this process: CPU seconds, memory above what it has now, file size, open files."""
-    whole = int(seconds) + 1
+def set_limits(limits: Limits) -> None:
+    """Limits of this process: CPU seconds and memory above what it has used until now, file size, open files."""
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    whole = int(spent.ru_utime + spent.ru_stime + limits.seconds) + 1
     wanted = [
         (resource.RLIMIT_CPU, whole, whole + 1),
         (resource.RLIMIT_FSIZE, FILE_BYTES, FILE_BYTES),
@@ -176,12 +177,13 @@ def set_limits(seconds: float, memory_mb: int, processes: bool = False) -> None:
     ]
     if os.getuid() == 0:
         wanted.append((resource.RLIMIT_NPROC, TASKS, TASKS))  # counts for a user: ours is about to be alone
-    elif processes:
+    elif limits.processes:
         wanted.append((resource.RLIMIT_NPROC, _tasks_of_user() + TASKS, _tasks_of_user() + TASKS))
     try:
         with open("/proc/self/statm") as file:
             now = int(file.read().split()[0]) * resource.getpagesize()
-        wanted.append((resource.RLIMIT_AS, now + (memory_mb << 20), now + (memory_mb << 20)))
+        most = now + (limits.memory_mb << 20)
+        wanted.append((resource.RLIMIT_AS, most, most))
     except (OSError, ValueError):
         pass  # no /proc: macOS does not enforce RLIMIT_AS either
     for what, soft, hard in wanted:
@@ -445,7 +447,7 @@ SHARED_MEMORY = {  # System V and POSIX message queues: would outlive the proces
     "semtimedop": (220, 192), "shmat": (30, 196), "shmctl": (31, 195), "shmdt": (67, 197), "shmget": (29, 194),
 }  # fmt: skip
 STARTING = {"execve": (59, 221), "execveat": (322, 281), "fork": (57, None), "vfork": (58, None)}
-HANDLERS = {"rt_sigaction": (13, 134)}  # a handler is given the frame that it interrupts: also one of the grader's
+HANDLERS = {"rt_sigaction": (13, 134)}  # a handler is given the frame that it interrupts: one of the tests, where they run together
 PRETEND_MISSING = {"clone3": (435, 435), "memfd_create": (319, 279), "memfd_secret": (447, 447)}  # callers fall back
 ONLY_SELF = {  # allowed where the first argument is 0 (this thread) or this process
     "prlimit64": (302, 261), "sched_setaffinity": (203, 122), "sched_setattr": (314, 274), "sched_setparam": (142, 118),
@@ -455,13 +457,16 @@ SIGNALS = {"kill": (62, 129), "tgkill": (234, 131)}  # allowed where the first a
 CLONE = {"clone": (56, 220)}  # allowed for threads
 
 
-def program(machine: str, pid: int, processes: bool = False, scoped: bool = True) -> list[tuple[int, int, int, int]] | None:
+def program(
+    machine: str, pid: int, processes: bool = False, scoped: bool = True, handlers: bool = True
+) -> list[tuple[int, int, int, int]] | None:
     """The filter as BPF instructions (code, jump if true, jump if false, k); None for other machines.
 
     Args:
         pid: the process that it is for: it may signal itself.
         processes: it may start others, and signal them where `scoped` (Landlock then keeps
             signals inside).
+        handlers: it may set signal handlers.
     """
     if machine not in ARCHITECTURES:
         return None
@@ -478,7 +483,7 @@ def program(machine: str, pid: int, processes: bool = False, scoped: bool = True
     code += [(AT_LEAST, 0, 1, LAST_KNOWN + 1), (RETURN, 0, 0, ERRNO | errno.ENOSYS)]
     for number in numbers(PRETEND_MISSING):
         code += [(EQUAL, 0, 1, number), (RETURN, 0, 0, ERRNO | errno.ENOSYS)]
-    refused = [NETWORK, OTHER_PROCESSES, SYSTEM, SHARED_MEMORY] + ([] if processes else [STARTING, HANDLERS])
+    refused = [NETWORK, OTHER_PROCESSES, SYSTEM, SHARED_MEMORY] + ([] if processes else [STARTING]) + ([] if handlers else [HANDLERS])
     for number in numbers(*refused):
         code += [(EQUAL, 0, 1, number), refuse]
     first_argument = (LOAD, 0, 0, 16)  # its low half: both architectures are little-endian, a pid has 32 bits

@@ -877,7 +877,7 @@ print("matrix product:", torch.equal(torch.einsum("ij,jk->ik", a, b), a @ b))
 # - the inputs stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="contractions" minutes=25 difficulty=2 plain=true
+# %% exercise="contractions" minutes=25 difficulty=2 apart=true
 def paint(shares: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
     """Picture [c, height, width] from shares [k, height, width] and colours [k, c]."""
     ### BEGIN SOLUTION

@@ -154,7 +154,7 @@ print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 # until none is left.
 
 
-# %% exercise="bpe" minutes=40 difficulty=2 plain=true
+# %% exercise="bpe" minutes=40 difficulty=2 apart=true
 def merge_pair(pieces, pair):
     """A new list with every occurrence of `pair` in `pieces`, from left to right, made one piece."""
     ### BEGIN SOLUTION
@@ -1909,7 +1909,7 @@ with torch.no_grad():
 # `(1, 1, total, total)`, such that `model(**pack(rows))` gives each sequence the logits that it has alone.
 
 
-# %% exercise="batches_and_masks" minutes=30 difficulty=2 plain=true
+# %% exercise="batches_and_masks" minutes=30 difficulty=2 apart=true
 def pad_left(rows, pad_id):
     """A batch padded on the left: input_ids, attention_mask and position_ids, int64 (rows, longest)."""
     ### BEGIN SOLUTION

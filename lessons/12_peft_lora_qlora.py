@@ -2109,7 +2109,7 @@ for r, runs in sweep.items():
 #   size by itself.
 
 
-# %% exercise="nf4" minutes=40 difficulty=3 plain=true
+# %% exercise="nf4" minutes=40 difficulty=3 apart=true
 def normal_levels():
     """The 16 levels of NF4, float32, ascending from -1 to 1."""
     ### BEGIN SOLUTION

@@ -1446,7 +1446,7 @@ claims.record(
 # - `leave_one_out(rewards, group_size)`: RLOO's.
 
 
-# %% exercise="advantages" minutes=25 difficulty=2 plain=true
+# %% exercise="advantages" minutes=25 difficulty=2 apart=true
 def group_advantages(rewards: torch.Tensor, group_size: int, scale: bool = True) -> torch.Tensor:
     """GRPO's advantages of rewards [questions * group_size], same shape."""
     ### BEGIN SOLUTION
@@ -2058,7 +2058,7 @@ claims.record(
 #   stands directly before it; it must be written as in `answer`.
 
 
-# %% exercise="exact_reward" minutes=20 difficulty=2 plain=true
+# %% exercise="exact_reward" minutes=20 difficulty=2 apart=true
 def exact_reward(completions, answer, **columns) -> list[float]:
     """1.0 where the reply names exactly one number, the right one."""
     ### BEGIN SOLUTION

@@ -158,7 +158,7 @@ print(f"{everything:,} weights, {in_linears:,} of them in {len(linear_names)} li
 #   `(batch, out)`: `scale` is `(out, 1)`, as for a weight `(out, in)` with `axis=0`, and `x` is `(batch, in)`.
 
 
-# %% exercise="affine" minutes=30 difficulty=1 plain=true
+# %% exercise="affine" minutes=30 difficulty=1 apart=true
 def affine_params(w, bits, axis=None):
     """Scale (float32) and zero point (int32), broadcastable against `w`."""
     ### BEGIN SOLUTION
@@ -1180,7 +1180,7 @@ def numbers_of(exponent_bits, mantissa_bits, largest):
 print("FP4 (e2m1) has these numbers and their negatives:", numbers_of(2, 1, 6.0))
 
 
-# %% exercise="float8" minutes=35 difficulty=3 plain=true
+# %% exercise="float8" minutes=35 difficulty=3 apart=true
 def round_float(x, exponent_bits, mantissa_bits, largest):
     """`x` rounded to a small float format, as float32."""
     ### BEGIN SOLUTION
@@ -1929,7 +1929,7 @@ for before in ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_
 # `hessian` earns a third of the points, `gptq` a third in each of the two dtypes.
 
 
-# %% exercise="gptq" minutes=45 difficulty=3 plain=true
+# %% exercise="gptq" minutes=45 difficulty=3 apart=true
 def hessian(x, damping):
     """Mean outer product of the inputs, damped: (n, in) -> (in, in)."""
     ### BEGIN SOLUTION
@@ -3323,7 +3323,7 @@ for label, options in (
 #   `worse` above the perplexity of the point `reference`: 0.01 means at most 1 % more.
 
 
-# %% exercise="pareto" minutes=20 difficulty=1 plain=true
+# %% exercise="pareto" minutes=20 difficulty=1 apart=true
 def bits_per_weight(bits, group, scale_bits, zero_bits=0):
     """Bits that a weight takes, with its share of scale and zero point."""
     ### BEGIN SOLUTION

@@ -623,7 +623,7 @@ for kernel in (add_kernel, careless_kernel):
 # - `matmul_cost(m, n, k, block_m, block_n, itemsize)` returns `(flops, bytes_moved)` of the tiled product.
 
 
-# %% exercise="roofline_arithmetic" minutes=25 difficulty=2 plain=true
+# %% exercise="roofline_arithmetic" minutes=25 difficulty=2 apart=true
 def roofline(flops, bytes_moved, peak, bandwidth):
     """(flops per byte, least seconds, "compute" or "memory"); `peak` in flop/s, `bandwidth` in bytes/s."""
     ### BEGIN SOLUTION

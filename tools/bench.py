@@ -140,7 +140,7 @@ def bench_only_import():
 def bench_isolation():
     """What isolation adds to the CPU time of lesson 04's answers, and what judging costs beside the answer's own work."""
     from course.lesson import read
-    from judge.bench import isolation_cost, own_cost
+    from judge.cost import isolation_cost, own_cost
 
     lesson = read(ROOT / "lessons" / "04_training_loop.py")
     held, free = isolation_cost(lesson)
@@ -219,7 +219,7 @@ def bench_scale():
     """Lessons 02 and 04 at 10, 100 and 1,000 students, a worker for each core: rate, CPU, memory."""
     from course.lesson import read
     from grader.classroom import write_random_class
-    from judge.worker import become_subreaper
+    from judge.holder import become_subreaper
 
     become_subreaper()  # the processes that hold reference states die as orphans: their use is counted here
     figures = {}

@@ -130,7 +130,8 @@ def test_an_attack_gains_nothing(battle, attack):
     verdict = battle["verdicts"][attack.theme, attack.name]
     assert verdict.points == 0, verdict.message
     assert len(verdict.message) < 5000
-    assert "hidden_answer" not in verdict.message and "swordfish" not in verdict.message
+    leaked = [word for word in ("hidden_answer", "swordfish") if word in verdict.message and word not in attack.source]
+    assert not leaked, verdict.message  # a message may quote the student's own line
 
 
 @needs_full

@@ -157,14 +157,3 @@ def test_what_tests_may_define(tmp_path, small):
     with Bench(lesson, ["mean_gap"]) as bench:
         verdict = bench.judge(lesson.exercise("mean_gap"), RIGHT)
         assert (verdict.status, verdict.points) == ("passed", 2.0), verdict.message
-
-
-def test_a_plain_exercise_defines_functions_only(tmp_path, small):
-    """Only calls reach the other process, so a class would be tested where its answer can reach the tests."""
-    text = small.path.read_text().replace('exercise="mean_gap" minutes', 'exercise="mean_gap" plain=true minutes', 1)
-    path = tmp_path / "61_small.py"
-    path.write_text(text)
-    assert read(path).exercise("mean_gap").plain
-    path.write_text(text.replace("def mean_gap(x, y):", "class Gap:\n    pass\n\n\ndef mean_gap(x, y):", 1))
-    with pytest.raises(LessonError, match="'mean_gap' is plain"):
-        read(path)

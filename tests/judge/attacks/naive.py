@@ -14,6 +14,7 @@ from pathlib import Path
 from course.lesson import read
 from course.reference import reference_cells
 from judge import isolation
+from judge.protocol import Limits, Request
 
 
 def main():
@@ -38,7 +39,7 @@ def main():
 def judge(exercise, source, state, scratch):
     try:
         os.chdir(scratch)
-        isolation.enter({"seconds": 5, "memory_mb": 2048, "scratch": scratch, "processes": True})
+        isolation.enter(Request("naive", "together", Limits(5, 2048, True), scratch, [], []))
         module = sys.modules["__main__"] = types.ModuleType("__main__")
         space = vars(module)
         space.update(state)

@@ -127,7 +127,7 @@ def shout(text):
 # %% [markdown]
 # ## 4. From plain data to plain data
 
-# %% exercise="describe" minutes=5 difficulty=1 seconds=2 memory_mb=512 plain=true
+# %% exercise="describe" minutes=5 difficulty=1 seconds=2 memory_mb=512 apart=true
 def describe(rows, places=1):
     """Largest and mean of each column, rounded: a dict. ValueError without rows."""
     ### BEGIN SOLUTION

@@ -1,4 +1,4 @@
-"""Run one candidate and its tests in one process, so that only the tests decide what is reported.
+"""Run one candidate and its tests together in one process, so that only the tests decide what is reported.
 
 The candidate's code shares this process, and it is Python: it can replace functions of libraries,
 walk frames, search memory.  What stands against that:
@@ -12,26 +12,32 @@ walk frames, search memory.  What stands against that:
 * *Probes*, comparisons that must fail, are seen to fail before and after.
 * An audit hook reports the ways to a frame or to foreign code at the moment they are tried.
 
-What stays open: code that writes to memory by address (a forged NumPy array interface, say) is
-not seen.  Exercises from plain data to plain data are out of its reach: see `judge.plain`.
+What stays open is much (code that writes to memory by address, say): exercises are moved to a judge
+of their own (``apart=true``), and when the last one is, this module goes.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import ctypes
 import gc
+import importlib
 import linecache
 import site
 import sys
 import sysconfig
 import threading
 import traceback
+import warnings
 from _thread import get_ident
 from array import array
 from builtins import __dict__ as _builtins
+from collections.abc import Callable
+from copy import deepcopy
 from hashlib import blake2b, shake_256
 from json import dumps
-from json import loads as from_json
+from marshal import dumps as marshalled
 from marshal import loads
 from operator import is_
 from os import O_RDONLY, read, urandom, write
@@ -39,47 +45,88 @@ from os import close as close_fd
 from os import open as open_fd
 from os.path import abspath, realpath
 from sys import _getframe, addaudithook
-from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 
-from judge.plain import Gone, serve, stand_in
+from course.lesson import Exercise
+from judge.protocol import Request
 from judge.visible import Names, Words
 from unit24 import check
 from unit24.check import CheckFailed, NotAttempted
 
-SEED = 24
-CALLS = 4  # the descriptor between the tests of a plain exercise and its candidate
 LINE_LIMIT, TEXT_LIMIT, REPORT_LIMIT = 400, 8_000, 100_000
 _ROOTS = [path for name, path in sysconfig.get_paths().items() if "lib" in name] + site.getsitepackages()
 LIBRARIES = tuple({f(path) + "/" for path in _ROOTS for f in (abspath, realpath)})
 PACKAGE = realpath(__file__).rsplit("/", 2)[0] + "/unit24/"
 _HERE = realpath(__file__).rsplit("/", 1)[0]
 # File names of trusted code.
-OURS = ("<tests ", "<reference ", "<setup>", "<lesson ", "<frozen ", f"{_HERE}/honest.py", f"{_HERE}/plain.py", PACKAGE)
+OURS = ("<tests ", "<reference ", "<setup>", "<lesson ", "<frozen ", f"{_HERE}/inprocess.py", PACKAGE)
 TRUSTED = LIBRARIES + OURS
 _BUILTINS = _builtins  # in a private copy: a copy
 
 
-def prepare(namespace: dict, clean: dict, known: dict | None = None) -> dict:
+def prepare(namespace: dict, uses: list[str], known: dict | None = None) -> dict:
     """All that `judge` needs to know of the state before a candidate, for forks of this process.
 
     Args:
         namespace: the lesson's names.
-        clean: copies of those data that the tests use, which no candidate sees.
+        uses: those that the tests read; of their data copies are made, which no candidate sees.
         known: what this function returned earlier, to look only at what has changed since.
     """
+    tame_libraries()
     own = _private()
     libraries = _libraries(namespace)
     probe(libraries)  # libraries import and set up things at their first call
     return {
         "judge": own["judge"],
-        "test": own["test"],
         "namespace": namespace,
         "names": dict(namespace),
-        "clean": clean,
+        "clean": pristine(namespace, uses),
         "libraries": libraries,
         "state": own["_state"](libraries),
         "watched": watch((known or {}).get("watched")),
     }
+
+
+def tame_libraries() -> None:
+    """What libraries do late, and to one another, once here: the watch on candidates would take it for a trick."""
+    # Imported by deepspeed, MLflow and TRL, it takes `find_distributions` away from Python's own finder.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("importlib_metadata")
+    if "torch" in sys.modules:
+        # The first torch.compile or torch.cond puts wrappers round functions of torch. It also has distributions look at
+        # their arguments no more; that stays as in a student's notebook.
+        importlib.import_module("torch._dynamo.eval_frame").TorchPatcher.patch()
+        importlib.import_module("torch.distributions").Distribution.set_default_validate_args(True)
+        trace = importlib.import_module("torch.export._trace")
+        # torch.export replaces builtins.max, builtins.min and math.pow while it traces (for models that call them on
+        # tensors) and puts them back.
+        if hasattr(trace, "_override_builtin_ops"):
+            trace._override_builtin_ops = contextlib.nullcontext
+
+
+def pristine(namespace: dict, uses: list[str]) -> dict:
+    """Copies of the data among the lesson's names that tests use, so that no candidate can change them.
+
+    All are copied in one go: what refers to one another (a model and its optimizer) still does.
+    """
+    data = {name: namespace[name] for name in uses if name in namespace and not _is_code(namespace[name])}
+    try:
+        return deepcopy(data)
+    except Exception:  # something in it cannot be copied: a lock, an open file
+        return deepcopy({name: value for name, value in data.items() if _can_be_copied(value)})
+
+
+def _is_code(value) -> bool:
+    kinds = (ModuleType, FunctionType, BuiltinFunctionType, MethodType, type)
+    return isinstance(value, kinds) or type(value).__module__.startswith("unit24.")
+
+
+def _can_be_copied(value) -> bool:
+    try:
+        deepcopy(value)
+        return True
+    except Exception:
+        return False
 
 
 def _private() -> dict:
@@ -165,15 +212,16 @@ def hear(fd: int) -> bytes | None:
 # One candidate
 
 
-def judge(fd: int, request: dict, ready: dict) -> None:
+def judge(fd: int, request: Request, ready: dict) -> None:
     """Run the candidate's cells, then the tests; tell the bench ``ran`` and ``verdict``, or accuse.
 
     Args:
         fd: the socket to the bench.
         ready: from `prepare`.
     """
-    key = bytes.fromhex(request.pop("key"))
-    names, namespace, before = request["names"], ready["namespace"], ready["names"]
+    fields = vars(request)
+    key = bytes.fromhex(fields.pop("key"))
+    names, cells, namespace, before = fields["names"], fields["cells"], ready["namespace"], ready["names"]
     state, watched, libraries = ready["state"], ready["watched"], ready["libraries"]
     guard(fd)
 
@@ -184,7 +232,7 @@ def judge(fd: int, request: dict, ready: dict) -> None:
         space.pop(name, None)
     sys.modules["__main__"] = module  # so that classes of the candidate can be pickled
     failure = None
-    for name, source in request["cells"]:
+    for name, source in cells:
         failure = execute(name, source, space)
         if failure and not name.startswith("<own"):
             break
@@ -193,8 +241,6 @@ def judge(fd: int, request: dict, ready: dict) -> None:
         return accuse(fd, found)
     defined = all(name in space for name in names)
     tell(fd, key, "ran", "1" if defined else "", *(failure or ("", "", "")))
-    if request["apart"]:
-        return serve(lambda: hear(CALLS), lambda answer: _send(CALLS, answer), space, _report)
 
     message = hear(fd)
     if message is None:
@@ -206,33 +252,6 @@ def judge(fd: int, request: dict, ready: dict) -> None:
     if found:
         return accuse(fd, found)
     return tell(fd, key, "verdict", status, text, earned, _report(space))
-
-
-def test(fd: int, request: dict, ready: dict) -> None:
-    """The tests of a plain exercise, in a process without student code: its functions are stand-ins.
-
-    Arguments as for `judge`; the candidate's process is at the other end of `CALLS`.
-    """
-    key = bytes.fromhex(request.pop("key"))
-
-    def ask(question: bytes) -> bytes | None:
-        try:
-            _send(CALLS, question)
-            return hear(CALLS)
-        except OSError:
-            return None
-
-    for name, source in request["cells"]:
-        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-    tell(fd, key, "ran", "1", "", "", "")
-    message = hear(fd)
-    if message is None:
-        return
-    names = {name: stand_in(name, ask) for name in request["names"]}
-    code = bound(loads(cipher(key, message)), {**ready["names"], **ready["clean"], **names})
-    status, text, earned = run_tests(code)
-    report = ask(dumps(["", [], {}]).encode()) or b'""'
-    tell(fd, key, "verdict", status, text, earned, from_json(report))
 
 
 def execute(name: str, source: str, space: dict) -> tuple[str, str, str] | None:
@@ -286,8 +305,6 @@ def run_tests(code: CodeType) -> tuple[str, str, str]:
         said = _words(failure, TEXT_LIMIT)
         memory = "can't allocate memory" in said or "MemoryError" in said
         return "out of memory" if memory else "failed", said, ""
-    except Gone:
-        raise
     except SystemExit:
         return "error", "your code called exit() or sys.exit(): it ends the process that should go on to the checks.", ""
     except MemoryError:
@@ -755,3 +772,91 @@ def _is_text_of(path: str, source) -> bool:
         return False
     text = b"".join(parts)
     return source == text if isinstance(source, bytes) else source.encode("utf-8", "replace") == text
+
+
+# --------------------------------------------------------------------------------------------------
+# In the bench: the tests as code
+
+
+def compiled_together(exercise: Exercise) -> bytes:
+    """The tests as marshalled code, which leaves the value of a last expression in ``__points__``.
+
+    Compiled here, so that their source is never in a candidate's process.  The tests become the body
+    of a function, so that what they compute is in no namespace: a callback that they hand to the
+    candidate leads to nothing.  Every other name is looked up in a constant, which
+    `bound` fills in.
+    """
+    tree = ast.parse(exercise.tests.source)
+    own = {name for node in ast.walk(tree) for name in _binds(node)}
+    body = _CleanNames(own).visit(tree).body
+    if body and isinstance(last := body[-1], ast.Expr):
+        body[-1] = ast.copy_location(ast.Return(last.value), last)
+    # What the tests bind may have a meaning before: `values = values * 2`.
+    known = [f"if {name!r} in {CLEAN!r}: {name} = {CLEAN!r}[{name!r}]" for name in sorted(own)]
+    wrapped = ast.parse("def tests():\n    pass\n__points__ = tests()")
+    wrapped.body[0].body[:] = [*ast.parse("\n".join(known)).body, *body, ast.Pass()]
+    with warnings.catch_warnings():  # the compiler remarks that a string is looked up by name
+        warnings.simplefilter("ignore", SyntaxWarning)
+        return marshalled(compile(ast.fix_missing_locations(wrapped), f"<tests {exercise.id}>", "exec", dont_inherit=True))
+
+
+def _binds(node: ast.AST) -> list[str]:
+    """Names that this one node binds, in whatever scope."""
+    if isinstance(node, ast.Name):
+        return [] if isinstance(node.ctx, ast.Load) else [node.id]
+    if isinstance(node, ast.arg):
+        return [node.arg]
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [(alias.asname or alias.name).split(".")[0] for alias in node.names]
+    if isinstance(node, (ast.Global, ast.Nonlocal)):
+        return node.names
+    name = getattr(node, "name", None) or getattr(node, "rest", None)  # def, class, except, match
+    return [name] if isinstance(name, str) else []
+
+
+class _CleanNames(ast.NodeTransformer):
+    """Reads of names, other than those in `own`, become look-ups in the constant `CLEAN`."""
+
+    def __init__(self, own: set[str]):
+        self.own = own
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        # The compiler must see the word `super` to give a method the class that it needs.
+        if isinstance(node.ctx, ast.Load) and node.id not in self.own and node.id != "super":
+            return ast.copy_location(ast.Subscript(ast.Constant(CLEAN), ast.Constant(node.id), node.ctx), node)
+        return node
+
+    def visit_Global(self, node: ast.Global) -> ast.AST:
+        return ast.copy_location(ast.Nonlocal(node.names), node)  # of the function that the tests become
+
+
+def follow(hear: Callable, say: Callable[[bytes], object], key: str, tests: bytes) -> tuple[str, dict, dict]:
+    """The bench's side of the talk with a candidate: ``(how it ended, failure of its cells, what the tests said)``.
+
+    Args:
+        hear: gives ``(how, message)``, as `judge.bench._Watch.wait`.
+        say: sends bytes.
+        key: of the sealed messages.
+        tests: from `compiled_together`.
+    """
+    secret, failure, ran = bytes.fromhex(key), {}, False
+    while True:
+        how, data = hear()
+        if how != "heard":
+            return how, failure, {}
+        if data.startswith(ACCUSATION):
+            return "tampered", failure, {"message": data.removeprefix(ACCUSATION).decode(errors="replace")}
+        kind, *parts = (unseal(secret, data) or b"").decode().split("\0")
+        if kind == "ran" and not ran:
+            ran, (defined, *said) = True, parts
+            failure = dict(zip(("kind", "text", "line"), said, strict=True)) if said[0] else {}
+            if not defined:
+                return "undefined", failure, {}
+            try:
+                say(framed(cipher(secret, tests)))
+            except OSError:
+                return "gone", failure, {}
+        elif kind == "verdict" and ran:
+            return "verdict", failure, dict(zip(("status", "message", "earned", "report"), parts, strict=True))
+        else:
+            return "nonsense", failure, {}

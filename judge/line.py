@@ -1,0 +1,317 @@
+"""Calls across the wall: both sides ask and answer with the same class.
+
+A question is ``{"ask", "args", "kwargs", "grad"}`` and, where the other side does not know them yet, ``"scenarios"``
+(compiled code by name).  An answer is ``{"value", "changed"}`` (`changed`: what the call made of its positional
+arguments, where that differs), ``{"raised", "text", "where"}``, or ``{"type"}`` of a result that is not plain data.
+Until the answer comes the other side may ask in its turn: for what it was handed as an argument.
+"""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import contextlib
+import linecache
+import marshal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from judge.wire import FUNCTIONS, Gone, NotPlain, Raw, decode, encode, receive, send
+from unit24.check import CheckFailed, reseed
+
+STUDENT_CODE = ("<cell ", "<own cell ")  # how the file names of student code begin
+TEXT_LIMIT = 2_000  # characters of an exception's message
+PLAIN_DATA = "plain data (numbers, text, lists, dicts, tensors)"
+
+
+class StandIn:
+    """A function that lives on the other side of a line. `key`: its name there, or the number under which it was lent."""
+
+    def __init__(self, line: Line, key: str | int):
+        self._line, self._key = line, key
+        self.__name__ = self.__qualname__ = key if type(key) is str else "implementation"
+
+    def __call__(self, *args, **kwargs):
+        return self._line.call(self._key, args, kwargs)
+
+
+StandIn.__module__, StandIn.__qualname__ = "builtins", "function"  # how messages of checks name its type
+StandIn.__name__ = "function"
+
+
+class Line:
+    """One end of a conversation between the judge and a process that it does not trust.
+
+    Args:
+        sock: to the other end.
+        names: what the other side may call by name.
+        trusts: the other side is the judge: code that it sends is run, and what it did to its copy of an
+            argument is done to the argument itself (a callback that works in place).
+        scenarios: compiled code by name, which the other side gets with the next question.
+        forgets: the other side keeps nothing from question to question.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        names: dict[str, Any],
+        trusts: bool = False,
+        scenarios: dict[str, bytes] | None = None,
+        forgets: bool = False,
+    ):
+        self.sock, self.names, self.trusts, self.forgets = sock, names, trusts, forgets
+        self.scenarios = dict(scenarios or {})
+        self.changed: dict[int, Any] = {}  # of the last call: positional arguments that the other side changed
+        self._lent: dict[int, Callable] = {}
+
+    # ---- asking
+
+    def call(self, key: str | int, args: tuple, kwargs: dict) -> Any:
+        """Have the other side call `key`.
+
+        Raises:
+            Gone: the other side has ended.
+            NotPlain: an argument cannot cross: a fault of the tests.
+            CheckFailed: the result is not plain data.
+            Exception: what the function raised, as the nearest built-in type, in the student's line.
+        """
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.is_grad_enabled() and any(map(_wants_gradient, (*args, *kwargs.values()))):
+            from judge.gradients import bridge
+
+            return bridge(self, key, args, kwargs)
+        return self.result(key, self.ask(key, args, kwargs), args)
+
+    def ask(self, key: str | int, args: tuple, kwargs: dict, grad: bool = False) -> tuple[dict, Raw]:
+        """The other side's reply, not yet read."""
+        raw: Raw = []
+        question = {"ask": key, "args": encode(list(args), raw, self._mark), "kwargs": encode(kwargs, raw, self._mark)}
+        if self.scenarios:
+            question["scenarios"] = {name: base64.b64encode(code).decode() for name, code in self.scenarios.items()}
+            self.scenarios = self.scenarios if self.forgets else {}
+        send(self.sock, question | {"grad": grad}, raw)
+        while True:
+            said, data = receive(self.sock)
+            if "ask" not in said:
+                return said, data
+            self.answer(said, data)
+
+    def result(self, key: str | int, reply: tuple[dict, Raw], args: tuple = ()) -> Any:
+        """What a reply says: the value, or the exception raised."""
+        said, raw = reply
+        name = key if type(key) is str else "implementation"
+        error = None
+        try:
+            if "value" in said:
+                changed = {int(i): decode(now, raw, self._found) for i, now in said["changed"]}
+                value = decode(said["value"], raw, self._found)
+            elif "raised" in said:
+                error = _rebuilt(said)
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, IndexError, OverflowError, MemoryError):
+            raise CheckFailed(f"`{name}` gave an answer that cannot be read.") from None
+        if error is not None:
+            raise error
+        if "value" not in said:
+            raise CheckFailed(f"`{name}` returned something of type {str(said.get('type'))[:100]}, expected {PLAIN_DATA}.")
+        self.changed = changed
+        if self.trusts:
+            for i, now in changed.items():
+                _become(args[i], now)
+        return value
+
+    # ---- answering
+
+    def serve(self) -> None:
+        """Answer until nobody asks any more."""
+        with contextlib.suppress(Gone):
+            while True:
+                self.answer(*receive(self.sock))
+
+    def answer(self, said: dict, data: Raw) -> None:
+        """Answer one question.
+
+        Raises:
+            Gone: the other side has ended.
+        """
+        raw: Raw = []
+        try:
+            for code in said.get("scenarios", {}).values() if self.trusts else ():
+                exec(marshal.loads(base64.b64decode(code)), self.names)
+            function = self._find(said["ask"])
+            args, kwargs = decode(said["args"], data, self._found), decode(said["kwargs"], data, self._found)
+            before = [_picture(argument) for argument in args]
+            value = function(*args, **kwargs)
+            changed = [[i, a] for i, a in enumerate(args) if before[i] is not None and before[i] != _picture(a)]
+            reply = {
+                "changed": [[i, encode(a, raw, self._mark)] for i, a in changed],
+                "value": encode(value, raw, self._mark),
+            }
+            if said.get("grad"):
+                from judge.gradients import pullback
+
+                backward = pullback(value, [*args, *kwargs.values()])
+                reply["pullback"] = backward and self._mark(backward)["function"]
+        except Gone:
+            raise
+        except NotPlain as error:
+            reply = {"type": str(error)[:TEXT_LIMIT]}
+        except BaseException as error:
+            reply = {"raised": [kind.__name__ for kind in type(error).__mro__], "text": _text(error), "where": where(error)}
+        send(self.sock, reply, raw if "value" in reply else [])
+
+    def _find(self, key: Any) -> Callable:
+        found = self._lent.get(key) if type(key) is int else self.names.get(key)
+        if found is None:
+            raise NameError(f"name {key!r} is not defined")
+        return found
+
+    # ---- functions that are handed over
+
+    def _mark(self, value: Any) -> dict | None:
+        if type(value) is StandIn and value._line is self:
+            return {"yours": value._key}
+        if isinstance(value, (*FUNCTIONS, StandIn)):
+            self._lent[len(self._lent)] = value
+            return {"function": len(self._lent) - 1}
+        return None
+
+    def _found(self, kind: str, key: Any) -> Callable:
+        if kind == "function" and type(key) is int:
+            return StandIn(self, key)
+        if kind == "yours" and type(key) in (int, str):
+            return self._find(key)
+        raise ValueError("not a mark")
+
+
+class Wall:
+    """What `unit24.check` asks for while tests run in a judge.
+
+    Args:
+        line: to the candidate.
+        clean: to the processes that see its files and run none of its code.
+    """
+
+    def __init__(self, line: Line, clean: Line):
+        self._line, self._clean = line, clean
+
+    @property
+    def changed(self) -> dict[int, Any]:
+        return self._line.changed
+
+    def scenario(self, function: Callable, clean: bool) -> StandIn:
+        return StandIn(self._clean if clean else self._line, function.__name__)
+
+    def share(self, function: Callable) -> Callable:
+        return function  # the other sides have its code under the same name
+
+    def live(self, stand_in: StandIn) -> Callable:
+        def make(*args, **kwargs):
+            return Live(self._line.call(MAKE, (stand_in, list(args), kwargs), {}))
+
+        return make
+
+    def reseed(self) -> None:
+        self._line.call(RESEED, (), {})
+
+
+class Live:
+    """An object on the other side: its attributes are looked up there, its methods run there."""
+
+    def __init__(self, look: Callable[[str], Any]):
+        self.__dict__["_look"] = look
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._look(name)
+
+
+# Names that no student code can have, for what the judge asks of every candidate.
+MAKE, RESEED, REPORT = "\0make", "\0reseed", "\0report"
+
+
+def services(report: Callable[[], str]) -> dict[str, Callable]:
+    """What a candidate answers beside the exercise's functions."""
+
+    def make(cls, args, kwargs):
+        instance = cls(*args, **kwargs)
+        return lambda name: getattr(instance, name)
+
+    return {MAKE: make, RESEED: reseed, REPORT: report}
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def _wants_gradient(value: Any) -> bool:
+    torch = sys.modules["torch"]
+    return type(value) in (torch.Tensor, torch.nn.Parameter) and value.requires_grad
+
+
+def _picture(argument: Any) -> tuple[Any, Raw] | None:
+    """What tells whether a call changed its argument; None for what is never compared."""
+    raw: Raw = []
+    try:
+        return encode(argument, raw), raw
+    except (NotPlain, RecursionError):
+        return None
+
+
+def _become(argument: Any, now: Any) -> None:
+    """Do to an argument what a call on the other side did to its copy."""
+    if type(argument) is not type(now):
+        return
+    if type(argument) is list:
+        argument[:] = now
+    elif type(argument) in (dict, set):
+        argument.clear()
+        argument.update(now)
+    elif type(argument).__name__ in ("Tensor", "ndarray") and argument.shape == now.shape:
+        target = argument.detach() if hasattr(argument, "detach") else argument
+        target[...] = now
+
+
+def _text(error: BaseException) -> str:
+    try:
+        first = error.args[0] if len(error.args) == 1 else None
+        return str.__str__(first if type(first) is str else str(error))[:TEXT_LIMIT]
+    except BaseException:
+        return ""
+
+
+def where(error: BaseException) -> list:
+    """[file, line, function] of the student's innermost line; empty if it is in none."""
+    with contextlib.suppress(Exception):
+        frames = [f for f in _frames(error) if f.filename.startswith(STUDENT_CODE)]
+        return [frames[-1].filename, frames[-1].lineno, frames[-1].name] if frames else []
+    return []
+
+
+def _frames(error: BaseException) -> Iterator[traceback.FrameSummary]:
+    yield from traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
+
+
+def _rebuilt(said: dict) -> BaseException:
+    """The other side's exception as the nearest built-in one, raised in the line where it was raised there."""
+    text, place = str(said["text"])[:TEXT_LIMIT], said["where"]
+    known = (getattr(builtins, str(kind), None) for kind in said["raised"])
+    kind = next((k for k in known if isinstance(k, type) and issubclass(k, (Exception, SystemExit))), Exception)
+    try:
+        error = kind(text) if text else kind()
+    except TypeError:  # UnicodeDecodeError wants more than a text
+        error = Exception(text)
+    if not place:
+        return error
+    file, line, function = str(place[0]), int(place[1]), str(place[2])
+    if file not in linecache.cache:
+        return error
+    line = min(max(line, 1), len(linecache.getlines(file)))
+    code = compile("\n" * (line - 1) + "raise error", file, "exec").replace(co_name=function)
+    try:
+        exec(code, {"error": error})
+    except BaseException as raised:
+        return raised
+    return error
