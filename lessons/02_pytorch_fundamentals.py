@@ -179,7 +179,7 @@ print("nothing to do, nothing copied:", ones.to("cpu") is ones)
 # - `patches` stays as it was. <!-- rule: unchanged -->
 
 
-# %% exercise="patches" minutes=20 difficulty=1
+# %% exercise="patches" minutes=20 difficulty=1 apart=true
 def patch_view(image: np.ndarray, size: int) -> torch.Tensor:
     """All patches of `image` [h, w, c] as a view [h/size, w/size, size, size, c] of its memory."""
     ### BEGIN SOLUTION
@@ -551,7 +551,7 @@ print(
 # - `centres` and `widths` stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="gaussians" minutes=20 difficulty=2
+# %% exercise="gaussians" minutes=20 difficulty=2 apart=true
 def gaussians(centres: torch.Tensor, widths: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Brightness [k, height, width] of k spots with centres [k, 2] (row, column) and widths [k]."""
     ### BEGIN SOLUTION
@@ -912,15 +912,15 @@ def paint_by_definition(shares, colours):
 
 
 def gram_by_definition(features):
-    return torch.stack([torch.stack([(p * picture).mean((1, 2)) for p in picture]) for picture in features])
+    return torch.stack([torch.stack([(channel * picture).mean((1, 2)) for channel in picture]) for picture in features])
 
 
 def attend_by_definition(queries, keys, values):
-    """One query at a time."""
+    """One head of one batch entry at a time."""
     result = torch.zeros(*queries.shape[:3], values.shape[3], dtype=queries.dtype)
-    for b, t, h in itertools.product(*map(range, queries.shape[:3])):
-        weights = (keys[b, :, h] @ queries[b, t, h] / queries.shape[3] ** 0.5).softmax(0)
-        result[b, t, h] = weights @ values[b, :, h]
+    for b, h in itertools.product(range(queries.shape[0]), range(queries.shape[2])):
+        scores = queries[b, :, h] @ keys[b, :, h].T / queries.shape[3] ** 0.5
+        result[b, :, h] = scores.softmax(dim=1) @ values[b, :, h]
     return result
 
 
@@ -953,9 +953,10 @@ def check_contraction(function, definition, inputs, hint):
 def shapes_to_contract(seed):
     """Lengths of six axes and a dtype, from small to large."""
     lengths = torch.randperm(6, generator=torch.Generator().manual_seed(seed)) + 1
-    for sizes in ([1] * 6, [2, 3, 4, 5, 6, 7], lengths.tolist(), [1, 2, 2, 3, 70, 2]):
-        yield sizes, torch.float32
-        yield sizes, torch.float64
+    yield [1] * 6, torch.float32
+    yield [2, 3, 4, 5, 6, 7], torch.float64
+    yield lengths.tolist(), torch.float32
+    yield [1, 2, 2, 3, 70, 2], torch.float64
 
 
 def random_inputs(seed, shapes, dtype):
@@ -1226,7 +1227,7 @@ print("out[index] += 1 :", lost.tolist(), "  index_add :", kept.tolist())
 # - the inputs stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="gather_scatter" minutes=25 difficulty=2
+# %% exercise="gather_scatter" minutes=25 difficulty=2 apart=true
 def next_token_logprobs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Log-probability [b, t - 1] of each next token of ids [b, t] under logits [b, t, v]."""
     ### BEGIN SOLUTION
@@ -1252,12 +1253,12 @@ def count_operations(function, *inputs):
 
 def logprobs_by_definition(logits, ids):
     """One token at a time; the largest score is taken off first, so that no exponential is infinite."""
-    rows = []
-    for scores, text in zip(logits, ids):
-        for j, token in enumerate(text[1:]):
-            shifted = scores[j] - scores[j].max()
-            rows.append(shifted[token] - shifted.exp().sum().log())
-    return torch.stack(rows).reshape(len(ids), -1)
+    found = []
+    for scores, text in zip(logits, ids.tolist()):
+        for row, token in zip(scores, text[1:]):
+            shifted = row - row.max()
+            found.append(shifted[token] - shifted.exp().sum().log())
+    return torch.stack(found).reshape(len(ids), -1)
 
 
 def means_by_definition(values, segment, count):
@@ -1304,14 +1305,13 @@ def check_next_token_logprobs():
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
         some = torch.randint(2, 9, (3,), generator=generator).tolist()
-        for b, t, v in ((1, 2, 3), (4, 2, 2), (3, 5, 7), (2, 9, 4), some):
-            for dtype in (torch.float32, torch.float64):
-                logits = 3 * torch.randn(b, t, v, generator=generator, dtype=dtype)
-                ids = torch.randint(0, v, (b, t), generator=generator)
-                what = f"`next_token_logprobs` of {b} texts of {t} tokens, {v} possible, in {dtype}"
-                hint = "logits at position j are about token j + 1: which slice of each goes together?"
-                cut = "something on the way cut the graph (`.data`, `.detach()`, NumPy, `torch.tensor(...)`)."
-                check_against(next_token_logprobs, logprobs_by_definition, (logits, ids), what, hint, cut)
+        for (b, t, v), dtype in zip([(1, 2, 3), (4, 2, 2), (2, 9, 4), some], [torch.float32, torch.float64] * 2):
+            logits = 3 * torch.randn(b, t, v, generator=generator, dtype=dtype)
+            ids = torch.randint(0, v, (b, t), generator=generator)
+            what = f"`next_token_logprobs` of {b} texts of {t} tokens, {v} possible, in {dtype}"
+            hint = "logits at position j are about token j + 1: which slice of each goes together?"
+            cut = "something on the way cut the graph (`.data`, `.detach()`, NumPy, `torch.tensor(...)`)."
+            check_against(next_token_logprobs, logprobs_by_definition, (logits, ids), what, hint, cut)
         large = 1000 * torch.randn(2, 6, 5, generator=generator).clamp(-1, 1)
         ids = torch.randint(0, 5, (2, 6), generator=generator)
         hint = "the softmax is 0 in floating point and its logarithm -inf: take both in one step"
@@ -1341,17 +1341,17 @@ def check_segment_mean():
 
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
-        for n, d, count in ((1, 1, 1), (1, 2, 3), (8, 3, 7), (20, 5, 4), (150, 2, 60)):
-            for dtype in (torch.float32, torch.float64):
-                values = 1e3 * torch.randn(n, d, generator=generator, dtype=dtype)
-                segment = torch.randint(0, count, (n,), generator=generator)
-                what = f"`segment_mean` of {n} rows of {d} in {count} groups, in {dtype}"
-                hint = "the rows of a group may stand anywhere, and a group may have one row, many or none"
-                cut = (
-                    "a row has a share of 1 / (rows of its group). A 0 / 0 that is only replaced afterwards sends NaN back; "
-                    "`.data`, `.detach()`, NumPy and `torch.tensor(...)` cut the graph."
-                )
-                check_against(segment_mean, means_by_definition, (values, segment, count), what, hint, cut)
+        sizes = [(1, 1, 1), (1, 2, 3), (20, 5, 4), (150, 2, 60)]
+        for (n, d, count), dtype in zip(sizes, [torch.float32, torch.float64] * 2):
+            values = 1e3 * torch.randn(n, d, generator=generator, dtype=dtype)
+            segment = torch.randint(0, count, (n,), generator=generator)
+            what = f"`segment_mean` of {n} rows of {d} in {count} groups, in {dtype}"
+            hint = "the rows of a group may stand anywhere, and a group may have one row, many or none"
+            cut = (
+                "a row has a share of 1 / (rows of its group). A 0 / 0 that is only replaced afterwards sends NaN back; "
+                "`.data`, `.detach()`, NumPy and `torch.tensor(...)` cut the graph."
+            )
+            check_against(segment_mean, means_by_definition, (values, segment, count), what, hint, cut)
 
     def rows(n, d, count):
         return torch.zeros(n, d), torch.arange(n) % count, count
