@@ -1617,15 +1617,24 @@ print("only the first term sends a gradient:", torch.autograd.grad(y, weight)[0]
 # ### Exercise 5 · Gradient descent by hand (`descend`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # Write the loop that every optimiser is built around: `descend(loss_of, parameters, rate, steps)`, without `torch.optim`.
-# - `loss_of()`: takes nothing, returns a scalar tensor computed from the parameters; call it once a step.
-# - `parameters`: leaf tensors that require gradients, given as any iterable: a list, or a generator as `model.parameters()`
-#   is one. Some may play no part in the loss; they stay as they are.
-# - one step: the loss, its gradients, then for every parameter **in place** `parameter -= rate * gradient`.
-# - gradients left in `.grad` from earlier, inside the loop or before it, must not count.
-# - returns a list with the loss of each step, before its update, as Python floats.
+# `loss_of()` takes nothing and returns the loss, a scalar tensor computed from the parameters as they are now.
+# `parameters` are leaf tensors of any shape that require gradients, float32 or float64, each of them once. `rate` is a
+# positive number, `steps` 0 or more.
+#
+# - A step takes the loss and its gradients, then does `parameter -= rate * gradient` for every parameter. <!-- rule: step -->
+# - This happens **in place**: the tensors that you were given have the new values. <!-- rule: in_place -->
+# - `loss_of` is called exactly once a step (it may read the next batch each time). <!-- rule: once -->
+# - Gradients that stand in `.grad` from earlier, inside the loop or before it, do not count. What stands there when you are
+#   done is up to you. <!-- rule: fresh -->
+# - `parameters` may be any iterable: a list, or a generator as `model.parameters()` is one. <!-- rule: iterable -->
+# - A parameter that plays no part in the loss stays as it is, even if an old gradient stands in its `.grad`.
+#   <!-- rule: unused -->
+# - It returns a list with the loss of each step, before its update, as Python floats. <!-- rule: losses -->
+# - Afterwards training can go on: every parameter is still a leaf that requires gradients, and autograd writes down what
+#   is computed with it. <!-- rule: further -->
 
 
-# %% exercise="descend" minutes=25 difficulty=2
+# %% exercise="descend" minutes=25 difficulty=2 apart=true
 def descend(loss_of, parameters, rate: float, steps: int) -> list[float]:
     """Move `parameters` in place down the gradient of `loss_of()`; returns the loss before each step."""
     ### BEGIN SOLUTION
@@ -1646,119 +1655,119 @@ def descend(loss_of, parameters, rate: float, steps: int) -> list[float]:
 
 
 # %% tests="descend" points=3
-with check.exercise("descend"):
+@check.shared
+def loss_on(parameters, batch):
+    """A loss in which the last parameter plays no part."""
+    matrix, shift, scale, _ = parameters
+    return (scale * (batch @ matrix).tanh() + shift).square().mean()
 
-    def problem(seed):
-        """Parameters, their loss, and a list that grows with each call of the loss."""
-        generator = torch.Generator().manual_seed(seed)
-        a, b, unused, mix = (torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((3, 5), (3,), (2,), (5, 3)))
-        calls = []
 
-        def loss_of():
-            calls.append(1)
-            return ((a.tanh() @ mix + b) ** 2).mean()
+@check.scenario
+def descend_from(start, batches, rate, generator=False, old_gradient=None):
+    """`descend`, a batch a step; the last batch is kept.
 
-        return [p.requires_grad_() for p in (a, b, unused)], loss_of, calls
+    Returns the losses, the number of calls of the loss, the parameters afterwards, and their gradients on the last batch.
+    """
+    parameters = [value.clone().requires_grad_() for value in start]
+    for parameter in parameters:
+        parameter.grad = None if old_gradient is None else torch.full_like(parameter, old_gradient)
+    waiting, calls = itertools.cycle(batches), []
 
-    def descended(seed, rate, steps):
-        """The same problem, done by the library."""
-        parameters, loss_of, _ = problem(seed)
-        optimiser, losses = torch.optim.SGD(parameters, lr=rate), []
-        for _ in range(steps):
-            optimiser.zero_grad()
-            loss = loss_of()
-            loss.backward()
-            optimiser.step()
-            losses.append(loss.item())
-        return [p.detach() for p in parameters], losses
+    def loss_of():
+        calls.append(1)
+        return loss_on(parameters, next(waiting))
 
-    def run(loss_of, parameters, rate, steps):
-        """`descend`, with the two best-known errors of autograd put into words."""
-        try:
-            return descend(loss_of, parameters, rate, steps)
-        except RuntimeError as error:
-            said = str(error).rstrip(".")
-            why = {
-                "leaf Variable": "The update must not be noted by autograd: put it under `torch.no_grad()`.",
-                "does not require grad": "The loss has no notes behind it: does `no_grad` hold for the forward pass too? Only the update belongs there.",
-            }
-            for words, meaning in why.items():
-                check.true(words not in said, f"your code raised RuntimeError: {said}. {meaning}")
-            raise
+    losses = descend(loss_of, (p for p in parameters) if generator else parameters, rate, len(batches) - 1)
+    after = [parameter.detach().clone() for parameter in parameters]
+    going_on = loss_on(parameters, batches[-1])
+    further = torch.autograd.grad(going_on, parameters[:3]) if going_on.requires_grad else None
+    return losses, len(calls), after, further
 
-    parameters, loss_of, calls = problem(24)
-    start = [p.detach().clone() for p in parameters]
-    losses = run(loss_of, parameters, 0.1, 1)
-    check.kind(losses, list, "what `descend` returns")
-    check.true(len(losses) == 1, f"One step gives {len(losses)} losses, expected 1.")
-    check.kind(
-        losses[0],
-        float,
-        "a loss in the list",
-        "a tensor there keeps the whole graph of its step in memory; `.item()` is the number alone",
-    )
-    after, expected = descended(24, 0.1, 1)
-    check.true(
-        not torch.equal(parameters[0], start[0]),
-        "After a step the tensors that you were given have not moved: `p = p - ...` makes a new tensor and leaves the old one as it was; "
-        "and a gradient that is cleared between `backward` and the update moves nothing.",
-    )
-    check.equal(parameters[0].detach(), after[0], "the first parameter after one step", "old value minus rate times gradient")
-    check.equal(parameters[1].detach(), after[1], "the second parameter after one step", "old value minus rate times gradient")
-    check.equal(losses, expected, "the losses of one step", "the loss before the update")
 
-    parameters, loss_of, calls = problem(24)
-    losses = descend(loss_of, parameters, 0.1, 4)
-    after, expected = descended(24, 0.1, 4)
-    for i in range(2):
-        hint = "`backward` adds to `.grad`: is it cleared between steps?"
-        check.equal(parameters[i].detach(), after[i], f"parameter {i} after 4 steps (the first step was right)", hint)
-    check.equal(losses, expected, "the losses of 4 steps", "one loss a step, each before its update")
-    check.equal(len(calls), 4, "how often 4 steps call `loss_of`", "one forward pass a step is enough")
-    check.true(
-        all(p.is_leaf and p.requires_grad for p in parameters),
-        "After the call a parameter is no longer a leaf that requires gradients, so it cannot be trained further: update it in place under `torch.no_grad()`.",
-    )
-    check.equal(parameters[2].detach(), start[2], "a parameter that plays no part in the loss", "it has no gradient, so it stays")
-
-    parameters, loss_of, _ = problem(24)
-    for p in parameters[:2]:
-        p.grad = torch.full_like(p, 100.0)
-    descend(loss_of, parameters, 0.1, 1)
-    check.equal(
-        parameters[0].detach(),
-        descended(24, 0.1, 1)[0][0],
-        "a step with gradients left over from before the call",
-        "clear before `backward`, not after the update",
-    )
-
-    parameters, loss_of, _ = problem(24)
-    descend(loss_of, (p for p in parameters), 0.1, 2)
-    hint = "a generator can be walked through once only, and the second loop over it finds nothing: make a list of it first"
-    check.equal(parameters[0].detach(), descended(24, 0.1, 2)[0][0], "2 steps on parameters that come as a generator", hint)
-    ### BEGIN HIDDEN TESTS
-    models, generator = [], torch.Generator().manual_seed(25)
-    batch, answer = torch.randn(11, 4, generator=generator), torch.randn(11, 2, generator=generator)
-    for _ in range(2):
-        torch.manual_seed(25)
-        models.append(torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Tanh(), torch.nn.Linear(6, 2)))
-    optimiser, expected = torch.optim.SGD(models[1].parameters(), lr=0.3), []
-    for _ in range(7):
+def descend_by_library(start, batches, rate):
+    """The same by `torch.optim`: losses, parameters afterwards, gradients on the last batch."""
+    parameters = [value.clone().requires_grad_() for value in start]
+    optimiser, losses = torch.optim.SGD(parameters, lr=rate), []
+    for batch in batches[:-1]:
         optimiser.zero_grad()
-        loss = F.mse_loss(models[1](batch), answer)
+        loss = loss_on(parameters, batch)
         loss.backward()
         optimiser.step()
-        expected.append(loss.item())
-    losses = descend(lambda: F.mse_loss(models[0](batch), answer), models[0].parameters(), rate=0.3, steps=7)
-    check.equal(losses, expected, "7 losses of a small network", rtol=1e-4)
-    for mine, theirs in zip(models[0].parameters(), models[1].parameters()):
-        check.equal(
-            mine.detach(),
-            theirs.detach(),
-            f"a parameter of shape {tuple(theirs.shape)} of a small network after 7 steps",
-            rtol=1e-4,
+        losses.append(loss.item())
+    further = torch.autograd.grad(loss_on(parameters, batches[-1]), parameters[:3])
+    return losses, [parameter.detach() for parameter in parameters], further
+
+
+def starts_to_descend_from(seed):
+    """Parameters (a matrix, a vector, a number, and a vector without a part) and batches, from few to many."""
+    generator = torch.Generator().manual_seed(seed)
+    for steps, (rows, columns), dtype in zip((1, 0, 4, 15), ((5, 3), (1, 1), (2, 7), (4, 1)), [torch.float64, torch.float32] * 2):
+
+        def draw(*shape):
+            return torch.randn(shape, generator=generator, dtype=dtype)
+
+        yield [draw(rows, columns), draw(columns), draw(), draw(2)], [draw(6, rows) for _ in range(steps + 1)]
+
+
+def run_descend(*case, **how):
+    """The scenario, with the two best-known errors of autograd put into words."""
+    try:
+        return descend_from(*case, **how)
+    except RuntimeError as error:
+        said = str(error).rstrip(".")
+        why = {
+            "leaf Variable": "The update must not be noted by autograd: put it under `torch.no_grad()`.",
+            "does not require grad": "The loss has no notes behind it: does `no_grad` hold for the forward pass too? Only the update belongs there.",
+        }
+        for words, meaning in why.items():
+            check.true(words not in said, f"your code raised RuntimeError: {said}. {meaning}")
+        raise
+
+
+def check_descend(start, batches, rate, what="", hint="", **how):
+    steps = len(batches) - 1
+    what = f"{steps} step{'s' * (steps != 1)} at rate {rate}{what}"
+    expected_losses, expected, expected_further = descend_by_library(start, batches, rate)
+    losses, calls, after, further = run_descend(start, batches, rate, **how)
+    check.kind(losses, list, "what `descend` returns")
+    check.equal(len(losses), steps, f"the number of losses of {what}")
+    for loss in losses:
+        number = "a tensor there keeps the whole graph of its step in memory; `.item()` is the number alone"
+        check.kind(loss, float, "a loss in the list", number)
+    check.equal(calls, steps, f"how often `loss_of` is called in {what}", "one forward pass a step is enough")
+    if steps and not how:
+        check.true(
+            not torch.equal(after[0], start[0]),
+            "After a step the tensors that you were given have not moved: `p = p - ...` makes a new tensor and leaves the old one as it was; "
+            "and a gradient that is cleared between `backward` and the update moves nothing.",
         )
+    for i, name in enumerate(("a matrix", "a vector", "a number")):
+        check.equal(after[i], expected[i], f"{name} among the parameters after {what}", hint, rtol=1e-4)
+    check.equal(after[3], start[3], f"a parameter that plays no part in the loss, after {what}", "it has no gradient, so it stays")
+    check.equal(losses, expected_losses, f"the losses of {what}", "one loss a step, each before its update", rtol=1e-4)
+    check.true(
+        further is not None,
+        f"After {what} training cannot go on: a new loss knows no way back to the parameters. Is each still a leaf that requires "
+        "gradients (update it in place under `torch.no_grad()`), and is autograd switched on again?",
+    )
+    check.equal(further, expected_further, f"the gradients of a new loss after {what}", rtol=1e-4)
+
+
+with check.exercise("descend"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    for seed in seeds:
+        for start, batches in starts_to_descend_from(seed):
+            several = len(batches) > 2
+            hint = "`backward` adds to `.grad`: is it cleared between steps?" if several else "old value minus rate times gradient"
+            check_descend(start, batches, 0.1, hint=hint)
+        hint = "clear before `backward`, not after the update"
+        check_descend(start, batches[:2], 0.3, " with 100 in every .grad before the call", hint, old_gradient=100.0)
+        hint = "a generator can be walked through once only, and the second loop over it finds nothing: make a list of it first"
+        check_descend(start, batches[:4], 0.2, " on parameters that come as a generator", hint, generator=True)
 
 
 # %% wrong="descend" says="is it cleared between steps"
