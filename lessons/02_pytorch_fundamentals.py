@@ -2115,14 +2115,24 @@ print("gradcheck compares with finite differences:", torch.autograd.gradcheck(la
 #
 # $$y = \frac{x}{r}\,w, \qquad r = \sqrt{\tfrac{1}{d}\textstyle\sum_j x_j^2 + \varepsilon}$$
 #
-# Write `RMSNorm` as a `torch.autograd.Function`, used as `RMSNorm.apply(x, weight, eps)`.
-# - `x` `[..., d]` with at least one axis before the last, `weight` `[d]`, `eps` a Python float; `y` like `x`.
-# - `backward` is written by hand for `x` and `weight`, from what was saved; it must pass `gradcheck`.
-# - changing `x` in place between forward and backward must give an error or the right gradient, never a wrong one.
-# - the same for second derivatives: right or refused.
+# Write `RMSNorm` as a `torch.autograd.Function`, used as `RMSNorm.apply(x, weight, eps)`, with both passes written by hand.
+# `x` has shape `[..., d]` with one axis or more before the last, `weight` `[d]`; both are float32 or both float64. `eps` is a
+# Python float from 1e-8 to 1. Rows of `x` may be large, tiny or zero.
+#
+# - `y` follows the formula, in the shape and dtype of `x`. <!-- rule: value -->
+# - `backward` returns one gradient for each argument of `forward`, `None` for `eps`. <!-- rule: arguments -->
+# - The gradient for `x` is right (`gradcheck` tells you). <!-- rule: gradient_x -->
+# - The gradient for `weight` is right, however many axes `x` has. <!-- rule: gradient_weight -->
+# - `x` and the gradient that comes in may have any strides: `y.sum()` sends back a single number that is seen at every
+#   place. <!-- rule: strides -->
+# - Where `x` or `weight` is changed in place between forward and backward there is an error or the right gradient, never a
+#   wrong one. <!-- rule: in_place -->
+# - The same holds for second derivatives: right or refused. <!-- rule: second -->
+# - Calls do not disturb each other: there may be several forward passes before the first backward. <!-- rule: own_notes -->
+# - `x`, `weight` and the gradient that comes in stay as they were: others may need them. <!-- rule: unchanged -->
 
 
-# %% exercise="rms_norm" minutes=40 difficulty=3
+# %% exercise="rms_norm" minutes=40 difficulty=3 apart=true
 class RMSNorm(torch.autograd.Function):
     """x [..., d] divided by its root mean square over the last axis, times weight [d]."""
 
@@ -2149,105 +2159,146 @@ class RMSNorm(torch.autograd.Function):
 
 
 # %% tests="rms_norm" points=4
-with check.exercise("rms_norm"):
+@check.shared
+def norm_by_definition(x, weight, eps):
+    return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
 
-    def formula(x, weight, eps):
-        return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
 
-    def gradients(function, x, weight, eps, grad_output):
-        """Gradients for x and weight; an error of the engine becomes a sentence."""
-        x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
-        try:
-            return torch.autograd.grad(function(x, weight, eps), (x, weight), grad_output)
-        except RuntimeError as error:
-            if "number of gradients" not in str(error):
-                raise
+@check.shared
+def all_about(function, x, weight, eps, pull):
+    """The value of `function`, its gradients when `pull` comes in, and what the calls made of the three tensors."""
+    x, weight, pull = x.clone().requires_grad_(), weight.clone().requires_grad_(), pull.clone()
+    y = function(x, weight, eps)
+    seen = {"value": y.detach(), "gradients": torch.autograd.grad(y, (x, weight), pull)}
+    two = function(function(x, weight, eps) + 1, weight, eps)
+    seen["gradients through two"] = torch.autograd.grad(two, (x, weight), pull)
+    spread, gains = other_strides(x.detach()).requires_grad_(), other_strides(weight.detach()).requires_grad_()
+    seen["gradients of a sum"] = torch.autograd.grad(function(spread, gains, eps).sum(), (spread, gains))
+    seen["afterwards"] = [x.detach(), weight.detach(), pull]
+    return seen
+
+
+@check.shared
+def second_derivatives(function, x, weight, eps):
+    """Gradients of a loss that holds the square of a gradient; None where they are refused."""
+    x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(function(x, weight, eps).pow(3).sum(), x, create_graph=True)
+    try:
+        ((slope.square() + x.square()).sum() + weight.square().sum()).backward()
+    except RuntimeError:
+        return None
+    return x.grad, weight.grad
+
+
+@check.scenario
+def your_norm(x, weight, eps, pull):
+    return all_about(RMSNorm.apply, x, weight, eps, pull)
+
+
+@check.scenario
+def your_second_derivatives(x, weight, eps):
+    return second_derivatives(RMSNorm.apply, x, weight, eps)
+
+
+@check.scenario
+def gradients_after_change(name, x, weight, eps, pull):
+    """Gradients when 1 was added to `x` or `weight` between forward and backward; None where they are refused."""
+    x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
+    inner = {"x": x * 1, "weight": weight * 1}
+    y = RMSNorm.apply(inner["x"], inner["weight"], eps)
+    with torch.no_grad():
+        inner[name].add_(1)
+    try:
+        return torch.autograd.grad(y, (x, weight), pull)
+    except RuntimeError:
+        return None
+
+
+def tensors_to_norm(seed):
+    """x, weight, eps and a gradient that comes in, from small to large."""
+    generator = torch.Generator().manual_seed(seed)
+    some = torch.randint(2, 7, (2,), generator=generator).tolist()
+    for shape, eps, dtype in (
+        ((2, 1, 3), 0.3, torch.float64),
+        ((1, 1), 1.0, torch.float32),
+        ((7, 3), 1e-5, torch.float32),
+        ((3, 4, 5), 1e-8, torch.float64),
+        ((*some, 2, 6), 0.1, torch.float64),
+    ):
+        x, pull = (torch.randn(shape, generator=generator, dtype=dtype) for _ in range(2))
+        if eps == 1e-8:
+            x *= torch.tensor([0, 1e4, 1e-4], dtype=dtype)[:, None, None]
+        yield x, torch.randn(shape[-1:], generator=generator, dtype=dtype), eps, pull
+
+
+def run_norm(*inputs):
+    """The scenario; what the engine says about the gradients becomes a sentence."""
+    try:
+        return your_norm(*inputs)
+    except RuntimeError as error:
+        said = str(error)
         check.true(
-            False,
+            "number of gradients" not in said,
             "`backward` returns the wrong number of gradients: one for each argument of `forward` (x, weight, eps), None for `eps`.",
         )
+        check.true(
+            "invalid gradient" not in said,
+            f"For x of shape {tuple(inputs[0].shape)} a gradient has the wrong shape: {said}. The one of the weight is summed over "
+            "all axes of x but the last, of which there may be one or many.",
+        )
+        check.true(
+            "view size" not in said,
+            f"your code raised RuntimeError: {said} `y.sum()` sends back a gradient with strides of 0, which `view` cannot take.",
+        )
+        raise
 
-    generator = torch.Generator().manual_seed(24)
-    x = torch.randn(3, 4, 5, generator=generator, dtype=torch.float64)
-    weight, grad_output = (torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((5,), (3, 4, 5)))
-    got = RMSNorm.apply(x, weight, 0.3)
-    check.equal(
-        got,
-        formula(x, weight, 0.3),
-        "`RMSNorm.apply` with eps 0.3",
-        "the mean of squares over the last axis, eps under the root, then the weight",
-    )
 
-    for_x, for_weight = gradients(RMSNorm.apply, x, weight, 0.3, grad_output)
-    expected = gradients(formula, x, weight, 0.3, grad_output)
-    check.equal(
-        for_weight,
-        expected[1],
-        "the gradient of the weight",
-        "the weight meets the normalised x at every position: grad_output times that, summed over all positions",
-    )
-    check.equal(
-        for_x,
-        expected[0],
-        "the gradient of x",
-        "the input works in two ways: directly, and through r, which depends on every entry of its row; and is `grad_output` (with the weight) in both?",
-    )
+def check_norm(x, weight, eps, pull):
+    expected = all_about(norm_by_definition, x, weight, eps, pull)
+    seconds = second_derivatives(norm_by_definition, x, weight, eps)
+    what = f"for x of shape {tuple(x.shape)} in {x.dtype}, eps {eps:g}"
+    rtol = 1e-4 if x.dtype == torch.float32 else None
+    got = run_norm(x, weight, eps, pull)
 
-    def right_or_refused(what, compute, expected, hint):
-        try:
-            got = compute()
-        except RuntimeError:
-            return
-        check.equal(got, expected, what, hint)
+    hint = "the mean of squares over the last axis, eps under the root, then the weight"
+    check.equal(got["value"], expected["value"], f"`RMSNorm.apply` {what}", hint)
+    for tensor, after, name in zip((x, weight, pull), got["afterwards"], ("x", "the weight", "the gradient that comes in")):
+        hint = "leave it alone: does one of your steps work in place?"
+        check.equal(after, tensor, f"{name} after forward and backward {what}", hint)
+    for_x, for_weight = got["gradients"]
+    hint = "the weight meets the normalised x at every position: grad_output times that, summed over all positions"
+    check.equal(for_weight, expected["gradients"][1], f"the gradient of the weight {what}", hint, rtol=rtol)
+    hint = "the input works in two ways: directly, and through r, which depends on every entry of its row; and is `grad_output` (with the weight) in both?"
+    check.equal(for_x, expected["gradients"][0], f"the gradient of x {what}", hint, rtol=rtol)
+    for question, hint in (
+        ("gradients through two", "each call needs notes of its own: they belong on `ctx`, not on the class or in a global"),
+        ("gradients of a sum", "neither x nor the gradient that comes in lies in memory as its shape suggests"),
+    ):
+        for name, mine, right in zip(("x", "the weight"), got[question], expected[question]):
+            check.equal(mine, right, f"the gradient of {name} ({question}) {what}", hint, rtol=rtol)
 
-    def changed_in_place(function):
-        leaf = x.clone().requires_grad_()
-        inner = leaf * 1
-        y = function(inner, weight, 0.3)
-        with torch.no_grad():
-            inner.add_(1)
-        return torch.autograd.grad(y, leaf, grad_output)[0]
+    for name in ("x", "weight"):
+        changed = gradients_after_change(name, x, weight, eps, pull)
+        if changed is not None:
+            hint = "keep tensors with `ctx.save_for_backward`: it notices such a change and raises an error, an attribute `ctx.x` does not"
+            for of, mine, right in zip(("x", "the weight"), changed, expected["gradients"]):
+                check.equal(mine, right, f"the gradient of {of} (when {name} is changed in place after forward) {what}", hint, rtol=rtol)
+    got = your_second_derivatives(x, weight, eps)
+    if got is not None:
+        hint = "what `forward` computed and saved is a constant to `backward`: compute it again from x, or refuse with `@once_differentiable`"
+        for name, mine, right in zip(("x", "the weight"), got, seconds):
+            check.equal(mine, right, f"the second derivative for {name} {what}", hint, rtol=rtol and 1e-3)
 
-    right_or_refused(
-        "the gradient of x (when x is changed in place after forward)",
-        lambda: changed_in_place(RMSNorm.apply),
-        expected[0],
-        "keep tensors with `ctx.save_for_backward`: it notices such a change and raises an error, an attribute `ctx.x` does not",
-    )
 
-    def second(function):
-        leaf = x.clone().requires_grad_()
-        (first,) = torch.autograd.grad(function(leaf, weight, 0.3).pow(3).sum(), leaf, create_graph=True)
-        return torch.autograd.grad(first.pow(2).sum(), leaf)[0]
-
-    right_or_refused(
-        "the second derivative for x",
-        lambda: second(RMSNorm.apply),
-        second(formula),
-        "what `forward` computed and saved is a constant to `backward`: compute it again from x, or refuse with `@once_differentiable`",
-    )
-
-    twice = gradients(lambda x, w, eps: RMSNorm.apply(RMSNorm.apply(x, w, eps) + 1, w, eps), x, weight, 0.3, grad_output)
-    expected = gradients(lambda x, w, eps: formula(formula(x, w, eps) + 1, w, eps), x, weight, 0.3, grad_output)
-    hint = "each call needs notes of its own: they belong on `ctx`, not on the class or in a global"
-    check.equal(twice[0], expected[0], "the gradient of x through two RMSNorms in a row", hint)
-    check.equal(twice[1], expected[1], "the gradient of a weight that two RMSNorms in a row share", hint)
+with check.exercise("rms_norm"):
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    small = torch.randn(7, 3, generator=generator)
-    scale, grad_output = torch.randn(3, generator=generator), torch.randn(7, 3, generator=generator)
-    got = RMSNorm.apply(small, scale, 1e-5)
-    check.equal(got, F.rms_norm(small, (3,), scale, 1e-5), "`RMSNorm.apply` in float32 (compared with F.rms_norm)")
-    got, expected = (gradients(f, small, scale, 1e-5, grad_output) for f in (RMSNorm.apply, formula))
-    check.equal(got[0], expected[0], "the gradient of x in float32", rtol=1e-4)
-    check.equal(got[1], expected[1], "the gradient of the weight in float32", rtol=1e-4)
-    wide = torch.randn(2, 3, 2, 6, generator=generator, dtype=torch.float64, requires_grad=True)
-    scale = torch.randn(6, generator=generator, dtype=torch.float64)
-    try:
-        torch.autograd.gradcheck(lambda x: RMSNorm.apply(x, scale, 0.1), wide)
-        torch.autograd.gradcheck(lambda w: RMSNorm.apply(wide.detach(), w, 0.1), scale.clone().requires_grad_())
-    except torch.autograd.gradcheck.GradcheckError as error:
-        check.true(False, f"gradcheck on x [2, 3, 2, 6]: {' '.join(str(error).split())[:160]}")
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    for seed in seeds:
+        for inputs in tensors_to_norm(seed):
+            check_norm(*inputs)
 
 
 # %% wrong="rms_norm" says="through r"
