@@ -2563,19 +2563,28 @@ print("second derivatives at one point:", jacrev(grad(height_at))(where[2], torc
 #
 # `per_sample_gradients(loss_of, parameters, inputs, targets)`: `backward` gives the gradient of the mean loss, and the
 # single examples can no longer be told apart in it. Differential privacy, influence scores and noise detection need them.
-# - `loss_of(parameters, x, y)`: scalar loss of **one** example; `parameters` is a dict of tensors.
-# - `inputs` `[n, ...]`, `targets` `[n, ...]`.
-# - returns a dict with the same names; each entry has shape `[n, *shape of that parameter]`.
+# `loss_of(parameters, x, y)` is the scalar loss of **one** example. `parameters` is a dict of tensors that do not require
+# gradients and all play a part in the loss; `inputs` has shape `[n, ...]`, `targets` `[n, ...]`, and n is 1 or more.
 #
-# `newton(f, points, steps)`: Newton's method finds where $f(p) = 0$, for many starting points at once.
-# - `f` takes **one** point `[d]` and returns `[d]`; `points` has shape `[n, d]`.
-# - one step: $p \leftarrow p - J(p)^{-1} f(p)$, with $J$ the Jacobian of $f$ at $p$. Do it `steps` times.
-# - returns the new points `[n, d]`; the given ones stay as they were.
+# - It returns a dict with the same names; each entry has shape `[n, *shape of that parameter]`. <!-- rule: names -->
+# - Entry `[i]` is the gradient of the loss of example `i` alone: of `inputs[i]` and `targets[i]`. <!-- rule: each -->
 #
-# The number of tensor operations must not grow with `n`.
+# `newton(f, points, steps)`: Newton's method finds where $f(p) = 0$, for many starting points at once. `f` takes **one**
+# point `[d]` and returns `[d]`; `points` has shape `[n, d]`, with n and d 1 or more; `steps` is 0 or more.
+#
+# - One step is $p \leftarrow p - J(p)^{-1} f(p)$, with $J$ the Jacobian of $f$ at $p$: row $i$ holds the derivatives of
+#   $f_i$. <!-- rule: step -->
+# - It returns the points `[n, d]` after `steps` steps, each with the Jacobian of where it starts. <!-- rule: steps -->
+#
+# And for both: everything is float32 or everything float64 (targets may be `int64`), both functions given are made of
+# tensor operations without in-place changes, and
+#
+# - the number of tensor operations does not grow with `n`; <!-- rule: no_loop, reported -->
+# - parameters, inputs, targets and points stay as they were, and do not require gradients afterwards.
+#   <!-- rule: unchanged -->
 
 
-# %% exercise="derivatives" minutes=30 difficulty=3
+# %% exercise="derivatives" minutes=30 difficulty=3 apart=true
 def per_sample_gradients(loss_of, parameters: dict, inputs: torch.Tensor, targets: torch.Tensor) -> dict:
     """Gradient of the loss of every single example: a dict of tensors [n, *parameter shape]."""
     ### BEGIN SOLUTION
@@ -2597,96 +2606,144 @@ def newton(f, points: torch.Tensor, steps: int) -> torch.Tensor:
 
 
 # %% tests="derivatives" points=4
+@check.shared
+def example_loss(kind):
+    """The loss of one example: three numbers to predict, or one of three classes."""
+
+    def distance(parameters, x, y):
+        return ((parameters["matrix"] @ x).tanh() + parameters["shift"] - y).pow(2).sum()
+
+    def two_layers(parameters, x, y):
+        return F.cross_entropy(parameters["out"] @ (parameters["hidden"] * x).sum((1, 2)).tanh(), y)
+
+    return {"distance": distance, "two layers": two_layers}[kind]
+
+
+@check.shared
+def curved(slopes):
+    """A function from R^d to R^d; its Jacobian is `slopes` with 3 p² added on the diagonal."""
+    return lambda p: slopes @ p + p**3 - 1
+
+
+@check.scenario
+def your_gradients(kind, parameters, inputs, targets):
+    return per_sample_gradients(example_loss(kind), parameters, inputs, targets)
+
+
+@check.scenario
+def your_newton(slopes, points, steps):
+    return newton(curved(slopes), points, steps)
+
+
+@check.scenario
+def count_operations(name, n):
+    """Tensor operations on `n` examples, all alike."""
+    if name == "newton":
+        return operations(lambda: newton(curved(torch.eye(2)), torch.ones(n, 2), 2))
+    parameters = {"matrix": torch.ones(3, 5), "shift": torch.ones(3)}
+    return operations(lambda: per_sample_gradients(example_loss("distance"), parameters, torch.ones(n, 5), torch.ones(n, 3)))
+
+
+def gradients_one_by_one(kind, parameters, inputs, targets):
+    results = []
+    for x, y in zip(inputs, targets):
+        leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
+        results.append(torch.autograd.grad(example_loss(kind)(leaves, x, y), tuple(leaves.values())))
+    return {name: torch.stack(each) for name, each in zip(parameters, zip(*results))}
+
+
+def newton_one_by_one(slopes, points, steps):
+    """With the Jacobian written down in place of derived, and its inverse."""
+    for _ in range(steps):
+        inverses = [torch.linalg.inv(slopes + torch.diag(3 * p**2)) for p in points]
+        points = torch.stack([p - inverse @ curved(slopes)(p) for p, inverse in zip(points, inverses)])
+    return points
+
+
+def examples(seed):
+    """Kind of loss, parameters, inputs and targets: from few to many."""
+    generator = torch.Generator().manual_seed(seed)
+    for n, dtype in ((1, torch.float64), (4, torch.float64), (3, torch.float32), (11, torch.float64)):
+
+        def draw(*shape):
+            return torch.randn(shape, generator=generator, dtype=dtype)
+
+        yield "distance", {"matrix": draw(3, 5), "shift": draw(3)}, draw(n, 5), draw(n, 3)
+        targets = torch.randint(0, 3, (n,), generator=generator)
+        yield "two layers", {"hidden": draw(7, 2, 4), "out": draw(3, 7)}, draw(n, 2, 4), targets
+
+
+def starts_of_newton(seed):
+    """Slopes (a matrix that is not symmetric), starting points and steps: from few to many."""
+    generator = torch.Generator().manual_seed(seed)
+    for n, d, steps, dtype in (
+        (1, 1, 1, torch.float64),
+        (5, 2, 1, torch.float64),
+        (3, 3, 0, torch.float32),
+        (3, 3, 3, torch.float64),
+        (20, 2, 5, torch.float32),
+    ):
+        slopes = 2 * torch.eye(d, dtype=dtype) + torch.rand(d, d, generator=generator, dtype=dtype).triu(1)
+        yield slopes, torch.randn(n, d, generator=generator, dtype=dtype), steps
+
+
+def check_no_loop(name):
+    small, large = count_operations(name, 2), count_operations(name, 6)
+    said = f"`{name}` takes {small} tensor operations for 2 examples and {large} for 6: is there a loop over them?"
+    check.true(large <= small, said)
+
+
+def check_per_sample_gradients():
+    for seed in seeds:
+        for kind, parameters, inputs, targets in examples(seed):
+            n, expected = len(inputs), gradients_one_by_one(kind, parameters, inputs, targets)
+            what = f"`per_sample_gradients` of {n} example{'s' * (n > 1)}, loss {kind!r}"
+            try:
+                got, (_, *after) = check.after(your_gradients, kind, parameters, inputs, targets)
+            except ValueError as error:
+                hint = "All examples share the parameters: `in_dims` says so with None, and 0 for what they bring along."
+                check.true("vmap" not in str(error), f"your code raised ValueError: {error}. {hint}")
+                raise
+            check.kind(got, dict, f"the result of {what}", "a gradient for each parameter, by name")
+            check.equal(sorted(got), sorted(parameters), f"the names in the result of {what}")
+            for name, parameter in parameters.items():
+                hint = "one gradient for each example, not one for their mean or sum"
+                check.shape(got[name], (n, *parameter.shape), f"the result for {name!r} of {what}", hint)
+                hint = "entry [i] is the gradient from example i alone: each example has its own input and its own target"
+                check.equal(got[name], expected[name], f"the result for {name!r} of {what}", hint)
+            for name, mine, given in zip(("parameters", "inputs", "targets"), after, (parameters, inputs, targets)):
+                check.equal(mine, given, f"the {name} after {what}", "leave them alone")
+            asked = [name for name, value in after[0].items() if value.requires_grad]
+            check.equal(asked, [], f"the parameters that require gradients after {what}", "they are not yours: take copies")
+    check_no_loop("per_sample_gradients")
+
+
+def check_newton():
+    for seed in seeds:
+        for slopes, points, steps in starts_of_newton(seed):
+            n, d = points.shape
+            what = f"`newton` with {steps} step{'s' * (steps != 1)} from {n} point{'s' * (n > 1)} in {d} dimension{'s' * (d > 1)}"
+            expected = newton_one_by_one(slopes, points, steps)
+            got, (_, points_after, _) = check.after(your_newton, slopes, points, steps)
+            check.shape(got, (n, d), what, "the function takes one point: what adds the axis of points?")
+            hint = (
+                "minus the solution s of J s = f(p); row i of J holds the derivatives of f_i "
+                "(is J transposed, its inverse missing, the sign turned?)"
+            )
+            if steps != 1:
+                hint = "each step starts where the last one ended, with a new Jacobian"
+            check.equal(got, expected, what, hint, rtol=1e-6 if points.dtype == torch.float64 else 1e-4)
+            check.equal(points_after, points, f"the given points after {what}", "leave them alone")
+            check.true(not points_after.requires_grad, f"The given points require gradients after {what}: leave them alone.")
+    check_no_loop("newton")
+
+
 with check.exercise("derivatives"):
-    generator = torch.Generator().manual_seed(24)
-
-    def numbers(*shape):
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-    def no_loop(name, call):
-        small, large = operations(lambda: call(2)), operations(lambda: call(6))
-        said = f"`{name}` takes {small} tensor operations for 2 examples and {large} for 6: is there a loop over them?"
-        check.true(large <= small, said)
-
-    def check_per_sample_gradients():
-        def loss_of(parameters, x, y):
-            return ((parameters["matrix"] @ x).tanh() + parameters["shift"] - y).pow(2).sum()
-
-        parameters = {"matrix": numbers(3, 5), "shift": numbers(3)}
-        inputs, targets = numbers(4, 5), numbers(4, 3)
-        try:
-            got = per_sample_gradients(loss_of, parameters, inputs, targets)
-        except ValueError as error:
-            hint = "All examples share the parameters: `in_dims` says so with None, and 0 for what they bring along."
-            check.true("vmap" not in str(error), f"your code raised ValueError: {error}. {hint}")
-            raise
-        check.kind(got, dict, "what `per_sample_gradients` returns", "a gradient for each parameter, by name")
-        check.equal(sorted(got), ["matrix", "shift"], "the names of the gradients")
-        for name, parameter in parameters.items():
-            what = f"the result for {name!r} (a parameter of shape {tuple(parameter.shape)})"
-            hint = "one gradient for each of the 4 examples, not one for their mean or sum"
-            check.shape(got[name], (4, *parameter.shape), what, hint)
-            for i in range(4):
-                leaves = {key: value.clone().requires_grad_() for key, value in parameters.items()}
-                (expected,) = torch.autograd.grad(loss_of(leaves, inputs[i], targets[i]), leaves[name])
-                hint = "each example has its own input and its own target"
-                check.equal(got[name][i], expected, f"the gradient for {name!r} from example {i} alone", hint)
-        x, y = inputs[:1], targets[:1]
-        no_loop("per_sample_gradients", lambda n: per_sample_gradients(loss_of, parameters, x.expand(n, 5), y.expand(n, 3)))
-
-        ### BEGIN HIDDEN TESTS
-        def other_loss(parameters, x, y):
-            return F.cross_entropy(parameters["out"] @ F.relu(parameters["hidden"] @ x), y)
-
-        parameters = {"hidden": numbers(7, 4), "out": numbers(3, 7)}
-        inputs, targets = numbers(6, 4), torch.randint(0, 3, (6,), generator=generator)
-        got = per_sample_gradients(other_loss, parameters, inputs, targets)
-        leaves = {key: value.clone().requires_grad_() for key, value in parameters.items()}
-        logits = F.relu(inputs @ leaves["hidden"].T) @ leaves["out"].T
-        for name, expected in zip(leaves, torch.autograd.grad(F.cross_entropy(logits, targets), tuple(leaves.values()))):
-            check.shape(got[name], (6, *expected.shape), f"the result for {name!r} in a two-layer network")
-            what = f"the mean over examples for {name!r} in a two-layer network (compared with the gradient of the mean loss)"
-            check.equal(got[name].mean(0), expected, what)
-        ### END HIDDEN TESTS
-
-    def check_newton():
-        def f(p):
-            return torch.stack([p[0] ** 2 + 3 * p[1] - 4, p[0].exp() * p[1] - 2 * p[0]])
-
-        def by_hand(f, points, steps):
-            """Newton point by point, with the older autograd interface."""
-            for _ in range(steps):
-                points = torch.stack([p - torch.linalg.inv(torch.autograd.functional.jacobian(f, p)) @ f(p) for p in points])
-            return points
-
-        points = numbers(5, 2)
-        before = points.clone()
-        got = newton(f, points, 1)
-        hint = "the function takes one point: what adds the axis of points?"
-        check.shape(got, (5, 2), "one Newton step from 5 points in the plane", hint)
-        check.equal(
-            got,
-            by_hand(f, before, 1),
-            "one Newton step from 5 points",
-            "minus the solution s of J s = f(p); row i of J holds the derivatives of f_i "
-            "(is J transposed, its inverse missing, the sign turned?)",
-            rtol=1e-6,
-        )
-        check.equal(points, before, "the given points after the call", "leave them alone")
-        hint = "each step starts where the last one ended, with a new Jacobian"
-        check.equal(newton(f, points, 3), by_hand(f, before, 3), "three Newton steps", hint, rtol=1e-6)
-        no_loop("newton", lambda n: newton(lambda p: p * p - 2, 1 + torch.rand(n, 2), 2))
-
-        ### BEGIN HIDDEN TESTS
-        def three(p):
-            return torch.stack([p[0] + 2 * p[1].sin() - p[2], p[1] ** 3 - p[2] + 1, p[0] * p[2] + 5 * p[1] - 1])
-
-        points = 1 + 0.3 * numbers(7, 3)
-        what = "four Newton steps from 7 points in space"
-        check.equal(newton(three, points, 4), by_hand(three, points, 4), what, rtol=1e-6)
-        check.equal(newton(three, points, 0), points, "no Newton step at all", "`steps` steps, no more")
-        ### END HIDDEN TESTS
-
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
     check.parts({"per_sample_gradients": check_per_sample_gradients, "newton": check_newton})
 check.points(4)
 
