@@ -2959,28 +2959,35 @@ plt.show()
 #
 # A tensor function can be wrong in ways that no look at its values shows: it may write into its input, change the dtype,
 # cut the graph, or have right values and wrong gradients. `torch.testing.assert_close` compares shape, dtype, device and
-# values in one go; `torch.autograd.gradcheck` compares gradients.
+# values in one go; `torch.autograd.gradcheck` compares gradients, number by number or, with `fast_mode=True`, a random
+# combination of them, which takes a fraction of the time.
 #
 # ### Exercise 8 · Tests for `normalise` (`normalise_tests`, 3 points, 25 minutes, difficulty 2 of 3)
 #
-# A colleague will write `normalise(x, dim)`. This is what it promises, for any `x` of dtype `float32` or `float64` with any
-# number of axes, and any axis `dim` of it:
-# - it divides every vector along `dim` by its Euclidean length, so that its length becomes 1: a vector of length 0.000001
-#   as well as one of a million;
-# - a vector of zeros stays a vector of zeros;
-# - shape and dtype are those of `x`, and `x` itself is not changed;
-# - gradients flow back to `x`, and they are right (where the length is not 0).
+# A colleague will write `normalise(x, dim)`. This is what it promises, for any `x` of dtype `float32` or `float64` with one
+# axis or more, and any axis `dim` of it:
 #
-# Write `check_normalise(normalise)`: it calls the function it is given with inputs of your choice, returns nothing if all
-# promises are kept, and raises an error (an `assert`, or one of the two functions above) if one is broken.
+# - It divides every vector along `dim` by its Euclidean length, so that its length becomes 1: a vector of length 0.000001
+#   as well as one of a million. <!-- rule: length -->
+# - It does so along the axis `dim`, whichever that is. <!-- rule: axis -->
+# - A vector of zeros stays a vector of zeros. <!-- rule: zeros -->
+# - Shape and dtype are those of `x`. <!-- rule: dtype -->
+# - `x` itself is not changed. <!-- rule: unchanged -->
+# - Gradients flow back to `x`, and they are right (where the length is not 0). <!-- rule: gradients -->
 #
-# Your tests are run on correct implementations, which differ in the last digits, and on ten broken ones, some of them
-# hidden. A correct one that you turn down costs all points. Otherwise the share of the broken ones that you catch is the
-# share of the points that you get. So ask of every input: which mistake could it not see? The input in the stub is a
-# start; change it as you like.
+# Write `check_normalise(normalise)`. It calls the function it is given with inputs of your choice, of the kinds above.
+#
+# - If a promise is broken it raises an error: an `assert`, or one of the two functions above. What it returns is
+#   ignored. <!-- rule: raises -->
+# - If all promises are kept it raises nothing. Correct implementations differ in the last digits, and in what they do
+#   where nothing is promised. <!-- rule: no_false_alarm -->
+#
+# Your tests are run on correct implementations and on ten broken ones, some of them hidden. A correct one that you turn
+# down costs all points. Otherwise the share of the broken ones that you catch is the share of the points that you get. So
+# ask of every input: which mistake could it not see? The input in the stub is a start; change it as you like.
 
 
-# %% exercise="normalise_tests" minutes=25 difficulty=2
+# %% exercise="normalise_tests" minutes=25 difficulty=2 apart=true
 def check_normalise(normalise) -> None:
     """Raise an error if `normalise(x, dim)` breaks a promise."""
     x = torch.randn(3, 2, 4, dtype=torch.float64)
@@ -2992,37 +2999,47 @@ def check_normalise(normalise) -> None:
         length = x.norm(dim=dim, keepdim=True)
         torch.testing.assert_close(normalise(given, dim), torch.where(length > 0, x / length, x))
         assert torch.equal(given, x), "the input was changed"
-        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand_like(x).requires_grad_())
+        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand_like(x).requires_grad_(), fast_mode=True)
     ### END SOLUTION
 
 
 # %% tests="normalise_tests" points=3
+def by_library(x, dim):
+    return F.normalize(x, dim=dim)
+
+
+def by_hand(x, dim):
+    square = x.square().sum(dim, keepdim=True)
+    return x * torch.where(square > 0, square, 1).rsqrt()
+
+
+def other_length(x, dim):
+    return F.normalize(x, p=1, dim=dim)
+
+
+def last_axis(x, dim):
+    return F.normalize(x, dim=-1)
+
+
+def nan_for_zeros(x, dim):
+    return x / x.norm(dim=dim, keepdim=True)
+
+
+def single_precision(x, dim):
+    return F.normalize(x.float(), dim=dim)
+
+
+def overwrites(x, dim):
+    result = F.normalize(x, dim=dim)
+    x.data.copy_(result)
+    return result
+
+
+def cut_from_graph(x, dim):
+    return F.normalize(x.detach(), dim=dim)
+
+
 with check.exercise("normalise_tests"):
-
-    def by_library(x, dim):
-        return F.normalize(x, dim=dim)
-
-    def by_hand(x, dim):
-        square = x.square().sum(dim, keepdim=True)
-        return x * torch.where(square > 0, square, 1).rsqrt()
-
-    def other_length(x, dim):
-        return F.normalize(x, p=1, dim=dim)
-
-    def last_axis(x, dim):
-        return F.normalize(x, dim=-1)
-
-    def nan_for_zeros(x, dim):
-        return x / x.norm(dim=dim, keepdim=True)
-
-    def single_precision(x, dim):
-        return F.normalize(x.float(), dim=dim)
-
-    def overwrites(x, dim):
-        result = F.normalize(x, dim=dim)
-        x.data.copy_(result)
-        return result
-
     right = {"F.normalize": by_library, "written by hand": by_hand}
     wrong = {
         "divides by the sum of absolute values": other_length,
@@ -3030,6 +3047,7 @@ with check.exercise("normalise_tests"):
         "gives NaN for a vector of zeros": nan_for_zeros,
         "returns float32 for float64": single_precision,
         "writes its result into the input": overwrites,
+        "cuts its result from the graph": cut_from_graph,
     }
 
     ### BEGIN HIDDEN TESTS
@@ -3047,9 +3065,6 @@ with check.exercise("normalise_tests"):
     def short_stays_short(x, dim):
         return F.normalize(x, dim=dim, eps=0.02)
 
-    def cut_from_graph(x, dim):
-        return F.normalize(x.detach(), dim=dim)
-
     def constant_length(x, dim):
         return x / x.detach().norm(dim=dim, keepdim=True).clamp(min=1e-12)
 
@@ -3058,7 +3073,6 @@ with check.exercise("normalise_tests"):
         "divides by one length for the whole tensor": whole_tensor,
         "normalises the first axis whatever `dim` says": first_axis,
         "leaves short vectors too short": short_stays_short,
-        "cuts its result from the graph": cut_from_graph,
         "treats the length as a constant in the gradient": constant_length,
     }
     ### END HIDDEN TESTS
@@ -3328,7 +3342,7 @@ plt.show()
 # - when the next loss is asked for, at most the graph of the newest loss may still be alive.
 
 
-# %% exercise="clinic" minutes=30 difficulty=2
+# %% exercise="clinic" minutes=30 difficulty=2 apart=true
 def record(camera, count: int) -> torch.Tensor:
     """`count` frames of the camera as float32 [count, height, width] from 0 to 1."""
     ### BEGIN SOLUTION
