@@ -631,11 +631,12 @@ def check_one_spot():
 def check_as_many_spots_as_rows():
     """Here a wrong alignment raises no error."""
     centres, widths = torch.tensor([[0.0, 4], [1, 2], [2, 0], [3, 3], [4, 1]]), torch.tensor([0.5, 1, 1.5, 2, 3])
+    expected = expected_spots(centres, widths, 5, 5).float()
     got = gaussians(centres, widths, 5, 5)
     check.shape(got, (5, 5, 5), "5 spots on 5 x 5 pixels", "every spot needs a picture of its own: the spots are axis 0")
     hint = "shapes are lined up from the right: do centres and widths meet axis 0 of the result, or its rows and columns?"
-    for k, expected in enumerate(expected_spots(centres, widths, 5, 5)):
-        check.equal(got[k], expected.float(), f"spot {k} of 5 on 5 x 5 pixels (one spot alone was right)", hint)
+    for k in range(5):
+        check.equal(got[k], expected[k], f"spot {k} of 5 on 5 x 5 pixels (one spot alone was right)", hint)
 
 
 def check_any_spots():
@@ -1328,14 +1329,15 @@ def check_next_token_logprobs():
 def check_segment_mean():
     values = torch.randn(8, 3, generator=torch.Generator().manual_seed(24), dtype=torch.float64)
     segment = torch.tensor([4, 1, 4, 0, 4, 1, 4, 5])
+    expected = means_by_definition(values, segment, 7)
     got = segment_mean(values, segment, 7)
     hint = "`count` says how many groups there are; the last may be empty"
     check.shape(got, (7, 3), "`segment_mean` of 8 rows in 7 groups", hint)
     hint = "nothing else comes in: is each sum divided by its own number of rows, and by nothing more?"
-    check.equal(got[0], values[3], "the mean of a group with one row", hint)
+    check.equal(got[0], expected[0], "the mean of a group with one row", hint)
     hint = "several rows name the same group: does the second write cover the first? Is each sum divided by its number of rows?"
-    check.equal(got[1], values[[1, 5]].mean(0), "the mean of group 1 (rows 1 and 5)", hint)
-    check.equal(got[4], values[[0, 2, 4, 6]].mean(0), "the mean of group 4 (rows 0, 2, 4 and 6)", hint)
+    check.equal(got[1], expected[1], "the mean of group 1 (rows 1 and 5)", hint)
+    check.equal(got[4], expected[4], "the mean of group 4 (rows 0, 2, 4 and 6)", hint)
     hint = "an empty group is 0 / 0 unless you prevent it"
     check.equal(got[[2, 3, 6]], torch.zeros(3, 3).double(), "the means of the empty groups 2, 3 and 6", hint)
 
@@ -3327,19 +3329,30 @@ plt.show()
 # %% [markdown]
 # ### Exercise 9 · Repair all three (`clinic`, 3 points, 30 minutes, difficulty 2 of 3)
 #
-# `record(camera, count)`: reads exactly `count` frames; returns `float32` `[count, height, width]` from 0 to 1, each frame as it
-# was when it was read. (`camera.read()` gives a `uint8` array `[height, width]`.)
+# `record(camera, count)`: `camera.read()` gives the next frame, a `uint8` array `[height, width]`; `count` is 1 or more.
 #
-# `to_device(batch, device, dtype)`
-# - `batch` is a tensor, or a dict, list or tuple of batches, nested to any depth, or anything else (a string, a number, `None`).
-# - returns the same structure (dict, list or tuple, in order) with every tensor on `device`; floating-point tensors also get
-#   `dtype`, all other tensors keep theirs; anything else goes through as it is. The given batch stays as it was.
+# - It reads exactly `count` frames. <!-- rule: count -->
+# - It returns `float32` `[count, height, width]`, 0 as 0 and 255 as 1. <!-- rule: scale -->
+# - Each frame is as it was when it was read, and stays so when the camera goes on. <!-- rule: frames -->
 #
-# `smooth(losses, keep)`
-# - `losses` yields one scalar tensor for each training step; as a rule it is a generator that runs the step when it is asked
-#   for the next loss, and needs gradients switched on for it.
-# - returns a list of Python floats: the first loss, then each time `keep * average + (1 - keep) * loss`.
-# - when the next loss is asked for, at most the graph of the newest loss may still be alive.
+# `to_device(batch, device, dtype)`: a batch is a tensor; or a dict, list or tuple of batches, nested to any depth, which may
+# be empty; or anything else (a string, a number, `None`). `dtype` is a floating-point dtype.
+#
+# - Every tensor of the result is on `device`. <!-- rule: device, reported -->
+# - Tensors of floating point, whichever of its dtypes they had, get `dtype`. <!-- rule: floats -->
+# - All other tensors (ids, masks, bytes) keep their dtype and values. <!-- rule: others -->
+# - The structure comes back as it was: a dict as a dict in the same order, a list as a list, a tuple as a tuple, at any
+#   depth. <!-- rule: structure -->
+# - Anything else goes through as it is. <!-- rule: rest -->
+# - The given batch stays as it was. <!-- rule: unchanged -->
+#
+# `smooth(losses, keep)`: `losses` yields one scalar tensor for each training step, at least one; as a rule it is a generator
+# that runs the step when it is asked for the next loss. `keep` is a number from 0 to 1.
+#
+# - It returns the averages: the first loss, then each time `keep * average + (1 - keep) * loss`. <!-- rule: average -->
+# - They are a list of Python floats. <!-- rule: numbers -->
+# - Gradients are on while a training step runs. <!-- rule: steps -->
+# - When the next loss is asked for, at most the graph of the newest loss is still alive. <!-- rule: graphs -->
 
 
 # %% exercise="clinic" minutes=30 difficulty=2 apart=true
@@ -3375,150 +3388,176 @@ def smooth(losses, keep: float) -> list[float]:
 
 
 # %% tests="clinic" points=3
+@check.scenario
+def film(frames, count):
+    """What `record` made of a camera with one buffer, after the camera went on; and the frame that came next."""
+    buffer, waiting = np.zeros_like(frames[0]), itertools.cycle(frames)
+
+    def read():
+        buffer[:] = next(waiting)
+        return buffer
+
+    recorded = record(types.SimpleNamespace(read=read), count)
+    return recorded, read().copy()
+
+
+@check.scenario
+def devices_after_move(batch, device, dtype):
+    """Where the tensors of the moved batch are, in order."""
+
+    def tensors(moved):
+        if isinstance(moved, torch.Tensor):
+            yield moved
+        elif isinstance(moved, (dict, list, tuple)):
+            for value in moved.values() if isinstance(moved, dict) else moved:
+                yield from tensors(value)
+
+    return [tensor.device.type for tensor in tensors(to_device(batch, device, dtype))]
+
+
+@check.scenario
+def smooth_training(targets, keep):
+    """`smooth` on the losses of a training whose steps feel two things: each graph of an older step that is still alive
+    adds 100 to the loss, and without gradients nothing is learned. Returns the averages, and what the steps felt."""
+    weight, graphs, felt = torch.tensor(1.0, dtype=torch.float64, requires_grad=True), weakref.WeakSet(), []
+
+    class Saved:
+        """A tensor that a graph holds."""
+
+        def __init__(self, tensor):
+            self.tensor = tensor
+            graphs.add(self)
+
+    def training():
+        for target in targets:
+            felt.append((len(graphs), torch.is_grad_enabled()))
+            crowd = 100.0 * max(0, len(graphs) - 1)
+            with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+                loss = (weight - target).square() + crowd
+            if loss.requires_grad:
+                (slope,) = torch.autograd.grad(loss, weight, retain_graph=True)
+                with torch.no_grad():
+                    weight.sub_(0.3 * slope)
+            yield loss
+            del loss
+
+    return smooth(training(), keep), felt
+
+
+def expected_averages(targets, keep):
+    weight, averages = 1.0, []
+    for target in targets:
+        loss = (weight - target) ** 2
+        averages.append(keep * averages[-1] + (1 - keep) * loss if averages else loss)
+        weight -= 0.3 * 2 * (weight - target)
+    return averages
+
+
+def check_record():
+    for seed in seeds:
+        random = np.random.default_rng(seed)
+        some, height, width = random.integers(2, 7, 3).tolist()
+        for count, shape in ((1, (1, 1)), (4, (3, 5)), (some, (height, width))):
+            brighter = 37 * np.arange(count + 2)[:, None, None]  # each frame differs from the last one at every pixel
+            frames = ((random.integers(0, 200, shape) + brighter) % 200).astype(np.uint8)
+            what = f"`record` of {count} frame{'s' * (count > 1)} of {shape[0]} x {shape[1]} pixels"
+            recorded, following = film(frames, count)
+            check.shape(recorded, (count, *shape), what)
+            check.equal(recorded.dtype, torch.float32, f"the dtype of {what}", "values go from 0 to 1: divide by 255")
+            hint = (
+                "`read` hands out the same memory every time, and `from_numpy` is a view of it: copy each frame when it is read. "
+                f"255 becomes 1, also where the brightest number is {frames[:count].max()}"
+            )
+            check.equal(recorded, torch.tensor(frames[:count]).double().div(255).float(), what, hint)
+            hint = f"`record` reads {count} times, no more and no less: what comes after belongs to whoever reads on"
+            check.equal(following, frames[count], f"the frame that comes after {what}", hint)
+
+
+def batches_to_move(seed):
+    """Batches, from small to large, with the dtype that they get."""
+    generator = torch.Generator().manual_seed(seed)
+    numbers = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    ids, name = torch.randint(1001, 50_000, (1, 4), generator=generator), "a name"
+    yield "a dict", {"pixels": numbers.float(), "ids": ids, "name": name}, torch.bfloat16
+    nested = {"pixels": numbers.float(), "more": [ids > 9000, (name, numbers)], "ids": ids, "count": 3}
+    yield "a dict with a list in it", nested, torch.bfloat16
+    yield "a list", [(ids, {"x": numbers.float(), "y": [numbers]}, []), None, {}, (), nested, "end"], torch.float16
+    yield "a tuple", (numbers.float(), 2.5, True), torch.float64
+    floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    for old, new in itertools.product(floats, floats):
+        yield f"a tensor in {old}", numbers.to(old), new
+    for other in (torch.uint8, torch.int32, torch.int64, torch.bool):
+        yield f"a tensor in {other}", ids[0].to(other), torch.float16
+    for rest in (name, 3, None, {}, []):
+        yield repr(rest), rest, torch.float32
+
+
+def check_moved(got, given, dtype, title, path="batch"):
+    """`got` is what becomes of `given`, a batch or the part of one at `path`."""
+    what, hint = f"{title}: `{path}`", "a batch may be nested: let the function call itself"
+    if torch.is_tensor(given) and given.is_floating_point():
+        if path.count("[") < 2:
+            hint = "floating-point tensors get the new dtype; and a tensor's `to` returns a new tensor and leaves the old one as it is"
+        check.equal(got, given.to(dtype), what, hint)
+    elif torch.is_tensor(given):
+        check.equal(got, given, what, "ids are names, not amounts, and a mask is neither: in bfloat16 token 1001 becomes token 1000")
+    elif isinstance(given, (dict, list, tuple)):
+        check.kind(got, type(given), what, "the structure comes back as it was, tuples as tuples")
+        check.equal(len(got), len(given), f"the number of parts of {what}")
+        if isinstance(given, dict):
+            check.equal(list(got), list(given), f"the names in {what}, in order")
+        for key in given if isinstance(given, dict) else range(len(given)):
+            check_moved(got[key], given[key], dtype, title, f"{path}[{key!r}]")
+    else:
+        check.equal(got, given, what, "what is not a tensor goes through as it is")
+
+
+def check_to_device():
+    for seed in seeds:
+        for what, batch, dtype in batches_to_move(seed):
+            got, (batch_after, *_) = check.after(to_device, batch, "cpu", dtype)
+            title = f"after `to_device` of {what} to {dtype}"
+            check_moved(got, batch, dtype, title)
+            hint = "build a new one: what is given is not yours to change"
+            check.equal(batch_after, batch, f"{title} the batch that was given", hint)
+            devices = devices_after_move(batch, torch.device("meta"), dtype)
+            hint = "every tensor moves, whatever its dtype and however deep it lies"
+            check.equal(devices, ["meta"] * len(devices), f"{title} on `meta`: the devices of its tensors", hint)
+
+
+def check_smooth():
+    for seed in seeds:
+        random = np.random.default_rng(seed)
+        for count, keep in ((1, 0.75), (6, 0.75), (6, 0.0), (3, 1), (30, 0.9)):
+            targets = [3.0, -1.0, 2.0, 5.0, 4.0, 1.5][:count] if count <= 6 else random.normal(size=count).tolist()
+            what = f"the averages of {count} loss{'es' * (count > 1)} with keep {keep}"
+            expected = expected_averages(targets, keep)
+            got, felt = smooth_training(targets, keep)
+            check.kind(got, list, "what `smooth` returns")
+            check.equal(len(got), count, f"how many averages `smooth` gives for {count} losses")
+            for value in got:
+                check.kind(value, float, "an average", "take the number out of the tensor")
+            check.true(
+                all(gradients for _, gradients in felt),
+                "Gradients were switched off while a training step ran: `no_grad` around the loop, or around `next`, also holds inside the generator.",
+            )
+            alive = [graphs for graphs, _ in felt]
+            check.true(
+                max(alive) <= 1,
+                f"Graphs of earlier steps stay alive: graphs in memory at the start of each step: {alive}. Take the number out of each loss "
+                "(`item`, `detach`) before it enters the average, and do not collect the losses first.",
+            )
+            check.equal(got[0], expected[0], f"the first of {what}", "it starts at the first loss, not at 0")
+            check.equal(got[:2], expected[:2], f"the first two of {what}", "`keep` belongs to the average so far")
+            check.equal(got, expected, what)
+
+
 with check.exercise("clinic"):
-
-    class Driver:
-        """A camera with one buffer, which remembers what it gave."""
-
-        def __init__(self, height, width, seed):
-            self.random, self.buffer, self.given = np.random.default_rng(seed), np.zeros((height, width), np.uint8), []
-
-        def read(self):
-            self.buffer[:] = self.random.integers(0, 256, self.buffer.shape)
-            self.given.append(self.buffer.copy())
-            return self.buffer
-
-    def check_record():
-        camera = Driver(3, 5, 24)
-        film = record(camera, 4)
-        check.equal(len(camera.given), 4, "how many frames `record` reads for count 4")
-        check.shape(film, (4, 3, 5), "`record` of 4 frames of 3 x 5 pixels")
-        check.equal(film.dtype, torch.float32, "the dtype of the film", "values go from 0 to 1: divide by 255")
-        check.equal(
-            film,
-            torch.tensor(np.array(camera.given)).float() / 255,
-            "the film",
-            "`read` hands out the same memory every time, and `from_numpy` is a view of it: copy each frame when it is read. Values go from 0 to 1",
-        )
-        ### BEGIN HIDDEN TESTS
-        camera = Driver(4, 2, 25)
-        film = record(camera, 7)
-        check.equal(film, torch.tensor(np.array(camera.given)).float() / 255, "a film of 7 frames of 4 x 2 pixels")
-        camera.read()
-        check.equal(film, torch.tensor(np.array(camera.given[:-1])).float() / 255, "the film after the camera went on")
-        ### END HIDDEN TESTS
-
-    def check_to_device():
-        batch = {
-            "pixels": torch.rand(2, 3),
-            "ids": torch.tensor([[1, 1001]]),
-            "more": [torch.tensor([True]), ("a name", torch.rand(1, dtype=torch.float64))],
-            "count": 3,
-        }
-        before, (flag, pair) = dict(batch), batch["more"]
-        moved = to_device(batch, "meta", torch.bfloat16)
-        check.kind(moved, dict, "what `to_device` returns for a dict")
-        check.equal(list(moved), list(batch), "the names in the moved batch, in order")
-        check.true(
-            moved is not batch
-            and all(batch[key] is before[key] for key in before)
-            and batch["pixels"].device.type == "cpu"
-            and batch["more"][0] is flag
-            and batch["more"][1] is pair,
-            "`to_device` changed the batch that it was given: build a new one.",
-        )
-        hint = "a tensor's `to` returns a new tensor and leaves the old one where it is"
-        check.equal(moved["pixels"].device.type, "meta", "the device of the pixels", hint)
-        check.equal(moved["pixels"].dtype, torch.bfloat16, "the dtype of the pixels", "floating-point tensors get the new dtype")
-        check.equal(moved["ids"].device.type, "meta", "the device of the ids", hint)
-        check.equal(
-            moved["ids"].dtype,
-            torch.int64,
-            "the dtype of the ids",
-            "ids are names, not amounts: in bfloat16 token 1001 becomes token 1000",
-        )
-        check.equal(moved["count"], 3, "what is not a tensor")
-        check.kind(moved["more"], list, "a list inside the batch")
-        check.equal(
-            moved["more"][0].device.type,
-            "meta",
-            "the device of a tensor in a list",
-            "a batch may be nested: let the function call itself",
-        )
-        check.equal(moved["more"][0].dtype, torch.bool, "the dtype of a mask", "only floating-point tensors get the new dtype")
-        check.kind(
-            moved["more"][1], tuple, "a tuple in a list in the batch", "the structure comes back as it was, tuples as tuples"
-        )
-        check.equal(moved["more"][1][0], "a name", "a string in a tuple")
-        check.equal(
-            moved["more"][1][1].device.type,
-            "meta",
-            "the device of a tensor in a tuple",
-            "a batch may be nested: let the function call itself",
-        )
-        kept = to_device((torch.tensor([1.5, -2.0]), None), "cpu", torch.float64)
-        check.equal(kept[0], torch.tensor([1.5, -2.0], dtype=torch.float64), "the values of a tensor that stays on the CPU")
-        check.equal(kept[1], None, "a None in a tuple")
-        ### BEGIN HIDDEN TESTS
-        nested = [(torch.arange(3), {"x": torch.ones(2), "y": [torch.zeros(1, dtype=torch.uint8)]}), "end"]
-        got = to_device(nested, torch.device("cpu"), torch.float16)
-        check.kind(got, list, "what `to_device` returns for a list")
-        check.kind(got[0], tuple, "a tuple in a list")
-        check.equal(got[0][0], torch.arange(3), "int64 numbers two levels down")
-        check.equal(got[0][1]["x"], torch.ones(2, dtype=torch.float16), "floats three levels down")
-        check.equal(got[0][1]["y"][0], torch.zeros(1, dtype=torch.uint8), "bytes four levels down")
-        check.equal(got[1], "end", "a string in a list")
-        check.equal(
-            to_device(torch.ones(2), "meta", torch.float32).device.type, "meta", "the device of a batch that is one tensor"
-        )
-        ### END HIDDEN TESTS
-
-    def check_smooth():
-        def training(values):
-            """Losses as a training loop makes them; `alive` gets how many saved tensors of earlier steps still live."""
-            parameter, kept = torch.tensor(1.0, requires_grad=True), weakref.WeakSet()
-
-            class Saved:
-                def __init__(self, tensor):
-                    self.tensor = tensor
-                    kept.add(self)
-
-            for value in values:
-                alive.append(len(kept))
-                switched_on.append(torch.is_grad_enabled())
-                with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
-                    loss = (parameter * value).square()  # square keeps its input
-                loss_here, loss = loss, None
-                yield loss_here
-                del loss_here
-
-        alive, switched_on, values = [], [], [3.0, 1.0, 2.0, 5.0, 4.0, 1.5]
-        got = smooth(training(values), 0.75)
-        check.kind(got, list, "what `smooth` returns")
-        check.equal(len(got), 6, "how many averages `smooth` gives for 6 losses")
-        for value in got:
-            check.kind(value, float, "an average", "take the number out of the tensor")
-        squares = [value**2 for value in values]
-        check.equal(got[0], squares[0], "the first average", "it starts at the first loss, not at 0")
-        check.equal(got[1], 0.75 * squares[0] + 0.25 * squares[1], "the second average", "`keep` belongs to the average so far")
-        expected = squares[:1]
-        for square in squares[1:]:
-            expected.append(0.75 * expected[-1] + 0.25 * square)
-        check.equal(got, expected, "the averages")
-        check.true(
-            all(switched_on),
-            "Gradients were switched off while a training step ran: `no_grad` around the loop, or around `next`, also holds inside the generator.",
-        )
-        check.true(
-            max(alive) <= 1,
-            f"Graphs of earlier steps stay alive: graphs in memory at the start of each step: {alive}. Take the number out of each loss "
-            "(`item`, `detach`) before it enters the average, and do not collect the losses first.",
-        )
-        ### BEGIN HIDDEN TESTS
-        got, expected = smooth((torch.tensor(v, dtype=torch.float64) for v in (1.0, -2.0, 0.5)), 0.9), [1.0, 0.7, 0.68]
-        check.equal(got, expected, "the averages of 1, -2 and 0.5 with keep 0.9")
-        ### END HIDDEN TESTS
-
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
     check.parts({"record": check_record, "to_device": check_to_device, "smooth": check_smooth})
 check.points(3)
 
