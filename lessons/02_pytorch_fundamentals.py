@@ -289,7 +289,7 @@ def check_to_tokens():
             expected = torch.stack([patches[r, c].flatten() for r in range(rows) for c in range(columns)]).double() / 255
             tokens, (patches_after,) = check.after(to_tokens, patches)
             check.shape(tokens, expected.shape, what, "one row a patch, and all its numbers in that row")
-            check.equal(tokens.dtype, torch.float32, f"the dtype of {what}", "divide to leave the integers")
+            check.equal(tokens.dtype, torch.float32, f"the dtype of {what}", "divide to leave the integers; `double` and NumPy lead to float64")
             hint = f"255 becomes 1, also where the brightest number is {patches.max()}; the grid is read row by row"
             check.equal(tokens, expected.float(), what, hint)
             hint = "`to_tokens` must leave its input alone: does one of your steps work in place?"
@@ -618,7 +618,7 @@ def spots_to_paint(seed):
 
 def check_one_spot():
     one = gaussians(torch.tensor([[2.0, 3.0]]), torch.tensor([1.5]), 5, 9)
-    check.shape(one, (1, 5, 9), "one spot on 5 x 9 pixels")
+    check.shape(one, (1, 5, 9), "one spot on 5 x 9 pixels", "the axes are spot, row, column")
     hint = "the exponent is 0 there: is the first number of a centre its row and the second its column, and does nothing else come in?"
     check.equal(one[0, 2, 3], torch.tensor(1.0), "the brightness at the centre, row 2 and column 3", hint)
     at_two, hint = torch.exp(torch.tensor(-4 / (2 * 1.5**2))), "the squared distance is divided by 2 s²"
@@ -644,7 +644,7 @@ def check_any_spots():
         for centres, widths, height, width in spots_to_paint(seed):
             dtype = centres.dtype
             limit = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 0.005, torch.bfloat16: 0.03}[dtype]
-            what = f"{len(centres)} spots on {height} x {width} pixels in {dtype}"
+            what = f"{len(centres)} spot{'s' * (len(centres) > 1)} on {height} x {width} pixels in {dtype}"
             expected = expected_spots(centres, widths, height, width)
             got, (centres_after, widths_after, *_) = check.after(gaussians, centres, widths, height, width)
             hint = "does it hold for any size and dtype? Pixel positions of another dtype turn the result into theirs, or lose digits"
@@ -934,14 +934,19 @@ def check_contraction(function, definition, inputs, hint):
     got, inputs_after = check.after(function, *inputs)
     check.equal(got, expected, what, hint)
     check.equal(inputs_after, inputs, f"the inputs after {what}", "leave them alone: does one of your steps work in place?")
-    hint = "strides are not those that the shape suggests: which of your steps takes them for granted?"
+    hint = "which of your steps takes strides for granted?"
     try:
         got = on_other_strides(function, *inputs)
     except RuntimeError as error:
-        check.true("view size" not in str(error), f"{what} with other strides raised RuntimeError: `view` needs other strides. {hint}")
+        said = f"{what} with other strides raised RuntimeError: `view` needs other strides. Which of your steps takes them for granted?"
+        check.true("view size" not in str(error), said)
         raise
     check.equal(got, expected, f"{what} with other strides", hint)
-    got = function(*leaves)
+    try:
+        got = function(*leaves)
+    except RuntimeError as error:
+        check.true("leaf Variable" not in str(error), f"{what} changes an input: does one of your steps work in place?")
+        raise
     hint = "something on the way cut the graph (`.data`, `.detach()`, `torch.no_grad()`, NumPy, `torch.tensor(...)`)"
     check.true(got.requires_grad, f"No gradient flows back from {what}: {hint}.")
     (got * pull).sum().backward()
@@ -1272,13 +1277,17 @@ def check_against(function, definition, inputs, what, hint, gradient_hint):
     expected = definition(*inputs)
     got, inputs_after = check.after(function, *inputs)
     check.shape(got, expected.shape, what, hint)
-    check.equal(got.dtype, expected.dtype, f"the dtype of {what}", "new tensors are float32 unless you say `dtype=...`")
+    check.equal(got.dtype, expected.dtype, f"the dtype of {what}", "a step has a dtype of its own: `.float()`, or a new tensor without `dtype=...`")
     check.equal(got, expected, what, hint)
     check.equal(inputs_after, list(inputs), f"the inputs after {what}", "leave them alone: does one of your steps work in place?")
 
     leaf, other = (inputs[0].clone().requires_grad_() for _ in range(2))
     pull = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=expected.dtype)
-    got = function(leaf, *inputs[1:])
+    try:
+        got = function(leaf, *inputs[1:])
+    except RuntimeError as error:
+        check.true("leaf Variable" not in str(error), f"{what} change the input: does one of your steps work in place?")
+        raise
     check.true(got.requires_grad, f"No gradient can flow back from {what}: {gradient_hint}")
     (got * pull).sum().backward()
     (definition(other, *inputs[1:]) * pull).sum().backward()
@@ -1309,7 +1318,7 @@ def check_next_token_logprobs():
         for (b, t, v), dtype in zip([(1, 2, 3), (4, 2, 2), (2, 9, 4), some], [torch.float32, torch.float64] * 2):
             logits = 3 * torch.randn(b, t, v, generator=generator, dtype=dtype)
             ids = torch.randint(0, v, (b, t), generator=generator)
-            what = f"`next_token_logprobs` of {b} texts of {t} tokens, {v} possible, in {dtype}"
+            what = f"the log-probabilities of {b} x {t} tokens, {v} possible ones, in {dtype}"
             hint = "logits at position j are about token j + 1: which slice of each goes together?"
             cut = "something on the way cut the graph (`.data`, `.detach()`, NumPy, `torch.tensor(...)`)."
             check_against(next_token_logprobs, logprobs_by_definition, (logits, ids), what, hint, cut)
@@ -1347,7 +1356,7 @@ def check_segment_mean():
         for (n, d, count), dtype in zip(sizes, [torch.float32, torch.float64] * 2):
             values = 1e3 * torch.randn(n, d, generator=generator, dtype=dtype)
             segment = torch.randint(0, count, (n,), generator=generator)
-            what = f"`segment_mean` of {n} rows of {d} in {count} groups, in {dtype}"
+            what = f"the means of values [{n}, {d}] in {count} group{'s' * (count > 1)}, in {dtype}"
             hint = "the rows of a group may stand anywhere, and a group may have one row, many or none"
             cut = (
                 "a row has a share of 1 / (rows of its group). A 0 / 0 that is only replaced afterwards sends NaN back; "
