@@ -393,6 +393,72 @@ def to_tokens(patches):
     return patches.reshape(len(patches), -1).float() / 255
 
 
+# %% wrong="patches" says="entry [r, c] is image"
+# Misunderstands: the order of the axes that `unfold` leaves behind (the pixels of each patch are transposed).
+def patch_view(image, size):
+    return torch.from_numpy(image).unfold(0, size, size).unfold(1, size, size).permute(0, 1, 4, 3, 2)
+
+
+def to_tokens(patches):
+    return patches.flatten(0, 1).flatten(1) / 255
+
+
+# %% wrong="patches" says="grid is read row by row"
+# Misunderstands: any order of the patches will do (here the grid is read column by column).
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+def to_tokens(patches):
+    return patches.transpose(0, 1).flatten(0, 1).flatten(1) / 255
+
+
+# %% wrong="patches" says="one row a patch"
+# Misunderstands: axes of length 1 are superfluous (one patch in all, or one number a patch, lose an axis).
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+def to_tokens(patches):
+    return (patches.flatten(0, 1).flatten(1) / 255).squeeze()
+
+
+# %% wrong="patches" says="lead to float64"
+# Misunderstands: more digits cannot be wrong.
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+def to_tokens(patches):
+    return torch.from_numpy(patches.numpy().reshape(patches.shape[0] * patches.shape[1], -1) / 255.0)
+
+
+# %% wrong="patches" says="255 becomes 1"
+# Misunderstands: values from 0 to 1 means that the brightest pixel of this picture becomes 1.
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+def to_tokens(patches):
+    tokens = patches.flatten(0, 1).flatten(1).float()
+    return tokens / tokens.max().clamp(min=1)
+
+
+# %% wrong="patches" says="work in place"
+# Misunderstands: `contiguous` always copies (where nothing is to be done it returns the tensor itself, and `resize_` is in place).
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+def to_tokens(patches):
+    return patches.contiguous().resize_(patches.shape[0] * patches.shape[1], patches[0, 0].numel()) / 255
+
+
 # %% right="patches"
 # `unfold` slides a window of `size` by `size`; the channel axis goes to the end.
 def patch_view(image, size):
@@ -414,6 +480,21 @@ def patch_view(image, size):
 
 def to_tokens(patches):
     return torch.stack([patch.reshape(-1) for row in patches for patch in row]).float() / 255.0
+
+
+# %% right="patches"
+# NumPy's sliding windows, every `size`-th of them; the tokens as an empty tensor that is filled.
+def patch_view(image, size):
+    windows = np.lib.stride_tricks.sliding_window_view(image, (size, size), axis=(0, 1), writeable=True)
+    return torch.from_numpy(windows[::size, ::size].transpose(0, 1, 3, 4, 2))
+
+
+def to_tokens(patches):
+    rows, columns, *patch = patches.shape
+    tokens = torch.empty(rows * columns, math.prod(patch))
+    for number in range(rows * columns):
+        tokens[number] = patches[divmod(number, columns)].flatten()
+    return tokens.mul_(1 / 255)
 
 
 # %% equivalent="patches" because="exchanging axes 1 and 2 is symmetric"
@@ -762,6 +843,71 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths[:, None, None]))
 
 
+# %% wrong="gaussians" says="has shape (1, 9, 5)"
+# Misunderstands: `meshgrid` gives rows first (with `indexing="xy"` it gives columns first).
+def gaussians(centres, widths, height, width):
+    options = dict(dtype=centres.dtype, device=centres.device)
+    rows, columns = torch.meshgrid(torch.arange(width, **options), torch.arange(height, **options), indexing="ij")
+    square = (columns - centres[:, 0, None, None]) ** 2 + (rows - centres[:, 1, None, None]) ** 2
+    return torch.exp(-square / (2 * widths[:, None, None] ** 2))
+
+
+# %% wrong="gaussians" says="turn the result into theirs"
+# Misunderstands: positions are float32, whatever the centres are.
+def gaussians(centres, widths, height, width):
+    rows = torch.arange(height, dtype=torch.float32, device=centres.device)
+    columns = torch.arange(width, dtype=torch.float32, device=centres.device)
+    square = (rows[:, None] - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
+    return torch.exp(-square / (2 * widths[:, None, None] ** 2))
+
+
+# %% wrong="gaussians" says="lose digits"
+# Misunderstands: the dtype of the result is what counts, not that of the calculation.
+def gaussians(centres, widths, height, width):
+    rows = torch.arange(height, device=centres.device).float()
+    columns = torch.arange(width, device=centres.device).float()
+    y, x = centres.float()[:, 0, None, None], centres.float()[:, 1, None, None]
+    square = (rows[:, None] - y) ** 2 + (columns - x) ** 2
+    return torch.exp(-square / (2 * widths.float()[:, None, None] ** 2)).to(centres.dtype)
+
+
+# %% wrong="gaussians" says="lose digits"
+# Misunderstands: (a - b)² may be computed as a² - 2ab + b² (in floating point the difference of large numbers is left with few digits).
+def gaussians(centres, widths, height, width):
+    options = dict(dtype=centres.dtype, device=centres.device)
+    grid = torch.cartesian_prod(torch.arange(height, **options), torch.arange(width, **options))
+    square = centres.square().sum(1)[:, None] - 2 * centres @ grid.T + grid.square().sum(1)
+    return torch.exp(-square / (2 * widths[:, None] ** 2)).view(-1, height, width)
+
+
+# %% wrong="gaussians" says="loop over rows"
+# Misunderstands: only the loop over spots costs.
+def gaussians(centres, widths, height, width):
+    columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
+    across = (columns - centres[:, 1:]) ** 2
+    lines = [torch.exp(-((i - centres[:, :1]) ** 2 + across) / (2 * widths[:, None] ** 2)) for i in range(height)]
+    return torch.stack(lines, dim=1)
+
+
+# %% wrong="gaussians" says="knows no way back"
+# Misunderstands: a function that only computes brightness needs no notes.
+@torch.no_grad()
+def gaussians(centres, widths, height, width):
+    rows = torch.arange(height, dtype=centres.dtype, device=centres.device)
+    columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
+    square = (rows[:, None] - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
+    return torch.exp(-square / (2 * widths[:, None, None] ** 2))
+
+
+# %% wrong="gaussians" says="work in place"
+# Misunderstands: arguments are the function's own.
+def gaussians(centres, widths, height, width):
+    rows = torch.arange(height, dtype=centres.dtype, device=centres.device)
+    columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
+    square = (rows[:, None] - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
+    return torch.exp(-square / widths.square_().mul_(2)[:, None, None])
+
+
 # %% right="gaussians"
 # The exponential of a sum is a product: one factor a direction, multiplied as an outer product.
 def gaussians(centres, widths, height, width):
@@ -1106,6 +1252,151 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
+# %% wrong="contractions" says="k is summed"
+# Misunderstands: mixing colours is averaging them.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours) / len(shares)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" says="dtype torch.float32, expected torch.float64"
+# Misunderstands: a new tensor takes the dtype of what is added to it.
+def paint(shares, colours):
+    canvas = torch.zeros(colours.shape[1], *shares.shape[1:])
+    for share, colour in zip(shares, colours):
+        canvas += share * colour[:, None, None]
+    return canvas
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" says="the mean of products"
+# Misunderstands: the Gram matrix is the covariance (which takes the mean of each channel off first).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    flat = features.flatten(2)
+    flat = flat - flat.mean(dim=2, keepdim=True)
+    return flat @ flat.mT / flat.shape[2]
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" says="`view` needs other strides"
+# Misunderstands: two axes that stand side by side can always be viewed as one.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    flat = features.view(*features.shape[:2], -1)
+    return flat @ flat.mT / flat.shape[2]
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" says="divided by √d"
+# Misunderstands: what d is (the width of the whole model, all heads together, in place of that of one query).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / (queries.shape[-1] * queries.shape[-2]) ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" says="of positions, not of heads"
+# Misunderstands: a reshape brings the axis of heads to the front (it cuts the memory anew, and mixes positions with heads).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    b, t, h, d = queries.shape
+    s, e = keys.shape[1], values.shape[3]
+    q, k, v = queries.reshape(b, h, t, d), keys.reshape(b, h, s, d), values.reshape(b, h, s, e)
+    return ((q @ k.mT / d**0.5).softmax(dim=-1) @ v).reshape(b, t, h, e)
+
+
+# %% wrong="contractions" says="take the largest off first"
+# Misunderstands: a softmax is its formula (the exponential of a large number is infinite).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    weights = scores.exp() / scores.exp().sum(dim=-1, keepdim=True)
+    return torch.einsum("bhts,bshe->bthe", weights, values)
+
+
+# %% wrong="contractions" says="no gradient reaches input 0"
+# Misunderstands: weights only mix the values, so nobody needs their gradient.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1).detach(), values)
+
+
+# %% wrong="contractions" says="work in place"
+# Misunderstands: `/=` is only a short way to write a division.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    queries /= queries.shape[-1] ** 0.5
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys)
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
 # %% right="contractions"
 # Matrix products and transposes, no einsum at all.
 def paint(shares, colours):
@@ -1138,6 +1429,22 @@ def attend(queries, keys, values):
     weights = (scores - scores.amax(dim=2, keepdim=True)).exp()
     weights = weights / weights.sum(dim=2, keepdim=True)
     return (weights[..., None] * values[:, None]).sum(dim=2)
+
+
+# %% right="contractions"
+# A matrix product over flattened pixels, a loop over pictures, and the library's own attention.
+def paint(shares, colours):
+    return (colours.mT @ shares.flatten(1)).unflatten(1, shares.shape[1:])
+
+
+def gram(features):
+    pictures = [picture.reshape(len(picture), -1) for picture in features.unbind()]
+    return torch.stack([pixels.matmul(pixels.t()).div(pixels.size(1)) for pixels in pictures])
+
+
+def attend(queries, keys, values):
+    q, k, v = (x.permute(0, 2, 1, 3) for x in (queries, keys, values))
+    return F.scaled_dot_product_attention(q, k, v).permute(0, 2, 1, 3)
 
 
 # %% [markdown]
@@ -1479,6 +1786,89 @@ def segment_mean(values, segment, count):
     return torch.stack([values[segment == i].mean(0).nan_to_num() for i in range(count)])
 
 
+# %% wrong="gather_scatter" says="remove axes that should stay"
+# Misunderstands: `squeeze()` takes away the last axis (it takes away every axis of length 1).
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze()
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" says="has a dtype of its own"
+# Misunderstands: log-probabilities are float32, whatever the logits are.
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" says="work in place"
+# Misunderstands: the logits are not needed any more once they are normalised.
+def next_token_logprobs(logits, ids):
+    logits -= logits.logsumexp(-1, keepdim=True)
+    return logits[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" says="no gradient can flow back"
+# Misunderstands: scoring a text is evaluation, so it needs no gradients (it is the model's loss, too).
+@torch.no_grad()
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" says="is there a loop"
+# Misunderstands: a loop over positions is short, so it costs nothing.
+def next_token_logprobs(logits, ids):
+    b, t = ids.shape
+    logprobs = logits.log_softmax(-1)
+    return torch.stack([logprobs[torch.arange(b), j, ids[:, j + 1]] for j in range(t - 1)], dim=1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" says="nothing else comes in"
+# Misunderstands: the rows of a group stand together (so a running sum, read at the ends of groups, would do).
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sizes = torch.bincount(segment, minlength=count)
+    running = torch.cat([values.new_zeros(1, values.shape[1]), values.cumsum(0)])
+    ends = sizes.cumsum(0)
+    return (running[ends] - running[ends - sizes]) / sizes.clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" says="work in place"
+# Misunderstands: dividing each row beforehand saves a division, and the rows are the function's own.
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    values /= torch.bincount(segment)[segment][:, None]
+    return values.new_zeros(count, values.shape[1]).index_add(0, segment, values)
+
+
 # %% right="gather_scatter"
 # The loss function of the library, and `scatter_reduce` with a mean of its own.
 def next_token_logprobs(logits, ids):
@@ -1502,6 +1892,20 @@ def next_token_logprobs(logits, ids):
 def segment_mean(values, segment, count):
     member = (segment == torch.arange(count)[:, None]).to(values.dtype)
     return member @ values / member.sum(dim=1, keepdim=True).clamp_min(1)
+
+
+# %% right="gather_scatter"
+# `take_along_dim`, and sums and numbers of rows written with `index_put`.
+def next_token_logprobs(logits, ids):
+    normed = F.log_softmax(logits, dim=2)[:, :-1]
+    return torch.take_along_dim(normed, ids[:, 1:].unsqueeze(2), dim=2)[..., 0]
+
+
+def segment_mean(values, segment, count):
+    ones = torch.ones_like(values[:, :1])
+    sums = torch.zeros((count, values.shape[1]), dtype=values.dtype).index_put((segment,), values, accumulate=True)
+    rows = torch.zeros((count, 1), dtype=values.dtype).index_put((segment,), ones, accumulate=True)
+    return torch.where(rows > 0, sums / torch.where(rows > 0, rows, 1), 0)
 
 
 # %% [markdown]
