@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from authoring.perturbations import KINDS, perturbed
-from course.lesson import Exercise, Lesson
 from course.mutants import mutants, named_equivalent
 from course.notebook import student_source
+from course.parts import Cell, Exercise, Lesson
 from judge.bench import Bench
 from judge.fingerprint import exercise_hashes, hash_of
 from judge.verdict import Verdict
@@ -112,6 +112,9 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
     result = ExerciseAudit()
     source = exercise.cell.source
 
+    def note(cell: Cell, message: str) -> None:
+        result.notes.append(str(cell.fault(message)))
+
     def judge(text: str, slack: float = 1.0) -> Verdict:
         verdict = bench.judge(exercise, text, slack=slack)
         step(exercise.id)
@@ -120,7 +123,7 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
     reference = judge(source)
     result.reference = reference.status == "passed"
     if not result.reference:
-        result.notes.append(f"line {exercise.cell.line}: the reference does not pass: {reference.status}: {reference.message}")
+        note(exercise.cell, f"the reference does not pass: {reference.status}: {reference.message}")
     # A mutant may loop for ever: it gets a few times what the reference needs, not the whole limit.
     slack = min(1.0, (3 + 8 * reference.seconds) / exercise.seconds)
 
@@ -134,9 +137,8 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
     verdict = stub.result()
     result.stub = verdict.status == "not attempted" and verdict.points == 0
     if not result.stub:
-        result.notes.append(
-            f"line {exercise.cell.line}: the untouched stub is {verdict.status!r} with {verdict.points:g} points, not 'not attempted': {verdict.message}"
-        )
+        what = f"the untouched stub is {verdict.status!r} with {verdict.points:g} points, not 'not attempted'"
+        note(exercise.cell, f"{what}: {verdict.message}")
 
     for cell, verdict in zip(exercise.wrong, (f.result() for f in wrong)):
         says = str(cell.options["says"])
@@ -144,17 +146,15 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
         named = rejected and says.lower() in verdict.message.lower()
         result.wrong = [a + b for a, b in zip(result.wrong, (1, rejected, named))]
         if not rejected:
-            result.notes.append(f"line {cell.line}: this wrong answer gets full points (says={says!r})")
+            note(cell, f"this wrong answer gets full points (says={says!r})")
         elif not named:
-            result.notes.append(f"line {cell.line}: the message lacks {says!r}: {verdict.message}")
+            note(cell, f"the message lacks {says!r}: {verdict.message}")
 
     for cell, verdict in zip(exercise.right, (f.result() for f in right)):
         accepted = verdict.status == "passed" and verdict.points == exercise.points
         result.right = [a + b for a, b in zip(result.right, (1, accepted))]
         if not accepted:
-            result.notes.append(
-                f"line {cell.line}: this right answer is turned down ({verdict.status}, {verdict.points:g} points): {verdict.message}"
-            )
+            note(cell, f"this right answer is turned down ({verdict.status}, {verdict.points:g} points): {verdict.message}")
 
     for kind, future in spoilt.items():
         verdict = future.result()
@@ -165,7 +165,7 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
             continue  # this perturbation changed no result: it says nothing
         result.perturbations = [a + b for a, b in zip(result.perturbations, (1, rejected))]
         if not rejected:
-            result.notes.append(f"line {exercise.tests.line}: results made {kind!r} still pass")
+            note(exercise.tests, f"results made {kind!r} still pass")
 
     named = [False] * len(exercise.equivalent)
     for mutant, verdict in zip(made, (f.result() for f in mutated)):
@@ -174,9 +174,7 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
         for i in matches:
             named[i] = True
             if killed:
-                result.notes.append(
-                    f"line {exercise.equivalent[i].line}: called equivalent, but the tests reject it: {verdict.message}"
-                )
+                note(exercise.equivalent[i], f"called equivalent, but the tests reject it: {verdict.message}")
         equivalent = bool(matches) and not killed
         result.mutants = [a + b for a, b in zip(result.mutants, (1, killed, equivalent))]
         if not killed and not equivalent:
@@ -184,9 +182,7 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
     if with_mutants:
         for cell, seen in zip(exercise.equivalent, named):
             if not seen:
-                result.notes.append(
-                    f"line {cell.line}: this `equivalent` names no mutant that is made: copy the `- ` and `+ ` lines that the audit shows"
-                )
+                note(cell, "this `equivalent` names no mutant that is made: copy the `- ` and `+ ` lines that the audit shows")
 
     for count, least, what in (
         (len(exercise.wrong), 3, "wrong answers"),
@@ -194,7 +190,7 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
         (exercise.hints, 3, "hints"),
     ):
         if count < least:
-            result.notes.append(f"line {exercise.cell.line}: {count} {what}, the standard asks for {least}")
+            note(exercise.cell, f"{count} {what}, the standard asks for {least}")
     return result
 
 

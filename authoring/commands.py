@@ -13,7 +13,7 @@ import click
 from course.lesson import ROOT, Lesson, lesson_names
 from unit24.errors import UserError
 
-TEMPLATE = Path(__file__).with_name("template_lesson.txt")
+TEMPLATES = {"lessons": "template_lesson.txt", "lessons/answers": "template_answers.txt"}  # beside this file, by folder
 root_option = click.option(
     "--root", type=click.Path(path_type=Path, file_okay=False), default=ROOT, hidden=True, help="The repository, if not this one."
 )
@@ -218,7 +218,7 @@ def _print_audit(audits, totals) -> None:
         console.print(table)
         for exercise, a in result.items():
             for note in a.notes:
-                console.print(f"[red]✗[/red] lessons/{name}.py, {exercise}: {escape(note)}", highlight=False)
+                console.print(f"[red]✗[/red] {exercise}: {escape(note)}", highlight=False)
             for diff in a.survivors:
                 console.print(f"[yellow]survivor[/yellow] in {exercise}:\n    " + escape(diff).replace("\n", "\n    "), highlight=False)
     made, killed, equivalent = totals["mutants"]
@@ -258,15 +258,18 @@ def new(name: str, root: Path) -> None:
     name = name.removesuffix(".py")
     if not re.fullmatch(r"[0-9]{2}_[a-z0-9]+(_[a-z0-9]+)*", name):
         raise UserError(f"{name!r} is not a lesson's name: two digits, then words in lower case, joined by _, as 61_my_topic.")
-    folder = root / "lessons"
-    for other in lesson_names(folder):
-        if other == name:
-            raise UserError(f"lessons/{name}.py is there already; nothing was changed.")
+    files = {root / folder / f"{name}.py": Path(__file__).with_name(template) for folder, template in TEMPLATES.items()}
+    for path in files:
+        if path.exists():
+            raise UserError(f"{path.relative_to(root)} is there already; nothing was changed.")
+    for other in lesson_names(root / "lessons"):
         if other[:2] == name[:2]:
             raise UserError(f"the number {name[:2]} belongs to lessons/{other}.py: choose another.")
     title = name[3:].replace("_", " ").capitalize()
-    write_whole(folder / f"{name}.py", TEMPLATE.read_text(encoding="utf-8").replace("The lesson's title", title))
-    click.echo(f"lessons/{name}.py is written: one exercise, complete, to be replaced by yours.")
+    for path, template in files.items():
+        write_whole(path, template.read_text(encoding="utf-8").replace("The lesson's title", title))
+    written = " and ".join(str(path.relative_to(root)) for path in files)
+    click.echo(f"{written} are written: one exercise, complete, to be replaced by yours.")
     click.echo(f"Next: unit24 build {name} && unit24 audit {name}, then make lab to look at notebooks/{name}.")
 
 

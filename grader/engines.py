@@ -6,6 +6,7 @@ builds the lesson's reference state once; jobs are finished in any order, and ne
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -15,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from course.lesson import Lesson, read
+from course.lesson import Lesson, read, texts, write_texts
+from grader.outcomes import Verdict
 from judge import isolation
 from judge.bench import Bench
-from judge.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def ray(address: str | None = None, workers: int | None = None, require: str = "
             cluster.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         actor_class = cluster.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Judge)
         count = workers or max(1, int(cluster.cluster_resources().get("CPU", 1)))
-        text = lesson.path.read_text(encoding="utf-8")
+        text = json.dumps(texts(lesson.path))
         # Ray forgets an argument of more than 100 kB once the actor has started: one that dies could not start again.
         pieces = [text[start : start + 20_000] for start in range(0, len(text), 20_000)]
         actors: list = []
@@ -125,9 +126,8 @@ class _Judge:
     def __init__(self, file_name: str, require: str, *text: str):
         isolation.require(require)
         self.folder = tempfile.TemporaryDirectory(prefix="unit24-lesson-")
-        path = Path(self.folder.name) / file_name
-        path.write_text("".join(text), encoding="utf-8")
-        self.lesson = read(path)
+        write_texts(json.loads("".join(text)), Path(self.folder.name))
+        self.lesson = read(Path(self.folder.name) / file_name)
         self.bench = Bench(self.lesson).__enter__()  # lives as long as the actor
 
     def judge(self, tasks) -> list[Verdict]:

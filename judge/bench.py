@@ -25,14 +25,14 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from course.lesson import ROOT, Exercise, Lesson, LessonError
+from course.lesson import ROOT, LessonError
+from course.parts import Exercise, Lesson
 from course.reference import is_blank, needed_cells, reference_cells
 from judge import inprocess, isolation
 from judge.compiled import Tests, compiled_cell, compiled_tests
 from judge.protocol import TALK_LIMIT, Limits, Request, Usage, receive, receive_bytes, send
 from judge.verdict import SCRATCH_BYTES, SCRATCH_FILES, Ending, Verdict, verdict_on
 
-__all__ = ["Bench", "Verdict"]
 START_SECONDS = 600  # a reference cell that takes longer than this is a defect of the lesson
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from course.lesson import Lesson
+from course.parts import Lesson
 from course.reference import reference_cells
 
 

@@ -47,7 +47,7 @@ from os.path import abspath, realpath
 from sys import _getframe, addaudithook
 from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 
-from course.lesson import Exercise
+from course.parts import Exercise
 from judge.protocol import Request
 from judge.visible import Names, Words
 from unit24 import check

@@ -43,6 +43,21 @@ def small():
     return read(Path(__file__).parent / "fixtures" / "61_small.py")
 
 
+@pytest.fixture
+def lesson_from(tmp_path):
+    """A function that reads the small course's first lesson, with replacements (old, new) in it or in its answers."""
+    from small_course import ANSWERS, LESSON
+    from texts import read_copy
+
+    from course.lesson import write_texts
+
+    def make(*replacements, text=LESSON, answers=ANSWERS):
+        write_texts({"01_small.py": text, "answers/01_small.py": answers}, tmp_path / "as_it_was")
+        return read_copy(tmp_path / "as_it_was" / "01_small.py", tmp_path / "lessons", *replacements)
+
+    return make
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """With ``--dist loadgroup``: tests of one module, and of one lesson, on one worker, so that what they share is made once.

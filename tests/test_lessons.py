@@ -102,9 +102,9 @@ def test_the_sample_class_gets_what_it_must(name, graded):
     _, expected, records = graded(name)
     assert len(expected) >= 12
     for record in records:
-        got = {exercise: verdict["points"] for exercise, verdict in record.exercises.items()}
+        got = {exercise: verdict.points for exercise, verdict in record.exercises.items()}
         wanted = expected[record.student][name]
-        assert got == wanted, (record.student, [v for e, v in record.exercises.items() if v["points"] != wanted[e]])
+        assert got == wanted, (record.student, [v for e, v in record.exercises.items() if v.points != wanted[e]])
 
 
 @each_lesson

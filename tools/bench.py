@@ -219,6 +219,7 @@ def bench_scale():
     """Lessons 02 and 04 at 10, 100 and 1,000 students, a worker for each core: rate, CPU, memory."""
     from course.lesson import read
     from grader.classroom import write_random_class
+    from grader.journal import last_verdicts
     from judge.holder import become_subreaper
 
     become_subreaper()  # the processes that hold reference states die as orphans: their use is counted here
@@ -229,12 +230,12 @@ def bench_scale():
             with tempfile.TemporaryDirectory() as folder:
                 write_random_class(Path(folder), [read(ROOT / "lessons" / f"{name}.py")], size)
                 wall, cpu, own_mb, all_mb = _watched([UNIT24, "grade", name, "--root", folder])
-                lines = [json.loads(line)["verdict"] for line in (Path(folder) / ".unit24" / "verdicts" / f"{name}.jsonl").open()]
+                verdicts = last_verdicts(Path(folder), name).values()
             cost[size] = cpu / size
             key = f"{name[:2]}_{size}"
             figures[f"scale_rate_{key}"] = (round(60 * size / wall, 1), "submissions a minute, start of the run included")
             figures[f"scale_cpu_{key}"] = (round(cost[size], 3), "CPU s a submission, everything together")
-            figures[f"scale_student_cpu_{key}"] = (round(sum(v["seconds"] for v in lines) / size, 3), "CPU s, of these in candidates")
+            figures[f"scale_student_cpu_{key}"] = (round(sum(verdict.seconds for verdict in verdicts) / size, 3), "CPU s, of these in candidates")
             figures[f"scale_grader_mb_{key}"] = (round(own_mb), "MB, peak of the grader's own process")
             figures[f"scale_all_mb_{key}"] = (round(all_mb), "MB, peak of grader, reference states and candidates together")
         figures[f"scale_cost_{name[:2]}"] = (round(cost[1000] / cost[100], 3), "times the CPU time a submission at 100, at 1,000 students")

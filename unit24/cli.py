@@ -98,7 +98,7 @@ def _explain(error: Exception) -> tuple[str, int]:
         case click.Abort():
             return "stopped.", 1
         case UserError():
-            return _one_line(str(error)), error.status
+            return "\n".join(map(_one_line, error.lines)), error.status
         case BrokenPipeError():  # the reader has gone, as in `unit24 lessons | head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return "", 1

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from texts import edit
 
 from course.lesson import ROOT, read
 from unit24.cli import main
@@ -78,16 +79,14 @@ def test_used_wrongly_is_one_line_and_status_2(course, unit24, args, message):
 
 
 def test_a_malformed_lesson_is_one_line_and_status_2(course, unit24):
-    path = course.lessons / "02_other.py"
-    path.write_text(path.read_text().replace("points=1", "points='one'"))
+    edit(course.lessons / "02_other.py", "points=1", "points='one'")
     for command in ("build", "lessons"):
         status, _, err = unit24(command, "--root", course.root)
         assert status == 2 and "02_other.py:" in err and "points='one'" in err and err.count("\n") == 1
 
 
 def test_a_disk_that_refuses_is_one_line_and_status_1(built, unit24):
-    edited = built.lessons / "02_other.py"
-    edited.write_text(edited.read_text().replace("Another", "A third"))
+    edit(built.lessons / "02_other.py", "Another", "A third")
     (built.root / "solutions" / "02_other" / "02_other.ipynb").unlink()
     (built.root / "solutions" / "02_other").rmdir()
     (built.root / "solutions" / "02_other").write_text("a file where a folder should be")
@@ -100,7 +99,7 @@ def test_a_new_lesson_is_built_and_audited_as_it_stands(course, unit24):
 
     shutil.copy(ROOT / "setup_cell.py", course.root)
     status, out, _ = unit24("new", "61_my_topic", "--root", course.root)
-    assert status == 0 and "lessons/61_my_topic.py is written" in out and "unit24 audit 61_my_topic" in out
+    assert status == 0 and "lessons/61_my_topic.py and lessons/answers/61_my_topic.py are written" in out and "unit24 audit 61_my_topic" in out
     lesson = read(course.lessons / "61_my_topic.py")
     assert lesson.title == "My topic" and len(lesson.questions) == 5
     (exercise,) = lesson.exercises
