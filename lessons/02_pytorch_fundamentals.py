@@ -744,7 +744,7 @@ def check_contraction(function, definition, inputs, hint):
     pull = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=expected.dtype)
     got, inputs_after = check.after(function, *inputs)
     check.equal(got, expected, what, hint)
-    check.equal(inputs_after, inputs, f"the inputs after {what}", "leave them alone: does one of your steps work in place?")
+    check.equal(inputs_after, inputs, f"after {what} inputs", "leave them alone: does one of your steps work in place?")
     hint = "which of your steps takes strides for granted?"
     try:
         got = on_other_strides(function, *inputs)
@@ -966,7 +966,7 @@ def check_against(function, definition, inputs, what, hint, gradient_hint):
     check.shape(got, expected.shape, what, hint)
     check.equal(got.dtype, expected.dtype, f"the dtype of {what}", "a step has a dtype of its own: `.float()`, or a new tensor without `dtype=...`")
     check.equal(got, expected, what, hint)
-    check.equal(inputs_after, list(inputs), f"the inputs after {what}", "leave them alone: does one of your steps work in place?")
+    check.equal(inputs_after, list(inputs), f"after {what} inputs", "leave them alone: does one of your steps work in place?")
 
     leaf, other = (inputs[0].clone().requires_grad_() for _ in range(2))
     pull = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=expected.dtype)
@@ -1318,13 +1318,13 @@ def check_descend(start, batches, rate, what="", hint="", **how):
     for i, name in enumerate(("a matrix", "a vector", "a number")):
         check.equal(after[i], expected[i], f"{name} among the parameters after {what}", hint, rtol=1e-4)
     check.equal(after[3], start[3], f"a parameter that plays no part in the loss, after {what}", "it has no gradient, so it stays")
-    check.equal(losses, expected_losses, f"the losses of {what}", "one loss a step, each before its update", rtol=1e-4)
+    check.equal(losses, expected_losses, f"with {what} losses", "one loss a step, each before its update", rtol=1e-4)
     check.true(
         further is not None,
         f"After {what} training cannot go on: a new loss knows no way back to the parameters. Is each still a leaf that requires "
         "gradients (update it in place under `torch.no_grad()`), and is autograd switched on again?",
     )
-    check.equal(further, expected_further, f"the gradients of a new loss after {what}", rtol=1e-4)
+    check.equal(further, expected_further, f"of a new loss after {what} gradients", rtol=1e-4)
 
 
 with check.exercise("descend"):
@@ -1516,8 +1516,7 @@ print("gradcheck compares with finite differences:", torch.autograd.gradcheck(la
 # - `backward` returns one gradient for each argument of `forward`, `None` for `eps`. <!-- rule: arguments -->
 # - The gradient for `x` is right (`gradcheck` tells you). <!-- rule: gradient_x -->
 # - The gradient for `weight` is right, however many axes `x` has. <!-- rule: gradient_weight -->
-# - `x` and the gradient that comes in may have any strides: `y.sum()` sends back a single number that is seen at every
-#   place. <!-- rule: strides -->
+# - `x` and the gradient that comes in may have any strides. <!-- rule: strides -->
 # - Where `x` or `weight` is changed in place between forward and backward there is an error or the right gradient, never a
 #   wrong one. <!-- rule: in_place -->
 # - The same holds for second derivatives: right or refused. <!-- rule: second -->
@@ -1566,7 +1565,7 @@ def all_about(function, x, weight, eps, pull):
     two = function(function(x, weight, eps) + 1, weight, eps)
     seen["gradients through two"] = torch.autograd.grad(two, (x, weight), pull)
     spread, gains = other_strides(x.detach()).requires_grad_(), other_strides(weight.detach()).requires_grad_()
-    seen["gradients of a sum"] = torch.autograd.grad(function(spread, gains, eps).sum(), (spread, gains))
+    seen["gradients, other strides"] = torch.autograd.grad(function(spread, gains, eps), (spread, gains), other_strides(pull))
     seen["afterwards"] = [x.detach(), weight.detach(), pull]
     return seen
 
@@ -1641,7 +1640,7 @@ def run_norm(*inputs):
         )
         check.true(
             "view size" not in said,
-            f"your code raised RuntimeError: {said} `y.sum()` sends back a gradient with strides of 0, which `view` cannot take.",
+            "x and the gradient that comes in may have strides that `view` cannot take: which function copies where it must?",
         )
         raise
 
@@ -1665,7 +1664,7 @@ def check_norm(x, weight, eps, pull):
     check.equal(for_x, expected["gradients"][0], f"the gradient of x {what}", hint, rtol=rtol)
     for question, hint in (
         ("gradients through two", "each call needs notes of its own: they belong on `ctx`, not on the class or in a global"),
-        ("gradients of a sum", "neither x nor the gradient that comes in lies in memory as its shape suggests"),
+        ("gradients, other strides", "neither x nor the gradient that comes in lies in memory as its shape suggests"),
     ):
         for name, mine, right in zip(("x", "the weight"), got[question], expected[question]):
             check.equal(mine, right, f"the gradient of {name} ({question}) {what}", hint, rtol=rtol)
@@ -1950,7 +1949,7 @@ def check_per_sample_gradients():
                 hint = "entry [i] is the gradient from example i alone: each example has its own input and its own target"
                 check.equal(got[name], expected[name], f"the result for {name!r} of {what}", hint)
             for name, mine, given in zip(("parameters", "inputs", "targets"), after, (parameters, inputs, targets)):
-                check.equal(mine, given, f"the {name} after {what}", "leave them alone")
+                check.equal(mine, given, f"after {what} {name}", "leave them alone")
             asked = [name for name, value in after[0].items() if value.requires_grad]
             check.equal(asked, [], f"the parameters that require gradients after {what}", "they are not yours: take copies")
     check_no_loop("per_sample_gradients")
@@ -2459,12 +2458,11 @@ def check_record():
             recorded, following = film(frames, count)
             check.shape(recorded, (count, *shape), what)
             check.equal(recorded.dtype, torch.float32, f"the dtype of {what}", "values go from 0 to 1: divide by 255")
-            hint = (
-                "`read` hands out the same memory every time, and `from_numpy` is a view of it: copy each frame when it is read. "
-                f"255 becomes 1, also where the brightest number is {frames[:count].max()}"
-            )
+            hint = f"255 becomes 1, also where the brightest number is {frames[:count].max()}"
+            if count > 1 and (recorded == recorded[:1]).all():
+                hint = "`read` hands out the same memory every time, and `from_numpy` is a view of it: copy each frame when it is read"
             check.equal(recorded, torch.tensor(frames[:count]).double().div(255).float(), what, hint)
-            hint = f"`record` reads {count} times, no more and no less: what comes after belongs to whoever reads on"
+            hint = f"for count {count} `record` reads {count}, no more and no less: what comes after belongs to whoever reads on"
             check.equal(following, frames[count], f"the frame that comes after {what}", hint)
 
 
@@ -2473,7 +2471,7 @@ def batches_to_move(seed):
     generator = torch.Generator().manual_seed(seed)
     numbers = torch.randn(2, 3, generator=generator, dtype=torch.float64)
     ids, name = torch.randint(1001, 50_000, (1, 4), generator=generator), "a name"
-    yield "a dict", {"pixels": numbers.float(), "ids": ids, "name": name}, torch.bfloat16
+    yield "a dict", {"pixels": numbers.float(), "ids": ids, "exact": numbers, "name": name}, torch.bfloat16
     nested = {"pixels": numbers.float(), "more": [ids > 9000, (name, numbers)], "ids": ids, "count": 3}
     yield "a dict with a list in it", nested, torch.bfloat16
     yield "a list", [(ids, {"x": numbers.float(), "y": [numbers]}, []), None, {}, (), nested, "end"], torch.float16
@@ -2504,6 +2502,7 @@ def check_moved(got, given, dtype, title, path="batch"):
         for key in given if isinstance(given, dict) else range(len(given)):
             check_moved(got[key], given[key], dtype, title, f"{path}[{key!r}]")
     else:
+        check.kind(got, type(given), what, "what is not a tensor goes through as it is")
         check.equal(got, given, what, "what is not a tensor goes through as it is")
 
 
@@ -2514,10 +2513,10 @@ def check_to_device():
             title = f"after `to_device` of {what} to {dtype}"
             check_moved(got, batch, dtype, title)
             hint = "build a new one: what is given is not yours to change"
-            check.equal(batch_after, batch, f"{title} the batch that was given", hint)
+            check.equal(batch_after, batch, f"{title} the given batch", hint)
             devices = devices_after_move(batch, torch.device("meta"), dtype)
             hint = "every tensor moves, whatever its dtype and however deep it lies"
-            check.equal(devices, ["meta"] * len(devices), f"{title} on `meta`: the devices of its tensors", hint)
+            check.equal(devices, ["meta"] * len(devices), f"{title} on `meta`: the device of tensor", hint)
 
 
 def check_smooth():
@@ -2543,8 +2542,8 @@ def check_smooth():
                 "(`item`, `detach`) before it enters the average, and do not collect the losses first.",
             )
             check.equal(got[0], expected[0], f"the first of {what}", "it starts at the first loss, not at 0")
-            check.equal(got[:2], expected[:2], f"the first two of {what}", "`keep` belongs to the average so far")
-            check.equal(got, expected, what)
+            check.equal(got[1:2], expected[1:2], f"after the first one, {what}", "`keep` belongs to the average so far")
+            check.equal(got, expected, f"all of {what}: averages")
 
 
 with check.exercise("clinic"):
