@@ -987,6 +987,125 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
+# %% wrong="descend" says="is it cleared between steps"
+# Misunderstands: clearing once, before the loop, is enough.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for p in parameters:
+        p.grad = None
+    for _ in range(steps):
+        loss = loss_of()
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" says="one forward pass a step is enough"
+# Misunderstands: asking for the loss once more, to write it down, changes nothing (it runs the model again, on the next batch).
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        with torch.no_grad():
+            losses.append(loss_of().item())
+        slopes = torch.autograd.grad(loss_of(), parameters, allow_unused=True)
+        with torch.no_grad():
+            for p, slope in zip(parameters, slopes):
+                if slope is not None:
+                    p -= rate * slope
+    return losses
+
+
+# %% wrong="descend" says="plays no part in the loss"
+# Misunderstands: `.grad` is there to be used, whoever wrote it (where no new gradient came, the old one is taken).
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
+        with torch.no_grad():
+            for p, slope in zip(parameters, slopes):
+                p.grad = p.grad if slope is None else slope
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" says="autograd switched on again"
+# Misunderstands: switching gradients off for the update concerns this function alone (after the last step they stay off).
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        torch.set_grad_enabled(True)
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        torch.set_grad_enabled(False)
+        for p in parameters:
+            if p.grad is not None:
+                p -= rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" says="training cannot go on"
+# Misunderstands: when training is over, parameters should be detached.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(loss.item())
+    for p in parameters:
+        p.requires_grad_(False)
+    return losses
+
+
+# %% wrong="descend" says="old value minus rate times gradient"
+# Misunderstands: only the direction of a gradient counts, so each is brought to length 1 first.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * F.normalize(p.grad.flatten(), dim=0).view_as(p)
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" says="one loss a step, each before its update"
+# Misunderstands: the loss that a step prints is smoothed, as training logs do.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(0.9 * losses[-1] + 0.1 * loss.item() if losses else loss.item())
+    return losses
+
+
 # %% right="descend"
 # Gradients as values: nothing is stored in `.grad`, so nothing has to be cleared.
 def descend(loss_of, parameters, rate, steps):
@@ -1019,6 +1138,23 @@ def descend(loss_of, parameters, rate, steps):
         return loss.detach().item()
 
     return [step() for _ in range(steps)]
+
+
+# %% right="descend"
+# `no_grad` over the whole function and gradients switched on for the forward pass alone; all updates in one call.
+@torch.no_grad()
+def descend(loss_of, parameters, rate, steps):
+    parameters = [p for p in parameters]
+    losses = [0.0] * steps
+    for i in range(steps):
+        for p in parameters:
+            p.grad = torch.zeros_like(p)
+        with torch.enable_grad():
+            loss = loss_of()
+            loss.backward()
+        losses[i] = float(loss.detach())
+        torch._foreach_add_(parameters, [p.grad for p in parameters], alpha=-rate)
+    return losses
 
 
 # %% wrong="rms_norm" says="through r"
@@ -1138,6 +1274,131 @@ class RMSNorm(torch.autograd.Function):
         return RMSNorm.inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
+# %% wrong="rms_norm" says="with the weight"
+# Misunderstands: the weight comes after r, so it has no part in what goes through r.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n = x * inverse
+        return inverse * (g * weight - n * (g * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
+
+
+# %% wrong="rms_norm" says="axes of x but the last"
+# Misunderstands: x has two axes before the last, as in one's own model.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n, h = x * inverse, g * weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).sum((0, 1)), None
+
+
+# %% wrong="rms_norm" says="strides that `view` cannot take"
+# Misunderstands: the gradient that comes in lies in memory like the output.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n, h = x * inverse, g * weight
+        for_weight = torch.einsum("nd,nd->d", g.view(-1, len(weight)), n.reshape(-1, len(weight)))
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), for_weight, None
+
+
+# %% wrong="rms_norm" says="when weight is changed in place"
+# Misunderstands: only x changes between forward and backward; a weight is safe as an attribute.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x)
+        ctx.weight, ctx.eps = weight, eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n, h = x * inverse, g * ctx.weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, x.shape[-1]).sum(0), None
+
+
+# %% wrong="rms_norm" says="second derivative"
+# Misunderstands: a backward pass needs no notes (so second derivatives lose it without an error).
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    @torch.no_grad()
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n, h = x * inverse, g * weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
+
+
+# %% wrong="rms_norm" says="the gradient that comes in after"
+# Misunderstands: the gradient that comes in is a fresh tensor, which one may scale in place.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n = x * inverse
+        for_weight = (g * n).reshape(-1, len(weight)).sum(0)
+        g *= weight
+        return inverse * (g - n * (g * n).mean(-1, keepdim=True)), for_weight, None
+
+
+# %% wrong="rms_norm" says="x after forward and backward"
+# Misunderstands: normalising in place saves memory and harms nobody (x belongs to whoever gave it).
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+        x *= inverse
+        ctx.save_for_backward(x.clone(), inverse, weight)
+        return x * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        n, inverse, weight = ctx.saved_tensors
+        h = g * weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
+
+
 # %% right="rms_norm"
 # Intermediate results saved, second derivatives refused; the engine itself sums the weight's gradient to its shape.
 class RMSNorm(torch.autograd.Function):
@@ -1174,6 +1435,29 @@ class RMSNorm(torch.autograd.Function):
         from_r = -((grad_output * weight * x).sum(-1, keepdim=True)) * square**-1.5 * x / x.shape[-1]
         axes = tuple(range(x.ndim - 1))
         return grad_output * weight * square**-0.5 + from_r, (grad_output * x * square**-0.5).sum(axes), None
+
+
+# %% right="rms_norm"
+# The longest way: sums over named axes, only the gradients that are asked for, `r` to the power of -3.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.eps = eps
+        ctx.save_for_backward(x, weight)
+        r = torch.sqrt((x * x).sum(dim=-1, keepdim=True) / x.size(-1) + eps)
+        return torch.mul(x / r, weight)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        x, weight = ctx.saved_tensors
+        r = torch.sqrt((x * x).sum(dim=-1, keepdim=True) / x.size(-1) + ctx.eps)
+        for_x = for_weight = None
+        if ctx.needs_input_grad[0]:
+            inner = torch.einsum("...d,d,...d->...", upstream, weight, x)[..., None]
+            for_x = upstream * weight / r - x * inner / (x.size(-1) * r.pow(3))
+        if ctx.needs_input_grad[1]:
+            for_weight = torch.einsum("...d,...d->d", upstream, x / r)
+        return for_x, for_weight, None
 
 
 # %% wrong="derivatives" says="not one for their mean or sum"
@@ -1262,6 +1546,70 @@ def newton(f, points, steps):
     return points
 
 
+# %% wrong="derivatives" says="of type tuple, expected dict"
+# Misunderstands: gradients come as a tuple, in the order of the parameters.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return tuple(vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets).values())
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+
+# %% wrong="derivatives" says="from example i alone"
+# Misunderstands: an example's gradient is its share of the gradient of the mean.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    each = vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+    return {name: g / len(inputs) for name, g in each.items()}
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+
+# %% wrong="derivatives" says="they are not yours"
+# Misunderstands: a gradient needs a parameter that requires it (`grad` does not; whoever gave the parameters finds them changed).
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    for parameter in parameters.values():
+        parameter.requires_grad_()
+    gradients = vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+    return {name: gradient.detach() for name, gradient in gradients.items()}
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+
+# %% wrong="derivatives" says="for 6: is there a loop"
+# Misunderstands: `vmap` is for derivatives; points can be walked through.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = torch.stack([p - torch.linalg.solve(jacrev(f)(p), f(p)) for p in points])
+    return points
+
+
+# %% wrong="derivatives" says="with 1 step from"
+# Misunderstands: Newton's method is over when the points no longer move, not after a number of steps.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(100):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+
 # %% right="derivatives"
 # The examples' axis through one summed loss: copies of the parameters, one for each example.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
@@ -1293,6 +1641,26 @@ def newton(f, points, steps):
         return points
     move = torch.linalg.solve(vmap(torch.func.jacfwd(f))(points), vmap(f)(points))
     return newton(f, points - move, steps - 1)
+
+
+# %% right="derivatives"
+# The Jacobian of the vector of all losses; and for Newton one backward pass for each output of `f`, whatever the number of points.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    def all_losses(shared):
+        return vmap(lambda x, y: loss_of(shared, x, y))(inputs, targets)
+
+    return jacrev(all_losses)(parameters)
+
+
+def newton(f, points, steps):
+    current = points.clone()
+    for _ in range(steps):
+        current = current.detach().requires_grad_()
+        values = vmap(f)(current)
+        rows = [torch.autograd.grad(v.sum(), current, retain_graph=True)[0] for v in values.unbind(dim=1)]
+        move = torch.linalg.solve(torch.stack(rows, dim=1), values.detach().unsqueeze(-1))
+        current = current.detach() - move.squeeze(-1)
+    return current
 
 
 # %% wrong="normalise_tests" says="still unseen"
@@ -1353,6 +1721,60 @@ def check_normalise(normalise):
     torch.autograd.gradcheck(lambda v: normalise(v, 1), x.requires_grad_())
 
 
+# %% wrong="normalise_tests" says="too short"
+# Misunderstands: random numbers are a fair sample (all of their vectors are about as long).
+def check_normalise(normalise):
+    x = torch.randn(3, 5, 4, dtype=torch.float64)
+    x[0] = 0
+    for dim in range(3):
+        given = x.clone()
+        torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+        assert torch.equal(given, x)
+    torch.autograd.gradcheck(lambda v: normalise(v, 1), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
+
+
+# %% wrong="normalise_tests" says="gives NaN for a vector of zeros"
+# Misunderstands: random input holds every case (it never holds a vector of zeros).
+def check_normalise(normalise):
+    x = torch.randn(3, 5, 4, dtype=torch.float64)
+    x[1] /= 1e5
+    for dim in range(3):
+        given = x.clone()
+        torch.testing.assert_close(normalise(given, dim), x / x.norm(dim=dim, keepdim=True))
+        assert torch.equal(given, x)
+    torch.autograd.gradcheck(lambda v: normalise(v, 1), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
+
+
+# %% wrong="normalise_tests" says="returns float32 for float64"
+# Misunderstands: what holds for float32, the default, holds for every dtype.
+def check_normalise(normalise):
+    x = torch.randn(3, 5, 4)
+    x[0], x[1] = 0, x[1] / 1e5
+    for dim in range(3):
+        given = x.clone()
+        torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+        assert torch.equal(given, x)
+    a, b = (torch.arange(1.0, 7).view(2, 3).requires_grad_() for _ in range(2))
+    (normalise(a, 1) * torch.arange(6.0).view(2, 3)).sum().backward()
+    (F.normalize(b, dim=1) * torch.arange(6.0).view(2, 3)).sum().backward()
+    torch.testing.assert_close(a.grad, b.grad)
+
+
+# %% wrong="normalise_tests" says="writes its result into the input"
+# Misunderstands: the expected value may be computed afterwards (from an input that has become the result).
+def check_normalise(normalise):
+    x = torch.randn(3, 5, 4, dtype=torch.float64)
+    x[0], x[1] = 0, x[1] / 1e5
+    for dim in range(3):
+        given = x.clone()
+        result = normalise(given, dim)
+        torch.testing.assert_close(result, F.normalize(given, dim=dim))
+    a, b = (torch.tensor([[0.6, 0.8], [0.0, 1.0]], requires_grad=True) for _ in range(2))
+    (normalise(a, 1) * torch.arange(4.0).view(2, 2)).sum().backward()
+    (F.normalize(b, dim=1) * torch.arange(4.0).view(2, 2)).sum().backward()
+    torch.testing.assert_close(a.grad, b.grad)
+
+
 # %% right="normalise_tests"
 # By properties: lengths, directions, zeros; a single function for each promise.
 def check_normalise(normalise):
@@ -1397,6 +1819,33 @@ def check_normalise(normalise):
             torch.testing.assert_close(a.grad, b.grad)
 
 
+# %% right="normalise_tests"
+# One vector at a time with Python's numbers; the gradient by its formula; tensors with one axis and with four.
+def check_normalise(normalise):
+    generator = torch.Generator().manual_seed(7)
+    for dtype, digits in ((torch.float32, 1e-5), (torch.float64, 1e-11)):
+        for shape in ((5,), (2, 3), (2, 1, 3, 2)):
+            for dim in range(len(shape)):
+                x = torch.randn(shape, generator=generator, dtype=dtype)
+                x = x * 10.0 ** torch.randint(-5, 5, shape, generator=generator).to(dtype).amax(dim, keepdim=True)
+                copy = x.clone()
+                y = normalise(x, dim)
+                assert (y.shape, y.dtype) == (copy.shape, copy.dtype)
+                assert x.tolist() == copy.tolist(), "the input was changed"
+                for given, got in zip(copy.movedim(dim, -1).reshape(-1, shape[dim]), y.movedim(dim, -1).reshape(-1, shape[dim])):
+                    length = math.hypot(*given.tolist())
+                    for before, after in zip(given.tolist(), got.tolist()):
+                        assert abs(after - before / length) < digits
+                nothing = normalise(torch.zeros(shape, dtype=dtype), dim)
+                assert nothing.count_nonzero() == 0
+    v = torch.tensor([[1.0, 2.0, 2.0], [0.0, 3.0, 4.0]], dtype=torch.float64, requires_grad=True)
+    pull = torch.tensor([[1.0, -1.0, 0.5], [2.0, 0.3, 1.0]], dtype=torch.float64)
+    (got,) = torch.autograd.grad(normalise(v, 1), v, pull)
+    length = torch.tensor([[3.0], [5.0]], dtype=torch.float64)
+    unit = v.detach() / length
+    assert ((pull - unit * (pull * unit).sum(1, keepdim=True)) / length - got).abs().max() < 1e-9
+
+
 # %% equivalent="normalise_tests" because="vectors of twice that length are as short for every implementation"
 # - x[1] *= 1e-3
 # + x[1] *= 0.002
@@ -1420,6 +1869,11 @@ def check_normalise(normalise):
 # %% equivalent="normalise_tests" because="equality is symmetric"
 # - assert torch.equal(given, x), "the input was changed"
 # + assert (torch.equal(x, given)), "the input was changed"
+
+
+# %% equivalent="normalise_tests" because="the slow mode looks at every number in place of a random combination of them"
+# - torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand_like(x).requires_grad_(), fast_mode=True)
+# + torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand_like(x).requires_grad_(), fast_mode=False)
 
 
 # %% wrong="clinic" says="copy each frame when it is read"
@@ -1637,6 +2091,198 @@ def smooth(losses, keep):
     return curve
 
 
+# %% wrong="clinic" says="no more and no less"
+# Misunderstands: asking for a frame is free (the one that is read to see whether enough are there is lost).
+def record(camera, count):
+    frames = []
+    while True:
+        frame = camera.read().copy()
+        if len(frames) == count:
+            return torch.tensor(np.array(frames)).float() / 255
+        frames.append(frame)
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" says="255 becomes 1"
+# Misunderstands: from 0 to 1 means that the brightest pixel of the film becomes 1.
+def record(camera, count):
+    film = torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float()
+    return film / film.max()
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" says="every tensor moves"
+# Misunderstands: what is not cast need not be moved either.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" says="floating-point tensors get the new dtype"
+# Misunderstands: floating point means float32.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.dtype == torch.float32 else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" says="goes through as it is"
+# Misunderstands: numbers of a batch are to become tensors.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return torch.tensor(batch, device=device) if isinstance(batch, (int, float)) else batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" says="belongs to the average so far"
+# Misunderstands: which of the two `keep` belongs to.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else (1 - keep) * curve[-1] + keep * loss.item())
+    return curve
+
+
+# %% wrong="clinic" says="take the number out"
+# Misunderstands: a detached tensor is a number.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        loss = loss.detach()
+        curve.append(loss if not curve else keep * curve[-1] + (1 - keep) * loss)
+    return curve
+
+
+# %% wrong="clinic" says="do not collect the losses first"
+# Misunderstands: a list of all losses holds numbers (it holds the graph of every step until the list is gone).
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    losses = list(losses)
+    curve = [losses[0].item()]
+    for loss in losses[1:]:
+        curve.append(keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
 # %% right="clinic"
 # Room made beforehand and filled frame by frame; loops in place of comprehensions; `detach` in place of `item`.
 def record(camera, count):
@@ -1702,6 +2348,33 @@ def smooth(losses, keep):
             average.mul_(keep).add_((1 - keep) * loss)
         curve.append(average.item())
     return curve
+
+
+# %% right="clinic"
+# A float32 array that grows frame by frame; a table of what to do with which type; `accumulate` for the average.
+def record(camera, count):
+    frames = []
+    while len(frames) < count:
+        frames.append(np.array(camera.read(), dtype=np.float32) / np.float32(255))
+    return torch.tensor(np.array(frames))
+
+
+def to_device(batch, device, dtype):
+    def again(part):
+        return to_device(part, device=device, dtype=dtype)
+
+    kinds = {
+        torch.Tensor: lambda t: t.to(device=device, dtype=dtype if torch.is_floating_point(t) else t.dtype),
+        dict: lambda d: dict(zip(d, map(again, d.values()))),
+        list: lambda items: [*map(again, items)],
+        tuple: lambda items: (*map(again, items),),
+    }
+    return kinds.get(type(batch), lambda other: other)(batch)
+
+
+def smooth(losses, keep):
+    numbers = (float(loss) for loss in losses)
+    return list(itertools.accumulate(numbers, lambda average, loss: average * keep + loss * (1 - keep)))
 
 
 # %% [markdown] rubric="view_or_copy"
