@@ -298,12 +298,13 @@ def gaussians(centres, widths, height, width):
 
 
 # %% wrong="gaussians" says="work in place"
-# Misunderstands: arguments are the function's own.
+# Misunderstands: where nobody asks for gradients, the memory of the arguments is free to be used.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, dtype=centres.dtype, device=centres.device)
     columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
     square = (rows[:, None] - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
-    return torch.exp(-square / widths.square_().mul_(2)[:, None, None])
+    squares = widths.square() if widths.requires_grad else widths.square_()
+    return torch.exp(-square / (2 * squares[:, None, None]))
 
 
 # %% right="gaussians"
@@ -554,7 +555,7 @@ def attend(queries, keys, values):
 
 
 # %% wrong="contractions" says="work in place"
-# Misunderstands: `/=` is only a short way to write a division.
+# Misunderstands: where no gradients are asked for, `/=` is only a short way to write a division.
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
 
@@ -564,7 +565,10 @@ def gram(features):
 
 
 def attend(queries, keys, values):
-    queries /= queries.shape[-1] ** 0.5
+    if queries.requires_grad:
+        queries = queries / queries.shape[-1] ** 0.5
+    else:
+        queries /= queries.shape[-1] ** 0.5
     scores = torch.einsum("bthd,bshd->bhts", queries, keys)
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
@@ -743,8 +747,9 @@ def segment_mean(values, segment, count):
 # %% wrong="gather_scatter" says="work in place"
 # Misunderstands: the logits are not needed any more once they are normalised.
 def next_token_logprobs(logits, ids):
-    logits -= logits.logsumexp(-1, keepdim=True)
-    return logits[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
+    total = logits.logsumexp(-1, keepdim=True)
+    logprobs = logits - total if logits.requires_grad else logits.sub_(total)
+    return logprobs[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
 
 
 def segment_mean(values, segment, count):
@@ -797,8 +802,9 @@ def next_token_logprobs(logits, ids):
 
 
 def segment_mean(values, segment, count):
-    values /= torch.bincount(segment)[segment][:, None]
-    return values.new_zeros(count, values.shape[1]).index_add(0, segment, values)
+    rows = torch.bincount(segment)[segment][:, None]
+    shares = values / rows if values.requires_grad else values.div_(rows)
+    return values.new_zeros(count, values.shape[1]).index_add(0, segment, shares)
 
 
 # %% right="gather_scatter"
