@@ -47,8 +47,7 @@ class SampleClass:
 
     def students(self) -> dict[str, tuple[str, dict[str, float]]]:
         """Notebook text and expected points by exercise, for each student."""
-        makers = [name for name in vars(SampleClass) if name.startswith("make_")]
-        return {name.removeprefix("make_"): getattr(self, name)() for name in makers}
+        return {name: getattr(self, f"make_{name}")() for name in STUDENTS}
 
     # ---- students; a docstring says what is the matter with each
 
@@ -185,6 +184,9 @@ class SampleClass:
 
     def _index(self, notebook: dict, name: str) -> int:
         return next(i for i, cell in enumerate(notebook["cells"]) if _grade_id(cell) == name)
+
+
+STUDENTS = [name.removeprefix("make_") for name in vars(SampleClass) if name.startswith("make_")]
 
 
 def _gives_shares(exercise: Exercise) -> bool:

@@ -33,19 +33,24 @@ class Job:
 Engine = Callable[[Lesson, Iterable[Job], Callable[[Job, Verdict], None]], Iterator[Job]]
 
 
-def threads(workers: int | None = None, progress: Callable[[str], None] = lambda text: None) -> Engine:
+def threads(
+    workers: int | None = None, progress: Callable[[str], None] = lambda text: None, bench: Bench | None = None
+) -> Engine:
     """Judge on this machine, `workers` submissions at a time (default: one for each core).
 
     `on_verdict` is called from the threads, as each exercise is judged.
+
+    Args:
+        bench: the lesson's, if it runs already; it is left running.
     """
     count = workers or os.cpu_count() or 1
 
     def run(lesson: Lesson, jobs: Iterable[Job], on_verdict) -> Iterator[Job]:
-        bench = None
+        ready = bench
 
         def judge(job: Job) -> Job:
             for name, source, own in job.tasks:
-                on_verdict(job, bench.judge(lesson.exercise(name), source, own))
+                on_verdict(job, ready.judge(lesson.exercise(name), source, own))
             return job
 
         running: set = set()
@@ -54,8 +59,8 @@ def threads(workers: int | None = None, progress: Callable[[str], None] = lambda
                 if not job.tasks:
                     yield job
                     continue
-                if bench is None:  # not before there is something to judge
-                    bench = stack.enter_context(Bench(lesson, progress=progress))
+                if ready is None:  # not before there is something to judge
+                    ready = stack.enter_context(Bench(lesson, progress=progress))
                 running.add(pool.submit(judge, job))
                 if len(running) >= 2 * count:
                     done, running = wait(running, return_when=FIRST_COMPLETED)

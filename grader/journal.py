@@ -1,8 +1,8 @@
 """The journal of verdicts: one JSON line as each exercise is judged, so that nothing is judged twice.
 
-A verdict holds as long as what it came from is the same: the lesson's state before the exercise,
-its tests and limits, the checks, and the student's code.  A run that was killed goes on where it
-stopped; after a lesson was mended only the exercises that changed are judged again.
+A verdict holds as long as what it came from is the same: everything that judges, the lesson's state before
+the exercise, its tests and limits (`judge.fingerprint`), and the student's code.  A run that was killed goes on
+where it stopped; after a lesson was mended only the exercises that changed are judged again.
 
 Nothing else knows the file's format: a line is ``{"student", "key", "verdict"}``, and of the lines for
 one student and exercise the last counts.
@@ -17,12 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from course.lesson import ROOT, Exercise, Lesson
+from course.parts import Exercise, Lesson
 from grader.outcomes import Verdict
 from judge.fingerprint import exercise_hashes, hash_of
-
-# What decides, besides the lesson.
-_JUDGES = (ROOT / "unit24" / "check.py", *(ROOT / "judge" / f"{name}.py" for name in ("holder", "sides", "line", "wire", "inprocess")))
 
 
 @dataclass(frozen=True)
@@ -76,8 +73,7 @@ class Journal:
     def __init__(self, root: Path, lesson: Lesson):
         self.path = journal_path(root, lesson.name)
         self._lock = threading.Lock()
-        judges = [path.read_text(encoding="utf-8") for path in _JUDGES]
-        self._states = {name: hash_of(*judges, state) for name, state in exercise_hashes(lesson).items()}
+        self._states = exercise_hashes(lesson)
         # (student, exercise): key, place in the file.  A class's verdicts are not kept in memory.
         self._known = {(e.student, e.verdict.exercise): (e.key, place) for place, e in _entries(self.path)}
         self._end_broken_line()

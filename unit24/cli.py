@@ -21,6 +21,7 @@ HELP = {
     "lessons": "List the lessons with exercises, points, minutes and measured time.",
     "build": "Make solutions/ and notebooks/ from the lesson texts.",
     "audit": "Show that each exercise accepts right answers and rejects wrong ones.",
+    "prove": "Prove again what is recorded about lessons, where it no longer holds.",
     "new": "Begin a lesson from the template.",
     "release": "Make the students' repository, without solutions and hidden tests.",
     "grade": "Grade the submissions of a class.",
