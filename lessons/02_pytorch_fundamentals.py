@@ -438,8 +438,8 @@ print(
 # - The result has the dtype of `centres`, and its precision: no brightness is off by more than 1e-9 in float64, 1e-5 in
 #   float32, 0.005 in float16 and 0.03 in bfloat16. <!-- rule: dtype -->
 # - The result is on the device of `centres`. <!-- rule: device, reported -->
-# - No Python loop over spots, rows or columns: the number of tensor operations does not grow with any of the three.
-#   <!-- rule: no_loop, reported -->
+# - No Python loop over spots, rows or columns: the number of tensor operations does not grow with any of the
+#   three. <!-- rule: no_loop, reported -->
 # - Gradients flow to `centres` and `widths`, and are right. <!-- rule: gradients -->
 # - `centres` and `widths` stay as they were. <!-- rule: unchanged -->
 
@@ -915,8 +915,8 @@ print("out[index] += 1 :", lost.tolist(), "  index_add :", kept.tolist())
 #
 # - the result has their dtype; <!-- rule: dtype -->
 # - gradients flow to `logits` and `values`, and are right, also beside an empty group; <!-- rule: gradients -->
-# - no Python loop over texts, positions, rows or groups: the number of tensor operations does not grow with them;
-#   <!-- rule: no_loop, reported -->
+# - no Python loop over texts, positions, rows or groups: the number of tensor operations does not grow with
+#   them; <!-- rule: no_loop, reported -->
 # - the inputs stay as they were. <!-- rule: unchanged -->
 
 
@@ -1202,8 +1202,8 @@ print("only the first term sends a gradient:", torch.autograd.grad(y, weight)[0]
 # - Gradients that stand in `.grad` from earlier, inside the loop or before it, do not count. What stands there when you are
 #   done is up to you. <!-- rule: fresh -->
 # - `parameters` may be any iterable: a list, or a generator as `model.parameters()` is one. <!-- rule: iterable -->
-# - A parameter that plays no part in the loss stays as it is, even if an old gradient stands in its `.grad`.
-#   <!-- rule: unused -->
+# - A parameter that plays no part in the loss stays as it is, even if an old gradient stands in its
+#   `.grad`. <!-- rule: unused -->
 # - It returns a list with the loss of each step, before its update, as Python floats. <!-- rule: losses -->
 # - Afterwards training can go on: every parameter is still a leaf that requires gradients, and autograd writes down what
 #   is computed with it. <!-- rule: further -->
@@ -1818,8 +1818,8 @@ print("second derivatives at one point:", jacrev(grad(height_at))(where[2], torc
 # tensor operations without in-place changes, and
 #
 # - the number of tensor operations does not grow with `n`; <!-- rule: no_loop, reported -->
-# - parameters, inputs, targets and points stay as they were, and do not require gradients afterwards.
-#   <!-- rule: unchanged -->
+# - parameters, inputs, targets and points stay as they were, and do not require gradients
+#   afterwards. <!-- rule: unchanged -->
 
 
 # %% exercise="derivatives" minutes=30 difficulty=3 apart=true
