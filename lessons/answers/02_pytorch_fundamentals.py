@@ -1,4 +1,4 @@
-# %% wrong="patches" says="only cuts the memory anew"
+# %% wrong="patches" breaks="grid, view" says="only cuts the memory anew"
 # Misunderstands: a reshape to the right shape puts every number where its axis says.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -9,7 +9,7 @@ def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1).float() / 255
 
 
-# %% wrong="patches" says="new memory"
+# %% wrong="patches" breaks="view" says="new memory"
 # Misunderstands: `torch.tensor` and `from_numpy` are the same.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -20,7 +20,7 @@ def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1).float() / 255
 
 
-# %% wrong="patches" says="which of your steps copies"
+# %% wrong="patches" breaks="view, strides" says="which of your steps copies"
 # Misunderstands: `contiguous` tidies a tensor up in place.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -31,7 +31,7 @@ def to_tokens(patches):
     return patches.view(len(patches) * patches.shape[1], -1) / 255
 
 
-# %% wrong="patches" says="take strides from the tensor"
+# %% wrong="patches" breaks="parts" says="take strides from the tensor"
 # Misunderstands: strides follow from the shape, so they can be computed from it.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -45,7 +45,7 @@ def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1).float() / 255
 
 
-# %% wrong="patches" says="leave the integers"
+# %% wrong="patches" breaks="float32, scale" says="leave the integers"
 # Misunderstands: a picture that was scaled to 0..1 can go back to the dtype it had.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -56,7 +56,7 @@ def to_tokens(patches):
     return (patches.flatten(0, 1).flatten(1) / 255).to(patches.dtype)
 
 
-# %% wrong="patches" says="which function copies where it must"
+# %% wrong="patches" breaks="strides" says="which function copies where it must"
 # Misunderstands: `view` works on any tensor.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -67,7 +67,7 @@ def to_tokens(patches):
     return patches.view(patches.shape[0] * patches.shape[1], -1).float() / 255
 
 
-# %% wrong="patches" says="one row a patch"
+# %% wrong="patches" breaks="rows" says="one row a patch"
 # Misunderstands: which axes a token gathers (here each row of the grid becomes one token).
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -78,7 +78,7 @@ def to_tokens(patches):
     return patches.reshape(len(patches), -1).float() / 255
 
 
-# %% wrong="patches" says="entry [r, c] is image"
+# %% wrong="patches" breaks="grid" says="entry [r, c] is image"
 # Misunderstands: the order of the axes that `unfold` leaves behind (the pixels of each patch are transposed).
 def patch_view(image, size):
     return torch.from_numpy(image).unfold(0, size, size).unfold(1, size, size).permute(0, 1, 4, 3, 2)
@@ -88,7 +88,7 @@ def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1) / 255
 
 
-# %% wrong="patches" says="grid is read row by row"
+# %% wrong="patches" breaks="rows" says="grid is read row by row"
 # Misunderstands: any order of the patches will do (here the grid is read column by column).
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -99,7 +99,7 @@ def to_tokens(patches):
     return patches.transpose(0, 1).flatten(0, 1).flatten(1) / 255
 
 
-# %% wrong="patches" says="one row a patch"
+# %% wrong="patches" breaks="rows" says="one row a patch"
 # Misunderstands: axes of length 1 are superfluous (one patch in all, or one number a patch, lose an axis).
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -110,7 +110,7 @@ def to_tokens(patches):
     return (patches.flatten(0, 1).flatten(1) / 255).squeeze()
 
 
-# %% wrong="patches" says="lead to float64"
+# %% wrong="patches" breaks="float32" says="lead to float64"
 # Misunderstands: more digits cannot be wrong.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -121,7 +121,7 @@ def to_tokens(patches):
     return torch.from_numpy(patches.numpy().reshape(patches.shape[0] * patches.shape[1], -1) / 255.0)
 
 
-# %% wrong="patches" says="255 becomes 1"
+# %% wrong="patches" breaks="scale" says="255 becomes 1"
 # Misunderstands: values from 0 to 1 means that the brightest pixel of this picture becomes 1.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -133,7 +133,7 @@ def to_tokens(patches):
     return tokens / tokens.max().clamp(min=1)
 
 
-# %% wrong="patches" says="work in place"
+# %% wrong="patches" breaks="unchanged" says="work in place"
 # Misunderstands: `contiguous` always copies (where nothing is to be done it returns the tensor itself, and `resize_` is in place).
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -187,7 +187,7 @@ def to_tokens(patches):
 # + return (split.transpose(2, 1))
 
 
-# %% wrong="gaussians" says="loop over spots"
+# %% wrong="gaussians" breaks="no_loop" says="loop over spots"
 # Misunderstands: stacking results of a loop counts as vectorised.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, device=centres.device)[:, None]
@@ -195,7 +195,7 @@ def gaussians(centres, widths, height, width):
     return torch.stack([torch.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * s**2)) for (y, x), s in zip(centres, widths)])
 
 
-# %% wrong="gaussians" says="lined up from the right"
+# %% wrong="gaussians" breaks="formula" says="lined up from the right"
 # Misunderstands: a tensor of length k finds the axis of length k by itself.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, dtype=centres.dtype, device=centres.device)
@@ -204,7 +204,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths**2))
 
 
-# %% wrong="gaussians" says="first number of a centre its row"
+# %% wrong="gaussians" breaks="formula" says="first number of a centre its row"
 # Misunderstands: pixel order is (x, y), as on a screen.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, dtype=centres.dtype, device=centres.device)[:, None]
@@ -213,7 +213,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * widths[:, None, None] ** 2))
 
 
-# %% wrong="gaussians" says="no gradient reaches the widths"
+# %% wrong="gaussians" breaks="gradients" says="no gradient reaches the widths"
 # Misunderstands: a number taken out of a tensor is still the tensor.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, dtype=centres.dtype, device=centres.device)[:, None]
@@ -224,7 +224,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * torch.tensor(widths.tolist(), dtype=centres.dtype)[:, None, None] ** 2))
 
 
-# %% wrong="gaussians" says="device=centres.device"
+# %% wrong="gaussians" breaks="device" says="device=centres.device"
 # Misunderstands: a new tensor appears where its partner is.
 def gaussians(centres, widths, height, width):
     rows, columns = torch.arange(height)[:, None], torch.arange(width)
@@ -232,7 +232,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths[:, None, None] ** 2))
 
 
-# %% wrong="gaussians" says="divided by 2 s²"
+# %% wrong="gaussians" breaks="formula" says="divided by 2 s²"
 # Misunderstands: the width stands in the formula as a square.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, dtype=centres.dtype, device=centres.device)[:, None]
@@ -241,7 +241,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths[:, None, None]))
 
 
-# %% wrong="gaussians" says="has shape (1, 9, 5)"
+# %% wrong="gaussians" breaks="formula" says="has shape (1, 9, 5)"
 # Misunderstands: `meshgrid` gives rows first (with `indexing="xy"` it gives columns first).
 def gaussians(centres, widths, height, width):
     options = dict(dtype=centres.dtype, device=centres.device)
@@ -250,7 +250,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths[:, None, None] ** 2))
 
 
-# %% wrong="gaussians" says="turn the result into theirs"
+# %% wrong="gaussians" breaks="dtype" says="turn the result into theirs"
 # Misunderstands: positions are float32, whatever the centres are.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, dtype=torch.float32, device=centres.device)
@@ -259,7 +259,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths[:, None, None] ** 2))
 
 
-# %% wrong="gaussians" says="lose digits"
+# %% wrong="gaussians" breaks="dtype" says="lose digits"
 # Misunderstands: the dtype of the result is what counts, not that of the calculation.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, device=centres.device).float()
@@ -269,7 +269,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths.float()[:, None, None] ** 2)).to(centres.dtype)
 
 
-# %% wrong="gaussians" says="lose digits"
+# %% wrong="gaussians" breaks="dtype" says="lose digits"
 # Misunderstands: (a - b)² may be computed as a² - 2ab + b² (in floating point the difference of large numbers is left with few digits).
 def gaussians(centres, widths, height, width):
     options = dict(dtype=centres.dtype, device=centres.device)
@@ -278,7 +278,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths[:, None] ** 2)).view(-1, height, width)
 
 
-# %% wrong="gaussians" says="loop over rows"
+# %% wrong="gaussians" breaks="no_loop" says="loop over rows"
 # Misunderstands: only the loop over spots costs.
 def gaussians(centres, widths, height, width):
     columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
@@ -287,7 +287,7 @@ def gaussians(centres, widths, height, width):
     return torch.stack(lines, dim=1)
 
 
-# %% wrong="gaussians" says="knows no way back"
+# %% wrong="gaussians" breaks="gradients" says="knows no way back"
 # Misunderstands: a function that only computes brightness needs no notes.
 @torch.no_grad()
 def gaussians(centres, widths, height, width):
@@ -297,7 +297,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths[:, None, None] ** 2))
 
 
-# %% wrong="gaussians" says="work in place"
+# %% wrong="gaussians" breaks="unchanged" says="work in place"
 # Misunderstands: where nobody asks for gradients, the memory of the arguments is free to be used.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, dtype=centres.dtype, device=centres.device)
@@ -335,7 +335,7 @@ def gaussians(centres, widths, height, width):
     return vmap(lambda c, s: torch.exp(-((y - c[0]) ** 2 + (x - c[1]) ** 2) / (2 * s**2)))(centres, widths)
 
 
-# %% wrong="contractions" says="divided by √d"
+# %% wrong="contractions" breaks="scale" says="divided by √d"
 # Misunderstands: the scale is cosmetic.
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -350,7 +350,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" says="sum to 1"
+# %% wrong="contractions" breaks="softmax" says="sum to 1"
 # Misunderstands: which axis the softmax belongs to (it normalises over the queries).
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -365,7 +365,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=2), values)
 
 
-# %% wrong="contractions" says="of positions, not of heads"
+# %% wrong="contractions" breaks="heads" says="of positions, not of heads"
 # Misunderstands: `@` on [b, t, h, d] multiplies over positions (it lets heads attend to heads).
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -380,7 +380,7 @@ def attend(queries, keys, values):
     return scores.softmax(dim=-1) @ values
 
 
-# %% wrong="contractions" says="one table of channels by channels a picture"
+# %% wrong="contractions" breaks="gram" says="one table of channels by channels a picture"
 # Misunderstands: a letter left out after the arrow is summed, so the batch disappears.
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -395,7 +395,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" says="the mean of products"
+# %% wrong="contractions" breaks="gram" says="the mean of products"
 # Misunderstands: a contraction averages; it sums.
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -410,7 +410,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" says="channel comes first"
+# %% wrong="contractions" breaks="paint" says="channel comes first"
 # Misunderstands: the order after the arrow is the order of the result.
 def paint(shares, colours):
     return torch.einsum("khw,kc->hwc", shares, colours)
@@ -425,7 +425,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" says="k is summed"
+# %% wrong="contractions" breaks="paint" says="k is summed"
 # Misunderstands: mixing colours is averaging them.
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours) / len(shares)
@@ -440,7 +440,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" says="dtype torch.float32, expected torch.float64"
+# %% wrong="contractions" breaks="dtype" says="dtype torch.float32, expected torch.float64"
 # Misunderstands: a new tensor takes the dtype of what is added to it.
 def paint(shares, colours):
     canvas = torch.zeros(colours.shape[1], *shares.shape[1:])
@@ -458,7 +458,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" says="the mean of products"
+# %% wrong="contractions" breaks="gram" says="the mean of products"
 # Misunderstands: the Gram matrix is the covariance (which takes the mean of each channel off first).
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -475,7 +475,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" says="`view` needs other strides"
+# %% wrong="contractions" breaks="strides" says="`view` needs other strides"
 # Misunderstands: two axes that stand side by side can always be viewed as one.
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -491,7 +491,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" says="divided by √d"
+# %% wrong="contractions" breaks="scale" says="divided by √d"
 # Misunderstands: what d is (the width of the whole model, all heads together, in place of that of one query).
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -506,7 +506,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" says="of positions, not of heads"
+# %% wrong="contractions" breaks="heads" says="of positions, not of heads"
 # Misunderstands: a reshape brings the axis of heads to the front (it cuts the memory anew, and mixes positions with heads).
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -523,7 +523,7 @@ def attend(queries, keys, values):
     return ((q @ k.mT / d**0.5).softmax(dim=-1) @ v).reshape(b, t, h, e)
 
 
-# %% wrong="contractions" says="take the largest off first"
+# %% wrong="contractions" breaks="large" says="take the largest off first"
 # Misunderstands: a softmax is its formula (the exponential of a large number is infinite).
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -539,7 +539,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", weights, values)
 
 
-# %% wrong="contractions" says="no gradient reaches input 0"
+# %% wrong="contractions" breaks="gradients" says="no gradient reaches input 0"
 # Misunderstands: weights only mix the values, so nobody needs their gradient.
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -554,7 +554,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1).detach(), values)
 
 
-# %% wrong="contractions" says="work in place"
+# %% wrong="contractions" breaks="unchanged" says="work in place"
 # Misunderstands: where no gradients are asked for, `/=` is only a short way to write a division.
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -623,7 +623,7 @@ def attend(queries, keys, values):
     return F.scaled_dot_product_attention(q, k, v).permute(0, 2, 1, 3)
 
 
-# %% wrong="gather_scatter" says="about token j + 1"
+# %% wrong="gather_scatter" breaks="next" says="about token j + 1"
 # Misunderstands: logits at position j score the token at position j.
 def next_token_logprobs(logits, ids):
     return logits.log_softmax(-1).gather(-1, ids[..., None]).squeeze(-1)[:, 1:]
@@ -634,7 +634,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="through a log-softmax"
+# %% wrong="gather_scatter" breaks="logprob" says="through a log-softmax"
 # Misunderstands: scores are log-probabilities already.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -645,7 +645,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="one number for each token"
+# %% wrong="gather_scatter" breaks="next" says="one number for each token"
 # Misunderstands: indexing with [b, t] ids picks one number a position (it picks all of them, for every position).
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1)[:, :, ids[:, 1:]]
@@ -656,7 +656,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="take both in one step"
+# %% wrong="gather_scatter" breaks="large" says="take both in one step"
 # Misunderstands: log(softmax(x)) and log_softmax(x) are the same in floating point.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].softmax(-1).log().gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -667,7 +667,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="does the second write cover the first"
+# %% wrong="gather_scatter" breaks="mean" says="does the second write cover the first"
 # Misunderstands: `out[index] += x` adds once for every entry of the index.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -679,7 +679,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="empty group is 0 / 0"
+# %% wrong="gather_scatter" breaks="empty" says="empty group is 0 / 0"
 # Misunderstands: every group has a row.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -690,7 +690,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count)[:, None]
 
 
-# %% wrong="gather_scatter" says="sends nan back"
+# %% wrong="gather_scatter" breaks="gradients" says="sends nan back"
 # Misunderstands: a NaN that is replaced in the result is gone (its gradient is NaN all the same).
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -701,7 +701,7 @@ def segment_mean(values, segment, count):
     return torch.nan_to_num(member.T @ values / member.sum(0)[:, None])
 
 
-# %% wrong="gather_scatter" says="the last may be empty"
+# %% wrong="gather_scatter" breaks="count" says="the last may be empty"
 # Misunderstands: the number of groups can be read off the data.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -712,7 +712,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="is there a loop"
+# %% wrong="gather_scatter" breaks="no_loop" says="is there a loop"
 # Misunderstands: a list comprehension is not a loop.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -722,7 +722,7 @@ def segment_mean(values, segment, count):
     return torch.stack([values[segment == i].mean(0).nan_to_num() for i in range(count)])
 
 
-# %% wrong="gather_scatter" says="remove axes that should stay"
+# %% wrong="gather_scatter" breaks="next" says="remove axes that should stay"
 # Misunderstands: `squeeze()` takes away the last axis (it takes away every axis of length 1).
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze()
@@ -733,7 +733,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="has a dtype of its own"
+# %% wrong="gather_scatter" breaks="dtype" says="has a dtype of its own"
 # Misunderstands: log-probabilities are float32, whatever the logits are.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -744,7 +744,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="work in place"
+# %% wrong="gather_scatter" breaks="unchanged" says="work in place"
 # Misunderstands: the logits are not needed any more once they are normalised.
 def next_token_logprobs(logits, ids):
     total = logits.logsumexp(-1, keepdim=True)
@@ -757,7 +757,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="no gradient can flow back"
+# %% wrong="gather_scatter" breaks="gradients" says="no gradient can flow back"
 # Misunderstands: scoring a text is evaluation, so it needs no gradients (it is the model's loss, too).
 @torch.no_grad()
 def next_token_logprobs(logits, ids):
@@ -769,7 +769,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="is there a loop"
+# %% wrong="gather_scatter" breaks="no_loop" says="is there a loop"
 # Misunderstands: a loop over positions is short, so it costs nothing.
 def next_token_logprobs(logits, ids):
     b, t = ids.shape
@@ -782,7 +782,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="nothing else comes in"
+# %% wrong="gather_scatter" breaks="mean" says="nothing else comes in"
 # Misunderstands: the rows of a group stand together (so a running sum, read at the ends of groups, would do).
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -795,7 +795,7 @@ def segment_mean(values, segment, count):
     return (running[ends] - running[ends - sizes]) / sizes.clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="work in place"
+# %% wrong="gather_scatter" breaks="unchanged" says="work in place"
 # Misunderstands: dividing each row beforehand saves a division, and the rows are the function's own.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -846,7 +846,7 @@ def segment_mean(values, segment, count):
     return torch.where(rows > 0, sums / torch.where(rows > 0, rows, 1), 0)
 
 
-# %% wrong="descend" says="is it cleared between steps"
+# %% wrong="descend" breaks="fresh, unused" says="is it cleared between steps"
 # Misunderstands: `backward` replaces the gradient.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -861,7 +861,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="makes a new tensor"
+# %% wrong="descend" breaks="in_place" says="makes a new tensor"
 # Misunderstands: `p = p - ...` changes the tensor that p names.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -878,7 +878,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="cleared between `backward` and the update"
+# %% wrong="descend" breaks="step" says="cleared between `backward` and the update"
 # Misunderstands: clearing may stand anywhere in the loop.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -896,7 +896,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="put it under `torch.no_grad()`"
+# %% wrong="descend" breaks="step" says="put it under `torch.no_grad()`"
 # Misunderstands: an update is not part of the calculation, so it needs no `no_grad`.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -912,7 +912,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="only the update belongs there"
+# %% wrong="descend" breaks="step" says="only the update belongs there"
 # Misunderstands: `no_grad` belongs around the whole loop (then the loss has no notes either).
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -926,7 +926,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="keeps the whole graph"
+# %% wrong="descend" breaks="losses" says="keeps the whole graph"
 # Misunderstands: a loss in a list is a number.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -943,7 +943,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="clear before `backward`"
+# %% wrong="descend" breaks="fresh, unused" says="clear before `backward`"
 # Misunderstands: whoever called first left everything clean.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -959,7 +959,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="make a list of it first"
+# %% wrong="descend" breaks="iterable" says="make a list of it first"
 # Misunderstands: `model.parameters()` can be walked through as often as one likes.
 def descend(loss_of, parameters, rate, steps):
     losses = []
@@ -976,7 +976,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="has no gradient"
+# %% wrong="descend" breaks="unused" says="has no gradient"
 # Misunderstands: every parameter has a gradient after `backward`.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -993,7 +993,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="is it cleared between steps"
+# %% wrong="descend" breaks="fresh" says="is it cleared between steps"
 # Misunderstands: clearing once, before the loop, is enough.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1010,7 +1010,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="one forward pass a step is enough"
+# %% wrong="descend" breaks="once" says="one forward pass a step is enough"
 # Misunderstands: asking for the loss once more, to write it down, changes nothing (it runs the model again, on the next batch).
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1025,7 +1025,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="plays no part in the loss"
+# %% wrong="descend" breaks="unused" says="plays no part in the loss"
 # Misunderstands: `.grad` is there to be used, whoever wrote it (where no new gradient came, the old one is taken).
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1041,7 +1041,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="autograd switched on again"
+# %% wrong="descend" breaks="further" says="autograd switched on again"
 # Misunderstands: switching gradients off for the update concerns this function alone (after the last step they stay off).
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1059,7 +1059,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="training cannot go on"
+# %% wrong="descend" breaks="further" says="training cannot go on"
 # Misunderstands: when training is over, parameters should be detached.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1078,7 +1078,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="old value minus rate times gradient"
+# %% wrong="descend" breaks="step" says="old value minus rate times gradient"
 # Misunderstands: only the direction of a gradient counts, so each is brought to length 1 first.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1095,7 +1095,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="one loss a step, each before its update"
+# %% wrong="descend" breaks="losses" says="one loss a step, each before its update"
 # Misunderstands: the loss that a step prints is smoothed, as training logs do.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1163,7 +1163,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="rms_norm" says="through r"
+# %% wrong="rms_norm" breaks="gradient_x, gradient_weight" says="through r"
 # Misunderstands: r is a constant.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -1179,7 +1179,7 @@ class RMSNorm(torch.autograd.Function):
         return g * weight * inverse, (g * x * inverse).sum((0, 1)), None
 
 
-# %% wrong="rms_norm" says="None for `eps`"
+# %% wrong="rms_norm" breaks="arguments" says="None for `eps`"
 # Misunderstands: backward returns gradients for the tensors only.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -1196,7 +1196,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0)
 
 
-# %% wrong="rms_norm" says="grad_output"
+# %% wrong="rms_norm" breaks="gradient_x, gradient_weight" says="grad_output"
 # Misunderstands: backward gives the derivative of the operation, not the gradient of the loss (grad_output is left out).
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -1213,7 +1213,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), n.reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" says="eps under the root"
+# %% wrong="rms_norm" breaks="value" says="eps under the root"
 # Misunderstands: where eps stands.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -1231,7 +1231,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" says="ctx.save_for_backward"
+# %% wrong="rms_norm" breaks="in_place" says="ctx.save_for_backward"
 # Misunderstands: an attribute keeps a tensor as it was.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -1247,7 +1247,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" says="second derivative"
+# %% wrong="rms_norm" breaks="second" says="second derivative"
 # Misunderstands: a saved intermediate result remembers that it depends on x.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -1263,7 +1263,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" says="not on the class or in a global"
+# %% wrong="rms_norm" breaks="own_notes" says="not on the class or in a global"
 # Misunderstands: one place for notes is enough for all calls.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -1280,7 +1280,7 @@ class RMSNorm(torch.autograd.Function):
         return RMSNorm.inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" says="with the weight"
+# %% wrong="rms_norm" breaks="gradient_x" says="with the weight"
 # Misunderstands: the weight comes after r, so it has no part in what goes through r.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -1297,7 +1297,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (g * weight - n * (g * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" says="axes of x but the last"
+# %% wrong="rms_norm" breaks="gradient_weight" says="axes of x but the last"
 # Misunderstands: x has two axes before the last, as in one's own model.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -1314,7 +1314,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).sum((0, 1)), None
 
 
-# %% wrong="rms_norm" says="strides that `view` cannot take"
+# %% wrong="rms_norm" breaks="strides" says="strides that `view` cannot take"
 # Misunderstands: the gradient that comes in lies in memory like the output.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -1332,7 +1332,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), for_weight, None
 
 
-# %% wrong="rms_norm" says="when weight is changed in place"
+# %% wrong="rms_norm" breaks="in_place" says="when weight is changed in place"
 # Misunderstands: only x changes between forward and backward; a weight is safe as an attribute.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -1349,7 +1349,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, x.shape[-1]).sum(0), None
 
 
-# %% wrong="rms_norm" says="second derivative"
+# %% wrong="rms_norm" breaks="second" says="second derivative"
 # Misunderstands: a backward pass needs no notes (so second derivatives lose it without an error).
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -1367,7 +1367,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" says="the gradient that comes in after"
+# %% wrong="rms_norm" breaks="unchanged" says="the gradient that comes in after"
 # Misunderstands: the gradient that comes in is a fresh tensor, which one may scale in place.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -1387,7 +1387,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (g - n * (g * n).mean(-1, keepdim=True)), for_weight, None
 
 
-# %% wrong="rms_norm" says="x after forward and backward"
+# %% wrong="rms_norm" breaks="unchanged" says="x after forward and backward"
 # Misunderstands: normalising in place saves memory and harms nobody (x belongs to whoever gave it).
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -1466,7 +1466,7 @@ class RMSNorm(torch.autograd.Function):
         return for_x, for_weight, None
 
 
-# %% wrong="derivatives" says="not one for their mean or sum"
+# %% wrong="derivatives" breaks="names, each" says="not one for their mean or sum"
 # Misunderstands: the gradient of the whole batch still holds the single examples.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return grad(lambda p: vmap(loss_of, in_dims=(None, 0, 0))(p, inputs, targets).mean())(parameters)
@@ -1478,7 +1478,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="is there a loop"
+# %% wrong="derivatives" breaks="no_loop" says="is there a loop"
 # Misunderstands: stacking the gradients of single examples is vectorised.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     each = [grad(loss_of)(parameters, x, y) for x, y in zip(inputs, targets)]
@@ -1491,7 +1491,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="is J transposed"
+# %% wrong="derivatives" breaks="step" says="is J transposed"
 # Misunderstands: which axis of the Jacobian belongs to the function and which to the point.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
@@ -1503,7 +1503,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="its inverse missing"
+# %% wrong="derivatives" breaks="step" says="its inverse missing"
 # Misunderstands: Newton's step is gradient descent with the Jacobian.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
@@ -1515,7 +1515,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="with a new Jacobian"
+# %% wrong="derivatives" breaks="steps" says="with a new Jacobian"
 # Misunderstands: the Jacobian of the start serves for all steps.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
@@ -1528,7 +1528,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="all examples share the parameters"
+# %% wrong="derivatives" breaks="each" says="all examples share the parameters"
 # Misunderstands: by default vmap runs over examples and leaves parameters alone.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of))(parameters, inputs, targets)
@@ -1540,7 +1540,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="leave them alone"
+# %% wrong="derivatives" breaks="unchanged" says="leave them alone"
 # Misunderstands: an in-place step changes only the local name.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
@@ -1552,7 +1552,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="of type tuple, expected dict"
+# %% wrong="derivatives" breaks="names" says="of type tuple, expected dict"
 # Misunderstands: gradients come as a tuple, in the order of the parameters.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return tuple(vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets).values())
@@ -1564,7 +1564,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="from example i alone"
+# %% wrong="derivatives" breaks="each" says="from example i alone"
 # Misunderstands: an example's gradient is its share of the gradient of the mean.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     each = vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
@@ -1577,7 +1577,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="they are not yours"
+# %% wrong="derivatives" breaks="unchanged" says="they are not yours"
 # Misunderstands: a gradient needs a parameter that requires it (`grad` does not; whoever gave the parameters finds them changed).
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     for parameter in parameters.values():
@@ -1592,7 +1592,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="for 6: is there a loop"
+# %% wrong="derivatives" breaks="no_loop" says="for 6: is there a loop"
 # Misunderstands: `vmap` is for derivatives; points can be walked through.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
@@ -1604,7 +1604,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="with 1 step from"
+# %% wrong="derivatives" breaks="steps" says="with 1 step from"
 # Misunderstands: Newton's method is over when the points no longer move, not after a number of steps.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
@@ -1669,7 +1669,7 @@ def newton(f, points, steps):
     return current
 
 
-# %% wrong="normalise_tests" says="still unseen"
+# %% wrong="normalise_tests" breaks="length, axis, dtype, unchanged, gradients" says="still unseen"
 # Misunderstands: a result of the right shape without NaN is right.
 def check_normalise(normalise):
     x = torch.randn(3, 4)
@@ -1680,7 +1680,7 @@ def check_normalise(normalise):
     assert not y.isnan().any()
 
 
-# %% wrong="normalise_tests" says="reject a correct implementation"
+# %% wrong="normalise_tests" breaks="no_false_alarm" says="reject a correct implementation"
 # Misunderstands: floating-point results can be compared with `torch.equal`.
 def check_normalise(normalise):
     x = torch.randn(3, 5, 4, dtype=torch.float64)
@@ -1688,14 +1688,14 @@ def check_normalise(normalise):
         assert torch.equal(normalise(x, dim), x / x.norm(dim=dim, keepdim=True))
 
 
-# %% wrong="normalise_tests" says="catch none"
+# %% wrong="normalise_tests" breaks="raises" says="catch none"
 # Misunderstands: a test reports by what it returns (a test that returns False has passed).
 def check_normalise(normalise):
     x = torch.randn(3, 4)
     return torch.allclose(normalise(x, 1).norm(dim=1), torch.ones(3))
 
 
-# %% wrong="normalise_tests" says="in the gradient"
+# %% wrong="normalise_tests" breaks="gradients" says="in the gradient"
 # Misunderstands: `requires_grad` on the result means that its gradient is right.
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
@@ -1708,7 +1708,7 @@ def check_normalise(normalise):
     assert normalise(x.clone().requires_grad_(), 0).requires_grad
 
 
-# %% wrong="normalise_tests" says="whatever `dim` says"
+# %% wrong="normalise_tests" breaks="axis" says="whatever `dim` says"
 # Misunderstands: one axis stands for all.
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
@@ -1719,7 +1719,7 @@ def check_normalise(normalise):
     torch.autograd.gradcheck(lambda v: normalise(v, 2), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
 
 
-# %% wrong="normalise_tests" says="on a correct implementation"
+# %% wrong="normalise_tests" breaks="no_false_alarm" says="on a correct implementation"
 # Misunderstands: the gradient at a vector of zeros is promised too (there it does not exist).
 def check_normalise(normalise):
     x = torch.randn(3, 4, dtype=torch.float64)
@@ -1727,7 +1727,7 @@ def check_normalise(normalise):
     torch.autograd.gradcheck(lambda v: normalise(v, 1), x.requires_grad_())
 
 
-# %% wrong="normalise_tests" says="too short"
+# %% wrong="normalise_tests" breaks="length" says="too short"
 # Misunderstands: random numbers are a fair sample (all of their vectors are about as long).
 def check_normalise(normalise):
     x = torch.randn(3, 5, 4, dtype=torch.float64)
@@ -1739,7 +1739,7 @@ def check_normalise(normalise):
     torch.autograd.gradcheck(lambda v: normalise(v, 1), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
 
 
-# %% wrong="normalise_tests" says="gives NaN for a vector of zeros"
+# %% wrong="normalise_tests" breaks="zeros" says="gives NaN for a vector of zeros"
 # Misunderstands: random input holds every case (it never holds a vector of zeros).
 def check_normalise(normalise):
     x = torch.randn(3, 5, 4, dtype=torch.float64)
@@ -1751,7 +1751,7 @@ def check_normalise(normalise):
     torch.autograd.gradcheck(lambda v: normalise(v, 1), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
 
 
-# %% wrong="normalise_tests" says="returns float32 for float64"
+# %% wrong="normalise_tests" breaks="dtype" says="returns float32 for float64"
 # Misunderstands: what holds for float32, the default, holds for every dtype.
 def check_normalise(normalise):
     x = torch.randn(3, 5, 4)
@@ -1766,7 +1766,7 @@ def check_normalise(normalise):
     torch.testing.assert_close(a.grad, b.grad)
 
 
-# %% wrong="normalise_tests" says="writes its result into the input"
+# %% wrong="normalise_tests" breaks="unchanged" says="writes its result into the input"
 # Misunderstands: the expected value may be computed afterwards (from an input that has become the result).
 def check_normalise(normalise):
     x = torch.randn(3, 5, 4, dtype=torch.float64)
@@ -1882,7 +1882,7 @@ def check_normalise(normalise):
 # + torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand_like(x).requires_grad_(), fast_mode=False)
 
 
-# %% wrong="clinic" says="copy each frame when it is read"
+# %% wrong="clinic" breaks="frames" says="copy each frame when it is read"
 # Misunderstands: `stack` copies, so the frames are safe (it copies when all have been read).
 def record(camera, count):
     return torch.stack([torch.from_numpy(camera.read()) for _ in range(count)]).clone().float() / 255
@@ -1905,7 +1905,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="token 1001"
+# %% wrong="clinic" breaks="others" says="token 1001"
 # Misunderstands: every tensor of a batch holds amounts.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -1928,7 +1928,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="returns a new tensor"
+# %% wrong="clinic" breaks="device, floats" says="returns a new tensor"
 # Misunderstands: `to` moves the tensor it is called on (as it does for a module).
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -1954,7 +1954,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="build a new one"
+# %% wrong="clinic" breaks="unchanged" says="build a new one"
 # Misunderstands: the caller has no more use for the batch it gave.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -1979,7 +1979,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="tuples as tuples"
+# %% wrong="clinic" breaks="structure" says="tuples as tuples"
 # Misunderstands: a list does as well as a tuple.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -2002,7 +2002,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="let the function call itself"
+# %% wrong="clinic" breaks="device, floats, structure" says="let the function call itself"
 # Misunderstands: a batch is one flat dict.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -2024,7 +2024,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="graphs of earlier steps stay alive"
+# %% wrong="clinic" breaks="graphs" says="graphs of earlier steps stay alive"
 # Misunderstands: numbers in the list are enough (the average itself still holds every graph).
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -2048,7 +2048,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="gradients were switched off"
+# %% wrong="clinic" breaks="steps" says="gradients were switched off"
 # Misunderstands: `no_grad` holds for the lines below it (it holds for everything that runs meanwhile, the generator too).
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -2073,7 +2073,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="not at 0"
+# %% wrong="clinic" breaks="average" says="not at 0"
 # Misunderstands: an average may start at 0.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -2097,7 +2097,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="no more and no less"
+# %% wrong="clinic" breaks="count" says="no more and no less"
 # Misunderstands: asking for a frame is free (the one that is read to see whether enough are there is lost).
 def record(camera, count):
     frames = []
@@ -2125,7 +2125,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="255 becomes 1"
+# %% wrong="clinic" breaks="scale" says="255 becomes 1"
 # Misunderstands: from 0 to 1 means that the brightest pixel of the film becomes 1.
 def record(camera, count):
     film = torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float()
@@ -2149,7 +2149,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="every tensor moves"
+# %% wrong="clinic" breaks="device" says="every tensor moves"
 # Misunderstands: what is not cast need not be moved either.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -2172,7 +2172,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="floating-point tensors get the new dtype"
+# %% wrong="clinic" breaks="floats" says="floating-point tensors get the new dtype"
 # Misunderstands: floating point means float32.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -2195,7 +2195,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="goes through as it is"
+# %% wrong="clinic" breaks="rest" says="goes through as it is"
 # Misunderstands: numbers of a batch are to become tensors.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -2218,7 +2218,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="belongs to the average so far"
+# %% wrong="clinic" breaks="average" says="belongs to the average so far"
 # Misunderstands: which of the two `keep` belongs to.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -2241,7 +2241,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="take the number out"
+# %% wrong="clinic" breaks="numbers" says="take the number out"
 # Misunderstands: a detached tensor is a number.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -2265,7 +2265,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="do not collect the losses first"
+# %% wrong="clinic" breaks="graphs" says="do not collect the losses first"
 # Misunderstands: a list of all losses holds numbers (it holds the graph of every step until the list is gone).
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
