@@ -1112,6 +1112,24 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
+# %% wrong="descend" breaks="step" says="old value minus rate times gradient"
+# Misunderstands: clipping gradients to length 1 belongs to every training loop.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+
 # %% right="descend"
 # Gradients as values: nothing is stored in `.grad`, so nothing has to be cleared.
 def descend(loss_of, parameters, rate, steps):
@@ -1402,6 +1420,24 @@ class RMSNorm(torch.autograd.Function):
     def backward(ctx, g):
         n, inverse, weight = ctx.saved_tensors
         h = g * weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
+
+
+# %% wrong="rms_norm" breaks="gradient_x, gradient_weight" says="there are NaNs"
+# Misunderstands: the normalised x can be had back from the output (where the weight is 0 it is lost).
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+        y = x * inverse * weight
+        ctx.save_for_backward(y, inverse, weight)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        y, inverse, weight = ctx.saved_tensors
+        n, h = y / weight, g * weight
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
