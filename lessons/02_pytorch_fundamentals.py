@@ -1335,14 +1335,14 @@ with check.exercise("descend"):
     seeds.append(another)
     ### END HIDDEN TESTS
     for seed in seeds:
-        for start, batches in starts_to_descend_from(seed):
+        for parameters, batches in starts_to_descend_from(seed):
             several = len(batches) > 2
             hint = "`backward` adds to `.grad`: is it cleared between steps?" if several else "old value minus rate times gradient"
-            check_descend(start, batches, 0.001, hint=hint)
+            check_descend(parameters, batches, 0.001, hint=hint)
         hint = "clear before `backward`, not after the update"
-        check_descend(start, batches[:2], 0.03, " with 100 in every .grad before the call", hint, old_gradient=100.0)
+        check_descend(parameters, batches[:2], 0.03, " with 100 in every .grad before the call", hint, old_gradient=100.0)
         hint = "a generator can be walked through once only, and the second loop over it finds nothing: make a list of it first"
-        check_descend(start, batches[:4], 0.002, " on parameters that come as a generator", hint, generator=True)
+        check_descend(parameters, batches[:4], 0.002, " on parameters that come as a generator", hint, generator=True)
 
 
 # %% [markdown]
@@ -1692,8 +1692,8 @@ with check.exercise("rms_norm"):
     seeds.append(another)
     ### END HIDDEN TESTS
     for seed in seeds:
-        for inputs in tensors_to_norm(seed):
-            check_norm(*inputs)
+        for case in tensors_to_norm(seed):
+            check_norm(*case)
 
 
 # %% [markdown]
@@ -2545,8 +2545,9 @@ def check_smooth():
                 "(`item`, `detach`) before it enters the average, and do not collect the losses first.",
             )
             check.equal(got[0], expected[0], f"the first of {what}", "it starts at the first loss, not at 0")
-            check.equal(got[1:2], expected[1:2], f"after the first one, {what}", "`keep` belongs to the average so far")
-            check.equal(got, expected, f"all of {what}: averages")
+            if count > 1:
+                check.equal(got[1], expected[1], f"the second of {what}", "`keep` belongs to the average so far")
+            check.equal(got, expected, f"in {what}, number")
 
 
 with check.exercise("clinic"):
