@@ -11,9 +11,10 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 
 from authoring.perturbations import KINDS, perturbed
-from course.mutants import mutants, named_equivalent
+from course.mutants import Mutant, mutants, named_equivalent
 from course.notebook import student_source
-from course.parts import Cell, Exercise, Lesson
+from course.parts import Cell, Exercise, Fault, Lesson
+from course.rules import broken_rules
 from judge.bench import Bench
 from judge.fingerprint import audit_hashes
 from judge.verdict import Verdict
@@ -33,6 +34,8 @@ class ExerciseAudit:
     perturbations: list[int] = field(default_factory=lambda: [0, 0])  # that change a result, rejected
     mutants: list[int] = field(default_factory=lambda: [0, 0, 0])  # made, killed, named equivalent
     survivors: list[str] = field(default_factory=list)  # diffs of mutants that passed
+    rules: dict[str, int] = field(default_factory=dict)  # of the task: wrong answers that break each
+    reported: list[str] = field(default_factory=list)  # of the rules those that can only be reported
     notes: list[str] = field(default_factory=list)  # what fell short
     hash: str = ""  # of all that decides on these counts: they hold for exactly this
     mutants_hash: str = ""  # of all that decides on the mutants' counts
@@ -41,6 +44,9 @@ class ExerciseAudit:
     def sound(self) -> bool:
         """Everything but mutants is as it must be."""
         return not self.notes
+
+    def note(self, cell: Cell, message: str) -> None:
+        self.notes.append(str(cell.fault(message)))
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -99,11 +105,7 @@ def answers_to_judge(lesson: Lesson, recorded: dict[str, dict] | None = None, on
 
 
 def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, with_mutants: bool, step) -> ExerciseAudit:
-    result = ExerciseAudit()
-    source = exercise.cell.source
-
-    def note(cell: Cell, message: str) -> None:
-        result.notes.append(str(cell.fault(message)))
+    result, source = ExerciseAudit(), exercise.cell.source
 
     def judge(text: str, slack: float = 1.0) -> Verdict:
         verdict = bench.judge(exercise, text, slack=slack)
@@ -113,75 +115,99 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
     reference = judge(source)
     result.reference = reference.status == "passed"
     if not result.reference:
-        note(exercise.cell, f"the reference does not pass: {reference.status}: {reference.message}")
+        result.note(exercise.cell, f"the reference does not pass: {reference.status}: {reference.message}")
     # A mutant may loop for ever: it gets a few times what the reference needs, not the whole limit.
     slack = min(1.0, (3 + 8 * reference.seconds) / exercise.seconds)
 
     stub = pool.submit(judge, student_source(exercise.cell))
     wrong = [pool.submit(judge, cell.source) for cell in exercise.wrong]
     right = [pool.submit(judge, cell.source) for cell in exercise.right]
-    spoilt = {kind: pool.submit(judge, perturbed(source, exercise.names, kind), slack) for kind in KINDS}
+    spoilt = [pool.submit(judge, perturbed(source, exercise.names, kind), slack) for kind in KINDS]
     made = mutants(source) if with_mutants else []
     mutated = [pool.submit(judge, mutant.source, slack) for mutant in made]
 
-    verdict = stub.result()
-    result.stub = verdict.status == "not attempted" and verdict.points == 0
-    if not result.stub:
-        what = f"the untouched stub is {verdict.status!r} with {verdict.points:g} points, not 'not attempted'"
-        note(exercise.cell, f"{what}: {verdict.message}")
-
-    for cell, verdict in zip(exercise.wrong, (f.result() for f in wrong)):
-        says = str(cell.options["says"])
-        rejected = verdict.points < exercise.points
-        named = rejected and says.lower() in verdict.message.lower()
-        result.wrong = [a + b for a, b in zip(result.wrong, (1, rejected, named))]
-        if not rejected:
-            note(cell, f"this wrong answer gets full points (says={says!r})")
-        elif not named:
-            note(cell, f"the message lacks {says!r}: {verdict.message}")
-
-    for cell, verdict in zip(exercise.right, (f.result() for f in right)):
-        accepted = verdict.status == "passed" and verdict.points == exercise.points
-        result.right = [a + b for a, b in zip(result.right, (1, accepted))]
-        if not accepted:
-            note(cell, f"this right answer is turned down ({verdict.status}, {verdict.points:g} points): {verdict.message}")
-
-    for kind, future in spoilt.items():
-        verdict = future.result()
-        rejected = verdict.points < exercise.points
-        if rejected and not (isinstance(verdict.report, dict) and verdict.report["changed"]) and verdict.status == "passed":
-            continue
-        if not rejected and isinstance(verdict.report, dict) and not verdict.report["changed"]:
-            continue  # this perturbation changed no result: it says nothing
-        result.perturbations = [a + b for a, b in zip(result.perturbations, (1, rejected))]
-        if not rejected:
-            note(exercise.tests, f"results made {kind!r} still pass")
-
-    named = [False] * len(exercise.equivalent)
-    for mutant, verdict in zip(made, (f.result() for f in mutated)):
-        killed = verdict.points < exercise.points
-        matches = [i for i, cell in enumerate(exercise.equivalent) if named_equivalent(mutant, cell.source)]
-        for i in matches:
-            named[i] = True
-            if killed:
-                note(exercise.equivalent[i], f"called equivalent, but the tests reject it: {verdict.message}")
-        equivalent = bool(matches) and not killed
-        result.mutants = [a + b for a, b in zip(result.mutants, (1, killed, equivalent))]
-        if not killed and not equivalent:
-            result.survivors.append(mutant.diff)
+    _count_stub(exercise, result, stub.result())
+    _count_wrong(exercise, result, [f.result() for f in wrong])
+    _count_right(exercise, result, [f.result() for f in right])
+    _count_spoilt(exercise, result, [f.result() for f in spoilt])
     if with_mutants:
-        for cell, seen in zip(exercise.equivalent, named):
-            if not seen:
-                note(cell, "this `equivalent` names no mutant that is made: copy the `- ` and `+ ` lines that the audit shows")
-
+        _count_mutants(exercise, result, made, [f.result() for f in mutated])
+    _count_rules(exercise, result)
     for count, least, what in (
         (len(exercise.wrong), 3, "wrong answers"),
         (len(exercise.right), 1, "right answers"),
         (exercise.hints, 3, "hints"),
     ):
         if count < least:
-            note(exercise.cell, f"{count} {what}, the standard asks for {least}")
+            result.note(exercise.cell, f"{count} {what}, the standard asks for {least}")
     return result
+
+
+def _count_stub(exercise: Exercise, result: ExerciseAudit, verdict: Verdict) -> None:
+    result.stub = verdict.status == "not attempted" and verdict.points == 0
+    if not result.stub:
+        what = f"the untouched stub is {verdict.status!r} with {verdict.points:g} points, not 'not attempted'"
+        result.note(exercise.cell, f"{what}: {verdict.message}")
+
+
+def _count_wrong(exercise: Exercise, result: ExerciseAudit, verdicts: list[Verdict]) -> None:
+    for cell, verdict in zip(exercise.wrong, verdicts):
+        says = str(cell.options["says"])
+        rejected = verdict.points < exercise.points
+        named = rejected and says.lower() in verdict.message.lower()
+        result.wrong = [a + b for a, b in zip(result.wrong, (1, rejected, named))]
+        if not rejected:
+            result.note(cell, f"this wrong answer gets full points (says={says!r})")
+        elif not named:
+            result.note(cell, f"the message lacks {says!r}: {verdict.message}")
+
+
+def _count_right(exercise: Exercise, result: ExerciseAudit, verdicts: list[Verdict]) -> None:
+    for cell, verdict in zip(exercise.right, verdicts):
+        accepted = verdict.status == "passed" and verdict.points == exercise.points
+        result.right = [a + b for a, b in zip(result.right, (1, accepted))]
+        if not accepted:
+            result.note(cell, f"this right answer is turned down ({verdict.status}, {verdict.points:g} points): {verdict.message}")
+
+
+def _count_spoilt(exercise: Exercise, result: ExerciseAudit, verdicts: list[Verdict]) -> None:
+    """Those that changed a result, as the candidate itself reports; the others say nothing."""
+    for kind, verdict in zip(KINDS, verdicts):
+        rejected = verdict.points < exercise.points
+        changed = isinstance(verdict.report, dict) and verdict.report["changed"]
+        if not changed and (verdict.status == "passed" if rejected else isinstance(verdict.report, dict)):
+            continue
+        result.perturbations = [a + b for a, b in zip(result.perturbations, (1, rejected))]
+        if not rejected:
+            result.note(exercise.tests, f"results made {kind!r} still pass")
+
+
+def _count_mutants(exercise: Exercise, result: ExerciseAudit, made: list[Mutant], verdicts: list[Verdict]) -> None:
+    named = set()
+    for mutant, verdict in zip(made, verdicts):
+        killed = verdict.points < exercise.points
+        matches = [cell for cell in exercise.equivalent if named_equivalent(mutant, cell.source)]
+        named.update(cell.line for cell in matches)
+        for cell in matches if killed else ():
+            result.note(cell, f"called equivalent, but the tests reject it: {verdict.message}")
+        equivalent = bool(matches) and not killed
+        result.mutants = [a + b for a, b in zip(result.mutants, (1, killed, equivalent))]
+        if not killed and not equivalent:
+            result.survivors.append(mutant.diff)
+    for cell in exercise.equivalent:
+        if cell.line not in named:
+            result.note(cell, "this `equivalent` names no mutant that is made: copy the `- ` and `+ ` lines that the audit shows")
+
+
+def _count_rules(exercise: Exercise, result: ExerciseAudit) -> None:
+    """How many wrong answers break each rule of the task, and what that lacks."""
+    result.reported = [rule.name for rule in exercise.rules if rule.reported]
+    for rule in exercise.rules:
+        result.rules[rule.name] = sum(rule.name in broken_rules(cell) for cell in exercise.wrong)
+        if not result.rules[rule.name]:
+            result.notes.append(str(Fault(exercise.cell.path, rule.line, f"no wrong answer breaks the rule {rule.name!r}")))
+    if exercise.rules and len(result.reported) == len(exercise.rules):
+        result.note(exercise.cell, "all its rules can only be reported, which a student's code can forge")
 
 
 def totals(audits: dict[str, dict[str, ExerciseAudit]]) -> dict:
@@ -201,6 +227,8 @@ def totals(audits: dict[str, dict[str, ExerciseAudit]]) -> dict:
         "right": add("right"),
         "perturbations": add("perturbations"),
         "mutants": [made, killed, equivalent],
+        "rules": sum(len(a.rules) for a in every),
+        "reported": sum(len(a.reported) for a in every),
         "mutation_score": round(killed / real, 4) if real else None,
         "sound": all(a.sound for a in every),
     }

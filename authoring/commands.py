@@ -170,6 +170,7 @@ def audit(names: tuple[str, ...], only: tuple[str, ...], changed: bool, jobs: in
 
     The reference must pass, the untouched stub must earn nothing, every `wrong` must fail with its
     words, every `right` must pass, spoilt results and small mistakes (mutants) must be rejected.
+    Where a task names its rules, each must be broken by a `wrong` answer.
     The audit is recorded in lessons/records/, an exercise at a time.
     """
     from authoring import audit as auditing
@@ -203,7 +204,7 @@ def _print_audit(audits, totals) -> None:
 
     console = Console()
     for name, result in audits.items():
-        columns = [_right(h) for h in ("wrong", "named", "right", "spoilt", "mutants", "equiv.")]
+        columns = [_right(h) for h in ("wrong", "named", "right", "spoilt", "mutants", "equiv.", "rules", "reported")]
         table = Table("exercise", "ref.", "stub", *columns, title=name, title_justify="left")
         for exercise, a in result.items():
             counts = (
@@ -213,6 +214,8 @@ def _print_audit(audits, totals) -> None:
                 f"{a.perturbations[1]}/{a.perturbations[0]}",
                 f"{a.mutants[1]}/{a.mutants[0]}",
                 str(a.mutants[2]),
+                f"{sum(map(bool, a.rules.values()))}/{len(a.rules)}" if a.rules else "–",
+                str(len(a.reported)) if a.rules else "–",
             )
             table.add_row(exercise, *("✓" if ok else "✗" for ok in (a.reference, a.stub)), *counts)
         console.print(table)
@@ -224,9 +227,10 @@ def _print_audit(audits, totals) -> None:
     made, killed, equivalent = totals["mutants"]
     share = "" if totals["mutation_score"] is None else f" ({100 * totals['mutation_score']:.1f} % of those not equivalent)"
     wrong, right, spoilt = totals["wrong"], totals["right"], totals["perturbations"]
+    rules = f" Rules of tasks: {totals['rules']}, {totals['reported']} of them only reported." if totals["rules"] else ""
     console.print(
         f"{_count(totals['exercises'], 'exercise')}: wrong {wrong[1]} of {wrong[0]} rejected, {wrong[2]} with their words; right {right[1]} of {right[0]} "
-        f"accepted; spoilt results {spoilt[1]} of {spoilt[0]} rejected; mutants {killed} of {made} killed, {equivalent} equivalent{share}.",
+        f"accepted; spoilt results {spoilt[1]} of {spoilt[0]} rejected; mutants {killed} of {made} killed, {equivalent} equivalent{share}.{rules}",
         highlight=False,
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from course.parts import BEGIN_HIDDEN, BEGIN_SOLUTION, END_HIDDEN, END_SOLUTION, Cell, Fault, title_of
 from course.percent import ANSWERS, Text
 from course.quizzes import parse_quiz
+from course.rules import COMMENT
 
 FUNCTIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef)
 
@@ -35,7 +36,7 @@ def cell_faults(story: Text, answers: Text) -> Iterator[Fault]:
 
 def is_of_its_type(cell: Cell) -> Iterator[Fault]:
     markdown = cell.role in ("answer", "rubric", "quiz")
-    if cell.role != "plain" and markdown != (cell.type == "markdown"):
+    if cell.role != "unmarked" and markdown != (cell.type == "markdown"):
         yield cell.fault(f"{cell.label} must be a {'markdown' if markdown else 'code'} cell")
 
 
@@ -81,6 +82,12 @@ def has_flags(cell: Cell) -> Iterator[Fault]:
             yield cell.fault(f"{key}={value!r} must be true or false, without quotes")
 
 
+def names_rules_in_prose(cell: Cell) -> Iterator[Fault]:
+    """Elsewhere than in plain text cells, whose rules have been taken out by now, they would be shown to students."""
+    if COMMENT.search(cell.source) and not (cell.role == "unmarked" and cell.type == "markdown"):
+        yield cell.fault("rules of a task stand in its prose, in no other cell")
+
+
 def asks_well(cell: Cell) -> Iterator[Fault]:
     if cell.role == "quiz":
         yield from parse_quiz(cell)[1]
@@ -94,6 +101,7 @@ CELL_RULES: tuple[Callable[[Cell], Iterator[Fault]], ...] = (
     is_tested_as_exercise,
     has_numbers,
     has_flags,
+    names_rules_in_prose,
     asks_well,
 )
 
@@ -164,10 +172,12 @@ def is_answered(story: Text, answers: Text) -> Iterator[Fault]:
 
 def is_in_order(story: Text, answers: Text) -> Iterator[Fault]:
     """Answers stand together by exercise, the exercises as in the story."""
-    places = {cell.name: n for n, cell in enumerate(story.cells) if cell.role in ("exercise", "answer")}
+    names = [cell.name for cell in story.cells if cell.role in ("exercise", "answer")]
     before: Cell | None = None
     for cell in answers.cells:
-        if before and places.get(cell.name, len(story.cells)) < places.get(before.name, 0):
+        if cell.name not in names:
+            continue
+        if before and names.index(cell.name) < names.index(before.name):
             yield cell.fault(f"{cell.label} stands behind {before.label}: keep the order of the exercises")
         else:
             before = cell

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from course.faults import cell_faults, file_faults, syntax_error
-from course.parts import ROOT, Answer, Cell, Exercise, Fault, Lesson, LessonError, answers_path, title_of
+from course.parts import ROOT, Answer, Cell, Exercise, Fault, Lesson, LessonError, Rule, answers_path, title_of
 from course.percent import ANSWERS, Text, read_text
 from course.quizzes import parse_quiz
+from course.rules import rule_faults, take_out
 from course.scenarios import scope_faults
 from unit24.errors import UserError
 
@@ -68,10 +69,13 @@ def read(path: Path) -> Lesson:
     story, answers = read_text(path), Text(answers_path(path))
     if answers.path.exists():
         answers = read_text(answers.path)
-    lesson = _lesson(path, story, answers)
-    faults = [*story.faults, *answers.faults, *cell_faults(story, answers), *file_faults(story, answers), *_scopes(lesson)]
+    story.cells, rules, faults = take_out(story.cells)
+    lesson = _lesson(path, story, answers, rules)
+    faults += [*story.faults, *answers.faults, *cell_faults(story, answers), *file_faults(story, answers)]
+    faults += [fault for exercise in lesson.exercises for fault in rule_faults(exercise) if story.complete]
+    faults += _scopes(lesson)
     if faults:
-        first, *others = sorted(set(faults), key=lambda fault: (fault.path != path, fault.line))
+        first, *others = sorted(dict.fromkeys(faults), key=lambda fault: (fault.path != path, fault.line))
         raise LessonError(*first, *others)
     return lesson
 
@@ -79,7 +83,7 @@ def read(path: Path) -> Lesson:
 # --------------------------------------------------------------------------------------------------
 
 
-def _lesson(path: Path, story: Text, answers: Text) -> Lesson:
+def _lesson(path: Path, story: Text, answers: Text, rules: dict[str, tuple[Rule, ...]]) -> Lesson:
     """The lesson, as far as there are the cells for it."""
     cells = _merged(story.cells, answers.cells)
     by_role: dict[str, dict[str, list[Cell]]] = {}
@@ -105,6 +109,7 @@ def _lesson(path: Path, story: Text, answers: Text) -> Lesson:
             memory_mb=int(_number(cell, "memory_mb", 2048)),
             processes=cell.options.get("processes") is True,
             apart=cell.options.get("apart") is True,
+            rules=rules.get(name, ()),
         )
         for name, (cell, *_) in by_role.get("exercise", {}).items()
         for tests in of("tests", name)[:1]
@@ -163,6 +168,6 @@ def _hints(cells: list[Cell], exercise: Cell) -> int:
     for cell in cells[cells.index(exercise) + 1 :]:
         if cell.role in ("exercise", "answer", "quiz"):
             break
-        if cell.role == "plain" and cell.type == "markdown":
+        if cell.role == "unmarked" and cell.type == "markdown":
             count += cell.source.count("<details>")
     return count

@@ -103,7 +103,7 @@ def placed_cells(lesson: Lesson) -> list[tuple[str, Cell]]:
     for cell in lesson.cells:
         if cell.role in UNSEEN:
             continue
-        if cell.role == "plain":
+        if cell.role == "unmarked":
             number += 1
             name = f"{anchor}-{number}"
         else:

@@ -46,7 +46,7 @@ class LessonError(UserError):
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a text. `role` is a key of `percent.KEYS`, ``"setup"`` or ``"plain"``; `name` its value."""
+    """One cell of a text. `role` is a key of `percent.KEYS`, ``"setup"`` or ``"unmarked"``; `name` its value."""
 
     role: str
     name: str
@@ -63,7 +63,16 @@ class Cell:
     @property
     def label(self) -> str:
         """How messages call the cell."""
-        return f"{self.role}={self.name!r}" if self.name else f"a {self.role} cell"
+        return f"{self.role}={self.name!r}" if self.name else f"{'an' if self.role == 'unmarked' else 'a'} {self.role} cell"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One demand of a task. `reported`: whether it was kept is only told by the process of the student's code."""
+
+    name: str
+    reported: bool
+    line: int  # in the lesson text
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,7 @@ class Exercise:
     memory_mb: int  # limit for one candidate above the reference state
     processes: bool = False  # a candidate may start programs
     apart: bool = False  # its tests are written for two processes: calls with plain data, and scenarios
+    rules: tuple[Rule, ...] = ()  # what its task demands, if the task says so by name
 
     @property
     def names(self) -> frozenset[str]:

@@ -16,7 +16,7 @@ STORY: dict[str, set[str]] = {
     "quiz": set(),
 }
 ANSWERS: dict[str, set[str]] = {
-    "wrong": {"says"},
+    "wrong": {"says", "breaks"},
     "right": set(),
     "equivalent": {"because"},
     "rubric": set(),
@@ -109,7 +109,7 @@ def _cell(path: Path, raw, line: int) -> tuple[Cell | None, list[Fault]]:
         return None, [Fault(path, line, f'a cell marker carries only `key="value"` pairs or `setup`, not {title!r}')]
     roles = [k for k in options if k in KEYS]
     if not options:
-        return Cell("plain", "", raw.cell_type, raw.source, path, line + 1), []
+        return Cell("unmarked", "", raw.cell_type, raw.source, path, line + 1), []
     if len(roles) != 1:
         known = ", ".join(KEYS)
         message = f"unknown cell key {', '.join(map(repr, options))}: a marked cell has exactly one of {known}"

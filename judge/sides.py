@@ -7,7 +7,6 @@ places that `judge.protocol` gives, and returns when it is done.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import linecache
 import os
@@ -103,9 +102,7 @@ def candidate(request: Request, namespace: dict, watched: None) -> None:
 
 
 def _do_without_processes(request: Request) -> None:
-    """What asks for processes, or for somebody at a keyboard, does without: a notebook would have gone on."""
-    pdb = importlib.import_module("pdb")
-    pdb.set_trace = lambda *args, **options: None
+    """A data loader that asks for processes does without, where they are refused: in a notebook it would have had them."""
     loading = sys.modules.get("torch.utils.data.dataloader")
     if loading is None or request.limits.processes:
         return

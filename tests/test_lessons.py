@@ -56,7 +56,7 @@ def test_sweeps_hold():
 def test_pipelines_are_told_their_device(name):
     """With a GPU in the machine a pipeline moves the model that it is given there, and lesson 07 failed from then on."""
     for cell in lesson_called(name).cells:
-        if cell.type == "code" and cell.role in ("plain", "tests"):
+        if cell.type == "code" and cell.role in ("unmarked", "tests"):
             calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
             pipelines = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id.lower().endswith("pipeline")]
             for keywords in ({k.arg for k in call.keywords} for call in pipelines):

@@ -46,8 +46,8 @@ def total(x):
 with check.exercise("total"):
     x = torch.arange(7.0)
     check.equal(total(x), torch.tensor(21.0), "the total")
-
-# %% wrong="total" says="expected"
+'''
+ONLY_IMPORT_ANSWERS = '''# %% wrong="total" says="expected"
 def total(x):
     return x.mean()
 
@@ -159,10 +159,11 @@ def bench_grading():
 @benchmark
 def bench_only_import():
     """The same for a notebook that only imports torch."""
+    from course.lesson import write_texts
+
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        (root / "lessons").mkdir()
-        (root / "lessons" / "61_only_import.py").write_text(ONLY_IMPORT)
+        write_texts({"61_only_import.py": ONLY_IMPORT, "answers/61_only_import.py": ONLY_IMPORT_ANSWERS}, root / "lessons")
         shutil.copy(ROOT / "setup_cell.py", root)
         shutil.copy(ROOT / "nbgrader_config.py", root)
         subprocess.run([UNIT24, "build", "--root", str(root)], check=True, stdout=subprocess.DEVNULL)

@@ -85,6 +85,41 @@ def test_an_equivalent_must_be_one(tmp_path, sound):
     assert any("names no mutant" in n for n in notes)
 
 
+TASK = '''# ## 1. A mean
+#
+# - It is the sum of the gaps, divided by their count. <!-- rule: mean -->
+# - Unequal lengths are a ValueError. <!-- rule: lengths, reported -->
+'''
+
+
+def rules_of_mean_gap(tmp_path, *more):
+    """The audit of `mean_gap` with named rules: two wrong answers break the first, one the second."""
+    named = [(f'wrong="mean_gap" says="{says}', f'wrong="mean_gap" breaks="{rule}" says="{says}') for says, rule in (("divided", "mean"), ("sign", "mean"), ("unequal", "lengths"))]
+    lesson = read_copy(SMALL, tmp_path, ("# ## 1. A mean\n", TASK), *named, *more)
+    return audit_lesson(lesson, recorded={}, only={"mean_gap"})["mean_gap"]
+
+
+def test_rules_are_counted_by_the_wrong_answers_that_break_them(tmp_path):
+    audit = rules_of_mean_gap(tmp_path)
+    assert audit.as_dict()["rules"] == {"mean": 2, "lengths": 1} and audit.as_dict()["reported"] == ["lengths"]
+    assert audit.sound
+    assert totals({"61_small": {"mean_gap": audit}})["rules"] == 2
+
+
+def test_a_rule_that_no_wrong_answer_breaks_is_a_note(tmp_path):
+    audit = rules_of_mean_gap(tmp_path, ('breaks="lengths"', 'breaks="mean"'))
+    (note,) = audit.notes
+    assert audit.rules == {"mean": 3, "lengths": 0}
+    file, line, what = re.fullmatch(r"(\S+):(\d+): (.*)", note).groups()
+    assert "rule: lengths" in Path(file).read_text().splitlines()[int(line) - 1]
+    assert what == "no wrong answer breaks the rule 'lengths'"
+
+
+def test_an_exercise_that_rests_on_reported_rules_alone_is_a_note(tmp_path):
+    (note,) = rules_of_mean_gap(tmp_path, ("rule: mean -->", "rule: mean, reported -->")).notes
+    assert note.endswith("all its rules can only be reported, which a student's code can forge")
+
+
 SOURCE = '''def f(x, y=2):
     """Doc: 1 + 2."""
     ### BEGIN SOLUTION
@@ -132,10 +167,16 @@ def test_the_command(tmp_path):
     done = subprocess.run([*call, "--json"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert set(told["lessons"]["61_small"]["mean_gap"]) >= {"reference", "stub", "wrong", "right", "perturbations", "mutants", "survivors"}
+    keys = "reference stub wrong right perturbations mutants survivors rules reported".split()
+    assert set(told["lessons"]["61_small"]["mean_gap"]) >= set(keys)
     recorded = json.loads((tmp_path / "lessons" / "records" / "61_small.json").read_text())
     assert recorded["audit"] == told["lessons"]["61_small"]
     done = subprocess.run([*call, "--changed", "61"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "mutants 23 of 23 killed" in " ".join(done.stdout.split())
+    task = ("# ## 1. A mean\n", "# ## 1. A mean\n#\n# - It is a mean. <!-- rule: mean -->\n# - Lengths are equal. <!-- rule: lengths -->\n")
+    copy_lesson(SMALL, tmp_path / "lessons", task, ('wrong="mean_gap" says', 'wrong="mean_gap" breaks="mean" says'))
+    done = subprocess.run([*call, "--changed", "-e", "mean_gap"], capture_output=True, text=True, timeout=120)
+    said = " ".join(done.stdout.split())
+    assert done.returncode == 1 and "no wrong answer breaks the rule 'lengths'" in said and "Rules of tasks: 2, 0 of them only reported." in said
     done = subprocess.run([*call, "-e", "nothing"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "no exercise 'nothing'" in done.stderr

@@ -14,7 +14,7 @@ from unit24 import check
 def apart_lesson(setup: str, exercises: dict[str, tuple[str, str]], **options) -> Lesson:
     """A lesson of one demonstration cell and exercises judged apart: id -> (reference, test cell)."""
     path = Path("64_made.py")
-    cells, made = [Cell("setup", "setup", "code", "", path, 1), Cell("plain", "", "code", setup, path, 2)], []
+    cells, made = [Cell("setup", "setup", "code", "", path, 1), Cell("unmarked", "", "code", setup, path, 2)], []
     for name, (reference, tests) in exercises.items():
         block = "".join(f"    {line}\n" if line else "\n" for line in tests.strip("\n").splitlines())
         tests = f'with check.exercise("{name}"):\n{block}'
