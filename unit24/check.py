@@ -466,7 +466,8 @@ def _equal_numbers(actual, expected, what, hint, rtol, atol):
 
         # For a count or an index "three times" says nothing that the two numbers do not.
         relation = "" if exact else _relation(np.asarray(observed, dtype=complex), np.asarray(expected, dtype=complex))
-        _fail(f"{what} is {_number(observed)}, expected {_number(expected)}{limit}{relation}", hint)
+        seen, wanted = _two_numbers(observed, expected)
+        _fail(f"{what} is {seen}, expected {wanted}{limit}{relation}", hint)
 
 
 def _equal_arrays(actual, expected, what, hint, rtol, atol, compare_dtype):
@@ -504,7 +505,8 @@ def _equal_arrays(actual, expected, what, hint, rtol, atol, compare_dtype):
     place = f" at {list(at)}" if at else ""
     share = f"{count} of {e.size} values differ; " if e.size > 1 else ""
     limit = f" (tolerance {float(np.asarray(allowed)[at]):.1g})" if float(np.max(allowed)) > 0 else ""
-    _fail(f"{what}: {share}observed {_number(a[at])}, expected {_number(e[at])}{place}{limit}{_relation(a, e)}", hint)
+    observed, wanted = _two_numbers(a[at], e[at])
+    _fail(f"{what}: {share}observed {observed}, expected {wanted}{place}{limit}{_relation(a, e)}", hint)
 
 
 def _relation(a, e) -> str:
@@ -527,7 +529,7 @@ def _relation(a, e) -> str:
     factor = np.vdot(e, a) / np.vdot(e, e)
     f = factor.real
     telling = any(abs(x - round(x)) < 1e-4 and 1 < abs(round(x)) <= 1000 for x in (f, 1 / f)) if f else False
-    if (a.size > 1 or telling) and abs(factor) > 0 and close(a, factor * e):
+    if (a.size > 1 or telling) and abs(factor) > 0 and abs(factor - 1) > 1e-3 and close(a, factor * e):
         nice = f"{f:.4g}" if abs(f) >= 1 or f == 0 else f"1/{1 / f:.4g}"
         return f"; it is {nice} times what was expected"
     if a.size > 1:
@@ -634,6 +636,14 @@ def _number(x) -> str:
     if isinstance(x, (bool, int)) or getattr(x, "dtype", None) is not None and x.dtype.kind in "biu":
         return str(x)
     return f"{float(x):.6g}"
+
+
+def _two_numbers(observed, expected) -> tuple[str, str]:
+    """Two different numbers, with as many digits as it takes to see that they are."""
+    texts = _number(observed), _number(expected)
+    if texts[0] != texts[1] or isinstance(observed, complex) or isinstance(expected, complex):
+        return texts
+    return f"{float(observed):.17g}", f"{float(expected):.17g}"
 
 
 def _brief(x) -> str:

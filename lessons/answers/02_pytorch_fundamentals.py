@@ -1,4 +1,4 @@
-# %% wrong="patches" says="only cuts the memory anew"
+# %% wrong="patches" breaks="grid, view" says="only cuts the memory anew"
 # Misunderstands: a reshape to the right shape puts every number where its axis says.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -9,7 +9,7 @@ def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1).float() / 255
 
 
-# %% wrong="patches" says="new memory"
+# %% wrong="patches" breaks="view" says="new memory"
 # Misunderstands: `torch.tensor` and `from_numpy` are the same.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -20,7 +20,7 @@ def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1).float() / 255
 
 
-# %% wrong="patches" says="which of your steps copies"
+# %% wrong="patches" breaks="view, strides" says="which of your steps copies"
 # Misunderstands: `contiguous` tidies a tensor up in place.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -31,7 +31,7 @@ def to_tokens(patches):
     return patches.view(len(patches) * patches.shape[1], -1) / 255
 
 
-# %% wrong="patches" says="take strides from the tensor"
+# %% wrong="patches" breaks="parts" says="take strides from the tensor"
 # Misunderstands: strides follow from the shape, so they can be computed from it.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -45,7 +45,7 @@ def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1).float() / 255
 
 
-# %% wrong="patches" says="leave the integers"
+# %% wrong="patches" breaks="float32, scale" says="leave the integers"
 # Misunderstands: a picture that was scaled to 0..1 can go back to the dtype it had.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -56,7 +56,7 @@ def to_tokens(patches):
     return (patches.flatten(0, 1).flatten(1) / 255).to(patches.dtype)
 
 
-# %% wrong="patches" says="which function copies where it must"
+# %% wrong="patches" breaks="strides" says="which function copies where it must"
 # Misunderstands: `view` works on any tensor.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -67,7 +67,7 @@ def to_tokens(patches):
     return patches.view(patches.shape[0] * patches.shape[1], -1).float() / 255
 
 
-# %% wrong="patches" says="one row a patch"
+# %% wrong="patches" breaks="rows" says="one row a patch"
 # Misunderstands: which axes a token gathers (here each row of the grid becomes one token).
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -76,6 +76,72 @@ def patch_view(image, size):
 
 def to_tokens(patches):
     return patches.reshape(len(patches), -1).float() / 255
+
+
+# %% wrong="patches" breaks="grid" says="entry [r, c] is image"
+# Misunderstands: the order of the axes that `unfold` leaves behind (the pixels of each patch are transposed).
+def patch_view(image, size):
+    return torch.from_numpy(image).unfold(0, size, size).unfold(1, size, size).permute(0, 1, 4, 3, 2)
+
+
+def to_tokens(patches):
+    return patches.flatten(0, 1).flatten(1) / 255
+
+
+# %% wrong="patches" breaks="rows" says="grid is read row by row"
+# Misunderstands: any order of the patches will do (here the grid is read column by column).
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+def to_tokens(patches):
+    return patches.transpose(0, 1).flatten(0, 1).flatten(1) / 255
+
+
+# %% wrong="patches" breaks="rows" says="one row a patch"
+# Misunderstands: axes of length 1 are superfluous (one patch in all, or one number a patch, lose an axis).
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+def to_tokens(patches):
+    return (patches.flatten(0, 1).flatten(1) / 255).squeeze()
+
+
+# %% wrong="patches" breaks="float32" says="lead to float64"
+# Misunderstands: more digits cannot be wrong.
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+def to_tokens(patches):
+    return torch.from_numpy(patches.numpy().reshape(patches.shape[0] * patches.shape[1], -1) / 255.0)
+
+
+# %% wrong="patches" breaks="scale" says="255 becomes 1"
+# Misunderstands: values from 0 to 1 means that the brightest pixel of this picture becomes 1.
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+def to_tokens(patches):
+    tokens = patches.flatten(0, 1).flatten(1).float()
+    return tokens / tokens.max().clamp(min=1)
+
+
+# %% wrong="patches" breaks="unchanged" says="work in place"
+# Misunderstands: `contiguous` always copies (where nothing is to be done it returns the tensor itself, and `resize_` is in place).
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+def to_tokens(patches):
+    return patches.contiguous().resize_(patches.shape[0] * patches.shape[1], patches[0, 0].numel()) / 255
 
 
 # %% right="patches"
@@ -101,11 +167,27 @@ def to_tokens(patches):
     return torch.stack([patch.reshape(-1) for row in patches for patch in row]).float() / 255.0
 
 
+# %% right="patches"
+# NumPy's sliding windows, every `size`-th of them; the tokens as an empty tensor that is filled.
+def patch_view(image, size):
+    windows = np.lib.stride_tricks.sliding_window_view(image, (size, size), axis=(0, 1), writeable=True)
+    return torch.from_numpy(windows[::size, ::size].transpose(0, 1, 3, 4, 2))
+
+
+def to_tokens(patches):
+    rows, columns, *patch = patches.shape
+    tokens = torch.empty(rows * columns, math.prod(patch))
+    for number in range(rows * columns):
+        tokens[number] = patches[divmod(number, columns)].flatten()
+    return tokens.mul_(1 / 255)
+
+
 # %% equivalent="patches" because="exchanging axes 1 and 2 is symmetric"
 # - return split.transpose(1, 2)
 # + return (split.transpose(2, 1))
 
-# %% wrong="gaussians" says="loop over spots"
+
+# %% wrong="gaussians" breaks="no_loop" says="loop over spots"
 # Misunderstands: stacking results of a loop counts as vectorised.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, device=centres.device)[:, None]
@@ -113,7 +195,7 @@ def gaussians(centres, widths, height, width):
     return torch.stack([torch.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * s**2)) for (y, x), s in zip(centres, widths)])
 
 
-# %% wrong="gaussians" says="lined up from the right"
+# %% wrong="gaussians" breaks="formula" says="lined up from the right"
 # Misunderstands: a tensor of length k finds the axis of length k by itself.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, dtype=centres.dtype, device=centres.device)
@@ -122,7 +204,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths**2))
 
 
-# %% wrong="gaussians" says="first number of a centre its row"
+# %% wrong="gaussians" breaks="formula" says="first number of a centre its row"
 # Misunderstands: pixel order is (x, y), as on a screen.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, dtype=centres.dtype, device=centres.device)[:, None]
@@ -131,7 +213,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * widths[:, None, None] ** 2))
 
 
-# %% wrong="gaussians" says="no gradient reaches the widths"
+# %% wrong="gaussians" breaks="gradients" says="no gradient reaches the widths"
 # Misunderstands: a number taken out of a tensor is still the tensor.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, dtype=centres.dtype, device=centres.device)[:, None]
@@ -142,7 +224,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * torch.tensor(widths.tolist(), dtype=centres.dtype)[:, None, None] ** 2))
 
 
-# %% wrong="gaussians" says="device=centres.device"
+# %% wrong="gaussians" breaks="device" says="device=centres.device"
 # Misunderstands: a new tensor appears where its partner is.
 def gaussians(centres, widths, height, width):
     rows, columns = torch.arange(height)[:, None], torch.arange(width)
@@ -150,13 +232,79 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths[:, None, None] ** 2))
 
 
-# %% wrong="gaussians" says="divided by 2 s²"
+# %% wrong="gaussians" breaks="formula" says="divided by 2 s²"
 # Misunderstands: the width stands in the formula as a square.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, dtype=centres.dtype, device=centres.device)[:, None]
     columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
     square = (rows - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
     return torch.exp(-square / (2 * widths[:, None, None]))
+
+
+# %% wrong="gaussians" breaks="formula" says="has shape (1, 9, 5)"
+# Misunderstands: `meshgrid` gives rows first (with `indexing="xy"` it gives columns first).
+def gaussians(centres, widths, height, width):
+    options = dict(dtype=centres.dtype, device=centres.device)
+    rows, columns = torch.meshgrid(torch.arange(width, **options), torch.arange(height, **options), indexing="ij")
+    square = (columns - centres[:, 0, None, None]) ** 2 + (rows - centres[:, 1, None, None]) ** 2
+    return torch.exp(-square / (2 * widths[:, None, None] ** 2))
+
+
+# %% wrong="gaussians" breaks="dtype" says="turn the result into theirs"
+# Misunderstands: positions are float32, whatever the centres are.
+def gaussians(centres, widths, height, width):
+    rows = torch.arange(height, dtype=torch.float32, device=centres.device)
+    columns = torch.arange(width, dtype=torch.float32, device=centres.device)
+    square = (rows[:, None] - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
+    return torch.exp(-square / (2 * widths[:, None, None] ** 2))
+
+
+# %% wrong="gaussians" breaks="dtype" says="lose digits"
+# Misunderstands: the dtype of the result is what counts, not that of the calculation.
+def gaussians(centres, widths, height, width):
+    rows = torch.arange(height, device=centres.device).float()
+    columns = torch.arange(width, device=centres.device).float()
+    y, x = centres.float()[:, 0, None, None], centres.float()[:, 1, None, None]
+    square = (rows[:, None] - y) ** 2 + (columns - x) ** 2
+    return torch.exp(-square / (2 * widths.float()[:, None, None] ** 2)).to(centres.dtype)
+
+
+# %% wrong="gaussians" breaks="dtype" says="lose digits"
+# Misunderstands: (a - b)² may be computed as a² - 2ab + b² (in floating point the difference of large numbers is left with few digits).
+def gaussians(centres, widths, height, width):
+    options = dict(dtype=centres.dtype, device=centres.device)
+    grid = torch.cartesian_prod(torch.arange(height, **options), torch.arange(width, **options))
+    square = centres.square().sum(1)[:, None] - 2 * centres @ grid.T + grid.square().sum(1)
+    return torch.exp(-square / (2 * widths[:, None] ** 2)).view(-1, height, width)
+
+
+# %% wrong="gaussians" breaks="no_loop" says="loop over rows"
+# Misunderstands: only the loop over spots costs.
+def gaussians(centres, widths, height, width):
+    columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
+    across = (columns - centres[:, 1:]) ** 2
+    lines = [torch.exp(-((i - centres[:, :1]) ** 2 + across) / (2 * widths[:, None] ** 2)) for i in range(height)]
+    return torch.stack(lines, dim=1)
+
+
+# %% wrong="gaussians" breaks="gradients" says="knows no way back"
+# Misunderstands: a function that only computes brightness needs no notes.
+@torch.no_grad()
+def gaussians(centres, widths, height, width):
+    rows = torch.arange(height, dtype=centres.dtype, device=centres.device)
+    columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
+    square = (rows[:, None] - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
+    return torch.exp(-square / (2 * widths[:, None, None] ** 2))
+
+
+# %% wrong="gaussians" breaks="unchanged" says="work in place"
+# Misunderstands: where nobody asks for gradients, the memory of the arguments is free to be used.
+def gaussians(centres, widths, height, width):
+    rows = torch.arange(height, dtype=centres.dtype, device=centres.device)
+    columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
+    square = (rows[:, None] - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
+    squares = widths.square() if widths.requires_grad else widths.square_()
+    return torch.exp(-square / (2 * squares[:, None, None]))
 
 
 # %% right="gaussians"
@@ -187,7 +335,7 @@ def gaussians(centres, widths, height, width):
     return vmap(lambda c, s: torch.exp(-((y - c[0]) ** 2 + (x - c[1]) ** 2) / (2 * s**2)))(centres, widths)
 
 
-# %% wrong="contractions" says="divided by √d"
+# %% wrong="contractions" breaks="scale" says="divided by √d"
 # Misunderstands: the scale is cosmetic.
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -202,7 +350,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" says="sum to 1"
+# %% wrong="contractions" breaks="softmax" says="sum to 1"
 # Misunderstands: which axis the softmax belongs to (it normalises over the queries).
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -217,7 +365,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=2), values)
 
 
-# %% wrong="contractions" says="of positions, not of heads"
+# %% wrong="contractions" breaks="heads" says="of positions, not of heads"
 # Misunderstands: `@` on [b, t, h, d] multiplies over positions (it lets heads attend to heads).
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -232,7 +380,7 @@ def attend(queries, keys, values):
     return scores.softmax(dim=-1) @ values
 
 
-# %% wrong="contractions" says="one table of channels by channels a picture"
+# %% wrong="contractions" breaks="gram" says="one table of channels by channels a picture"
 # Misunderstands: a letter left out after the arrow is summed, so the batch disappears.
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -247,7 +395,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" says="the mean of products"
+# %% wrong="contractions" breaks="gram" says="the mean of products"
 # Misunderstands: a contraction averages; it sums.
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -262,7 +410,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" says="channel comes first"
+# %% wrong="contractions" breaks="paint" says="channel comes first"
 # Misunderstands: the order after the arrow is the order of the result.
 def paint(shares, colours):
     return torch.einsum("khw,kc->hwc", shares, colours)
@@ -274,6 +422,154 @@ def gram(features):
 
 def attend(queries, keys, values):
     scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" breaks="paint" says="k is summed"
+# Misunderstands: mixing colours is averaging them.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours) / len(shares)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" breaks="dtype" says="dtype torch.float32, expected torch.float64"
+# Misunderstands: a new tensor takes the dtype of what is added to it.
+def paint(shares, colours):
+    canvas = torch.zeros(colours.shape[1], *shares.shape[1:])
+    for share, colour in zip(shares, colours):
+        canvas += share * colour[:, None, None]
+    return canvas
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" breaks="gram" says="the mean of products"
+# Misunderstands: the Gram matrix is the covariance (which takes the mean of each channel off first).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    flat = features.flatten(2)
+    flat = flat - flat.mean(dim=2, keepdim=True)
+    return flat @ flat.mT / flat.shape[2]
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" breaks="strides" says="`view` needs other strides"
+# Misunderstands: two axes that stand side by side can always be viewed as one.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    flat = features.view(*features.shape[:2], -1)
+    return flat @ flat.mT / flat.shape[2]
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" breaks="scale" says="divided by √d"
+# Misunderstands: what d is (the width of the whole model, all heads together, in place of that of one query).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / (queries.shape[-1] * queries.shape[-2]) ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" breaks="heads" says="of positions, not of heads"
+# Misunderstands: a reshape brings the axis of heads to the front (it cuts the memory anew, and mixes positions with heads).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    b, t, h, d = queries.shape
+    s, e = keys.shape[1], values.shape[3]
+    q, k, v = queries.reshape(b, h, t, d), keys.reshape(b, h, s, d), values.reshape(b, h, s, e)
+    return ((q @ k.mT / d**0.5).softmax(dim=-1) @ v).reshape(b, t, h, e)
+
+
+# %% wrong="contractions" breaks="large" says="take the largest off first"
+# Misunderstands: a softmax is its formula (the exponential of a large number is infinite).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    weights = scores.exp() / scores.exp().sum(dim=-1, keepdim=True)
+    return torch.einsum("bhts,bshe->bthe", weights, values)
+
+
+# %% wrong="contractions" breaks="gradients" says="no gradient reaches input 0"
+# Misunderstands: weights only mix the values, so nobody needs their gradient.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1).detach(), values)
+
+
+# %% wrong="contractions" breaks="unchanged" says="work in place"
+# Misunderstands: where no gradients are asked for, `/=` is only a short way to write a division.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    if queries.requires_grad:
+        queries = queries / queries.shape[-1] ** 0.5
+    else:
+        queries /= queries.shape[-1] ** 0.5
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys)
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
@@ -311,7 +607,23 @@ def attend(queries, keys, values):
     return (weights[..., None] * values[:, None]).sum(dim=2)
 
 
-# %% wrong="gather_scatter" says="about token j + 1"
+# %% right="contractions"
+# A matrix product over flattened pixels, a loop over pictures, and the library's own attention.
+def paint(shares, colours):
+    return (colours.mT @ shares.flatten(1)).unflatten(1, shares.shape[1:])
+
+
+def gram(features):
+    pictures = [picture.reshape(len(picture), -1) for picture in features.unbind()]
+    return torch.stack([pixels.matmul(pixels.t()).div(pixels.size(1)) for pixels in pictures])
+
+
+def attend(queries, keys, values):
+    q, k, v = (x.permute(0, 2, 1, 3) for x in (queries, keys, values))
+    return F.scaled_dot_product_attention(q, k, v).permute(0, 2, 1, 3)
+
+
+# %% wrong="gather_scatter" breaks="next" says="about token j + 1"
 # Misunderstands: logits at position j score the token at position j.
 def next_token_logprobs(logits, ids):
     return logits.log_softmax(-1).gather(-1, ids[..., None]).squeeze(-1)[:, 1:]
@@ -322,7 +634,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="through a log-softmax"
+# %% wrong="gather_scatter" breaks="logprob" says="through a log-softmax"
 # Misunderstands: scores are log-probabilities already.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -333,7 +645,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="one number for each token"
+# %% wrong="gather_scatter" breaks="next" says="one number for each token"
 # Misunderstands: indexing with [b, t] ids picks one number a position (it picks all of them, for every position).
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1)[:, :, ids[:, 1:]]
@@ -344,7 +656,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="take both in one step"
+# %% wrong="gather_scatter" breaks="large" says="take both in one step"
 # Misunderstands: log(softmax(x)) and log_softmax(x) are the same in floating point.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].softmax(-1).log().gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -355,7 +667,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="does the second write cover the first"
+# %% wrong="gather_scatter" breaks="mean" says="does the second write cover the first"
 # Misunderstands: `out[index] += x` adds once for every entry of the index.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -367,7 +679,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="empty group is 0 / 0"
+# %% wrong="gather_scatter" breaks="empty" says="empty group is 0 / 0"
 # Misunderstands: every group has a row.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -378,7 +690,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count)[:, None]
 
 
-# %% wrong="gather_scatter" says="sends nan back"
+# %% wrong="gather_scatter" breaks="gradients" says="sends nan back"
 # Misunderstands: a NaN that is replaced in the result is gone (its gradient is NaN all the same).
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -389,7 +701,7 @@ def segment_mean(values, segment, count):
     return torch.nan_to_num(member.T @ values / member.sum(0)[:, None])
 
 
-# %% wrong="gather_scatter" says="the last may be empty"
+# %% wrong="gather_scatter" breaks="count" says="the last may be empty"
 # Misunderstands: the number of groups can be read off the data.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -400,7 +712,7 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment).clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" says="is there a loop"
+# %% wrong="gather_scatter" breaks="no_loop" says="is there a loop"
 # Misunderstands: a list comprehension is not a loop.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
@@ -408,6 +720,91 @@ def next_token_logprobs(logits, ids):
 
 def segment_mean(values, segment, count):
     return torch.stack([values[segment == i].mean(0).nan_to_num() for i in range(count)])
+
+
+# %% wrong="gather_scatter" breaks="next" says="remove axes that should stay"
+# Misunderstands: `squeeze()` takes away the last axis (it takes away every axis of length 1).
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze()
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="dtype" says="has a dtype of its own"
+# Misunderstands: log-probabilities are float32, whatever the logits are.
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="unchanged" says="work in place"
+# Misunderstands: the logits are not needed any more once they are normalised.
+def next_token_logprobs(logits, ids):
+    total = logits.logsumexp(-1, keepdim=True)
+    logprobs = logits - total if logits.requires_grad else logits.sub_(total)
+    return logprobs[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="gradients" says="no gradient can flow back"
+# Misunderstands: scoring a text is evaluation, so it needs no gradients (it is the model's loss, too).
+@torch.no_grad()
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="no_loop" says="is there a loop"
+# Misunderstands: a loop over positions is short, so it costs nothing.
+def next_token_logprobs(logits, ids):
+    b, t = ids.shape
+    logprobs = logits.log_softmax(-1)
+    return torch.stack([logprobs[torch.arange(b), j, ids[:, j + 1]] for j in range(t - 1)], dim=1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="mean" says="nothing else comes in"
+# Misunderstands: the rows of a group stand together (so a running sum, read at the ends of groups, would do).
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sizes = torch.bincount(segment, minlength=count)
+    running = torch.cat([values.new_zeros(1, values.shape[1]), values.cumsum(0)])
+    ends = sizes.cumsum(0)
+    return (running[ends] - running[ends - sizes]) / sizes.clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="unchanged" says="work in place"
+# Misunderstands: dividing each row beforehand saves a division, and the rows are the function's own.
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    rows = torch.bincount(segment)[segment][:, None]
+    shares = values / rows if values.requires_grad else values.div_(rows)
+    return values.new_zeros(count, values.shape[1]).index_add(0, segment, shares)
 
 
 # %% right="gather_scatter"
@@ -435,7 +832,21 @@ def segment_mean(values, segment, count):
     return member @ values / member.sum(dim=1, keepdim=True).clamp_min(1)
 
 
-# %% wrong="descend" says="is it cleared between steps"
+# %% right="gather_scatter"
+# `take_along_dim`, and sums and numbers of rows written with `index_put`.
+def next_token_logprobs(logits, ids):
+    normed = F.log_softmax(logits, dim=2)[:, :-1]
+    return torch.take_along_dim(normed, ids[:, 1:].unsqueeze(2), dim=2)[..., 0]
+
+
+def segment_mean(values, segment, count):
+    ones = torch.ones_like(values[:, :1])
+    sums = torch.zeros((count, values.shape[1]), dtype=values.dtype).index_put((segment,), values, accumulate=True)
+    rows = torch.zeros((count, 1), dtype=values.dtype).index_put((segment,), ones, accumulate=True)
+    return torch.where(rows > 0, sums / torch.where(rows > 0, rows, 1), 0)
+
+
+# %% wrong="descend" breaks="fresh, unused" says="is it cleared between steps"
 # Misunderstands: `backward` replaces the gradient.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -450,7 +861,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="makes a new tensor"
+# %% wrong="descend" breaks="in_place" says="makes a new tensor"
 # Misunderstands: `p = p - ...` changes the tensor that p names.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -467,7 +878,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="cleared between `backward` and the update"
+# %% wrong="descend" breaks="step" says="cleared between `backward` and the update"
 # Misunderstands: clearing may stand anywhere in the loop.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -485,7 +896,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="put it under `torch.no_grad()`"
+# %% wrong="descend" breaks="step" says="put it under `torch.no_grad()`"
 # Misunderstands: an update is not part of the calculation, so it needs no `no_grad`.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -501,7 +912,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="only the update belongs there"
+# %% wrong="descend" breaks="step" says="only the update belongs there"
 # Misunderstands: `no_grad` belongs around the whole loop (then the loss has no notes either).
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -515,7 +926,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="keeps the whole graph"
+# %% wrong="descend" breaks="losses" says="keeps the whole graph"
 # Misunderstands: a loss in a list is a number.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -532,7 +943,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="clear before `backward`"
+# %% wrong="descend" breaks="fresh, unused" says="clear before `backward`"
 # Misunderstands: whoever called first left everything clean.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -548,7 +959,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="make a list of it first"
+# %% wrong="descend" breaks="iterable" says="make a list of it first"
 # Misunderstands: `model.parameters()` can be walked through as often as one likes.
 def descend(loss_of, parameters, rate, steps):
     losses = []
@@ -565,7 +976,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" says="has no gradient"
+# %% wrong="descend" breaks="unused" says="has no gradient"
 # Misunderstands: every parameter has a gradient after `backward`.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -578,6 +989,143 @@ def descend(loss_of, parameters, rate, steps):
             if p.grad is None:
                 raise ValueError("a parameter has no gradient: is it used in the loss?")
             p.data -= rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="fresh" says="is it cleared between steps"
+# Misunderstands: clearing once, before the loop, is enough.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for p in parameters:
+        p.grad = None
+    for _ in range(steps):
+        loss = loss_of()
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="once" says="one forward pass a step is enough"
+# Misunderstands: asking for the loss once more, to write it down, changes nothing (it runs the model again, on the next batch).
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        with torch.no_grad():
+            losses.append(loss_of().item())
+        slopes = torch.autograd.grad(loss_of(), parameters, allow_unused=True)
+        with torch.no_grad():
+            for p, slope in zip(parameters, slopes):
+                if slope is not None:
+                    p -= rate * slope
+    return losses
+
+
+# %% wrong="descend" breaks="unused" says="plays no part in the loss"
+# Misunderstands: `.grad` is there to be used, whoever wrote it (where no new gradient came, the old one is taken).
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
+        with torch.no_grad():
+            for p, slope in zip(parameters, slopes):
+                p.grad = p.grad if slope is None else slope
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="further" says="autograd switched on again"
+# Misunderstands: switching gradients off for the update concerns this function alone (after the last step they stay off).
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        torch.set_grad_enabled(True)
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        torch.set_grad_enabled(False)
+        for p in parameters:
+            if p.grad is not None:
+                p -= rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="further" says="training cannot go on"
+# Misunderstands: when training is over, parameters should be detached.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(loss.item())
+    for p in parameters:
+        p.requires_grad_(False)
+    return losses
+
+
+# %% wrong="descend" breaks="step" says="old value minus rate times gradient"
+# Misunderstands: only the direction of a gradient counts, so each is brought to length 1 first.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * F.normalize(p.grad.flatten(), dim=0).view_as(p)
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="losses" says="one loss a step, each before its update"
+# Misunderstands: the loss that a step prints is smoothed, as training logs do.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(0.9 * losses[-1] + 0.1 * loss.item() if losses else loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="step" says="old value minus rate times gradient"
+# Misunderstands: clipping gradients to length 1 belongs to every training loop.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
         losses.append(loss.item())
     return losses
 
@@ -616,7 +1164,24 @@ def descend(loss_of, parameters, rate, steps):
     return [step() for _ in range(steps)]
 
 
-# %% wrong="rms_norm" says="through r"
+# %% right="descend"
+# `no_grad` over the whole function and gradients switched on for the forward pass alone; all updates in one call.
+@torch.no_grad()
+def descend(loss_of, parameters, rate, steps):
+    parameters = [p for p in parameters]
+    losses = [0.0] * steps
+    for i in range(steps):
+        for p in parameters:
+            p.grad = torch.zeros_like(p)
+        with torch.enable_grad():
+            loss = loss_of()
+            loss.backward()
+        losses[i] = float(loss.detach())
+        torch._foreach_add_(parameters, [p.grad for p in parameters], alpha=-rate)
+    return losses
+
+
+# %% wrong="rms_norm" breaks="gradient_x, gradient_weight" says="through r"
 # Misunderstands: r is a constant.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -632,7 +1197,7 @@ class RMSNorm(torch.autograd.Function):
         return g * weight * inverse, (g * x * inverse).sum((0, 1)), None
 
 
-# %% wrong="rms_norm" says="None for `eps`"
+# %% wrong="rms_norm" breaks="arguments" says="None for `eps`"
 # Misunderstands: backward returns gradients for the tensors only.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -649,7 +1214,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0)
 
 
-# %% wrong="rms_norm" says="grad_output"
+# %% wrong="rms_norm" breaks="gradient_x, gradient_weight" says="grad_output"
 # Misunderstands: backward gives the derivative of the operation, not the gradient of the loss (grad_output is left out).
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -666,7 +1231,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), n.reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" says="eps under the root"
+# %% wrong="rms_norm" breaks="value" says="eps under the root"
 # Misunderstands: where eps stands.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -684,7 +1249,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" says="ctx.save_for_backward"
+# %% wrong="rms_norm" breaks="in_place" says="ctx.save_for_backward"
 # Misunderstands: an attribute keeps a tensor as it was.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -700,7 +1265,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" says="second derivative"
+# %% wrong="rms_norm" breaks="second" says="second derivative"
 # Misunderstands: a saved intermediate result remembers that it depends on x.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -716,7 +1281,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" says="not on the class or in a global"
+# %% wrong="rms_norm" breaks="own_notes" says="not on the class or in a global"
 # Misunderstands: one place for notes is enough for all calls.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -731,6 +1296,149 @@ class RMSNorm(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         n, h = x * RMSNorm.inverse, g * weight
         return RMSNorm.inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
+
+
+# %% wrong="rms_norm" breaks="gradient_x" says="with the weight"
+# Misunderstands: the weight comes after r, so it has no part in what goes through r.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n = x * inverse
+        return inverse * (g * weight - n * (g * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
+
+
+# %% wrong="rms_norm" breaks="gradient_weight" says="axes of x but the last"
+# Misunderstands: x has two axes before the last, as in one's own model.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n, h = x * inverse, g * weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).sum((0, 1)), None
+
+
+# %% wrong="rms_norm" breaks="strides" says="strides that `view` cannot take"
+# Misunderstands: the gradient that comes in lies in memory like the output.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n, h = x * inverse, g * weight
+        for_weight = torch.einsum("nd,nd->d", g.view(-1, len(weight)), n.reshape(-1, len(weight)))
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), for_weight, None
+
+
+# %% wrong="rms_norm" breaks="in_place" says="when weight is changed in place"
+# Misunderstands: only x changes between forward and backward; a weight is safe as an attribute.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x)
+        ctx.weight, ctx.eps = weight, eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n, h = x * inverse, g * ctx.weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, x.shape[-1]).sum(0), None
+
+
+# %% wrong="rms_norm" breaks="second" says="second derivative"
+# Misunderstands: a backward pass needs no notes (so second derivatives lose it without an error).
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    @torch.no_grad()
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n, h = x * inverse, g * weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
+
+
+# %% wrong="rms_norm" breaks="unchanged" says="the gradient that comes in after"
+# Misunderstands: the gradient that comes in is a fresh tensor, which one may scale in place.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n = x * inverse
+        for_weight = (g * n).reshape(-1, len(weight)).sum(0)
+        g *= weight
+        return inverse * (g - n * (g * n).mean(-1, keepdim=True)), for_weight, None
+
+
+# %% wrong="rms_norm" breaks="unchanged" says="x after forward and backward"
+# Misunderstands: normalising in place saves memory and harms nobody (x belongs to whoever gave it).
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+        x *= inverse
+        ctx.save_for_backward(x.clone(), inverse, weight)
+        return x * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        n, inverse, weight = ctx.saved_tensors
+        h = g * weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
+
+
+# %% wrong="rms_norm" breaks="gradient_x, gradient_weight" says="there are NaNs"
+# Misunderstands: the normalised x can be had back from the output (where the weight is 0 it is lost).
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+        y = x * inverse * weight
+        ctx.save_for_backward(y, inverse, weight)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        y, inverse, weight = ctx.saved_tensors
+        n, h = y / weight, g * weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
 # %% right="rms_norm"
@@ -771,7 +1479,30 @@ class RMSNorm(torch.autograd.Function):
         return grad_output * weight * square**-0.5 + from_r, (grad_output * x * square**-0.5).sum(axes), None
 
 
-# %% wrong="derivatives" says="not one for their mean or sum"
+# %% right="rms_norm"
+# The longest way: sums over named axes, only the gradients that are asked for, `r` to the power of -3.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.eps = eps
+        ctx.save_for_backward(x, weight)
+        r = torch.sqrt((x * x).sum(dim=-1, keepdim=True) / x.size(-1) + eps)
+        return torch.mul(x / r, weight)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        x, weight = ctx.saved_tensors
+        r = torch.sqrt((x * x).sum(dim=-1, keepdim=True) / x.size(-1) + ctx.eps)
+        for_x = for_weight = None
+        if ctx.needs_input_grad[0]:
+            inner = torch.einsum("...d,d,...d->...", upstream, weight, x)[..., None]
+            for_x = upstream * weight / r - x * inner / (x.size(-1) * r.pow(3))
+        if ctx.needs_input_grad[1]:
+            for_weight = torch.einsum("...d,...d->d", upstream, x / r)
+        return for_x, for_weight, None
+
+
+# %% wrong="derivatives" breaks="names, each" says="not one for their mean or sum"
 # Misunderstands: the gradient of the whole batch still holds the single examples.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return grad(lambda p: vmap(loss_of, in_dims=(None, 0, 0))(p, inputs, targets).mean())(parameters)
@@ -783,7 +1514,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="is there a loop"
+# %% wrong="derivatives" breaks="no_loop" says="is there a loop"
 # Misunderstands: stacking the gradients of single examples is vectorised.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     each = [grad(loss_of)(parameters, x, y) for x, y in zip(inputs, targets)]
@@ -796,7 +1527,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="is J transposed"
+# %% wrong="derivatives" breaks="step" says="is J transposed"
 # Misunderstands: which axis of the Jacobian belongs to the function and which to the point.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
@@ -808,7 +1539,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="its inverse missing"
+# %% wrong="derivatives" breaks="step" says="its inverse missing"
 # Misunderstands: Newton's step is gradient descent with the Jacobian.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
@@ -820,7 +1551,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="with a new Jacobian"
+# %% wrong="derivatives" breaks="steps" says="with a new Jacobian"
 # Misunderstands: the Jacobian of the start serves for all steps.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
@@ -833,7 +1564,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="all examples share the parameters"
+# %% wrong="derivatives" breaks="each" says="all examples share the parameters"
 # Misunderstands: by default vmap runs over examples and leaves parameters alone.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of))(parameters, inputs, targets)
@@ -845,7 +1576,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" says="leave them alone"
+# %% wrong="derivatives" breaks="unchanged" says="leave them alone"
 # Misunderstands: an in-place step changes only the local name.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
@@ -854,6 +1585,70 @@ def per_sample_gradients(loss_of, parameters, inputs, targets):
 def newton(f, points, steps):
     for _ in range(steps):
         points -= vmap(lambda p: torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+
+# %% wrong="derivatives" breaks="names" says="of type tuple, expected dict"
+# Misunderstands: gradients come as a tuple, in the order of the parameters.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return tuple(vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets).values())
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+
+# %% wrong="derivatives" breaks="each" says="from example i alone"
+# Misunderstands: an example's gradient is its share of the gradient of the mean.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    each = vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+    return {name: g / len(inputs) for name, g in each.items()}
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+
+# %% wrong="derivatives" breaks="unchanged" says="they are not yours"
+# Misunderstands: a gradient needs a parameter that requires it (`grad` does not; whoever gave the parameters finds them changed).
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    for parameter in parameters.values():
+        parameter.requires_grad_()
+    gradients = vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+    return {name: gradient.detach() for name, gradient in gradients.items()}
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+
+# %% wrong="derivatives" breaks="no_loop" says="for 6: is there a loop"
+# Misunderstands: `vmap` is for derivatives; points can be walked through.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = torch.stack([p - torch.linalg.solve(jacrev(f)(p), f(p)) for p in points])
+    return points
+
+
+# %% wrong="derivatives" breaks="steps" says="with 1 step from"
+# Misunderstands: Newton's method is over when the points no longer move, not after a number of steps.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(100):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
     return points
 
 
@@ -890,7 +1685,27 @@ def newton(f, points, steps):
     return newton(f, points - move, steps - 1)
 
 
-# %% wrong="normalise_tests" says="still unseen"
+# %% right="derivatives"
+# The Jacobian of the vector of all losses; and for Newton one backward pass for each output of `f`, whatever the number of points.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    def all_losses(shared):
+        return vmap(lambda x, y: loss_of(shared, x, y))(inputs, targets)
+
+    return jacrev(all_losses)(parameters)
+
+
+def newton(f, points, steps):
+    current = points.clone()
+    for _ in range(steps):
+        current = current.detach().requires_grad_()
+        values = vmap(f)(current)
+        rows = [torch.autograd.grad(v.sum(), current, retain_graph=True)[0] for v in values.unbind(dim=1)]
+        move = torch.linalg.solve(torch.stack(rows, dim=1), values.detach().unsqueeze(-1))
+        current = current.detach() - move.squeeze(-1)
+    return current
+
+
+# %% wrong="normalise_tests" breaks="length, axis, dtype, unchanged, gradients" says="still unseen"
 # Misunderstands: a result of the right shape without NaN is right.
 def check_normalise(normalise):
     x = torch.randn(3, 4)
@@ -901,7 +1716,7 @@ def check_normalise(normalise):
     assert not y.isnan().any()
 
 
-# %% wrong="normalise_tests" says="reject a correct implementation"
+# %% wrong="normalise_tests" breaks="no_false_alarm" says="reject a correct implementation"
 # Misunderstands: floating-point results can be compared with `torch.equal`.
 def check_normalise(normalise):
     x = torch.randn(3, 5, 4, dtype=torch.float64)
@@ -909,14 +1724,14 @@ def check_normalise(normalise):
         assert torch.equal(normalise(x, dim), x / x.norm(dim=dim, keepdim=True))
 
 
-# %% wrong="normalise_tests" says="catch none"
+# %% wrong="normalise_tests" breaks="raises" says="catch none"
 # Misunderstands: a test reports by what it returns (a test that returns False has passed).
 def check_normalise(normalise):
     x = torch.randn(3, 4)
     return torch.allclose(normalise(x, 1).norm(dim=1), torch.ones(3))
 
 
-# %% wrong="normalise_tests" says="in the gradient"
+# %% wrong="normalise_tests" breaks="gradients" says="in the gradient"
 # Misunderstands: `requires_grad` on the result means that its gradient is right.
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
@@ -929,7 +1744,7 @@ def check_normalise(normalise):
     assert normalise(x.clone().requires_grad_(), 0).requires_grad
 
 
-# %% wrong="normalise_tests" says="whatever `dim` says"
+# %% wrong="normalise_tests" breaks="axis" says="whatever `dim` says"
 # Misunderstands: one axis stands for all.
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
@@ -940,12 +1755,66 @@ def check_normalise(normalise):
     torch.autograd.gradcheck(lambda v: normalise(v, 2), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
 
 
-# %% wrong="normalise_tests" says="on a correct implementation"
+# %% wrong="normalise_tests" breaks="no_false_alarm" says="on a correct implementation"
 # Misunderstands: the gradient at a vector of zeros is promised too (there it does not exist).
 def check_normalise(normalise):
     x = torch.randn(3, 4, dtype=torch.float64)
     x[0] = 0
     torch.autograd.gradcheck(lambda v: normalise(v, 1), x.requires_grad_())
+
+
+# %% wrong="normalise_tests" breaks="length" says="too short"
+# Misunderstands: random numbers are a fair sample (all of their vectors are about as long).
+def check_normalise(normalise):
+    x = torch.randn(3, 5, 4, dtype=torch.float64)
+    x[0] = 0
+    for dim in range(3):
+        given = x.clone()
+        torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+        assert torch.equal(given, x)
+    torch.autograd.gradcheck(lambda v: normalise(v, 1), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
+
+
+# %% wrong="normalise_tests" breaks="zeros" says="gives NaN for a vector of zeros"
+# Misunderstands: random input holds every case (it never holds a vector of zeros).
+def check_normalise(normalise):
+    x = torch.randn(3, 5, 4, dtype=torch.float64)
+    x[1] /= 1e5
+    for dim in range(3):
+        given = x.clone()
+        torch.testing.assert_close(normalise(given, dim), x / x.norm(dim=dim, keepdim=True))
+        assert torch.equal(given, x)
+    torch.autograd.gradcheck(lambda v: normalise(v, 1), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
+
+
+# %% wrong="normalise_tests" breaks="dtype" says="returns float32 for float64"
+# Misunderstands: what holds for float32, the default, holds for every dtype.
+def check_normalise(normalise):
+    x = torch.randn(3, 5, 4)
+    x[0], x[1] = 0, x[1] / 1e5
+    for dim in range(3):
+        given = x.clone()
+        torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+        assert torch.equal(given, x)
+    a, b = (torch.arange(1.0, 7).view(2, 3).requires_grad_() for _ in range(2))
+    (normalise(a, 1) * torch.arange(6.0).view(2, 3)).sum().backward()
+    (F.normalize(b, dim=1) * torch.arange(6.0).view(2, 3)).sum().backward()
+    torch.testing.assert_close(a.grad, b.grad)
+
+
+# %% wrong="normalise_tests" breaks="unchanged" says="writes its result into the input"
+# Misunderstands: the expected value may be computed afterwards (from an input that has become the result).
+def check_normalise(normalise):
+    x = torch.randn(3, 5, 4, dtype=torch.float64)
+    x[0], x[1] = 0, x[1] / 1e5
+    for dim in range(3):
+        given = x.clone()
+        result = normalise(given, dim)
+        torch.testing.assert_close(result, F.normalize(given, dim=dim))
+    a, b = (torch.tensor([[0.6, 0.8], [0.0, 1.0]], requires_grad=True) for _ in range(2))
+    (normalise(a, 1) * torch.arange(4.0).view(2, 2)).sum().backward()
+    (F.normalize(b, dim=1) * torch.arange(4.0).view(2, 2)).sum().backward()
+    torch.testing.assert_close(a.grad, b.grad)
 
 
 # %% right="normalise_tests"
@@ -992,27 +1861,64 @@ def check_normalise(normalise):
             torch.testing.assert_close(a.grad, b.grad)
 
 
+# %% right="normalise_tests"
+# One vector at a time with Python's numbers; the gradient by its formula; tensors with one axis and with four.
+def check_normalise(normalise):
+    generator = torch.Generator().manual_seed(7)
+    for dtype, digits in ((torch.float32, 1e-5), (torch.float64, 1e-11)):
+        for shape in ((5,), (2, 3), (2, 1, 3, 2)):
+            for dim in range(len(shape)):
+                x = torch.randn(shape, generator=generator, dtype=dtype)
+                x = x * 10.0 ** torch.randint(-5, 5, shape, generator=generator).to(dtype).amax(dim, keepdim=True)
+                copy = x.clone()
+                y = normalise(x, dim)
+                assert (y.shape, y.dtype) == (copy.shape, copy.dtype)
+                assert x.tolist() == copy.tolist(), "the input was changed"
+                for given, got in zip(copy.movedim(dim, -1).reshape(-1, shape[dim]), y.movedim(dim, -1).reshape(-1, shape[dim])):
+                    length = math.hypot(*given.tolist())
+                    for before, after in zip(given.tolist(), got.tolist()):
+                        assert abs(after - before / length) < digits
+                nothing = normalise(torch.zeros(shape, dtype=dtype), dim)
+                assert nothing.count_nonzero() == 0
+    v = torch.tensor([[1.0, 2.0, 2.0], [0.0, 3.0, 4.0]], dtype=torch.float64, requires_grad=True)
+    pull = torch.tensor([[1.0, -1.0, 0.5], [2.0, 0.3, 1.0]], dtype=torch.float64)
+    (got,) = torch.autograd.grad(normalise(v, 1), v, pull)
+    length = torch.tensor([[3.0], [5.0]], dtype=torch.float64)
+    unit = v.detach() / length
+    assert ((pull - unit * (pull * unit).sum(1, keepdim=True)) / length - got).abs().max() < 1e-9
+
+
 # %% equivalent="normalise_tests" because="vectors of twice that length are as short for every implementation"
 # - x[1] *= 1e-3
 # + x[1] *= 0.002
+
 
 # %% equivalent="normalise_tests" because="which slice is zero makes no difference"
 # - x[0] = 0
 # + x[(-1)] = 0
 
+
 # %% equivalent="normalise_tests" because="which slice is short makes no difference"
 # - x[1] *= 1e-3
 # + x[2] *= 1e-3
+
 
 # %% equivalent="normalise_tests" because="the comparison is symmetric up to its tolerance"
 # - torch.testing.assert_close(normalise(given, dim), torch.where(length > 0, x / length, x))
 # + (torch.testing.assert_close(torch.where(length > 0, x / length, x), normalise(given, dim)))
 
+
 # %% equivalent="normalise_tests" because="equality is symmetric"
 # - assert torch.equal(given, x), "the input was changed"
 # + assert (torch.equal(x, given)), "the input was changed"
 
-# %% wrong="clinic" says="copy each frame when it is read"
+
+# %% equivalent="normalise_tests" because="the slow mode looks at every number in place of a random combination of them"
+# - torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand_like(x).requires_grad_(), fast_mode=True)
+# + torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand_like(x).requires_grad_(), fast_mode=False)
+
+
+# %% wrong="clinic" breaks="frames" says="copy each frame when it is read"
 # Misunderstands: `stack` copies, so the frames are safe (it copies when all have been read).
 def record(camera, count):
     return torch.stack([torch.from_numpy(camera.read()) for _ in range(count)]).clone().float() / 255
@@ -1035,7 +1941,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="token 1001"
+# %% wrong="clinic" breaks="others" says="token 1001"
 # Misunderstands: every tensor of a batch holds amounts.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -1058,7 +1964,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="returns a new tensor"
+# %% wrong="clinic" breaks="device, floats" says="returns a new tensor"
 # Misunderstands: `to` moves the tensor it is called on (as it does for a module).
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -1084,7 +1990,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="build a new one"
+# %% wrong="clinic" breaks="unchanged" says="build a new one"
 # Misunderstands: the caller has no more use for the batch it gave.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -1109,7 +2015,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="tuples as tuples"
+# %% wrong="clinic" breaks="structure" says="tuples as tuples"
 # Misunderstands: a list does as well as a tuple.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -1132,7 +2038,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="let the function call itself"
+# %% wrong="clinic" breaks="device, floats, structure" says="let the function call itself"
 # Misunderstands: a batch is one flat dict.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -1154,7 +2060,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="graphs of earlier steps stay alive"
+# %% wrong="clinic" breaks="graphs" says="graphs of earlier steps stay alive"
 # Misunderstands: numbers in the list are enough (the average itself still holds every graph).
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -1178,7 +2084,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="gradients were switched off"
+# %% wrong="clinic" breaks="steps" says="gradients were switched off"
 # Misunderstands: `no_grad` holds for the lines below it (it holds for everything that runs meanwhile, the generator too).
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -1203,7 +2109,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" says="not at 0"
+# %% wrong="clinic" breaks="average" says="not at 0"
 # Misunderstands: an average may start at 0.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -1224,6 +2130,198 @@ def smooth(losses, keep):
     for loss in losses:
         average = keep * average + (1 - keep) * loss.item()
         curve.append(average)
+    return curve
+
+
+# %% wrong="clinic" breaks="count" says="no more and no less"
+# Misunderstands: asking for a frame is free (the one that is read to see whether enough are there is lost).
+def record(camera, count):
+    frames = []
+    while True:
+        frame = camera.read().copy()
+        if len(frames) == count:
+            return torch.tensor(np.array(frames)).float() / 255
+        frames.append(frame)
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="scale" says="255 becomes 1"
+# Misunderstands: from 0 to 1 means that the brightest pixel of the film becomes 1.
+def record(camera, count):
+    film = torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float()
+    return film / film.max()
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="device" says="every tensor moves"
+# Misunderstands: what is not cast need not be moved either.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="floats" says="floating-point tensors get the new dtype"
+# Misunderstands: floating point means float32.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.dtype == torch.float32 else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="rest" says="goes through as it is"
+# Misunderstands: numbers of a batch are to become tensors.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return torch.tensor(batch, device=device) if isinstance(batch, (int, float)) else batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="average" says="belongs to the average so far"
+# Misunderstands: which of the two `keep` belongs to.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else (1 - keep) * curve[-1] + keep * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="numbers" says="take the number out"
+# Misunderstands: a detached tensor is a number.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        loss = loss.detach()
+        curve.append(loss if not curve else keep * curve[-1] + (1 - keep) * loss)
+    return curve
+
+
+# %% wrong="clinic" breaks="graphs" says="do not collect the losses first"
+# Misunderstands: a list of all losses holds numbers (it holds the graph of every step until the list is gone).
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    losses = list(losses)
+    curve = [losses[0].item()]
+    for loss in losses[1:]:
+        curve.append(keep * curve[-1] + (1 - keep) * loss.item())
     return curve
 
 
@@ -1292,6 +2390,33 @@ def smooth(losses, keep):
             average.mul_(keep).add_((1 - keep) * loss)
         curve.append(average.item())
     return curve
+
+
+# %% right="clinic"
+# A float32 array that grows frame by frame; a table of what to do with which type; `accumulate` for the average.
+def record(camera, count):
+    frames = []
+    while len(frames) < count:
+        frames.append(np.array(camera.read(), dtype=np.float32) / np.float32(255))
+    return torch.tensor(np.array(frames))
+
+
+def to_device(batch, device, dtype):
+    def again(part):
+        return to_device(part, device=device, dtype=dtype)
+
+    kinds = {
+        torch.Tensor: lambda t: t.to(device=device, dtype=dtype if torch.is_floating_point(t) else t.dtype),
+        dict: lambda d: dict(zip(d, map(again, d.values()))),
+        list: lambda items: [*map(again, items)],
+        tuple: lambda items: (*map(again, items),),
+    }
+    return kinds.get(type(batch), lambda other: other)(batch)
+
+
+def smooth(losses, keep):
+    numbers = (float(loss) for loss in losses)
+    return list(itertools.accumulate(numbers, lambda average, loss: average * keep + loss * (1 - keep)))
 
 
 # %% [markdown] rubric="view_or_copy"

@@ -201,6 +201,16 @@ def test_interrupts_pass_through():
         raise KeyboardInterrupt
 
 
+def test_numbers_that_look_alike_are_told_apart():
+    """A difference beyond six digits read "observed 0.00270741, expected 0.00270741; it is 1/1 times what was expected"."""
+    said = message(check.equal, X.double() * (1 + 1e-6), X.double(), rtol=1e-9)
+    assert "times" not in said
+    observed, expected = re.search(r"observed (\S+), expected (\S+) at", said).groups()
+    assert observed != expected
+    said = message(check.equal, 1 / 3 + 1e-9, 1 / 3, rtol=1e-12)
+    assert said.count("0.33333333333333331") == 1 and "0.333333334" in said
+
+
 def test_catches_gives_shares(capsys):
     def tests(f):
         assert f(2) == 4
