@@ -34,6 +34,7 @@ class ExerciseAudit:
     perturbations: list[int] = field(default_factory=lambda: [0, 0])  # that change a result, rejected
     mutants: list[int] = field(default_factory=lambda: [0, 0, 0])  # made, killed, named equivalent
     survivors: list[str] = field(default_factory=list)  # diffs of mutants that passed
+    misnamed: bool = False  # an `equivalent` is none: there is a note, and mutants are to be judged again
     rules: dict[str, int] = field(default_factory=dict)  # of the task: wrong answers that break each
     reported: list[str] = field(default_factory=list)  # of the rules those that can only be reported
     notes: list[str] = field(default_factory=list)  # what fell short
@@ -92,7 +93,8 @@ def mutants_that_hold(lesson: Lesson, recorded: dict[str, dict] | None) -> dict[
     if not recorded:
         return {}
     _, hashes = audit_hashes(lesson, MODULE)
-    return {name: earlier for name, earlier in recorded.items() if name in hashes and earlier.get("mutants_hash") == hashes[name]}
+    hold = {name for name in recorded if name in hashes and recorded[name].get("mutants_hash") == hashes[name]}
+    return {name: recorded[name] for name in hold if not recorded[name]["misnamed"]}
 
 
 def answers_to_judge(lesson: Lesson, recorded: dict[str, dict] | None = None, only: set[str] | None = None) -> int:
@@ -189,6 +191,7 @@ def _count_mutants(exercise: Exercise, result: ExerciseAudit, made: list[Mutant]
         matches = [cell for cell in exercise.equivalent if named_equivalent(mutant, cell.source)]
         named.update(cell.line for cell in matches)
         for cell in matches if killed else ():
+            result.misnamed = True
             result.note(cell, f"called equivalent, but the tests reject it: {verdict.message}")
         equivalent = bool(matches) and not killed
         result.mutants = [a + b for a, b in zip(result.mutants, (1, killed, equivalent))]
@@ -196,6 +199,7 @@ def _count_mutants(exercise: Exercise, result: ExerciseAudit, made: list[Mutant]
             result.survivors.append(mutant.diff)
     for cell in exercise.equivalent:
         if cell.line not in named:
+            result.misnamed = True
             result.note(cell, "this `equivalent` names no mutant that is made: copy the `- ` and `+ ` lines that the audit shows")
 
 

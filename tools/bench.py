@@ -146,7 +146,7 @@ def bench_tests():
     suite = next(ElementTree.parse(report).iter("testsuite"))
     figures = {"tests_wall": (round(float(suite.get("time", 0))), f"s, {sum(map(len, files.values()))} tests")}
     for name, times in sorted(files.items(), key=lambda item: -sum(item[1])):
-        figures[f"tests_{name}"] = (round(sum(times), 1), f"s, {len(times)} tests, the longest {max(times):.1f}")
+        figures[f"tests_{name.removeprefix('tests.')}"] = (round(sum(times), 1), f"s, {len(times)} tests, the longest {max(times):.1f}")
     return figures
 
 

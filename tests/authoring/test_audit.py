@@ -76,13 +76,18 @@ def test_mutants_are_judged_again_where_something_changed_that_decides_on_them(s
 
 
 def test_an_equivalent_must_be_one(tmp_path, sound):
-    """Named equivalents are left out of the score; one that the tests reject, or that is not made, is a note."""
+    """Named equivalents are left out of the score; one that the tests reject, or that is not made, is a note.
+
+    With ``recorded`` such a note was gone in the next audit: mutants were not judged again, and nothing fell short.
+    """
     cell = '# %% equivalent="mean_gap" because="for the test"\n# - total = 0.0\n# + total = 1.0\n\n# %% right="mean_gap"'
     notes = spoil(tmp_path, '# %% right="mean_gap"', cell, only={"mean_gap"})["mean_gap"].notes
     assert any("called equivalent, but the tests reject it" in n for n in notes)
     stale = replaced(cell, ("total = 1.0", "total = 77"))
-    notes = spoil(tmp_path, '# %% right="mean_gap"', stale, only={"mean_gap"})["mean_gap"].notes
-    assert any("names no mutant" in n for n in notes)
+    found = spoil(tmp_path, '# %% right="mean_gap"', stale, only={"mean_gap"})
+    again = spoil(tmp_path, '# %% right="mean_gap"', stale, only={"mean_gap"}, recorded={"mean_gap": found["mean_gap"].as_dict()})
+    for audits in (found, again):
+        assert any("names no mutant" in n for n in audits["mean_gap"].notes)
 
 
 TASK = '''# ## 1. A mean

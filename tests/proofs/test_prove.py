@@ -124,6 +124,29 @@ def test_a_killed_run_goes_on_where_it_was(course):
     assert todo["audit", "sample_class"] == tuple(e.id for e in lesson.exercises if e.id not in audited)
 
 
+SWEEP = "from drawn import drawn\n\ndef test_all():\n    assert drawn(range(9), 2) == list(range(NUMBER))\n"
+
+
+def test_sweeps(tmp_path, capsys, monkeypatch):
+    """Test files that draw are run with all that they have; one that fails, or does not run, proves nothing."""
+    (tmp_path / "tests").mkdir()
+    file = tmp_path / "tests" / "test_many.py"
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "support"), prepend=os.pathsep)
+
+    def status():
+        capsys.readouterr()
+        call = prove.main(["sweeps", "--json", "--root", str(tmp_path)], standalone_mode=False)
+        return call, json.loads(capsys.readouterr().out)["proofs"]["sweeps"]["tests/test_many.py"]["state"]
+
+    file.write_text(SWEEP.replace("NUMBER", "9"))
+    assert status() == (0, "proven")
+    assert read_record("sweeps", tmp_path / "lessons" / "records")["tests/test_many.py"]["passed"] == 1
+    file.write_text(SWEEP.replace("NUMBER", "8"))
+    assert status() == (1, "missing")
+    file.write_text("import pytest\npytestmark = pytest.mark.skip\n" + SWEEP.replace("NUMBER", "9"))
+    assert status() == (1, "missing")
+
+
 def test_check_and_all_do_not_go_together(course):
     with pytest.raises(click.UsageError):
         call(course, "--check", "--all")
