@@ -20,7 +20,7 @@ def reference_cells(lesson: Lesson) -> Iterable[tuple[str, str, int, str | None]
         if cell.role == "setup":
             yield "<setup>", f"import unit24\nenv = unit24.start({lesson.name!r})\n", cell.line, None
         elif cell.role == "exercise":
-            yield f"<reference {cell.name}>", cell.source, cell.line, cell.name
+            yield f"<reference {cell.name}>.py", cell.source, cell.line, cell.name
         elif cell.role == "plain" and cell.type == "code":
             yield f"<lesson {lesson.name} line {cell.line}>", cell.source, cell.line, None
 

@@ -1,53 +1,58 @@
-"""First derivatives across the wall: the graph stays where the function ran, gradients are sent there and back."""
+"""First derivatives across the wall: the graph stays where the function ran, gradients are sent there and back.
+
+Importing this module imports no torch: whoever is confined could not read the module any more.
+"""
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-import torch
-from torch.autograd.function import once_differentiable
-
-if TYPE_CHECKING:
-    from judge.line import Line
+from typing import Any
 
 
-def bridge(line: Line, key: str | int, args: tuple, kwargs: dict) -> Any:
-    """Call `key` on the other side of `line`, with autograd: once, and for a result that is one tensor."""
-    return _Bridge.apply(line, key, len(args), tuple(kwargs), *args, *kwargs.values())
+def wants_gradient(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and type(value) in (torch.Tensor, torch.nn.Parameter) and value.requires_grad
+
+
+def bridged(ask: Callable[..., tuple[Any, Callable | None]], args: tuple, kwargs: dict) -> Any:
+    """A call on the other side with autograd: once, and for a result that is one tensor.
+
+    Args:
+        ask: ``ask(args, kwargs)`` gives the value and its pullback there, None where it has no graph.
+    """
+    return _bridge().apply(ask, len(args), tuple(kwargs), *args, *kwargs.values())
 
 
 def pullback(value: Any, inputs: list) -> Callable | None:
     """From the gradient of `value` to those of the `inputs` that want one; None where `value` has no graph."""
-    if type(value) is not torch.Tensor or not value.requires_grad:
+    if not wants_gradient(value):
         return None
-    wanted = [x for x in inputs if _wants(x)]
+    torch, wanted = sys.modules["torch"], [x for x in inputs if wants_gradient(x)]
     return lambda gradient: list(torch.autograd.grad(value, wanted, gradient, allow_unused=True, retain_graph=True))
 
 
-def _wants(value: Any) -> bool:
-    return type(value) in (torch.Tensor, torch.nn.Parameter) and value.requires_grad
+@functools.cache
+def _bridge() -> type:
+    import torch
+    from torch.autograd.function import once_differentiable
 
+    class Bridge(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, ask, count, names, *inputs):
+            value, ctx.pullback = ask(inputs[:count], dict(zip(names, inputs[count:])))
+            ctx.wants = [wants_gradient(x) for x in inputs]
+            if type(value) is torch.Tensor:
+                value = value.detach()
+                if ctx.pullback is None:
+                    ctx.mark_non_differentiable(value)
+            return value
 
-class _Bridge(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, line, key, count, names, *inputs):
-        from judge.line import StandIn
+        @staticmethod
+        @once_differentiable
+        def backward(ctx, gradient):
+            given = iter(ctx.pullback(gradient))
+            return (None, None, None, *(next(given) if wants else None for wants in ctx.wants))
 
-        args, kwargs = inputs[:count], dict(zip(names, inputs[count:]))
-        reply = line.ask(key, args, kwargs, grad=True)
-        value = line.result(key, reply, args)
-        number = reply[0].get("pullback")
-        ctx.pullback = StandIn(line, number) if type(number) is int else None
-        ctx.wants = [_wants(x) for x in inputs]
-        if type(value) is torch.Tensor:
-            value = value.detach()
-            if ctx.pullback is None:
-                ctx.mark_non_differentiable(value)
-        return value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        given = iter(ctx.pullback(gradient))
-        return (None, None, None, None, *(next(given) if wants else None for wants in ctx.wants))
+    return Bridge

@@ -1,6 +1,6 @@
 """Calls across the wall: both sides ask and answer with the same class.
 
-A question is ``{"ask", "args", "kwargs", "grad"}`` and, where the other side does not know them yet, ``"scenarios"``
+A question is ``{"ask", "args", "kwargs", "grad", "no_grad"}`` and, where the other side does not know them yet, ``"scenarios"``
 (compiled code by name).  An answer is ``{"value", "changed"}`` (`changed`: what the call made of its positional
 arguments, where that differs), ``{"raised", "text", "where"}``, or ``{"type"}`` of a result that is not plain data.
 Until the answer comes the other side may ask in its turn: for what it was handed as an argument.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import builtins
 import contextlib
+import functools
 import linecache
 import marshal
 import socket
@@ -19,6 +20,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from judge.gradients import bridged, pullback, wants_gradient
 from judge.wire import FUNCTIONS, Gone, NotPlain, Raw, decode, encode, receive, send
 from unit24.check import CheckFailed, reseed
 
@@ -78,12 +80,14 @@ class Line:
             CheckFailed: the result is not plain data.
             Exception: what the function raised, as the nearest built-in type, in the student's line.
         """
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.is_grad_enabled() and any(map(_wants_gradient, (*args, *kwargs.values()))):
-            from judge.gradients import bridge
-
-            return bridge(self, key, args, kwargs)
+        if any(map(wants_gradient, (*args, *kwargs.values()))) and sys.modules["torch"].is_grad_enabled():
+            return bridged(functools.partial(self._ask_with_graph, key), args, kwargs)
         return self.result(key, self.ask(key, args, kwargs), args)
+
+    def _ask_with_graph(self, key: str | int, args: tuple, kwargs: dict) -> tuple[Any, Callable | None]:
+        reply = self.ask(key, args, kwargs, grad=True)
+        number = reply[0].get("pullback")
+        return self.result(key, reply, args), StandIn(self, number) if type(number) is int else None
 
     def ask(self, key: str | int, args: tuple, kwargs: dict, grad: bool = False) -> tuple[dict, Raw]:
         """The other side's reply, not yet read."""
@@ -92,7 +96,10 @@ class Line:
         if self.scenarios:
             question["scenarios"] = {name: base64.b64encode(code).decode() for name, code in self.scenarios.items()}
             self.scenarios = self.scenarios if self.forgets else {}
-        send(self.sock, question | {"grad": grad}, raw)
+        torch = sys.modules.get("torch")
+        question["grad"] = grad  # the backward pass will be asked for
+        question["no_grad"] = not grad and torch is not None and not torch.is_grad_enabled()
+        send(self.sock, question, raw)
         while True:
             said, data = receive(self.sock)
             if "ask" not in said:
@@ -143,15 +150,14 @@ class Line:
             function = self._find(said["ask"])
             args, kwargs = decode(said["args"], data, self._found), decode(said["kwargs"], data, self._found)
             before = [_picture(argument) for argument in args]
-            value = function(*args, **kwargs)
+            with _gradients(not said.get("no_grad")):
+                value = function(*args, **kwargs)
             changed = [[i, a] for i, a in enumerate(args) if before[i] is not None and before[i] != _picture(a)]
             reply = {
                 "changed": [[i, encode(a, raw, self._mark)] for i, a in changed],
                 "value": encode(value, raw, self._mark),
             }
             if said.get("grad"):
-                from judge.gradients import pullback
-
                 backward = pullback(value, [*args, *kwargs.values()])
                 reply["pullback"] = backward and self._mark(backward)["function"]
         except Gone:
@@ -246,9 +252,10 @@ def services(report: Callable[[], str]) -> dict[str, Callable]:
 # --------------------------------------------------------------------------------------------------
 
 
-def _wants_gradient(value: Any) -> bool:
-    torch = sys.modules["torch"]
-    return type(value) in (torch.Tensor, torch.nn.Parameter) and value.requires_grad
+def _gradients(on: bool):
+    """Gradients as the caller has them."""
+    torch = sys.modules.get("torch")
+    return contextlib.nullcontext() if on or torch is None else torch.no_grad()
 
 
 def _picture(argument: Any) -> tuple[Any, Raw] | None:

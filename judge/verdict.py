@@ -91,7 +91,7 @@ def _judged(exercise: Exercise, ending: Ending) -> tuple[str, str, float]:
     if ending.how == "tampered":
         return "tampered", f"✗ {name}: {ending.told['message']}.", 0.0
     if ending.how == "nonsense":
-        return "tampered", f"✗ {name}: the process wrote something else than a verdict on the grader's channel.", 0.0
+        return "crashed", f"✗ {name}: your code wrote to the channel that the grader listens to, before the checks were done.", 0.0
     ended = ending.candidate if ending.how == "gone" or ending.judge is None else ending.judge
     if ended.killed:
         return "crashed", f"✗ {name}: your code closed, or wrote to, what it is asked through, before the checks were done.", 0.0

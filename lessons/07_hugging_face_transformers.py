@@ -211,10 +211,10 @@ def check_merge_pair():
         ("b a", ("a", "b"), "b a", "the order of the two matters"),
     ):
         given = pieces.split()
-        observed = merge_pair(given, pair)
+        observed, (now, _) = check.after(merge_pair, given, pair)
         check.kind(observed, list, "what merge_pair returns", "Return the new pieces as a list of strings")
         check.equal("|".join(observed), expected.replace(" ", "|"), f"{pieces!r} with {pair} merged", hint)
-        check.equal(" ".join(given), pieces, "the list that was passed in, after the call", "make a new list")
+        check.equal(" ".join(now), pieces, "the list that was passed in, after the call", "make a new list")
 
 
 def learned_by_library(counts, size):
@@ -1954,8 +1954,7 @@ def check_keys(batch, keys):
 
 
 def check_padded(rows, pad_id, nets):
-    given = copy.deepcopy(rows)
-    batch = pad_left(rows, pad_id)
+    batch, (now, _) = check.after(pad_left, rows, pad_id)
     check_keys(batch, ["input_ids", "attention_mask", "position_ids"])
     width = max(map(len, rows))
     real = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows])
@@ -1983,12 +1982,11 @@ def check_padded(rows, pad_id, nets):
             f"the logits of the next token ({label}) in the batch, against each prompt alone",
             rtol=1e-4,
         )
-    check.equal(rows, given, "the lists that were passed in, after the call")
+    check.equal(now, rows, "the lists that were passed in, after the call")
 
 
 def check_matrix(mask, nets):
-    before = mask.clone()
-    matrix = attention_matrix(mask)
+    matrix, (now,) = check.after(attention_matrix, mask)
     batch, n = mask.shape
     check.kind(matrix, torch.Tensor, "the result")
     check.shape(matrix, (batch, 1, n, n), "the matrix")
@@ -2005,7 +2003,7 @@ def check_matrix(mask, nets):
         seen = matrix[b, 0, q, k]
         check.true(k <= q or not seen, f"query {q} may look at key {k}, which comes later: the model would see the answer.")
         check.true(mask[b, k] or not seen, f"query {q} may look at key {k} of row {b}, which is padding.")
-    check.equal(mask, before, "the mask that was passed in, after the call")
+    check.equal(now, mask, "the mask that was passed in, after the call")
     ids = torch.arange(2, 2 + batch * n).view(batch, n)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     for label, net in nets:
@@ -2016,8 +2014,7 @@ def check_matrix(mask, nets):
 
 
 def check_packed(rows, nets):
-    given = copy.deepcopy(rows)
-    packed = pack(rows)
+    packed, (now,) = check.after(pack, rows)
     check_keys(packed, ["input_ids", "attention_mask", "position_ids"])
     total = sum(map(len, rows))
     check.equal(packed["input_ids"], torch.tensor([[i for row in rows for i in row]]), "input_ids")
@@ -2046,7 +2043,7 @@ def check_packed(rows, nets):
             "a token looks at itself and at all that stands before it in its own sequence",
             rtol=1e-4,
         )
-    check.equal(rows, given, "the lists that were passed in, after the call")
+    check.equal(now, rows, "the lists that were passed in, after the call")
 
 
 with check.exercise("batches_and_masks"):

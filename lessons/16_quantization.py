@@ -2019,8 +2019,7 @@ def check_gptq(dtype):
         )
         H = correlated(40, width, seed).T @ correlated(40, width, seed) / 40
         H = (H + 0.01 * H.diag().mean() * torch.eye(width, dtype=torch.float64)).to(dtype)
-        given = weight.clone(), H.clone(), scale.clone()
-        observed = gptq(*given, bits)
+        observed, (*given, _) = check.after(gptq, weight, H, scale, bits)
         check.equal(observed[:, 0], plain[:, 0], f"the first column of {what}", "nothing came before it: it is simply rounded")
         codes = observed / scale
         check.between(
@@ -2036,7 +2035,7 @@ def check_gptq(dtype):
             f"GPTQ of {what}",
             "each column is rounded as the earlier ones left it; its error over U[j, j], times row j of U, goes off the later columns",
         )
-        check.equal(list(given), [weight, H, scale], f"weight, H and scale after GPTQ of {what}", "work on a copy")
+        check.equal(given, [weight, H, scale], f"weight, H and scale after GPTQ of {what}", "work on a copy")
 
 
 with check.exercise("gptq"):

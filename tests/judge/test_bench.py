@@ -114,7 +114,7 @@ def test_what_a_fresh_process_replays(small):
     """Only cells that define something needed: for the first exercise the imports, not the helpers of others."""
     exercise = small.exercise("gap_plus_one")
     names = [name for name, *_ in needed_cells(small, exercise, ["mean_gap(1, 2)"])]
-    assert names[0] == "<setup>" and "<reference mean_gap>" in names
+    assert names[0] == "<setup>" and "<reference mean_gap>.py" in names
 
 
 def test_a_failing_reference_cell_is_named_with_its_line(tmp_path, small):
