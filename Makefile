@@ -1,14 +1,14 @@
 # Every target does its own set-up: once, and again when the versions change.
-#   make lab | grade | test | build | audit | bench
+#   make lab | grade | test | prove | build | audit | bench
 # Settings: PYTHON=python3.12, TORCH_INDEX=URL (another build of torch), ARGS="more options for the command".
 PYTHON ?= python3
 export TORCH_INDEX
 READY := .venv/.ready
 IN_VENV := export PATH="$(CURDIR)/.venv/bin:$$PATH" &&
 
-.PHONY: ready lab grade test build audit bench
+.PHONY: ready lab grade test prove build audit bench
 ready: $(READY)
-	@echo "Ready: make lab | grade | test | build | audit | bench, or .venv/bin/unit24 --help"
+	@echo "Ready: make lab | grade | test | prove | build | audit | bench, or .venv/bin/unit24 --help"
 
 $(READY): requirements.lock pyproject.toml tools/venv.py
 	@$(PYTHON) tools/venv.py
@@ -20,7 +20,10 @@ grade: $(READY)
 	@$(IN_VENV) unit24 class sample_class --lesson 02 --lesson 04 && unit24 grade --root sample_class $(ARGS) && unit24 report --root sample_class
 
 test: $(READY)
-	@$(IN_VENV) pytest -n 2 --dist loadgroup $(ARGS)
+	@$(IN_VENV) pytest -n 2 --dist loadgroup --junitxml=.unit24/tests.xml $(ARGS)
+
+prove: $(READY)
+	@$(IN_VENV) unit24 prove $(ARGS)
 
 build: $(READY)
 	@$(IN_VENV) unit24 build $(ARGS)

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 
 from authoring.perturbations import KINDS, perturbed
-from course.lesson import Exercise, Lesson
 from course.mutants import mutants, named_equivalent
 from course.notebook import student_source
+from course.parts import Cell, Exercise, Fault, Lesson
+from course.rules import broken_rules
 from judge.bench import Bench
-from judge.fingerprint import exercise_hashes, hash_of
+from judge.fingerprint import audit_hashes
 from judge.verdict import Verdict
 
 MUTANTS_WANTED = 0.95
+MODULE = "authoring.audit"  # what it imports decides on an audit
 
 
 @dataclass
@@ -31,8 +34,11 @@ class ExerciseAudit:
     perturbations: list[int] = field(default_factory=lambda: [0, 0])  # that change a result, rejected
     mutants: list[int] = field(default_factory=lambda: [0, 0, 0])  # made, killed, named equivalent
     survivors: list[str] = field(default_factory=list)  # diffs of mutants that passed
+    rules: dict[str, int] = field(default_factory=dict)  # of the task: wrong answers that break each
+    reported: list[str] = field(default_factory=list)  # of the rules those that can only be reported
     notes: list[str] = field(default_factory=list)  # what fell short
-    hash: str = ""  # of what the mutants' verdicts depend on: their counts hold for exactly this
+    hash: str = ""  # of all that decides on these counts: they hold for exactly this
+    mutants_hash: str = ""  # of all that decides on the mutants' counts
 
     @property
     def sound(self) -> bool:
@@ -40,28 +46,7 @@ class ExerciseAudit:
         return not self.notes
 
     def as_dict(self) -> dict:
-        return {
-            "reference": self.reference,
-            "stub": self.stub,
-            "wrong": self.wrong,
-            "right": self.right,
-            "perturbations": self.perturbations,
-            "mutants": self.mutants,
-            "survivors": self.survivors,
-            "notes": self.notes,
-            "hash": self.hash,
-        }
-
-
-def code_hash(lesson: Lesson) -> str:
-    """Hash of the lesson's code: the setting of an exercise in words may change without it."""
-    return hash_of(*(part for c in lesson.cells if c.type == "code" for part in (c.role, c.name, c.source, repr(sorted(c.options.items())))))
-
-
-def mutant_hashes(lesson: Lesson) -> dict[str, str]:
-    """For each exercise: hash of all that decides on its mutants, which are most of an audit's work."""
-    decides = exercise_hashes(lesson)
-    return {e.id: hash_of(decides[e.id], e.cell.source, *(cell.source for cell in e.equivalent)) for e in lesson.exercises}
+        return asdict(self)
 
 
 def audit_lesson(
@@ -70,39 +55,47 @@ def audit_lesson(
     recorded: dict[str, dict] | None = None,
     only: set[str] | None = None,
     step: Callable[[str], None] = lambda text: None,
+    done: Callable[[str, ExerciseAudit], None] = lambda exercise, found: None,
+    bench: Bench | None = None,
 ) -> dict[str, ExerciseAudit]:
-    """Judge every answer that the lesson's text gives or implies. `step` is called once an answer.
+    """Judge every answer that the lesson's text gives or implies.
 
     Args:
         recorded: an earlier audit (``ExerciseAudit.as_dict`` by exercise): mutants are not judged again where
             nothing has changed since that decides on them.
+        step: called once an answer.
+        done: called as each exercise is finished.
+        bench: the lesson's, if it runs already.
 
     Raises:
         LessonError: the lesson's own reference cells fail.
     """
     exercises = [e for e in lesson.exercises if only is None or e.id in only]
-    hashes, still_hold = mutant_hashes(lesson), _still_hold(lesson, recorded)
-    with Bench(lesson, [e.id for e in exercises]) as bench, ThreadPoolExecutor(jobs) as pool:
+    (hashes, mutant_hashes), still_hold = audit_hashes(lesson, MODULE), mutants_that_hold(lesson, recorded)
+    with nullcontext(bench) if bench else Bench(lesson, [e.id for e in exercises]) as bench, ThreadPoolExecutor(jobs) as pool:
         audits = {}
         for exercise in exercises:
             result = _audit_exercise(bench, pool, exercise, exercise.id not in still_hold, step)
-            result.hash = hashes[exercise.id]
+            result.hash, result.mutants_hash = hashes[exercise.id], mutant_hashes[exercise.id]
             if earlier := still_hold.get(exercise.id):
                 result.mutants, result.survivors = earlier["mutants"], earlier["survivors"]
             audits[exercise.id] = result
+            done(exercise.id, result)
         return audits
 
 
-def _still_hold(lesson: Lesson, recorded: dict[str, dict] | None) -> dict[str, dict]:
+def mutants_that_hold(lesson: Lesson, recorded: dict[str, dict] | None) -> dict[str, dict]:
     """Of an earlier audit the exercises whose mutants need not be judged again."""
-    hashes = mutant_hashes(lesson)
-    return {name: earlier for name, earlier in (recorded or {}).items() if name in hashes and earlier.get("hash") == hashes[name]}
+    if not recorded:
+        return {}
+    _, hashes = audit_hashes(lesson, MODULE)
+    return {name: earlier for name, earlier in recorded.items() if name in hashes and earlier.get("mutants_hash") == hashes[name]}
 
 
 def answers_to_judge(lesson: Lesson, recorded: dict[str, dict] | None = None, only: set[str] | None = None) -> int:
     """How many judgements `audit_lesson` makes with these arguments (for a progress bar)."""
     exercises = [e for e in lesson.exercises if only is None or e.id in only]
-    still_hold = _still_hold(lesson, recorded)
+    still_hold = mutants_that_hold(lesson, recorded)
     return sum(
         2 + len(e.wrong) + len(e.right) + len(KINDS) + (0 if e.id in still_hold else len(mutants(e.cell.source))) for e in exercises
     )
@@ -112,6 +105,9 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
     result = ExerciseAudit()
     source = exercise.cell.source
 
+    def note(cell: Cell, message: str) -> None:
+        result.notes.append(str(cell.fault(message)))
+
     def judge(text: str, slack: float = 1.0) -> Verdict:
         verdict = bench.judge(exercise, text, slack=slack)
         step(exercise.id)
@@ -120,7 +116,7 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
     reference = judge(source)
     result.reference = reference.status == "passed"
     if not result.reference:
-        result.notes.append(f"line {exercise.cell.line}: the reference does not pass: {reference.status}: {reference.message}")
+        note(exercise.cell, f"the reference does not pass: {reference.status}: {reference.message}")
     # A mutant may loop for ever: it gets a few times what the reference needs, not the whole limit.
     slack = min(1.0, (3 + 8 * reference.seconds) / exercise.seconds)
 
@@ -134,9 +130,8 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
     verdict = stub.result()
     result.stub = verdict.status == "not attempted" and verdict.points == 0
     if not result.stub:
-        result.notes.append(
-            f"line {exercise.cell.line}: the untouched stub is {verdict.status!r} with {verdict.points:g} points, not 'not attempted': {verdict.message}"
-        )
+        what = f"the untouched stub is {verdict.status!r} with {verdict.points:g} points, not 'not attempted'"
+        note(exercise.cell, f"{what}: {verdict.message}")
 
     for cell, verdict in zip(exercise.wrong, (f.result() for f in wrong)):
         says = str(cell.options["says"])
@@ -144,17 +139,15 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
         named = rejected and says.lower() in verdict.message.lower()
         result.wrong = [a + b for a, b in zip(result.wrong, (1, rejected, named))]
         if not rejected:
-            result.notes.append(f"line {cell.line}: this wrong answer gets full points (says={says!r})")
+            note(cell, f"this wrong answer gets full points (says={says!r})")
         elif not named:
-            result.notes.append(f"line {cell.line}: the message lacks {says!r}: {verdict.message}")
+            note(cell, f"the message lacks {says!r}: {verdict.message}")
 
     for cell, verdict in zip(exercise.right, (f.result() for f in right)):
         accepted = verdict.status == "passed" and verdict.points == exercise.points
         result.right = [a + b for a, b in zip(result.right, (1, accepted))]
         if not accepted:
-            result.notes.append(
-                f"line {cell.line}: this right answer is turned down ({verdict.status}, {verdict.points:g} points): {verdict.message}"
-            )
+            note(cell, f"this right answer is turned down ({verdict.status}, {verdict.points:g} points): {verdict.message}")
 
     for kind, future in spoilt.items():
         verdict = future.result()
@@ -165,7 +158,7 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
             continue  # this perturbation changed no result: it says nothing
         result.perturbations = [a + b for a, b in zip(result.perturbations, (1, rejected))]
         if not rejected:
-            result.notes.append(f"line {exercise.tests.line}: results made {kind!r} still pass")
+            note(exercise.tests, f"results made {kind!r} still pass")
 
     named = [False] * len(exercise.equivalent)
     for mutant, verdict in zip(made, (f.result() for f in mutated)):
@@ -174,9 +167,7 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
         for i in matches:
             named[i] = True
             if killed:
-                result.notes.append(
-                    f"line {exercise.equivalent[i].line}: called equivalent, but the tests reject it: {verdict.message}"
-                )
+                note(exercise.equivalent[i], f"called equivalent, but the tests reject it: {verdict.message}")
         equivalent = bool(matches) and not killed
         result.mutants = [a + b for a, b in zip(result.mutants, (1, killed, equivalent))]
         if not killed and not equivalent:
@@ -184,18 +175,28 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
     if with_mutants:
         for cell, seen in zip(exercise.equivalent, named):
             if not seen:
-                result.notes.append(
-                    f"line {cell.line}: this `equivalent` names no mutant that is made: copy the `- ` and `+ ` lines that the audit shows"
-                )
+                note(cell, "this `equivalent` names no mutant that is made: copy the `- ` and `+ ` lines that the audit shows")
 
+    _count_rules(exercise, result)
     for count, least, what in (
         (len(exercise.wrong), 3, "wrong answers"),
         (len(exercise.right), 1, "right answers"),
         (exercise.hints, 3, "hints"),
     ):
         if count < least:
-            result.notes.append(f"line {exercise.cell.line}: {count} {what}, the standard asks for {least}")
+            note(exercise.cell, f"{count} {what}, the standard asks for {least}")
     return result
+
+
+def _count_rules(exercise: Exercise, result: ExerciseAudit) -> None:
+    """How many wrong answers break each rule of the task, and what that lacks."""
+    result.reported = [rule.name for rule in exercise.rules if rule.reported]
+    for rule in exercise.rules:
+        result.rules[rule.name] = sum(rule.name in broken_rules(cell) for cell in exercise.wrong)
+        if not result.rules[rule.name]:
+            result.notes.append(str(Fault(exercise.cell.path, rule.line, f"no wrong answer breaks the rule {rule.name!r}")))
+    if exercise.rules and len(result.reported) == len(exercise.rules):
+        result.notes.append(str(exercise.cell.fault("all its rules can only be reported, which a student's code can forge")))
 
 
 def totals(audits: dict[str, dict[str, ExerciseAudit]]) -> dict:
@@ -215,14 +216,8 @@ def totals(audits: dict[str, dict[str, ExerciseAudit]]) -> dict:
         "right": add("right"),
         "perturbations": add("perturbations"),
         "mutants": [made, killed, equivalent],
+        "rules": sum(len(a.rules) for a in every),
+        "reported": sum(len(a.reported) for a in every),
         "mutation_score": round(killed / real, 4) if real else None,
         "sound": all(a.sound for a in every),
     }
-
-
-if __name__ == "__main__":  # python -m authoring.audit 04 [exercise ...]: the command's shorter form
-    import sys
-
-    from unit24.cli import main
-
-    main(["audit", sys.argv[1], *(f"--exercise={name}" for name in sys.argv[2:])])

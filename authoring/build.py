@@ -19,7 +19,6 @@ from authoring.student_notebooks import ReleaseError, student_notebooks
 from course.lesson import ROOT, Lesson, LessonError, find_lessons, lesson_names, read
 from course.notebook import as_text, instructor_notebook, lesson_line, placed_cells, read_notebook, relative, without_outputs
 from course.records import update_record
-from unit24.errors import UserError
 from unit24.files import write_whole
 
 
@@ -54,12 +53,10 @@ class Course:
         """The lessons that a user named (all without a name).
 
         Raises:
-            UserError: there is no such lesson, or its text breaks the format.
+            UserError: there is no such lesson.
+            LessonError: its text breaks the format.
         """
-        try:
-            return [read(self.lessons / f"{name}.py") for name in find_lessons(wanted, self.lessons)]
-        except ValueError as error:  # LessonError too
-            raise UserError(str(error)) from None
+        return [read(self.lessons / f"{name}.py") for name in find_lessons(wanted, self.lessons)]
 
     def readable(self, known: Iterable[Lesson] = ()) -> list[Lesson]:
         """All lessons that can be read; those in `known` are not read again."""
@@ -152,7 +149,7 @@ def check(lessons: list[Lesson], course: Course) -> list[str]:
 
 
 def leftovers(course: Course) -> list[str]:
-    """Files in ``solutions/`` that no lesson text makes; stock nbgrader would copy them to students."""
+    """Files of lessons that are not there. Those in ``solutions/`` stock nbgrader would copy to students."""
     names, problems = set(lesson_names(course.lessons)), []
     folder = course.root / "solutions"
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and ".ipynb_checkpoints" not in p.parts):
@@ -164,6 +161,9 @@ def leftovers(course: Course) -> list[str]:
     for path in sorted(course.notebooks.glob("*")):
         if path.is_dir() and path.name not in names:
             problems.append(f"{relative(path, course.root)} has no lesson text: delete it")
+    for path in sorted(course.lessons.glob("answers/*.py")):
+        if path.stem not in names:
+            problems.append(f"{relative(path, course.root)} answers no lesson: there is no lessons/{path.name}")
     return problems
 
 
@@ -172,10 +172,7 @@ def leftovers(course: Course) -> list[str]:
 
 def _instructors(lessons: list[Lesson], course: Course) -> dict[str, NotebookNode]:
     setup = course.setup()
-    try:
-        return {lesson.name: instructor_notebook(lesson, setup) for lesson in lessons}
-    except LessonError as error:
-        raise UserError(str(error)) from None
+    return {lesson.name: instructor_notebook(lesson, setup) for lesson in lessons}
 
 
 def _solution_problem(instructor: NotebookNode, path: Path, course: Course) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 from course.lesson import ROOT, Lesson, lesson_names
 from unit24.errors import UserError
 
-TEMPLATE = Path(__file__).with_name("template_lesson.txt")
+TEMPLATES = {"lessons": "template_lesson.txt", "lessons/answers": "template_answers.txt"}  # beside this file, by folder
 root_option = click.option(
     "--root", type=click.Path(path_type=Path, file_okay=False), default=ROOT, hidden=True, help="The repository, if not this one."
 )
@@ -32,7 +33,7 @@ def lessons(names: tuple[str, ...], as_json: bool, root: Path) -> None:
     from authoring.build import Course
 
     course = Course(root)
-    about = [describe(lesson, course.records) for lesson in course.read(names)]
+    about = [describe(lesson, course.setup(), course.records) for lesson in course.read(names)]
     if as_json:
         click.echo(json.dumps(about, ensure_ascii=False, indent=2))
         return
@@ -45,16 +46,18 @@ def lessons(names: tuple[str, ...], as_json: bool, root: Path) -> None:
     for a in about:
         graded = [*a["exercises"], *a["answers"]]
         minutes, points = (sum(e[key] for e in graded) for key in ("minutes", "points"))
-        measured = ["–" if a[key] is None else f"{a[key]:.0f}" for key in ("seconds", "peak_mb")]
+        unknown = "stale" if a["stale"] else "–"
+        measured = [unknown if a[key] is None else f"{a[key]:.0f}" for key in ("seconds", "peak_mb")]
         table.add_row(a["lesson"], a["title"], str(len(graded)), f"{points:g}", str(minutes), str(a["quiz"]), *measured)
     Console().print(table)
 
 
-def describe(lesson: Lesson, records: Path) -> dict[str, Any]:
-    """What ``unit24 lessons --json`` says about one lesson."""
-    from course.records import read_record
+def describe(lesson: Lesson, setup: str, records: Path) -> dict[str, Any]:
+    """What ``unit24 lessons --json`` says about one lesson; `setup` is the text of the setup cell."""
+    from course.records import last_run
 
-    measured = read_record(lesson.name, records).get("solution", {})
+    run = last_run(lesson, setup, records)
+    measured = run or {}
     return {
         "lesson": lesson.name,
         "title": lesson.title,
@@ -76,6 +79,7 @@ def describe(lesson: Lesson, records: Path) -> dict[str, Any]:
         "quiz": len(lesson.questions),
         "seconds": measured.get("seconds"),
         "peak_mb": measured.get("peak_mb"),
+        "stale": run is None,  # what was measured was another text
     }
 
 
@@ -166,11 +170,12 @@ def audit(names: tuple[str, ...], only: tuple[str, ...], changed: bool, jobs: in
 
     The reference must pass, the untouched stub must earn nothing, every `wrong` must fail with its
     words, every `right` must pass, spoilt results and small mistakes (mutants) must be rejected.
+    Where a task names its rules, each must be broken by a `wrong` answer.
     The audit is recorded in lessons/records/, an exercise at a time.
     """
     from authoring import audit as auditing
     from authoring.build import Course
-    from course.records import read_record, update_record
+    from course.records import read_record, record_audit
 
     course = Course(root)
     audits = {}
@@ -178,14 +183,10 @@ def audit(names: tuple[str, ...], only: tuple[str, ...], changed: bool, jobs: in
         unknown = set(only) - {e.id for e in lesson.exercises}
         if unknown:
             raise UserError(f"{lesson.name} has no exercise {sorted(unknown)[0]!r}; it has {', '.join(e.id for e in lesson.exercises)}.")
-        recorded = read_record(lesson.name, course.records).get("audit", {})
-        earlier = recorded if changed else None
+        earlier = read_record(lesson.name, course.records).get("audit") if changed else None
         with _bar(f"{lesson.name}: audit", auditing.answers_to_judge(lesson, earlier, set(only) or None)) as step:
-            result = auditing.audit_lesson(lesson, jobs, earlier, set(only) or None, step)
-        present = {e.id: recorded[e.id] for e in lesson.exercises if e.id in recorded}
-        about = {exercise: found.as_dict() for exercise, found in result.items()}
-        update_record(lesson.name, "audit", present | about, course.records)
-        audits[lesson.name] = result
+            record = partial(record_audit, lesson, course.records)
+            audits[lesson.name] = auditing.audit_lesson(lesson, jobs, earlier, set(only) or None, step, record)
     totals = auditing.totals(audits)
     if as_json:
         about = {name: {e: found.as_dict() for e, found in result.items()} for name, result in audits.items()}
@@ -203,7 +204,7 @@ def _print_audit(audits, totals) -> None:
 
     console = Console()
     for name, result in audits.items():
-        columns = [_right(h) for h in ("wrong", "named", "right", "spoilt", "mutants", "equiv.")]
+        columns = [_right(h) for h in ("wrong", "named", "right", "spoilt", "mutants", "equiv.", "rules", "reported")]
         table = Table("exercise", "ref.", "stub", *columns, title=name, title_justify="left")
         for exercise, a in result.items():
             counts = (
@@ -213,20 +214,23 @@ def _print_audit(audits, totals) -> None:
                 f"{a.perturbations[1]}/{a.perturbations[0]}",
                 f"{a.mutants[1]}/{a.mutants[0]}",
                 str(a.mutants[2]),
+                f"{sum(map(bool, a.rules.values()))}/{len(a.rules)}" if a.rules else "–",
+                str(len(a.reported)) if a.rules else "–",
             )
             table.add_row(exercise, *("✓" if ok else "✗" for ok in (a.reference, a.stub)), *counts)
         console.print(table)
         for exercise, a in result.items():
             for note in a.notes:
-                console.print(f"[red]✗[/red] lessons/{name}.py, {exercise}: {escape(note)}", highlight=False)
+                console.print(f"[red]✗[/red] {exercise}: {escape(note)}", highlight=False)
             for diff in a.survivors:
                 console.print(f"[yellow]survivor[/yellow] in {exercise}:\n    " + escape(diff).replace("\n", "\n    "), highlight=False)
     made, killed, equivalent = totals["mutants"]
     share = "" if totals["mutation_score"] is None else f" ({100 * totals['mutation_score']:.1f} % of those not equivalent)"
     wrong, right, spoilt = totals["wrong"], totals["right"], totals["perturbations"]
+    rules = f" Rules of tasks: {totals['rules']}, {totals['reported']} of them only reported." if totals["rules"] else ""
     console.print(
         f"{_count(totals['exercises'], 'exercise')}: wrong {wrong[1]} of {wrong[0]} rejected, {wrong[2]} with their words; right {right[1]} of {right[0]} "
-        f"accepted; spoilt results {spoilt[1]} of {spoilt[0]} rejected; mutants {killed} of {made} killed, {equivalent} equivalent{share}.",
+        f"accepted; spoilt results {spoilt[1]} of {spoilt[0]} rejected; mutants {killed} of {made} killed, {equivalent} equivalent{share}.{rules}",
         highlight=False,
     )
 
@@ -258,15 +262,18 @@ def new(name: str, root: Path) -> None:
     name = name.removesuffix(".py")
     if not re.fullmatch(r"[0-9]{2}_[a-z0-9]+(_[a-z0-9]+)*", name):
         raise UserError(f"{name!r} is not a lesson's name: two digits, then words in lower case, joined by _, as 61_my_topic.")
-    folder = root / "lessons"
-    for other in lesson_names(folder):
-        if other == name:
-            raise UserError(f"lessons/{name}.py is there already; nothing was changed.")
+    files = {root / folder / f"{name}.py": Path(__file__).with_name(template) for folder, template in TEMPLATES.items()}
+    for path in files:
+        if path.exists():
+            raise UserError(f"{path.relative_to(root)} is there already; nothing was changed.")
+    for other in lesson_names(root / "lessons"):
         if other[:2] == name[:2]:
             raise UserError(f"the number {name[:2]} belongs to lessons/{other}.py: choose another.")
     title = name[3:].replace("_", " ").capitalize()
-    write_whole(folder / f"{name}.py", TEMPLATE.read_text(encoding="utf-8").replace("The lesson's title", title))
-    click.echo(f"lessons/{name}.py is written: one exercise, complete, to be replaced by yours.")
+    for path, template in files.items():
+        write_whole(path, template.read_text(encoding="utf-8").replace("The lesson's title", title))
+    written = " and ".join(str(path.relative_to(root)) for path in files)
+    click.echo(f"{written} are written: one exercise, complete, to be replaced by yours.")
     click.echo(f"Next: unit24 build {name} && unit24 audit {name}, then make lab to look at notebooks/{name}.")
 
 

@@ -69,7 +69,7 @@ def execute(notebook: NotebookNode, report: Callable[[int, int], None] = lambda 
             process = subprocess.Popen(
                 [sys.executable, "-m", "authoring.execute", str(source), str(result)],
                 cwd=scratch / "work",
-                env=_environment(scratch),
+                env=student_environment(scratch),
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -140,7 +140,7 @@ def _clean_text(text: str, scratch: Path) -> str:
     return text
 
 
-def _environment(scratch: Path) -> dict[str, str]:
+def student_environment(scratch: Path) -> dict[str, str]:
     """Like a student's first start on a machine without network, with one thread."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("UNIT24_", "JUPYTER", "COLAB_", "KAGGLE_"))}
     return kept | {

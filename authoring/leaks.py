@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from course.lesson import BEGIN_HIDDEN, BEGIN_SOLUTION, Cell, Lesson
 from course.notebook import SETUP_CELL, relative, student_source
+from course.parts import BEGIN_HIDDEN, BEGIN_SOLUTION, Cell, Lesson
 
 SHORTEST = 12  # characters; a shorter line (`return x`, `else:`) tells nothing
 
@@ -41,15 +41,14 @@ def scan(folder: Path, lessons: Iterable[Lesson], public: Iterable[str] = ()) ->
             to students is no secret of another.
         public: names of other files that may stand there, relative to `folder`.
     """
-    by_name, public = {lesson.name: lesson for lesson in lessons}, set(public)
-    lessons = list(by_name.values())
+    lessons, public = list({lesson.name: lesson for lesson in lessons}.values()), set(public)
     shown = {lesson.name: _shown(lesson) for lesson in lessons}
     shown_lines = {line for text in shown.values() for line in text.splitlines()}
     secrets = {lesson.name: _secrets(lesson, shown[lesson.name], shown_lines) for lesson in lessons}
-    everywhere: dict[str, tuple[Lesson, Cell, int]] = {}
+    everywhere: dict[str, tuple[Cell, int]] = {}
     for lesson in lessons:
-        for line, (cell, number) in secrets[lesson.name].items():
-            everywhere.setdefault(line, (lesson, cell, number))
+        for line, place in secrets[lesson.name].items():
+            everywhere.setdefault(line, place)
 
     leaks: list[Leak] = []
     for path in sorted(p for p in folder.rglob("*") if not p.is_dir()):
@@ -79,10 +78,10 @@ def scan(folder: Path, lessons: Iterable[Lesson], public: Iterable[str] = ()) ->
             lines = [_normal(line) for line in text.splitlines()]
             joined = "\n".join(lines)
             # A lesson's own secrets may hide inside longer lines; those of others are compared line by line.
-            found = {s: (by_name[path.stem], *own[s]) for s in own if s in joined}
+            found = {s: own[s] for s in own if s in joined}
             found |= {s: everywhere[s] for s in lines if s in everywhere}
-            for secret, (lesson, source, number) in found.items():
-                leaks.append(Leak(at, f"a line of {_kind(source)}", f"{relative(lesson.path)}:{number}", secret))
+            for secret, (source, number) in found.items():
+                leaks.append(Leak(at, f"a line of {_kind(source)}", f"{relative(source.path)}:{number}", secret))
     return leaks
 
 
@@ -97,7 +96,7 @@ def _shown(lesson: Lesson) -> str:
 
 
 def _secrets(lesson: Lesson, shown: str, shown_lines: set[str]) -> dict[str, tuple[Cell, int]]:
-    """Distinctive lines kept from students, with their cell and line in the lesson text.
+    """Distinctive lines kept from students, with their cell and line in its file.
 
     A line is no secret if it is part of what this lesson shows, or a whole line that another shows.
     """

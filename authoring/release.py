@@ -20,8 +20,8 @@ from pathlib import Path
 
 from authoring import build, leaks
 from authoring.student_notebooks import ReleaseError, student_notebooks
-from course.lesson import BEGIN_HIDDEN, BEGIN_SOLUTION, END_HIDDEN, END_SOLUTION, ROOT, Lesson
 from course.notebook import as_text, instructor_notebook
+from course.parts import BEGIN_HIDDEN, BEGIN_SOLUTION, END_HIDDEN, END_SOLUTION, ROOT, Lesson
 from course.seeds import with_seed
 from unit24.errors import UserError
 
@@ -62,18 +62,8 @@ def make_release(
             something leaks; then nothing is left behind.
     """
     target = folder.with_name(f"{folder.name}.zip") if as_zip else folder
-    if as_zip and target.exists():
-        raise UserError(f"{target} is there already; nothing was changed.")
-    if not as_zip and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is not empty; nothing was changed. Choose a new folder.")
-    lessons = course.read(names)
-    if not lessons:
-        raise UserError(f"{course.lessons}: no lessons there")
-    step("looking whether the lessons are built")
-    if problems := build.check(lessons, course):
-        more = f" (and {len(problems) - 1} more: unit24 build --check)" if len(problems) > 1 else ""
-        raise UserError(f"not released: {problems[0]}{more}")
-
+    _check_target(target, folder, as_zip)
+    lessons = _built_lessons(course, names, step)
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=target.parent))
     try:
@@ -104,6 +94,24 @@ def make_release(
         return Release(target, tuple(lesson.name for lesson in lessons), scanned, seeded)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _check_target(target: Path, folder: Path, as_zip: bool) -> None:
+    if as_zip and target.exists():
+        raise UserError(f"{target} is there already; nothing was changed.")
+    if not as_zip and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is not empty; nothing was changed. Choose a new folder.")
+
+
+def _built_lessons(course: build.Course, names: tuple[str, ...], step: Callable[[str], None]) -> list[Lesson]:
+    lessons = course.read(names)
+    if not lessons:
+        raise UserError(f"{course.lessons}: no lessons there")
+    step("looking whether the lessons are built")
+    if problems := build.check(lessons, course):
+        more = f" (and {len(problems) - 1} more: unit24 build --check)" if len(problems) > 1 else ""
+        raise UserError(f"not released: {problems[0]}{more}")
+    return lessons
 
 
 # --------------------------------------------------------------------------------------------------
@@ -146,9 +154,13 @@ def build_wheel(folder: Path) -> Path:
 
 
 def setup_cell(text: str, source: str) -> str:
-    """The setup cell with `source` as the place that the package comes from."""
+    """The setup cell with `source` as the place that the package comes from.
+
+    Raises:
+        UserError: the cell has no line that says it, or several.
+    """
     text, found = re.subn(r"^SOURCE = [^#\n]*?(?=\s*(#|$))", lambda _: f"SOURCE = {json.dumps(source)}", text, flags=re.MULTILINE)
-    if found > 1:
+    if found != 1:
         raise UserError(f"setup_cell.py: expected one line that begins with `SOURCE = `, found {found}")
     return text
 
@@ -170,7 +182,10 @@ def write_texts(lessons: list[Lesson], wheel: str, source: str | None, folder: P
     import jinja2
 
     about = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    tools = [n for n in about["optional-dependencies"]["instructor"] if re.match(r"[\w-]+", n)[0] in LAPTOP]
+    extra = {re.match(r"[\w-]+", need)[0]: need for need in about["optional-dependencies"]["instructor"]}
+    if absent := [name for name in LAPTOP if name not in extra]:
+        raise UserError(f"pyproject.toml: the extra `instructor` lacks {', '.join(absent)}, which students need on a laptop")
+    tools = [need for name, need in extra.items() if name in LAPTOP]
     needs = sorted({need for lesson in lessons for need in lesson.needs})
     (folder / "requirements.txt").write_text("\n".join([f"./{wheel}", *tools, *needs]) + "\n", encoding="utf-8")
     shutil.copy(ROOT / "LICENSE", folder)

@@ -12,7 +12,7 @@ import copy
 import difflib
 from dataclasses import dataclass
 
-from course.lesson import BEGIN_SOLUTION, END_SOLUTION
+from course.parts import BEGIN_SOLUTION, END_SOLUTION
 
 _ARITHMETIC = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Div, ast.Mod: ast.Mult,

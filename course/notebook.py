@@ -16,17 +16,8 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from course.lesson import (
-    BEGIN_HIDDEN,
-    BEGIN_SOLUTION,
-    END_HIDDEN,
-    END_SOLUTION,
-    ROOT,
-    Cell,
-    Lesson,
-    LessonError,
-    parse_quiz,
-)
+from course.parts import BEGIN_HIDDEN, BEGIN_SOLUTION, END_HIDDEN, END_SOLUTION, ROOT, Cell, Lesson, LessonError
+from course.quizzes import parse_quiz
 from unit24 import quiz
 from unit24.errors import UserError
 
@@ -112,7 +103,7 @@ def placed_cells(lesson: Lesson) -> list[tuple[str, Cell]]:
     for cell in lesson.cells:
         if cell.role in UNSEEN:
             continue
-        if cell.role == "plain":
+        if cell.role == "unmarked":
             number += 1
             name = f"{anchor}-{number}"
         else:
@@ -171,7 +162,7 @@ def _source(lesson: Lesson, cell: Cell, setup: str) -> str:
     if cell.role == "setup":
         return _setup(lesson, setup)
     if cell.role == "quiz":
-        questions = [(q.text, q.options) for q in parse_quiz(lesson.path, cell)]
+        questions = [(q.text, q.options) for q in parse_quiz(cell)[0]]
         opaque = quiz.seal(lesson.name, cell.name, questions)
         return f'from unit24 import quiz\n\nquiz.ask("{lesson.name}", "{cell.name}", "{opaque}")'
     if cell.role == "answer":

@@ -6,7 +6,7 @@ import ast
 import builtins
 from collections.abc import Iterable
 
-from course.lesson import Exercise, Lesson, defined_names
+from course.parts import Exercise, Lesson, defined_names
 
 
 def is_blank(source: str) -> bool:
@@ -21,7 +21,7 @@ def reference_cells(lesson: Lesson) -> Iterable[tuple[str, str, int, str | None]
             yield "<setup>", f"import unit24\nenv = unit24.start({lesson.name!r})\n", cell.line, None
         elif cell.role == "exercise":
             yield f"<reference {cell.name}>.py", cell.source, cell.line, cell.name
-        elif cell.role == "plain" and cell.type == "code":
+        elif cell.role == "unmarked" and cell.type == "code":
             yield f"<lesson {lesson.name} line {cell.line}>", cell.source, cell.line, None
 
 

@@ -7,7 +7,8 @@ import re
 import tempfile
 from pathlib import Path
 
-from course.lesson import Lesson, read
+from course.lesson import lesson_names, read, texts, write_texts
+from course.parts import Lesson
 
 SEEDED = re.compile(r"^(\s*\w+ *= *)\d+(?=\s*# release: seed\b)", re.MULTILINE)
 
@@ -15,25 +16,31 @@ SEEDED = re.compile(r"^(\s*\w+ *= *)\d+(?=\s*# release: seed\b)", re.MULTILINE)
 def with_seed(lessons: list[Lesson], seed: int, work: Path) -> tuple[list[Lesson], dict[str, int]]:
     """The lessons with `seed` in each marked line, and how many there were, by lesson.
 
-    Texts with such lines are read again from copies under `work`.
+    Lessons with such lines are read again from copies under `work`.
     """
     result, counts = [], {}
     for lesson in lessons:
-        text, count = SEEDED.subn(rf"\g<1>{seed}", lesson.path.read_text(encoding="utf-8"))
+        files, count = _seeded(lesson.path, seed)
         if count:
-            copy = work / "lessons" / lesson.path.name
-            copy.parent.mkdir(exist_ok=True)
-            copy.write_text(text, encoding="utf-8")
-            lesson, counts[lesson.name] = read(copy), count
+            write_texts(files, work / "lessons")
+            lesson, counts[lesson.name] = read(work / "lessons" / lesson.path.name), count
         result.append(lesson)
     return result, counts
 
 
 def seeded_folder(lessons: Path, seed: int) -> Path:
-    """A folder of the lesson texts with `seed` in each marked line; it goes when the command ends."""
+    """A folder of the lessons with `seed` in each marked line; it goes when the command ends."""
     folder = tempfile.TemporaryDirectory(prefix="unit24-lessons-")
     atexit.register(folder.cleanup)
-    for path in lessons.glob("*.py"):
-        text = SEEDED.sub(rf"\g<1>{seed}", path.read_text(encoding="utf-8"))
-        (Path(folder.name) / path.name).write_text(text, encoding="utf-8")
+    for name in lesson_names(lessons):
+        write_texts(_seeded(lessons / f"{name}.py", seed)[0], Path(folder.name))
     return Path(folder.name)
+
+
+def _seeded(path: Path, seed: int) -> tuple[dict[str, str], int]:
+    """A lesson's texts with `seed` in each marked line, and how many there were."""
+    files, count = {}, 0
+    for place, text in texts(path).items():
+        files[place], found = SEEDED.subn(rf"\g<1>{seed}", text)
+        count += found
+    return files, count

@@ -10,13 +10,14 @@ import ast
 import copy
 import json
 import random
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from course.lesson import Exercise, Lesson
 from course.mutants import mutants
 from course.notebook import student_source
+from course.parts import Exercise, Lesson, defined_names
 from grader.gradebook import Forms
 from unit24.files import write_whole
 
@@ -42,12 +43,11 @@ class SampleClass:
         self.reference: Sources = {e.id: e.cell.source for e in lesson.exercises}
         self.full = {e.id: e.points for e in lesson.exercises}
         # Those where every wrong answer earns nothing; a lesson may give shares of the points everywhere.
-        self.plain = [e for e in lesson.exercises if not _gives_shares(e)] or list(lesson.exercises)
+        self.all_or_nothing = [e for e in lesson.exercises if not _gives_shares(e)] or list(lesson.exercises)
 
     def students(self) -> dict[str, tuple[str, dict[str, float]]]:
         """Notebook text and expected points by exercise, for each student."""
-        makers = [name for name in vars(SampleClass) if name.startswith("make_")]
-        return {name.removeprefix("make_"): getattr(self, name)() for name in makers}
+        return {name: getattr(self, f"make_{name}")() for name in STUDENTS}
 
     # ---- students; a docstring says what is the matter with each
 
@@ -65,15 +65,15 @@ class SampleClass:
 
     def make_first_mistakes(self):
         """The first wrong answer of each exercise."""
-        return self._spoilt({e.id: _wrong(e, 0) for e in self.plain})
+        return self._spoilt({e.id: _wrong(e, 0) for e in self.all_or_nothing})
 
     def make_last_mistakes(self):
         """The last wrong answer of each exercise."""
-        return self._spoilt({e.id: _wrong(e, -1) for e in self.plain})
+        return self._spoilt({e.id: _wrong(e, -1) for e in self.all_or_nothing})
 
     def make_every_other_wrong(self):
         """Right and wrong in turn: a mistake must not spoil what comes after it."""
-        return self._spoilt({e.id: _wrong(e, len(e.wrong) // 2) for e in self.plain[::2]})
+        return self._spoilt({e.id: _wrong(e, len(e.wrong) // 2) for e in self.all_or_nothing[::2]})
 
     def make_blank(self):
         """Handed in as it was given out."""
@@ -130,7 +130,8 @@ class SampleClass:
 
     def make_syntax_error(self):
         """One cell that Python cannot read."""
-        return self._spoilt({self.plain[0].id: self.plain[0].cell.source.replace(":", "", 1)})
+        first = self.all_or_nothing[0]
+        return self._spoilt({first.id: _unreadable(first.cell.source)})
 
     def make_endless_loop(self):
         """A loop that never ends, in one exercise."""
@@ -161,9 +162,9 @@ class SampleClass:
 
     def _notebook(self, sources: Sources) -> dict:
         notebook = json.loads(json.dumps(self.forms.student))
-        for cell in notebook["cells"]:
-            if _grade_id(cell) in sources:
-                cell["source"] = sources[_grade_id(cell)]
+        cells = {_grade_id(cell): cell for cell in notebook["cells"]}
+        for name, source in sources.items():
+            cells[name]["source"] = source
         return notebook
 
     def _text(self, sources: Sources) -> str:
@@ -174,7 +175,7 @@ class SampleClass:
 
     def _body(self, body: str) -> tuple[str, dict[str, float]]:
         """The middle exercise that is one function, with `body` in place of its solution."""
-        whole = [e for e in self.plain if isinstance(ast.parse(e.cell.source).body[-1], ast.FunctionDef)]
+        whole = [e for e in self.all_or_nothing if isinstance(ast.parse(e.cell.source).body[-1], ast.FunctionDef)]
         exercise = whole[len(whole) // 2]
         stub = student_source(exercise.cell)
         at = stub.index("# YOUR CODE HERE")
@@ -183,6 +184,9 @@ class SampleClass:
 
     def _index(self, notebook: dict, name: str) -> int:
         return next(i for i, cell in enumerate(notebook["cells"]) if _grade_id(cell) == name)
+
+
+STUDENTS = [name.removeprefix("make_") for name in vars(SampleClass) if name.startswith("make_")]
 
 
 def _gives_shares(exercise: Exercise) -> bool:
@@ -259,6 +263,17 @@ def _dump(notebook: dict) -> str:
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
+def _unreadable(source: str) -> str:
+    """`source` with a slip for which Python cannot read it: a colon left out, where there is one that matters."""
+    for colon in re.finditer(":", source):
+        slip = source[: colon.start()] + source[colon.end() :]
+        try:
+            ast.parse(slip)
+        except SyntaxError:
+            return slip
+    return source + "\n("
+
+
 def _rename_locals(source: str) -> str:
     """`source` with the variables that its functions assign (and only those) called otherwise.
 
@@ -286,12 +301,18 @@ def _rename_locals(source: str) -> str:
 
 
 def _move_to_helper(source: str, name: str) -> tuple[str, str]:
-    """The definition under another name, and a cell that only calls it (or takes it over)."""
+    """The definition under another name, and a cell that only takes it over.
+
+    Raises:
+        ValueError: `source` defines no such function, class or variable.
+    """
     helper = f"_my_{name}"
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name == name:
             node.name = helper
         elif isinstance(node, ast.Name) and node.id == name:
             node.id = helper
+    if helper not in defined_names(ast.unparse(tree)):
+        raise ValueError(f"the cell defines no function, class or variable {name}")
     return ast.unparse(tree), f"{name} = {helper}\n"

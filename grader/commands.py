@@ -1,4 +1,4 @@
-"""The instructor's commands: ``unit24 grade``, ``unit24 class``."""
+"""The instructor's commands: ``unit24 grade``, ``unit24 class``, ``unit24 report``."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def grade(names, root, workers, engine, address, force, require, seed, as_json, 
     work = find_work(root, names, lessons)
     count = sum(map(len, work.submissions.values()))
     held = isolation.require(require)
-    records, rows = [], []
+    submissions, rows = [], []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     if held.level != "full":
@@ -80,15 +80,15 @@ def grade(names, root, workers, engine, address, force, require, seed, as_json, 
             bar.update(task, description=text[:40].ljust(40))
 
         judge = engines.ray(address, workers, require) if engine == "ray" else engines.threads(workers, progress=step)
-        for record in grade_class(root, work, judge, force, lessons, step):
+        for graded in grade_class(root, work, judge, force, lessons, step):
             bar.advance(task)
             if as_json:
-                records.append(record.as_dict())
+                submissions.append(graded.as_dict())
             else:
-                rows.append(_row(record))
+                rows.append(_row(graded))
     seconds = round(time.monotonic() - start, 2)
     if as_json:
-        order = sorted(records, key=lambda r: (r["lesson"], r["student"]))
+        order = sorted(submissions, key=lambda r: (r["lesson"], r["student"]))
         click.echo(
             json.dumps({"submissions": order, "stray": work.stray, "isolation": held.level, "seconds": seconds}, ensure_ascii=False)
         )
@@ -97,26 +97,20 @@ def grade(names, root, workers, engine, address, force, require, seed, as_json, 
     Console().print(str(held), highlight=False, style="dim")
 
 
-def _row(record) -> tuple:
-    marks = {
-        "passed": "✓",
-        "partial": "◐",
-        "failed": "✗",
-        "not attempted": "·",
-        "error": "E",
-        "timeout": "T",
-        "out of memory": "M",
-        "crashed": "C",
-        "tampered": "!",
-    }
-    strip = "".join(marks[v["status"]] for v in record.exercises.values())
-    words = "; ".join(([record.status] if record.status != "graded" else []) + record.findings)
-    return record.lesson, record.student, strip, record.points, record.max_points, len(record.waiting), words
+def _row(graded) -> tuple:
+    from grader.outcomes import shown
+
+    strip = "".join(shown(verdict.status).sign for verdict in graded.exercises.values())
+    words = "; ".join(([graded.status] if graded.status != "graded" else []) + graded.findings)
+    return graded.lesson, graded.student, strip, graded.points, graded.max_points, len(graded.waiting), words
 
 
 def _print_table(rows: list[tuple], stray: list[str], count: int, seconds: float, root: Path) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+
+    from grader.outcomes import legend
 
     console = Console()
     for lesson in dict.fromkeys(row[0] for row in rows):
@@ -124,15 +118,14 @@ def _print_table(rows: list[tuple], stray: list[str], count: int, seconds: float
             "student", "exercises", *(_right(h) for h in ("points", "by hand")), "findings", title=lesson, title_justify="left"
         )
         for _, student, strip, points, most, waiting, words in (r for r in rows if r[0] == lesson):
-            table.add_row(student, strip, f"{points:g} / {most:g}", str(waiting) if waiting else "", words)
+            table.add_row(escape(student), strip, f"{points:g} / {most:g}", str(waiting) if waiting else "", escape(words))
         console.print(table)
-    console.print(
-        "✓ passed  ◐ partial  ✗ failed  · not attempted  E error  T timeout  M memory  C crashed  ! tampered", style="dim"
-    )
+    console.print(legend(), style="dim")
     for text in stray:
-        console.print(f"left out: {text}", style="yellow", highlight=False)
+        console.print(f"left out: {escape(text)}", style="yellow", highlight=False)
     console.print(
-        f"{count} submissions in {seconds:g} s; grades in {root / 'gradebook.db'}, pages for students in {root / 'feedback'}",
+        f"{count} submissions in {seconds:g} s; grades in {escape(str(root / 'gradebook.db'))}, "
+        f"pages for students in {escape(str(root / 'feedback'))}",
         highlight=False,
     )
 
@@ -205,19 +198,18 @@ def _print_report(made, path: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from grader.outcomes import percent_text
+
     console = Console()
 
-    def percent(share: float | None) -> str:
-        return "–" if share is None else f"{100 * share:.0f} %"
-
     for view in made.lessons:
-        title = f"{view.name}: {view.handed_in} handed in, mean {percent(view.mean)}, median {percent(view.median)}"
+        title = f"{view.name}: {view.handed_in} handed in, mean {percent_text(view.mean)}, median {percent_text(view.median)}"
         columns = [_right(h) for h in ("passed", "partly", "failed", "not tried", "mean", "discr.", "CPU s")]
         table = Table("exercise", *columns, title=title, title_justify="left")
         for item in view.items:
             discrimination = "–" if item.discrimination is None else f"{item.discrimination:.2f}{' low' if item.weak else ''}"
             seconds = "–" if item.seconds is None else f"{item.seconds:.2f}"
-            table.add_row(item.id, *map(str, item.outcomes.values()), percent(item.mean), discrimination, seconds)
+            table.add_row(item.id, *map(str, item.outcomes.values()), percent_text(item.mean), discrimination, seconds)
         console.print(table)
     if made.failures:
         table = Table(_right("students"), "exercise", "most frequent failures", title_justify="left")

@@ -6,6 +6,7 @@ builds the lesson's reference state once; jobs are finished in any order, and ne
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -15,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from course.lesson import Lesson, read
+from course.lesson import Lesson, read, texts, write_texts
+from grader.outcomes import Verdict
 from judge import isolation
 from judge.bench import Bench
-from judge.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -32,19 +33,24 @@ class Job:
 Engine = Callable[[Lesson, Iterable[Job], Callable[[Job, Verdict], None]], Iterator[Job]]
 
 
-def threads(workers: int | None = None, progress: Callable[[str], None] = lambda text: None) -> Engine:
+def threads(
+    workers: int | None = None, progress: Callable[[str], None] = lambda text: None, bench: Bench | None = None
+) -> Engine:
     """Judge on this machine, `workers` submissions at a time (default: one for each core).
 
     `on_verdict` is called from the threads, as each exercise is judged.
+
+    Args:
+        bench: the lesson's, if it runs already; it is left running.
     """
     count = workers or os.cpu_count() or 1
 
     def run(lesson: Lesson, jobs: Iterable[Job], on_verdict) -> Iterator[Job]:
-        bench = None
+        ready = bench
 
         def judge(job: Job) -> Job:
             for name, source, own in job.tasks:
-                on_verdict(job, bench.judge(lesson.exercise(name), source, own))
+                on_verdict(job, ready.judge(lesson.exercise(name), source, own))
             return job
 
         running: set = set()
@@ -53,8 +59,8 @@ def threads(workers: int | None = None, progress: Callable[[str], None] = lambda
                 if not job.tasks:
                     yield job
                     continue
-                if bench is None:  # not before there is something to judge
-                    bench = stack.enter_context(Bench(lesson, progress=progress))
+                if ready is None:  # not before there is something to judge
+                    ready = stack.enter_context(Bench(lesson, progress=progress))
                 running.add(pool.submit(judge, job))
                 if len(running) >= 2 * count:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -83,7 +89,7 @@ def ray(address: str | None = None, workers: int | None = None, require: str = "
             cluster.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         actor_class = cluster.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Judge)
         count = workers or max(1, int(cluster.cluster_resources().get("CPU", 1)))
-        text = lesson.path.read_text(encoding="utf-8")
+        text = json.dumps(texts(lesson.path))
         # Ray forgets an argument of more than 100 kB once the actor has started: one that dies could not start again.
         pieces = [text[start : start + 20_000] for start in range(0, len(text), 20_000)]
         actors: list = []
@@ -125,9 +131,8 @@ class _Judge:
     def __init__(self, file_name: str, require: str, *text: str):
         isolation.require(require)
         self.folder = tempfile.TemporaryDirectory(prefix="unit24-lesson-")
-        path = Path(self.folder.name) / file_name
-        path.write_text("".join(text), encoding="utf-8")
-        self.lesson = read(path)
+        write_texts(json.loads("".join(text)), Path(self.folder.name))
+        self.lesson = read(Path(self.folder.name) / file_name)
         self.bench = Bench(self.lesson).__enter__()  # lives as long as the actor
 
     def judge(self, tasks) -> list[Verdict]:

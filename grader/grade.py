@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from course.lesson import LESSONS, Lesson, find_lessons, lesson_names, read
+from grader.autograded import write_autograded
 from grader.engines import Engine, Job, threads
-from grader.gradebook import Forms, Gradebook, autograded_text, exclusive, read_timestamp, write_autograded
+from grader.feedback import write_feedback
+from grader.gradebook import Forms, Gradebook, exclusive, read_timestamp
 from grader.journal import Journal
-from grader.submission import LessonCells, Submission, plain, read_submission, support
-from judge.verdict import Verdict
+from grader.outcomes import Mark, Verdict, Work
+from grader.submission import LessonCells, Submission, prerequisites, python_source, read_submission
 from unit24.errors import UserError
-from unit24.files import write_whole
 
 
 @dataclass
-class Record:
+class GradedSubmission:
     """The outcome of one submission. `status` is graded, unreadable or no notebook."""
 
     student: str
@@ -27,23 +27,24 @@ class Record:
     points: float
     max_points: float
     status: str
-    exercises: dict[str, dict]
+    exercises: dict[str, Verdict]
     findings: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)  # written answers that a person must grade
 
     def as_dict(self) -> dict:
-        return dict(vars(self))
+        """What ``unit24 grade --json`` says about it."""
+        return vars(self) | {"exercises": {name: verdict.as_dict() for name, verdict in self.exercises.items()}}
 
 
 @dataclass(frozen=True)
-class Work:
+class ToGrade:
     """What there is to grade in a class folder, and what lies there without being a submission."""
 
     submissions: dict[str, list[tuple[str, Path]]]  # lesson -> (student, notebook)
     stray: list[str]
 
 
-def find_work(root: Path, wanted: tuple[str, ...] = (), lessons: Path = LESSONS) -> Work:
+def find_work(root: Path, wanted: tuple[str, ...] = (), lessons: Path = LESSONS) -> ToGrade:
     """Submissions under ``root/submitted/STUDENT/LESSON/``.
 
     Raises:
@@ -72,18 +73,18 @@ def find_work(root: Path, wanted: tuple[str, ...] = (), lessons: Path = LESSONS)
                 stray.append(f"{where}: there is no lesson of this name")
             elif folder.name in chosen:
                 work.setdefault(folder.name, []).append((student.name, folder / f"{folder.name}.ipynb"))
-    return Work({name: work[name] for name in sorted(work)}, stray)
+    return ToGrade({name: work[name] for name in sorted(work)}, stray)
 
 
 def grade_class(
     root: Path,
-    work: Work,
+    work: ToGrade,
     engine: Engine | None = None,
     force: bool = False,
     lessons: Path = LESSONS,
     step: Callable[[str], None] = lambda text: None,
-) -> Iterator[Record]:
-    """Grade everything in `work`, yielding each submission's record as it is done and written.
+) -> Iterator[GradedSubmission]:
+    """Grade everything in `work`, yielding each submission as it is done and written.
 
     Args:
         engine: who judges; default `engines.threads`, one for each core.
@@ -100,30 +101,30 @@ def grade_class(
             with closing(engine(lesson, jobs, _journalled)) as finished:
                 for job in finished:
                     step(f"{name}: {job.about.submission.student}")
-                    record = _record(job.about, lesson)
-                    _write(root, gradebook, forms, job.about.submission, record)
-                    yield record
+                    graded = _graded(job.about, lesson)
+                    _write(root, gradebook, forms, job.about.submission, graded)
+                    yield graded
 
 
 @dataclass
-class _Open:
+class _InProgress:
     """A submission being graded: its verdicts so far, and the journal's key for each exercise."""
 
     submission: Submission
     journal: Journal
     keys: dict[str, str]
-    verdicts: dict[str, dict]
+    verdicts: dict[str, Verdict]
 
 
 def _job(submission: Submission, cells: LessonCells, journal: Journal, force: bool) -> Job:
     """What of a submission is to be judged: every exercise without a verdict that still holds."""
-    about = _Open(submission, journal, {}, {})
+    about = _InProgress(submission, journal, {}, {})
     tasks = []
     for exercise in cells.lesson.exercises:
-        source = plain(submission.sources.get(exercise.id, ""))
+        source = python_source(submission.sources.get(exercise.id, ""))
         if source == cells.stubs[exercise.id]:
             source = ""  # untouched: the bench answers without running anything
-        own = tuple(support(submission, exercise, cells)) if source else ()
+        own = tuple(prerequisites(submission, exercise, cells)) if source else ()
         key = about.keys[exercise.id] = journal.key(exercise, source, own)
         verdict = None if force else journal.find(submission.student, exercise.id, key)
         if verdict:
@@ -135,17 +136,20 @@ def _job(submission: Submission, cells: LessonCells, journal: Journal, force: bo
 
 def _journalled(job: Job, verdict: Verdict) -> None:
     about = job.about
-    about.verdicts[verdict.exercise] = about.journal.add(about.submission.student, about.keys[verdict.exercise], verdict)
+    about.journal.add(about.submission.student, about.keys[verdict.exercise], verdict)
+    about.verdicts[verdict.exercise] = verdict
 
 
-def _record(about: _Open, lesson: Lesson) -> Record:
+def _graded(about: _InProgress, lesson: Lesson) -> GradedSubmission:
     submission = about.submission
     verdicts = {e.id: about.verdicts[e.id] for e in lesson.exercises}
     waiting = [a.id for a in lesson.answers if _answered(submission.answers.get(a.id, ""))]
     exists = submission.path.exists() or submission.path.is_symlink()
     status = "graded" if submission.readable else "unreadable" if exists else "no notebook"
-    points = round(sum(v["points"] for v in verdicts.values()), 4)
-    return Record(submission.student, lesson.name, points, lesson.points, status, verdicts, submission.findings, waiting)
+    points = round(sum(v.points for v in verdicts.values()), 4)
+    return GradedSubmission(
+        submission.student, lesson.name, points, lesson.points, status, verdicts, submission.findings, waiting
+    )
 
 
 def _answered(text: str) -> bool:
@@ -153,27 +157,15 @@ def _answered(text: str) -> bool:
     return text.strip() not in ("", "YOUR ANSWER HERE")
 
 
-def _write(root: Path, gradebook: Gradebook, forms: Forms, submission: Submission, record: Record) -> None:
-    scores: dict[str, float | None] = {f"test_{name}": v["points"] for name, v in record.exercises.items()}
-    scores.update((a.id, None if a.id in record.waiting else 0.0) for a in forms.lesson.answers)
-    comments = {name: v["message"] for name, v in record.exercises.items() if v["status"] != "passed"}
-    write_autograded(root, autograded_text(forms, submission, record.exercises), submission)
-    page = root / "feedback" / submission.student / submission.lesson / f"{submission.lesson}.html"
-    write_whole(page, feedback_page(forms.lesson, submission, record))
+def _write(root: Path, gradebook: Gradebook, forms: Forms, submission: Submission, graded: GradedSubmission) -> None:
+    marks = {name: Mark.of(verdict) for name, verdict in graded.exercises.items()}
+    for answer in forms.lesson.answers:
+        waiting = answer.id in graded.waiting
+        unjudged = Verdict(answer.id, "waiting" if waiting else "not attempted", 0.0, answer.points, "")
+        marks[answer.id] = Mark.of(unjudged, waiting=waiting)
+    write_autograded(root, forms, submission, graded.exercises)
+    write_feedback(root, forms.lesson, submission, Work(submission.student, submission.lesson, marks))
+    scores: dict[str, float | None] = {f"test_{name}": v.points for name, v in graded.exercises.items()}
+    scores.update((a.id, None if a.id in graded.waiting else 0.0) for a in forms.lesson.answers)
+    comments = {name: v.message for name, v in graded.exercises.items() if v.status != "passed"}
     gradebook.write(submission, scores, comments, read_timestamp(submission))
-
-
-def feedback_page(lesson: Lesson, submission: Submission, record: Record) -> str:
-    """What the student gets back: code, verdicts and messages, without hidden tests."""
-    waiting = sum(a.points for a in lesson.answers if a.id in record.waiting)
-    return _template("feedback.html").render(
-        lesson=lesson, student=submission.student, submission=submission, record=record, waiting=waiting
-    )
-
-
-@functools.cache
-def _template(name: str):
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
-    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(name)

@@ -1,4 +1,4 @@
-"""Write grades where nbgrader looks for them: ``gradebook.db``, ``autograded/`` and ``feedback/``.
+"""Write grades where nbgrader looks for them: ``gradebook.db``.
 
 One writer at a time (`exclusive`).  Rows are nbgrader's own tables, written in bulk; a manual grade,
 a comment by hand, an extension or a late penalty that is already there stays as it is.
@@ -12,13 +12,13 @@ import fcntl
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from course.lesson import Lesson
 from course.notebook import instructor_notebook
+from course.parts import Lesson
 from grader.submission import Submission
 from unit24.errors import UserError
-from unit24.files import write_whole
 
 COURSE = "unit24"  # as in nbgrader_config.py
 
@@ -65,6 +65,16 @@ class Forms:
         self.student = run(self.whole, ClearHiddenTests, ClearMarkScheme, ComputeChecksums)
 
 
+@dataclass(frozen=True)
+class _Cells:
+    """Ids of a lesson's rows in the gradebook. `grades` and `comments` are by the name of the cell."""
+
+    assignment: str
+    notebook: str
+    grades: dict[str, str]
+    comments: dict[str, str]
+
+
 class Gradebook:
     """nbgrader's database of one class folder, open for writing. A context manager.
 
@@ -74,7 +84,7 @@ class Gradebook:
 
     def __init__(self, root: Path):
         self.root, self.path = root, root / "gradebook.db"
-        self._cells: dict[str, dict] = {}
+        self._cells: dict[str, _Cells] = {}
         self._pending = 0
 
     def __enter__(self) -> Gradebook:
@@ -107,15 +117,12 @@ class Gradebook:
         try:
             self.db.commit()
         except SQLAlchemyError as error:
-            self.db.rollback()
-            raise UserError(
-                f"{self.path}: the gradebook cannot be written: {_reason(error)}; verdicts are kept, run again"
-            ) from None
+            raise self._unwritable(error) from None
         self._pending = 0
 
     def register(self, forms: Forms) -> None:
         """Make the lesson known as an assignment, as ``nbgrader generate_assignment`` does."""
-        from nbgrader.api import GradeCell, Notebook, SolutionCell
+        from nbgrader.api import GradeCell, SolutionCell
 
         name, stock = forms.lesson.name, self.stock
         stock.update_or_create_assignment(name)
@@ -139,16 +146,10 @@ class Gradebook:
                 source=cell.source,
                 checksum=about["checksum"],
             )
-        notebook_id = notebook.id
-        self._cells[name] = {
-            "notebook": notebook_id,
-            "assignment": stock.find_assignment(name).id,
-            "grades": dict(self.db.query(GradeCell.name, GradeCell.id).filter(GradeCell.notebook_id == notebook_id).all()),
-            "comments": dict(
-                self.db.query(SolutionCell.name, SolutionCell.id).filter(SolutionCell.notebook_id == notebook_id).all()
-            ),
-        }
-        assert self.db.query(Notebook.id).filter(Notebook.id == notebook_id).count() == 1
+        grades = self.db.query(GradeCell.name, GradeCell.id).filter(GradeCell.notebook_id == notebook.id)
+        comments = self.db.query(SolutionCell.name, SolutionCell.id).filter(SolutionCell.notebook_id == notebook.id)
+        assignment = stock.find_assignment(name).id
+        self._cells[name] = _Cells(assignment, notebook.id, dict(grades.all()), dict(comments.all()))
         self.db.commit()
 
     def write(
@@ -162,69 +163,81 @@ class Gradebook:
             comments: automatic comment by solution cell.
             timestamp: when it was handed in, as nbgrader writes it in ``timestamp.txt``.
         """
-        from nbgrader.api import Comment, Grade, Student, SubmittedAssignment, SubmittedNotebook
-        from nbgrader.utils import parse_utc
-        from sqlalchemy import insert, select, update
         from sqlalchemy.exc import SQLAlchemyError
 
-        cells, db = self._cells[submission.lesson], self.db
-        student, A, N = submission.student, SubmittedAssignment.__table__, SubmittedNotebook.__table__
-        G, C, S = Grade.__table__, Comment.__table__, Student.__table__
+        cells = self._cells[submission.lesson]
+        # What has no cell in the gradebook would be lost without a word.  (The other way round, a cell that
+        # the lesson no longer has stays in a gradebook and has no score.)
+        lost = (scores.keys() - cells.grades.keys()) | (comments.keys() - cells.comments.keys())
+        if lost:
+            raise KeyError(f"{submission.lesson}: the gradebook has no cell {', '.join(sorted(lost))}")
         try:
-            if db.execute(select(S.c.id).where(S.c.id == student)).first() is None:
-                db.execute(insert(S), {"id": student})
-            when = parse_utc(timestamp) if timestamp else None
-            row = db.execute(select(A.c.id).where(A.c.assignment_id == cells["assignment"], A.c.student_id == student)).first()
-            assignment = row[0] if row else _new(db, A, assignment_id=cells["assignment"], student_id=student, timestamp=when)
-            if row and when:
-                db.execute(update(A).where(A.c.id == assignment).values(timestamp=when))
-            row = db.execute(select(N.c.id).where(N.c.assignment_id == assignment, N.c.notebook_id == cells["notebook"])).first()
-            notebook = row[0] if row else _new(db, N, assignment_id=assignment, notebook_id=cells["notebook"], flagged=False)
-
-            old = {
-                r.cell_id: r
-                for r in db.execute(
-                    select(G.c.id, G.c.cell_id, G.c.auto_score, G.c.manual_score).where(G.c.notebook_id == notebook)
-                )
-            }
-            fresh = []
-            for name, cell_id in cells["grades"].items():
-                score, had = scores.get(name, 0.0), old.get(cell_id)
-                if had is None:
-                    fresh.append(
-                        {
-                            "id": _uuid(),
-                            "notebook_id": notebook,
-                            "cell_id": cell_id,
-                            "auto_score": score,
-                            "needs_manual_grade": score is None,
-                        }
-                    )
-                elif had.auto_score != score:
-                    # As nbgrader does: a manual score is kept, and marked for another look.
-                    again = score is None or had.manual_score is not None
-                    db.execute(update(G).where(G.c.id == had.id).values(auto_score=score, needs_manual_grade=again))
-            if fresh:
-                db.execute(insert(G), fresh)
-
-            old = {r.cell_id: r.id for r in db.execute(select(C.c.id, C.c.cell_id).where(C.c.notebook_id == notebook))}
-            fresh = []
-            for name, cell_id in cells["comments"].items():
-                said = comments.get(name)
-                if cell_id in old:
-                    db.execute(update(C).where(C.c.id == old[cell_id]).values(auto_comment=said))
-                else:
-                    fresh.append({"id": _uuid(), "notebook_id": notebook, "cell_id": cell_id, "auto_comment": said})
-            if fresh:
-                db.execute(insert(C), fresh)
+            notebook = self._notebook_id(submission.student, cells, timestamp)
+            self._write_scores(notebook, {cell: scores.get(name, 0.0) for name, cell in cells.grades.items()})
+            self._write_comments(notebook, {cell: comments.get(name) for name, cell in cells.comments.items()})
         except SQLAlchemyError as error:
-            db.rollback()
-            raise UserError(
-                f"{self.path}: the gradebook cannot be written: {_reason(error)}; verdicts are kept, run again"
-            ) from None
+            raise self._unwritable(error) from None
         self._pending += 1
         if self._pending >= 50:
             self.commit()
+
+    def _unwritable(self, error: Exception) -> UserError:
+        self.db.rollback()
+        return UserError(f"{self.path}: the gradebook cannot be written: {_reason(error)}; verdicts are kept, run again")
+
+    def _notebook_id(self, student: str, cells: _Cells, timestamp: str | None) -> str:
+        """The row of a student's submitted notebook; made where it is not there, with those of student and submission."""
+        from nbgrader.api import Student, SubmittedAssignment, SubmittedNotebook
+        from nbgrader.utils import parse_utc
+        from sqlalchemy import insert, select, update
+
+        db, S, A, N = self.db, Student.__table__, SubmittedAssignment.__table__, SubmittedNotebook.__table__
+        if db.execute(select(S.c.id).where(S.c.id == student)).first() is None:
+            db.execute(insert(S), {"id": student})
+        when = parse_utc(timestamp) if timestamp else None
+        row = db.execute(select(A.c.id).where(A.c.assignment_id == cells.assignment, A.c.student_id == student)).first()
+        assignment = row[0] if row else _new(db, A, assignment_id=cells.assignment, student_id=student, timestamp=when)
+        if row and when:
+            db.execute(update(A).where(A.c.id == assignment).values(timestamp=when))
+        row = db.execute(select(N.c.id).where(N.c.assignment_id == assignment, N.c.notebook_id == cells.notebook)).first()
+        return row[0] if row else _new(db, N, assignment_id=assignment, notebook_id=cells.notebook, flagged=False)
+
+    def _write_scores(self, notebook: str, scores: dict[str, float | None]) -> None:
+        """Automatic scores by cell id; a manual score that is there stays."""
+        from nbgrader.api import Grade
+        from sqlalchemy import insert, select, update
+
+        db, G = self.db, Grade.__table__
+        found = select(G.c.id, G.c.cell_id, G.c.auto_score, G.c.manual_score).where(G.c.notebook_id == notebook)
+        old = {row.cell_id: row for row in db.execute(found)}
+        fresh = []
+        for cell, score in scores.items():
+            had = old.get(cell)
+            if had is None:
+                row = {"notebook_id": notebook, "cell_id": cell, "auto_score": score, "needs_manual_grade": score is None}
+                fresh.append({"id": _uuid(), **row})
+            elif had.auto_score != score:
+                # As nbgrader does: a manual score is kept, and marked for another look.
+                again = score is None or had.manual_score is not None
+                db.execute(update(G).where(G.c.id == had.id).values(auto_score=score, needs_manual_grade=again))
+        if fresh:
+            db.execute(insert(G), fresh)
+
+    def _write_comments(self, notebook: str, comments: dict[str, str | None]) -> None:
+        """Automatic comments by cell id; None takes an earlier one away."""
+        from nbgrader.api import Comment
+        from sqlalchemy import insert, select, update
+
+        db, C = self.db, Comment.__table__
+        old = {row.cell_id: row.id for row in db.execute(select(C.c.id, C.c.cell_id).where(C.c.notebook_id == notebook))}
+        fresh = []
+        for cell, said in comments.items():
+            if cell in old:
+                db.execute(update(C).where(C.c.id == old[cell]).values(auto_comment=said))
+            else:
+                fresh.append({"id": _uuid(), "notebook_id": notebook, "cell_id": cell, "auto_comment": said})
+        if fresh:
+            db.execute(insert(C), fresh)
 
 
 def _new(db, table, **values) -> str:
@@ -243,64 +256,6 @@ def _uuid() -> str:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(getattr(error, "orig", None) or error).split())[:200]
-
-
-# --------------------------------------------------------------------------------------------------
-# autograded/
-
-
-def autograded_text(forms: Forms, submission: Submission, verdicts: dict[str, dict]) -> str:
-    """The graded notebook that formgrader shows: the student's code with verdicts as outputs.
-
-    It holds the visible tests only, so that feedback made from it shows no hidden test.
-    """
-    cells = []
-    for cell in forms.student.cells:
-        cell = json.loads(json.dumps(cell))
-        name = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
-        if name in submission.sources:
-            cell["source"] = submission.sources[name] or cell["source"]
-        elif name in submission.answers:
-            cell["source"] = submission.answers[name]
-        elif name.startswith("test_") and name[5:] in verdicts:
-            cell["outputs"] = _outputs(verdicts[name[5:]])
-        cells.append(cell)
-        for number, source in enumerate(submission.after.get(cell["id"], ()), 1):
-            cells.append(
-                {
-                    "id": f"own-{cell['id']}-{number}"[:64],
-                    "cell_type": "code",
-                    "metadata": {},
-                    "execution_count": None,
-                    "outputs": [],
-                    "source": source,
-                }
-            )
-    notebook = {"cells": cells, "metadata": json.loads(json.dumps(forms.student.metadata)), "nbformat": 4, "nbformat_minor": 5}
-    return json.dumps(notebook, indent=1, ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"
-
-
-def _outputs(verdict: dict) -> list[dict]:
-    """Outputs of a tests cell from which nbgrader would read the same score."""
-    status, message = verdict["status"], verdict["message"]
-    if status == "passed":
-        return [{"output_type": "stream", "name": "stdout", "text": message + "\n"}]
-    if status == "partial":
-        return [
-            {"output_type": "stream", "name": "stdout", "text": message + "\n"},
-            {
-                "output_type": "execute_result",
-                "execution_count": None,
-                "metadata": {},
-                "data": {"text/plain": f"{verdict['points']:g}"},
-            },
-        ]
-    name = {"not attempted": "NotAttempted"}.get(status, "CheckFailed")
-    return [{"output_type": "error", "ename": name, "evalue": message, "traceback": [message]}]
-
-
-def write_autograded(root: Path, text: str, submission: Submission) -> None:
-    write_whole(root / "autograded" / submission.student / submission.lesson / f"{submission.lesson}.ipynb", text)
 
 
 def read_timestamp(submission: Submission) -> str | None:

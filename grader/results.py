@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from course.lesson import LESSONS, Lesson, find_lessons, lesson_names, read
-from grader.submission import plain
+from grader.journal import last_verdicts
+from grader.outcomes import Mark, Verdict, Work
 from unit24.errors import UserError
 
 
@@ -26,41 +27,6 @@ class Student:
     @property
     def name(self) -> str:
         return ", ".join(filter(None, (self.last_name, self.first_name)))
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What one student got for one exercise or written answer. `status` is a verdict's, or one of
-    "waiting" and "graded by hand" for a written answer."""
-
-    points: float
-    max_points: float
-    status: str
-    message: str = ""
-    seconds: float | None = None  # CPU time of the student's code with its tests
-    by_hand: bool = False  # a person set these points
-    comment: str = ""  # written by a person
-    waiting: bool = False  # a person must still look
-
-
-@dataclass
-class Work:
-    """One student's work on one lesson."""
-
-    student: str
-    lesson: str
-    marks: dict[str, Mark] = field(default_factory=dict)  # in the lesson's order
-    penalty: float = 0.0
-    handed_in: str = ""
-
-    @property
-    def points(self) -> float:
-        """The score as nbgrader exports it: marks less the penalty, never below 0."""
-        return max(0.0, round(sum(m.points for m in self.marks.values()) - self.penalty, 4))
-
-    @property
-    def waiting(self) -> int:
-        return sum(m.waiting for m in self.marks.values())
 
 
 @dataclass
@@ -86,68 +52,55 @@ def read_results(root: Path, wanted: Iterable[str] = (), lessons: Path = LESSONS
     path = root / "gradebook.db"
     if not path.is_file():
         raise UserError(f"{path}: no such file; grade the class first: unit24 grade --root {root}")
-    try:
-        chosen = find_lessons(tuple(wanted), lessons)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    chosen = find_lessons(tuple(wanted), lessons)
     students, rows, comments = _read_database(path)
     graded = {row.lesson for row in rows}
     found = [read(lessons / f"{name}.py") for name in lesson_names(lessons) if name in chosen and name in graded]
     if not found:
         raise UserError(f"{path}: no grades for {', '.join(chosen) or 'any lesson'}; grade the class first: unit24 grade --root {root}")
-    said = {lesson.name: _read_verdicts(root, lesson.name) for lesson in found}
-    known = {lesson.name: {e.id: e.points for e in (*lesson.exercises, *lesson.answers)} for lesson in found}
-    work: dict[str, dict[str, Work]] = {lesson.name: {} for lesson in found}
-    marks: dict[tuple[str, str], dict[str, Mark]] = {}
-    gone: dict[str, set[str]] = {}
+    results = Results(root, students, found, work={})
+    for lesson in found:
+        _add_lesson(results, lesson, [row for row in rows if row.lesson == lesson.name], comments)
+    return results
+
+
+def _add_lesson(results: Results, lesson: Lesson, rows: list, comments: dict[tuple[str, str], str]) -> None:
+    """Put everybody's work on one lesson into `results`."""
+    verdicts = last_verdicts(results.root, lesson.name)
+    most = {part.id: part.points for part in (*lesson.exercises, *lesson.answers)}
+    work: dict[str, Work] = {}
+    marks: dict[str, dict[str, Mark]] = defaultdict(dict)
     for row in rows:
-        if row.lesson not in known:
-            continue
-        one = work[row.lesson].setdefault(row.student, Work(row.student, row.lesson))
+        one = work.setdefault(row.student, Work(row.student, lesson.name))
         one.penalty, one.handed_in = row.penalty or 0.0, f"{row.timestamp:%Y-%m-%d %H:%M}" if row.timestamp else ""
-        name = row.cell.removeprefix("test_") if row.cell not in known[row.lesson] else row.cell
-        if name in known[row.lesson]:
-            verdict = said[row.lesson].get((row.student, name))
-            comment = comments.get((row.notebook, name), "")
-            mark = _mark(row, row.cell == name, known[row.lesson][name], verdict, comment)
-            marks.setdefault((row.lesson, row.student), {})[name] = mark
-        else:
-            gone.setdefault(row.lesson, set()).add(name)
-    for (lesson, student), found_marks in marks.items():
-        work[lesson][student].marks = {name: found_marks[name] for name in known[lesson] if name in found_marks}
-    return Results(root, students, found, {name: dict(sorted(w.items())) for name, w in work.items()}, gone)
+        written = row.cell in most
+        name = row.cell if written else row.cell.removeprefix("test_")
+        if name not in most:
+            results.gone.setdefault(lesson.name, set()).add(name)
+            continue
+        verdict = None if written else verdicts.get((row.student, name))
+        marks[row.student][name] = Mark.of(
+            replace(verdict or _unjudged(row, name, written, most[name]), points=row.score, max_points=most[name]),
+            by_hand=_by_hand(row),
+            comment=comments.get((row.notebook, name), ""),
+            waiting=bool(row.needs_manual_grade),
+        )
+    for student, one in work.items():
+        one.marks = {name: marks[student][name] for name in most if name in marks[student]}
+    results.work[lesson.name] = dict(sorted(work.items()))
 
 
-def read_sources(root: Path, student: str, lesson: Lesson) -> dict[str, str]:
-    """Exercise -> the source that was graded, from ``autograded/``; untouched exercises left out."""
-    from course.notebook import student_source
-
-    path = root / "autograded" / student / lesson.name / f"{lesson.name}.ipynb"
-    try:
-        cells = json.loads(path.read_bytes())["cells"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}
-    stubs = {e.id: plain(student_source(e.cell)) for e in lesson.exercises}
-    sources = {}
-    for cell in cells:
-        name = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
-        text = "".join(cell["source"])
-        if name in stubs and plain(text) not in ("", stubs[name]):
-            sources[name] = text
-    return sources
+def _by_hand(row) -> bool:
+    return row.manual_score is not None or bool(row.extra_credit)
 
 
-def _mark(row, written: bool, most: float, verdict: dict | None, comment: str) -> Mark:
-    by_hand = row.manual_score is not None or bool(row.extra_credit)
-    about = {"by_hand": by_hand, "comment": comment, "waiting": bool(row.needs_manual_grade)}
+def _unjudged(row, name: str, written: bool, most: float) -> Verdict:
+    """What the gradebook alone says: of a written answer, or of an exercise that stock nbgrader graded."""
     if written:
-        status = "waiting" if row.needs_manual_grade else "graded by hand" if by_hand else "not attempted"
-        return Mark(row.score, most, status, **about)
-    if verdict:
-        return Mark(row.score, most, verdict["status"], verdict["message"], verdict["seconds"], **about)
-    # Graded by stock nbgrader, which keeps points and nothing else.
-    status = "passed" if row.score >= most else "partial" if row.score > 0 else "failed"
-    return Mark(row.score, most, status, **about)
+        status = "waiting" if row.needs_manual_grade else "graded by hand" if _by_hand(row) else "not attempted"
+    else:
+        status = "passed" if row.score >= most else "partial" if row.score > 0 else "failed"
+    return Verdict(name, status, row.score, most, "")
 
 
 def _read_database(path: Path):
@@ -194,19 +147,3 @@ def _read_database(path: Path):
         raise UserError(f"{path}: the gradebook cannot be read: {reason}") from None
     finally:
         engine.dispose()
-
-
-def _read_verdicts(root: Path, lesson: str) -> dict[tuple[str, str], dict]:
-    """(student, exercise) -> the last verdict in the lesson's journal."""
-    found = {}
-    try:
-        lines = (root / ".unit24" / "verdicts" / f"{lesson}.jsonl").read_bytes().splitlines()
-    except OSError:
-        return {}
-    for line in lines:
-        try:
-            entry = json.loads(line)
-            found[entry["student"], entry["verdict"]["exercise"]] = entry["verdict"]
-        except (ValueError, KeyError, TypeError):
-            continue  # broken off when a disk was full
-    return found

@@ -15,8 +15,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course.lesson import Exercise, Lesson, defined_names
 from course.notebook import placed_cells, student_source
+from course.parts import Exercise, Lesson, defined_names
 from course.reference import is_blank, reference_cells
 
 MAX_BYTES = 20 << 20  # a notebook with a few plots is below 2 MB
@@ -52,15 +52,26 @@ class LessonCells:
         self.lesson = lesson
         self.exercises = {e.id: e for e in lesson.exercises}
         self.answers = {a.id: a for a in lesson.answers}
-        self.ids = {name for name, _ in placed_cells(lesson)}
-        self.stubs = {e.id: plain(student_source(e.cell)) for e in lesson.exercises}
-        self.released = {plain(student_source(c)) for _, c in placed_cells(lesson) if c.type == "code"}
+        placed = placed_cells(lesson)
+        self.first, self.ids = placed[0][0], {name for name, _ in placed}
+        self.stubs = {e.id: python_source(student_source(e.cell)) for e in lesson.exercises}
+        self.released = {python_source(student_source(c)) for _, c in placed if c.type == "code"}
         self.before: dict[str, set[str]] = {}
         known: set[str] = set()
         for _, source, _, exercise in reference_cells(lesson):
             if exercise:
                 self.before[exercise] = set(known)
             known |= set(defined_names(source))
+
+
+def submission_path(root: Path, student: str, lesson: str) -> Path:
+    """Where the class folder `root` keeps what a student handed in."""
+    return root / "submitted" / student / lesson / f"{lesson}.ipynb"
+
+
+def read_submitted(root: Path, student: str, cells: LessonCells) -> Submission:
+    """What a student of the class folder `root` handed in, as `read_submission` reads it."""
+    return read_submission(submission_path(root, student, cells.lesson.name), student, cells)
 
 
 def read_submission(path: Path, student: str, cells: LessonCells) -> Submission:
@@ -71,7 +82,7 @@ def read_submission(path: Path, student: str, cells: LessonCells) -> Submission:
         result.readable = False
         return result
     seen: dict[str, list[str]] = {}
-    last_known = "intro-1"
+    last_known = cells.first
     for index, cell in enumerate(notebook):
         if not isinstance(cell, dict):
             continue
@@ -84,7 +95,7 @@ def read_submission(path: Path, student: str, cells: LessonCells) -> Submission:
             seen.setdefault(name, []).append(source)
             last_known = name
         elif cell.get("cell_type") == "code" and not name.startswith(("test_", "quiz_")) and name != "setup":
-            text = plain(source)
+            text = python_source(source)
             if name in cells.ids:
                 last_known = name
             if text not in cells.released and not is_blank(text) and len(text) <= MAX_SOURCE:
@@ -104,17 +115,17 @@ def read_submission(path: Path, student: str, cells: LessonCells) -> Submission:
     return result
 
 
-def support(submission: Submission, exercise: Exercise, cells: LessonCells) -> list[tuple[str, str]]:
+def prerequisites(submission: Submission, exercise: Exercise, cells: LessonCells) -> list[tuple[str, str]]:
     """The student's other cells that must run before the exercise's cell: exercises, then own cells.
 
     A cell is needed if it defines a name that the exercise's cell (or another needed cell) uses
     and that neither Python nor the lesson provides.
     """
     known = cells.before[exercise.id] | set(dir(builtins)) | {"display", "get_ipython"}
-    others = [(name, plain(text)) for name, text in submission.sources.items() if name != exercise.id]
+    others = [(name, python_source(text)) for name, text in submission.sources.items() if name != exercise.id]
     available = [(name, text) for name, text in others if text != cells.stubs[name]] + submission.own
     definitions = [(label, text, set(_defined(text))) for label, text in available]
-    source = plain(submission.sources[exercise.id])
+    source = python_source(submission.sources[exercise.id])
     missing = _used(source) - known - set(_defined(source))
     chosen: set[str] = set()
     while True:
@@ -127,7 +138,7 @@ def support(submission: Submission, exercise: Exercise, cells: LessonCells) -> l
     return [(label, text) for label, text, _ in definitions if label in chosen]
 
 
-def plain(source: str) -> str:
+def python_source(source: str) -> str:
     """`source` without notebook commands (``%`` and ``!`` lines) and trailing space.
 
     A whole-cell command (``%%``) leaves its body, except for another language.
@@ -156,7 +167,7 @@ def _inside_expression(lines: list[str]) -> bool:
 
 def _pick(name: str, texts: list[str], cells: LessonCells, result: Submission) -> str:
     """The source that counts for an exercise, with a finding where that needed a decision."""
-    attempted = [t for t in texts if plain(t) != cells.stubs[name] and not is_blank(t)]
+    attempted = [t for t in texts if python_source(t) != cells.stubs[name] and not is_blank(t)]
     if len(texts) > 1:
         what = (
             "the same in each"

@@ -25,14 +25,14 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from course.lesson import ROOT, Exercise, Lesson, LessonError
+from course.lesson import ROOT, LessonError
+from course.parts import Exercise, Lesson
 from course.reference import is_blank, needed_cells, reference_cells
 from judge import inprocess, isolation
 from judge.compiled import Tests, compiled_cell, compiled_tests
 from judge.protocol import TALK_LIMIT, Limits, Request, Usage, receive, receive_bytes, send
 from judge.verdict import SCRATCH_BYTES, SCRATCH_FILES, Ending, Verdict, verdict_on
 
-__all__ = ["Bench", "Verdict"]
 START_SECONDS = 600  # a reference cell that takes longer than this is a defect of the lesson
 
 
@@ -153,6 +153,7 @@ class Bench:
         self._await(exercise.id)
         if is_blank(source):
             return Verdict(exercise.id, "not attempted", 0.0, exercise.points, f"○ {exercise.id}: not attempted yet.")
+        cells = [(f"<own cell {label}>", text) for label, text in own] + [(f"<cell {exercise.id}>", source)]
         scratch = Path(tempfile.mkdtemp(prefix="candidate-", dir=self._scratch))
         request = Request(
             id=secrets.token_hex(8),
@@ -160,7 +161,6 @@ class Bench:
             limits=Limits(exercise.seconds * slack, exercise.memory_mb, exercise.processes),
             scratch=str(scratch),
             names=sorted(exercise.names),
-            cells=[(f"<own cell {label}>", text) for label, text in own] + [(f"<cell {exercise.id}>", source)],
             readable=[str(self._home)],
             isolate=self.isolate,
         )
@@ -169,16 +169,16 @@ class Bench:
             if self.lesson.fork:
                 holder, lock = self._holder(exercise), self._locks[exercise.id]
                 try:
-                    return judge(exercise, request, lambda *what: _Fork(holder, lock, *what))
+                    return judge(exercise, request, cells, lambda *what: _Fork(holder, lock, *what))
                 except HolderGone:
                     # Perhaps by the hand of another candidate: once more, in processes of their own that nobody shares.
                     self._lose(exercise, holder)
                     request = dataclasses.replace(request, id=secrets.token_hex(8))
-            return judge(exercise, request, lambda *what: _Fresh(self.lesson, exercise, *what))
+            return judge(exercise, request, cells, lambda *what: _Fresh(self.lesson, exercise, cells, *what))
         finally:
             _remove(scratch)
 
-    def _judge_apart(self, exercise: Exercise, request: Request, start: Start) -> Verdict:
+    def _judge_apart(self, exercise: Exercise, request: Request, cells: Cells, start: Start) -> Verdict:
         """The student's code in one process; when it has run, its tests in another, which asks the first for results."""
         tests, seconds = self._tests[exercise.id], request.limits.seconds
         asking, answering = socket.socketpair()
@@ -186,6 +186,7 @@ class Bench:
         with folders, asking, answering, start(request, answering.fileno()) as candidate:
             answering.close()
             watch = _Watch(candidate.pid, request)
+            _tell(candidate.channel, {"cells": cells})
             how, said = watch.hear(candidate.channel)
             failure = _failure(said.get("ran"))
             if how == "heard" and not said.get("defined"):
@@ -206,8 +207,7 @@ class Bench:
                 with start(judging, asking.fileno(), looking.fileno()) as judge:
                     for ours in (asking, looking, cleaning):  # so that each sees when the other ends
                         ours.close()
-                    with suppress(OSError):  # it has ended already: heard below
-                        send(judge.channel, {"code": tests.code, "scenarios": tests.scenarios})
+                    _tell(judge.channel, {"cells": cells, "code": tests.code, "scenarios": tests.scenarios})
                     how, told = watch.hear(judge.channel)
                     if how == "heard":
                         how = "gone" if told["status"] == "gone" else "verdict"
@@ -216,11 +216,12 @@ class Bench:
                     used = judge.end()
             return verdict_on(exercise, Ending(how, candidate.end(), seconds, failure, told, used))
 
-    def _judge_together(self, exercise: Exercise, request: Request, start: Start) -> Verdict:
+    def _judge_together(self, exercise: Exercise, request: Request, cells: Cells, start: Start) -> Verdict:
         """The student's code and its tests in one process, which is watched."""
         request = dataclasses.replace(request, key=secrets.token_hex(32), uses=_uses(exercise))
         with start(request) as candidate:
             watch = _Watch(candidate.pid, request)
+            _tell(candidate.channel, {"cells": cells})
             how, failure, told = inprocess.follow(
                 lambda: watch.wait(candidate.channel), candidate.channel.sendall, request.key, self._together[exercise.id]
             )
@@ -280,6 +281,12 @@ def _text(lesson: Lesson, name: str) -> str:
 def _uses(exercise: Exercise) -> list[str]:
     """Names that the exercise's tests read."""
     return sorted({n.id for n in ast.walk(ast.parse(exercise.tests.source)) if isinstance(n, ast.Name)})
+
+
+def _tell(channel: socket.socket, message: dict) -> None:
+    """Send, to a process that may have ended: what it does not answer is heard."""
+    with suppress(OSError):
+        send(channel, message)
 
 
 def _failure(said: object) -> dict:
@@ -392,7 +399,7 @@ class _Fresh:
     """As `_Fork`, without a fork: a new process runs what the exercise needs of the lesson (or, where the lesson
     could be forked, everything before the exercise), and then becomes what is asked for."""
 
-    def __init__(self, lesson: Lesson, exercise: Exercise, request: Request, *lines: int):
+    def __init__(self, lesson: Lesson, exercise: Exercise, cells: Cells, request: Request, *lines: int):
         self._process, self._main = _launch(Path(request.scratch))
         self._usage: Usage | None = None
         self.pid = self._process.pid
@@ -403,7 +410,7 @@ class _Fresh:
                 if early:  # Landlock holds the threads that are started later: so before there are any
                     send(self._main, request.message("confine"))
                     receive(self._main)
-                texts = [text for _, text in request.cells] + [exercise.tests.source]
+                texts = [text for _, text in cells] + [exercise.tests.source]
                 for cell in needed_cells(lesson, exercise, None if lesson.fork else texts):
                     _run(lesson, self._main, cell)
                 given = lines if request.role == "clean" else (theirs.fileno(), *lines)
@@ -432,6 +439,7 @@ class _Fresh:
         self._main.close()
 
 
+Cells = list[tuple[str, str]]  # (file name, source)
 Start = Callable[..., _Fork | _Fresh]
 
 

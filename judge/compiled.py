@@ -9,7 +9,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from types import CodeType
 
-from course.lesson import Exercise
+from course.parts import Exercise
 from course.scenarios import scenarios
 
 POINTS = "__points__"  # where the tests leave the value of their last expression
@@ -48,9 +48,9 @@ def compiled_tests(exercise: Exercise) -> Tests:
 
 
 def _alone(node: ast.FunctionDef) -> ast.Module:
-    """A module that holds the function, without decorators, annotations of the result and docstring."""
+    """A module that holds the function, without its mark, annotation of the result and docstring."""
     body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
-    bare = ast.FunctionDef(node.name, node.args, body or [ast.Pass()], [], None, None)
+    bare = ast.FunctionDef(node.name, node.args, body or [ast.Pass()], node.decorator_list[1:], None, None)
     if hasattr(node, "type_params"):  # Python 3.12
         bare.type_params = node.type_params
     return ast.fix_missing_locations(ast.Module([ast.copy_location(bare, node)], []))

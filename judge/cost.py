@@ -7,7 +7,7 @@ from statistics import median
 
 import psutil
 
-from course.lesson import Exercise, Lesson
+from course.parts import Exercise, Lesson
 from judge.bench import Bench
 
 

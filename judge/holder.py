@@ -133,7 +133,7 @@ class Holder:
             if os.getpid() != os.getsid(0):
                 os.setsid()
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+            for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
             kept = [os.dup2(fd, 64 + i) for i, fd in enumerate(fds)]  # out of the way
             for number, one in enumerate(kept, start=FIRST):

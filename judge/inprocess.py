@@ -47,7 +47,7 @@ from os.path import abspath, realpath
 from sys import _getframe, addaudithook
 from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 
-from course.lesson import Exercise
+from course.parts import Exercise
 from judge.protocol import Request
 from judge.visible import Names, Words
 from unit24 import check
@@ -212,16 +212,17 @@ def hear(fd: int) -> bytes | None:
 # One candidate
 
 
-def judge(fd: int, request: Request, ready: dict) -> None:
+def judge(fd: int, cells: list, request: Request, ready: dict) -> None:
     """Run the candidate's cells, then the tests; tell the bench ``ran`` and ``verdict``, or accuse.
 
     Args:
         fd: the socket to the bench.
+        cells: (file name, source) of the student's cells.
         ready: from `prepare`.
     """
     fields = vars(request)
     key = bytes.fromhex(fields.pop("key"))
-    names, cells, namespace, before = fields["names"], fields["cells"], ready["namespace"], ready["names"]
+    names, namespace, before = fields["names"], ready["namespace"], ready["names"]
     state, watched, libraries = ready["state"], ready["watched"], ready["libraries"]
     guard(fd)
 

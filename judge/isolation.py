@@ -100,7 +100,7 @@ def detect() -> Isolation:
         if pid == 0:
             try:
                 os.close(reader)
-                got = enter(Request("detect", "candidate", Limits(10, 4096), scratch, [], []))
+                got = enter(Request("detect", "candidate", Limits(10, 4096), scratch, []))
                 os.write(writer, repr((got.landlock, got.seccomp, got.own_user, got.unprivileged, got.limits)).encode())
             finally:
                 os._exit(0)

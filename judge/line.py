@@ -1,6 +1,6 @@
 """Calls across the wall: both sides ask and answer with the same class.
 
-A question is ``{"ask", "args", "kwargs", "grad", "no_grad"}`` and, where the other side does not know them yet, ``"scenarios"``
+A question is ``{"ask", "args", "kwargs", "grad", "no_grad", "fresh"}`` and, where the other side does not know them yet, ``"scenarios"``
 (compiled code by name).  An answer is ``{"value", "changed"}`` (`changed`: what the call made of its positional
 arguments, where that differs), ``{"raised", "text", "where"}``, or ``{"type"}`` of a result that is not plain data.
 Until the answer comes the other side may ask in its turn: for what it was handed as an argument.
@@ -12,17 +12,19 @@ import base64
 import builtins
 import contextlib
 import functools
+import itertools
 import linecache
 import marshal
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from judge.gradients import bridged, pullback, wants_gradient
-from judge.wire import FUNCTIONS, Gone, NotPlain, Raw, decode, encode, receive, send
-from unit24.check import CheckFailed, reseed
+from judge.wire import Gone, NotPlain, Raw, decode, encode, receive, send
+from unit24.check import Unreadable, reseed
 
 STUDENT_CODE = ("<cell ", "<own cell ")  # how the file names of student code begin
 TEXT_LIMIT = 2_000  # characters of an exception's message
@@ -38,6 +40,12 @@ class StandIn:
 
     def __call__(self, *args, **kwargs):
         return self._line.call(self._key, args, kwargs)
+
+    def __copy__(self) -> StandIn:
+        return self
+
+    def __deepcopy__(self, memo: dict) -> StandIn:
+        return self
 
 
 StandIn.__module__, StandIn.__qualname__ = "builtins", "function"  # how messages of checks name its type
@@ -66,8 +74,11 @@ class Line:
     ):
         self.sock, self.names, self.trusts, self.forgets = sock, names, trusts, forgets
         self.scenarios = dict(scenarios or {})
+        self.asked, self.fresh = 0, False  # questions until now; the other side is to take a new copy of files
         self.changed: dict[int, Any] = {}  # of the last call: positional arguments that the other side changed
         self._lent: dict[int, Callable] = {}
+        self._numbers = itertools.count()
+        self._asking = threading.RLock()  # threads of the student's code may call what was lent
 
     # ---- asking
 
@@ -77,7 +88,7 @@ class Line:
         Raises:
             Gone: the other side has ended.
             NotPlain: an argument cannot cross: a fault of the tests.
-            CheckFailed: the result is not plain data.
+            Unreadable: the result is not plain data.
             Exception: what the function raised, as the nearest built-in type, in the student's line.
         """
         if any(map(wants_gradient, (*args, *kwargs.values()))) and sys.modules["torch"].is_grad_enabled():
@@ -97,14 +108,17 @@ class Line:
             question["scenarios"] = {name: base64.b64encode(code).decode() for name, code in self.scenarios.items()}
             self.scenarios = self.scenarios if self.forgets else {}
         torch = sys.modules.get("torch")
+        self.asked += 1
+        question["fresh"] = self.fresh
         question["grad"] = grad  # the backward pass will be asked for
         question["no_grad"] = not grad and torch is not None and not torch.is_grad_enabled()
-        send(self.sock, question, raw)
-        while True:
-            said, data = receive(self.sock)
-            if "ask" not in said:
-                return said, data
-            self.answer(said, data)
+        with self._asking:
+            send(self.sock, question, raw)
+            while True:
+                said, data = receive(self.sock)
+                if "ask" not in said:
+                    return said, data
+                self.answer(said, data)
 
     def result(self, key: str | int, reply: tuple[dict, Raw], args: tuple = ()) -> Any:
         """What a reply says: the value, or the exception raised."""
@@ -117,12 +131,12 @@ class Line:
                 value = decode(said["value"], raw, self._found)
             elif "raised" in said:
                 error = _rebuilt(said)
-        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, IndexError, OverflowError, MemoryError):
-            raise CheckFailed(f"`{name}` gave an answer that cannot be read.") from None
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, IndexError, OverflowError, MemoryError, NameError):
+            raise Unreadable(f"`{name}` gave an answer that cannot be read.") from None
         if error is not None:
             raise error
         if "value" not in said:
-            raise CheckFailed(f"`{name}` returned something of type {str(said.get('type'))[:100]}, expected {PLAIN_DATA}.")
+            raise Unreadable(f"`{name}` returned something of type {str(said.get('type'))[:100]}, expected {PLAIN_DATA}.")
         self.changed = changed
         if self.trusts:
             for i, now in changed.items():
@@ -179,10 +193,15 @@ class Line:
     def _mark(self, value: Any) -> dict | None:
         if type(value) is StandIn and value._line is self:
             return {"yours": value._key}
-        if isinstance(value, (*FUNCTIONS, StandIn)):
-            self._lent[len(self._lent)] = value
-            return {"function": len(self._lent) - 1}
-        return None
+        if not callable(value) or isinstance(value, type) or _is_module(value):
+            return None
+        number = next(self._numbers)
+        self._lent[number] = value
+        return {"function": number}
+
+    def end_loans(self) -> None:
+        """What was handed over until now cannot be called any more."""
+        self._lent.clear()
 
     def _found(self, kind: str, key: Any) -> Callable:
         if kind == "function" and type(key) is int:
@@ -201,14 +220,19 @@ class Wall:
     """
 
     def __init__(self, line: Line, clean: Line):
-        self._line, self._clean = line, clean
+        self._line, self._clean, self._looked_at = line, clean, -1
 
     @property
     def changed(self) -> dict[int, Any]:
         return self._line.changed
 
-    def scenario(self, function: Callable, clean: bool) -> StandIn:
-        return StandIn(self._clean if clean else self._line, function.__name__)
+    def scenario(self, function: Callable, clean: bool) -> Callable:
+        return functools.partial(self._look, function.__name__) if clean else StandIn(self._line, function.__name__)
+
+    def _look(self, name: str, *args, **kwargs) -> Any:
+        """A clean scenario. One right after another sees the same files: nothing can be exchanged between the two."""
+        self._clean.fresh, self._looked_at = self._line.asked != self._looked_at, self._line.asked
+        return self._clean.call(name, args, kwargs)
 
     def share(self, function: Callable) -> Callable:
         return function  # the other sides have its code under the same name
@@ -218,6 +242,9 @@ class Wall:
             return Live(self._line.call(MAKE, (stand_in, list(args), kwargs), {}))
 
         return make
+
+    def end_loans(self) -> None:
+        self._line.end_loans()
 
     def reseed(self) -> None:
         self._line.call(RESEED, (), {})
@@ -250,6 +277,11 @@ def services(report: Callable[[], str]) -> dict[str, Callable]:
 
 
 # --------------------------------------------------------------------------------------------------
+
+
+def _is_module(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.nn.Module)
 
 
 def _gradients(on: bool):
@@ -306,6 +338,8 @@ def _rebuilt(said: dict) -> BaseException:
     text, place = str(said["text"])[:TEXT_LIMIT], said["where"]
     known = (getattr(builtins, str(kind), None) for kind in said["raised"])
     kind = next((k for k in known if isinstance(k, type) and issubclass(k, (Exception, SystemExit))), Exception)
+    if issubclass(kind, (StopIteration, StopAsyncIteration)):  # would end a loop of the tests (as PEP 479)
+        kind = RuntimeError
     try:
         error = kind(text) if text else kind()
     except TypeError:  # UnicodeDecodeError wants more than a text

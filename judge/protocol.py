@@ -20,14 +20,17 @@ A process that was forked for a role finds its descriptors from `FIRST` on:
 ===========  ======================================  ============================================================
 role         descriptors                             says to the bench
 ===========  ======================================  ============================================================
-together     channel                                 sealed messages, see `judge.inprocess` (until all lessons are apart)
-candidate    channel, line to the judge              ``{"ran": failure or null, "defined"}``, then nothing more
-judge        channel, line to the candidate, line    is told ``{"tests", "scenarios"}``; says
+together     channel                                 is told ``{"cells"}``; sealed messages, see `judge.inprocess` (until
+                                                     all lessons are apart)
+candidate    channel, line to the judge              is told ``{"cells"}``: (file name, source) of the student's cells, the
+                                                     exercise's last; says ``{"ran": failure or null, "defined"}``, once
+judge        channel, line to the candidate, line    is told ``{"cells", "code", "scenarios"}``; says
              to the clean process                    ``{"status", "message", "earned", "report"}``
 clean        line to the judge                       nothing
 ===========  ======================================  ============================================================
 
-A closed control socket ends a holder and everything below it.
+A closed control socket ends a holder and everything below it.  No text of a student, and nothing of the tests, is
+ever in a message to a holder: what it has once read lies in its memory, and in that of all its later forks.
 """
 
 from __future__ import annotations
@@ -60,7 +63,6 @@ class Request:
     limits: Limits
     scratch: str  # the only folder that it may write
     names: list[str]  # of the exercise
-    cells: list[tuple[str, str]]  # (file name, source) of the student's cells, the exercise's last
     readable: list[str] = field(default_factory=list)  # more paths to read
     isolate: bool = True
     confined: bool = False  # files were given up before

@@ -7,6 +7,7 @@ places that `judge.protocol` gives, and returns when it is done.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import linecache
 import os
@@ -23,7 +24,7 @@ from marshal import loads
 from pathlib import Path
 from types import ModuleType
 
-from judge import isolation
+from judge import foreign, isolation
 from judge.compiled import POINTS
 from judge.line import REPORT, Line, StandIn, Wall, services
 from judge.protocol import FIRST, Request, receive, send
@@ -66,8 +67,15 @@ def confine(request: Request, handlers: bool = True) -> None:
 
 def together(request: Request, namespace: dict, watched: dict) -> None:
     """An answer and its tests in this one process, for exercises that are not yet judged apart."""
+    cells = _cells(FIRST)
     confine(request, handlers=False)
-    watched["judge"](FIRST, request, watched)
+    watched["judge"](FIRST, cells, request, watched)
+
+
+def _cells(fd: int) -> list[tuple[str, str]]:
+    """What the bench says first."""
+    message, _ = receive(socket.socket(fileno=os.dup(fd)))
+    return message["cells"]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -77,18 +85,40 @@ def together(request: Request, namespace: dict, watched: dict) -> None:
 def candidate(request: Request, namespace: dict, watched: None) -> None:
     """Run the student's cells, then answer what the judge asks."""
     channel, line = (socket.socket(fileno=FIRST + i) for i in range(2))
+    cells = _cells(FIRST)
     confine(request)
+    _do_without_processes(request)
     module = ModuleType("__main__")
     sys.modules["__main__"] = module  # so that classes of the student can be pickled
     space = module.__dict__
     space.update((name, value) for name, value in namespace.items() if name not in request.names)
-    failure = run_cells(request.cells, space)
+    failure = run_cells(cells, space)
     check.put_back_modes()
+    os.chdir(request.scratch)  # where `check.folder` is
     send(channel, {"ran": failure, "defined": all(name in space for name in request.names)})
     # Scenarios see the lesson's names as the lesson made them, and of the student's those of the exercise.
     names = {**namespace, **{name: space[name] for name in request.names if name in space}}
     names.update(services(lambda: _report(space)))
     Line(line, names, trusts=True).serve()
+
+
+def _do_without_processes(request: Request) -> None:
+    """What asks for processes, or for somebody at a keyboard, does without: a notebook would have gone on."""
+    pdb = importlib.import_module("pdb")
+    pdb.set_trace = lambda *args, **options: None
+    loading = sys.modules.get("torch.utils.data.dataloader")
+    if loading is None or request.limits.processes:
+        return
+
+    def get_iterator(loader):
+        kept = loader.num_workers, loader.timeout
+        loader.num_workers, loader.timeout = 0, 0
+        try:
+            return loading._SingleProcessDataLoaderIter(loader)
+        finally:
+            loader.num_workers, loader.timeout = kept
+
+    loading.DataLoader._get_iterator = get_iterator
 
 
 def run_cells(cells: list[tuple[str, str]], space: dict) -> Failure | None:
@@ -139,10 +169,10 @@ def judge(request: Request, namespace: dict, watched: None) -> None:
     """Run the tests; the exercise's functions are stand-ins for those of the candidate."""
     channel, line, clean = (socket.socket(fileno=FIRST + i) for i in range(3))
     confine(request)
-    for name, source in request.cells:  # for the lines that messages quote
-        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     check._LIBRARY_ROOTS += (os.path.dirname(os.path.realpath(__file__)) + os.sep,)  # no line of ours is the student's
     tests, _ = receive(channel)
+    for name, source in tests["cells"]:  # for the lines that messages quote
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     scenarios = {name: b64decode(code) for name, code in tests["scenarios"].items()}
     asking, cleaning = Line(line, {}, scenarios=scenarios), Line(clean, {}, scenarios=scenarios, forgets=True)
     check._wall = Wall(asking, cleaning)
@@ -194,17 +224,21 @@ def run_tests(code: str, space: dict) -> dict:
 
 
 def clean(request: Request, namespace: dict, watched: None) -> None:
-    """Answer each question in a process of its own, with a copy of the candidate's files: no code, no race, no links."""
-    line = socket.socket(fileno=FIRST)
+    """Answer each question in a process of its own, with a copy of the candidate's files: no code, no race, no links.
+
+    Questions in a row, without one to the candidate between them, see the same copy.
+    """
+    line, place, files = socket.socket(fileno=FIRST), Path(request.scratch), None
+    place.chmod(0o711)  # what looks at the files may be another user
     with contextlib.suppress(Gone):
         while True:
             said, raw = receive_plain(line)
-            place = Path(request.scratch)
-            place.chmod(0o711)  # what looks at the files may be another user
-            files, home = (Path(tempfile.mkdtemp(dir=place)) for _ in range(2))
-            with _stopped(request.candidate):
-                copy_files(request.readable[0], files)
-            files.chmod(0o755)
+            home = Path(tempfile.mkdtemp(dir=place))
+            if files is None or said.get("fresh"):
+                files = Path(tempfile.mkdtemp(dir=place))
+                with _stopped(request.candidate):
+                    copy_files(request.readable[0], files)
+                files.chmod(0o755)
             if (pid := os.fork()) == 0:
                 try:
                     _look(line, said, raw, request, namespace, files, home)
@@ -212,13 +246,12 @@ def clean(request: Request, namespace: dict, watched: None) -> None:
                     os._exit(1)
             if os.waitpid(pid, 0)[1] != 0:
                 send_plain(line, {"raised": ["RuntimeError"], "text": "reading your files ended the process", "where": []})
-            shutil.rmtree(files, ignore_errors=True)
 
 
 def _look(line: socket.socket, said: dict, raw: list, request: Request, namespace: dict, files: Path, home: Path) -> None:
     own = {**vars(request), "scratch": str(home), "readable": [str(files)]}
     confine(Request(**own))
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # loaders that fall back to pickle run no code of the file
+    foreign.disarm()
     os.chdir(files)
     sys.path[:] = [path for path in sys.path if path not in ("", ".")]
     Line(line, dict(namespace), trusts=True).answer(said, raw)

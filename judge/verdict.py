@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
-from course.lesson import Exercise
+from course.parts import Exercise
 from judge.protocol import Usage
 
 STATUSES = ("passed", "partial", "failed", "not attempted", "error", "timeout", "out of memory", "crashed", "tampered")
@@ -29,9 +29,19 @@ class Verdict:
     report: object = field(default=None, compare=False)  # what the candidate left in ``__report__``
 
     def as_dict(self) -> dict:
-        fields = asdict(self)
-        fields.pop("report")
-        return fields
+        said = asdict(self)
+        said.pop("report")
+        return said
+
+    @classmethod
+    def from_dict(cls, said: dict) -> Verdict:
+        """What `as_dict` gave; keys of another version are left out.
+
+        Raises:
+            TypeError: something is missing.
+        """
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in said.items() if name in known})
 
 
 @dataclass(frozen=True)

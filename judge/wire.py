@@ -18,7 +18,7 @@ import sys
 import types
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
-from pathlib import PurePath, PurePosixPath
+from pathlib import Path, PurePath
 from typing import Any
 
 HEAD_LIMIT, RAW_LIMIT = 16 << 20, 256 << 20  # bytes of one message
@@ -70,7 +70,7 @@ def encode(value: Any, raw: Raw, mark: Mark = lambda value: None) -> Any:
     for known in (_encode_torch, _encode_numpy):
         if (said := known(value, kind, raw)) is not None:
             return said
-    if (said := mark(value)) is not None:
+    if kind in FUNCTIONS and (said := mark(value)) is not None:
         return said
     if kind in (OrderedDict, defaultdict, Counter):
         return {kind.__name__: [[encode(k, raw, mark), encode(v, raw, mark)] for k, v in dict.items(value)]}
@@ -83,6 +83,8 @@ def encode(value: Any, raw: Raw, mark: Mark = lambda value: None) -> Any:
     for base in (tuple, list, dict, str, int, float):  # a named tuple, an enum of numbers: what the base type sees
         if issubclass(kind, base):
             return encode(_as_base(base, value), raw, mark)
+    if (said := mark(value)) is not None:
+        return said
     raise NotPlain(kind.__name__)
 
 
@@ -112,7 +114,7 @@ def decode(said: Any, raw: Raw, find: Callable[[str, Any], Any] | None = None) -
     if name == "slice":
         return slice(*(decode(part, raw, find) for part in inner))
     if name == "path":
-        return PurePosixPath(inner)
+        return Path(inner)
     if name in ("tensor", "parameter", "dtype", "size", "device"):
         return _decode_torch(name, inner, raw)
     if name in ("array", "scalar"):

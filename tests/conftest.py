@@ -43,9 +43,33 @@ def small():
     return read(Path(__file__).parent / "fixtures" / "61_small.py")
 
 
+@pytest.fixture
+def lesson_from(tmp_path):
+    """A function that reads the small course's first lesson, with replacements (old, new) in it or in its answers."""
+    from small_course import ANSWERS, LESSON
+    from texts import read_copy
+
+    from course.lesson import write_texts
+
+    def make(*replacements, text=LESSON, answers=ANSWERS):
+        write_texts({"01_small.py": text, "answers/01_small.py": answers}, tmp_path / "as_it_was")
+        return read_copy(tmp_path / "as_it_was" / "01_small.py", tmp_path / "lessons", *replacements)
+
+    return make
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes a minute or more, and is begun first")
+
+
+def pytest_collection_modifyitems(items):
+    """Long tests first, so that no worker is alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With ``--dist loadgroup``: tests of one module, and of one lesson, on one worker, so that what they share is made once.
+    """With ``--dist loadgroup``: tests of one module on one worker, so that what they share is made once; each of lessons alone.
 
     xdist 3.8 writes the names of groups to an attribute that pytest 9.2 does not read: every test was a
     group of its own, and the attacks' battle and the lessons' sample classes ran once on each worker.
@@ -54,10 +78,10 @@ def pytest_xdist_make_scheduler(config, log):
         return None
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByModuleOrLesson(LoadScopeScheduling):
+    class ByModule(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            module, _, test = nodeid.partition("::")
-            lesson = test.partition("[")[2].rstrip("]")
-            return lesson if module.endswith("test_lessons.py") and lesson else module
+            module, _, _ = nodeid.partition("::")
+            return nodeid if module.endswith("test_lessons.py") else module
 
-    return ByModuleOrLesson(config, log)
+    config.option.loadscopereorder = False  # in the order of collection: long ones first
+    return ByModule(config, log)

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from texts import replaced
 from wheels import write_wheel
 
 from unit24 import doctor
@@ -91,7 +92,7 @@ def kaggle(tmp_path_factory, index):
 
 def cell_for(*needs):
     """The cell as the build writes it into a lesson."""
-    return CELL.replace('LESSON = "NN_name"', 'LESSON = "04_training_loop"').replace("NEEDS = []", f"NEEDS = {list(needs)}")
+    return replaced(CELL, ('LESSON = "NN_name"', 'LESSON = "04_training_loop"'), ("NEEDS = []", f"NEEDS = {list(needs)}"))
 
 
 def test_colab(colab):

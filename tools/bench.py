@@ -1,6 +1,6 @@
 """The figures that README and notes quote, measured again: ``make bench`` writes bench.json.
 
-Names of benchmarks may be given (``make bench ARGS="import audit"``); without, all run but `setup`
+Names of benchmarks may be given (``make bench ARGS="import audit"``); without, all run but `setup` and `tests`
 (about 40 minutes).  Times on a shared machine are compared as ratios, in turn, in one run.
 """
 
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import click
 
@@ -45,8 +46,8 @@ def total(x):
 with check.exercise("total"):
     x = torch.arange(7.0)
     check.equal(total(x), torch.tensor(21.0), "the total")
-
-# %% wrong="total" says="expected"
+'''
+ONLY_IMPORT_ANSWERS = '''# %% wrong="total" says="expected"
 def total(x):
     return x.mean()
 
@@ -62,13 +63,13 @@ def benchmark(function):
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice(sorted(["import", "audit", "solutions", "grading", "only_import", "isolation", "ray", "scale", "setup"])))
+@click.argument("names", nargs=-1, type=click.Choice(sorted(["import", "audit", "solutions", "grading", "only_import", "isolation", "ray", "scale", "setup", "tests"])))
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench.json", show_default=True, help="Figures of other benchmarks in it stay.")
 def main(names, out):
     """Measure and write {NAME: {value, unit, command}}."""
     figures = json.loads(out.read_text()) if out.exists() else {}
     os.environ.update(OMP_NUM_THREADS="1", PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    for name in names or [n for n in BENCHMARKS if n != "setup"]:
+    for name in names or [n for n in BENCHMARKS if n not in ("setup", "tests")]:
         click.echo(f"{name} ...", err=True)
         for figure, (value, unit) in BENCHMARKS[name]().items():
             figures[figure] = {"value": value, "unit": unit, "command": f'make bench ARGS="{name}"'}
@@ -94,26 +95,58 @@ def bench_import():
 
 @benchmark
 def bench_audit():
-    """Totals of an audit of all lessons; mutants are judged again where something changed that decides on them."""
-    done = subprocess.run([UNIT24, "audit", "--json", "--changed"], capture_output=True, text=True, check=False)
-    totals = json.loads(done.stdout)["totals"]
-    wrong, right, spoilt, mutants = (totals[k] for k in ("wrong", "right", "perturbations", "mutants"))
+    """Totals of the recorded audits, as far as they hold: what is stale counts for nothing (`make prove` renews it)."""
+    from authoring.audit import totals
+    from course.records import read_record
+    from proofs.standing import audits_that_hold
+
+    lessons = _lessons()
+    audits = {lesson.name: audits_that_hold(lesson, read_record(lesson.name).get("audit", {})) for lesson in lessons}
+    stale = {lesson.name[:2]: count for lesson in lessons if (count := len(lesson.exercises) - len(audits[lesson.name]))}
+    told = totals(audits)
+    wrong, right, spoilt, mutants = (told[k] for k in ("wrong", "right", "perturbations", "mutants"))
     return {
         "audit_wrong_rejected": (f"{wrong[1]}/{wrong[0]}", f"answers, {wrong[2]} with their words"),
         "audit_right_accepted": (f"{right[1]}/{right[0]}", "answers"),
         "audit_perturbations_rejected": (f"{spoilt[1]}/{spoilt[0]}", "spoilt results"),
-        "audit_mutation_score": (totals["mutation_score"], f"of {mutants[0] - mutants[2]} mutants ({mutants[2]} equivalent left out)"),
+        "audit_mutation_score": (told["mutation_score"], f"of {mutants[0] - mutants[2]} mutants ({mutants[2]} equivalent left out)"),
+        "audit_stale": (sum(stale.values()), f"exercises not counted above{': lessons ' if stale else ''}{', '.join(stale)}"),
     }
 
 
 @benchmark
 def bench_solutions():
     """Computing time and peak memory of the last build of each lesson (``lessons/records``)."""
+    from course.records import last_run
+
     figures = {}
-    for path in sorted((ROOT / "lessons" / "records").glob("*.json")):
-        measured = json.loads(path.read_text())["solution"]
-        figures[f"solution_seconds_{path.stem}"] = (measured["cpu_seconds"], "CPU s, solution run")
-        figures[f"solution_peak_mb_{path.stem}"] = (measured["peak_mb"], "MB, peak of the solution run")
+    for lesson in _lessons():
+        run = last_run(lesson)
+        unknown = "stale" if run is None else "never run"
+        figures[f"solution_seconds_{lesson.name}"] = ((run or {}).get("cpu_seconds", unknown), "CPU s, solution run")
+        figures[f"solution_peak_mb_{lesson.name}"] = ((run or {}).get("peak_mb", unknown), "MB, peak of the solution run")
+    return figures
+
+
+def _lessons() -> list:
+    from course.lesson import LESSONS, lesson_names, read
+
+    return [read(LESSONS / f"{name}.py") for name in lesson_names()]
+
+
+@benchmark
+def bench_tests():
+    """Where the time of the last `make test` went, by file: sums over its workers."""
+    report = ROOT / ".unit24" / "tests.xml"
+    if not report.exists():
+        raise click.ClickException(f"there is no {report.relative_to(ROOT)} yet: `make test` writes it")
+    files: dict[str, list[float]] = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        files.setdefault(case.get("classname", ""), []).append(float(case.get("time", 0)))
+    suite = next(ElementTree.parse(report).iter("testsuite"))
+    figures = {"tests_wall": (round(float(suite.get("time", 0))), f"s, {sum(map(len, files.values()))} tests")}
+    for name, times in sorted(files.items(), key=lambda item: -sum(item[1])):
+        figures[f"tests_{name}"] = (round(sum(times), 1), f"s, {len(times)} tests, the longest {max(times):.1f}")
     return figures
 
 
@@ -126,10 +159,11 @@ def bench_grading():
 @benchmark
 def bench_only_import():
     """The same for a notebook that only imports torch."""
+    from course.lesson import write_texts
+
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        (root / "lessons").mkdir()
-        (root / "lessons" / "61_only_import.py").write_text(ONLY_IMPORT)
+        write_texts({"61_only_import.py": ONLY_IMPORT, "answers/61_only_import.py": ONLY_IMPORT_ANSWERS}, root / "lessons")
         shutil.copy(ROOT / "setup_cell.py", root)
         shutil.copy(ROOT / "nbgrader_config.py", root)
         subprocess.run([UNIT24, "build", "--root", str(root)], check=True, stdout=subprocess.DEVNULL)
@@ -219,6 +253,7 @@ def bench_scale():
     """Lessons 02 and 04 at 10, 100 and 1,000 students, a worker for each core: rate, CPU, memory."""
     from course.lesson import read
     from grader.classroom import write_random_class
+    from grader.journal import last_verdicts
     from judge.holder import become_subreaper
 
     become_subreaper()  # the processes that hold reference states die as orphans: their use is counted here
@@ -229,12 +264,12 @@ def bench_scale():
             with tempfile.TemporaryDirectory() as folder:
                 write_random_class(Path(folder), [read(ROOT / "lessons" / f"{name}.py")], size)
                 wall, cpu, own_mb, all_mb = _watched([UNIT24, "grade", name, "--root", folder])
-                lines = [json.loads(line)["verdict"] for line in (Path(folder) / ".unit24" / "verdicts" / f"{name}.jsonl").open()]
+                verdicts = last_verdicts(Path(folder), name).values()
             cost[size] = cpu / size
             key = f"{name[:2]}_{size}"
             figures[f"scale_rate_{key}"] = (round(60 * size / wall, 1), "submissions a minute, start of the run included")
             figures[f"scale_cpu_{key}"] = (round(cost[size], 3), "CPU s a submission, everything together")
-            figures[f"scale_student_cpu_{key}"] = (round(sum(v["seconds"] for v in lines) / size, 3), "CPU s, of these in candidates")
+            figures[f"scale_student_cpu_{key}"] = (round(sum(verdict.seconds for verdict in verdicts) / size, 3), "CPU s, of these in candidates")
             figures[f"scale_grader_mb_{key}"] = (round(own_mb), "MB, peak of the grader's own process")
             figures[f"scale_all_mb_{key}"] = (round(all_mb), "MB, peak of grader, reference states and candidates together")
         figures[f"scale_cost_{name[:2]}"] = (round(cost[1000] / cost[100], 3), "times the CPU time a submission at 100, at 1,000 students")

@@ -9,13 +9,13 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-_WHERE = {"start": "env", "Environment": "env", "UserError": "errors"}
+_WHERE = {"start": "unit24.env", "Environment": "unit24.env", "UserError": "unit24.errors"}
 
 
 def __getattr__(name: str) -> Any:
     """Load ``unit24.start`` and the submodules (``unit24.check``, ``unit24.quiz``, …) on first use."""
     if name in _WHERE:
-        return getattr(importlib.import_module(f"unit24.{_WHERE[name]}"), name)
+        return getattr(importlib.import_module(_WHERE[name]), name)
     if not name.startswith("_"):
         try:
             return importlib.import_module(f"unit24.{name}")

@@ -82,13 +82,13 @@ def as_html(claims: list[dict[str, Any]]) -> str:
     head = "".join(f"<th {cell}>{name}</th>" for name in ("Claim", "Claimed", "Measured here", "Result"))
     rows = []
     for c in claims:
-        how = f'<br><small style="opacity:.75">{_escape(c["how"])}</small>' if c["how"] else ""
+        how = f'<br><small style="opacity:.75">{_escape_html(c["how"])}</small>' if c["how"] else ""
         result = f'<td {cell[:-1]};background:{colour[c["holds"]]};white-space:nowrap"><b>{_result(c["holds"])}</b></td>'
         rows.append(
-            f"<tr><td {cell}>{_escape(c['claim'])}</td><td {cell}>{_escape(c['claimed'])}</td>"
-            f"<td {cell}>{_escape(c['measured'])}{how}</td>{result}</tr>"
+            f"<tr><td {cell}>{_escape_html(c['claim'])}</td><td {cell}>{_escape_html(c['claimed'])}</td>"
+            f"<td {cell}>{_escape_html(c['measured'])}{how}</td>{result}</tr>"
         )
-    caption = f"{claims[0]['lesson']} on {_escape(claims[-1]['device'])}"
+    caption = f"{claims[0]['lesson']} on {_escape_html(claims[-1]['device'])}"
     return (
         '<div style="overflow-x:auto"><table style="border-collapse:collapse;color:inherit">'
         f'<caption style="text-align:left;opacity:.75;color:inherit">{caption}</caption>'
@@ -114,8 +114,8 @@ def claims_command(as_json: bool) -> None:
     styles = {True: "green", False: "red", None: "dim"}
     for c in claims:
         result = f"[{styles[c['holds']]}]{_result(c['holds'])}[/]"
-        said = (_plain(text) for text in (c["lesson"], c["claim"], c["claimed"], c["measured"] or c["how"]))
-        table.add_row(*said, result, _plain(c["device"]))
+        said = (_escape_markup(text) for text in (c["lesson"], c["claim"], c["claimed"], c["measured"] or c["how"]))
+        table.add_row(*said, result, _escape_markup(c["device"]))
     Console().print(table)
 
 
@@ -171,11 +171,11 @@ def _result(holds: bool | None) -> str:
     return {True: "✓ holds", False: "✗ fails here", None: "– not measured"}[holds]
 
 
-def _escape(text: str) -> str:
+def _escape_html(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def _plain(text: str) -> str:
+def _escape_markup(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)

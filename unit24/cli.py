@@ -21,6 +21,7 @@ HELP = {
     "lessons": "List the lessons with exercises, points, minutes and measured time.",
     "build": "Make solutions/ and notebooks/ from the lesson texts.",
     "audit": "Show that each exercise accepts right answers and rejects wrong ones.",
+    "prove": "Prove again what is recorded about lessons, where it no longer holds.",
     "new": "Begin a lesson from the template.",
     "release": "Make the students' repository, without solutions and hidden tests.",
     "grade": "Grade the submissions of a class.",
@@ -98,7 +99,7 @@ def _explain(error: Exception) -> tuple[str, int]:
         case click.Abort():
             return "stopped.", 1
         case UserError():
-            return _one_line(str(error)), error.status
+            return "\n".join(map(_one_line, error.lines)), error.status
         case BrokenPipeError():  # the reader has gone, as in `unit24 lessons | head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return "", 1

@@ -19,11 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from platform import python_version
 
-from unit24 import __version__
+from unit24 import __version__, models
 from unit24.errors import UserError
 
 SEED = 24
-TIERS = ("tiny", "hub")
 COLAB_CONTENT = Path("/content")
 KAGGLE_WORKING = Path("/kaggle/working")
 
@@ -88,8 +87,6 @@ class Environment:
 
     def model(self, role: str) -> str:
         """What to give to ``from_pretrained`` for a role ("chat", "encoder", …): a folder, or in the hub tier a name."""
-        from unit24 import models
-
         return models.path(role, self.tier)
 
     def __str__(self) -> str:
@@ -150,8 +147,8 @@ def start(lesson: str) -> Environment:
 def find_tier() -> str:
     """``"tiny"``, or what ``UNIT24_TIER`` says."""
     tier = os.environ.get("UNIT24_TIER", "") or "tiny"
-    if tier not in TIERS:
-        raise UserError(f"UNIT24_TIER is {tier!r}: use tiny or hub, or leave it unset.")
+    if tier not in models.TIERS:
+        raise UserError(f"UNIT24_TIER is {tier!r}: use {' or '.join(models.TIERS)}, or leave it unset.")
     return tier
 
 

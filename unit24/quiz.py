@@ -52,8 +52,8 @@ def seal(lesson: str, name: str, questions: Sequence[Question]) -> str:
     therefore carries no points.  The same questions give the same string on every machine (which
     is why it is not compressed: zlib's bytes depend on its build).
     """
-    plain = json.dumps(questions, ensure_ascii=False, separators=(",", ":")).encode()
-    return base64.b85encode(_mask(lesson, name, plain)).decode()
+    text = json.dumps(questions, ensure_ascii=False, separators=(",", ":"))
+    return base64.b85encode(_mask(lesson, name, text.encode())).decode()
 
 
 def unseal(lesson: str, name: str, opaque: str) -> list[Question]:

@@ -1,11 +1,13 @@
 """The audit: it must see what is wrong with an exercise."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from texts import copy_lesson, read_copy, replaced
 
 from authoring.audit import audit_lesson, totals
 from authoring.perturbations import KINDS, perturbed
@@ -21,11 +23,7 @@ def sound():
 
 
 def spoil(tmp_path, old, new, **options):
-    text = SMALL.read_text()
-    assert old in text
-    path = tmp_path / "61_small.py"
-    path.write_text(text.replace(old, new))
-    return audit_lesson(read(path), **options)
+    return audit_lesson(read_copy(SMALL, tmp_path, (old, new)), **options)
 
 
 def test_a_sound_lesson(sound):
@@ -50,7 +48,8 @@ def test_a_sound_lesson(sound):
 def test_what_falls_short_is_said_with_its_line(tmp_path, old, new, note):
     audits = spoil(tmp_path, old, new)
     notes = [n for a in audits.values() for n in a.notes]
-    assert any(note in n and n.startswith("line ") for n in notes), notes
+    file = "answers/61_small.py" if old in (SMALL.parent / "answers" / SMALL.name).read_text() else "61_small.py"
+    assert any(note in n and re.search(rf"^\S*/{file}:\d+: ", n) for n in notes), notes
 
 
 def test_weak_tests_are_seen(tmp_path):
@@ -78,12 +77,47 @@ def test_mutants_are_judged_again_where_something_changed_that_decides_on_them(s
 
 def test_an_equivalent_must_be_one(tmp_path, sound):
     """Named equivalents are left out of the score; one that the tests reject, or that is not made, is a note."""
-    cell = '# %% equivalent="mean_gap" because="for the test"\n# - total = 0.0\n# + total = 1.0\n\n# %% right="check_even"'
-    notes = spoil(tmp_path, '# %% right="check_even"', cell, only={"mean_gap"})["mean_gap"].notes
+    cell = '# %% equivalent="mean_gap" because="for the test"\n# - total = 0.0\n# + total = 1.0\n\n# %% right="mean_gap"'
+    notes = spoil(tmp_path, '# %% right="mean_gap"', cell, only={"mean_gap"})["mean_gap"].notes
     assert any("called equivalent, but the tests reject it" in n for n in notes)
-    stale = cell.replace("total = 1.0", "total = 77")
-    notes = spoil(tmp_path, '# %% right="check_even"', stale, only={"mean_gap"})["mean_gap"].notes
+    stale = replaced(cell, ("total = 1.0", "total = 77"))
+    notes = spoil(tmp_path, '# %% right="mean_gap"', stale, only={"mean_gap"})["mean_gap"].notes
     assert any("names no mutant" in n for n in notes)
+
+
+TASK = '''# ## 1. A mean
+#
+# - It is the sum of the gaps, divided by their count. <!-- rule: mean -->
+# - Unequal lengths are a ValueError. <!-- rule: lengths, reported -->
+'''
+
+
+def rules_of_mean_gap(tmp_path, *more):
+    """The audit of `mean_gap` with named rules: two wrong answers break the first, one the second."""
+    named = [(f'wrong="mean_gap" says="{says}', f'wrong="mean_gap" breaks="{rule}" says="{says}') for says, rule in (("divided", "mean"), ("sign", "mean"), ("unequal", "lengths"))]
+    lesson = read_copy(SMALL, tmp_path, ("# ## 1. A mean\n", TASK), *named, *more)
+    return audit_lesson(lesson, recorded={}, only={"mean_gap"})["mean_gap"]
+
+
+def test_rules_are_counted_by_the_wrong_answers_that_break_them(tmp_path):
+    audit = rules_of_mean_gap(tmp_path)
+    assert audit.as_dict()["rules"] == {"mean": 2, "lengths": 1} and audit.as_dict()["reported"] == ["lengths"]
+    assert audit.sound
+    assert totals({"61_small": {"mean_gap": audit}})["rules"] == 2
+
+
+def test_a_rule_that_no_wrong_answer_breaks_is_a_note(tmp_path):
+    audit = rules_of_mean_gap(tmp_path, ('breaks="lengths"', 'breaks="mean"'))
+    (note,) = audit.notes
+    assert audit.rules == {"mean": 3, "lengths": 0}
+    file, line, what = re.fullmatch(r"(\S+):(\d+): (.*)", note).groups()
+    assert "rule: lengths" in Path(file).read_text().splitlines()[int(line) - 1]
+    assert what == "no wrong answer breaks the rule 'lengths'"
+
+
+def test_an_exercise_that_rests_on_reported_rules_alone_is_a_note(tmp_path):
+    (note,) = rules_of_mean_gap(tmp_path, ("rule: mean -->", "rule: mean, reported -->")).notes
+    assert note.endswith("all its rules can only be reported, which a student's code can forge")
 
 
 SOURCE = '''def f(x, y=2):
@@ -112,7 +146,7 @@ def test_mutants_touch_the_solution_alone():
 def test_naming_an_equivalent():
     mutant = next(m for m in mutants(SOURCE) if m.kind == "comparison")
     named = "\n".join("# " + line for line in mutant.diff.splitlines())
-    assert named_equivalent(mutant, named) and not named_equivalent(mutant, named.replace("x", "z"))
+    assert named_equivalent(mutant, named) and not named_equivalent(mutant, replaced(named, ("x", "z")))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,16 +162,21 @@ def test_perturbations_change_results(kind):
 
 
 def test_the_command(tmp_path):
-    (tmp_path / "lessons").mkdir()
-    (tmp_path / "lessons" / "61_small.py").write_text(SMALL.read_text())
+    copy_lesson(SMALL, tmp_path / "lessons")
     call = [str(Path(sys.executable).with_name("unit24")), "audit", "--root", str(tmp_path)]
     done = subprocess.run([*call, "--json"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert set(told["lessons"]["61_small"]["mean_gap"]) >= {"reference", "stub", "wrong", "right", "perturbations", "mutants", "survivors"}
+    keys = "reference stub wrong right perturbations mutants survivors rules reported".split()
+    assert set(told["lessons"]["61_small"]["mean_gap"]) >= set(keys)
     recorded = json.loads((tmp_path / "lessons" / "records" / "61_small.json").read_text())
     assert recorded["audit"] == told["lessons"]["61_small"]
     done = subprocess.run([*call, "--changed", "61"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "mutants 23 of 23 killed" in " ".join(done.stdout.split())
+    task = ("# ## 1. A mean\n", "# ## 1. A mean\n#\n# - It is a mean. <!-- rule: mean -->\n# - Lengths are equal. <!-- rule: lengths -->\n")
+    copy_lesson(SMALL, tmp_path / "lessons", task, ('wrong="mean_gap" says', 'wrong="mean_gap" breaks="mean" says'))
+    done = subprocess.run([*call, "--changed", "-e", "mean_gap"], capture_output=True, text=True, timeout=120)
+    said = " ".join(done.stdout.split())
+    assert done.returncode == 1 and "no wrong answer breaks the rule 'lengths'" in said and "Rules of tasks: 2, 0 of them only reported." in said
     done = subprocess.run([*call, "-e", "nothing"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "no exercise 'nothing'" in done.stderr

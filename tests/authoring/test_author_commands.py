@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from texts import edit
 
 from course.lesson import ROOT, read
 from unit24.cli import main
@@ -31,6 +32,15 @@ def test_lessons_json(built, unit24):
     ]
     assert small["answers"] == [{"id": "why_sum", "points": 1.5, "minutes": 10, "difficulty": 1}]
     assert small["seconds"] > 0 and small["peak_mb"] > 0
+
+
+def test_lessons_says_where_what_was_measured_was_another_text(built, unit24):
+    edit(built.lessons / "01_small.py", "start = 3", "start = 4")
+    _, out, _ = unit24("lessons", "--json", "--root", built.root)
+    small, other = json.loads(out)
+    assert small["stale"] and small["seconds"] is None and not other["stale"]
+    _, out, _ = unit24("lessons", "1", "--root", built.root)
+    assert next(line for line in out.splitlines() if "01_small" in line).split()[-2:] == ["stale", "stale"]
 
 
 def test_lessons_table(course, unit24):
@@ -70,24 +80,36 @@ def test_a_failing_lesson_is_status_1(course, unit24):
         (["new", "1_x"], "is not a lesson's name"),
         (["new", "01_small"], "unit24: lessons/01_small.py is there already; nothing was changed.\n"),
         (["new", "02_mine"], "unit24: the number 02 belongs to lessons/02_other.py: choose another.\n"),
+        (["new", "03_gone"], "unit24: lessons/answers/03_gone.py is there already; nothing was changed.\n"),
     ],
 )
 def test_used_wrongly_is_one_line_and_status_2(course, unit24, args, message):
+    (course.lessons / "answers" / "03_gone.py").write_text("")
     status, out, err = unit24(*args, "--root", course.root)
     assert status == 2 and message in err and err.count("\n") == 1
 
 
 def test_a_malformed_lesson_is_one_line_and_status_2(course, unit24):
-    path = course.lessons / "02_other.py"
-    path.write_text(path.read_text().replace("points=1", "points='one'"))
+    edit(course.lessons / "02_other.py", "points=1", "points='one'")
     for command in ("build", "lessons"):
         status, _, err = unit24(command, "--root", course.root)
         assert status == 2 and "02_other.py:" in err and "points='one'" in err and err.count("\n") == 1
 
 
+def test_all_faults_of_a_lesson_are_shown_a_line_each(course, unit24):
+    edit(course.lessons / "02_other.py", "points=1", "points='one'")
+    edit(course.lessons / "answers" / "02_other.py", 'right="half"', 'right="halve"')
+    status, _, err = unit24("lessons", "--root", course.root)
+    assert status == 2
+    assert [line.replace(str(course.lessons), "lessons") for line in err.splitlines()] == [
+        "unit24: lessons/02_other.py:10: exercise='half' has no `wrong` and no `right` answer in answers/02_other.py",
+        "lessons/02_other.py:16: points='one' must be a number above 0, without quotes",
+        "lessons/answers/02_other.py:2: right='halve': there is no such exercise in 02_other.py",
+    ]
+
+
 def test_a_disk_that_refuses_is_one_line_and_status_1(built, unit24):
-    edited = built.lessons / "02_other.py"
-    edited.write_text(edited.read_text().replace("Another", "A third"))
+    edit(built.lessons / "02_other.py", "Another", "A third")
     (built.root / "solutions" / "02_other" / "02_other.ipynb").unlink()
     (built.root / "solutions" / "02_other").rmdir()
     (built.root / "solutions" / "02_other").write_text("a file where a folder should be")
@@ -100,14 +122,15 @@ def test_a_new_lesson_is_built_and_audited_as_it_stands(course, unit24):
 
     shutil.copy(ROOT / "setup_cell.py", course.root)
     status, out, _ = unit24("new", "61_my_topic", "--root", course.root)
-    assert status == 0 and "lessons/61_my_topic.py is written" in out and "unit24 audit 61_my_topic" in out
+    assert status == 0 and "lessons/61_my_topic.py and lessons/answers/61_my_topic.py are written" in out and "unit24 audit 61_my_topic" in out
     lesson = read(course.lessons / "61_my_topic.py")
     assert lesson.title == "My topic" and len(lesson.questions) == 5
     (exercise,) = lesson.exercises
-    assert len(exercise.wrong) == 3 and len(exercise.right) == 1 and exercise.hints == 3
+    assert len(exercise.wrong) == 5 and len(exercise.right) == 2 and exercise.hints == 3
     status, out, err = unit24("build", "61", "--root", course.root)
     assert (status, err) == (0, "") and "1 executed, 1 released" in out
     audit = audit_lesson(lesson)["smooth"]
-    assert audit.sound and audit.reference and audit.stub
+    assert audit.sound and audit.reference and audit.stub, audit.notes
+    assert audit.rules == {"average": 2, "corrected": 1, "dtype": 1, "unchanged": 1} and audit.reported == []
     made, killed, _ = audit.mutants
     assert made >= 20 and killed == made, audit.survivors

@@ -4,6 +4,7 @@ import json
 
 import nbformat
 import pytest
+import texts
 
 from authoring import build as building
 from authoring.build import build, check
@@ -20,10 +21,7 @@ def no_execution(monkeypatch):
 
 
 def edit(course, name, old, new):
-    path = course.lessons / f"{name}.py"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
+    texts.edit(course.lessons / f"{name}.py", old, new)
 
 
 def test_a_build_makes_solved_and_student_notebooks_and_measures(built_once):
@@ -59,14 +57,14 @@ def test_only_what_changed_is_executed(built):
 
 
 def test_a_changed_wrong_answer_needs_no_run(built, no_execution):
-    edit(built, "01_small", "number + 1", "number + 2")
+    edit(built, "answers/01_small", "number + 1", "number + 2")
     assert check(built.read(), built) == []
     assert not build(built.read(), built).executed
 
 
 def test_an_edited_student_notebook_is_seen_and_made_again(built, no_execution):
     made = built.notebook("01_small").read_bytes()
-    built.notebook("01_small").write_bytes(made.replace(b"Double a number", b"Treble a number"))
+    built.notebook("01_small").write_bytes(texts.replaced(made, (b"Double a number", b"Treble a number")))
     assert check(built.read(), built) == [
         "notebooks/01_small/01_small.ipynb is not what nbgrader makes of the solution: run `unit24 build 01_small`"
     ]
@@ -102,13 +100,15 @@ def test_missing_and_left_over_files_are_named(built):
     (built.root / "solutions" / "09_gone").mkdir()
     (built.root / "solutions" / "09_gone" / "09_gone.ipynb").write_text("{}")
     (built.notebooks / "09_gone").mkdir()
+    (built.lessons / "answers" / "09_gone.py").write_text("")
     problems = "\n".join(check(built.read(), built))
     assert "notebooks/01_small/01_small.ipynb is missing: run" in problems
     assert "solutions/02_other/02_other.ipynb is missing: run" in problems
     assert "solutions/01_small/answers.txt comes from no lesson text" in problems
     assert "solutions/09_gone/09_gone.ipynb has no lesson text" in problems
     assert "notebooks/09_gone has no lesson text" in problems
-    assert len(problems.splitlines()) == 5
+    assert "lessons/answers/09_gone.py answers no lesson: there is no lessons/09_gone.py" in problems
+    assert len(problems.splitlines()) == 6
 
 
 def test_a_failing_lesson_names_the_line_and_stops_no_other(course):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from texts import copy_lesson, edit, replaced
 
 from authoring import build, release
 from unit24 import __version__
@@ -17,6 +18,7 @@ from unit24.errors import UserError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 SMALL = "61_small"
+SETUP = (release.ROOT / "setup_cell.py").read_text()
 WHEEL = f"unit24-{__version__}-py3-none-any.whl"
 # Lines that only the instructor has: a solution, a hidden test, wrong and right answers, a model answer, a rubric.
 SECRETS = ["total += a - b", "secret_answer", "b - a for a, b", "math.fsum(x)", "sums grow with the count", "Names the count"]
@@ -27,10 +29,8 @@ BROUGHT = "click packaging platformdirs rich markdown-it-py mdurl Pygments".spli
 def course(tmp_path_factory):
     """A course of one built lesson, with a constant that a class may have otherwise."""
     root = tmp_path_factory.mktemp("course")
-    (root / "lessons").mkdir()
-    text = (FIXTURES / f"{SMALL}.py").read_text()
-    text = text.replace("def helper(x):", "PLACE = 24  # release: seed\nassert PLACE != 13\n\n\ndef helper(x):", 1)
-    (root / "lessons" / f"{SMALL}.py").write_text(text)
+    seeded = "PLACE = 24  # release: seed\nassert PLACE != 13\n\n\ndef helper(x):"
+    copy_lesson(FIXTURES / f"{SMALL}.py", root / "lessons", ("def helper(x):", seeded))
     shutil.copy(release.ROOT / "setup_cell.py", root)
     made = build.Course(root)
     assert not build.build(made.read(), made).problems
@@ -112,6 +112,21 @@ def test_the_source_of_the_package_is_a_setting(course, quick, tmp_path):
     assert "UNIT24_SOURCE" not in (made.path / "README.md").read_text()
 
 
+@pytest.mark.parametrize("lines", [0, 2])
+def test_a_setup_cell_without_one_line_for_the_source_is_refused(lines):
+    """``--source`` was silently ignored where the set-up cell had no such line, and students got no package."""
+    (line,) = [line for line in SETUP.splitlines(keepends=True) if line.startswith("SOURCE = ")]
+    with pytest.raises(UserError, match=f"setup_cell.py: expected one line that begins with `SOURCE = `, found {lines}"):
+        release.setup_cell(replaced(SETUP, (line, lines * line)), "https://example.org/unit24.whl")
+
+
+def test_a_tool_for_laptops_that_is_named_nowhere_is_an_error(course, tmp_path, monkeypatch):
+    """A tool that the extra did not name was left out of the students' requirements without a word."""
+    monkeypatch.setattr(release, "LAPTOP", ("jupyterlab", "jupyterlabb"))
+    with pytest.raises(UserError, match="pyproject.toml: the extra `instructor` lacks jupyterlabb"):
+        release.write_texts(course.read(), WHEEL, None, tmp_path)
+
+
 def test_an_archive_holds_the_same_and_is_reproducible(course, quick, tmp_path):
     folder = release.make_release(course, tmp_path / "students").path
     first = release.make_release(course, tmp_path / "students", as_zip=True).path
@@ -147,8 +162,7 @@ def leak_in_readme(folder):
 
 
 def leak_in_notebook(folder):
-    path = folder / "notebooks" / SMALL / f"{SMALL}.ipynb"
-    path.write_text(path.read_text().replace("A lesson for tests", "total += a - b"))
+    edit(folder / "notebooks" / SMALL / f"{SMALL}.ipynb", "A lesson for tests", "total += a - b")
 
 
 def leak_in_wheel(folder):
@@ -185,8 +199,7 @@ def test_a_leak_is_found_and_nothing_is_left(course, quick, tmp_path, monkeypatc
 def test_a_lesson_that_is_not_built_is_not_released(course, tmp_path):
     other = build.Course(tmp_path / "course")
     shutil.copytree(course.root, other.root)
-    path = other.lessons / f"{SMALL}.py"
-    path.write_text(path.read_text().replace("plain Python, no heavy", "plain Python without a heavy"))
+    edit(other.lessons / f"{SMALL}.py", "plain Python, no heavy", "plain Python without a heavy")
     with pytest.raises(UserError, match="not released: .* has changed since .*: run `unit24 build 61_small`"):
         release.make_release(other, tmp_path / "students")
     assert not (tmp_path / "students").exists()

@@ -112,7 +112,7 @@ def test_the_hash_changes_with_the_setup_cell(notebook, lesson_from):
 
 
 def test_what_a_student_sees_of_each_cell(lesson_from):
-    seen = {c.role: student_source(c) for c in lesson_from().cells if c.role != "plain"}
+    seen = {c.role: student_source(c) for c in lesson_from().cells if c.role != "unmarked"}
     assert "raise NotImplementedError()" in seen["exercise"] and "secret_result" not in seen["exercise"]
     assert "double(start)" in seen["tests"] and "-17" not in seen["tests"]
     assert not any(seen[role] for role in ("wrong", "right", "equivalent", "answer", "rubric", "quiz"))

@@ -2,13 +2,13 @@
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from texts import copy_lesson, edit
 
 from grader.classroom import write_random_class, write_sample_class
 from grader.grade import find_work, grade_class
@@ -56,7 +56,7 @@ def few(tmp_path, small):
 def test_the_sample_class_gets_what_it_must(graded):
     root, expected, records = graded
     assert len(expected) >= 12
-    got = {s: {e: v["points"] for e, v in r.exercises.items()} for s, r in records.items()}
+    got = {s: {e: v.points for e, v in r.exercises.items()} for s, r in records.items()}
     assert got == {student: lessons["61_small"] for student, lessons in expected.items()}
 
 
@@ -99,10 +99,9 @@ def test_a_second_run_judges_nothing(graded):
 
 def test_only_what_changed_is_judged_again(few, tmp_path_factory, small):
     lessons = tmp_path_factory.mktemp("lessons")
-    shutil.copy(small.path, lessons)
+    path = copy_lesson(small.path, lessons)
     grade(few, lessons)
-    text = small.path.read_text().replace("8.5 / 3 + 1", "8.5 / 3 + 1.0")
-    (lessons / "61_small.py").write_text(text)
+    edit(path, "8.5 / 3 + 1", "8.5 / 3 + 1.0")
     before = journal_lines(few)
     grade(few, lessons)
     again = [json.loads(line)["verdict"]["exercise"] for line in journal_lines(few)[len(before) :]]
@@ -197,8 +196,13 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, small):
 
 def test_a_class_released_with_a_seed_is_graded_with_it(few, tmp_path_factory, small):
     lessons = tmp_path_factory.mktemp("seeded")
-    text = small.path.read_text().replace("def helper(x):\n    return x + 1", "STEP = 1  # release: seed\n\n\ndef helper(x):\n    return x + STEP")
-    (lessons / "61_small.py").write_text(text.replace("2.5, \"the gap", "1.5 + STEP, \"the gap").replace("8.5 / 3 + 1,", "8.5 / 3 + STEP,"))
+    copy_lesson(
+        small.path,
+        lessons,
+        ("def helper(x):\n    return x + 1", "STEP = 1  # release: seed\n\n\ndef helper(x):\n    return x + STEP"),
+        ('2.5, "the gap', '1.5 + STEP, "the gap'),
+        ("8.5 / 3 + 1,", "8.5 / 3 + STEP,"),
+    )
     path = few / "submitted" / "s00001" / "61_small" / "61_small.ipynb"
     notebook = json.loads(path.read_text())
     next(c for c in notebook["cells"] if c["id"] == "gap_plus_one")["source"] = "def gap_plus_one(x, y):\n    return mean_gap(x, y) + 7"
@@ -218,3 +222,24 @@ def test_json_and_table(graded):
     assert set(one["exercises"]["mean_gap"]) >= {"status", "points", "message", "seconds"}
     table = command(root, "grade", "61").stdout
     assert all(student in table for student in expected)
+
+
+def test_a_score_without_a_cell_in_the_gradebook_is_an_error(few, small):
+    """It was left out without a word: nothing but a zero in the gradebook told of it."""
+    from grader.gradebook import Forms, Gradebook
+    from grader.submission import LessonCells, read_submitted
+
+    submission = read_submitted(few, "s00001", LessonCells(small))
+    with Gradebook(few) as gradebook:
+        gradebook.register(Forms(small))
+        for scores, comments in (({"test_mean_gapp": 2.0}, {}), ({}, {"mean_gapp": "no"})):
+            with pytest.raises(KeyError, match="no cell .*mean_gapp"):
+                gradebook.write(submission, scores, comments)
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(few):
+    """rich took ``[red]`` for a style and left it out of the table, and stopped at ``[/b]`` with a traceback."""
+    (few / "submitted" / "s00001").rename(few / "submitted" / "[red]eve")
+    (few / "submitted" / "[" / "b]").mkdir(parents=True)
+    done = command(few, "grade", "61")
+    assert done.returncode == 0 and "[red]eve" in done.stdout and "submitted/[/b]" in done.stdout, done.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from texts import copy_lesson
 
 from grader.classroom import write_random_class
 from grader.engines import ray, threads
@@ -28,7 +29,7 @@ def stored(root):
 
 
 def grade(root, engine=None):
-    return {r.student: {e: v["points"] for e, v in r.exercises.items()} for r in grade_class(root, find_work(root, ("61",), FIXTURES), engine, lessons=FIXTURES)}
+    return {r.student: {e: v.points for e, v in r.exercises.items()} for r in grade_class(root, find_work(root, ("61",), FIXTURES), engine, lessons=FIXTURES)}
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +91,11 @@ def test_ray_gives_the_same_grades_also_when_a_worker_is_killed(tmp_path, small,
     points, rows = undisturbed
     write_random_class(tmp_path, [small], 12, seed=3)
     lessons = tmp_path / "lessons"
-    lessons.mkdir()
-    long = small.path.read_text() + "\n# %% [markdown]\n" + 3000 * f"# {60 * 'x'}\n"
-    (lessons / small.path.name).write_text(long)
+    path = copy_lesson(small.path, lessons)
+    path.write_text(path.read_text() + "\n# %% [markdown]\n" + 3000 * f"# {60 * 'x'}\n")
     got, killed = {}, False
-    for record in grade_class(tmp_path, find_work(tmp_path, ("61",), lessons), ray(workers=2), lessons=lessons):
-        got[record.student] = {e: v["points"] for e, v in record.exercises.items()}
+    for graded in grade_class(tmp_path, find_work(tmp_path, ("61",), lessons), ray(workers=2), lessons=lessons):
+        got[graded.student] = {e: v.points for e, v in graded.exercises.items()}
         if not killed and len(got) == 2:
             workers = [p for p in psutil.process_iter(["cmdline"]) if "ray::_Judge" in " ".join(p.info["cmdline"] or ())]
             assert workers

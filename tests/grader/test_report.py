@@ -10,12 +10,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from texts import replaced
 
+from grader.analysis import analyse, mask
 from grader.classroom import SampleClass, write_random_class
 from grader.grade import find_work, grade_class
-from grader.report import analyse, csv_files, make_report, mask, page, to_csv, write_report
-from grader.results import Mark, Work
+from grader.outcomes import Mark, Work
+from grader.report import make_report, page, write_report
 from grader.similar import CROWD, similar_pairs
+from grader.spreadsheets import canvas_rows, csv_files, moodle_rows, to_csv
 from unit24.errors import UserError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -58,7 +61,7 @@ def graded(tmp_path_factory, small):
     write_random_class(root, [small], 8)
     reference = {e.id: e.cell.source for e in small.exercises}
     submit(root, small, "ada", reference | {"mean_gap": UNUSUAL.format(name="ada")}, answer="Sums grow <b>with</b> the count.")
-    other = UNUSUAL.format(name="bo").replace("gaps", "differences").replace("place", "n").replace("part", "group")
+    other = replaced(UNUSUAL.format(name="bo"), ("gaps", "differences"), ("place", "n"), ("part", "group"))
     submit(root, small, "bo", reference | {"mean_gap": other})
     submit(root, small, HOSTILE, reference | {"mean_gap": "def mean_gap(x, y):\n    raise KeyError('<script>alert(2)</script>')"})
     submit(root, small, FORMULA, reference)
@@ -108,7 +111,7 @@ def test_scores_are_those_that_nbgrader_exports(graded, report):
 def works(*rows):
     """Work on exercises a, b, c worth 1, 2, 4 points."""
     return {
-        f"s{n}": Work(f"s{n}", "x", {k: Mark(p, m, "passed", seconds=float(n)) for k, p, m in zip("abc", row, (1, 2, 4))})
+        f"s{n}": Work(f"s{n}", "x", {k: Mark(k, "passed", p, m, "", seconds=float(n)) for k, p, m in zip("abc", row, (1, 2, 4))})
         for n, row in enumerate(rows, 1)
     }
 
@@ -133,7 +136,7 @@ def test_difficulty_discrimination_and_time():
 
 def test_marks_that_wait_are_left_out_of_the_statistics():
     work = works((1, 2, 4), (0, 2, 4), (1, 0, 0))
-    work["s3"].marks["a"] = Mark(0.0, 1, "waiting", waiting=True)
+    work["s3"].marks["a"] = Mark("a", "waiting", 0.0, 1, "", waiting=True)
     item = analyse("a", 1, 5, work)
     assert (item.graded, item.waiting, item.mean) == (2, 1, 0.5)
 
@@ -175,7 +178,7 @@ def test_copied_code_is_found_under_other_names_and_comments(report):
 def test_what_the_lesson_or_the_crowd_writes_is_not_reported(small):
     own = {e.id: [e.cell.source, *(c.source for c in (*e.right, *e.wrong))] for e in small.exercises}
     theirs = small.exercises[0].right[0].source
-    slip = small.exercises[0].cell.source.replace("len(x)\n", "len(y)\n")
+    slip = replaced(small.exercises[0].cell.source, ("len(x)\n", "len(y)\n"))
     for source in (theirs, slip, "def mean_gap(x, y):\n    return 0", "def broken(:", ""):
         assert similar_pairs(SMALL, {s: {"mean_gap": source} for s in "ab"}, own) == []
     for size, pairs in ((3, 3), (CROWD, CROWD * (CROWD - 1) // 2), (CROWD + 1, 0)):
@@ -186,7 +189,7 @@ def test_what_the_lesson_or_the_crowd_writes_is_not_reported(small):
 def test_nearly_the_same_code_is_found_and_other_code_is_not(small):
     own = {"mean_gap": [small.exercises[0].cell.source]}
     first = UNUSUAL.format(name="a")
-    near = first.replace("% 3", "% 4").replace("    gaps =", "    print(x)\n    gaps =")
+    near = replaced(first, ("% 3", "% 4"), ("    gaps =", "    print(x)\n    gaps ="))
     far = """def mean_gap(x, y):
     import itertools
     total = [a for a in x]
@@ -236,7 +239,6 @@ def test_canvas_and_moodle_forms(graded, report):
 
 def test_a_student_without_a_submission_has_no_score(graded, report, tmp_path):
     """Canvas leaves an empty field as it is, Moodle takes a dash for no grade."""
-    from grader.report import canvas_rows, moodle_rows
     from grader.results import Results, Student
 
     absent = Results(graded, {"zed": Student("zed")}, report.results.lessons, {SMALL: {}})
@@ -291,6 +293,22 @@ def test_feedback_has_code_and_manual_grades_but_no_hidden_test(graded, report):
     assert "4 more to be graded by hand" in cy and "? / 4" in cy
     for path in [*graded.glob("feedback/*/*/*.html"), graded / "report" / "index.html"]:
         assert "secret_answer" not in path.read_text(), path
+
+
+def test_feedback_for_a_person_who_graded_what_cannot_be_read(tmp_path, small):
+    """The page shows what there is: no code and no answer of an unreadable notebook, but points and comment."""
+    from nbgrader.api import Gradebook
+
+    submit(tmp_path, small, "dee", {})
+    (tmp_path / "submitted" / "dee" / SMALL / f"{SMALL}.ipynb").write_text("{broken")
+    list(grade_class(tmp_path, find_work(tmp_path, ("61",), FIXTURES), lessons=FIXTURES))
+    with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}", "unit24") as gradebook:
+        gradebook.find_grade("why_mean", SMALL, SMALL, "dee").manual_score = 2.0
+        gradebook.find_comment("mean_gap", SMALL, SMALL, "dee").manual_comment = "Seen on paper."
+        gradebook.db.commit()
+    write_report(make_report(tmp_path, lessons=FIXTURES))
+    text = (tmp_path / "feedback" / "dee" / SMALL / f"{SMALL}.html").read_text()
+    assert "2 of 12 points" in text and "Seen on paper." in text and "not valid JSON" in text
 
 
 # --------------------------------------------------------------------------------------------------

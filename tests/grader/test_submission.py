@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from texts import replaced
 
+from course.lesson import read
 from course.reference import is_blank
+from grader.autograded import autograded_text
 from grader.gradebook import Forms
-from grader.submission import MAX_BYTES, LessonCells, plain, read_submission, support
+from grader.submission import MAX_BYTES, LessonCells, prerequisites, python_source, read_submission
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def test_odd_cells_are_passed_over(tmp_path, cells, released, cell):
     notebook["cells"].insert(0, cell)
     submission = read_submission(handed_in(tmp_path, notebook), "eve", cells)
     assert submission.readable and not submission.findings
-    assert all(plain(s) == cells.stubs[n] for n, s in submission.sources.items())
+    assert all(python_source(s) == cells.stubs[n] for n, s in submission.sources.items())
 
 
 def test_released_cells_are_not_the_students_own(tmp_path, cells, released):
@@ -91,6 +94,21 @@ def test_duplicates_and_missing_cells_are_findings(tmp_path, cells, released):
     assert any("gap_plus_one: missing" in f for f in submission.findings)
 
 
+def test_an_own_cell_at_the_very_start_is_kept(tmp_path, small):
+    """It was filed under the first prose cell, and where a lesson begins with its set-up it vanished from the graded notebook."""
+    path = tmp_path / "lessons" / small.path.name
+    path.parent.mkdir()
+    title = "# %% [markdown]\n# # Small\n#\n# A lesson for tests: plain Python, no heavy library.\n\n"
+    path.write_text(replaced(small.path.read_text(), (title, ""), ("# %% setup\n\n", f"# %% setup\n\n{title}")))
+    lesson = read(path)
+    notebook = json.loads(json.dumps(Forms(lesson).student))
+    assert notebook["cells"][0]["id"] == "setup"
+    notebook["cells"].insert(0, {"cell_type": "code", "metadata": {}, "source": "mine = 1"})
+    submission = read_submission(handed_in(tmp_path, notebook), "eve", LessonCells(lesson))
+    sources = [cell["source"] for cell in json.loads(autograded_text(Forms(lesson), submission, {}))["cells"]]
+    assert sources.index("mine = 1") == 1
+
+
 def test_an_id_is_enough_where_a_platform_drops_metadata(tmp_path, cells, released):
     notebook = json.loads(json.dumps(released))
     for cell in notebook["cells"]:
@@ -108,7 +126,7 @@ def test_which_own_cells_an_exercise_needs(tmp_path, cells, released):
         if cell.get("id") == "mean_gap":
             cell["source"] = "def mean_gap(x, y):\n    return average(gaps(x, y))"
     submission = read_submission(handed_in(tmp_path, notebook), "eve", cells)
-    needed = [text for _, text in support(submission, cells.exercises["mean_gap"], cells)]
+    needed = [text for _, text in prerequisites(submission, cells.exercises["mean_gap"], cells)]
     assert needed == [own[0], own[2], own[3]]
 
 
@@ -124,7 +142,7 @@ def test_which_own_cells_an_exercise_needs(tmp_path, cells, released):
     ],
 )
 def test_notebook_commands_are_left_out(source, expected):
-    assert plain(source) == expected
+    assert python_source(source) == expected
 
 
 def test_blank():

@@ -2,7 +2,7 @@
 
 Each file of ``attacks/`` holds candidates for the lesson ``62_target``; ``innocent.py`` holds right answers
 that look odd and must keep full points.  All are judged once, several at a time as in a class, between a
-right answer before and a right answer after.
+right answer before and a right answer after.  A run of the tests takes some of them, `unit24 prove sweeps` all.
 """
 
 import json
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from drawn import drawn
 
 from course.lesson import read
 from judge import isolation
@@ -26,11 +27,11 @@ from judge.bench import Bench
 sys.path.insert(0, str(Path(__file__).parent))
 from attacks.read import FOLDER, LESSON, attacks  # noqa: E402
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 THEMES = ("apart", "channel", "disk", "frames", "objects", "patches", "resources")
-HOSTILE = [attack for theme in THEMES for attack in attacks(theme)]
-INNOCENT = attacks("innocent")
+CORPUS = [attack for theme in THEMES for attack in attacks(theme)]
+HOSTILE, INNOCENT = drawn(CORPUS, 40), drawn(attacks("innocent"), 15)
 AT_ONCE = 6  # several sleep until their time is up
 
 
@@ -120,8 +121,8 @@ needs_full = pytest.mark.skipif(isolation.detect().level != "full", reason=f"thi
 
 
 def test_the_corpus_is_large_and_names_are_unique():
-    names = [(a.theme, a.name) for a in HOSTILE]
-    assert len(HOSTILE) >= 60 and len(set(names)) == len(names)
+    names = [(a.theme, a.name) for a in CORPUS]
+    assert len(CORPUS) >= 60 and len(set(names)) == len(names)
 
 
 @needs_full
@@ -161,8 +162,8 @@ def test_nothing_is_left_behind(battle, class_folder):
 
 def test_attacks_marked_so_do_beat_a_grader_without_defences():
     """An attack that would gain nothing anyway proves nothing: these get full marks from `attacks/naive.py`."""
+    assert sum(a.beats_naive for a in CORPUS) >= 15
     marked = [a for a in HOSTILE if a.beats_naive]
-    assert len(marked) >= 15
     told = {"lesson": str(LESSON), "cells": [[a.exercise, a.text()] for a in marked]}
     call = [sys.executable, str(FOLDER / "naive.py")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(isolation.PACKAGE.parent), os.environ.get("PYTHONPATH", "")])}

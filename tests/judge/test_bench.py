@@ -4,8 +4,9 @@ import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from texts import read_copy, replaced
 
-from course.lesson import LessonError, read
+from course.lesson import LessonError
 from course.reference import needed_cells
 from judge.bench import Bench
 
@@ -83,7 +84,7 @@ def test_tests_use_the_lessons_own_names(bench, small):
 
 def test_own_cells_run_first(bench, small):
     own = [("7", "def gap(a, b):\n    return a - b\n")]
-    source = RIGHT.replace("a - b for", "gap(a, b) for")
+    source = replaced(RIGHT, ("a - b for", "gap(a, b) for"))
     assert bench.judge(small.exercise("mean_gap"), source, own).status == "passed"
     assert bench.judge(small.exercise("mean_gap"), source).status == "failed"
 
@@ -118,11 +119,8 @@ def test_what_a_fresh_process_replays(small):
 
 
 def test_a_failing_reference_cell_is_named_with_its_line(tmp_path, small):
-    text = small.path.read_text().replace("def helper(x):\n    return x + 1", "helper = 1 / 0")
-    path = tmp_path / "61_small.py"
-    path.write_text(text)
-    lesson = read(path)
-    line = text[: text.index("helper = 1 / 0")].count("\n") + 1
+    lesson = read_copy(small.path, tmp_path, ("def helper(x):\n    return x + 1", "helper = 1 / 0"))
+    line = lesson.path.read_text().splitlines().index("helper = 1 / 0") + 1
     with Bench(lesson) as bench, pytest.raises(LessonError, match=f"61_small.py:{line}: .*ZeroDivisionError"):
         bench.wait()
 
@@ -149,11 +147,7 @@ def test_what_tests_may_define(tmp_path, small):
     check.equal((calls, helper), (2, 1), "the counts")
 2.0
 """
-    text = small.path.read_text()
-    begin, end = text.index('with check.exercise("mean_gap")'), text.index("# %% [markdown]\n# <details><summary>Hint 1")
-    path = tmp_path / "61_small.py"
-    path.write_text(text[:begin] + tests + "\n" + text[end:])
-    lesson = read(path)
+    lesson = read_copy(small.path, tmp_path, (small.exercise("mean_gap").tests.source, tests))
     with Bench(lesson, ["mean_gap"]) as bench:
         verdict = bench.judge(lesson.exercise("mean_gap"), RIGHT)
         assert (verdict.status, verdict.points) == ("passed", 2.0), verdict.message

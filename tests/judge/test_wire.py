@@ -5,7 +5,7 @@ import socket
 import struct
 from collections import Counter, OrderedDict, defaultdict, namedtuple
 from enum import IntEnum
-from pathlib import PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def across(value):
     [
         None, True, 7, -(2**80), 1.5, math.inf, -0.0, 1e-320, "text", "half \ud800", b"\0b", 1 + 2j,
         [1, (2, {3}), frozenset([4])], {1: "a", "1": [None]}, Counter("aab"), OrderedDict(b=1, a=2),
-        range(2, 9, 3), slice(None, 4), PurePosixPath("a/b"), torch.float16, torch.Size([2, 3]), torch.device("cpu"),
+        range(2, 9, 3), slice(None, 4), Path("a/b"), torch.float16, torch.Size([2, 3]), torch.device("cpu"),
         np.float32(1.5), np.array(["ab", "c"]),
     ],
 )  # fmt: skip

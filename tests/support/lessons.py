@@ -7,20 +7,22 @@ import sys
 import types
 from pathlib import Path
 
-from course.lesson import Cell, Exercise, Lesson
+from course.parts import Cell, Exercise, Lesson
 from unit24 import check
 
 
 def apart_lesson(setup: str, exercises: dict[str, tuple[str, str]], **options) -> Lesson:
     """A lesson of one demonstration cell and exercises judged apart: id -> (reference, test cell)."""
-    cells, made = [Cell("setup", "setup", "code", "", 1), Cell("plain", "", "code", setup, 2)], []
+    path = Path("64_made.py")
+    cells, made = [Cell("setup", "setup", "code", "", path, 1), Cell("unmarked", "", "code", setup, path, 2)], []
     for name, (reference, tests) in exercises.items():
         block = "".join(f"    {line}\n" if line else "\n" for line in tests.strip("\n").splitlines())
-        pair = [Cell("exercise", name, "code", reference, 10), Cell("tests", name, "code", f'with check.exercise("{name}"):\n{block}', 50)]
+        tests = f'with check.exercise("{name}"):\n{block}'
+        pair = [Cell("exercise", name, "code", reference, path, 10), Cell("tests", name, "code", tests, path, 50)]
         cells += pair
         fields = dict(points=4.0, minutes=5, difficulty=1, hints=3, wrong=(), right=(), equivalent=(), seconds=5.0, memory_mb=1024, apart=True)
         made.append(Exercise(name, *pair, **{**fields, **options}))
-    return Lesson("64_made", "Made", Path("64_made.py"), tuple(cells), tuple(made), (), (), (), True)
+    return Lesson("64_made", "Made", path, tuple(cells), tuple(made), (), (), (), True)
 
 
 def in_one_process(lesson: Lesson, exercise: Exercise, answer: str) -> tuple[str, str]:

@@ -61,7 +61,7 @@ def test_missing_weights_say_what_to_do(monkeypatch, tmp_path):
 
 
 def test_all_weights_are_safetensors_and_small():
-    from unit24.models import build
+    from unit24.models.recipes import build
 
     files = [file for name in models.SHIPPED for file in models.folder(name).iterdir()]
     assert {file.suffix for file in files} <= {".json", ".jinja", ".md", ".safetensors"}
@@ -161,7 +161,7 @@ def test_chat_template_marks_what_the_model_writes(chat):
 def test_training_chats_are_written_as_the_template_writes_them(chat):
     import random
 
-    from unit24.models import tiny_lm
+    from unit24.models.recipes import tiny_lm
 
     _, tokenizer = chat
     pieces = tiny_lm.chat("context", random.Random(1))
@@ -178,7 +178,7 @@ def test_training_chats_are_written_as_the_template_writes_them(chat):
 
 
 def test_batches_depend_on_the_step_alone(chat):
-    from unit24.models import tiny_lm
+    from unit24.models.recipes import tiny_lm
 
     one, two = (tiny_lm.Batches(chat[1]) for _ in range(2))
     two.text_ids = one.text_ids  # made once: it takes seconds
@@ -188,7 +188,7 @@ def test_batches_depend_on_the_step_alone(chat):
 
 
 def test_chats_in_a_row_do_not_see_each_other(chat):
-    from unit24.models import tiny_lm
+    from unit24.models.recipes import tiny_lm
 
     model, tokenizer = chat
     ids, positions, _ = tiny_lm.Batches(tokenizer).batch(0, tiny_lm.FULL_MIX)
@@ -201,7 +201,7 @@ def test_chats_in_a_row_do_not_see_each_other(chat):
 
 
 def test_warm_start_labels_the_answers_alone(chat):
-    from unit24.models.starting_point import collate
+    from unit24.models.recipes.starting_point import collate
 
     _, tokenizer = chat
     rows = [{"prompt": "Smallest of 3, 44, 20?", "answer": "3"}, {"prompt": "2+3=", "answer": "5"}]
@@ -216,7 +216,7 @@ def test_warm_start_labels_the_answers_alone(chat):
 
 @pytest.mark.parametrize("name", models.SHIPPED)
 def test_card_states_figures_beside_baselines(name):
-    from unit24.models import cards
+    from unit24.models.recipes import cards
 
     figures = cards.read(models.folder(name))
     assert figures
@@ -228,7 +228,7 @@ def test_card_states_figures_beside_baselines(name):
 def test_held_out_figures_hold_for_tiny_lm(chat):
     """A quick part of what `unit24 models build --check` measures in full."""
     from unit24.data import tasks
-    from unit24.models import cards, tiny_lm
+    from unit24.models.recipes import cards, tiny_lm
 
     stated = cards.read(models.folder("tiny-lm"))
     for task in ("add2", "max", "sort", "reverse"):
@@ -240,7 +240,7 @@ def test_held_out_figures_hold_for_tiny_lm(chat):
 
 
 def test_early_checkpoint_is_weak_at_sums_and_untaught_tasks_are_unknown():
-    from unit24.models import cards
+    from unit24.models.recipes import cards
 
     early, late = cards.read(models.folder("tiny-lm-early")), cards.read(models.folder("tiny-lm"))
     assert early[("add2 (taught)", "accuracy")] < 0.3 < 0.9 < late[("add2 (taught)", "accuracy")]
@@ -250,7 +250,8 @@ def test_early_checkpoint_is_weak_at_sums_and_untaught_tasks_are_unknown():
 
 def test_digits_cnn_loads_from_safetensors_and_reads_digits():
     from unit24.data import digits
-    from unit24.models.digits_cnn import DigitsCNN, accuracy
+    from unit24.models.digits_cnn import DigitsCNN
+    from unit24.models.recipes.digits_cnn import accuracy
 
     for role, classes in (("vision", range(5)), ("vision-ten", range(10))):
         model = DigitsCNN.from_pretrained(models.path(role))
@@ -279,19 +280,19 @@ def test_reviews_bert_fills_masks_with_words_of_the_right_level():
 
 
 def test_build_refuses_an_unknown_name():
-    from unit24.models.build import build
+    from unit24.models.recipes.build import build
 
     result = CliRunner().invoke(build, ["tiny-gpt"])
     assert isinstance(result.exception, UserError) and "tiny-lm" in str(result.exception)
 
 
 def test_check_reports_a_card_that_promises_too_much(monkeypatch):
-    from unit24.models import build, cards
+    from unit24.models.recipes import build, cards
 
     real = cards.read(models.folder("digits-cnn"))
     monkeypatch.setattr(cards, "read", lambda folder: {key: 0.999 for key in real})
     monkeypatch.setattr(build, "_prepare", lambda: None)
-    from unit24.models import digits_cnn
+    from unit24.models.recipes import digits_cnn
 
     monkeypatch.setattr(digits_cnn, "few_images", lambda *a, **k: 0.5)
     result = CliRunner().invoke(build.build, ["digits-cnn", "--check", "--json"])
@@ -300,8 +301,21 @@ def test_check_reports_a_card_that_promises_too_much(monkeypatch):
     assert any(not row["holds"] for row in rows) and all(row["stated"] == 0.999 for row in rows)
 
 
+def test_a_card_cannot_state_what_nobody_measures(monkeypatch):
+    """A figure that the recipe had stopped measuring stood on the card for ever, and ``--check`` said that all hold."""
+    from unit24.models.recipes import build, cards, digits_cnn
+
+    measured = [digits_cnn.Figure("digits", "accuracy", 0.9, 0.1, "chance")]
+    monkeypatch.setattr(digits_cnn, "measure", lambda *_: measured)
+    monkeypatch.setattr(cards, "read", lambda folder: {("digits", "accuracy"): 0.9})
+    assert [row["holds"] for row in build.recheck("digits-cnn-ten")] == [True]
+    monkeypatch.setattr(cards, "read", lambda folder: {("digits", "accuracy"): 0.9, ("letters", "accuracy"): 0.8})
+    with pytest.raises(UserError, match="accuracy on 'letters', which its recipe does not measure"):
+        build.recheck("digits-cnn-ten")
+
+
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
-    from unit24.models.training import fit
+    from unit24.models.recipes.training import fit
 
     def run(folder: Path, *parts: int) -> torch.Tensor:
         folder.mkdir()

@@ -39,7 +39,7 @@ def main():
 def judge(exercise, source, state, scratch):
     try:
         os.chdir(scratch)
-        isolation.enter(Request("naive", "together", Limits(5, 2048, True), scratch, [], []))
+        isolation.enter(Request("naive", "together", Limits(5, 2048, True), scratch, []))
         module = sys.modules["__main__"] = types.ModuleType("__main__")
         space = vars(module)
         space.update(state)

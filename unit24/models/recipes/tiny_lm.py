@@ -25,7 +25,7 @@ from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForC
 from unit24.data import python_docs, questions, reviews, tasks
 from unit24.data._base import side
 from unit24.models import folder as folder_of
-from unit24.models.training import Figure, fit, optimizers
+from unit24.models.recipes.training import Figure, fit, optimizers
 
 VOCAB = 1152
 LENGTH = 128  # tokens in a row

@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from safetensors import safe_open
 
-from unit24.models.training import Figure
+from unit24.models.recipes.training import Figure
 
 TOKENIZER = """\
 Tokenizer: byte-level BPE of 1,152 entries, digits always alone. Chat template with `{% generation %}` marks around

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from unit24 import models as table
+from unit24 import models as shipped
 from unit24.errors import UserError
 
 RECIPE_OF = {
@@ -40,9 +40,9 @@ def models() -> None:
 def list_models(as_json: bool) -> None:
     """Show the roles, the model of each tier, and the licences."""
     if as_json:
-        click.echo(json.dumps([{"role": role, **vars(m)} for role, m in table.TABLE.items()], indent=1))
+        click.echo(json.dumps([{"role": role, **vars(m)} for role, m in shipped.TABLE.items()], indent=1))
         return
-    for role, m in table.TABLE.items():  # no table: names are there to be copied, whole on a narrow terminal too
+    for role, m in shipped.TABLE.items():  # no table: names are there to be copied, whole on a narrow terminal too
         click.echo(f"{click.style(role, bold=True)}: {m.about}")
         click.echo(f"    tiny tier: {m.tiny} ({m.tiny_licence})\n    hub tier:  {m.hub} ({m.hub_licence})")
 
@@ -58,10 +58,10 @@ def build(names: tuple[str, ...], check: bool, as_json: bool) -> None:
     learns from tiny-lm: build them in that order.
     """
     for name in names:
-        if name not in table.SHIPPED:
-            raise UserError(f"unknown model {name!r}: choose from {', '.join(table.SHIPPED)}.")
+        if name not in shipped.SHIPPED:
+            raise UserError(f"unknown model {name!r}: choose from {', '.join(shipped.SHIPPED)}.")
     _prepare()
-    chosen = [name for name in table.SHIPPED if not names or name in names]
+    chosen = [name for name in shipped.SHIPPED if not names or name in names]
     if not check:
         for name in chosen:
             train(name)
@@ -96,14 +96,14 @@ def _prepare() -> None:
 
 
 def _recipe(name: str):
-    return importlib.import_module(f"unit24.models.{RECIPE_OF[name]}")
+    return importlib.import_module(f"unit24.models.recipes.{RECIPE_OF[name]}")
 
 
 def train(name: str) -> None:
     """Train `name` beside its folder, write its card, and take the folder's place in one step."""
-    from unit24.models import cards
+    from unit24.models.recipes import cards
 
-    final = table.folder(name)
+    final = shipped.folder(name)
     part = final.with_name(f".{final.name}.part")
     part.mkdir(exist_ok=True)
     recipe = _recipe(name)
@@ -119,7 +119,7 @@ def train(name: str) -> None:
 
 
 def _weigh() -> None:
-    total = sum(size(table.folder(name)) for name in table.SHIPPED)
+    total = sum(size(shipped.folder(name)) for name in shipped.SHIPPED)
     if total > LIMIT:
         raise UserError(f"the shipped models take {total / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f} MB: make one smaller.")
 
@@ -130,13 +130,20 @@ def size(folder: Path) -> int:
 
 
 def recheck(name: str) -> list[dict]:
-    """The figures of a model's card, measured again: dicts with model, task, name, stated, measured, baseline, holds."""
-    from unit24.models import cards
+    """The figures of a model's card, measured again: dicts with model, task, name, stated, measured, baseline, holds.
 
-    folder = Path(table.path(name))
-    stated = cards.read(folder)
+    Raises:
+        UserError: the card states a figure that its recipe does not measure.
+    """
+    from unit24.models.recipes import cards
+
+    folder = Path(shipped.path(name))
+    stated, measured = cards.read(folder), _recipe(name).measure(name, folder)
+    if unknown := stated.keys() - {(figure.task, figure.name) for figure in measured}:
+        task, what = min(unknown)
+        raise UserError(f"{folder / 'README.md'} states {what} on {task!r}, which its recipe does not measure: build {name} again.")
     rows = []
-    for figure in _recipe(name).measure(name, folder):
+    for figure in measured:
         claim = stated.get((figure.task, figure.name))
         rows.append(
             {

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from unit24.data.reviews import reviews
-from unit24.models.training import Figure, fit, optimizers
+from unit24.models.recipes.training import Figure, fit, optimizers
 
 STEPS = 2000
 ROWS = 32
