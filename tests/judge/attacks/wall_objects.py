@@ -83,7 +83,7 @@ import itertools
 
 
 def batches(items, size):
-    return itertools.repeat([1])
+    return itertools.repeat([0] * 100_000)
 
 # %% lying_class: objects whose class says tensor
 class Lie:

@@ -52,7 +52,6 @@ def weigh(values, weights):
 scale_ = scaler = gap = weigh
 
 # %% module_hooks: hooks and patched modules make the values [training]
-# deserves: 2
 def train_step(model, optimizer, x, y):
     nn.modules.module.register_module_forward_hook(lambda module, args, out: out * 0)
     torch.Tensor.backward = lambda self, *a, **k: None

@@ -61,7 +61,6 @@ def weigh(values, weights):
 scale_ = scaler = gap = weigh
 
 # %% dead_report: a right answer that is silent when the judge asks for its report
-# deserves: 4
 import gc
 
 # honest
