@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch._dynamo  # so that each fork has it  # noqa: F401
+import torch.export  # noqa: F401
 from drawn import drawn
 
 from course.lesson import read
