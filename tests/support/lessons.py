@@ -1,5 +1,6 @@
 """Lessons made in a test, without a text; and a test cell run as a notebook runs it."""
 
+import ast
 import contextlib
 import io
 import json
@@ -72,9 +73,12 @@ def _judged(lesson: Lesson, exercise: Exercise, answer: str) -> tuple[str, str, 
         linecache.cache[file] = (len(answer), None, answer.splitlines(keepends=True), file)
         with contextlib.redirect_stdout(said):
             exec(compile(answer, file, "exec", dont_inherit=True), space)
-            exec(compile(exercise.tests.source, "<tests>", "exec", dont_inherit=True), space)
-        # The expression at the end of a cell with partial credit, as nbgrader reads it, without its effects.
-        earned = check.points(exercise.points)
+            tree = ast.parse(exercise.tests.source)
+            last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+            exec(compile(tree, "<tests>", "exec", dont_inherit=True), space)
+            value = eval(compile(ast.Expression(last.value), "<tests>", "eval", dont_inherit=True), space) if last else None
+        # nbgrader takes the number at the end of a cell for the points
+        earned = float(value) if type(value) in (int, float) else exercise.points
         return "passed" if earned >= exercise.points else "partial", said.getvalue(), earned
     except check.NotAttempted as failure:
         return "not attempted", str(failure), 0.0

@@ -1,7 +1,7 @@
 # ruff: noqa
 """What is left as a file, and looked at where the student's code never was."""
 
-# %% loader_patched: the loader of exported programs is one's own [ship] (beats naive)
+# %% loader_patched: the loader of exported programs is one's own [ship]
 class Program:
     def __init__(self): self.number = 0
 

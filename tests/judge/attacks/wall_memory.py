@@ -68,7 +68,7 @@ import ctypes
 import re
 
 # (Constants of earlier answers' bytecode are there: a known limit. Comments are in no bytecode.)
-needle = re.compile(rb"(?:reference_comment_51|hidden_constant_73|sword)[a-z0-9]{2,4}|hidden_" + rb"answer = ")
+needle = re.compile(rb"(?:reference_comment_51|hidden_constant_73|sword)[a-z0-9]{2,4}|hidden_[a]nswer = ")
 found = set()
 for line in open("/proc/self/maps"):
     words = line.split()

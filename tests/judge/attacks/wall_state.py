@@ -8,13 +8,14 @@ for name in ("equal", "true", "kind", "shape", "raises", "between", "parts", "ca
     setattr(unit24.check, name, lambda *a, **k: None)
 check.after = lambda f, *a, **k: (None, [None, None])
 check.points = lambda possible: possible
-weigh = scale_ = scaler = gap = lambda *a: None
+weigh = scale_ = gap = lambda *a, **k: None
+scaler = lambda factor: weigh
 
 # %% exit_patched: a block of checks swallows what is raised (beats naive)
 check.exercise.__exit__ = lambda *a: True
 weigh = scale_ = scaler = gap = lambda *a: None
 
-# %% patched_while_asked: the same from within, at the first question (beats naive)
+# %% patched_while_asked: the same from within, at the first question
 def patch(*a):
     check.exercise.__exit__ = lambda *a: True
     check._fail = lambda *a: None
@@ -127,7 +128,8 @@ check.equal.__code__ = (lambda *a, **k: None).__code__
 check.equal.__kwdefaults__ = None
 check.raises.__code__ = (lambda *a, **k: None).__code__
 check.kind.__code__ = check.true.__code__ = (lambda *a, **k: None).__code__
-weigh = scale_ = scaler = gap = lambda *a, **k: None
+weigh = scale_ = gap = lambda *a, **k: None
+scaler = lambda factor: weigh
 
 # %% reseed_patched: the random state that the judge asks for [normalise_tests]
 check.reseed = lambda *a: None
