@@ -54,6 +54,8 @@ def scope_faults(lesson: Lesson, exercise: Exercise) -> Iterator[tuple[int, str]
     tree, start = ast.parse(exercise.tests.source), exercise.tests.line - 1
     yield from ((start + line, message) for line, message in _misused_marks(tree))
     if found := scenarios(exercise):
+        if exercise.processes and (clean := next((s for s in found if s.kind == "clean"), None)):
+            yield clean.line, f"clean scenario `{clean.name}`: what an answer started could change files while they are copied (processes=true)"
         before = _names_before(lesson, exercise)
         here = Counter(name for node in tree.body for name in bound_names(node))
         yield from _name_faults(found, exercise, before, here)

@@ -8,6 +8,7 @@ through ``exec``).  NumPy, safetensors, ONNX, GGUF and ExecuTorch read data alon
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -21,13 +22,20 @@ _OF_TENSORS = ("size", "stride", "storage_offset", "numel", "shape", "dtype", "i
 
 
 def disarm() -> None:
-    """From now on in this process, loaders read data and evaluate arithmetic, nothing else."""
+    """From now on in this process, loaders read data and evaluate arithmetic, nothing else.
+
+    Raises:
+        ImportError, AttributeError: a library keeps elsewhere what has to be taken away; then nothing may be loaded.
+    """
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-    parser, unlift = sys.modules.get("sympy.parsing.sympy_parser"), sys.modules.get("torch.export._unlift")
-    if parser is not None:
-        parser.eval_expr = _evaluator(parser.eval_expr)
-    if unlift is not None and hasattr(unlift, "_convert_guards_code_to_fn"):
-        unlift._convert_guards_code_to_fn = _guarded(unlift._convert_guards_code_to_fn, set(unlift.SYMPY_INTERP))
+    if "torch" not in sys.modules:
+        return
+    parser = importlib.import_module("sympy.parsing.sympy_parser")
+    parser.eval_expr = _evaluator(parser.eval_expr)
+    # Both are imported late, by the first program that is loaded: here before it.
+    unlift = importlib.import_module("torch.export._unlift")
+    known = importlib.import_module("torch.fx.experimental.symbolic_shapes").SYMPY_INTERP
+    unlift._convert_guards_code_to_fn = _guarded(unlift._convert_guards_code_to_fn, set(known))
 
 
 def _evaluator(evaluate: Callable) -> Callable:

@@ -258,7 +258,7 @@ def import_late_parts() -> None:
     """What libraries import at first use, once here: in a fork it would cost each answer a second."""
     if "torch" in sys.modules:
         importlib.import_module("torch._dynamo")  # imported by the first optimizer made
-        importlib.import_module("torch.export")
+        importlib.import_module("torch.export._unlift")  # by the first exported program that is loaded
         # torch.distributions look at their arguments no more once torch._dynamo is there; in a student's notebook they do.
         importlib.import_module("torch.distributions").Distribution.set_default_validate_args(True)
 

@@ -346,7 +346,7 @@ def _rebuilt(said: dict) -> BaseException:
         error = Exception(text)
     if not place:
         return error
-    file, line, function = str(place[0]), int(place[1]), str(place[2])
+    file, line, function = str(place[0]), int(place[1]), str(place[2])[:100]
     if file not in linecache.cache:
         return error
     line = min(max(line, 1), len(linecache.getlines(file)))

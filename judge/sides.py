@@ -34,6 +34,7 @@ from unit24 import check
 from unit24.check import CheckFailed, NotAttempted
 
 LINE_LIMIT, TEXT_LIMIT, REPORT_LIMIT = 400, 8_000, 100_000  # characters: of an error, a message, a report
+ANSWERED = 24  # exit status of a clean process that has answered: one that a loader ended has not
 CLEAN_BYTES, CLEAN_FILES = 512 << 20, 20_000  # of a candidate's files that a clean process looks at
 
 Failure = dict[str, str]  # what went wrong in a cell: kind, text, line
@@ -232,6 +233,8 @@ def clean(request: Request, namespace: dict, watched: None) -> None:
             said, raw = receive_plain(line)
             home = Path(tempfile.mkdtemp(dir=place))
             if files is None or said.get("fresh"):
+                if files is not None:
+                    shutil.rmtree(files, ignore_errors=True)
                 files = Path(tempfile.mkdtemp(dir=place))
                 with _stopped(request.candidate):
                     copy_files(request.readable[0], files)
@@ -241,7 +244,7 @@ def clean(request: Request, namespace: dict, watched: None) -> None:
                     _look(line, said, raw, request, namespace, files, home)
                 finally:
                     os._exit(1)
-            if os.waitpid(pid, 0)[1] != 0:
+            if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != ANSWERED:
                 send_plain(line, {"raised": ["RuntimeError"], "text": "reading your files ended the process", "where": []})
 
 
@@ -252,7 +255,7 @@ def _look(line: socket.socket, said: dict, raw: list, request: Request, namespac
     os.chdir(files)
     sys.path[:] = [path for path in sys.path if path not in ("", ".")]
     Line(line, dict(namespace), trusts=True).answer(said, raw)
-    os._exit(0)
+    os._exit(ANSWERED)
 
 
 @contextlib.contextmanager

@@ -70,6 +70,8 @@ class Ending:
 def verdict_on(exercise: Exercise, ending: Ending) -> Verdict:
     """The verdict, with the message for the student."""
     status, message, points = _judged(exercise, ending)
+    if not message.startswith(("✗", "○", "◐", "✓")) and status not in ("passed", "partial"):
+        message = f"✗ {exercise.id}: {message}"
     if status in ("error", "failed") and ("PermissionError" in message or "Operation not permitted" in message):
         message = f"{_shortened(message)} {REFUSED}"
     used = [ending.candidate, *([ending.judge] if ending.judge else [])]

@@ -141,7 +141,10 @@ def _encode_torch(value: Any, kind: type, raw: Raw) -> dict | None:
         name = str(value.dtype).removeprefix("torch.")
         if value.layout is not torch.strided or value.device.type != "cpu" or name not in DTYPES:
             raise NotPlain(f"{kind.__name__} ({value.layout}, {value.device}, {value.dtype})")
-        flat = value.detach().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+        flat = value.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
+        if flat.stride(0) != 1:  # of one element: that counts as contiguous, and cannot be viewed as bytes
+            flat = flat.clone(memory_format=torch.contiguous_format)
+        flat = flat.view(torch.uint8)
         made = "tensor" if kind is torch.Tensor else "parameter"
         return {made: [name, list(value.shape), value.requires_grad, _put(raw, flat.numpy().tobytes())]}
     if kind is torch.dtype:

@@ -19,7 +19,8 @@ from authoring.audit import answers_to_judge
 from course.parts import ROOT, Lesson
 from course.records import read_record
 from grader.classroom import STUDENTS
-from proofs import standing, stock, sweeps
+from proofs import standing, sweeps
+from proofs.chosen import students
 from proofs.standing import PROVEN
 from proofs.work import Job
 
@@ -71,9 +72,9 @@ def _lesson_jobs(lesson: Lesson, afresh: bool, root: Path) -> list[Job]:
     if "nbval" in open_:
         jobs.append(Job(lesson.name, ("nbval",), (), afresh, seconds=seconds("nbval", once + A_KERNEL), root=str(root)))
     if "stock" in open_:
-        students = standing.to_compare(lesson, {} if afresh else record.get("stock"), root)
-        each = seconds("stock", (once + A_KERNEL) * len(stock.students(lesson))) / len(stock.students(lesson))
-        jobs.append(Job(lesson.name, ("stock",), tuple(students), afresh, seconds=each * len(students), root=str(root)))
+        left, all_of_them = standing.to_compare(lesson, {} if afresh else record.get("stock"), root), len(students(lesson))
+        each = seconds("stock", (once + A_KERNEL) * all_of_them) / all_of_them
+        jobs.append(Job(lesson.name, ("stock",), tuple(left), afresh, seconds=each * len(left), root=str(root)))
     return jobs
 
 

@@ -12,6 +12,7 @@ from course.parts import ROOT, Lesson
 from course.records import read_record
 from judge.fingerprint import audit_hashes
 from proofs import sample, solved, stock, sweeps
+from proofs.chosen import students
 
 PROVEN, STALE, MISSING, SHORT = "proven", "stale", "missing", "fell short"
 
@@ -55,7 +56,7 @@ def to_audit(lesson: Lesson, recorded: dict[str, dict]) -> list[str]:
 def to_compare(lesson: Lesson, recorded: Any, root: Path = ROOT) -> list[str]:
     """Students whose scores from stock nbgrader are not recorded for what decides on them now."""
     proven = _state(recorded, stock.stock_hash(lesson, root)) == PROVEN
-    return [student for student in stock.students(lesson) if not proven or student not in recorded["students"]]
+    return [student for student in students(lesson) if not proven or student not in recorded["students"]]
 
 
 def _state(recorded: Any, hash_now: str) -> str:
@@ -65,7 +66,7 @@ def _state(recorded: Any, hash_now: str) -> str:
 
 
 def _stock_standing(lesson: Lesson, recorded: Any, root: Path) -> Standing:
-    left, wanted = to_compare(lesson, recorded, root), stock.students(lesson)
+    left, wanted = to_compare(lesson, recorded, root), students(lesson)
     if left and len(left) < len(wanted):
         return Standing(lesson.name, "stock", MISSING, f"{len(left)} of {len(wanted)} students")
     return Standing(lesson.name, "stock", _state(recorded, stock.stock_hash(lesson, root)))

@@ -1,7 +1,6 @@
 """The proof that stock nbgrader gives the same scores: ``nbgrader autograde`` on students of the sample class.
 
-It runs the whole notebook for each student, up to 90 s.  So the whole class goes through it for the lessons in
-`WHOLE`, one student with mistakes for others.  Whom it cannot grade, and why, stands in `STOCK_DEFECTS`.
+It runs the whole notebook for each student, up to 90 s.  Who goes through it is chosen in `proofs.chosen`.
 """
 
 from __future__ import annotations
@@ -16,12 +15,10 @@ from pathlib import Path
 
 from authoring.execute import student_environment
 from course.parts import ROOT, Lesson
-from grader.classroom import STOCK_DEFECTS, STUDENTS, write_sample_class
+from grader.classroom import write_sample_class
 from judge.fingerprint import cells_hash, hash_of, lesson_hash, tree_hash
 from proofs.solved import not_current, notebook_hash, solution_path
 
-WHOLE = ("02_pytorch_fundamentals", "04_training_loop")
-ONE = "every_other_wrong"
 CONFIGURATION = "nbgrader_config.py"
 
 
@@ -29,11 +26,6 @@ def stock_hash(lesson: Lesson, root: Path = ROOT) -> str:
     """Hash of everything that decides on the proof."""
     decides = lesson_hash(lesson, __name__, ("nbgrader",)), tree_hash((root / CONFIGURATION).read_text(encoding="utf-8"))
     return hash_of(*decides, cells_hash(lesson.cells), notebook_hash(solution_path(lesson.name, root)))
-
-
-def students(lesson: Lesson) -> list[str]:
-    """Those of the sample class whose scores are compared."""
-    return [name for name in STUDENTS if name not in STOCK_DEFECTS] if lesson.name in WHOLE else [ONE]
 
 
 def compare(

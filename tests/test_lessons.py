@@ -11,10 +11,11 @@ from authoring.build import Course, check
 from course.lesson import LESSONS, lesson_names, read
 from course.records import read_record
 from judge.bench import Bench
+from proofs.chosen import ONE
 from proofs.sample import grade_sample
 from proofs.solved import run_again
 from proofs.standing import PROVEN, standings, sweep_standings
-from proofs.stock import ONE, compare
+from proofs.stock import compare
 
 NAMES = lesson_names()
 

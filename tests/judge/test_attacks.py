@@ -1,8 +1,9 @@
 """The corpus of attacks: points gained 0, the others' grades untouched, nothing left running or lying about.
 
-Each file of ``attacks/`` holds candidates for the lesson ``62_target``; ``innocent.py`` holds right answers
-that look odd and must keep full points.  All are judged once, several at a time as in a class, between a
-right answer before and a right answer after.  A run of the tests takes some of them, `unit24 prove sweeps` all.
+Each file of ``attacks/`` holds candidates: for exercises of ``62_target``, most of which have their tests in the same
+process, or (``wall_*.py``) of ``63_apart``, all of which are judged apart; ``innocent.py`` and ``wall_innocent.py`` hold
+right answers that look odd and must keep full points.  All are judged once, several at a time as in a class, between
+right answers before and right answers after.  A run of the tests takes some of them, `unit24 prove sweeps` all.
 """
 
 import json
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -25,13 +27,15 @@ from judge import isolation
 from judge.bench import Bench
 
 sys.path.insert(0, str(Path(__file__).parent))
-from attacks.read import FOLDER, LESSON, attacks  # noqa: E402
+from attacks.read import FOLDER, INNOCENT, THEMES, corpus, lesson_path  # noqa: E402
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
-THEMES = ("apart", "channel", "disk", "frames", "objects", "patches", "resources")
-CORPUS = [attack for theme in THEMES for attack in attacks(theme)]
-HOSTILE, INNOCENT = drawn(CORPUS, 40), drawn(attacks("innocent"), 15)
+CORPUS = corpus(THEMES)
+HOSTILE, INNOCENTS = drawn(CORPUS, 45), drawn(corpus(INNOCENT), 20)
+LESSONS = {name: read(lesson_path(name)) for name in THEMES}
+# What an answer may neither learn nor show: of the exercise's own reference, of hidden tests, of the grader's environment.
+SECRETS = ("reference_comment_51ab", "reference_text_62bc", "hidden_constant_73cd", "hidden_answer", "swordfish")
 AT_ONCE = 6  # several sleep until their time is up
 
 
@@ -87,22 +91,27 @@ def class_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def battle(class_folder):
-    """Verdicts on everything by (theme, name); what stood before and after; what was left behind."""
-    lesson, witness = read(LESSON), Witness()
-    known = {"LESSON_PATH": str(LESSON), "CLASS_PATH": str(class_folder), "LISTENING_PORT": witness.port, "LISTENING_NAME": witness.name}
+    """Verdicts on everything by (theme, name); right answers before and after; what was left behind."""
+    witness = Witness()
+    known = {"CLASS_PATH": str(class_folder), "LISTENING_PORT": witness.port, "LISTENING_NAME": witness.name}
     os.environ["UNIT24_TEST_SECRET"] = "swordfish"
     before, check_file = our_processes(), (Path(isolation.PACKAGE) / "check.py").read_bytes()
     try:
-        with Bench(lesson) as bench:
-            honest = [bench.judge(e, e.cell.source) for e in lesson.exercises]
+        with ExitStack() as stack:
+            benches = {name: stack.enter_context(Bench(lesson)) for name, lesson in LESSONS.items()}
+
+            def references():
+                return [bench.judge(e, e.cell.source) for bench in benches.values() for e in bench.lesson.exercises]
+
+            def judge(attack):
+                lesson, path = LESSONS[attack.lesson], str(lesson_path(attack.lesson))
+                return benches[attack.lesson].judge(lesson.exercise(attack.exercise), attack_text(attack, LESSON_PATH=path, **known))
+
+            honest = references()
             with ThreadPoolExecutor(AT_ONCE) as pool:
-
-                def judge(attack):
-                    return bench.judge(lesson.exercise(attack.exercise), attack.text(**known))
-
-                every = sorted(HOSTILE + INNOCENT, key=lambda attack: attack.name)  # the innocent among the others
+                every = sorted(HOSTILE + INNOCENTS, key=lambda attack: attack.name)  # the innocent among the others
                 verdicts = dict(zip([(a.theme, a.name) for a in every], pool.map(judge, every)))
-            still = [bench.judge(e, e.cell.source) for e in lesson.exercises]
+            honest += references()
     finally:
         del os.environ["UNIT24_TEST_SECRET"]
     deadline = time.monotonic() + 10
@@ -110,11 +119,16 @@ def battle(class_folder):
         time.sleep(0.1)
     return {
         "verdicts": verdicts,
-        "honest": honest + still,
+        "honest": honest,
         "running": [psutil.Process(pid).as_dict(["pid", "ppid", "cmdline", "status", "uids", "cpu_times"]) for pid in running],
         "knocks": witness.knocks,
         "check_unchanged": (Path(isolation.PACKAGE) / "check.py").read_bytes() == check_file,
     }
+
+
+def attack_text(attack, **known):
+    """The candidate's cell, with a right answer of the exercise where it wants one."""
+    return attack.text(LESSONS[attack.lesson].exercise(attack.exercise).right[0].source, **known)
 
 
 needs_full = pytest.mark.skipif(isolation.detect().level != "full", reason=f"this machine gives {isolation.detect()}")
@@ -122,30 +136,36 @@ needs_full = pytest.mark.skipif(isolation.detect().level != "full", reason=f"thi
 
 def test_the_corpus_is_large_and_names_are_unique():
     names = [(a.theme, a.name) for a in CORPUS]
-    assert len(CORPUS) >= 60 and len(set(names)) == len(names)
+    assert len(CORPUS) >= 120 and len(set(names)) == len(names)
 
 
 @needs_full
 @pytest.mark.parametrize("attack", HOSTILE, ids=lambda a: f"{a.theme}-{a.name}")
 def test_an_attack_gains_nothing(battle, attack):
+    """No more than the honest part of it deserves. Attacks with a `known` reason are judged too: they may gain, and harm nobody."""
     verdict = battle["verdicts"][attack.theme, attack.name]
-    assert verdict.points == 0, verdict.message
     assert len(verdict.message) < 5000
-    leaked = [word for word in ("hidden_answer", "swordfish") if word in verdict.message and word not in attack.source]
-    assert not leaked, verdict.message  # a message may quote the student's own line
+    if attack.known:
+        return
+    assert verdict.points <= attack.deserves, verdict.message
+    shown = verdict.message + repr(verdict.report)
+    leaked = [word for word in SECRETS if word in shown and word not in attack_text(attack)]
+    assert not leaked, shown  # a message may quote the student's own line
 
 
 @needs_full
-@pytest.mark.parametrize("attack", INNOCENT, ids=lambda a: a.name)
+@pytest.mark.parametrize("attack", INNOCENTS, ids=lambda a: f"{a.theme}-{a.name}")
 def test_an_odd_right_answer_keeps_full_points(battle, attack):
     verdict = battle["verdicts"][attack.theme, attack.name]
+    if attack.known and verdict.status != "passed":
+        pytest.xfail(attack.known)
     assert (verdict.status, verdict.points) == ("passed", verdict.max_points), verdict.message
 
 
 @needs_full
 def test_the_others_keep_their_points(battle):
-    """Right answers judged before and after the attacks, by the same bench."""
-    assert [v.status for v in battle["honest"]] == ["passed"] * 8
+    """Right answers judged before and after the attacks, by the same benches."""
+    assert [(v.exercise, v.message) for v in battle["honest"] if v.status != "passed"] == []
 
 
 @needs_full
@@ -160,11 +180,12 @@ def test_nothing_is_left_behind(battle, class_folder):
         assert db.execute("select auto_score from grade").fetchall() == [(1,)]
 
 
-def test_attacks_marked_so_do_beat_a_grader_without_defences():
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_attacks_marked_so_do_beat_a_grader_without_defences(lesson):
     """An attack that would gain nothing anyway proves nothing: these get full marks from `attacks/naive.py`."""
-    assert sum(a.beats_naive for a in CORPUS) >= 15
-    marked = [a for a in HOSTILE if a.beats_naive]
-    told = {"lesson": str(LESSON), "cells": [[a.exercise, a.text()] for a in marked]}
+    assert sum(a.beats_naive for a in CORPUS if a.lesson == lesson) >= 10
+    marked = [a for a in HOSTILE if a.beats_naive and a.lesson == lesson]
+    told = {"lesson": str(lesson_path(lesson)), "cells": [[a.exercise, attack_text(a)] for a in marked]}
     call = [sys.executable, str(FOLDER / "naive.py")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(isolation.PACKAGE.parent), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(call, input=json.dumps(told), capture_output=True, text=True, env=environment, timeout=300)

@@ -50,6 +50,13 @@ def test_tensors_of_every_dtype(dtype, shape):
     assert torch.equal(got.to(torch.complex128), tensor.to(torch.complex128))
 
 
+def test_one_element_with_odd_strides_crosses():
+    """It counts as contiguous, and refused to be viewed as bytes: a right answer lost its points."""
+    tensor = torch.tensor([7.0, 8.0])[::2].reshape(1, 1)
+    for odd in (tensor, torch.arange(8.0).as_strided((1, 1), (2, 2)), torch.arange(6.0).as_strided((1, 3), (5, 2))):
+        assert torch.equal(across(odd), odd)
+
+
 def test_what_a_tensor_is_besides_its_values():
     """Strides do not cross; that a gradient is wanted does, also for parameters."""
     assert torch.equal(across(torch.arange(6).reshape(2, 3).t()), torch.arange(6).reshape(2, 3).t())

@@ -12,10 +12,11 @@ from course.lesson import ROOT, read
 from course.records import update_record
 from judge import fingerprint
 from judge.fingerprint import audit_hashes
+from proofs.chosen import students
 from proofs.sample import sample_hash
 from proofs.solved import solved_hash
 from proofs.standing import PROVEN, standings, sweep_standings
-from proofs.stock import stock_hash, students
+from proofs.stock import stock_hash
 from proofs.sweeps import sweep_hash, sweeps
 
 # One that loads a model, one that loads data and another model, one that loads data alone.
