@@ -53,7 +53,7 @@ def graded(tmp_path_factory):
     code = "def mean_gap(x, y):\n    gaps = {}\n    for n, pair in enumerate(zip(x, y)):\n        gaps[n] = pair[0] - pair[1]\n"
     code += "    while len(gaps) > 1:\n        first, second = sorted(gaps)[:2]\n        gaps[second] += gaps.pop(first)\n"
     code += "    assert len(x) == len(y), 'a very long line that has no place to break: ' + 'x' * 400\n    return gaps.popitem()[1] / len(x)\n"
-    for name, text in (("ada", code), (HOSTILE, "# mine\n" + replaced(code, "gaps", "rest"))):
+    for name, text in (("ada", code), (HOSTILE, "# mine\n" + replaced(code, ("gaps", "rest")))):
         folder = root / "submitted" / name / SMALL
         folder.mkdir(parents=True)
         (folder / f"{SMALL}.ipynb").write_text(json.dumps(sample._notebook(sample.reference | {"mean_gap": text})))
