@@ -3,9 +3,8 @@
 import json
 
 import pytest
-from texts import replaced
+from texts import read_copy
 
-from course.lesson import read
 from course.reference import is_blank
 from grader.autograded import autograded_text
 from grader.gradebook import Forms
@@ -96,11 +95,8 @@ def test_duplicates_and_missing_cells_are_findings(tmp_path, cells, released):
 
 def test_an_own_cell_at_the_very_start_is_kept(tmp_path, small):
     """It was filed under the first prose cell, and where a lesson begins with its set-up it vanished from the graded notebook."""
-    path = tmp_path / "lessons" / small.path.name
-    path.parent.mkdir()
     title = "# %% [markdown]\n# # Small\n#\n# A lesson for tests: plain Python, no heavy library.\n\n"
-    path.write_text(replaced(small.path.read_text(), (title, ""), ("# %% setup\n\n", f"# %% setup\n\n{title}")))
-    lesson = read(path)
+    lesson = read_copy(small.path, tmp_path / "lessons", (title, ""), ("# %% setup\n\n", f"# %% setup\n\n{title}"))
     notebook = json.loads(json.dumps(Forms(lesson).student))
     assert notebook["cells"][0]["id"] == "setup"
     notebook["cells"].insert(0, {"cell_type": "code", "metadata": {}, "source": "mine = 1"})
