@@ -226,6 +226,10 @@ class Wall:
     def changed(self) -> dict[int, Any]:
         return self._line.changed
 
+    def changed_by(self, function: Callable) -> dict[int, Any]:
+        """What the last call made of its positional arguments, if it was one of `function` on the other side."""
+        return self._line.changed if type(function) is StandIn else {}
+
     def scenario(self, function: Callable, clean: bool) -> Callable:
         return functools.partial(self._look, function.__name__) if clean else StandIn(self._line, function.__name__)
 

@@ -1,7 +1,7 @@
 """Plain data between two processes that do not trust one another: a JSON head, and raw bytes behind it.
 
 What may cross: None, bool, int, float, complex, text, bytes; lists, tuples, sets, dicts; ranges, slices, paths;
-dense tensors and arrays with their dtypes, torch's sizes, devices and parameters; functions, as a mark that
+dense tensors and arrays with their dtypes and strides, torch's sizes, devices and parameters; functions, as a mark that
 the other side can call.  A subclass of a built-in type crosses as what the built-in type itself sees of it.
 
 Everything that arrives is read as hostile: built-in types are rebuilt from data alone, sizes and depth are bounded,
@@ -145,8 +145,8 @@ def _encode_torch(value: Any, kind: type, raw: Raw) -> dict | None:
         if flat.stride(0) != 1:  # of one element: that counts as contiguous, and cannot be viewed as bytes
             flat = flat.clone(memory_format=torch.contiguous_format)
         flat = flat.view(torch.uint8)
-        made = "tensor" if kind is torch.Tensor else "parameter"
-        return {made: [name, list(value.shape), value.requires_grad, _put(raw, flat.numpy().tobytes())]}
+        made, layout = "tensor" if kind is torch.Tensor else "parameter", _layout(list(value.shape), list(value.stride()))
+        return {made: [name, list(value.shape), value.requires_grad, _put(raw, flat.numpy().tobytes()), layout]}
     if kind is torch.dtype:
         return {"dtype": str(value).removeprefix("torch.")}
     if kind is torch.Size:
@@ -164,12 +164,14 @@ def _decode_torch(name: str, inner: Any, raw: Raw) -> Any:
         return torch.device(inner)
     if name == "dtype":
         return _dtype(torch, inner)
-    dtype, shape, requires_grad, place = inner
+    dtype, shape, requires_grad, place, layout = inner
     dtype, data = _dtype(torch, dtype), bytearray(_get(raw, place))
     if math.prod(_shape(shape)) * dtype.itemsize != len(data):
         raise ValueError("a size")
     flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
     tensor = flat.reshape(shape)
+    if layout is not None:
+        tensor = flat.new_zeros(_span(shape, layout)).as_strided(shape, layout).copy_(tensor)
     if name == "parameter":
         return torch.nn.Parameter(tensor, requires_grad is True)
     return tensor.requires_grad_() if requires_grad is True else tensor
@@ -187,17 +189,24 @@ def _encode_numpy(value: Any, kind: type, raw: Raw) -> dict | None:
         return None
     if value.dtype.kind not in ARRAY_KINDS:
         raise NotPlain(f"{kind.__name__} of {value.dtype}")
-    return {"array" if kind is numpy.ndarray else "scalar": [value.dtype.str, list(value.shape), _put(raw, value.tobytes())]}
+    steps = [step / value.dtype.itemsize for step in value.strides]
+    layout = _layout(list(value.shape), list(map(int, steps))) if all(step == int(step) for step in steps) else None
+    return {"array" if kind is numpy.ndarray else "scalar": [value.dtype.str, list(value.shape), _put(raw, value.tobytes()), layout]}
 
 
 def _decode_numpy(name: str, inner: Any, raw: Raw) -> Any:
     import numpy
 
-    dtype, shape, place = inner
+    dtype, shape, place, layout = inner
     dtype = numpy.dtype(str(dtype))
     if dtype.kind not in ARRAY_KINDS:
         raise ValueError("a dtype")
     array = numpy.frombuffer(bytearray(_get(raw, place)), dtype=dtype).reshape(_shape(shape))
+    if layout is not None:
+        memory = numpy.zeros(_span(shape, layout), array.dtype)
+        laid_out = numpy.lib.stride_tricks.as_strided(memory, shape, [step * memory.itemsize for step in layout])
+        laid_out[...] = array
+        return laid_out
     return array if name == "array" else array[()]
 
 
@@ -205,6 +214,36 @@ def _shape(shape: Any) -> list[int]:
     if type(shape) is not list or len(shape) > AXES_LIMIT or any(type(n) is not int or n < 0 for n in shape):
         raise ValueError("a shape")
     return shape
+
+
+def _layout(shape: list[int], strides: list[int]) -> list[int] | None:
+    """Strides (in elements) that are worth sending: not those of contiguous memory, nor what `_span` refuses."""
+    plain = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    if all(n == 1 or a == b for n, a, b in zip(shape, strides, plain)) or 0 in shape:
+        return None
+    try:
+        _span(shape, strides)
+    except ValueError:
+        return None
+    return strides
+
+
+def _span(shape: list[int], strides: Any) -> int:
+    """How many elements lie between the first and the last.
+
+    Raises:
+        ValueError: they would share memory, run backwards, or lie far apart.
+    """
+    if type(strides) is not list or len(strides) != len(shape) or any(type(step) is not int or step < 0 for step in strides):
+        raise ValueError("a layout")
+    span = 1
+    for step, n in sorted((step, n) for step, n in zip(strides, shape) if n > 1):
+        if step < span:
+            raise ValueError("a layout")
+        span += step * (n - 1)
+    if span > 8 * math.prod(shape) + 1024:
+        raise ValueError("a layout")
+    return span
 
 
 def _put(raw: Raw, data: bytes) -> list[int]:

@@ -4,9 +4,6 @@ A test cell is one ``with check.exercise("name"):`` block.  Inside it the checks
 `CheckFailed` at the first thing that is wrong; the block turns every other error of the student's
 code into one readable message, recognises an untouched stub, and prints one line on success.
 
-Nothing here trusts the object under test: types are compared exactly and values are copied to
-plain NumPy before they are compared, so an object whose ``__eq__`` always says yes gains nothing.
-
 In a notebook all this is one process.  At grading the tests run in one process and the student's
 code in another: see "Across the wall" below.
 """
@@ -15,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import os
 import random
 import re
@@ -22,13 +20,17 @@ import sys
 import sysconfig
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from unit24.compare import as_bool, as_number, brief, equal, fail, loaded_torch, shape, shorten, type_name
+from unit24.errors import CheckFailed, NotAttempted, Unreadable
 
 __all__ = [
     "CheckFailed",
     "NotAttempted",
     "exercise",
+    "agrees",
     "equal",
     "true",
     "between",
@@ -44,21 +46,6 @@ __all__ = [
     "after",
     "folder",
 ]
-
-
-class CheckFailed(AssertionError):
-    """A check that did not hold. Notebooks show its message alone, without a traceback."""
-
-    def _render_traceback_(self) -> list[str]:  # IPython's hook for exceptions that draw themselves
-        return [str(self)]
-
-
-class Unreadable(CheckFailed):
-    """What the student's code returned cannot be read by its tests."""
-
-
-class NotAttempted(CheckFailed):
-    """The exercise (or one that it builds on) is still an untouched stub."""
 
 
 # --------------------------------------------------------------------------------------------------
@@ -103,24 +90,49 @@ class exercise:
         if isinstance(error, CheckFailed):
             named = str(error).startswith(("✗", "○"))  # by a part of this exercise
             return error if named else type(error)(f"✗ {self.name}: {error}")
-        every = traceback.extract_tb(trace)
-        frames = [f for f in every if f.filename != every[0].filename and _is_student_code(f.filename)]  # [0]: the tests cell
+        frames = _student_frames(error, traceback.extract_tb(trace)[0].filename)
         if isinstance(error, NotImplementedError) and not error.args:
             who = frames[-1].name if frames else self.name
             if who in (self.name, "<module>", "<cell line: 1>", "forward", "backward", "__init__"):
                 return NotAttempted(f"○ {self.name}: not attempted yet.")
             return NotAttempted(f"○ {self.name}: not attempted yet (`{who}` is still a stub).")
-        said = f"{type(error).__name__}: {_shorten(str(error), 300)}" if str(error) else type(error).__name__
+        said = f"{type(error).__name__}: {shorten(str(error), 300)}" if str(error) else type(error).__name__
+        case = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
         if isinstance(error, NameError) and not frames:
             return CheckFailed(f"✗ {self.name}: {said}. Run the exercise's cell first, and keep the names that it gives.")
         if not frames:
             return CheckFailed(
-                f"✗ {self.name}: the test could not use what your code returned ({said}). "
+                f"✗ {self.name}: {case}the test could not use what your code returned: {_lack(error) or said}. "
                 "Does it return something, and of the type that the task asks for?"
             )
-        last = frames[-1]
-        line = f"\n    line {last.lineno} in {last.name}:  {last.line}" if last.line else f" (in {last.name})"
-        return CheckFailed(f"✗ {self.name}: your code raised {said}{line}")
+        return CheckFailed(f"✗ {self.name}: {case}your code raised {said}{_line_of(frames[-1])}")
+
+
+def _student_frames(error: BaseException, tests: str) -> list[traceback.FrameSummary]:
+    """Where an error passed through the student's code; `tests`: the file name of the tests cell."""
+    return [f for f in traceback.extract_tb(error.__traceback__) if f.filename != tests and _is_student_code(f.filename)]
+
+
+def _line_of(frame: traceback.FrameSummary) -> str:
+    return f"\n    line {frame.lineno} in {frame.name}:  {frame.line}" if frame.line else f" (in {frame.name})"
+
+
+def _lack(error: Exception) -> str:
+    """What an error inside a test says about the result that the test was given, in words."""
+    said = str(error)
+    if isinstance(error, AttributeError) and error.name:
+        return f"{brief(error.obj)} has no `{error.name}`"
+    if isinstance(error, KeyError) and error.args:
+        return f"it has no key {brief(error.args[0])}"
+    if isinstance(error, IndexError):
+        return f"it has fewer entries, or fewer axes, than the task asks for ({said})"
+    if isinstance(error, TypeError) and (found := re.match(r"'(\w+)' object is not (\w+)|cannot unpack non-iterable (\w+)", said)):
+        name = (found[1] or found[3]).removesuffix("Type")
+        ability = {"subscriptable": "has no entries", "iterable": "has no entries", "callable": "is no function"}.get(found[2], "has no entries")
+        return f"{name} {ability}"
+    if isinstance(error, ValueError) and (found := re.match(r"(?:not enough|too many) values to unpack \(expected (?:at least )?(\d+)", said)):
+        return f"it has not the {found[1]} parts that the task asks for"
+    return ""
 
 
 _LIBRARY_ROOTS = tuple({os.path.realpath(p) + os.sep for p in sysconfig.get_paths().values() if "lib" in p})
@@ -150,7 +162,7 @@ def points(possible: float) -> float:
 
 def true(condition: Any, message: str) -> None:
     """`condition` is True. `message` says what was expected, what was seen, and the usual cause."""
-    if not _as_bool(condition):
+    if not as_bool(condition):
         raise CheckFailed(message)
 
 
@@ -158,24 +170,15 @@ def kind(actual: Any, expected: type | tuple[type, ...], what: str = "the result
     """`actual` is an instance of `expected` (subclasses included)."""
     if not issubclass(type(actual), expected):
         wanted = expected if isinstance(expected, tuple) else (expected,)
-        names = " or ".join(_type_name(t) for t in wanted)
-        _fail(f"{what} is of type {_type_name(type(actual))}, expected {names}", hint)
-
-
-def shape(actual: Any, expected: Sequence[int], what: str = "the result", hint: str = "") -> None:
-    """`actual` has exactly the shape `expected`."""
-    observed = getattr(actual, "shape", None)
-    if observed is None:
-        _fail(f"{what} is of type {_type_name(type(actual))} and has no shape, expected shape {tuple(expected)}", hint)
-    if tuple(observed) != tuple(expected):
-        _fail(f"{what} has shape {tuple(observed)}, expected {tuple(expected)}", hint)
+        names = " or ".join(type_name(t) for t in wanted)
+        fail(f"{what} is of type {type_name(type(actual))}, expected {names}", hint)
 
 
 def between(actual: Any, low: float | None, high: float | None, what: str = "the result", hint: str = "") -> None:
     """``low <= actual <= high`` for one finite number; either end may be None (open)."""
-    number = _as_number(actual, what)
+    number = as_number(actual, what)
     if number != number:
-        _fail(f"{what} is NaN (not a number)", hint)
+        fail(f"{what} is NaN (not a number)", hint)
     if (low is not None and number < low) or (high is not None and number > high):
         wanted = (
             f"at least {low:.6g}"
@@ -184,7 +187,7 @@ def between(actual: Any, low: float | None, high: float | None, what: str = "the
             if low is None
             else f"between {low:.6g} and {high:.6g}"
         )
-        _fail(f"{what} is {number:.6g}, expected {wanted}", hint)
+        fail(f"{what} is {number:.6g}, expected {wanted}", hint)
 
 
 def raises(
@@ -204,66 +207,83 @@ def raises(
     except NotImplementedError:
         raise
     except Exception as error:
-        _fail(f"{what} raised {type(error).__name__} ({_shorten(str(error), 120)}), expected {names}", hint)
-    _fail(f"{what} raised no error (it returned {_brief(result)}), expected {names}", hint)
+        fail(f"{what} raised {type(error).__name__} ({shorten(str(error), 120)}), expected {names}", hint)
+    fail(f"{what} raised no error (it returned {brief(result)}), expected {names}", hint)
 
 
-def equal(
-    actual: Any,
-    expected: Any,
-    what: str = "the result",
+def agrees(
+    function: Callable,
+    expected: Callable,
+    cases: Iterable,
+    what: str,
     hint: str = "",
     *,
-    rtol: float | None = None,
-    atol: float | None = None,
-    dtype: bool = True,
+    causes: dict[str, Callable] | None = None,
+    **tolerance: Any,
 ) -> None:
-    """`actual` equals `expected`: type, then shape, then dtype, then values.
+    """`function` does what `expected` does in every one of `cases`: the result, and what becomes of the arguments.
+
+    `expected` gets copies, before `function` is called: what it changes in place, `function` must change alike, and
+    what it leaves alone must stay as it was.  Where `expected` raises, `function` must raise the same kind of error.
+    At the end the first case comes once more: what a call leaves behind must not decide on the next.
 
     Args:
-        actual: what the student's code produced.
-        expected: tensor, array, number, string, None, or a list, tuple or dict of these.
-            A number accepts a Python number, a NumPy scalar or a tensor without axes.
-        what: what is compared, as the subject of a sentence ("the loss of step 2").
-        hint: what a difference usually means.
-        rtol, atol: a value may differ by ``atol + rtol * |expected|``.  Default: exact for
-            integers and booleans; for floats rtol is 1e-7 (float64), 1e-5 (float32), 2e-3
-            (float16) or 1.6e-2 (bfloat16), and atol is rtol times the largest expected value.
-        dtype: compare the dtypes of tensors and arrays too.
+        function: the student's function, or a scenario, of plain data.
+        expected: the definition, computed as plainly as can be.
+        cases: arguments, from small to large, as `unit24.cases.draw` gives them; the first one that fails is named.
+        what: the subject of a sentence ("`rms_norm`").
+        hint: as for `equal`.
+        causes: what usually goes wrong, and a function of the arguments that does it wrong in just this way.
+        tolerance: ``rtol, atol, floor, dtype`` of `equal`; by default the tolerance follows from the dtype and from
+            the size of the largest argument.
 
     Raises:
-        CheckFailed: says what was observed, what was expected, and how the two are related
-            where that is recognisable (negated, scaled, transposed, shifted, all zero, NaN).
+        ValueError: there is no case: a fault of the test cell.
     """
-    if expected is None or isinstance(expected, (str, bytes)):
-        if type(actual) is not type(expected) or actual != expected:
-            _fail(f"{what} is {_brief(actual)}, expected {_brief(expected)}", hint)
-    elif isinstance(expected, dict):
-        _require_type(actual, dict, what, hint)
-        missing, extra = [k for k in expected if k not in actual], [k for k in actual if k not in expected]
-        if missing or extra:
-            _fail(f"{what} has keys {_brief(list(actual))}, expected {_brief(list(expected))}", hint)
-        for key in expected:
-            equal(actual[key], expected[key], f"{what}[{key!r}]", hint, rtol=rtol, atol=atol, dtype=dtype)
-    elif isinstance(expected, (list, tuple)):
-        if type(actual) not in (list, tuple) and not issubclass(type(actual), tuple):
-            _fail(f"{what} is of type {_type_name(type(actual))}, expected {_type_name(type(expected))}", hint)
-        if len(actual) != len(expected):
-            _fail(f"{what} has {len(actual)} items ({_brief(actual)}), expected {len(expected)}", hint)
-        for i, (a, e) in enumerate(zip(actual, expected)):
-            equal(a, e, f"{what}[{i}]", hint, rtol=rtol, atol=atol, dtype=dtype)
-    elif _is_array(expected):
-        _equal_arrays(actual, expected, what, hint, rtol, atol, dtype)
-    elif isinstance(expected, bool):
-        if _is_array(actual) and _numpy(actual).ndim == 0 and _numpy(actual).dtype == bool:
-            actual = bool(_numpy(actual))
-        if type(actual) is not bool or actual is not expected:
-            _fail(f"{what} is {_brief(actual)}, expected {expected}", hint)
-    elif isinstance(expected, (int, float, complex)):
-        _equal_numbers(actual, expected, what, hint, rtol, atol)
-    else:  # dtypes, devices, classes: compared by identity or by their own type's equality
-        if type(actual) is not type(expected) or not (actual is expected or expected == actual):
-            _fail(f"{what} is {_brief(actual)}, expected {_brief(expected)}", hint)
+    first = None
+    for case in cases:
+        first = first or copy.deepcopy(case)
+        _agree(function, expected, case, f"{what} of {case}", hint, causes, **tolerance)
+    if first is None:
+        raise ValueError("check.agrees got no case: a fault of the test cell")
+    again = f"{what} of {first}, called once more after others,"
+    _agree(function, expected, first, again, "does something stay behind from call to call?", **tolerance)
+
+
+def _agree(function, expected, case, what, hint, causes=None, **tolerance):
+    arguments = tuple(case)
+    before, copies = copy.deepcopy(arguments), copy.deepcopy(arguments)
+    try:
+        wanted = expected(*copies)
+    except Exception as error:
+        raises(type(error), lambda: function(*arguments), what, hint)
+        return
+    try:
+        got = function(*arguments)
+    except Unreadable as failure:
+        raise Unreadable(f"{what}: {failure}") from None
+    except Exception as error:
+        error.add_note(what)
+        raise
+    after = dict(enumerate(arguments)) | ({} if _wall is None else _wall.changed_by(function))
+    terms = max((math.prod(a.shape) for a in before if hasattr(a, "shape")), default=1)
+    wrong = {text: functools.partial(compute, *copy.deepcopy(before)) for text, compute in (causes or {}).items()}
+    equal(got, wanted, what, hint, causes=wrong, terms=terms, **tolerance)
+    names = getattr(case, "arguments", range(1, len(before) + 1))
+    for i, (name, given, mine) in enumerate(zip(names, before, copies)):
+        name = f"argument {name} after the call ({what})"
+        if _same(mine, given):
+            equal(after[i], given, name, "it must stay as it was: does one of your steps work in place?", rtol=0, atol=0)
+        else:
+            equal(after[i], mine, name, "the task asks for a change in place", terms=terms)
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        equal(one, other, rtol=0, atol=0)
+    except CheckFailed:
+        return False
+    return True
 
 
 def catches(
@@ -285,12 +305,13 @@ def catches(
     if not wrong or right.keys() & wrong.keys():
         raise ValueError("check.catches needs at least one wrong implementation, and a name of its own for each")
     outcomes: dict[str, list[Exception]] = {}
+    calls: dict[str, str] = {}  # the last of each implementation, in words
     returned = None
     # Twice at grading: who rejects by the place in the order has little luck in both rounds.
     rounds = 1 if _wall is None else 2
     turns = [turn for _ in range(rounds) for turn in random.SystemRandom().sample(list({**right, **wrong}.items()), len(right) + len(wrong))]
     for name, implementation in turns:
-        handed_out, take_back = _lend(implementation)
+        handed_out, take_back = _lend(implementation, functools.partial(calls.__setitem__, name))
         with _same_random_state():
             try:
                 value = tests(handed_out)
@@ -303,20 +324,18 @@ def catches(
                 outcomes.setdefault(name, []).append(error)
         take_back()
     for name in right:
-        error = outcomes.get(name, [None])[0]
-        if isinstance(error, AssertionError):
-            said = f": {_shorten(str(error), 160)}" if str(error) else ""
-            _fail(
-                f"{what} reject a correct implementation ({name}){said}",
-                "a test must hold for every right answer, not for one way to write it",
-            )
-        elif error is not None:
-            _fail(f"{what} stop with {type(error).__name__} on a correct implementation ({name}): {_shorten(str(error), 160)}")
+        if (error := outcomes.get(name, [None])[0]) is not None:
+            frames = _student_frames(error, sys._getframe(1).f_code.co_filename)
+            place = f"; {calls.get(name, _NEVER)}{_line_of(frames[-1]) if frames else ''}"
+            said = f": {shorten(str(error), 160)}" if str(error) else ""
+            if not isinstance(error, AssertionError):
+                fail(f"{what} stop with {type(error).__name__} on a correct implementation ({name}){said}{place}")
+            fail(f"{what} reject a correct implementation ({name}){said}{place}", "a test must hold for every right answer, not for one way to write it")
     missed = [name for name in wrong if len(outcomes.get(name, ())) < rounds]
     share = 1 - len(missed) / len(wrong)
     if share == 0:
         ignored = "" if returned is None else "what they return is ignored: reject with `assert`"
-        _fail(f"{what} catch none of {len(wrong)} wrong implementations; the first that slips through: {missed[0]}", ignored)
+        fail(f"{what} catch none of {len(wrong)} wrong implementations; the first that slips through: {missed[0]}; {calls.get(missed[0], _NEVER)}", ignored)
     _give_share(share)
     if missed:
         print(
@@ -324,23 +343,32 @@ def catches(
         )
 
 
-def _lend(function: Callable) -> tuple[Callable, Callable[[], None]]:
-    """`function` under a neutral name, and what ends the loan."""
+def _lend(function: Callable, note: Callable[[str], None]) -> tuple[Callable, Callable[[], None]]:
+    """`function` under a neutral name, and what ends the loan; `note` gets each call in words."""
     lent = [function]
 
     def implementation(*args, **kwargs):
         if not lent:
             raise RuntimeError("this implementation belongs to another call of your tests")
+        note(_call_words(args, kwargs))
         return lent[0](*args, **kwargs)
 
     return implementation, lent.clear
+
+
+_NEVER = "they never called it"
+
+
+def _call_words(args: tuple, kwargs: dict) -> str:
+    said = [*map(brief, args), *(f"{name}={brief(value)}" for name, value in kwargs.items())]
+    return f"their last call: ({', '.join(said)})"
 
 
 class _same_random_state:
     """The same random state at each start, here and where the student's code runs; put back at the end (here)."""
 
     def __enter__(self):
-        torch, numpy = _torch(), sys.modules.get("numpy")
+        torch, numpy = loaded_torch(), sys.modules.get("numpy")
         self.state = random.getstate(), numpy and numpy.random.get_state(), torch and torch.get_rng_state()
         reseed()
         if _wall is not None:
@@ -352,7 +380,7 @@ class _same_random_state:
         if array:
             sys.modules["numpy"].random.set_state(array)
         if tensor is not None:
-            _torch().set_rng_state(tensor)
+            loaded_torch().set_rng_state(tensor)
 
 
 def parts(checks: dict[str, Callable[[], Any]]) -> None:
@@ -433,236 +461,14 @@ def reseed(seed: int = 24) -> None:
     random.seed(seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed)
-    if _torch() is not None:
-        _torch().manual_seed(seed)
+    if loaded_torch() is not None:
+        loaded_torch().manual_seed(seed)
 
 
 def put_back_modes() -> None:
     """Gradients on, default dtype float32, default device none: what a cell left switched must not decide on its tests."""
-    torch = _torch()
+    torch = loaded_torch()
     if torch is not None:
         torch.set_grad_enabled(True)
         torch.set_default_dtype(torch.float32)
         torch.set_default_device(None)
-
-
-# --------------------------------------------------------------------------------------------------
-# Comparing
-
-
-def _equal_numbers(actual, expected, what, hint, rtol, atol):
-    observed = _as_number(actual, what, hint)
-    exact = isinstance(expected, int) and rtol is None and atol is None
-    if exact:
-        same, limit = observed == expected, ""
-    else:
-        rtol = 1e-5 if rtol is None else rtol
-        atol = 1e-12 if atol is None else atol
-        allowed = atol + rtol * abs(expected)
-        same = observed == expected or abs(observed - expected) <= allowed or (observed != observed and expected != expected)
-        limit = f" (tolerance {allowed:.1g})"
-    if not same:
-        import numpy as np
-
-        # For a count or an index "three times" says nothing that the two numbers do not.
-        relation = "" if exact else _relation(np.asarray(observed, dtype=complex), np.asarray(expected, dtype=complex))
-        seen, wanted = _two_numbers(observed, expected)
-        _fail(f"{what} is {seen}, expected {wanted}{limit}{relation}", hint)
-
-
-def _equal_arrays(actual, expected, what, hint, rtol, atol, compare_dtype):
-    import numpy as np
-
-    if not _is_array(actual):
-        _fail(
-            f"{what} is {_brief(actual)} of type {_type_name(type(actual))}, expected a {_type_name(type(expected))} of shape {tuple(expected.shape)}",
-            hint,
-        )
-    if _family(actual) != _family(expected):
-        _fail(f"{what} is a {_type_name(type(actual))}, expected a {_type_name(type(expected))}", hint)
-    shape(actual, tuple(expected.shape), what, hint)
-    if compare_dtype and actual.dtype != expected.dtype:
-        _fail(f"{what} has dtype {actual.dtype}, expected {expected.dtype}", hint)
-    a, e = _numpy(actual), _numpy(expected)
-    if e.size == 0:
-        return
-    if e.dtype.kind in "biu" and rtol is None and atol is None and a.dtype.kind in "biu":
-        wrong = a != e
-        allowed = np.zeros(e.shape)
-    else:
-        a, e = (x.astype(np.complex128 if x.dtype.kind == "c" else np.float64) for x in (a, e))
-        rtol = _default_rtol(expected) if rtol is None else rtol
-        finite = np.abs(e[np.isfinite(e)])
-        atol = rtol * float(finite.max()) if atol is None and finite.size else atol or 0.0
-        allowed = atol + rtol * np.where(np.isfinite(e), np.abs(e), 0)
-        with np.errstate(invalid="ignore"):
-            close = (a == e) | (np.abs(a - e) <= allowed) | (np.isnan(a) & np.isnan(e))
-        wrong = ~close
-    count = int(wrong.sum())
-    if not count:
-        return
-    at = tuple(int(i) for i in np.argwhere(wrong)[0])
-    place = f" at {list(at)}" if at else ""
-    share = f"{count} of {e.size} values differ; " if e.size > 1 else ""
-    limit = f" (tolerance {float(np.asarray(allowed)[at]):.1g})" if float(np.max(allowed)) > 0 else ""
-    observed, wanted = _two_numbers(a[at], e[at])
-    _fail(f"{what}: {share}observed {observed}, expected {wanted}{place}{limit}{_relation(a, e)}", hint)
-
-
-def _relation(a, e) -> str:
-    """How a wrong array is related to the right one, if that is easily said."""
-    import numpy as np
-
-    def close(x, y):
-        scale = float(np.abs(y).max()) or 1.0
-        return x.shape == y.shape and bool(np.all(np.abs(x - y) <= 1e-4 * scale))
-
-    a, e = np.asarray(a).astype(np.complex128), np.asarray(e).astype(np.complex128)
-    if np.isnan(a).any() and not np.isnan(e).any():
-        return "; there are NaNs (not a number) in it" if a.size > 1 else ""
-    if not (np.isfinite(a).all() and np.isfinite(e).all()) or not np.abs(e).max() > 0:
-        return ""
-    if not np.abs(a).max() > 0:
-        return "; every value is zero" if a.size > 1 else ""
-    if close(a, -e):
-        return "; the sign is flipped"
-    factor = np.vdot(e, a) / np.vdot(e, e)
-    f = factor.real
-    telling = any(abs(x - round(x)) < 1e-4 and 1 < abs(round(x)) <= 1000 for x in (f, 1 / f)) if f else False
-    if (a.size > 1 or telling) and abs(factor) > 0 and abs(factor - 1) > 1e-3 and close(a, factor * e):
-        nice = f"{f:.4g}" if abs(f) >= 1 or f == 0 else f"1/{1 / f:.4g}"
-        return f"; it is {nice} times what was expected"
-    if a.size > 1:
-        if a.ndim >= 2 and any(close(np.swapaxes(a, i, j), e) for i in range(a.ndim) for j in range(i)):
-            return "; it is transposed"
-        if any(close(np.flip(a, i), e) for i in range(a.ndim)):
-            return "; it is in reversed order"
-        if close(a - (a - e).mean(), e):
-            return f"; every value is off by {(a - e).mean().real:.4g}"
-        if close(np.sort(a.real.ravel()), np.sort(e.real.ravel())):
-            return "; the values are right but in another order"
-        if np.ptp(a.real) == 0 and np.ptp(e.real) > 0:
-            return "; every value is the same"
-    return ""
-
-
-def _default_rtol(expected) -> float:
-    name = str(expected.dtype).removeprefix("torch.")
-    return {"float64": 1e-7, "complex128": 1e-7, "float16": 2e-3, "bfloat16": 1.6e-2}.get(name, 1e-5)
-
-
-def _family(x) -> str:
-    return type(x).__module__.split(".")[0] if _torch() is None or not isinstance(x, _torch().Tensor) else "torch"
-
-
-def _torch():
-    return sys.modules.get("torch")
-
-
-def _is_array(x) -> bool:
-    """A torch tensor (or parameter) or a NumPy array or scalar, exactly: subclasses can lie."""
-    torch, numpy = _torch(), sys.modules.get("numpy")
-    if torch is not None and type(x) in (torch.Tensor, torch.nn.Parameter):
-        return True
-    if numpy is not None and (type(x) is numpy.ndarray or issubclass(type(x), numpy.generic)):
-        return True
-    jax = sys.modules.get("jax")
-    return jax is not None and issubclass(type(x), jax.Array)
-
-
-def _numpy(x):
-    """A plain NumPy copy of a tensor or array (bfloat16 and float16 become float32)."""
-    import numpy as np
-
-    torch = _torch()
-    if torch is not None and issubclass(type(x), torch.Tensor):
-        x = x.detach().cpu()
-        if x.is_sparse or x.layout is not torch.strided:
-            x = x.to_dense()
-        if x.dtype in (torch.bfloat16, torch.float16) or x.dtype.itemsize == 1 and x.dtype.is_floating_point:
-            x = x.float()
-        return np.array(x.resolve_conj().resolve_neg().numpy())
-    return np.array(x)
-
-
-def _as_number(x, what: str, hint: str = ""):
-    if type(x) in (int, float, complex):
-        return x
-    if _is_array(x):
-        array = _numpy(x)
-        if array.ndim == 0:
-            return array.item()
-        _fail(f"{what} has shape {array.shape}, expected one number", hint)
-    _fail(f"{what} is {_brief(x)} of type {_type_name(type(x))}, expected a number", hint)
-
-
-def _as_bool(x) -> bool:
-    if type(x) is bool:
-        return x
-    if _is_array(x) and _numpy(x).ndim == 0:
-        return bool(_numpy(x))
-    raise CheckFailed(f"a test expected True or False and got {_brief(x)}")
-
-
-def _require_type(actual, expected: type, what: str, hint: str):
-    if not issubclass(type(actual), expected):
-        _fail(f"{what} is of type {_type_name(type(actual))}, expected {_type_name(expected)}", hint)
-
-
-# --------------------------------------------------------------------------------------------------
-# Words
-
-
-def _fail(message: str, hint: str = ""):
-    raise CheckFailed(f"{message}. {_sentence(hint)}" if hint else f"{message}.")
-
-
-def _sentence(text: str) -> str:
-    """`text` with a capital first letter, unless its first word is code (``backward() adds``)."""
-    first = text.split(maxsplit=1)[0]
-    return text if re.search(r"[()_.`=\[]", first.rstrip(".,:;")) else text[:1].upper() + text[1:]
-
-
-def _type_name(t: type) -> str:
-    module = getattr(t, "__module__", "")
-    short = {"builtins": "", "__main__": "", "numpy": "np."}.get(module, module.split(".")[0] + ".")
-    return f"{short}{t.__name__}"
-
-
-def _number(x) -> str:
-    if isinstance(x, complex) or getattr(x, "dtype", None) is not None and x.dtype.kind == "c":
-        x = complex(x)
-        return f"{x.real:.6g}" if x.imag == 0 else f"{x:.6g}"
-    if isinstance(x, (bool, int)) or getattr(x, "dtype", None) is not None and x.dtype.kind in "biu":
-        return str(x)
-    return f"{float(x):.6g}"
-
-
-def _two_numbers(observed, expected) -> tuple[str, str]:
-    """Two different numbers, with as many digits as it takes to see that they are."""
-    texts = _number(observed), _number(expected)
-    if texts[0] != texts[1] or isinstance(observed, complex) or isinstance(expected, complex):
-        return texts
-    return f"{float(observed):.17g}", f"{float(expected):.17g}"
-
-
-def _brief(x) -> str:
-    """A short description that never runs the object's own code unless its type is a known one."""
-    if _is_array(x):
-        array = _numpy(x)
-        return _number(array[()]) if array.ndim == 0 else f"{_type_name(type(x))} of shape {array.shape}"
-    if x is None or type(x) in (bool, int, float, complex, str, bytes):
-        return _shorten(repr(x), 80)
-    if type(x) in (list, tuple):
-        inner = ", ".join(_brief(i) for i in x[:6]) + (", …" if len(x) > 6 else "")
-        return f"[{inner}]" if type(x) is list else f"({inner})"
-    if isinstance(x, type):
-        return _type_name(x)
-    if type(x).__module__.split(".")[0] in ("torch", "numpy", "builtins"):
-        return _shorten(repr(x), 80)
-    return f"an object of type {_type_name(type(x))}"
-
-
-def _shorten(text: str, limit: int) -> str:
-    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
