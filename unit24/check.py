@@ -137,6 +137,8 @@ def _lack(error: Exception) -> str:
         return f"{brief(error.obj)} has no `{error.name}`"
     if isinstance(error, KeyError) and error.args:
         return f"it has no key {brief(error.args[0])}"
+    if isinstance(error, FileNotFoundError) and (found := re.search(r"'([^']*)'$", said)):
+        return f"there is no file `{os.path.basename(found[1])}`"
     if isinstance(error, IndexError):
         return f"it has fewer entries, or fewer axes, than the task asks for ({said})"
     if isinstance(error, TypeError) and (found := re.match(r"'(\w+)' object is not (\w+)|cannot unpack non-iterable (\w+)", said)):
