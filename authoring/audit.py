@@ -33,7 +33,8 @@ class ExerciseAudit:
     right: list[int] = field(default_factory=lambda: [0, 0])  # answers, accepted
     perturbations: list[int] = field(default_factory=lambda: [0, 0])  # that change a result, rejected
     mutants: list[int] = field(default_factory=lambda: [0, 0, 0])  # made, killed, named equivalent
-    survivors: list[str] = field(default_factory=list)  # diffs of mutants that passed
+    kinds: dict[str, list[int]] = field(default_factory=dict)  # the same for each kind of mutant
+    survivors: list[str] = field(default_factory=list)  # mutants that passed: kind and difference
     misnamed: bool = False  # an `equivalent` is none: there is a note, and mutants are to be judged again
     rules: dict[str, int] = field(default_factory=dict)  # of the task: wrong answers that break each
     reported: list[str] = field(default_factory=list)  # of the rules those that can only be reported
@@ -82,7 +83,7 @@ def audit_lesson(
             result = _audit_exercise(bench, pool, exercise, exercise.id not in still_hold, step)
             result.hash, result.mutants_hash = hashes[exercise.id], mutant_hashes[exercise.id]
             if earlier := still_hold.get(exercise.id):
-                result.mutants, result.survivors = earlier["mutants"], earlier["survivors"]
+                result.mutants, result.kinds, result.survivors = earlier["mutants"], earlier["kinds"], earlier["survivors"]
             audits[exercise.id] = result
             done(exercise.id, result)
         return audits
@@ -194,9 +195,11 @@ def _count_mutants(exercise: Exercise, result: ExerciseAudit, made: list[Mutant]
             result.misnamed = True
             result.note(cell, f"called equivalent, but the tests reject it: {verdict.message}")
         equivalent = bool(matches) and not killed
-        result.mutants = [a + b for a, b in zip(result.mutants, (1, killed, equivalent))]
+        one = (1, killed, equivalent)
+        result.mutants = [a + b for a, b in zip(result.mutants, one)]
+        result.kinds[mutant.kind] = [a + b for a, b in zip(result.kinds.get(mutant.kind, (0, 0, 0)), one)]
         if not killed and not equivalent:
-            result.survivors.append(mutant.diff)
+            result.survivors.append(f"{mutant.kind}:\n{mutant.diff}")
     for cell in exercise.equivalent:
         if cell.line not in named:
             result.misnamed = True

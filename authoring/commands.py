@@ -222,8 +222,8 @@ def _print_audit(audits, totals) -> None:
         for exercise, a in result.items():
             for note in a.notes:
                 console.print(f"[red]✗[/red] {exercise}: {escape(note)}", highlight=False)
-            for diff in a.survivors:
-                console.print(f"[yellow]survivor[/yellow] in {exercise}:\n    " + escape(diff).replace("\n", "\n    "), highlight=False)
+            for mutant in a.survivors:
+                console.print(f"[yellow]survivor[/yellow] in {exercise}: " + escape(mutant).replace("\n", "\n    "), highlight=False)
     made, killed, equivalent = totals["mutants"]
     share = "" if totals["mutation_score"] is None else f" ({100 * totals['mutation_score']:.1f} % of those not equivalent)"
     wrong, right, spoilt = totals["wrong"], totals["right"], totals["perturbations"]
