@@ -45,7 +45,7 @@ def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1).float() / 255
 
 
-# %% wrong="patches" breaks="float32, scale" says="leave the integers"
+# %% wrong="patches" breaks="float32, scale" says="leaves the integers"
 # Misunderstands: a picture that was scaled to 0..1 can go back to the dtype it had.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -56,7 +56,7 @@ def to_tokens(patches):
     return (patches.flatten(0, 1).flatten(1) / 255).to(patches.dtype)
 
 
-# %% wrong="patches" breaks="strides" says="which function copies where it must"
+# %% wrong="patches" breaks="strides" says="use .reshape(...) instead"
 # Misunderstands: `view` works on any tensor.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -88,7 +88,7 @@ def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1) / 255
 
 
-# %% wrong="patches" breaks="rows" says="grid is read row by row"
+# %% wrong="patches" breaks="rows" says="the grid read row by row"
 # Misunderstands: any order of the patches will do (here the grid is read column by column).
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -142,6 +142,18 @@ def patch_view(image, size):
 
 def to_tokens(patches):
     return patches.contiguous().resize_(patches.shape[0] * patches.shape[1], patches[0, 0].numel()) / 255
+
+
+# %% wrong="patches" breaks="scale" says="you did not divide"
+# Misunderstands: numbers no greater than 1 are scaled already (a picture may hold nothing but 0 and 1).
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+def to_tokens(patches):
+    tokens = patches.flatten(0, 1).flatten(1).float()
+    return tokens / 255 if tokens.max() > 1 else tokens
 
 
 # %% right="patches"
@@ -307,6 +319,37 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * squares[:, None, None]))
 
 
+# %% wrong="gaussians" breaks="no_loop" says="loop over spots"
+# Misunderstands: a loop over blocks of spots is none (it runs once for each 64 of them).
+def gaussians(centres, widths, height, width):
+    rows = torch.arange(height, dtype=centres.dtype, device=centres.device)[:, None]
+    columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
+    blocks = []
+    for c, s in zip(centres.split(64), widths.split(64)):
+        square = (rows - c[:, 0, None, None]) ** 2 + (columns - c[:, 1, None, None]) ** 2
+        blocks.append(torch.exp(-square / (2 * s[:, None, None] ** 2)))
+    return torch.cat(blocks)
+
+
+# %% wrong="gaussians" breaks="gradients" says="infinite slope at 0"
+# Misunderstands: a root that is squared again does no harm (its slope at 0 is infinite, so the gradient is NaN on a pixel).
+def gaussians(centres, widths, height, width):
+    rows = torch.arange(height, dtype=centres.dtype, device=centres.device)[:, None]
+    columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
+    distance = ((rows - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2).sqrt()
+    return torch.exp(-((distance / widths[:, None, None]) ** 2) / 2)
+
+
+# %% wrong="gaussians" breaks="dtype" says="difference of large squares"
+# Misunderstands: `cdist` takes differences (for more than 25 pixels it multiplies matrices, and digits cancel).
+def gaussians(centres, widths, height, width):
+    work = torch.promote_types(centres.dtype, torch.float32)
+    axes = [torch.arange(n, dtype=work, device=centres.device) for n in (height, width)]
+    pixels = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 2)
+    distance = torch.cdist(centres.to(work), pixels)
+    return torch.exp(-((distance / widths.to(work)[:, None]) ** 2) / 2).view(-1, height, width).to(centres.dtype)
+
+
 # %% right="gaussians"
 # The exponential of a sum is a product: one factor a direction, multiplied as an outer product.
 def gaussians(centres, widths, height, width):
@@ -333,6 +376,27 @@ def gaussians(centres, widths, height, width):
         indexing="ij",
     )
     return vmap(lambda c, s: torch.exp(-((y - c[0]) ** 2 + (x - c[1]) ** 2) / (2 * s**2)))(centres, widths)
+
+
+# %% right="gaussians"
+# Halves computed in float32, distances of `cdist` without its shortcut.
+def gaussians(centres, widths, height, width):
+    work = torch.promote_types(centres.dtype, torch.float32)
+    axes = [torch.arange(n, dtype=work, device=centres.device) for n in (height, width)]
+    pixels = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 2)
+    distance = torch.cdist(centres.to(work), pixels, compute_mode="donot_use_mm_for_euclid_dist")
+    bright = (distance / widths.to(work)[:, None]).square().mul(-0.5).exp()
+    return bright.reshape(len(centres), height, width).to(dtype=centres.dtype)
+
+
+# %% equivalent="gaussians" because="pixel positions as int64 are exact, and meet a tensor with axes in its own dtype"
+# - rows = torch.arange(height, dtype=centres.dtype, device=centres.device)
+# + rows = torch.arange(height, device=centres.device)
+
+
+# %% equivalent="gaussians" because="pixel positions as int64 are exact, and meet a tensor with axes in its own dtype"
+# - columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
+# + columns = torch.arange(width, device=centres.device)
 
 
 # %% wrong="contractions" breaks="scale" says="divided by √d"
@@ -523,7 +587,7 @@ def attend(queries, keys, values):
     return ((q @ k.mT / d**0.5).softmax(dim=-1) @ v).reshape(b, t, h, e)
 
 
-# %% wrong="contractions" breaks="large" says="take the largest off first"
+# %% wrong="contractions" breaks="large" says="infinite / infinite is NaN"
 # Misunderstands: a softmax is its formula (the exponential of a large number is infinite).
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -571,6 +635,39 @@ def attend(queries, keys, values):
         queries /= queries.shape[-1] ** 0.5
     scores = torch.einsum("bthd,bshd->bhts", queries, keys)
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" breaks="large" says="infinite / infinite is NaN"
+# Misunderstands: float64 is large enough for any exponential (it ends at 709).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    powers = scores.double().exp()
+    weights = (powers / powers.sum(dim=-1, keepdim=True)).to(values.dtype)
+    return torch.einsum("bhts,bshe->bthe", weights, values)
+
+
+# %% wrong="contractions" breaks="large" says="largest score of each query"
+# Misunderstands: one largest score for the whole head will do (a query with small scores is left with 0 / 0).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    powers = (scores - scores.amax(dim=(-2, -1), keepdim=True)).exp()
+    return torch.einsum("bhts,bshe->bthe", powers / powers.sum(dim=-1, keepdim=True), values)
 
 
 # %% right="contractions"
@@ -621,6 +718,11 @@ def gram(features):
 def attend(queries, keys, values):
     q, k, v = (x.permute(0, 2, 1, 3) for x in (queries, keys, values))
     return F.scaled_dot_product_attention(q, k, v).permute(0, 2, 1, 3)
+
+
+# %% equivalent="contractions" because="the table of a picture is symmetric"
+# - return torch.einsum("bphw,bqhw->bpq", features, features) / pixels
+# + return torch.einsum("bphw,bqhw->bqp", features, features) / pixels
 
 
 # %% wrong="gather_scatter" breaks="next" says="about token j + 1"
@@ -805,6 +907,44 @@ def segment_mean(values, segment, count):
     rows = torch.bincount(segment)[segment][:, None]
     shares = values / rows if values.requires_grad else values.div_(rows)
     return values.new_zeros(count, values.shape[1]).index_add(0, segment, shares)
+
+
+# %% wrong="gather_scatter" breaks="mean" says="cost this group its digits"
+# Misunderstands: sums of groups may be taken as differences of one running sum (where others are large, small groups lose their digits).
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    running = torch.cat([values.new_zeros(1, values.shape[1]), values[segment.argsort(stable=True)].cumsum(dim=0)])
+    sizes = torch.bincount(segment, minlength=count)
+    ends = sizes.cumsum(0)
+    return (running[ends] - running[ends - sizes]) / sizes.clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="no_loop" says="is there a loop"
+# Misunderstands: a loop over blocks of positions is none (it runs once for each 128 of them).
+def next_token_logprobs(logits, ids):
+    pairs = zip(logits[:, :-1].split(128, dim=1), ids[:, 1:].split(128, dim=1))
+    return torch.cat([a.log_softmax(-1).gather(2, b[..., None]).squeeze(-1) for a, b in pairs], dim=1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="large" says="for each position by itself"
+# Misunderstands: one largest score for the whole text will do (a position with small scores is left with the logarithm of 0).
+def next_token_logprobs(logits, ids):
+    shifted = logits[:, :-1] - logits[:, :-1].amax(dim=(1, 2), keepdim=True)
+    logprobs = shifted - shifted.exp().sum(dim=-1, keepdim=True).log()
+    return logprobs.gather(2, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
 # %% right="gather_scatter"
