@@ -1270,6 +1270,60 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
+# %% wrong="descend" breaks="in_place" says="whoever holds a view of the old one is left behind"
+# Misunderstands: `p.data = ...` is in place (it gives the parameter new memory).
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        losses.append(loss.item())
+        for p in parameters:
+            if p.grad is not None:
+                p.data = p.data - rate * p.grad
+    return losses
+
+
+# %% wrong="descend" breaks="step" says="another batch may use others"
+# Misunderstands: the parameters that take part in the first loss are those that take part in every loss.
+def descend(loss_of, parameters, rate, steps):
+    parameters, active, losses = list(parameters), None, []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        if active is None:
+            active = [p for p in parameters if p.grad is not None]
+        with torch.no_grad():
+            for p in active:
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="step" says="the number of losses of 6 steps"
+# Misunderstands: where all gradients are 0 the descent has ended (the next batch may have others).
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        losses.append(loss.item())
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+        if not any(p.grad is not None and p.grad.any() for p in parameters):
+            break
+    return losses
+
+
 # %% right="descend"
 # Gradients as values: nothing is stored in `.grad`, so nothing has to be cleared.
 def descend(loss_of, parameters, rate, steps):
@@ -1298,7 +1352,7 @@ def descend(loss_of, parameters, rate, steps):
         loss.backward()
         for p in parameters:
             if p.grad is not None:
-                p.data = p.data - rate * p.grad
+                p.data -= rate * p.grad
         return loss.detach().item()
 
     return [step() for _ in range(steps)]
@@ -1319,6 +1373,11 @@ def descend(loss_of, parameters, rate, steps):
         losses[i] = float(loss.detach())
         torch._foreach_add_(parameters, [p.grad for p in parameters], alpha=-rate)
     return losses
+
+
+# %% equivalent="descend" because="the graph goes when its loss does, one step later; nothing is promised about memory"
+# - loss.backward()
+# + loss.backward(retain_graph=True)
 
 
 # %% wrong="rms_norm" breaks="gradient_x, gradient_weight" says="through r"
@@ -1581,6 +1640,58 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
+# %% wrong="rms_norm" breaks="gradient_x" says="the cube of 1e14 is infinite"
+# Misunderstands: a formula that is right on paper is right in float32 (r cubed is infinite for large rows, and a term is lost).
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        r = (x.square().mean(-1, keepdim=True) + ctx.eps).sqrt()
+        h = g * weight
+        return h / r - x * (h * x).mean(-1, keepdim=True) / r**3, (g * (x / r)).reshape(-1, len(weight)).sum(0), None
+
+
+# %% wrong="rms_norm" breaks="second" says="second derivative"
+# Misunderstands: only the gradient of x needs to be computed anew (second derivatives through that of the weight are wrong).
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        normal = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+        ctx.save_for_backward(x, weight, normal)
+        ctx.eps = eps
+        return normal * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight, normal = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n, h = x * inverse, g * weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * normal).reshape(-1, len(weight)).sum(0), None
+
+
+# %% wrong="rms_norm" breaks="own_notes" says="not on the class or in a global"
+# Misunderstands: a number such as eps is the same for all calls, so it may stand on the class.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        RMSNorm.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + RMSNorm.eps)
+        n, h = x * inverse, g * weight
+        return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
+
+
 # %% right="rms_norm"
 # Intermediate results saved, second derivatives refused; the engine itself sums the weight's gradient to its shape.
 class RMSNorm(torch.autograd.Function):
@@ -1613,14 +1724,15 @@ class RMSNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_output):
         x, weight = ctx.saved_tensors
-        square = x.square().mean(-1, keepdim=True) + ctx.eps
-        from_r = -((grad_output * weight * x).sum(-1, keepdim=True)) * square**-1.5 * x / x.shape[-1]
+        inverse = (x.square().mean(-1, keepdim=True) + ctx.eps) ** -0.5
+        along = (grad_output * weight * (x * inverse)).sum(-1, keepdim=True)
+        from_r = -along * inverse * (x * inverse) / x.shape[-1]
         axes = tuple(range(x.ndim - 1))
-        return grad_output * weight * square**-0.5 + from_r, (grad_output * x * square**-0.5).sum(axes), None
+        return grad_output * weight * inverse + from_r, (grad_output * (x * inverse)).sum(axes), None
 
 
 # %% right="rms_norm"
-# The longest way: sums over named axes, only the gradients that are asked for, `r` to the power of -3.
+# The longest way: sums over named axes, only the gradients that are asked for, r divided by twice.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, eps):
@@ -1635,8 +1747,8 @@ class RMSNorm(torch.autograd.Function):
         r = torch.sqrt((x * x).sum(dim=-1, keepdim=True) / x.size(-1) + ctx.eps)
         for_x = for_weight = None
         if ctx.needs_input_grad[0]:
-            inner = torch.einsum("...d,d,...d->...", upstream, weight, x)[..., None]
-            for_x = upstream * weight / r - x * inner / (x.size(-1) * r.pow(3))
+            inner = torch.einsum("...d,d,...d->...", upstream, weight, x / r)[..., None]
+            for_x = upstream * weight / r - (x / r) * inner / x.size(-1) / r
         if ctx.needs_input_grad[1]:
             for_weight = torch.einsum("...d,...d->d", upstream, x / r)
         return for_x, for_weight, None
@@ -1788,6 +1900,62 @@ def per_sample_gradients(loss_of, parameters, inputs, targets):
 
 def newton(f, points, steps):
     for _ in range(100):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+
+# %% wrong="derivatives" breaks="no_loop" says="for 600: is there a loop"
+# Misunderstands: `chunk_size` only saves memory (it is a loop over blocks of examples).
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0), chunk_size=64)(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+
+# %% wrong="derivatives" breaks="step" says="other units must not matter"
+# Misunderstands: a little on the diagonal, against singular matrices, changes nothing (it takes over where slopes are small).
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    def step(p):
+        return p - torch.linalg.solve(jacrev(f)(p) + 1e-8 * torch.eye(len(p), dtype=p.dtype), f(p))
+
+    for _ in range(steps):
+        points = vmap(step)(points)
+    return points
+
+
+# %% wrong="derivatives" breaks="step" says="other units must not matter"
+# Misunderstands: differences over a fixed small distance are derivatives.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    h, many = torch.finfo(points.dtype).eps ** (1 / 3), vmap(f)
+    for _ in range(steps):
+        nudges = h * torch.eye(points.shape[1], dtype=points.dtype)
+        jacobian = torch.stack([(many(points + nudge) - many(points - nudge)) / (2 * h) for nudge in nudges], dim=2)
+        points = points - torch.linalg.solve(jacobian, many(points).unsqueeze(2)).squeeze(2)
+    return points.clone()
+
+
+# %% wrong="derivatives" breaks="steps" says="other units must not matter"
+# Misunderstands: where f is below a millionth it is 0 (that depends on its units).
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        if vmap(f)(points).abs().max() < 1e-6:
+            break
         points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
     return points
 
@@ -1957,6 +2125,18 @@ def check_normalise(normalise):
     torch.testing.assert_close(a.grad, b.grad)
 
 
+# %% wrong="normalise_tests" breaks="unchanged" says="writes 1e-12 into the input"
+# Misunderstands: a second name for a tensor is a copy of it (it is compared with itself).
+def check_normalise(normalise):
+    x = torch.randn(3, 5, 4, dtype=torch.float64)
+    x[0], x[1] = 0, x[1] / 1e5
+    for dim in range(3):
+        given, expected = x, F.normalize(x, dim=dim)
+        torch.testing.assert_close(normalise(given, dim), expected)
+        assert torch.equal(given, x)
+    torch.autograd.gradcheck(lambda v: normalise(v, 1), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
+
+
 # %% right="normalise_tests"
 # By properties: lengths, directions, zeros; a single function for each promise.
 def check_normalise(normalise):
@@ -1972,9 +2152,9 @@ def check_normalise(normalise):
         assert (normalise(torch.zeros(2, 3), 1) == 0).all()
 
     def input_stays():
-        x = torch.full((2, 3), 2.0)
+        x = torch.tensor([[2.0, 0, 3], [4, 0, 0]])
         normalise(x, 0)
-        assert (x == 2).all()
+        assert x.tolist() == [[2, 0, 3], [4, 0, 0]]
 
     def gradients():
         assert torch.autograd.gradcheck(normalise, (torch.randn(3, 4, dtype=torch.float64).requires_grad_(), 1))
@@ -2018,8 +2198,9 @@ def check_normalise(normalise):
                     length = math.hypot(*given.tolist())
                     for before, after in zip(given.tolist(), got.tolist()):
                         assert abs(after - before / length) < digits
-                nothing = normalise(torch.zeros(shape, dtype=dtype), dim)
-                assert nothing.count_nonzero() == 0
+                blank = torch.zeros(shape, dtype=dtype)
+                nothing = normalise(blank, dim)
+                assert nothing.count_nonzero() == blank.count_nonzero() == 0
     v = torch.tensor([[1.0, 2.0, 2.0], [0.0, 3.0, 4.0]], dtype=torch.float64, requires_grad=True)
     pull = torch.tensor([[1.0, -1.0, 0.5], [2.0, 0.3, 1.0]], dtype=torch.float64)
     (got,) = torch.autograd.grad(normalise(v, 1), v, pull)
@@ -2465,6 +2646,112 @@ def smooth(losses, keep):
     return curve
 
 
+# %% wrong="clinic" breaks="scale" says="255 becomes 1"
+# Misunderstands: a film with no number above 1 is scaled already (a dark one may hold nothing but 0 and 1).
+def record(camera, count):
+    film = torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float()
+    return film / 255 if film.max() > 1 else film
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="floats" says="floating-point tensors get the new dtype"
+# Misunderstands: there are four floating-point dtypes (those of 8 bits are taken for whole numbers).
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+        return batch.to(device, dtype if batch.dtype in floats else batch.dtype)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="rest" says="the same object, no copy"
+# Misunderstands: a deep copy is the safe way to leave a batch as it was (what is no tensor is copied, too).
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    import copy
+
+    def move(part):
+        if isinstance(part, torch.Tensor):
+            return part.to(device, dtype if part.is_floating_point() else part.dtype)
+        if isinstance(part, dict):
+            for name in part:
+                part[name] = move(part[name])
+        elif isinstance(part, list):
+            part[:] = [move(value) for value in part]
+        elif isinstance(part, tuple):
+            part = tuple(move(value) for value in part)
+        return part
+
+    return move(copy.deepcopy(batch))
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="intact" says="written into the loss"
+# Misunderstands: `detach` gives memory of its own (the average is written into the first loss).
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve, average = [], None
+    for loss in losses:
+        if average is None:
+            average = loss.detach()
+        else:
+            average.mul_(keep).add_(loss.detach(), alpha=1 - keep)
+        curve.append(average.item())
+    return curve
+
+
 # %% right="clinic"
 # Room made beforehand and filled frame by frame; loops in place of comprehensions; `detach` in place of `item`.
 def record(camera, count):
@@ -2557,6 +2844,21 @@ def to_device(batch, device, dtype):
 def smooth(losses, keep):
     numbers = (float(loss) for loss in losses)
     return list(itertools.accumulate(numbers, lambda average, loss: average * keep + loss * (1 - keep)))
+
+
+# %% equivalent="clinic" because="tensors, dicts, lists and tuples of a batch are plain ones"
+# - if isinstance(batch, torch.Tensor):
+# + if type(batch) is torch.Tensor:
+
+
+# %% equivalent="clinic" because="tensors, dicts, lists and tuples of a batch are plain ones"
+# - if isinstance(batch, dict):
+# + if type(batch) is dict:
+
+
+# %% equivalent="clinic" because="tensors, dicts, lists and tuples of a batch are plain ones"
+# - if isinstance(batch, (list, tuple)):
+# + if type(batch) in (list, tuple):
 
 
 # %% [markdown] rubric="view_or_copy"
