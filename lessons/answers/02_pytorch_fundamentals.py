@@ -2848,17 +2848,17 @@ def smooth(losses, keep):
 
 # %% equivalent="clinic" because="tensors, dicts, lists and tuples of a batch are plain ones"
 # - if isinstance(batch, torch.Tensor):
-# + if type(batch) is torch.Tensor:
+# + if (type(batch) is torch.Tensor):
 
 
 # %% equivalent="clinic" because="tensors, dicts, lists and tuples of a batch are plain ones"
 # - if isinstance(batch, dict):
-# + if type(batch) is dict:
+# + if (type(batch) is dict):
 
 
 # %% equivalent="clinic" because="tensors, dicts, lists and tuples of a batch are plain ones"
 # - if isinstance(batch, (list, tuple)):
-# + if type(batch) in (list, tuple):
+# + if (type(batch) in (list, tuple)):
 
 
 # %% [markdown] rubric="view_or_copy"
