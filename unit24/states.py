@@ -111,7 +111,7 @@ def _digest(tensor: Any) -> str:
     data = f"{tensor.dtype} {tuple(tensor.shape)}".encode()
     if type(tensor) in (torch.Tensor, torch.nn.Parameter) and not tensor.is_meta:
         dense = tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
-        data += dense.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        data += dense.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     return _short(data)
 
 
