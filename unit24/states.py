@@ -53,7 +53,8 @@ def random_state() -> State:
     """Of Python's, NumPy's and torch's global random numbers: who draws from them, or seeds them, changes it."""
     states = {"Python": repr(random.getstate()).encode()}
     if "numpy" in sys.modules:
-        states["NumPy"] = repr([getattr(part, "tolist", lambda p=part: p)() for part in sys.modules["numpy"].random.get_state()]).encode()
+        _, numbers, *rest = sys.modules["numpy"].random.get_state()
+        states["NumPy"] = numbers.tobytes() + repr(rest).encode()
     if "torch" in sys.modules:
         states["torch"] = sys.modules["torch"].get_rng_state().numpy().tobytes()
     return {"random state": {name: _short(data) for name, data in states.items()}}
