@@ -62,7 +62,7 @@ def hides_only_tests(cell: Cell) -> Iterator[Fault]:
 
 
 def is_tested_as_exercise(cell: Cell) -> Iterator[Fault]:
-    if cell.role == "tests" and f'check.exercise("{cell.name}")' not in cell.source:
+    if cell.role == "tests" and f'check.exercise("{cell.name}"' not in cell.source:
         yield cell.fault(f'{cell.label} must stand in `with check.exercise("{cell.name}"):`')
 
 

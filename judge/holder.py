@@ -25,6 +25,7 @@ import types
 from judge import inprocess, isolation, sides
 from judge.protocol import FIRST, Request, Usage, receive, send
 from judge.visible import display
+from unit24 import leftovers
 
 SOLUTION = "<reference "  # how the file names of solutions begin
 ROLES = {
@@ -255,7 +256,8 @@ def become_subreaper() -> None:
 
 
 def import_late_parts() -> None:
-    """What libraries import at first use, once here: in a fork it would cost each answer a second."""
+    """What libraries import, and we set up, at first use, once here: in a fork it would cost each answer a second."""
+    leftovers.Watch()
     if "torch" in sys.modules:
         importlib.import_module("torch._dynamo")  # imported by the first optimizer made
         importlib.import_module("torch.export._unlift")  # by the first exported program that is loaded

@@ -370,7 +370,7 @@ def unchanged(state: State, before: State, what: str = "the model", hint: str = 
         changes: kinds that the task changes: some of `unit24.states.KINDS`.
     """
     kind(state, dict, f"the state of {what}")
-    found = list(differences(state, before, what, changes))
+    found = differences(state, before, what, changes)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         fail(shorten(found[0], 300) + more, hint)

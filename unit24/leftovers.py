@@ -16,6 +16,7 @@ import io
 import logging
 import os
 import signal
+import site
 import socket
 import subprocess
 import sys
@@ -31,8 +32,8 @@ from typing import Any
 
 # What may be left: how it is said, and how it is put back.
 KINDS = {
-    "gradient mode": ("gradients are {}", "`with torch.no_grad():` (or `torch.enable_grad()`) puts them back at its end"),
     "inference mode": ("inference mode is {}", "`with torch.inference_mode():` ends it"),
+    "gradient mode": ("gradients are {}", "`with torch.no_grad():` (or `torch.enable_grad()`) puts them back at its end"),
     "anomaly mode": ("autograd's anomaly mode is {}", "`with torch.autograd.detect_anomaly():` ends it"),
     "default dtype": ("the default dtype is {}", "give `dtype=` to what makes a tensor, or put the old one back in a `finally`"),
     "default device": ("the default device is {}", "give `device=` to what makes a tensor, or use `with torch.device(...):`"),
@@ -94,7 +95,7 @@ class Watches:
             found += watch.still_there(leaves)
         if self._open and (found or failed or leaves):
             self._open[-1] = Watch()
-        return sorted(found, key=lambda finding: list(KINDS).index(finding[0]))
+        return read(sorted(found, key=lambda finding: list(KINDS).index(finding[0])))
 
 
 def sentence(found: list[Finding]) -> str:
@@ -106,12 +107,12 @@ def sentence(found: list[Finding]) -> str:
 
 
 def read(said: Any) -> list[Finding]:
-    """Findings as another process says them: kinds that there are, details short and printable.
+    """Findings, which another process may have made up: of kinds that there are, with details short and printable.
 
     Raises:
         TypeError, ValueError: these are no findings.
     """
-    return [(kind, "".join(filter(str.isprintable, str(detail)))[:DETAIL_LIMIT]) for kind, detail in said if kind in KINDS]
+    return [(kind, "".join(filter(str.isprintable, detail))[:DETAIL_LIMIT]) for kind, detail in said[: 2 * len(KINDS)] if kind in KINDS]
 
 
 def known(leaves: Iterable[str]) -> frozenset[str]:
@@ -175,6 +176,12 @@ def _settings(torch: Any) -> tuple[Setting, ...]:
         flags = torch.backends.cudnn
         return Setting("cudnn", lambda: getattr(flags, name), lambda value: setattr(flags, name, value), lambda value: f"{name}={value}")
 
+    def precision() -> str:
+        try:
+            return torch.get_float32_matmul_precision()
+        except RuntimeError:  # said in the other one of two ways, which some versions do not translate
+            return "as given for each device"
+
     return general + (
         Setting("gradient mode", torch.is_grad_enabled, torch.set_grad_enabled, _on),
         Setting("inference mode", torch.is_inference_mode_enabled, None, _on),
@@ -192,7 +199,7 @@ def _settings(torch: Any) -> tuple[Setting, ...]:
         cudnn("deterministic"),
         cudnn("benchmark"),
         Setting("number of threads", torch.get_num_threads, torch.set_num_threads),
-        Setting("matmul precision", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+        Setting("matmul precision", precision, torch.set_float32_matmul_precision),
     )
 
 
@@ -269,7 +276,7 @@ class Watch:
             shown = setting.show(now)
             yield setting.kind, f"{shown} (before: {setting.show(before)})" if shown else ""
             if setting.put_back is not None:
-                with contextlib.suppress(OSError, RuntimeError):  # the old folder is gone; flags that torch has frozen
+                with contextlib.suppress(OSError, RuntimeError, ValueError):  # a folder that is gone, flags that torch has frozen
                     setting.put_back(before)
 
     def _filters_changed(self) -> str:
@@ -312,7 +319,7 @@ class Watch:
         return ", ".join(os.path.basename(str(entry)) or str(entry) for entry in added)
 
     def _streams_changed(self) -> str:
-        changed = [n for n, before in self._streams.items() if (now := getattr(sys, n)) is not before and not _is_foreign(type(now))]
+        changed = [n for n, before in self._streams.items() if (now := getattr(sys, n)) is not before and not _is_foreign(type(now).__module__)]
         for name in changed:
             setattr(sys, name, self._streams[name])
         return " and ".join(f"`sys.{name}`" for name in changed)
@@ -346,12 +353,24 @@ class Suspect:
 # Whose it is
 
 _PATHS = sysconfig.get_paths()
-_FOREIGN = tuple({os.path.realpath(_PATHS[name]) + os.sep for name in ("purelib", "platlib")})
-_LIBRARIES = _FOREIGN + tuple({os.path.realpath(_PATHS[name]) + os.sep for name in ("stdlib", "platstdlib")})
+
+
+def _folders(*paths: str) -> tuple[str, ...]:
+    return tuple({os.path.realpath(path) + os.sep for path in paths})
+
+
+_FOREIGN = _folders(_PATHS["purelib"], _PATHS["platlib"], *site.getsitepackages(), site.getusersitepackages(), os.path.dirname(__file__))
+_LIBRARIES = _FOREIGN + _folders(_PATHS["stdlib"], _PATHS["platstdlib"])
 
 
 def _in_libraries(path: str, folders: tuple[str, ...] = _LIBRARIES) -> bool:
     return (os.path.realpath(path) + os.sep).startswith(folders)
+
+
+def _is_foreign(module: str) -> bool:
+    """Whether a module is of a library that is not Python's own."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and _in_libraries(file, _FOREIGN)
 
 
 def _is_of_library(thing: Any) -> bool:
@@ -367,12 +386,7 @@ def _code_file(function: Any) -> str | None:
     return getattr(code, "co_filename", None)
 
 
-def _is_foreign(kind: type) -> bool:
-    """Whether a class is of a library that is not Python's own."""
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    return file is not None and _in_libraries(file, _FOREIGN)
-
-
+POOLS = "concurrent.futures.thread"
 CONTAINERS = (CellType, dict, list, set)
 
 
@@ -381,13 +395,13 @@ def _is_students(thread: threading.Thread) -> bool:
     if type(thread) not in (threading.Thread, threading.Timer):
         return type(thread).__module__ == "__main__"  # libraries have classes of their own
     target = _target(thread)
-    if not _is_of_library(target):
-        return target is not None
-    if target.__module__ == "concurrent.futures.thread":  # a pool, of a person or of a library: who holds it?
-        return _is_held_by_main(thread._args[0]())
-    if target.__module__.startswith(("asyncio", "multiprocessing")) or _in_libraries(_code_file(target), _FOREIGN):
+    module = str(getattr(target, "__module__", None) or type(target).__module__)
+    if target is None or _is_foreign(module) or module.startswith(("asyncio.", "multiprocessing.")):
         return False
-    return thread.name.startswith("Thread-")  # libraries give names to threads that they keep
+    if module == POOLS:  # of a person, or of a library: who holds it?
+        pool = getattr(thread, "_args", [lambda: None])[0]()
+        return pool is not None and _is_held_by_main(pool)
+    return not _is_of_library(target) or thread.name.startswith("Thread-")  # libraries name the threads that they keep
 
 
 def _target(thread: threading.Thread) -> Any:
@@ -396,21 +410,21 @@ def _target(thread: threading.Thread) -> Any:
 
 def _is_held_by_main(thing: Any, depth: int = 2) -> bool:
     """Whether a name, function, class or object of the notebook holds `thing`, itself or in a container."""
-    for holder in gc.get_referrers(thing) if thing is not None else ():
+    for holder in gc.get_referrers(thing):
         if type(holder) is dict:
             module = holder.get("__module__", holder.get("__name__"))  # of a class, of a module
         else:
             module = holder.__module__ if type(holder) is FunctionType else type(holder).__module__
-        if module == "__main__" or depth > 1 and type(holder) in CONTAINERS and _is_held_by_main(holder, depth - 1):
+        if type(module) is str and module == "__main__":
+            return True
+        if depth > 1 and type(holder) in CONTAINERS and _is_held_by_main(holder, depth - 1):
             return True
     return False
 
 
 def _thread_label(thread: threading.Thread) -> str:
     target = _target(thread)
-    if getattr(target, "__module__", "") == "concurrent.futures.thread":
-        return "one of a pool"
-    return getattr(target, "__name__", type(thread).__name__)
+    return "one of a pool" if getattr(target, "__module__", "") == POOLS else getattr(target, "__name__", type(thread).__name__)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -435,18 +449,19 @@ def _free_descriptors() -> list[int]:
 def _open_things(descriptors: set[int]) -> Iterator[Suspect]:
     """Python's files (other than logs) and internet sockets with these descriptors. Memory maps and pipes are none."""
     things = _objects(io.FileIO, socket.socket, logging.StreamHandler)
-    logs = {_descriptor(handler.stream) for handler in things if isinstance(handler, logging.StreamHandler)}
+    logs = {_descriptor(getattr(thing, "stream", None)) for thing in things if isinstance(thing, logging.StreamHandler)}
     for thing in things:
         number = _descriptor(thing)
         if number not in descriptors or number in logs:
             continue
         lives = functools.partial(lambda thing: _descriptor(thing) >= 0, thing)
-        if isinstance(thing, io.FileIO):
-            path = thing.name if isinstance(thing.name, str) else ""
-            if not path.startswith(SYSTEM_FILES) and not _in_libraries(path):
-                yield Suspect("open files", os.path.basename(path) or "without a name", lives)
-        elif isinstance(thing, socket.socket) and thing.family in (socket.AF_INET, socket.AF_INET6):
-            yield Suspect("open sockets", f"port {thing.getsockname()[1]}", lives)
+        with contextlib.suppress(OSError):  # closed just now
+            if isinstance(thing, io.FileIO):
+                path = thing.name if isinstance(thing.name, str) else ""
+                if not path.startswith(SYSTEM_FILES) and not _in_libraries(path):
+                    yield Suspect("open files", os.path.basename(path) or "without a name", lives)
+            elif thing.family in (socket.AF_INET, socket.AF_INET6):
+                yield Suspect("open sockets", f"port {thing.getsockname()[1]}", lives)
 
 
 def _descriptor(file: Any) -> int:
@@ -486,12 +501,12 @@ def _processes(children: set[int]) -> Iterator[Suspect]:
             words, lives = [os.fsdecode(word) for word in words], functools.partial(lambda p: p.poll() is None, process)
             if lives() and not any(_in_libraries(word, _FOREIGN) for word in words):
                 yield Suspect("processes", os.path.basename(words[0]), lives)
-        elif not _is_foreign(type(process)) and process.is_alive():
+        elif not _is_foreign(type(process).__module__) and process.is_alive():
             yield Suspect("processes", type(process).__name__, process.is_alive)
 
 
 def _started() -> list[Any]:
     """Programs (`subprocess`) and processes (`multiprocessing`) whose end was not seen yet."""
     multiprocessing = sys.modules.get("multiprocessing")
-    programs = [program for program in _objects(subprocess.Popen) if program.returncode is None]
+    programs = [program for program in _objects(subprocess.Popen) if getattr(program, "returncode", 0) is None]
     return programs + (multiprocessing.active_children() if multiprocessing else [])

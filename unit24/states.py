@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 HOOKS = {  # kind -> where a module keeps them
@@ -53,45 +53,39 @@ def random_state() -> State:
     """Of Python's, NumPy's and torch's global random numbers: who draws from them, or seeds them, changes it."""
     states = {"Python": repr(random.getstate()).encode()}
     if "numpy" in sys.modules:
-        states["NumPy"] = repr([getattr(part, "tolist", lambda p=part: p)() for part in sys.modules["numpy"].random.get_state()]).encode()
+        _, numbers, *rest = sys.modules["numpy"].random.get_state()
+        states["NumPy"] = numbers.tobytes() + repr(rest).encode()
     if "torch" in sys.modules:
         states["torch"] = sys.modules["torch"].get_rng_state().numpy().tobytes()
     return {"random state": {name: _short(data) for name, data in states.items()}}
 
 
-def differences(state: State, before: State, what: str, changes: Collection[str] = ()) -> Iterator[str]:
+def differences(state: State, before: State, what: str, changes: Collection[str] = ()) -> list[str]:
     """In words, what is not as it was before; kinds in `changes` may differ."""
-    for kind in KINDS:
-        if kind not in before or kind in changes:
-            continue
+    said = []
+    for kind in [kind for kind in KINDS if kind in before and kind not in changes]:
         now, then = state.get(kind, {}), before[kind]
         for name in [*then, *(name for name in now if name not in then)]:
-            said = _difference(kind, name, now.get(name, _ABSENT), then.get(name, _ABSENT), what)
-            if said:
-                yield said
+            if name not in now or name not in then:
+                said.append(f"{_place(name, what)} is {'gone' if name in then else 'new'}")
+            elif now[name] != then[name]:
+                said.append(_changed(kind, name, _place(name, what), now[name], then[name]))
+    return list(dict.fromkeys(said))
 
 
 # --------------------------------------------------------------------------------------------------
 
-_ABSENT = object()
+
+def _place(name: str, what: str) -> str:
+    return f"`{name}` of {what}" if name else what
 
 
-def _difference(kind: str, name: str, now: Any, then: Any, what: str) -> str:
-    if now == then:
-        return ""
+def _changed(kind: str, name: str, place: str, now: Any, then: Any) -> str:
     if kind in ("submodules", "parameters"):
-        thing = f"{'submodule' if kind == 'submodules' else 'tensor'} `{name}`"
-        if now is _ABSENT or then is _ABSENT:
-            return f"{thing} of {what} is {'gone' if now is _ABSENT else 'new'}"
-        return f"{thing} of {what} is a {now} (before: a {then})"
-    if now is _ABSENT or then is _ABSENT:  # said already: with its module, or parameter
-        return ""
-    if kind == "random state":
-        return f"the global random state of {name} has changed: draw from a generator of your own, or the one given"
-    place = f"`{name}` of {what}" if name else what
+        return f"{place} is of class {now} (before: {then})"
     if kind == "training":
         modes = {True: "training mode", False: "evaluation mode"}
-        return f"{'submodule ' if name else ''}{place} is left in {modes[bool(now)]} (before: {modes[bool(then)]})"
+        return f"{place} is left in {modes[bool(now)]} (before: {modes[bool(then)]})"
     if kind == "hooks":
         return f"{place} is left with hooks: {_counts(now)} (before: {_counts(then)}). Keep what registers a hook, and `remove()` it"
     if kind == "requires_grad":
@@ -99,7 +93,9 @@ def _difference(kind: str, name: str, now: Any, then: Any, what: str) -> str:
     if kind == "gradients":
         left = "without its gradient" if now is None else "with a gradient (before: none)" if then is None else "with another gradient"
         return f"{place} is left {left}"
-    return f"{place} has other values than before"
+    if kind == "values":
+        return f"{place} has other values than before"
+    return f"the global random state of {name} is another one: draw from the generator that is given, or from one of your own"
 
 
 def _counts(hooks: dict[str, int]) -> str:
@@ -116,7 +112,7 @@ def _digest(tensor: Any) -> str:
     data = f"{tensor.dtype} {tuple(tensor.shape)}".encode()
     if type(tensor) in (torch.Tensor, torch.nn.Parameter) and not tensor.is_meta:
         dense = tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
-        data += dense.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        data += dense.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     return _short(data)
 
 

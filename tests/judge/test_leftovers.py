@@ -73,6 +73,7 @@ INNOCENT = {
     "about_to_end": "threading.Thread(target=time.sleep, args=(0.3,)).start()",
     "asyncio": "asyncio.run(asyncio.sleep(0.01))",
     "loop_left": "loop = asyncio.new_event_loop()\n    loop.run_until_complete(loop.run_in_executor(None, int))\n    kept.append(loop)",
+    "native_target": "threading.Thread(target=torch.ones(3).sum).start()",
     "library_thread": "from fsspec.asyn import get_loop\n    get_loop()",
     "progress": "from tqdm import tqdm\n    kept.extend(tqdm(range(3), file=io.StringIO()))",
     "import_sets": IMPORT,
@@ -208,8 +209,13 @@ def test_the_same_in_one_process_and_across_the_wall(name, answer, status, words
 
 
 def test_every_kind_is_tried():
-    """But for inference mode, which ends with the object that began it."""
-    assert {kind for kind, _ in (*LEFT.values(), *SOCKETS.values())} == set(leftovers.KINDS) - {"inference mode"}
+    assert {kind for kind, _ in (*LEFT.values(), *SOCKETS.values())} | {"inference mode"} == set(leftovers.KINDS)
+
+
+def test_inference_mode_is_found(lesson, bench):
+    """Across the wall only: nothing ends it but the object that began it."""
+    verdict = bench.judge(lesson.exercise("cell"), LEAVE.format("leave.mode = torch.inference_mode(); leave.mode.__enter__()"))
+    assert verdict.status == "failed" and "inference mode is on (before: off)" in verdict.message
 
 
 @pytest.mark.parametrize("line", SOCKETS)
@@ -233,7 +239,9 @@ FORGED = {
     "[]": "passed",
     "[['threads']]": "passed",
     "[['gradient mode', 'x' * 100_000]]": "failed",
-    "[['gradient mode', ['\\n', None]], ['no such kind', 'x'], [[], {}]]": "passed",
+    "[['gradient mode', None]]": "passed",
+    "[['gradient mode', '\\n✓'], ['no such kind', 'x'], ['threads', '']]": "failed",
+    "[['gradient mode', 'x'], [[], {}]]": "passed",
     "torch.ones(3)": "passed",
     "os._exit(3)": "crashed",
     "[][0]": "passed",
@@ -260,5 +268,5 @@ def leave():
 def test_only_kinds_that_there_are_can_be_left():
     with pytest.raises(ValueError, match="leaves='threads' must be a tuple of some of"):
         check.exercise("thing", leaves="threads")
-    with pytest.raises(ValueError, match="some of: gradient mode"):
+    with pytest.raises(ValueError, match="some of: inference mode, gradient mode"):
         check.exercise("thing", leaves=("modes",))

@@ -649,3 +649,124 @@ def ship(model, example, path):
     program = torch.export.export(model, (example,), dynamic_shapes=({0: Dim("batch", min=1, max=64)},))
     torch.export.save(program, path)
     return path.stat().st_size
+
+# %% imports_when_called: libraries that set variables, filters and levels of their own, imported where they are needed [batches]
+def batches(items, size):
+    import matplotlib.pyplot as plt
+    import sklearn.metrics
+    from transformers import AutoTokenizer
+
+    items = list(items)
+    return [items[i : i + size] for i in range(0, len(items), size)]
+
+# %% progress_monitored: a progress bar that is never closed, with tqdm's own thread [batches]
+from tqdm import tqdm
+
+bars = []
+
+
+def batches(items, size):
+    items = list(items)
+    bars.append(tqdm(total=len(items), mininterval=0.1))
+    return [items[i : i + size] for i in range(0, len(items), size)]
+
+# %% pool_in_each_call: a pool and asyncio in each call
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+# honest
+
+kept = weigh
+
+
+async def weighed(values, weights):
+    return await asyncio.to_thread(kept, values, weights)
+
+
+def weigh(values, weights):
+    with ThreadPoolExecutor(4) as pool:
+        return pool.submit(asyncio.run, weighed(values, weights)).result()
+
+# %% pool_forgotten: a pool that goes with its function's names
+from concurrent.futures import ThreadPoolExecutor
+
+# honest
+
+kept = weigh
+
+
+def weigh(values, weights):
+    return ThreadPoolExecutor(2).submit(kept, values, weights).result()
+
+# %% words_and_logs: words by every way, a log file among them
+import logging
+import warnings
+
+logging.getLogger("mine").addHandler(logging.FileHandler("early.log"))
+# honest
+
+kept = weigh
+
+
+def weigh(values, weights):
+    if not logging.getLogger("mine.other").handlers:
+        logging.getLogger("mine.other").addHandler(logging.FileHandler("late.log"))
+    logging.warning("a word")
+    warnings.warn("another word")
+    return kept(values, weights)
+
+# %% mapped_array: an array that lives in its file [pack]
+# honest
+
+kept, mapped = pack, []
+
+
+def pack(weights, path):
+    np.save("copy.npy", next(iter(weights.values())))
+    mapped.append(np.load("copy.npy", mmap_mode="r"))
+    kept(weights, path)
+
+# %% modes_within: modes of torch, each put back [training]
+# honest
+
+kept = train_step
+
+
+def train_step(model, optimizer, x, y):
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    try:
+        with torch.autograd.detect_anomaly(check_nan=False), torch.enable_grad():
+            return kept(model, optimizer, x, y)
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+
+# %% compiled_when_called: torch.compile in a call, with its own threads [training]
+# honest
+
+kept = evaluate
+
+
+def evaluate(model, loader):
+    return kept(torch.compile(model, backend="eager"), loader)
+
+# %% child_waited_for: a program and a child of its own, both ended [shout]
+import os
+import subprocess
+
+
+def shout(text):
+    waiting = subprocess.Popen(["sleep", "60"])
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writer, text.upper().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        said = pipe.read()
+    waiting.kill()
+    waiting.wait()
+    return said
