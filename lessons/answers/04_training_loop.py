@@ -1559,7 +1559,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     return loss.item()
 
 
-# %% wrong="amp_step" breaks="clip" says="order: training mode"
+# %% wrong="amp_step" breaks="clip" says="nothing was clipped"
 # Misunderstands: clipping may come after the update.
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
@@ -1605,7 +1605,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     return loss.item()
 
 
-# %% wrong="amp_step" breaks="weights_float32" says="types of the weights"
+# %% wrong="amp_step" breaks="weights_float32" says="unscale FP16 gradients"
 # Misunderstands: mixed precision means a model in 16 bits.
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
