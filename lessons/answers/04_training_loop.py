@@ -531,6 +531,28 @@ def train_step(*args):
     raise NotImplementedError
 
 
+# %% wrong="train_and_evaluate" breaks="nothing_left" says="gradient of a later loss"
+# Misunderstands: what needs no gradient now needs none later.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    model.requires_grad_(False)
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
 # %% wrong="train_and_evaluate" breaks="nothing_left" says="sums over all samples"
 # Misunderstands: gradients have no business in an evaluation, so they may be cleared.
 def evaluate(model, loader):
@@ -1669,7 +1691,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     return loss.item()
 
 
-# %% wrong="amp_step" breaks="adapt" says="since the last update()"
+# %% wrong="amp_step" breaks="adapt" says="is being called after step()"
 # Misunderstands: the scale is a constant.
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
@@ -1775,7 +1797,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     return loss.item()
 
 
-# %% wrong="amp_step" breaks="fresh" says="order: training mode"
+# %% wrong="amp_step" breaks="fresh" says="old gradients were added"
 # Misunderstands: whoever called first left everything clean.
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
@@ -2523,7 +2545,7 @@ class EarlyStopping:
         model.load_state_dict(self.best_state)
 
 
-# %% wrong="early_stopping" breaks="best" says="not with the last one"
+# %% wrong="early_stopping" breaks="best" says="changes with an improvement alone"
 # Misunderstands: better than last time is better.
 class EarlyStopping:
     def __init__(self, patience, min_delta=0.0):
@@ -2543,7 +2565,7 @@ class EarlyStopping:
         model.load_state_dict(self.best_state)
 
 
-# %% wrong="early_stopping" breaks="best" says="['best']"
+# %% wrong="early_stopping" breaks="best" says="changes with an improvement alone"
 # Misunderstands: a loss that is lower by less than min_delta moves the best after all.
 class EarlyStopping:
     def __init__(self, patience, min_delta=0.0):
