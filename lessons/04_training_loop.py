@@ -190,9 +190,13 @@ def evaluate(model, loader):
 # %% tests="train_and_evaluate" points=4
 @check.shared
 def built(plan, came, dtype):
-    """A model for pictures [batch, 2, 3], in training mode, in eval mode, or "as built": a child may differ from the rest."""
+    """A model for pictures [batch, 2, 3] in the modes that `came` names ("as built": a child may be in eval mode)."""
     model = nn.Sequential(nn.Flatten(), cases.build(plan)).to(dtype)
-    return model if came == "as built" else model.train(came == "training")
+    if came != "as built":
+        model.train(came == "training")
+    if came == "eval, but one part":
+        model[1][0].train()
+    return model
 
 
 @check.shared
@@ -305,7 +309,7 @@ def with_mistake(run, by_definition, mistake):
 
 
 model_kinds = ("nested", "linear", "tied", "frozen", "child in eval", "with buffers", "unused parameter")
-model_domain = {"plan": cases.module(6, "classes", model_kinds), "came": cases.choice("as built", "eval", "training")}
+model_domain = {"plan": cases.module(6, "classes", model_kinds), "came": cases.choice("as built", "eval", "training", "eval, but one part")}
 
 
 def check_train_step():
@@ -1277,6 +1281,28 @@ def your_mixed_steps(*case):
     return mixed(amp_step, *case)
 
 
+@check.scenario
+def autocast_asked_for():
+    """The devices for which autocast is asked where model and batch are on the device meta."""
+    from unittest import mock
+
+    asked = []
+
+    def note(self, device_type, *args, **kwargs):
+        asked.append(str(device_type))
+        raise RuntimeError("there is no autocast on this device")
+
+    model = nn.Linear(3, 2).to("meta")
+    x, y = torch.zeros(4, 3, device="meta"), torch.zeros(4, dtype=torch.int64, device="meta")
+    off = torch.amp.GradScaler("cpu", enabled=False)
+    with mock.patch.object(torch.amp.autocast_mode.autocast, "__init__", note):
+        try:
+            amp_step(model, torch.optim.SGD(model.parameters(), lr=0.1), off, x, y, torch.bfloat16, 1.0)
+        except RuntimeError:
+            pass
+    return asked[:1]
+
+
 with check.exercise("amp_step"):
     seeds = [24]
     ### BEGIN HIDDEN TESTS
@@ -1322,6 +1348,8 @@ with check.exercise("amp_step"):
             what = f"{name} in step {step + 1} (of {case})"
             wrong = {text: guess(mistake, case, step, name) for text, mistake in causes.items()}
             check.equal(observed[step][name], expected[step][name], what, order, causes=wrong, **tolerance[name])
+    hint = "the device of `x` decides, not a constant"
+    check.equal(autocast_asked_for(), ["meta"], "the device for which autocast is asked where model and batch are on the device meta", hint)
 
 
 # %% [markdown]
@@ -2116,15 +2144,21 @@ def your_checks(implementation):
 CLEAR, FORWARD, BACKWARD, STEP = ("clear", True), ("forward", "i", "mean"), ("backward", 1.0), ("step",)
 
 
-def loop(*each, first=(("mode", True),), last=(), batches=lambda sizes: range(len(sizes)), share="samples", kind="float"):
+def loop(*each, first=(("mode", True),), last=(), batches=lambda sizes: range(len(sizes)), never_last="", share="samples", kind="float"):
     """An implementation as data: for the sizes of the batches its orders, the weight of each loss, and the result's type.
 
-    `each` holds the orders for a batch ("i": its number, "1/n": one over its size), `batches` tells which of them it takes.
+    `each` holds the orders for a batch ("i": its number, "1/n": one over its size), `batches` tells which of them it takes, and
+    `never_last` is an order that the last of them does not get.
     """
 
     def implementation(sizes):
         taken = list(batches(sizes))
-        orders = [(name, *({"i": i, "1/n": 1 / sizes[i]}.get(word, word) for word in words)) for i in taken for name, *words in each]
+        orders = [
+            (name, *({"i": i, "1/n": 1 / sizes[i]}.get(word, word) for word in words))
+            for i in taken
+            for name, *words in each
+            if i != taken[-1] or name != never_last
+        ]
         samples, forwards = sum(sizes[i] for i in taken), sum(name in ("forward", "closure") for name, *_ in each)
         weights = {
             "samples": [sizes[i] / samples for i in taken],
@@ -2168,6 +2202,7 @@ with check.exercise("check_train_epoch"):
         "steps with the summed loss": loop(CLEAR, ("forward", "i", "sum"), BACKWARD, STEP, share="summed"),
         "counts every batch as large as the first": loop(CLEAR, FORWARD, BACKWARD, STEP, share="first size"),
         "makes the step before backward": loop(CLEAR, FORWARD, STEP, BACKWARD),
+        "makes no update on the last batch": loop(CLEAR, FORWARD, BACKWARD, STEP, never_last="step"),
         "goes through the batches backwards": loop(CLEAR, FORWARD, BACKWARD, STEP, batches=lambda sizes: range(len(sizes))[::-1]),
         "clears only its own gradients, not those it finds": loop(FORWARD, BACKWARD, STEP, CLEAR),
         "trains in eval mode and switches to training mode at the end": loop(CLEAR, FORWARD, BACKWARD, STEP, first=(), last=(train,)),
@@ -2571,7 +2606,7 @@ def patient_2():
     nan, inf = math.nan, math.inf
     domain = {
         "plan": cases.module(6, "classes", ("with buffers", "nested", "linear", "frozen", "child in eval", "unused parameter")),
-        "came": cases.choice("eval", "as built", "training"),
+        "came": cases.choice("as built", "eval", "training"),
         "scales": cases.choice([1, 1, nan, 1], [nan], [1, nan, nan, 1, 1], [nan, 1], [1, 40, 1, inf, 1, 1], [1] * 12, [3, -2, nan, 1, 5, -1, 8]),
         "limit": cases.choice(50.0, 0.0, 2.0, inf),
         "rates": cases.choice((0.4, 0.1), (0.05, 2.0), (1.5, 1.5)),

@@ -366,6 +366,28 @@ def train_step(*args):
 
 
 # %% wrong="train_and_evaluate" breaks="eval_mode" says="in training mode while it was judged"
+# Misunderstands: the outer flag tells the mode of all submodules.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    if model.training:
+        model.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="eval_mode" says="in training mode while it was judged"
 # Misunderstands: the flag of the model holds for all of it.
 def evaluate(model, loader):
     modes = {module: module.training for module in model.modules()}
@@ -651,6 +673,11 @@ def evaluate(model, loader):
     for module in in_training:
         module.training = True
     return math.fsum(losses) / len(losses), sum(hits) / len(hits)
+
+
+# %% equivalent="train_and_evaluate" because="one backward pass: the graph goes when the function returns"
+# - loss.backward()
+# + loss.backward(retain_graph=True)
 
 
 # %% wrong="clip_gradients" breaks="scale, norm" says="one factor"
@@ -1752,6 +1779,21 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     return loss.item()
 
 
+# %% wrong="amp_step" breaks="autocast" says="not a constant"
+# Misunderstands: where the code runs today is where it will run.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast("cpu", dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
 # %% wrong="amp_step" breaks="autocast" says="doubles logits of another type"
 # Misunderstands: 16 bits are bfloat16.
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
@@ -1974,6 +2016,11 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     scaler.step(optimizer)
     scaler.update()
     return loss.tolist()
+
+
+# %% equivalent="amp_step" because="one backward pass: the graph goes when the function returns"
+# - scaler.scale(loss).backward()
+# + scaler.scale(loss).backward(retain_graph=True)
 
 
 # %% wrong="fit" breaks="exact" says="random number generator"
@@ -2883,6 +2930,22 @@ def check_train_epoch(train_epoch):
     assert all(modes) and all(part.training for part in model.modules()), "mode"
 
 
+# %% wrong="check_train_epoch" breaks="updates, raises" says="no update on the last batch"
+# Misunderstands: the number that is returned tells what was done (weights are not compared).
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4), "mean"
+    assert all(modes) and all(part.training for part in model.modules()), "mode"
+
+
 # %% wrong="check_train_epoch" breaks="fresh, raises" says="not those it finds"
 # Misunderstands: gradients are clean at the start.
 def check_train_epoch(train_epoch):
@@ -3064,6 +3127,21 @@ def check_train_epoch(train_epoch):
 # %% equivalent="check_train_epoch" because="closeness is symmetric at equal scale"
 # - torch.testing.assert_close(p, expected)
 # + (torch.testing.assert_close(expected, p))
+
+
+# %% equivalent="check_train_epoch" because="autograd.grad takes any iterable"
+# - slopes = torch.autograd.grad(loss, list(twin.parameters()))
+# + slopes = torch.autograd.grad(loss, twin.parameters())
+
+
+# %% equivalent="check_train_epoch" because="isclose takes a tensor of one element for a number"
+# - total += loss.item() * len(y)
+# + total += loss * len(y)
+
+
+# %% equivalent="check_train_epoch" because="the promise is a Python float: its subclasses may be turned down or not"
+# - assert isinstance(result, float), "the mean loss is not a float"
+# + assert (type(result) is float), "the mean loss is not a float"
 
 
 # %% right="check_train_epoch"
@@ -4164,3 +4242,8 @@ def weighted_loss(model, x, y):
 
 def lean_forward(blocks, x):
     return torch.utils.checkpoint.checkpoint_sequential(nn.Sequential(*blocks), len(blocks), x, use_reentrant=False)
+
+
+# %% equivalent="debug_clinic" because="one backward pass: the graph goes with the next loss"
+# - loss.backward()
+# + loss.backward(retain_graph=True)
