@@ -2538,7 +2538,7 @@ def patient_1():
     check.agrees(
         your_run_steps,
         functools.partial(steps_made, run_by_definition),
-        cases.draw(seeds, domain, 3, classes=(2, 9), steps=(1, 60)),
+        cases.draw(seeds, domain, 3, classes=(2, 9), steps=(1, 45)),
         "`run_steps`",
         "one pass after the other, the next batch in each step, in training mode",
         causes={text: functools.partial(steps_made, functools.partial(run_by_definition, order=order)) for text, order in causes.items()},
@@ -2619,8 +2619,8 @@ def patient_2():
     causes = {
         "`loss > limit` is False for NaN, which is a crash all the same": "nan",
         "only NaN and infinity count as crashes here: so does every loss above the limit": "finite",
-        "the copy holds references to the live weights, so there is nothing to go back to: is it a deep copy?": "references",
-        "the copy was taken after the update, which may be the harmful one": "late copy",
+        "the copy holds what the update made of the model, which may be the harm: it is taken before the update, and is a deep copy": "late copy",
+        "the copy holds references to the live state, so there is nothing to go back to: is it a deep copy?": "references",
         "the copy was taken before the forward pass: this batch's statistics are not in it": "early copy",
         "batch norm's statistics belong to the state too, and a bad batch spoils them": "parameters",
         "a crash makes no update": "updates always",
@@ -2631,7 +2631,7 @@ def patient_2():
     check.agrees(
         your_guarded_fit,
         functools.partial(guarded, guarded_by_definition),
-        itertools.chain([at_the_limit], cases.draw(seeds, domain, classes=(2, 9))),
+        itertools.chain([at_the_limit], cases.draw(seeds, domain, 4, classes=(2, 9))),
         "`guarded_fit`",
         "forward; healthy: copy, then update; crash: back to the last copy, and halve",
         causes={text: functools.partial(guarded, functools.partial(guarded_by_definition, mistake=mistake)) for text, mistake in causes.items()},
@@ -2749,7 +2749,7 @@ def watched(width, count, samples, seed):
 def patient_4():
     domain = {
         "width": cases.size("width"),
-        "blocks": cases.size("count"),
+        "blocks": cases.size("blocks"),
         "samples": cases.size("samples"),
         "training": cases.choice(True, False),
         "x requires a gradient": cases.choice(False, True),
@@ -2758,7 +2758,7 @@ def patient_4():
     check.agrees(
         your_lean_forward,
         functools.partial(passed_through, hungry_forward),
-        cases.draw(seeds, domain, 3, width=(1, 40), count=(1, 9), samples=(1, 70)),
+        cases.draw(seeds, domain, 3, width=(1, 40), blocks=(1, 9), samples=(1, 70)),
         "`lean_forward`",
         "checkpointing changes memory, not numbers: each block itself, with its input, use_reentrant=False, and the same dropout masks in both passes",
         rtol=1e-4,

@@ -3407,7 +3407,7 @@ def run_steps(*args):
 weighted_loss = lean_forward = run_steps
 
 
-# %% wrong="debug_clinic" breaks="healthy" says="after the update, which may be the harmful one"
+# %% wrong="debug_clinic" breaks="healthy" says="is taken before the update"
 # Misunderstands: the newest state is the healthiest.
 def guarded_fit(model, optimizer, batches, limit):
     model.train()
