@@ -3967,7 +3967,7 @@ def run_steps(*args):
 guarded_fit = lean_forward = run_steps
 
 
-# %% wrong="debug_clinic" breaks="same" says="so no weight of a block would learn"
+# %% wrong="debug_clinic" breaks="same" says="['requires a gradient'] is False"
 # Misunderstands: the old way is the same (it sends no gradient where the input needs none).
 def lean_forward(blocks, x):
     for block in blocks:
