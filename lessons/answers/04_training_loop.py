@@ -1,5 +1,6 @@
-# %% wrong="train_and_evaluate" says="old gradients cleared"
-def train_step(model, optimizer, x, y):  # gradients are never cleared
+# %% wrong="train_and_evaluate" breaks="fresh" says="old gradients cleared"
+# Misunderstands: `backward` replaces the gradient.
+def train_step(model, optimizer, x, y):
     model.train()
     loss = F.cross_entropy(model(x), y)
     loss.backward()
@@ -11,8 +12,9 @@ def evaluate(*args):
     raise NotImplementedError
 
 
-# %% wrong="train_and_evaluate" says="moved no weight"
-def train_step(model, optimizer, x, y):  # clears between backward and step
+# %% wrong="train_and_evaluate" breaks="step" says="no weight moved"
+# Misunderstands: clearing may stand anywhere in the step.
+def train_step(model, optimizer, x, y):
     model.train()
     loss = F.cross_entropy(model(x), y)
     loss.backward()
@@ -25,8 +27,9 @@ def evaluate(*args):
     raise NotImplementedError
 
 
-# %% wrong="train_and_evaluate" says="moved no weight"
-def train_step(model, optimizer, x, y):  # steps before it knows the gradient
+# %% wrong="train_and_evaluate" breaks="step" says="no weight moved"
+# Misunderstands: what `step` needs to know (it runs before there is a gradient).
+def train_step(model, optimizer, x, y):
     model.train()
     optimizer.zero_grad()
     loss = F.cross_entropy(model(x), y)
@@ -39,8 +42,9 @@ def evaluate(*args):
     raise NotImplementedError
 
 
-# %% wrong="train_and_evaluate" says="softmax of a softmax"
-def train_step(model, optimizer, x, y):  # softmax twice
+# %% wrong="train_and_evaluate" breaks="step, returns" says="softmax of a softmax"
+# Misunderstands: `cross_entropy` wants probabilities.
+def train_step(model, optimizer, x, y):
     model.train()
     optimizer.zero_grad()
     loss = F.cross_entropy(model(x).softmax(1), y)
@@ -53,8 +57,9 @@ def evaluate(*args):
     raise NotImplementedError
 
 
-# %% wrong="train_and_evaluate" says="added up: take the mean"
-def train_step(model, optimizer, x, y):  # the sum instead of the mean
+# %% wrong="train_and_evaluate" breaks="step, returns" says="added up: take the mean"
+# Misunderstands: sum or mean only changes the rate.
+def train_step(model, optimizer, x, y):
     model.train()
     optimizer.zero_grad()
     loss = F.cross_entropy(model(x), y, reduction="sum")
@@ -67,8 +72,9 @@ def evaluate(*args):
     raise NotImplementedError
 
 
-# %% wrong="train_and_evaluate" says="keep the whole graph"
-def train_step(model, optimizer, x, y):  # returns the tensor, and with it the graph
+# %% wrong="train_and_evaluate" breaks="returns" says="keep the whole graph"
+# Misunderstands: a loss is a number.
+def train_step(model, optimizer, x, y):
     model.train()
     optimizer.zero_grad()
     loss = F.cross_entropy(model(x), y)
@@ -81,8 +87,9 @@ def evaluate(*args):
     raise NotImplementedError
 
 
-# %% wrong="train_and_evaluate" says="not only at the end"
-def train_step(model, optimizer, x, y):  # clears only what it made itself
+# %% wrong="train_and_evaluate" breaks="fresh" says="not only at the end"
+# Misunderstands: whoever called first left everything clean.
+def train_step(model, optimizer, x, y):
     model.train()
     loss = F.cross_entropy(model(x), y)
     loss.backward()
@@ -95,8 +102,9 @@ def evaluate(*args):
     raise NotImplementedError
 
 
-# %% wrong="train_and_evaluate" says="in training mode"
-def train_step(model, optimizer, x, y):  # trusts the mode it finds
+# %% wrong="train_and_evaluate" breaks="training_mode" says="a part of the model was not in training mode"
+# Misunderstands: a model that is trained is in training mode.
+def train_step(model, optimizer, x, y):
     optimizer.zero_grad()
     loss = F.cross_entropy(model(x), y)
     loss.backward()
@@ -108,11 +116,44 @@ def evaluate(*args):
     raise NotImplementedError
 
 
-# %% wrong="train_and_evaluate" says="loss after the update"
-def train_step(model, optimizer, x, y):  # reports the loss after the update
+# %% wrong="train_and_evaluate" breaks="training_mode" says="reaches all parts"
+# Misunderstands: the flag of the model holds for all of it.
+def train_step(model, optimizer, x, y):
+    model.training = True
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def evaluate(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="training_mode" says="was not in training mode"
+# Misunderstands: the outer flag tells the mode of all submodules.
+def train_step(model, optimizer, x, y):
+    if not model.training:
+        model.train()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def evaluate(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="returns" says="loss after the update"
+# Misunderstands: the loss of a step is the loss that it leads to.
+def train_step(model, optimizer, x, y):
     model.train()
     optimizer.zero_grad()
-    F.cross_entropy(model(x), y).backward()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
     optimizer.step()
     with torch.no_grad():
         return F.cross_entropy(model(x), y).item()
@@ -122,35 +163,282 @@ def evaluate(*args):
     raise NotImplementedError
 
 
-# %% wrong="train_and_evaluate" says="1 of 2 parts pass. ✗ evaluate: the loss"
-def evaluate(model, loader):  # averages the batches, not the samples
-    was = model.training
-    model.eval()
-    losses, hits = [], []
-    with torch.no_grad():
-        for x, y in loader:
-            logits = model(x)
-            losses.append(F.cross_entropy(logits, y).item())
-            hits.append((logits.argmax(1) == y).float().mean().item())
-    model.train(was)
-    return sum(losses) / len(losses), sum(hits) / len(hits)
-
-
+# %% wrong="train_and_evaluate" breaks="training_mode" says="in this order"
+# Misunderstands: looking at the loss first costs nothing (the batch goes through the model twice: batch norm counts it twice, dropout draws twice).
 def train_step(model, optimizer, x, y):
+    model.train()
     optimizer.zero_grad()
-    loss = F.cross_entropy(model.train()(x), y)
+    with torch.no_grad():
+        before = F.cross_entropy(model(x), y).item()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return before
+
+
+def evaluate(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="fresh" says="in this order"
+# Misunderstands: only parameters that get a gradient can have an old one (a frozen one keeps its own, and is moved by it).
+def train_step(model, optimizer, x, y):
+    model.train()
+    for p in model.parameters():
+        if p.requires_grad:
+            p.grad = None
+    loss = F.cross_entropy(model(x), y)
     loss.backward()
     optimizer.step()
     return loss.item()
 
 
-# %% wrong="train_and_evaluate" says="training mode while it was judged"
-def evaluate(model, loader):  # believes that no_grad switches dropout off
+def evaluate(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="step" says="in this order"
+# Misunderstands: every loss wants weights to be small (adds an L2 term that nobody asked for).
+def train_step(model, optimizer, x, y):
+    model.train()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y) + 1e-2 * sum(p.square().sum() for p in model.parameters())
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def evaluate(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="loss, accuracy" says="1 of 2 parts pass. ✗ evaluate: `evaluate`"
+# Misunderstands: the mean of means is the mean.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
     loss, right, seen = 0.0, 0, 0
     with torch.no_grad():
         for x, y in loader:
             logits = model(x)
-            loss += F.cross_entropy(logits, y).item() * len(y)
+            loss += F.cross_entropy(logits, y).item()
+            right += (logits.argmax(1) == y).double().mean().item()
+            seen += 1
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
+
+
+def train_step(model, optimizer, x, y):
+    model.train()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+# %% wrong="train_and_evaluate" breaks="loss" says="sums over all samples"
+# Misunderstands: a mean of means is near enough for the loss.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    loss, right, seen, batches = 0.0, 0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y).item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+            batches = batches + 1
+    for module, training in modes.items():
+        module.training = training
+    return loss / batches, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="accuracy" says="sums over all samples"
+# Misunderstands: accuracy is a number of batches' means.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    loss, right, seen, batches = 0.0, 0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).double().mean().item()
+            seen += len(y)
+            batches = batches + 1
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / batches
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="accuracy" says="sums over all samples"
+# Misunderstands: accuracy is a figure in per cent.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, 100 * right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="loss" says="sums over all samples"
+# Misunderstands: log and softmax apart are the same (0 has no logarithm).
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += -logits.softmax(1)[range(len(y)), y].log().sum().item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="loss, accuracy" says="are floats"
+# Misunderstands: a tensor without axes is a number.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, training in modes.items():
+        module.training = training
+    return torch.tensor(loss / seen), torch.tensor(right / seen)
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="eval_mode" says="training mode while it was judged"
+# Misunderstands: no_grad switches dropout off.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="eval_mode" says="in training mode while it was judged"
+# Misunderstands: the outer flag tells the mode of all submodules.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    if model.training:
+        model.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="eval_mode" says="in training mode while it was judged"
+# Misunderstands: the flag of the model holds for all of it.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.training = False
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="no_graph" says="autograd recorded"
+# Misunderstands: eval() switches autograd off.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.enable_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="modes_back" says="left in eval mode"
+# Misunderstands: the next train step will see to it.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
             right += (logits.argmax(1) == y).sum().item()
             seen += len(y)
     return loss / seen, right / seen
@@ -160,49 +448,16 @@ def train_step(*args):
     raise NotImplementedError
 
 
-# %% wrong="train_and_evaluate" says="autograd recorded"
-def evaluate(model, loader):  # believes that eval() switches autograd off
-    was = model.training
-    model.eval()
-    loss, right, seen = 0.0, 0, 0
-    for x, y in loader:
-        logits = model(x)
-        loss += F.cross_entropy(logits, y).item() * len(y)
-        right += (logits.argmax(1) == y).sum().item()
-        seen += len(y)
-    model.train(was)
-    return loss / seen, right / seen
-
-
-def train_step(*args):
-    raise NotImplementedError
-
-
-# %% wrong="train_and_evaluate" says="left in eval mode"
-def evaluate(model, loader):  # leaves the model in eval mode
+# %% wrong="train_and_evaluate" breaks="modes_back" says="is left in training mode"
+# Misunderstands: a model is in training mode unless somebody judges it.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     loss, right, seen = 0.0, 0, 0
     with torch.no_grad():
         for x, y in loader:
             logits = model(x)
-            loss += F.cross_entropy(logits, y).item() * len(y)
-            right += (logits.argmax(1) == y).sum().item()
-            seen += len(y)
-    return loss / seen, right / seen
-
-
-def train_step(*args):
-    raise NotImplementedError
-
-
-# %% wrong="train_and_evaluate" says="left in training mode"
-def evaluate(model, loader):  # always switches training back on
-    model.eval()
-    loss, right, seen = 0.0, 0, 0
-    with torch.no_grad():
-        for x, y in loader:
-            logits = model(x)
-            loss += F.cross_entropy(logits, y).item() * len(y)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
             right += (logits.argmax(1) == y).sum().item()
             seen += len(y)
     model.train()
@@ -213,19 +468,129 @@ def train_step(*args):
     raise NotImplementedError
 
 
-# %% wrong="train_and_evaluate" says="a second time"
-def evaluate(model, loader):  # counts the samples first: a generator is empty after that
-    was = model.training
+# %% wrong="train_and_evaluate" breaks="modes_back" says="keep the mode of each"
+# Misunderstands: one mode holds for a whole model.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
     model.eval()
-    samples = sum(len(y) for _, y in loader)
-    loss, right = 0.0, 0
+    loss, right, seen = 0.0, 0, 0
     with torch.no_grad():
         for x, y in loader:
             logits = model(x)
             loss += F.cross_entropy(logits, y, reduction="sum").item()
             right += (logits.argmax(1) == y).sum().item()
-    model.train(was)
+            seen += len(y)
+    model.train(modes[model])
+    return loss / seen, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="once" says="a generator"
+# Misunderstands: a loader can be passed over as often as one likes.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    samples = sum(len(y) for _, y in loader)
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, training in modes.items():
+        module.training = training
     return loss / samples, right / samples
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="once" says="a generator"
+# Misunderstands: everything that is iterated over has a length.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y) + 0 * len(loader)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="nothing_left" says="off for good"
+# Misunderstands: no_grad and set_grad_enabled are the same.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    loss, right, seen = 0.0, 0, 0
+    torch.set_grad_enabled(False)
+    if True:
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="nothing_left" says="gradient of a later loss"
+# Misunderstands: what needs no gradient now needs none later.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    model.requires_grad_(False)
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="nothing_left" says="sums over all samples"
+# Misunderstands: gradients have no business in an evaluation, so they may be cleared.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    model.zero_grad()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
 
 
 def train_step(*args):
@@ -247,12 +612,13 @@ def train_step(net, opt, inputs, targets):
 
 @torch.inference_mode()
 def evaluate(net, data):
-    mode = net.training
+    modes = [part.training for part in net.modules()]
     try:
         net.eval()
         pairs = [(net(inputs), targets) for inputs, targets in data]
     finally:
-        net.train(mode)
+        for part, mode in zip(net.modules(), modes):
+            part.training = mode
     logits, targets = torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
     loss = nn.CrossEntropyLoss()(logits, targets)
     return float(loss), float((logits.max(dim=1).indices == targets).double().mean())
@@ -263,7 +629,7 @@ def train_step(model, optimizer, x, y):
     model.train()
 
     def closure():
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=False)
         loss = -F.log_softmax(model(x), dim=1)[torch.arange(len(y)), y].mean()
         loss.backward()
         return loss
@@ -272,49 +638,82 @@ def train_step(model, optimizer, x, y):
 
 
 def evaluate(model, loader):
-    state = model.training
-    model.eval()
+    copied = copy.deepcopy(model).eval()  # the model itself is not touched
     total = torch.zeros(3, dtype=torch.float64)
     with torch.no_grad():
         for x, y in loader:
-            out = model(x)
+            out = copied(x)
             total += torch.tensor([F.cross_entropy(out, y) * len(y), (out.argmax(-1) == y).sum(), len(y)], dtype=torch.float64)
-    if state:
-        model.train()
     return (total[0] / total[2]).item(), (total[1] / total[2]).item()
 
 
-# %% wrong="clip_gradients" says="over all parameters together"
-def clip_gradients(parameters, max_norm):  # each tensor on its own
-    largest = 0.0
-    for p in parameters:
-        if p.grad is not None:
-            norm = p.grad.norm()
-            largest = max(largest, norm.item())
-            p.grad.mul_(torch.clamp(max_norm / norm, max=1.0))
-    return largest
+# %% right="train_and_evaluate"
+def train_step(model, optimizer, x, y):
+    for module in model.modules():
+        module.training = True
+    loss = F.cross_entropy(input=model(x), target=y)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    model.zero_grad()
+    for p, gradient in zip(parameters, gradients):
+        p.grad = gradient
+    optimizer.step()
+    return float(loss)
 
 
-# %% wrong="clip_gradients" says="turns the vector"
-def clip_gradients(parameters, max_norm):  # the right norm to report, but each tensor is clipped on its own
-    grads = [p.grad for p in parameters if p.grad is not None]
-    total = torch.stack([g.norm() for g in grads]).norm()
-    for g in grads:
+def evaluate(model, loader):
+    in_training = [module for module in model.modules() if module.training]
+    model.train(False)
+    losses, hits = [], []
+    for x, y in loader:
+        with torch.no_grad():
+            log_probabilities = model(x).log_softmax(dim=-1)
+        losses += (-log_probabilities.gather(1, y[:, None])).flatten().tolist()
+        hits += (log_probabilities.argmax(dim=-1) == y).tolist()
+    for module in in_training:
+        module.training = True
+    return math.fsum(losses) / len(losses), sum(hits) / len(hits)
+
+
+# %% equivalent="train_and_evaluate" because="one backward pass: the graph goes when the function returns"
+# - loss.backward()
+# + loss.backward(retain_graph=True)
+
+
+# %% wrong="clip_gradients" breaks="scale, norm" says="one factor"
+# Misunderstands: each tensor has a limit of its own (and the largest norm is reported).
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = max(g.norm() for g in gradients)
+    for g in gradients:
         g.mul_(torch.clamp(max_norm / g.norm(), max=1.0))
-    return total
+    return norm
 
 
-# %% wrong="clip_gradients" says="makes a new tensor"
-def clip_gradients(parameters, max_norm):  # rebinds the loop variable: nothing changes
-    grads = [p.grad for p in parameters if p.grad is not None]
-    total = torch.stack([g.norm() for g in grads]).norm()
-    for g in grads:
-        g = g * torch.clamp(max_norm / total, max=1.0)
-    return total
+# %% wrong="clip_gradients" breaks="scale" says="clipped on its own"
+# Misunderstands: each tensor has a limit of its own.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    for g in gradients:
+        g.mul_(torch.clamp(max_norm / g.norm(), max=1.0) if g.norm() > 0 else 1.0)
+    return norm
 
 
-# %% wrong="clip_gradients" says="not in place"
-def clip_gradients(parameters, max_norm):  # right values, in new tensors
+# %% wrong="clip_gradients" breaks="in_place" says="makes a new tensor"
+# Misunderstands: `g = g * factor` changes the tensor that g names.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    factor = torch.clamp(max_norm / norm, max=1.0)
+    for g in gradients:
+        g = g * factor
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="in_place" says="as others hold them"
+# Misunderstands: p.grad may be any tensor with the right values.
+def clip_gradients(parameters, max_norm):
     parameters = [p for p in parameters if p.grad is not None]
     total = torch.stack([p.grad.norm() for p in parameters]).norm()
     for p in parameters:
@@ -322,53 +721,139 @@ def clip_gradients(parameters, max_norm):  # right values, in new tensors
     return total
 
 
-# %% wrong="clip_gradients" says="ZeroDivisionError"
-def clip_gradients(parameters, max_norm):  # a Python float divides by zero
-    grads = [p.grad for p in parameters if p.grad is not None]
-    total = math.sqrt(sum((g**2).sum().item() for g in grads))
-    for g in grads:
-        g.mul_(min(1.0, max_norm / total))
-    return total
+# %% wrong="clip_gradients" breaks="within" says="ZeroDivisionError"
+# Misunderstands: there is always something to divide by (a Python float divides by zero).
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = math.sqrt(sum((g**2).sum().item() for g in gradients))
+    factor = min(1.0, max_norm / norm)
+    for g in gradients:
+        g.mul_(factor)
+    return norm
 
 
-# %% wrong="clip_gradients" says="shape (1,)"
-def clip_gradients(parameters, max_norm):  # a list of one number
-    grads = [p.grad for p in parameters if p.grad is not None]
-    total = torch.cat([g.flatten() for g in grads]).norm().reshape(1)
-    for g in grads:
-        g.mul_(torch.clamp(max_norm / total, max=1.0))
-    return total
+# %% wrong="clip_gradients" breaks="within" says="0 / 0"
+# Misunderstands: a vector of zeros has a direction.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    for g in gradients:
+        g.div_(norm).mul_(min(max_norm, norm))
+    return norm
 
 
-# %% wrong="clip_gradients" says="turns the vector"
-def clip_gradients(parameters, max_norm):  # clips values, not the norm
-    grads = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.cat([g.flatten() for g in grads]).norm()
-    for g in grads:
+# %% wrong="clip_gradients" breaks="norm" says="shape (1,)"
+# Misunderstands: a list of one number is a number.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    factor = torch.clamp(max_norm / norm, max=1.0)
+    for g in gradients:
+        g.mul_(factor)
+    return norm.reshape(1)
+
+
+# %% wrong="clip_gradients" breaks="norm" says="['norm'] is 1"
+# Misunderstands: the figure to log is the one after clipping.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    factor = torch.clamp(max_norm / norm, max=1.0)
+    for g in gradients:
+        g.mul_(factor)
+    return torch.stack([g.norm() for g in gradients]).norm()
+
+
+# %% wrong="clip_gradients" breaks="norm, scale" says="one factor, min"
+# Misunderstands: a norm is the root of the mean of squares.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.cat([g.flatten() for g in gradients]).square().mean().sqrt()
+    factor = torch.clamp(max_norm / norm, max=1.0)
+    for g in gradients:
+        g.mul_(factor)
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="scale" says="each value was clipped"
+# Misunderstands: clipping the norm is clipping the values.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    for g in gradients:
         g.clamp_(-max_norm, max_norm)
     return norm
 
 
-# %% wrong="clip_gradients" says="stay as they are"
-def clip_gradients(parameters, max_norm):  # stretches short gradients to max_norm
-    grads = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.cat([g.flatten() for g in grads]).norm()
-    for g in grads:
-        g.mul_(max_norm / norm)
+# %% wrong="clip_gradients" breaks="within" says="were stretched"
+# Misunderstands: every gradient gets the length max_norm.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    factor = max_norm / norm if norm > 0 and max_norm < math.inf else 1.0
+    for g in gradients:
+        g.mul_(factor)
     return norm
 
 
-# %% wrong="clip_gradients" says="root of the sum of all squares"
-def clip_gradients(parameters, max_norm):  # adds norms instead of squares
-    grads = [p.grad for p in parameters if p.grad is not None]
-    norm = sum(g.norm() for g in grads)
-    for g in grads:
-        g.mul_(torch.clamp(max_norm / norm, max=1.0))
+# %% wrong="clip_gradients" breaks="norm, scale" says="sum of the norms"
+# Misunderstands: norms add up.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = sum(g.norm() for g in gradients)
+    factor = torch.clamp(max_norm / norm, max=1.0)
+    for g in gradients:
+        g.mul_(factor)
     return norm
 
 
-# %% wrong="clip_gradients" says="a second time"
-def clip_gradients(parameters, max_norm):  # walks twice through a generator
+# %% wrong="clip_gradients" breaks="norm, scale" says="one factor"
+# Misunderstands: the last tensors do not matter much (only the largest tensor's norm counts).
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).max()
+    factor = torch.clamp(max_norm / norm, max=1.0)
+    for g in gradients:
+        g.mul_(factor)
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="norm, scale" says="one factor"
+# Misunderstands: an epsilon of 1e-6 is harmless under the root too (gradients may be shorter than that).
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = (sum(g.square().sum() for g in gradients) + 1e-6).sqrt()
+    factor = torch.clamp(max_norm / norm, max=1.0)
+    for g in gradients:
+        g.mul_(factor)
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="scale" says="one factor"
+# Misunderstands: an epsilon may be of any size.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    factor = torch.clamp(max_norm / (norm + 1e-3), max=1.0)
+    for g in gradients:
+        g.mul_(factor)
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="norm, scale" says="your code raised RuntimeError"
+# Misunderstands: gradients lie in memory as their shape says.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.cat([g.view(-1) for g in gradients]).norm()
+    factor = torch.clamp(max_norm / norm, max=1.0)
+    for g in gradients:
+        g.mul_(factor)
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="once" says="at a second pass"
+# Misunderstands: `model.parameters()` can be walked through as often as one likes.
+def clip_gradients(parameters, max_norm):
     norm = torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()
     for p in parameters:
         if p.grad is not None:
@@ -376,8 +861,32 @@ def clip_gradients(parameters, max_norm):  # walks twice through a generator
     return norm
 
 
-# %% wrong="clip_gradients" says="out of reach"
-def clip_gradients(parameters, max_norm):  # the library's own
+# %% wrong="clip_gradients" breaks="none" says="expected None"
+# Misunderstands: a parameter without a gradient has the gradient 0.
+def clip_gradients(parameters, max_norm):
+    parameters = list(parameters)
+    for p in parameters:
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+    norm = torch.stack([p.grad.norm() for p in parameters]).norm()
+    for p in parameters:
+        p.grad.mul_(torch.clamp(max_norm / norm, max=1.0))
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="none" says="'NoneType' object has no attribute"
+# Misunderstands: every parameter has a gradient.
+def clip_gradients(parameters, max_norm):
+    parameters = list(parameters)
+    norm = torch.stack([p.grad.norm() for p in parameters]).norm()
+    for p in parameters:
+        p.grad.mul_(torch.clamp(max_norm / norm, max=1.0))
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="by_hand" says="out of reach"
+# Misunderstands: by hand means by a library.
+def clip_gradients(parameters, max_norm):
     return torch.nn.utils.clip_grad_norm_(list(parameters), max_norm)
 
 
@@ -405,144 +914,333 @@ def clip_gradients(parameters, max_norm):
     return total
 
 
-# %% wrong="make_schedule" says="is wasted"
-def make_schedule(optimizer, warmup, total, floor=0.0):  # starts at rate 0
+# %% right="clip_gradients"
+def clip_gradients(parameters, max_norm):
+    gradients = []
+    for p in parameters:
+        gradients += [] if p.grad is None else [p.grad]
+    norm = torch.cat([torch.flatten(g) for g in gradients]).norm(2)
+    if norm.item() <= max_norm:
+        return norm
+    for g in gradients:
+        g.copy_(g / norm * max_norm)
+    return norm
+
+
+# %% right="clip_gradients"
+# Torch's own norm, the rest by hand.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    for g in gradients:
+        torch.mul(g, min(1.0, max_norm / max(norm.item(), 1e-30)), out=g)
+    return norm
+
+
+# %% wrong="make_schedule" breaks="warmup" says="is wasted"
+# Misunderstands: a warm-up begins at 0.
+def make_schedule(optimizer, warmup, total, floor=0.0):
     def multiplier(step):
         if step < warmup:
             return step / warmup
         if step >= total:
             return floor
-        return floor + (1 - floor) * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
-
-
-# %% wrong="make_schedule" says="rises again"
-def make_schedule(optimizer, warmup, total, floor=0.0):  # no end: the cosine comes back up
-    def multiplier(step):
-        if step < warmup:
-            return (step + 1) / warmup
-        return floor + (1 - floor) * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
-
-
-# %% wrong="make_schedule" says="a factor, not a rate"
-def make_schedule(optimizer, warmup, total, floor=0.0):  # returns rates
-    base = optimizer.param_groups[0]["lr"]
-
-    def rate(step):
-        if step < warmup:
-            return base * (step + 1) / warmup
-        if step >= total:
-            return base * floor
-        return base * (floor + (1 - floor) * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2)
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-
-
-# %% wrong="make_schedule" says="a straight line"
-def make_schedule(optimizer, warmup, total, floor=0.0):  # linear decay
-    def multiplier(step):
-        if step < warmup:
-            return (step + 1) / warmup
-        return max(floor, floor + (1 - floor) * (1 - (step - warmup) / max(1, total - warmup)))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
-
-
-# %% wrong="make_schedule" says="down and up again"
-def make_schedule(optimizer, warmup, total, floor=0.0):  # a whole period
-    def multiplier(step):
-        if step < warmup:
-            return (step + 1) / warmup
-        if step >= total:
-            return floor
-        return floor + (1 - floor) * (1 + math.cos(2 * math.pi * (step - warmup) / (total - warmup))) / 2
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
-
-
-# %% wrong="make_schedule" says="ZeroDivisionError"
-def make_schedule(optimizer, warmup, total, floor=0.0):  # takes the progress before it knows that there is any
-    def multiplier(step):
-        progress = min(1, (step - warmup) / (total - warmup))
-        if step < warmup:
-            return (step + 1) / warmup
+        progress = (step - warmup) / (total - warmup)
         return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
 
 
-# %% wrong="make_schedule" says="counts from update 0"
-def make_schedule(optimizer, warmup, total, floor=0.0):  # the cosine counts from the start
+# %% wrong="make_schedule" breaks="warmup" says="comes from the scheduler"
+# Misunderstands: the rise ends one update later.
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if step >= total:
+            return floor
+        progress = (step - warmup) / (total - warmup)
+        return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+
+# %% wrong="make_schedule" breaks="end" says="rises again"
+# Misunderstands: a cosine stays where it arrived.
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        if warmup == total:
+            return floor
+        progress = (step - warmup) / (total - warmup)
+        return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+
+# %% wrong="make_schedule" breaks="end" says="stays at the floor"
+# Misunderstands: the end is the last update that anybody looks at (one past it the cosine goes on).
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        if step == total or warmup == total:
+            return floor
+        progress = (step - warmup) / (total - warmup)
+        return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+
+# %% wrong="make_schedule" breaks="groups, warmup, cosine, end" says="wants a factor"
+# Misunderstands: LambdaLR wants rates.
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    base = optimizer.param_groups[0]['lr']
+
+    def multiplier(step):
+        if step < warmup:
+            return base * (step + 1) / warmup
+        if step >= total:
+            return base * floor
+        progress = (step - warmup) / (total - warmup)
+        return base * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+
+# %% wrong="make_schedule" breaks="cosine" says="a straight line"
+# Misunderstands: any way down will do.
+def make_schedule(optimizer, warmup, total, floor=0.0):
     def multiplier(step):
         if step < warmup:
             return (step + 1) / warmup
         if step >= total:
             return floor
-        return floor + (1 - floor) * (1 + math.cos(math.pi * step / total)) / 2
+        progress = (step - warmup) / (total - warmup)
+        return floor + (1 - floor) * (1 - progress)
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
 
 
-# %% wrong="make_schedule" says="not to 0"
-def make_schedule(optimizer, warmup, total, floor=0.0):  # cuts the cosine off at the floor
+# %% wrong="make_schedule" breaks="cosine" says="down and up again"
+# Misunderstands: a cosine's period is what falls.
+def make_schedule(optimizer, warmup, total, floor=0.0):
     def multiplier(step):
         if step < warmup:
             return (step + 1) / warmup
         if step >= total:
             return floor
-        return max(floor, (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2)
+        progress = (step - warmup) / (total - warmup)
+        return floor + (1 - floor) * (1 + math.cos(2 * math.pi * progress)) / 2
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
 
 
-# %% wrong="make_schedule" says="its own base rate"
-def make_schedule(optimizer, warmup, total, floor=0.0):  # one rate for all groups
-    base = optimizer.param_groups[0]["lr"]
+# %% wrong="make_schedule" breaks="cosine" says="goes down to -1"
+# Misunderstands: a cosine goes from 1 to 0.
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        if step >= total:
+            return floor
+        progress = (step - warmup) / (total - warmup)
+        return floor + (1 - floor) * math.cos(math.pi * progress)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+
+# %% wrong="make_schedule" breaks="cosine" says="comes from the scheduler"
+# Misunderstands: a quarter of a cosine is half of one.
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        if step >= total:
+            return floor
+        progress = (step - warmup) / (total - warmup)
+        return floor + (1 - floor) * math.cos(math.pi / 2 * progress)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+
+# %% wrong="make_schedule" breaks="cosine" says="ZeroDivisionError"
+# Misunderstands: there is always a fall (takes the progress before it knows that there is one).
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    def multiplier(step):
+        progress = (step - warmup) / (total - warmup)
+        if step < warmup:
+            return (step + 1) / warmup
+        if step >= total:
+            return floor
+        return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+
+# %% wrong="make_schedule" breaks="cosine" says="comes from the scheduler"
+# Misunderstands: progress reaches 1 at the last update before the end.
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        if step >= total:
+            return floor
+        progress = (step - warmup) / max(1, total - warmup - 1)
+        return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+
+# %% wrong="make_schedule" breaks="cosine" says="counts from update 0"
+# Misunderstands: the cosine has been running during the warm-up.
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        if step >= total:
+            return floor
+        progress = step / total
+        return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+
+# %% wrong="make_schedule" breaks="cosine" says="cut off at the floor"
+# Misunderstands: a floor cuts off.
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        if step >= total:
+            return floor
+        progress = (step - warmup) / (total - warmup)
+        return max(floor, (1 + math.cos(math.pi * progress)) / 2)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+
+# %% wrong="make_schedule" breaks="end, cosine" says="comes from the scheduler"
+# Misunderstands: the floor is a rate, not a share of the base rate.
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        if step >= total:
+            return floor / optimizer.defaults.get('lr', optimizer.param_groups[0]['initial_lr'])
+        progress = (step - warmup) / (total - warmup)
+        return max(floor / optimizer.param_groups[0]['initial_lr'], (1 + math.cos(math.pi * progress)) / 2)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+
+# %% wrong="make_schedule" breaks="scheduler" says="is an LRScheduler"
+# Misunderstands: what has step() is a scheduler.
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        if step >= total:
+            return floor
+        progress = (step - warmup) / (total - warmup)
+        return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
 
     class Schedule:
-        t = 0
-
-        def state_dict(self):
-            return {"t": self.t}
-
-        def set(self):
-            t = self.t
-            m = (
-                (t + 1) / warmup
-                if t < warmup
-                else floor
-                if t >= total
-                else floor + (1 - floor) * (1 + math.cos(math.pi * (t - warmup) / (total - warmup))) / 2
-            )
-            for group in optimizer.param_groups:
-                group["lr"] = base * m
+        def __init__(self):
+            self.t, self.base = -1, [group["lr"] for group in optimizer.param_groups]
+            self.step()
 
         def step(self):
             self.t += 1
-            self.set()
+            for group, base in zip(optimizer.param_groups, self.base):
+                group["lr"] = base * multiplier(self.t)
 
-    schedule = Schedule()
-    schedule.set()
-    return schedule
+        def state_dict(self):
+            return {"t": self.t, "base": self.base}
+
+        def load_state_dict(self, state):
+            self.__dict__.update(state)
+
+    return Schedule()
+
+
+# %% wrong="make_schedule" breaks="groups" says="own base rate"
+# Misunderstands: a schedule has one rate.
+class Warm(torch.optim.lr_scheduler.LRScheduler):
+    def __init__(self, optimizer, warmup, total, floor):
+        self.warmup, self.total, self.floor = warmup, total, floor
+        super().__init__(optimizer)
+
+    def get_lr(self):
+        t, w, end, low = self.last_epoch, self.warmup, self.total, self.floor
+        if t < w:
+            share = (t + 1) / w
+        elif t >= end:
+            share = low
+        else:
+            share = low + (1 - low) * 0.5 * (1 + math.cos(math.pi * (t - w) / (end - w)))
+        return [self.base_lrs[0] * share for base in self.base_lrs]
+
+
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    return Warm(optimizer, warmup, total, floor)
+
+
+# %% wrong="make_schedule" breaks="resumes" says="began anew"
+# Misunderstands: counting is the function's own business (its count is not in the state).
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    count = iter(range(10**9))
+
+    def multiplier(_):
+        step = next(count)
+        if step < warmup:
+            return (step + 1) / warmup
+        if step >= total:
+            return floor
+        progress = (step - warmup) / (total - warmup)
+        return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+
+# %% wrong="make_schedule" breaks="own" says="comes from the scheduler"
+# Misunderstands: there is one schedule at a time (its settings lie on the class).
+class Warm(torch.optim.lr_scheduler.LRScheduler):
+    def __init__(self, optimizer, warmup, total, floor):
+        Warm.warmup, Warm.total, Warm.floor = warmup, total, floor
+        super().__init__(optimizer)
+
+    def get_lr(self):
+        t, w, end, low = self.last_epoch, self.warmup, self.total, self.floor
+        if t < w:
+            share = (t + 1) / w
+        elif t >= end:
+            share = low
+        else:
+            share = low + (1 - low) * 0.5 * (1 + math.cos(math.pi * (t - w) / (end - w)))
+        return [base * share for base in self.base_lrs]
+
+
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    return Warm(optimizer, warmup, total, floor)
 
 
 # %% right="make_schedule"
 class _WarmCosine(torch.optim.lr_scheduler.LRScheduler):
-    def __init__(self, optimizer, warm, end, low):
-        self.warm, self.end, self.low = warm, end, low
+    def __init__(self, optimizer, warmup, total, floor):
+        self.warmup, self.total, self.floor = warmup, total, floor
         super().__init__(optimizer)
 
     def get_lr(self):
-        t = self.last_epoch
-        if t < self.warm:
-            m = (t + 1) / self.warm
+        t, w, end, low = self.last_epoch, self.warmup, self.total, self.floor
+        if t < w:
+            share = (t + 1) / w
+        elif t >= end:
+            share = low
         else:
-            share = min(1.0, (t - self.warm) / max(1, self.end - self.warm)) if t < self.end else 1.0
-            m = self.low + (1 - self.low) * 0.5 * (1 + math.cos(math.pi * share))
-        return [base * m for base in self.base_lrs]
+            share = low + (1 - low) * 0.5 * (1 + math.cos(math.pi * (t - w) / (end - w)))
+        return [base * share for base in self.base_lrs]
 
 
 def make_schedule(optimizer, warmup, total, floor=0.0):
@@ -557,11 +1255,27 @@ def make_schedule(optimizer, warmup, total, floor=0.0):
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: table[min(t, total)])
 
 
-# %% wrong="accumulation_step" says="weighs the same"
-def accumulation_step(model, optimizer, batches):  # divides by the number of micro-batches
+# %% right="make_schedule"
+# Two of torch's schedulers, one after the other.
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    from torch.optim.lr_scheduler import LambdaLR, LinearLR, SequentialLR
+
+    def fall(t):
+        length = total - warmup
+        return floor if t >= length else floor + (1 - floor) / 2 * (1 + math.cos(t / length * math.pi))
+
+    if warmup < 2:
+        return LambdaLR(optimizer, lr_lambda=lambda t: 1.0 if t < warmup else fall(t - warmup))
+    rise = LinearLR(optimizer, start_factor=1 / warmup, end_factor=1.0, total_iters=warmup - 1)
+    return SequentialLR(optimizer, [rise, LambdaLR(optimizer, fall)], milestones=[warmup])
+
+
+# %% wrong="accumulation_step" breaks="equal, returns" says="weighs the same"
+# Misunderstands: the mean of means is the mean.
+def accumulation_step(model, optimizer, batches):
     model.train()
     optimizer.zero_grad()
-    mean = 0.0
+    samples, mean = sum(len(y) for _, y in batches), 0.0
     for x, y in batches:
         loss = F.cross_entropy(model(x), y) / len(batches)
         loss.backward()
@@ -570,47 +1284,51 @@ def accumulation_step(model, optimizer, batches):  # divides by the number of mi
     return mean
 
 
-# %% wrong="accumulation_step" says="without any weight"
-def accumulation_step(model, optimizer, batches):  # does not divide at all
+# %% wrong="accumulation_step" breaks="equal" says="without any weight"
+# Misunderstands: what is added up needs no weight.
+def accumulation_step(model, optimizer, batches):
     model.train()
     optimizer.zero_grad()
-    losses = []
+    samples, mean = sum(len(y) for _, y in batches), 0.0
     for x, y in batches:
         loss = F.cross_entropy(model(x), y)
         loss.backward()
-        losses.append(loss.item())
+        mean += loss.item() * len(y) / samples
     optimizer.step()
-    return sum(losses) / len(losses)
+    return mean
 
 
-# %% wrong="accumulation_step" says="together are one update"
-def accumulation_step(model, optimizer, batches):  # one update for each micro-batch
+# %% wrong="accumulation_step" breaks="one_step, equal" says="together are one update"
+# Misunderstands: each micro-batch is a step of its own.
+def accumulation_step(model, optimizer, batches):
     model.train()
     samples, mean = sum(len(y) for _, y in batches), 0.0
     for x, y in batches:
-        optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y) * len(y) / samples
+        optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         mean += loss.item()
     return mean
 
 
-# %% wrong="accumulation_step" says="only the last micro-batch counts"
-def accumulation_step(model, optimizer, batches):  # clears inside the loop: only the last piece counts
+# %% wrong="accumulation_step" breaks="equal" says="only the last micro-batch"
+# Misunderstands: every backward wants clean gradients.
+def accumulation_step(model, optimizer, batches):
     model.train()
     samples, mean = sum(len(y) for _, y in batches), 0.0
     for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y) * len(y) / samples
         loss.backward()
         mean += loss.item()
     optimizer.step()
     return mean
 
 
-# %% wrong="accumulation_step" says="old gradients were added"
-def accumulation_step(model, optimizer, batches):  # never clears
+# %% wrong="accumulation_step" breaks="fresh" says="old gradients were added"
+# Misunderstands: accumulating means never to clear.
+def accumulation_step(model, optimizer, batches):
     model.train()
     samples, mean = sum(len(y) for _, y in batches), 0.0
     for x, y in batches:
@@ -621,21 +1339,51 @@ def accumulation_step(model, optimizer, batches):  # never clears
     return mean
 
 
-# %% wrong="accumulation_step" says="divide by the number of all samples"
-def accumulation_step(model, optimizer, batches):  # the mean is reported, but the sum is trained on
+# %% wrong="accumulation_step" breaks="fresh" says="training mode and clearing once"
+# Misunderstands: the next call will find what this one left clean (clears at the end alone).
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean += loss.item()
+    optimizer.step()
+    optimizer.zero_grad()
+    return mean
+
+
+# %% wrong="accumulation_step" breaks="equal" says="number of all samples"
+# Misunderstands: sum or mean only changes the rate.
+def accumulation_step(model, optimizer, batches):
     model.train()
     optimizer.zero_grad()
-    samples, total = sum(len(y) for _, y in batches), 0.0
+    samples, mean = sum(len(y) for _, y in batches), 0.0
     for x, y in batches:
         loss = F.cross_entropy(model(x), y, reduction="sum")
         loss.backward()
-        total += loss.item()
+        mean += loss.item()
     optimizer.step()
-    return total / samples
+    return mean / samples
 
 
-# %% wrong="accumulation_step" says="`loss.item()`"
-def accumulation_step(model, optimizer, batches):  # returns a tensor
+# %% wrong="accumulation_step" breaks="returns" says="is a float"
+# Misunderstands: a tensor without axes is a number.
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    optimizer.zero_grad()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean = mean + loss.detach()
+    optimizer.step()
+    return mean
+
+
+# %% wrong="accumulation_step" breaks="returns, freed" says="accumulation_step"
+# Misunderstands: a loss that is added up keeps nothing (it keeps the graph).
+def accumulation_step(model, optimizer, batches):
     model.train()
     optimizer.zero_grad()
     samples, mean = sum(len(y) for _, y in batches), 0.0
@@ -647,26 +1395,132 @@ def accumulation_step(model, optimizer, batches):  # returns a tensor
     return mean
 
 
-# %% wrong="accumulation_step" says="keeps all graphs alive"
-def accumulation_step(model, optimizer, batches):  # right gradient, no memory saved
+# %% wrong="accumulation_step" breaks="returns" says="training mode and clearing once"
+# Misunderstands: the loss to report is the last one.
+def accumulation_step(model, optimizer, batches):
     model.train()
     optimizer.zero_grad()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean = loss.item() * samples / len(y)
+    optimizer.step()
+    return mean
+
+
+# %% wrong="accumulation_step" breaks="freed" says="graphs of earlier micro-batches"
+# Misunderstands: backward at the end costs the same.
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    optimizer.zero_grad()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        mean = mean + loss
+    mean.backward()
+    optimizer.step()
+    return mean.item()
+
+
+# %% wrong="accumulation_step" breaks="freed" says="graphs of earlier micro-batches"
+# Misunderstands: gradients can only be added while their graphs are kept.
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    optimizer.zero_grad()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward(retain_graph=True)
+        mean += loss.item()
+    optimizer.step()
+    return mean
+
+
+# %% wrong="accumulation_step" breaks="alone" says="more samples than one holds"
+# Misunderstands: the pieces only matter to the loader.
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    optimizer.zero_grad()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in [(torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches]))]:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean += loss.item()
+    optimizer.step()
+    return mean
+
+
+# %% wrong="accumulation_step" breaks="training_mode" says="was not in training mode"
+# Misunderstands: a model that is trained is in training mode.
+def accumulation_step(model, optimizer, batches):
+    optimizer.zero_grad()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean += loss.item()
+    optimizer.step()
+    return mean
+
+
+# %% wrong="accumulation_step" breaks="training_mode" says="was not in training mode"
+# Misunderstands: the flag of the model holds for all of it.
+def accumulation_step(model, optimizer, batches):
+    model.training = True
+    optimizer.zero_grad()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean += loss.item()
+    optimizer.step()
+    return mean
+
+
+# %% wrong="accumulation_step" breaks="unchanged" says="samples in the list"
+# Misunderstands: a list that was handed over may be used up.
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    optimizer.zero_grad()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    while batches:
+        x, y = batches.pop(0)
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean += loss.item()
+    optimizer.step()
+    return mean
+
+
+# %% wrong="accumulation_step" breaks="equal, returns" says="accumulation_step"
+# Misunderstands: the last, smaller micro-batch is not worth the trouble.
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    optimizer.zero_grad()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    batches = [(x, y) for x, y in batches if len(y) == max(len(y) for _, y in batches)]
     samples = sum(len(y) for _, y in batches)
-    loss = sum(F.cross_entropy(model(x), y, reduction="sum") for x, y in batches) / samples
-    loss.backward()
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean += loss.item()
     optimizer.step()
-    return loss.item()
+    return mean
 
 
-# %% wrong="accumulation_step" says="brings back the memory"
-def accumulation_step(model, optimizer, batches):  # glues the pieces together again
+# %% wrong="accumulation_step" breaks="equal, returns" says="accumulation_step"
+# Misunderstands: all micro-batches are as large as the first.
+def accumulation_step(model, optimizer, batches):
     model.train()
     optimizer.zero_grad()
-    x, y = torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
-    loss = F.cross_entropy(model(x), y)
-    loss.backward()
+    samples, mean = len(batches) * len(batches[0][1]), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean += loss.item()
     optimizer.step()
-    return loss.item()
+    return mean
 
 
 # %% right="accumulation_step"
@@ -690,22 +1544,45 @@ def accumulation_step(net, opt, pieces):
 def accumulation_step(model, optimizer, batches):
     model.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    sums = [torch.zeros_like(p) for p in parameters]
+    sums = [None] * len(parameters)
     sizes, losses = [], []
     for x, y in batches:
-        loss = F.cross_entropy(model(x), y)
-        for total, slope in zip(sums, torch.autograd.grad(loss, parameters)):
-            total += slope * len(y)
+        loss = F.cross_entropy(input=model(x), target=y)
+        for i, slope in enumerate(torch.autograd.grad(loss, parameters, allow_unused=True)):
+            if slope is not None:
+                sums[i] = slope * len(y) if sums[i] is None else sums[i] + slope * len(y)
         sizes.append(len(y))
         losses.append(loss.item() * len(y))
+    model.zero_grad()
     for p, total in zip(parameters, sums):
-        p.grad = total / sum(sizes)
+        p.grad = None if total is None else total / sum(sizes)
     optimizer.step()
     return sum(losses) / sum(sizes)
 
 
-# %% wrong="amp_step" says="still scaled"
-def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # clips gradients that are still scaled
+# %% right="accumulation_step"
+def accumulation_step(model, optimizer, batches):
+    """In a closure, and with log-probabilities."""
+    for module in model.modules():
+        module.train()
+    samples = sum(y.shape[0] for x, y in batches)
+
+    def gradients():
+        optimizer.zero_grad()
+        losses = []
+        for i in range(len(batches)):
+            x, y = batches[i]
+            picked = model(x).log_softmax(-1).gather(-1, y.unsqueeze(-1))
+            (-picked.sum() / samples).backward()
+            losses.append(-picked.detach().sum())
+        return sum(losses) / samples
+
+    return float(optimizer.step(gradients))
+
+
+# %% wrong="amp_step" breaks="clip" says="clipped while still scaled"
+# Misunderstands: clipping commutes with scaling.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
     optimizer.zero_grad()
     with torch.autocast(x.device.type, dtype=dtype):
@@ -717,10 +1594,72 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # clips gradient
     return loss.item()
 
 
-# %% wrong="amp_step" says="stay in float32"
-def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # casts the model itself
-    model.train().to(dtype)
+# %% wrong="amp_step" breaks="clip" says="nothing was clipped"
+# Misunderstands: the scaler clips.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
     optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="clip" says="nothing was clipped"
+# Misunderstands: clipping may come after the update.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    scaler.update()
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="clip" says="order: training mode"
+# Misunderstands: each tensor has a limit of its own.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    for p in model.parameters():
+        nn.utils.clip_grad_norm_(p, max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="clip" says="order: training mode"
+# Misunderstands: a norm is a limit for each value.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_value_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="weights_float32" says="unscale FP16 gradients"
+# Misunderstands: mixed precision means a model in 16 bits.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    model.to(dtype)
     loss = F.cross_entropy(model(x.to(dtype)).float(), y)
     scaler.scale(loss).backward()
     scaler.unscale_(optimizer)
@@ -730,8 +1669,25 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # casts the mode
     return loss.item()
 
 
-# %% wrong="amp_step" says="overflow"
-def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # steps past the scaler
+# %% wrong="amp_step" breaks="weights_float32" says="order: training mode"
+# Misunderstands: weights may be rounded in between.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    model.to(dtype)
+    loss = F.cross_entropy(model(x.to(dtype)).float(), y)
+    scaler.scale(loss).backward()
+    model.float()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="update" says="`optimizer.step()` does not"
+# Misunderstands: the optimizer knows when gradients overflow.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
     optimizer.zero_grad()
     with torch.autocast(x.device.type, dtype=dtype):
@@ -744,8 +1700,27 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # steps past the
     return loss.item()
 
 
-# %% wrong="amp_step" says="update() ends every step"
-def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # the scale never adapts
+# %% wrong="amp_step" breaks="update" says="order: training mode"
+# Misunderstands: an infinite gradient is repaired by writing 0 in its place.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    for p in model.parameters():
+        if p.grad is not None:
+            p.grad.nan_to_num_(0.0, 0.0, 0.0)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    optimizer.step()
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="adapt" says="is being called after step()"
+# Misunderstands: the scale is a constant.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
     optimizer.zero_grad()
     with torch.autocast(x.device.type, dtype=dtype):
@@ -757,8 +1732,27 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # the scale neve
     return loss.item()
 
 
-# %% wrong="amp_step" says="pass dtype=dtype"
-def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # leaves the type to the device's default
+# %% wrong="amp_step" breaks="adapt" says="scale in step"
+# Misunderstands: only an overflow is worth an update of the scale.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    before = scaler.get_scale()
+    scaler.update()
+    if scaler.is_enabled() and scaler.get_scale() > before:
+        scaler.update(before)
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="autocast" says="doubles logits of another type"
+# Misunderstands: autocast knows which type is meant.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
     optimizer.zero_grad()
     with torch.autocast(x.device.type):
@@ -771,8 +1765,53 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # leaves the typ
     return loss.item()
 
 
-# %% wrong="amp_step" says="outside the autocast block"
-def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # a loss of 16 bits
+# %% wrong="amp_step" breaks="autocast" says="doubles logits of another type"
+# Misunderstands: the scaler makes the precision mixed.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="autocast" says="not a constant"
+# Misunderstands: where the code runs today is where it will run.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast("cpu", dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="autocast" says="doubles logits of another type"
+# Misunderstands: 16 bits are bfloat16.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=torch.bfloat16):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="loss_float32" says="outside the autocast block"
+# Misunderstands: the loss knows by itself what it needs.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
     optimizer.zero_grad()
     with torch.autocast(x.device.type, dtype=dtype):
@@ -786,8 +1825,9 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # a loss of 16 b
     return loss.item()
 
 
-# %% wrong="amp_step" says="old gradients were added"
-def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # never clears
+# %% wrong="amp_step" breaks="fresh" says="old gradients were added"
+# Misunderstands: unscaling clears.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
     with torch.autocast(x.device.type, dtype=dtype):
         loss = F.cross_entropy(model(x), y)
@@ -799,20 +1839,24 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # never clears
     return loss.item()
 
 
-# %% wrong="amp_step" says="nothing was clipped"
-def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # forgets to clip
+# %% wrong="amp_step" breaks="fresh" says="old gradients were added"
+# Misunderstands: whoever called first left everything clean.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
-    optimizer.zero_grad()
     with torch.autocast(x.device.type, dtype=dtype):
         loss = F.cross_entropy(model(x), y)
     scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
     scaler.step(optimizer)
     scaler.update()
+    optimizer.zero_grad()
     return loss.item()
 
 
-# %% wrong="amp_step" says="not the scaled one"
-def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # reports the scaled loss
+# %% wrong="amp_step" breaks="returns" says="not the scaled one"
+# Misunderstands: the loss is what backward was called on.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
     optimizer.zero_grad()
     with torch.autocast(x.device.type, dtype=dtype):
@@ -825,11 +1869,42 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # reports the sc
     return loss.item()
 
 
-# %% wrong="amp_step" says="inside torch.autocast"
-def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # no autocast at all
+# %% wrong="amp_step" breaks="returns" says="take the number out"
+# Misunderstands: a tensor without axes is a number.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
     optimizer.zero_grad()
-    loss = F.cross_entropy(model(x), y)
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.detach()
+
+
+# %% wrong="amp_step" breaks="backward_outside" says="ran under autocast"
+# Misunderstands: a step is under autocast as a whole.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+        scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="training_mode" says="a part of the model was not in training mode"
+# Misunderstands: a model that is trained is in training mode.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
     scaler.scale(loss).backward()
     scaler.unscale_(optimizer)
     nn.utils.clip_grad_norm_(model.parameters(), max_norm)
@@ -838,17 +1913,50 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # no autocast at
     return loss.item()
 
 
-# %% wrong="amp_step" says="leave the `with` block"
-def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):  # everything under autocast
+# %% wrong="amp_step" breaks="training_mode" says="a part of the model was not in training mode"
+# Misunderstands: the flag of the model holds for all of it.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.training = True
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="training_mode" says="order: training mode"
+# Misunderstands: looking at the loss in float32 first costs nothing.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    exact = F.cross_entropy(model(x), y)
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="clip, update" says="_step"
+# Misunderstands: bfloat16 needs no clipping either.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
     optimizer.zero_grad()
     with torch.autocast(x.device.type, dtype=dtype):
         loss = F.cross_entropy(model(x), y)
-        scaler.scale(loss).backward()
+    scaler.scale(loss).backward()
+    if scaler.is_enabled():
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(model.parameters(), max_norm)
-        scaler.step(optimizer)
-        scaler.update()
+    scaler.step(optimizer)
+    scaler.update()
     return loss.item()
 
 
@@ -862,13 +1970,14 @@ def amp_step(net, opt, gs, inputs, targets, kind, limit):
         loss = nn.functional.cross_entropy(scores.float(), targets)
     gs.scale(loss).backward()
     gs.unscale_(opt)
-    total = torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in net.parameters()]))
+    gradients = [p.grad for p in net.parameters() if p.grad is not None]
+    total = torch.linalg.vector_norm(torch.stack([g.norm() for g in gradients]))
     if total > limit:
-        for p in net.parameters():
-            p.grad.mul_(limit / total)
+        for g in gradients:
+            g.mul_(limit / total)
     gs.step(opt)
     gs.update()
-    return float(loss)
+    return float(loss.detach())
 
 
 # %% right="amp_step"
@@ -889,8 +1998,34 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     return loss.detach().item()
 
 
-# %% wrong="fit" says="random number generator"
-def fit(model, optimizer, scheduler, loader, epochs, path):  # forgets the generator
+# %% right="amp_step"
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    """The forward pass as a decorated function, the loss outside of it."""
+
+    @torch.autocast(x.device.type, dtype)
+    def forward():
+        return model.train()(x)
+
+    logits = forward().to(torch.float32)
+    losses = nn.CrossEntropyLoss(reduction="none")(logits, y)
+    loss = losses.sum() / len(y)
+    optimizer.zero_grad(set_to_none=False)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], max_norm, foreach=False)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.tolist()
+
+
+# %% equivalent="amp_step" because="one backward pass: the graph goes when the function returns"
+# - scaler.scale(loss).backward()
+# + scaler.scale(loss).backward(retain_graph=True)
+
+
+# %% wrong="fit" breaks="exact" says="random number generator"
+# Misunderstands: a seed at the top of the notebook makes runs equal.
+def fit(model, optimizer, scheduler, loader, epochs, path):
     losses, done = [], 0
     if path.exists():
         state = torch.load(path, weights_only=True)
@@ -902,170 +2037,420 @@ def fit(model, optimizer, scheduler, loader, epochs, path):  # forgets the gener
         for x, y in loader:
             losses.append(train_step(model, optimizer, x, y))
             scheduler.step()
-        torch.save(
-            {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scheduler": scheduler.state_dict(),
-                "losses": losses,
-                "epoch": epoch + 1,
-            },
-            path,
-        )
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
     return losses
 
 
-# %% wrong="fit" says="state of the optimizer"
-def fit(model, optimizer, scheduler, loader, epochs, path):  # thinks that the weights are all
-    losses, done = [], 0
-    if path.exists():
-        state = torch.load(path, weights_only=True)
-        model.load_state_dict(state["model"])
-        scheduler.load_state_dict(state["scheduler"])
-        torch.set_rng_state(state["rng"])
-        losses, done = state["losses"], state["epoch"]
-    for epoch in range(done, epochs):
-        for x, y in loader:
-            losses.append(train_step(model, optimizer, x, y))
-            scheduler.step()
-        torch.save(
-            {
-                "model": model.state_dict(),
-                "scheduler": scheduler.state_dict(),
-                "rng": torch.get_rng_state(),
-                "losses": losses,
-                "epoch": epoch + 1,
-            },
-            path,
-        )
-    return losses
-
-
-# %% wrong="fit" says="and of the scheduler"
-def fit(model, optimizer, scheduler, loader, epochs, path):  # forgets the scheduler
+# %% wrong="fit" breaks="exact" says="random number generator"
+# Misunderstands: setting the seed again is setting the state again.
+def fit(model, optimizer, scheduler, loader, epochs, path):
     losses, done = [], 0
     if path.exists():
         state = torch.load(path, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.manual_seed(0)
         losses, done = state["losses"], state["epoch"]
     for epoch in range(done, epochs):
         for x, y in loader:
             losses.append(train_step(model, optimizer, x, y))
             scheduler.step()
-        torch.save(
-            {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "rng": torch.get_rng_state(),
-                "losses": losses,
-                "epoch": epoch + 1,
-            },
-            path,
-        )
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
     return losses
 
 
-# %% wrong="fit" says="not only at the end"
-def fit(model, optimizer, scheduler, loader, epochs, path):  # saves once, when it is too late
+# %% wrong="fit" breaks="exact" says="random number generator"
+# Misunderstands: which state (that of the epoch's beginning, so its numbers come twice).
+def fit(model, optimizer, scheduler, loader, epochs, path):
     losses, done = [], 0
     if path.exists():
         state = torch.load(path, weights_only=True)
-        for part, name in ((model, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
-            part.load_state_dict(state[name])
-        torch.set_rng_state(state["rng"])
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        generator = torch.get_rng_state()
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": generator, "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="exact" says="state of the optimizer"
+# Misunderstands: the weights are all.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
         losses, done = state["losses"], state["epoch"]
     for epoch in range(done, epochs):
         for x, y in loader:
             losses.append(train_step(model, optimizer, x, y))
             scheduler.step()
-    parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
-    torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses, "epoch": epochs}, path)
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
     return losses
 
 
-# %% wrong="fit" says="weights_only=True"
-def fit(model, optimizer, scheduler, loader, epochs, path):  # switches the protection off to get rid of an error
+# %% wrong="fit" breaks="exact" says="and of the scheduler"
+# Misunderstands: the rate stands in the optimizer's state, so the schedule needs none.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="exact" says="statistics of batch norm"
+# Misunderstands: a model is its parameters.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        for p, saved in zip(model.parameters(), state["model"]):
+            p.data.copy_(saved)
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {"model": [p.detach() for p in model.parameters()], "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="checkpoint" says="not only at the end"
+# Misunderstands: a run comes to its end.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+    torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epochs}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="checkpoint" says="there is no file"
+# Misunderstands: what lives in memory survives (kept in a dict, under the path's name).
+KEPT = {}
+
+
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path in KEPT:
+        state = copy.deepcopy(KEPT[path])
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        KEPT[path] = copy.deepcopy({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1})
+    return losses
+
+
+# %% wrong="fit" breaks="checkpoint" says="number of batches used"
+# Misunderstands: a file can be told by its name (a cache by path beside it).
+NUMBERS = {}
+
+
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], NUMBERS.get(str(path), 0)
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+        NUMBERS[str(path)] = epoch + 1
+    return losses
+
+
+# %% wrong="fit" breaks="checkpoint" says="there is no file"
+# Misunderstands: a checkpoint has one place for all runs.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    path = path.with_name("checkpoint.pt")
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="safe" says="ran its own code"
+# Misunderstands: `weights_only=True` is an obstacle.
+def fit(model, optimizer, scheduler, loader, epochs, path):
     losses, done = [], 0
     if path.exists():
         state = torch.load(path, weights_only=False)
-        for part, name in ((model, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
-            part.load_state_dict(state[name])
-        torch.set_rng_state(state["rng"])
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
         losses, done = state["losses"], state["epoch"]
     for epoch in range(done, epochs):
         for x, y in loader:
             losses.append(train_step(model, optimizer, x, y))
             scheduler.step()
-        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
-        torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
     return losses
 
 
-# %% wrong="fit" says="not after each epoch"
-def fit(model, optimizer, scheduler, loader, epochs, path):  # counts the schedule in epochs
+# %% wrong="fit" breaks="safe" says="holds an object"
+# Misunderstands: saving the model is saving its weights.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=False)
+        model.load_state_dict(state["model"].state_dict())
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {"model": model, "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="updates" says="not after each epoch"
+# Misunderstands: a schedule counts epochs.
+def fit(model, optimizer, scheduler, loader, epochs, path):
     losses, done = [], 0
     if path.exists():
         state = torch.load(path, weights_only=True)
-        for part, name in ((model, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
-            part.load_state_dict(state[name])
-        torch.set_rng_state(state["rng"])
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
         losses, done = state["losses"], state["epoch"]
     for epoch in range(done, epochs):
         for x, y in loader:
             losses.append(train_step(model, optimizer, x, y))
         scheduler.step()
-        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
-        torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
     return losses
 
 
-# %% wrong="fit" says="read the checkpoint if"
-def fit(model, optimizer, scheduler, loader, epochs, path):  # writes checkpoints, never reads them
-    losses = []
-    for epoch in range(epochs):
-        for x, y in loader:
-            losses.append(train_step(model, optimizer, x, y))
-            scheduler.step()
-        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
-        torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
-    return losses
-
-
-# %% wrong="fit" says="It holds an object"
-def fit(model, optimizer, scheduler, loader, epochs, path):  # saves the objects themselves
+# %% wrong="fit" breaks="updates" says="one train step for each batch"
+# Misunderstands: the rate is set before the update.
+def fit(model, optimizer, scheduler, loader, epochs, path):
     losses, done = [], 0
     if path.exists():
-        saved = torch.load(path, weights_only=False)
-        for part, name in ((model, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
-            part.load_state_dict(saved[name].state_dict() if name == "model" else saved[name])
-        torch.set_rng_state(saved["rng"])
-        losses, done = saved["losses"], saved["epoch"]
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            scheduler.step()
+            losses.append(train_step(model, optimizer, x, y))
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="updates" says="one train step for each batch"
+# Misunderstands: the same order in each epoch is as good (goes over the first epoch's batches again).
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    batches = list(loader)
+    for epoch in range(done, epochs):
+        for x, y in batches:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="resume" says="read the checkpoint if"
+# Misunderstands: writing checkpoints is enough.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if False:
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
     for epoch in range(done, epochs):
         for x, y in loader:
             losses.append(train_step(model, optimizer, x, y))
             scheduler.step()
-        parts = {"model": model, "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
-        torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
     return losses
 
 
-# %% wrong="fit" says="not done again"
-def fit(model, optimizer, scheduler, loader, epochs, path):  # trains `epochs` more epochs after a resumption
-    losses = []
+# %% wrong="fit" breaks="resume" says="not done again"
+# Misunderstands: `epochs` are those of this start.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
     if path.exists():
         state = torch.load(path, weights_only=True)
-        for part, name in ((model, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
-            part.load_state_dict(state[name])
-        torch.set_rng_state(state["rng"])
-        losses = state["losses"]
-    for epoch in range(epochs):
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, done + epochs):
         for x, y in loader:
             losses.append(train_step(model, optimizer, x, y))
             scheduler.step()
-        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
-        torch.save({**parts, "rng": torch.get_rng_state(), "losses": losses}, path)
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="resume" says="not done again"
+# Misunderstands: the number of the epoch that was done is that of the next.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="returns" says="come from the checkpoint"
+# Misunderstands: the losses are those of this start.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = [], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="returns" says="is a tensor"
+# Misunderstands: a tensor without axes is a number.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return [torch.tensor(loss, dtype=torch.float64) for loss in losses]
+
+
+# %% wrong="fit" breaks="interrupted" says="let the exception through"
+# Misunderstands: a good program survives everything.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        try:
+            for x, y in loader:
+                losses.append(train_step(model, optimizer, x, y))
+                scheduler.step()
+        except Exception:
+            break
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
     return losses
 
 
@@ -1088,7 +2473,7 @@ def fit(model, optimizer, scheduler, loader, epochs, path):
             loss.backward()
             optimizer.step()
             scheduler.step()
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
         history.append(losses)
         part_file = f"{path}.part"  # whole or not at all
         torch.save([*(part.state_dict() for part in parts), torch.random.get_rng_state(), history], part_file)
@@ -1131,15 +2516,17 @@ def fit(model, optimizer, scheduler, loader, epochs, path):
     return curve
 
 
-# %% wrong="early_stopping" says="references to the live weights"
-class EarlyStopping:  # remembers references, not a copy
+# %% wrong="early_stopping" breaks="copy" says="references to the live weights"
+# Misunderstands: a state dict is a copy.
+class EarlyStopping:
     def __init__(self, patience, min_delta=0.0):
         self.patience, self.min_delta = patience, min_delta
         self.best, self.best_state, self.waited = math.inf, None, 0
 
     def step(self, loss, model):
         if loss < self.best - self.min_delta:
-            self.best, self.waited, self.best_state = loss, 0, model.state_dict()
+            self.best, self.waited = loss, 0
+            self.best_state = model.state_dict()
         else:
             self.waited += 1
         return self.waited >= self.patience
@@ -1148,15 +2535,74 @@ class EarlyStopping:  # remembers references, not a copy
         model.load_state_dict(self.best_state)
 
 
-# %% wrong="early_stopping" says="not with the last one"
-class EarlyStopping:  # compares with the loss before
+# %% wrong="early_stopping" breaks="copy" says="references to the live weights"
+# Misunderstands: a copy of the dict is a copy of the tensors.
+class EarlyStopping:
     def __init__(self, patience, min_delta=0.0):
         self.patience, self.min_delta = patience, min_delta
         self.best, self.best_state, self.waited = math.inf, None, 0
 
     def step(self, loss, model):
         if loss < self.best - self.min_delta:
-            self.waited, self.best_state = 0, copy.deepcopy(model.state_dict())
+            self.best, self.waited = loss, 0
+            self.best_state = dict(model.state_dict())
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="copy" says="['the model, restored']"
+# Misunderstands: a model's state is its parameters.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = {**model.state_dict(), **{name: p.detach().clone() for name, p in model.named_parameters()}}
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="copy" says="['the model, restored']"
+# Misunderstands: the state to keep is that of the end.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+        else:
+            self.waited += 1
+        self.best_state = copy.deepcopy(model.state_dict())
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="best" says="changes with an improvement alone"
+# Misunderstands: better than last time is better.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
         else:
             self.waited += 1
         self.best = loss
@@ -1166,15 +2612,37 @@ class EarlyStopping:  # compares with the loss before
         model.load_state_dict(self.best_state)
 
 
-# %% wrong="early_stopping" says="sets the count back"
-class EarlyStopping:  # counts all bad evaluations, not those in a row
+# %% wrong="early_stopping" breaks="best" says="changes with an improvement alone"
+# Misunderstands: a loss that is lower by less than min_delta moves the best after all.
+class EarlyStopping:
     def __init__(self, patience, min_delta=0.0):
         self.patience, self.min_delta = patience, min_delta
         self.best, self.best_state, self.waited = math.inf, None, 0
 
     def step(self, loss, model):
         if loss < self.best - self.min_delta:
-            self.best, self.best_state = loss, copy.deepcopy(model.state_dict())
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+            self.best = min(self.best, loss)
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="waited" says="sets the count back"
+# Misunderstands: all bad evaluations count, not those in a row.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best = loss
+            self.best_state = copy.deepcopy(model.state_dict())
         else:
             self.waited += 1
         return self.waited >= self.patience
@@ -1183,15 +2651,39 @@ class EarlyStopping:  # counts all bad evaluations, not those in a row
         model.load_state_dict(self.best_state)
 
 
-# %% wrong="early_stopping" says="third in a row"
-class EarlyStopping:  # one evaluation too late
+# %% wrong="early_stopping" breaks="waited" says="['waited']"
+# Misunderstands: patience is used up (the count begins anew after it ran out).
+class EarlyStopping:
     def __init__(self, patience, min_delta=0.0):
         self.patience, self.min_delta = patience, min_delta
         self.best, self.best_state, self.waited = math.inf, None, 0
 
     def step(self, loss, model):
         if loss < self.best - self.min_delta:
-            self.best, self.waited, self.best_state = loss, 0, copy.deepcopy(model.state_dict())
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        if self.waited >= self.patience:
+            self.waited = 0
+            return True
+        return False
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="stop" says="not one later"
+# Misunderstands: patience is what may be exceeded.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
         else:
             self.waited += 1
         return self.waited > self.patience
@@ -1200,17 +2692,173 @@ class EarlyStopping:  # one evaluation too late
         model.load_state_dict(self.best_state)
 
 
-# %% wrong="early_stopping" says="NaN is no improvement"
-class EarlyStopping:  # asks for "not worse", which NaN is
+# %% wrong="early_stopping" breaks="stop" says="['answers']"
+# Misunderstands: it is time to stop once (True comes in one evaluation alone).
+class EarlyStopping:
     def __init__(self, patience, min_delta=0.0):
         self.patience, self.min_delta = patience, min_delta
         self.best, self.best_state, self.waited = math.inf, None, 0
 
     def step(self, loss, model):
-        if loss >= self.best - self.min_delta:
-            self.waited += 1
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
         else:
-            self.best, self.waited, self.best_state = loss, 0, copy.deepcopy(model.state_dict())
+            self.waited += 1
+        return self.waited == self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="stop" says="['answers']"
+# Misunderstands: what is true is as good as True.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        return int(self.waited >= self.patience)
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="improvement" says="NaN is no improvement"
+# Misunderstands: what is not worse is better (NaN is not).
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if not loss >= self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="improvement" says="an equal loss is no improvement"
+# Misunderstands: by min_delta is enough.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss <= self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="improvement" says="larger than `min_delta`"
+# Misunderstands: min_delta matters to the best alone.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="improvement" says="early_stopping"
+# Misunderstands: min_delta is a share of the best.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best * (1 - self.min_delta):
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="improvement" says="early_stopping"
+# Misunderstands: a loss is positive, so a best of 0 means that there is none yet.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = 0.0, None, 0
+
+    def step(self, loss, model):
+        if not self.best or loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="own" says="two instances"
+# Misunderstands: where what is remembered lives (on the class).
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        EarlyStopping.best, EarlyStopping.best_state, EarlyStopping.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            EarlyStopping.best, EarlyStopping.waited = loss, 0
+            EarlyStopping.best_state = copy.deepcopy(model.state_dict())
+        else:
+            EarlyStopping.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="own" says="['the model after the last step']"
+# Misunderstands: whoever stops goes back to the best weights at once.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        if self.waited >= self.patience and self.best_state:
+            self.restore(model)
         return self.waited >= self.patience
 
     def restore(self, model):
@@ -1235,8 +2883,29 @@ class EarlyStopping:
         model.load_state_dict(self.best_state)
 
 
-# %% wrong="check_train_epoch" says="still unseen"
-def check_train_epoch(train_epoch):  # thinks that a falling loss proves the loop
+# %% right="early_stopping"
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if math.isnan(loss) or loss + self.min_delta >= self.best:
+            self.waited = self.waited + 1
+            return bool(self.patience <= self.waited)
+        with torch.no_grad():
+            self.best_state = type(model.state_dict())((k, torch.clone(v)) for k, v in model.state_dict().items())
+        self.best = loss
+        self.waited = 0
+        return False
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="check_train_epoch" breaks="updates, fresh, mode, returns, raises" says="still unseen"
+# Misunderstands: a falling loss proves the loop.
+def check_train_epoch(train_epoch):
     model, batches = small_case()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     first = train_epoch(model, optimizer, batches)
@@ -1245,60 +2914,178 @@ def check_train_epoch(train_epoch):  # thinks that a falling loss proves the loo
     assert last < first
 
 
-# %% wrong="check_train_epoch" says="still unseen"
-def check_train_epoch(train_epoch):  # looks at the returned number and the mode only
-    model, batches = small_case()
-    twin, total = copy.deepcopy(model), 0.0
-    for x, y in batches:
-        loss = F.cross_entropy(twin(x), y)
-        with torch.no_grad():
-            for p, slope in zip(twin.parameters(), torch.autograd.grad(loss, list(twin.parameters()))):
-                p -= 1e-9 * slope
-        total += loss.item() * len(y)
-    result = train_epoch(model, torch.optim.SGD(model.parameters(), lr=1e-9), batches)
-    assert math.isclose(result, total / 10, rel_tol=1e-4)
-    assert model.training
-
-
-# %% wrong="check_train_epoch" says="not those it finds"
-def check_train_epoch(train_epoch):  # begins with clean gradients
+# %% wrong="check_train_epoch" breaks="updates, raises" says="still unseen"
+# Misunderstands: the number that is returned tells what was done.
+def check_train_epoch(train_epoch):
     model, batches = small_case()
     twin, modes = copy.deepcopy(model), []
-    model.register_forward_pre_hook(lambda module, args: modes.append(module.training))
-    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
-    mean = train_epoch(model, optimizers[0], batches)
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=1e-9) for m in (model, twin)]
     total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
-    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4)
-    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
-    assert all(modes) and model.training
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4), "mean"
+    assert all(modes) and all(part.training for part in model.modules()), "mode"
 
 
-# %% wrong="check_train_epoch" says="at the end"
-def check_train_epoch(train_epoch):  # looks at the mode when all is over
+# %% wrong="check_train_epoch" breaks="updates, raises" says="no update on the last batch"
+# Misunderstands: the number that is returned tells what was done (weights are not compared).
+def check_train_epoch(train_epoch):
     model, batches = small_case()
-    twin = copy.deepcopy(model)
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
     for p in model.parameters():
         p.grad = torch.ones_like(p)
     optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
-    mean = train_epoch(model, optimizers[0], batches)
     total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
-    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4)
-    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
-    assert model.training
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4), "mean"
+    assert all(modes) and all(part.training for part in model.modules()), "mode"
 
 
-# %% wrong="check_train_epoch" says="sets gradients to None"
-def check_train_epoch(train_epoch):  # compares what is left in p.grad, which nobody promised
+# %% wrong="check_train_epoch" breaks="fresh, raises" says="not those it finds"
+# Misunderstands: gradients are clean at the start.
+def check_train_epoch(train_epoch):
     model, batches = small_case()
-    twin = copy.deepcopy(model)
-    epoch_with()(twin, torch.optim.SGD(twin.parameters(), lr=0.5), batches)
-    train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.5), batches)
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4), "mean"
+    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
+    assert all(modes) and all(part.training for part in model.modules()), "mode"
+
+
+# %% wrong="check_train_epoch" breaks="mode, raises" says="at the end"
+# Misunderstands: the mode at the end is that of all passes.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4), "mean"
+    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
+    assert all(part.training for part in model.modules()), "mode"
+
+
+# %% wrong="check_train_epoch" breaks="mode, raises" says="flag of the model alone"
+# Misunderstands: the flag of the model holds for all of it.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in [model]:
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4), "mean"
+    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
+    assert all(modes) and model.training, "mode"
+
+
+# %% wrong="check_train_epoch" breaks="mode, raises" says="leaves the model in eval mode"
+# Misunderstands: nobody needs the mode any more.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4), "mean"
+    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
+    assert all(modes), "mode"
+
+
+# %% wrong="check_train_epoch" breaks="returns, raises" says="returns a tensor"
+# Misunderstands: a tensor without axes is a number.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert math.isclose(mean, total / 10, rel_tol=1e-4), "mean"
+    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
+    assert all(modes) and all(part.training for part in model.modules()), "mode"
+
+
+# %% wrong="check_train_epoch" breaks="returns, raises" says="averages batches"
+# Misunderstands: the mean of means is near enough.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=0.5), "mean"
+    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
+    assert all(modes) and all(part.training for part in model.modules()), "mode"
+
+
+# %% wrong="check_train_epoch" breaks="updates, returns, raises" says="still unseen"
+# Misunderstands: batches of one size show all mistakes.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    batches = batches[:2]
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 8, rel_tol=1e-4), "mean"
+    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
+    assert all(modes) and all(part.training for part in model.modules()), "mode"
+
+
+# %% wrong="check_train_epoch" breaks="no_false_alarm" says="sets gradients to None"
+# Misunderstands: everything that one implementation does was promised (here what is left in p.grad).
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4), "mean"
+    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
+    assert all(modes) and all(part.training for part in model.modules()), "mode"
     for p, q in zip(model.parameters(), twin.parameters()):
         torch.testing.assert_close(p.grad, q.grad)
 
 
-# %% wrong="check_train_epoch" says="correct implementation"
-def check_train_epoch(train_epoch):  # wants the last bit of one particular implementation
+# %% wrong="check_train_epoch" breaks="no_false_alarm" says="correct implementation"
+# Misunderstands: right means equal to the last bit.
+def check_train_epoch(train_epoch):
     model, batches = small_case()
     twin = copy.deepcopy(model)
     expected = epoch_with()(twin, torch.optim.SGD(twin.parameters(), lr=0.5), batches)
@@ -1306,38 +3093,67 @@ def check_train_epoch(train_epoch):  # wants the last bit of one particular impl
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters()))
 
 
-# %% wrong="check_train_epoch" says="catch none"
-def check_train_epoch(train_epoch):  # only runs it
+# %% wrong="check_train_epoch" breaks="raises" says="catch none"
+# Misunderstands: what runs is right.
+def check_train_epoch(train_epoch):
     model, batches = small_case()
     train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.5), batches)
+
+
+# %% wrong="check_train_epoch" breaks="raises" says="reject with `assert`"
+# Misunderstands: a verdict is returned.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    before = copy.deepcopy(model.state_dict())
+    mean = train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.5), batches)
+    return isinstance(mean, float) and not torch.equal(before["0.weight"], model[0].weight)
 
 
 # %% equivalent="check_train_epoch" because="isclose treats both numbers alike"
 # - assert math.isclose(result, total / seen, rel_tol=1e-4), "the mean is not that of all samples before their updates"
 # + assert (math.isclose(total / seen, result, rel_tol=0.0001)), "the mean is not that of all samples before their updates"
 
+
 # %% equivalent="check_train_epoch" because="a tolerance twice as wide is still far below any bug's effect"
 # - assert math.isclose(result, total / seen, rel_tol=1e-4), "the mean is not that of all samples before their updates"
 # + assert math.isclose(result, total / seen, rel_tol=0.0002), "the mean is not that of all samples before their updates"
 
+
 # %% equivalent="check_train_epoch" because="closeness is symmetric at equal scale"
 # - for p, expected in zip(model.parameters(), twin.parameters()):
 # + for p, expected in (zip(twin.parameters(), model.parameters())):
+
 
 # %% equivalent="check_train_epoch" because="closeness is symmetric at equal scale"
 # - torch.testing.assert_close(p, expected)
 # + (torch.testing.assert_close(expected, p))
 
 
+# %% equivalent="check_train_epoch" because="autograd.grad takes any iterable"
+# - slopes = torch.autograd.grad(loss, list(twin.parameters()))
+# + slopes = torch.autograd.grad(loss, twin.parameters())
+
+
+# %% equivalent="check_train_epoch" because="isclose takes a tensor of one element for a number"
+# - total += loss.item() * len(y)
+# + total += loss * len(y)
+
+
+# %% equivalent="check_train_epoch" because="the promise is a Python float: its subclasses may be turned down or not"
+# - assert isinstance(result, float), "the mean loss is not a float"
+# + assert (type(result) is float), "the mean loss is not a float"
+
+
 # %% right="check_train_epoch"
 def check_train_epoch(train_epoch):
     model, batches = small_case()
     twin, seen = copy.deepcopy(model), set()
-    model[0].register_forward_hook(lambda module, args, result: seen.add(module.training))
+    for part in model:
+        part.register_forward_hook(lambda module, args, result: seen.add(module.training))
     F.cross_entropy(model(batches[0][0]), batches[0][1]).backward()  # leaves a gradient behind
     seen.clear()
-    adam, other = torch.optim.SGD(model.parameters(), lr=0.3), torch.optim.SGD(twin.parameters(), lr=0.3)
-    mean = train_epoch(model, adam, batches)
+    sgd, other = torch.optim.SGD(model.parameters(), lr=0.3), torch.optim.SGD(twin.parameters(), lr=0.3)
+    mean = train_epoch(model, sgd, batches)
     if type(mean) is not float:
         raise TypeError(f"a float was promised, not {type(mean)}")
     weighted = []
@@ -1355,29 +3171,36 @@ def check_train_epoch(train_epoch):
 
 # %% right="check_train_epoch"
 def check_train_epoch(train_epoch):
-    class Watched(nn.Module):  # a wrapper instead of a hook
+    class Watched(nn.Module):  # a wrapper instead of a hook, dropout and batch norm, a generator, and momentum
         def __init__(self, inner):
             super().__init__()
             self.inner, self.modes = inner, []
 
         def forward(self, x):
-            self.modes.append(self.training)
+            self.modes.append(all(part.training for part in self.modules()))
             return self.inner(x)
 
-    model, batches = small_case()
-    twin, model = copy.deepcopy(model), Watched(model).eval()
+    torch.manual_seed(5)
+    inner = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 4)).double()
+    x, y = torch.randn(11, 3, dtype=torch.float64), torch.randint(4, (11,))
+    batches = list(zip(x.split([5, 4, 2]), y.split([5, 4, 2])))
+    twin, model = copy.deepcopy(inner), Watched(inner).eval()
+    model.inner[0].train()  # modes may differ
     for p in model.parameters():
         p.grad = torch.full_like(p, -7.0)
-    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
-    mean = train_epoch(model, optimizers[0], batches)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2, momentum=0.9) for m in (model, twin)]
+    torch.manual_seed(6)
+    mean = train_epoch(model, optimizer=optimizers[0], loader=(batch for batch in batches))
+    torch.manual_seed(6)
     total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
-    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4)
+    assert isinstance(mean, float) and math.isclose(mean, total / 11, rel_tol=1e-4)
     torch.testing.assert_close(dict(model.inner.state_dict()), dict(twin.state_dict()))
-    assert model.training and False not in model.modes
+    assert all(part.training for part in model.modules()) and False not in model.modes
 
 
-# %% wrong="debug_clinic" says="once a pass, not once a step"
-def run_steps(model, optimizer, loader, steps):  # the patient itself
+# %% wrong="debug_clinic" breaks="passes" says="once a pass, not once a step"
+# Misunderstands: iter() goes on where it was.
+def run_steps(model, optimizer, loader, steps):
     return [train_step(model, optimizer, *next(iter(loader))) for _ in range(steps)]
 
 
@@ -1388,11 +3211,11 @@ def guarded_fit(*args):
 weighted_loss = lean_forward = guarded_fit
 
 
-# %% wrong="debug_clinic" says="in a new order"
-def run_steps(model, optimizer, loader, steps):  # cycle() remembers the first pass and never shuffles again
-    import itertools
-
-    return [train_step(model, optimizer, x, y) for x, y in itertools.islice(itertools.cycle(loader), steps)]
+# %% wrong="debug_clinic" breaks="passes" says="in a new order"
+# Misunderstands: cycle() begins new passes (it repeats the first).
+def run_steps(model, optimizer, loader, steps):
+    some = itertools.islice(itertools.cycle(loader), steps)
+    return [train_step(model, optimizer, x, y) for x, y in some]
 
 
 def guarded_fit(*args):
@@ -1402,8 +3225,9 @@ def guarded_fit(*args):
 weighted_loss = lean_forward = guarded_fit
 
 
-# %% wrong="debug_clinic" says="the batches used in 7 steps"
-def run_steps(model, optimizer, loader, steps):  # `steps` passes instead of `steps` updates
+# %% wrong="debug_clinic" breaks="steps, step_losses" says="items"
+# Misunderstands: steps are passes.
+def run_steps(model, optimizer, loader, steps):
     return [train_step(model, optimizer, x, y) for _ in range(steps) for x, y in loader]
 
 
@@ -1414,8 +3238,97 @@ def guarded_fit(*args):
 weighted_loss = lean_forward = guarded_fit
 
 
-# %% wrong="debug_clinic" says="comparisons with NaN"
-def guarded_fit(model, optimizer, batches, limit):  # `loss > limit` is False for NaN
+# %% wrong="debug_clinic" breaks="steps" says="items"
+# Misunderstands: a pass is always finished.
+def run_steps(model, optimizer, loader, steps):
+    losses = []
+    while len(losses) < steps:
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+    return losses
+
+
+def guarded_fit(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = guarded_fit
+
+
+# %% wrong="debug_clinic" breaks="passes" says="has no len()"
+# Misunderstands: every loader has a length.
+def run_steps(model, optimizer, loader, steps):
+    passes = -(-steps // len(loader))
+    batches = [batch for _ in range(passes) for batch in loader]
+    return [train_step(model, optimizer, *batch) for batch in batches[:steps]]
+
+
+def guarded_fit(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = guarded_fit
+
+
+# %% wrong="debug_clinic" breaks="passes" says="in a new order"
+# Misunderstands: a pass may be kept (a list made once).
+def run_steps(model, optimizer, loader, steps):
+    batches = list(loader)
+    return [train_step(model, optimizer, *batches[i % len(batches)]) for i in range(steps)]
+
+
+def guarded_fit(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = guarded_fit
+
+
+# %% wrong="debug_clinic" breaks="step_losses" says="are floats"
+# Misunderstands: a tensor without axes is a number.
+def run_steps(model, optimizer, loader, steps):
+    losses = []
+    while len(losses) < steps:
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            if len(losses) == steps:
+                break
+    return [torch.tensor(loss, dtype=torch.float64) for loss in losses]
+
+
+def guarded_fit(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = guarded_fit
+
+
+# %% wrong="debug_clinic" breaks="steps" says="in training mode"
+# Misunderstands: a model that is trained is in training mode.
+def run_steps(model, optimizer, loader, steps):
+    losses = []
+    while len(losses) < steps:
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            if len(losses) == steps:
+                break
+    return losses
+
+
+def guarded_fit(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = guarded_fit
+
+
+# %% wrong="debug_clinic" breaks="crash" says="False for NaN"
+# Misunderstands: what is not above the limit is at most the limit.
+def guarded_fit(model, optimizer, batches, limit):
     model.train()
     losses, healthy = [], copy.deepcopy(model.state_dict())
     for x, y in batches:
@@ -1440,8 +3353,36 @@ def run_steps(*args):
 weighted_loss = lean_forward = run_steps
 
 
-# %% wrong="debug_clinic" says="is it a deep copy"
-def guarded_fit(model, optimizer, batches, limit):  # the copy is a reference: there is nothing to go back to
+# %% wrong="debug_clinic" breaks="crash" says="guarded_fit"
+# Misunderstands: at the limit is a crash.
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] < limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="healthy" says="deep copy"
+# Misunderstands: a state dict is a copy.
+def guarded_fit(model, optimizer, batches, limit):
     model.train()
     losses, healthy = [], model.state_dict()
     for x, y in batches:
@@ -1466,8 +3407,9 @@ def run_steps(*args):
 weighted_loss = lean_forward = run_steps
 
 
-# %% wrong="debug_clinic" says="was the copy taken before"
-def guarded_fit(model, optimizer, batches, limit):  # copies after the update, which may be the harmful one
+# %% wrong="debug_clinic" breaks="healthy" says="is taken before the update"
+# Misunderstands: the newest state is the healthiest.
+def guarded_fit(model, optimizer, batches, limit):
     model.train()
     losses, healthy = [], copy.deepcopy(model.state_dict())
     for x, y in batches:
@@ -1492,22 +3434,51 @@ def run_steps(*args):
 weighted_loss = lean_forward = run_steps
 
 
-# %% wrong="debug_clinic" says="statistics belong to the state"
-def guarded_fit(model, optimizer, batches, limit):  # keeps the parameters, forgets the buffers
+# %% wrong="debug_clinic" breaks="healthy" says="taken before the forward pass"
+# Misunderstands: a forward pass changes nothing.
+def guarded_fit(model, optimizer, batches, limit):
     model.train()
-    losses, healthy = [], [p.detach().clone() for p in model.parameters()]
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        before = copy.deepcopy(model.state_dict())
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = before
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="crash" says="statistics belong to the state"
+# Misunderstands: a model is its parameters.
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
     for x, y in batches:
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
         losses.append(loss.item())
         if losses[-1] <= limit:
-            healthy = [p.detach().clone() for p in model.parameters()]
+            healthy = copy.deepcopy(model.state_dict())
             loss.backward()
             optimizer.step()
         else:
             with torch.no_grad():
-                for p, value in zip(model.parameters(), healthy):
-                    p.copy_(value)
+                for name, p in model.named_parameters():
+                    p.copy_(healthy[name])
             for group in optimizer.param_groups:
                 group["lr"] /= 2
     return losses
@@ -1520,87 +3491,21 @@ def run_steps(*args):
 weighted_loss = lean_forward = run_steps
 
 
-# %% wrong="debug_clinic" says="is not on the expected device"
-def weighted_loss(model, x, y):  # moves the batch, forgets the tensor that it makes itself
-    device = next(model.parameters()).device
-    return F.cross_entropy(model(x.to(device)), y.to(device), weight=torch.linspace(1, 2, 10))
-
-
-def run_steps(*args):
-    raise NotImplementedError
-
-
-guarded_fit = lean_forward = run_steps
-
-
-# %% wrong="debug_clinic" says="the model was moved"
-def weighted_loss(model, x, y):  # brings the model to the batch
-    device = next(model.parameters()).device
-    if x.device != device:
-        model.to_empty(device=x.device)
-    return F.cross_entropy(model(x), y, weight=torch.linspace(1, 2, 10, device=x.device)).to(device)
-
-
-def run_steps(*args):
-    raise NotImplementedError
-
-
-guarded_fit = lean_forward = run_steps
-
-
-# %% wrong="debug_clinic" says="choose use_reentrant=False"
-def lean_forward(blocks, x):  # the old way: no gradient, since the input needs none
-    for block in blocks:
-        x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=True)
-    return x
-
-
-def run_steps(*args):
-    raise NotImplementedError
-
-
-guarded_fit = weighted_loss = run_steps
-
-
-# %% wrong="debug_clinic" says="give checkpoint the block itself"
-def lean_forward(blocks, x):  # the lambda sees the last block when it runs again
-    for block in blocks:
-        x = torch.utils.checkpoint.checkpoint(lambda t: block(t), x, use_reentrant=False)
-    return x
-
-
-def run_steps(*args):
-    raise NotImplementedError
-
-
-guarded_fit = weighted_loss = run_steps
-
-
-# %% wrong="debug_clinic" says="same dropout masks"
-def lean_forward(blocks, x):  # the second forward draws other masks
-    for block in blocks:
-        x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
-    return x
-
-
-def run_steps(*args):
-    raise NotImplementedError
-
-
-guarded_fit = weighted_loss = run_steps
-
-
-# %% wrong="debug_clinic" says="one for each batch"
-def guarded_fit(model, optimizer, batches, limit):  # looks at the loss first, then trains: two forward passes
+# %% wrong="debug_clinic" breaks="crash" says="guarded_fit"
+# Misunderstands: the name is the model (a copy is made, the caller keeps the spoilt one).
+def guarded_fit(model, optimizer, batches, limit):
     model.train()
     losses, healthy = [], copy.deepcopy(model.state_dict())
     for x, y in batches:
-        with torch.no_grad():
-            losses.append(F.cross_entropy(model(x), y).item())
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
         if losses[-1] <= limit:
             healthy = copy.deepcopy(model.state_dict())
-            train_step(model, optimizer, x, y)
+            loss.backward()
+            optimizer.step()
         else:
+            model = copy.deepcopy(model)
             model.load_state_dict(healthy)
             for group in optimizer.param_groups:
                 group["lr"] /= 2
@@ -1614,15 +3519,16 @@ def run_steps(*args):
 weighted_loss = lean_forward = run_steps
 
 
-# %% wrong="debug_clinic" says="in eval mode and was trained so"
-def guarded_fit(model, optimizer, batches, limit):  # trusts the mode it finds
+# %% wrong="debug_clinic" breaks="crash" says="guarded_fit"
+# Misunderstands: the way back is to the start.
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
     losses, healthy = [], copy.deepcopy(model.state_dict())
     for x, y in batches:
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
         losses.append(loss.item())
         if losses[-1] <= limit:
-            healthy = copy.deepcopy(model.state_dict())
             loss.backward()
             optimizer.step()
         else:
@@ -1639,8 +3545,37 @@ def run_steps(*args):
 weighted_loss = lean_forward = run_steps
 
 
-# %% wrong="debug_clinic" says="above the limit of 0.5"
-def guarded_fit(model, optimizer, batches, limit):  # only NaN and infinity count as crashes
+# %% wrong="debug_clinic" breaks="crash" says="guarded_fit"
+# Misunderstands: a crash is over once there is a way back (the run ends).
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+            break
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="crash" says="only NaN and infinity count"
+# Misunderstands: only what is no number is a crash.
+def guarded_fit(model, optimizer, batches, limit):
     model.train()
     losses, healthy = [], copy.deepcopy(model.state_dict())
     for x, y in batches:
@@ -1665,8 +3600,498 @@ def run_steps(*args):
 weighted_loss = lean_forward = run_steps
 
 
-# %% wrong="debug_clinic" says="block by block"
-def lean_forward(blocks, x):  # one checkpoint around everything
+# %% wrong="debug_clinic" breaks="halved" says="rate of every group"
+# Misunderstands: an optimizer has one rate.
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups[:1]:
+                group["lr"] /= 2
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="halved" says="guarded_fit"
+# Misunderstands: the rate is a matter of the first crash.
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] = group.setdefault("first", group["lr"]) / 2
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="guarded_once" says="was not in training mode"
+# Misunderstands: a model that is trained is in training mode.
+def guarded_fit(model, optimizer, batches, limit):
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="guarded_once" says="was not in training mode"
+# Misunderstands: the flag of the model holds for all of it.
+def guarded_fit(model, optimizer, batches, limit):
+    model.training = True
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="guarded_once" says="guarded_fit"
+# Misunderstands: looking at the loss first costs nothing.
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        with torch.no_grad():
+            losses.append(F.cross_entropy(model(x), y).item())
+        optimizer.zero_grad()
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="guarded_once" says="guarded_fit"
+# Misunderstands: batches can be passed over as often as one likes.
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    count = sum(1 for _ in batches)
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="guarded_fresh" says="guarded_fit"
+# Misunderstands: backward replaces gradients.
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="guarded_losses" says="items"
+# Misunderstands: a crash is nothing to report.
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        if loss.item() <= limit:
+            losses.append(loss.item())
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="guarded_losses" says="are floats"
+# Misunderstands: a loss in a list is a number.
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.detach())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="device" says="device"
+# Misunderstands: only the batch can be elsewhere (not what one makes oneself).
+def weighted_loss(model, x, y):
+    device = next(model.parameters()).device
+    weight = torch.linspace(1, 2, 10)
+    return F.cross_entropy(model(x.to(device)), y.to(device), weight=weight)
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="device" says="device"
+# Misunderstands: the caller moves the batch.
+def weighted_loss(model, x, y):
+    device = next(model.parameters()).device
+    weight = torch.linspace(1, 2, 10, device=device)
+    return F.cross_entropy(model(x), y, weight=weight)
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="model_stays, device" says="move the batch"
+# Misunderstands: the model follows the batch.
+def weighted_loss(model, x, y):
+    device = x.device
+    if next(model.parameters()).device != device:
+        model.to_empty(device=device)
+    weight = torch.linspace(1, 2, 10, device=device)
+    return F.cross_entropy(model(x.to(device)), y.to(device), weight=weight)
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="model_stays" says="move the batch"
+# Misunderstands: a model on its way is back in time.
+def weighted_loss(model, x, y):
+    device = next(model.parameters()).device
+    if x.device != device:
+        model.to_empty(device=x.device)
+        return F.cross_entropy(model(x), y, weight=torch.linspace(1, 2, 10, device=x.device)).to(device)
+    weight = torch.linspace(1, 2, 10, device=device)
+    return F.cross_entropy(model(x.to(device)), y.to(device), weight=weight)
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="weighted" says="classes have no weights"
+# Misunderstands: weights are a matter of taste.
+def weighted_loss(model, x, y):
+    device = next(model.parameters()).device
+    weight = torch.linspace(1, 2, 10, device=device)
+    return F.cross_entropy(model(x.to(device)), y.to(device))
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="weighted" says="divides by the sum of their weights"
+# Misunderstands: a weighted mean divides by the number.
+def weighted_loss(model, x, y):
+    device = next(model.parameters()).device
+    weight = torch.linspace(1, 2, 10, device=device)
+    return (F.cross_entropy(model(x.to(device)), y.to(device), weight=weight, reduction="none")).mean()
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="weighted" says="not the other way round"
+# Misunderstands: which class is the heavy one.
+def weighted_loss(model, x, y):
+    device = next(model.parameters()).device
+    weight = torch.linspace(2, 1, 10, device=device)
+    return F.cross_entropy(model(x.to(device)), y.to(device), weight=weight)
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="weighted" says="no gradient reaches"
+# Misunderstands: a loss that is returned is a number.
+def weighted_loss(model, x, y):
+    device = next(model.parameters()).device
+    weight = torch.linspace(1, 2, 10, device=device)
+    return F.cross_entropy(model(x.to(device)), y.to(device), weight=weight).detach()
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = lean_forward = run_steps
+
+
+# %% wrong="debug_clinic" breaks="same" says="['requires a gradient'] is False"
+# Misunderstands: the old way is the same (it sends no gradient where the input needs none).
+def lean_forward(blocks, x):
+    for block in blocks:
+        x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=True)
+    return x
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = weighted_loss = run_steps
+
+
+# %% wrong="debug_clinic" breaks="same" says="lean_forward"
+# Misunderstands: a lambda keeps the block (it looks it up when it runs again, and finds the last one).
+def lean_forward(blocks, x):
+    for block in blocks:
+        x = torch.utils.checkpoint.checkpoint(lambda t: block(t), x, use_reentrant=False)
+    return x
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = weighted_loss = run_steps
+
+
+# %% wrong="debug_clinic" breaks="same" says="same dropout masks"
+# Misunderstands: dropout knows its masks.
+def lean_forward(blocks, x):
+    for block in blocks:
+        x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
+    return x
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = weighted_loss = run_steps
+
+
+# %% wrong="debug_clinic" breaks="same" says="gradient of x"
+# Misunderstands: what goes in is data (its gradient is cut).
+def lean_forward(blocks, x):
+    x = x.detach()
+    for block in blocks:
+        x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)
+    return x
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = weighted_loss = run_steps
+
+
+# %% wrong="debug_clinic" breaks="same" says="lean_forward"
+# Misunderstands: each block's input is data (only the last block learns).
+def lean_forward(blocks, x):
+    for block in blocks:
+        x = x.detach()
+        x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)
+    return x
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = weighted_loss = run_steps
+
+
+# %% wrong="debug_clinic" breaks="same" says="lean_forward"
+# Misunderstands: fewer bits are the way to save memory.
+def lean_forward(blocks, x):
+    for block in blocks:
+        x = torch.utils.checkpoint.checkpoint(block, x.bfloat16().float(), use_reentrant=False)
+    return x
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = weighted_loss = run_steps
+
+
+# %% wrong="debug_clinic" breaks="memory" says="called through"
+# Misunderstands: the memory is autograd's own business.
+def lean_forward(blocks, x):
+    for block in blocks:
+        x = block(x)
+    return x
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = weighted_loss = run_steps
+
+
+# %% wrong="debug_clinic" breaks="memory" says="called through"
+# Misunderstands: every second block is enough.
+def lean_forward(blocks, x):
+    for i, block in enumerate(blocks):
+        x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False) if i % 2 else block(x)
+    return x
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = weighted_loss = run_steps
+
+
+# %% wrong="debug_clinic" breaks="one_open" says="block by block"
+# Misunderstands: one checkpoint around all saves most.
+def lean_forward(blocks, x):
     return torch.utils.checkpoint.checkpoint(hungry_forward, blocks, x, use_reentrant=False)
 
 
@@ -1677,10 +4102,32 @@ def run_steps(*args):
 guarded_fit = weighted_loss = run_steps
 
 
-# %% wrong="debug_clinic" says="3 of 4 parts pass. ✗ patient 4: the result"
+# %% wrong="debug_clinic" breaks="one_open" says="blocks"
+# Misunderstands: two segments are the usual choice.
+def lean_forward(blocks, x):
+    half = (len(blocks) + 1) // 2
+    for part in (blocks[:half], blocks[half:]):
+        x = torch.utils.checkpoint.checkpoint(hungry_forward, part, x, use_reentrant=False)
+    return x
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = weighted_loss = run_steps
+
+
+# %% wrong="debug_clinic" breaks="same" says="3 of 4 parts pass. ✗ patient 4"
+# Misunderstands: fewer bits are the way to save memory (the other three are right).
 def run_steps(model, optimizer, loader, steps):
-    passes = (batch for _ in range(steps) for batch in loader)
-    return [train_step(model, optimizer, *next(passes)) for _ in range(steps)]
+    losses = []
+    while len(losses) < steps:
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            if len(losses) == steps:
+                break
+    return losses
 
 
 def guarded_fit(model, optimizer, batches, limit):
@@ -1703,10 +4150,11 @@ def guarded_fit(model, optimizer, batches, limit):
 
 def weighted_loss(model, x, y):
     device = next(model.parameters()).device
-    return F.cross_entropy(model(x.to(device)), y.to(device), weight=torch.linspace(1, 2, 10).to(device))
+    weight = torch.linspace(1, 2, 10, device=device)
+    return F.cross_entropy(model(x.to(device)), y.to(device), weight=weight)
 
 
-def lean_forward(blocks, x):  # saves memory by halving the precision
+def lean_forward(blocks, x):
     for block in blocks:
         x = torch.utils.checkpoint.checkpoint(block, x.bfloat16().float(), use_reentrant=False)
     return x
@@ -1794,3 +4242,8 @@ def weighted_loss(model, x, y):
 
 def lean_forward(blocks, x):
     return torch.utils.checkpoint.checkpoint_sequential(nn.Sequential(*blocks), len(blocks), x, use_reentrant=False)
+
+
+# %% equivalent="debug_clinic" because="one backward pass: the graph goes with the next loss"
+# - loss.backward()
+# + loss.backward(retain_graph=True)
