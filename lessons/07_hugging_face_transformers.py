@@ -42,6 +42,7 @@
 
 # %%
 import copy
+import functools
 import json
 import tempfile
 import time
@@ -132,38 +133,53 @@ print("as numbers:    ", tokenizer(text)["input_ids"])
 print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 
 # %% [markdown]
-# **Task.** Three functions; each is checked, and earns its points, on its own. A *piece* is a string; a word that has
-# been cut is a list of pieces.
+# ### Exercise 1 · Byte-pair merges (`bpe`, 3 points, 40 minutes, difficulty 2 of 3)
 #
-# `merge_pair(pieces, pair)` gives a new list in which `pair`, a tuple of two pieces, is one piece wherever it stands,
-# from left to right: with `("a", "a")`, the list `a a a` becomes `aa a`.
+# Three functions; each is checked, and earns its point, on its own: the checks of `train_bpe` and `encode_word` come with a
+# `merge_pair` that is right. A *piece* is a string of one or more characters (blanks and letters of any script among
+# them); a word that has been cut is a list of pieces.
 #
-# `train_bpe(counts, size)` learns a vocabulary. `counts` maps each word (a string) to how often it occurs.
+# `merge_pair(pieces, pair)` merges one pair. `pieces` is a list of any length, also empty; `pair` is a tuple of two pieces.
 #
-# - Start with every word cut into its characters, and with a vocabulary of these characters in sorted order.
-# - Count every pair of neighbouring pieces in every word, as often as the word occurs. (`a a a` holds the pair `a a`
-#   twice.) Merge the most frequent pair in every word.
-# - Of pairs that are equally frequent, take the one whose first piece has the smaller place in the vocabulary; if
-#   these are the same too, the one whose second piece has.
-# - Append the new piece to the vocabulary, unless another merge already made the same string. Count again, until the
-#   vocabulary holds `size` pieces or no pair is left.
-# - Return `(vocabulary, merges)`: a list of strings and a list of pairs of strings, both in the order of learning.
+# - It returns a list in which `pair` has become one piece wherever it stood, from left to right: with `("a", "a")` the
+#   list `a a a` becomes `aa a`. <!-- rule: merge -->
+# - Only whole pieces count: with `("a", "b")` the list `xa b` stays as it is. <!-- rule: whole -->
+# - The list is a new one; `pieces` stays as it was. <!-- rule: new_list -->
 #
-# `encode_word(word, merges)` cuts one word into pieces with merges that somebody has learned: start from characters; of
-# all pairs in the word that are in `merges`, merge the one that was **learned first**, wherever it stands; repeat
-# until none is left.
+# `train_bpe(counts, size)` learns a vocabulary. `counts` maps words (one or more, each of one or more characters) to how
+# often they occur (1 or more). `size` is at least the number of different characters.
+#
+# - The vocabulary begins with these characters in sorted order, and every word is cut into its
+#   characters. <!-- rule: characters -->
+# - Each round counts all pairs of neighbouring pieces inside the words, as often as the word occurs (`a a a` holds the
+#   pair `a a` twice), and merges the most frequent pair in every word. The next round counts anew. <!-- rule: frequent -->
+# - Of pairs that are equally frequent, it takes the one whose first piece has the smaller place in the vocabulary; if
+#   these are the same too, the one whose second piece has. <!-- rule: ties -->
+# - Each merge appends its new piece to the vocabulary. It ends as soon as the vocabulary holds `size` pieces (perhaps at once), or when no pair is left. <!-- rule: stop -->
+# - It returns `(vocabulary, merges)`: a list of strings and a list of pairs, both in the order of learning; `counts`
+#   stays as it was. <!-- rule: returned -->
+#
+# `encode_word(word, merges)` cuts one word (of one or more characters) into pieces with pairs that somebody has learned,
+# in the order of learning; there may be none.
+#
+# - It starts from characters. Of all pairs of neighbours that are in `merges`, it merges the one that was **learned
+#   first**, wherever it stands. <!-- rule: first -->
+# - Then it looks again, until no such pair is left. <!-- rule: again -->
+# - It returns the pieces as a list; `merges` stays as it was. <!-- rule: pieces -->
 
 
 # %% exercise="bpe" minutes=40 difficulty=2 apart=true
 def merge_pair(pieces, pair):
     """A new list with every occurrence of `pair` in `pieces`, from left to right, made one piece."""
     ### BEGIN SOLUTION
-    merged = []
-    for piece in pieces:
-        if merged and (merged[-1], piece) == pair:
-            merged[-1] += piece
+    merged, i = [], 0
+    while i < len(pieces):
+        if tuple(pieces[i : i + 2]) == pair:
+            merged.append(pieces[i] + pieces[i + 1])
+            i += 2
         else:
-            merged.append(piece)
+            merged.append(pieces[i])
+            i += 1
     return merged
     ### END SOLUTION
 
@@ -184,8 +200,7 @@ def train_bpe(counts, size):
         place = {piece: i for i, piece in enumerate(vocabulary)}
         best = min(pairs, key=lambda pair: (-pairs[pair], place[pair[0]], place[pair[1]]))
         merges.append(best)
-        if "".join(best) not in place:
-            vocabulary.append("".join(best))
+        vocabulary.append("".join(best))
         words = {word: merge_pair(pieces, best) for word, pieces in words.items()}
     return vocabulary, merges
     ### END SOLUTION
@@ -203,111 +218,147 @@ def encode_word(word, merges):
 
 
 # %% tests="bpe" points=3
-def check_merge_pair():
-    for pieces, pair, expected, hint in (
-        ("a b a b", ("a", "b"), "ab ab", "a pair is merged wherever it stands"),
-        ("a a a a a", ("a", "a"), "aa aa a", "from left to right, each piece once"),
-        ("l ow l o w", ("l", "ow"), "low l o w", "only whole pieces make a pair"),
-        ("b a", ("a", "b"), "b a", "the order of the two matters"),
-    ):
-        given = pieces.split()
-        observed, (now, _) = check.after(merge_pair, given, pair)
-        check.kind(observed, list, "what merge_pair returns", "Return the new pieces as a list of strings")
-        check.equal("|".join(observed), expected.replace(" ", "|"), f"{pieces!r} with {pair} merged", hint)
-        check.equal(" ".join(now), pieces, "the list that was passed in, after the call", "make a new list")
+import random
+import re
+
+
+@check.shared
+def merged_by_definition(pieces, pair):
+    import re
+
+    between = "".join(f"\0{piece}\0" for piece in pieces)  # two marks between two pieces, one at each end
+    here = re.escape(f"\0{pair[0]}\0\0{pair[1]}\0")
+    return [piece for piece in re.sub(here, f"\0{pair[0]}{pair[1]}\0", between).split("\0") if piece]
+
+
+@check.scenario
+def with_right_merges(function, *arguments):
+    """A call in which `merge_pair` is right, whatever the student's does."""
+    around = getattr(function, "__globals__", {})
+    with mock.patch.dict(around, {"merge_pair": merged_by_definition} if "merge_pair" in around else {}):
+        return function(*arguments)
+
+
+@check.scenario
+def train_alone(counts, size):
+    return with_right_merges(train_bpe, counts, size)
+
+
+@check.scenario
+def encode_alone(word, merges):
+    return with_right_merges(encode_word, word, merges)
 
 
 def learned_by_library(counts, size):
     """(vocabulary, merges) as the tokenizers library learns them."""
     library = Tokenizer(models.BPE())
-    library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    texts = [" ".join([word] * count) for word, count in counts.items()]
+    library.pre_tokenizer = pre_tokenizers.CharDelimiterSplit("\0")
+    texts = ["\0".join([word] * count) for word, count in counts.items()]
     library.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, show_progress=False))
     state = json.loads(library.to_str())["model"]
-    return sorted(state["vocab"], key=state["vocab"].get), state["merges"]
+    return sorted(state["vocab"], key=state["vocab"].get), [tuple(pair) for pair in state["merges"]]
 
 
-def check_training(counts, size, what, hint):
-    observed = train_bpe(dict(counts), size)
-    check.kind(observed, tuple, "what train_bpe returns", "Return the vocabulary and the merges")
-    check.equal(len(observed), 2, "the number of things that train_bpe returns")
-    vocabulary, merges = learned_by_library(counts, size)
-    check.kind(observed[1], list, "the merges")
-    check.equal(
-        " ".join("+".join(pair) for pair in observed[1]), " ".join("+".join(pair) for pair in merges), f"merges, {what}", hint
-    )
-    check.equal(observed[0], vocabulary, f"the vocabulary, {what}", "characters in sorted order, then what each merge made")
+def encoded_by_definition(word, merges):
+    pieces = list(word)
+    while known := [pair for pair in merges if pair in zip(pieces, pieces[1:])]:
+        pieces = merged_by_definition(pieces, known[0])
+    return pieces
+
+
+def lists_to_merge(seed):
+    draw = random.Random(seed)
+    for pieces in ([], ["a"], ["a"] * 2, ["a"] * 5, ["b", "a"], ["a", "b"] * 2, ["l", "ow", "l", "o", "w"]):
+        for pair in (("a", "a"), ("a", "b"), ("l", "ow")):
+            yield pieces, pair
+    for pieces in (["xa", "b"], ["a", "bx"], ["xa", "bx", "a", "b"], ["a", " ", "b"], ["Ġ", ".", "Ġ", "x"]):
+        for pair in (("a", "b"), ("a", " "), ("Ġ", ".")):
+            yield pieces, pair
+    for n in (3, 17, 300):
+        known = ["a", "b", "ab", "aa", "猫"]
+        yield draw.choices(known, k=n), tuple(draw.choices(known, k=2))
+        yield draw.choices(known[:2], k=n), ("a", "a")
+
+
+def some_words(draw):
+    """Word counts and a size, as they come."""
+    letters = draw.choice(["a", "ab", "abc", "abcdef", "Ġ 猫Ză7"])
+    words = ["".join(draw.choices(letters, k=draw.randint(1, 11))) for _ in range(draw.randint(1, 12))]
+    counts = {word: draw.choice((1, 2, 3, 4, 5, 200)) for word in words}
+    return counts, len(set("".join(words))) + draw.choice((0, 1, 3, 8, 60))
+
+
+def words_to_learn(seed):
+    yield {"a": 1}, 1
+    yield {"ab": 3, "b": 1}, 2
+    yield {"ab": 4, "c": 1}, 9
+    yield {"ab": 1, "ac": 1, "ad": 1, "cd": 9}, 5
+    yield {"zb": 2, "yc": 2, "xd": 2, "xa": 2}, 9
+    yield {"abc": 5, "abd": 4, "bc": 3}, 7
+    yield {"aaaaa": 3, "baa": 2, "ababab": 2}, 6
+    yield {"low": 5, "lower": 2, "newest": 6, "widest": 3}, 20
+    draw = random.Random(seed)
+    yield from sorted((some_words(draw) for _ in range(12)), key=lambda case: sum(map(len, case[0])))
+
+
+def words_to_encode(seed):
+    yield "a", []
+    yield "low", []
+    yield "abab", [("a", "b")]
+    yield "abc", [("a", "b"), ("b", "c"), ("a", "bc")]
+    yield "abc", [("b", "c"), ("a", "b")]
+    draw = random.Random(seed)
+    for length in (1, 2, 4, 6, 9, 9, 9, 14, 60, 60):
+        counts, size = some_words(draw)
+        letters = sorted(set("".join(counts)))
+        yield "".join(draw.choices(letters, k=length)), learned_by_library(counts, size)[1]
+    for word in ("Ġsomething", "((((()", "ĊĊĊĠĠĠĠ", "".join(draw.choices("etaoinshr", k=14))):
+        yield word, chat_merges[:300]
+
+
+def check_merge_pair():
+    hint = "only whole pieces make a pair, from left to right, and a piece goes into one pair only"
+    causes = {
+        "only the first occurrence was merged": lambda pieces, pair: (
+            next(([*pieces[:i], "".join(pair), *pieces[i + 2 :]] for i in range(len(pieces)) if (*pieces[i : i + 2],) == pair), pieces)
+        ),
+        "the order of the two matters": lambda pieces, pair: merged_by_definition(pieces, pair[::-1]),
+    }
+    for seed in seeds:
+        check.agrees(merge_pair, merged_by_definition, lists_to_merge(seed), "`merge_pair`", hint, causes=causes)
 
 
 def check_train_bpe():
-    check_training(
-        {"ab": 4, "c": 1},
-        9,
-        "one word",
-        "the end of a word and the start of the next are not neighbours; stop when no pair is left",
-    )
-    check_training(
-        {"ab": 1, "ac": 1, "ad": 1, "cd": 9}, 5, "one word is frequent", "a word that occurs nine times counts nine times"
-    )
-    check_training(
-        {"zb": 2, "yc": 2, "xd": 2, "xa": 2},
-        9,
-        "all pairs equally frequent",
-        "the piece with the smaller place in the vocabulary goes first, not the pair that was seen first",
-    )
-    check_training(
-        {"abc": 5, "abd": 4, "bc": 3},
-        7,
-        "pairs change",
-        "count again after each merge: where `ab` was merged, the pair `b c` is gone",
-    )
-    check_training({"aaaaa": 3, "baa": 2, "ababab": 2}, 6, "a letter repeats", "`a a a` holds the pair `a a` twice")
-    check_training({"low": 5, "lower": 2, "newest": 6, "widest": 3}, 20, "four words", "the merges differ from the library's")
-    ### BEGIN HIDDEN TESTS
-    draw = torch.Generator().manual_seed(7)
-    for letters, words, size in (("ab", 5, 16), ("abc", 7, 24), ("abc", 9, 33), ("abcdef", 12, 30)):
-        counts = {}
-        for _ in range(words):
-            length = int(torch.randint(1, 10, (), generator=draw))
-            word = "".join(letters[i] for i in torch.randint(len(letters), (length,), generator=draw))
-            counts[word] = int(torch.randint(1, 10, (), generator=draw))
-        check_training(counts, size, "random words", "the merges differ from the library's")
-    check_training(
-        {"abc": 3, "ab": 2, "bc": 4, "xbc": 2, "abx": 9, "bcabcabc": 5}, 30, "two ways to one string", "a string stands once"
-    )
-    check.equal(train_bpe({"ab": 3, "b": 1}, 2), (["a", "b"], []), "a vocabulary that is full from the start")
-    ### END HIDDEN TESTS
-
-
-def check_pieces(word, merges, expected, hint):
-    observed = encode_word(word, merges)
-    check.kind(observed, list, "what encode_word returns", "Return the pieces as a list of strings")
-    check.equal("|".join(observed), expected, f"the pieces of {word!r} under the merges {merges}", hint)
+    hint = "count again after each merge, inside words; equally frequent pairs: the smaller places in the vocabulary go first"
+    causes = {
+        "a word that occurs nine times counts nine times": lambda counts, size: learned_by_library(dict.fromkeys(counts, 1), size),
+        "the end of a word and the start of the next are not neighbours": lambda counts, size: learned_by_library(
+            {"".join(word * count for word, count in counts.items()): 1}, size
+        ),
+        "one merge too many: look at the size before each": lambda counts, size: learned_by_library(counts, size + 1),
+    }
+    for seed in seeds:
+        check.agrees(train_alone, learned_by_library, words_to_learn(seed), "`train_bpe`", hint, causes=causes)
 
 
 def check_encode_word():
-    check_pieces("low", [], "l|o|w", "without merges a word stays cut into characters")
-    check_pieces("abab", [("a", "b")], "ab|ab", "a pair is merged wherever it stands")
-    check_pieces(
-        "abc",
-        [("a", "b"), ("b", "c"), ("a", "bc")],
-        "ab|c",
-        "the order of learning decides, not the longest piece that the vocabulary holds",
-    )
-    check_pieces("abc", [("b", "c"), ("a", "b")], "a|bc", "the pair that was learned first goes first, not the one furthest left")
-    for word in ("Ġsomething", "Returned", "aaaaaaaa", "Ġindependently", "ĊĊĊĠĠĠĠ", "zyzzyva"):
-        expected = "|".join(piece.value for piece in tokenizer.backend_tokenizer.model.tokenize(word))
-        check.equal("|".join(encode_word(word, chat_merges)), expected, f"{word!r} under the merges of the chat model")
-    ### BEGIN HIDDEN TESTS
-    draw, letters = torch.Generator().manual_seed(3), "etaoinshr"
-    random_words = ["".join(letters[i] for i in torch.randint(9, (14,), generator=draw)) for _ in range(20)]
-    for word in ("Ġargument", "NotImplementedError", "__init__", "((((()", "ĠĠĠĠreturn", "a", "abababababa", *random_words):
-        expected = "|".join(piece.value for piece in tokenizer.backend_tokenizer.model.tokenize(word))
-        check.equal("|".join(encode_word(word, chat_merges)), expected, f"{word!r} under the merges of the chat model")
-    ### END HIDDEN TESTS
+    hint = "the pair that was learned first goes first, wherever it stands; then look again, at all pairs"
+    causes = {
+        "look again after each merge": lambda word, merges: merged_by_definition(
+            list(word), min((pair for pair in zip(word, word[1:]) if pair in merges), key=merges.index)
+        ),
+        "the pair that was learned first goes first, not the last": lambda word, merges: encoded_by_definition(word, merges[::-1]),
+    }
+    for seed in seeds:
+        check.agrees(encode_alone, encoded_by_definition, words_to_encode(seed), "`encode_word`", hint, causes=causes)
 
 
 with check.exercise("bpe"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
     check.parts({"merge_pair": check_merge_pair, "train_bpe": check_train_bpe, "encode_word": check_encode_word})
 check.points(3)
 
@@ -327,39 +378,24 @@ check.points(3)
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# # merge_pair
-# merged, i = [], 0
+# # merge_pair: walk with an index, which a merge moves by 2
 # while i < len(pieces):
 #     if tuple(pieces[i : i + 2]) == pair:
-#         merged.append(pieces[i] + pieces[i + 1])
-#         i += 2
-#     else:
-#         ...
-# return merged
 #
-# # train_bpe
-# words = {word: list(word) for word in counts}
-# vocabulary, merges = sorted(set("".join(counts))), []
-# while len(vocabulary) < size:
-#     pairs = Counter()
-#     for word, pieces in words.items():
-#         for pair in zip(pieces, pieces[1:]):
-#             pairs[pair] += counts[word]
-#     ...                                   # none left: stop
-#     best = min(pairs, key=lambda pair: (-pairs[pair], ..., ...))
-#     ...                                   # note it, merge it in every word
+# # train_bpe: one round
+# for word, pieces in words.items():
+#     for pair in zip(pieces, pieces[1:]):
+#         pairs[pair] += counts[word]
+# best = min(pairs, key=lambda pair: (-pairs[pair], ..., ...))
 #
-# # encode_word
-# rank = {pair: i for i, pair in enumerate(merges)}
-# pieces = list(word)
-# while known := [pair for pair in zip(pieces, pieces[1:]) if pair in rank]:
-#     pieces = merge_pair(pieces, min(known, key=...))
-# return pieces
+# # encode_word: what the word holds now
+# known = [pair for pair in zip(pieces, pieces[1:]) if pair in rank]
 # ```
 # </details>
 
 
 # %% [markdown]
+
 # ### See your pieces
 #
 # The merges of tiny-lm, applied by your function: first none of them, then more and more.
@@ -413,23 +449,32 @@ draw_pieces(
 # `PreTrainedTokenizerFast(tokenizer_object=...)` then makes it a tokenizer for transformers: padding, chat templates,
 # `save_pretrained`. There you say which token pads, which one ends, and on which side padding goes.
 #
-# **Task.** Write `train_tokenizer(texts, size)`. `texts` is a list of strings. Return a tokenizer of transformers that
-# keeps these promises:
+# ### Exercise 2 · A tokenizer of your own (`train_tokenizer`, 3 points, 25 minutes, difficulty 2 of 3)
 #
-# - It has exactly `size` tokens; the first four, with ids 0 to 3, are the special tokens in `SPECIAL`. Each of them is
-#   one token wherever it stands in a text, and `decode(..., skip_special_tokens=True)` leaves it out.
-# - Any string comes back exactly from `decode(tokenizer(string)["input_ids"])`: spaces, newlines, letters and signs
-#   that no training text had.
-# - Each digit is a token of its own.
-# - `pad_token` is `<|pad|>`, `eos_token` is `<|end|>`, and padding goes to the left. All this still holds after
-#   `save_pretrained` and `AutoTokenizer.from_pretrained`: what is saved is what the tokenizer was made with.
-# - It compresses: learned from `texts`, with merges, so that usual words need few tokens.
+# Write `train_tokenizer(texts, size)`. `texts` is a list of one or more strings. `size` is 260 (all bytes and four special
+# tokens) or more, and no more than the texts hold merges for.
+#
+# - It returns a tokenizer of transformers, `PreTrainedTokenizerFast`. <!-- rule: wrapped -->
+# - It has exactly `size` tokens. <!-- rule: size -->
+# - The first four, with ids 0 to 3, are the special tokens in `SPECIAL`. Each is one token wherever it stands in a text,
+#   and `decode(..., skip_special_tokens=True)` leaves it out. <!-- rule: special -->
+# - Every string comes back exactly from `decode(tokenizer(string)["input_ids"])`: blanks and newlines, letters and signs
+#   that no training text had, special tokens too. <!-- rule: round_trip -->
+# - Each digit from 0 to 9 is a token of its own. <!-- rule: digits -->
+# - No token goes over the end of a word: a blank, tab or newline never follows another sign inside a
+#   token. <!-- rule: words -->
+# - `pad_token` is `<|pad|>`, `eos_token` is `<|end|>`, and padding goes to the left. <!-- rule: roles -->
+# - All this still holds after `save_pretrained` and `AutoTokenizer.from_pretrained`. (What is saved is what the tokenizer
+#   was made with.) <!-- rule: saved -->
+# - Its merges are learned from `texts`: in all it cuts them into at most a quarter more tokens than
+#   `tokenizer.train_new_from_iterator(texts, size)` does, which trains the chat model's design anew. <!-- rule: merges -->
+# - `texts` stays as it was. <!-- rule: unchanged -->
 
 # %%
 SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
 
 
-# %% exercise="train_tokenizer" minutes=25 difficulty=2
+# %% exercise="train_tokenizer" minutes=25 difficulty=2 apart=true
 def train_tokenizer(texts, size):
     """A byte-level BPE tokenizer of `size` tokens for transformers, learned from `texts`."""
     ### BEGIN SOLUTION
@@ -450,6 +495,75 @@ def train_tokenizer(texts, size):
 
 
 # %% tests="train_tokenizer" points=3
+import random
+import re
+
+
+@check.shared
+def behaviour(made, strings):
+    """What a tokenizer does, in plain data."""
+    if not hasattr(made, "save_pretrained") or not callable(made):
+        return type(made).__name__
+    ids = [list(made(string)["input_ids"]) for string in strings]
+    padded = made(["a man", "a crooked man in a crooked house"], padding=True) if made.pad_token else None
+    return {
+        "first": made.convert_ids_to_tokens([0, 1, 2, 3]),
+        "size": len(made),
+        "roles": [made.pad_token, made.eos_token, made.padding_side],
+        "padded": padded and [padded["input_ids"][0][0], padded["attention_mask"][0][0]],
+        "ids": ids,
+        "tokens": [made.convert_ids_to_tokens(row) for row in ids],
+        "texts": [made.decode(row) for row in ids],
+        "skipped": [made.decode(row, skip_special_tokens=True) for row in ids],
+        "vocabulary": list(made.get_vocab()),
+    }
+
+
+@check.scenario
+def trained(texts, size, strings, folder):
+    made = train_tokenizer(texts, size)
+    seen = behaviour(made, strings)
+    if type(seen) is dict:
+        made.save_pretrained(folder)
+    return seen
+
+
+@check.scenario(clean=True)
+def loaded(folder, strings):
+    return behaviour(AutoTokenizer.from_pretrained(folder), strings)
+
+
+def check_behaviour(seen, size, strings, what):
+    said = f"`train_tokenizer` gives a {seen}, no tokenizer of transformers: wrap it, PreTrainedTokenizerFast(tokenizer_object=...)."
+    check.true(type(seen) is dict, said)
+    hint = "special tokens given to the trainer come first; added afterwards they come last"
+    check.equal(seen["first"], SPECIAL, f"the tokens with the ids 0 to 3 {what}", hint)
+    check.equal(seen["size"], size, f"the number of tokens {what}", "special tokens and the alphabet are part of the size")
+    hint = "they are arguments of PreTrainedTokenizerFast; the side set afterwards is not saved with it"
+    check.equal(seen["roles"], ["<|pad|>", "<|end|>", "left"], f"pad_token, eos_token and padding_side {what}", hint)
+    check.equal(seen["padded"], [0, 0], f"first id and mask of the shorter of two padded texts {what}", "padding goes to the left")
+    over = [token for token in seen["vocabulary"] if token not in SPECIAL and re.search("[^ĠĊĉč][ĠĊĉč]", token)]
+    check.true(not over, f"the token {over[0] if over else ''!r} {what} goes over the end of a word: which part cuts text first?")
+    for string, ids, tokens, text, skipped in zip(strings, *(seen[key] for key in ("ids", "tokens", "texts", "skipped"))):
+        hint = "look at each part: which could lose or add a blank, a newline or a letter?"
+        causes = {
+            "a blank too many: add_prefix_space": " " + string,
+            "blanks are lost: does a pre-tokenizer throw them away?": "".join(string.split()),
+            "`Ġ` in the text: there is no decoder": "".join(tokens),
+            "letters are lost that the training text did not have: initial_alphabet": "".join(
+                sign for sign in string if sign in text
+            ),
+        }
+        check.equal(text, string, f"{string!r} after encoding and decoding {what}", hint, causes=causes)
+        found = [SPECIAL.index(token) for token in re.findall("|".join(map(re.escape, SPECIAL)), string)]
+        check.equal([i for i in ids if i < 4], found, f"the special tokens of {string!r} {what}", "each is one token, declared as special")
+        plain = re.sub("|".join(map(re.escape, SPECIAL)), "", string)
+        check.equal(skipped, plain, f"{string!r} decoded without special tokens {what}", "declare them as special")
+        digits = [sign for sign in string if sign in "0123456789"]
+        held = [token for token in tokens if any(sign in token for sign in "0123456789")]
+        check.equal(held, digits, f"the tokens with digits of {string!r} {what}", "let a pre-tokenizer cut digits one by one")
+
+
 RHYME = [
     "There was a crooked man, and he walked a crooked mile.\n",
     "He found a crooked sixpence upon a crooked stile;\n",
@@ -459,112 +573,66 @@ RHYME = [
 ]
 
 
-def check_tokenizer(made, size, strings):
-    check.true(
-        made is not None and hasattr(made, "save_pretrained") and callable(made),
-        "the result is no tokenizer of transformers: wrap it, PreTrainedTokenizerFast(tokenizer_object=...).",
-    )
-    check.equal(
-        made.convert_ids_to_tokens([0, 1, 2, 3]),
-        SPECIAL,
-        "the tokens with the ids 0 to 3",
-        "special tokens given to the trainer come first; added afterwards they come last",
-    )
-    check.equal(len(made), size, "the number of tokens", "special tokens and the alphabet are part of the size")
-    check.equal(
-        (made.pad_token, made.eos_token, made.padding_side),
-        ("<|pad|>", "<|end|>", "left"),
-        "pad_token, eos_token and padding_side",
-        "they are arguments of PreTrainedTokenizerFast; the side set afterwards is not saved with it",
-    )
-    for string in strings:
-        ids = made(string)["input_ids"]
-        check.equal(
-            made.decode(ids),
-            string,
-            "a string after encoding and decoding",
-            "a lost space or newline: pre-tokenizer; an added space: add_prefix_space; Ġ in the text: decoder; "
-            "a lost letter: initial_alphabet",
-        )
-        for digit in filter(str.isdecimal, string):
-            check.true(
-                made.convert_tokens_to_ids(digit) in ids,
-                f"the digit {digit} of {string!r} is inside a longer token: let a pre-tokenizer cut digits one by one.",
-            )
-        check.true(
-            not any(any(map(str.isdecimal, t)) and len(t) > 1 for t in made.convert_ids_to_tokens(ids)),
-            f"a token of {string!r} holds a digit and something else: {made.convert_ids_to_tokens(ids)}. "
-            "Let a pre-tokenizer cut digits one by one.",
-        )
-    ids = made("<|user|>a crooked man<|assistant|>Yes<|end|>")["input_ids"]
-    check.equal(
-        [i for i in ids if i < 4], [2, 3, 1], "the special tokens of a chat", "each must be one token, declared as special"
-    )
-    check.equal(
-        made.decode(ids, skip_special_tokens=True),
-        "a crooked manYes",
-        "the text without special tokens",
-        "declare them as special",
-    )
+def texts_to_learn(seed):
+    yield RHYME, 300
+    yield RHYME, 260
+    draw = random.Random(seed)
+    words = ["".join(draw.choices("abdeiklmnorstu", k=draw.randint(2, 9))) for _ in range(30)] + ["12345", "für", "猫"]
+    yield [" ".join(draw.choices(words, k=draw.randint(1, 12))) + draw.choice(["", "\n", "!"]) for _ in range(60)], 340
+
+
+def check_train_tokenizer():
+    strings = ["the house", "", " ", "  two spaces,\n\ta tab and 12 or 2,019 mice.", "naïve Ωmega 猫 🙂 ß e\u0301", "no, don 't !"]
+    strings += ["3.14159 12345", "\r\n\x00\x7f", "a  b   c ", "<|user|>a crooked man<|assistant|>Yes 7<|end|>", "I<|pad|> A<|x|>"]
+    folder = check.folder()
+    for seed in seeds:
+        for number, (texts, size) in enumerate(texts_to_learn(seed)):
+            place, what = f"{folder}/{seed}-{number}", f"({len(texts)} texts, size {size})"
+            wanted = sum(map(len, tokenizer.train_new_from_iterator(texts, size, show_progress=False)(texts)["input_ids"]))
+            seen, (now, *_) = check.after(trained, texts, size, strings + texts[:20], place)
+            check_behaviour(seen, size, strings + texts[:20], what)
+            check.equal(now, texts, f"`texts` after the call {what}", "make no changes to the caller's list")
+            seen = loaded(place, strings + texts)
+            check_behaviour(seen, size, strings + texts, f"after saving and loading {what}")
+            count = sum(map(len, seen["ids"][len(strings) :]))
+            hint = "learn merges from the texts, inside words, up to the size"
+            check.between(count, None, 1.25 * wanted, f"the number of tokens for all texts {what}", hint)
 
 
 with check.exercise("train_tokenizer"):
-    strings = ["the house", "  two spaces,\n\ta tab and 12 or 2,019 mice.", "naïve Ωmega 猫 🙂", "no, don 't !"]
-    made = train_tokenizer(list(RHYME), 300)
-    check_tokenizer(made, 300, strings)
-    check.between(
-        len(made("a crooked man and a crooked mouse")["input_ids"]),
-        8,
-        16,
-        "the number of tokens for a line of the training text",
-        "learn merges from the texts, inside words",
-    )
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    other = train_tokenizer(["pack my box with five dozen liquor jugs 12345 12345 12345"] * 3, 285)
-    check_tokenizer(other, 285, ["", " ", "x", "3.14159 12345", "\r\n\x00\x7f", "a  b   c", "ß"])
-    check.between(len(other(" liquor jugs with")["input_ids"]), 3, 9, "the number of tokens of three words of its training text")
-    with tempfile.TemporaryDirectory() as folder:
-        made.save_pretrained(folder)
-        again = AutoTokenizer.from_pretrained(folder)
-    check_tokenizer(again, 300, strings)
-    padded = made(["a man", "a crooked man in a crooked house"], padding=True)
-    check.equal(padded["input_ids"][0][0], 0, "the first token of the shorter of two padded texts", "padding goes to the left")
-    check.equal(padded["attention_mask"][0][0], 0, "its attention mask")
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    check_train_tokenizer()
 
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Go through the promises one by one and find the part of the table that keeps each. Two kinds of "special" are easily
+# Go through the rules one by one and find the part of the table that keeps each. Two kinds of "special" are easily
 # confused: the trainer must know the special tokens to give them ids, and transformers must know what each is for.
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
 # `Tokenizer(models.BPE())` and its attributes `pre_tokenizer` and `decoder`; `pre_tokenizers.Sequence([...])`;
 # `trainers.BpeTrainer(vocab_size=, special_tokens=, initial_alphabet=, show_progress=False)`;
-# `pre_tokenizers.ByteLevel.alphabet()`; `tokenizer.train_from_iterator(texts, trainer)`;
+# `tokenizer.train_from_iterator(texts, trainer)`;
 # `PreTrainedTokenizerFast(tokenizer_object=, pad_token=, eos_token=, padding_side=)`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# bpe = Tokenizer(models.BPE())
 # bpe.pre_tokenizer = pre_tokenizers.Sequence([..., pre_tokenizers.ByteLevel(add_prefix_space=False)])
-# bpe.decoder = ...
-# trainer = trainers.BpeTrainer(
-#     vocab_size=size,
-#     special_tokens=...,
-#     initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-#     show_progress=False,
-# )
+# trainer = trainers.BpeTrainer(..., initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
 # bpe.train_from_iterator(texts, trainer)
-# return PreTrainedTokenizerFast(tokenizer_object=bpe, ...)
 # ```
 # </details>
 
 
 # %% [markdown]
+
 # ### Claim: a token is about four characters of English
 #
 # The rule of thumb is everywhere (OpenAI gives it on its [tokenizer page](https://platform.openai.com/tokenizer)). It
@@ -683,21 +751,43 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 # the first and the last, `AutoModelFor…` for the one between. The part after `For` chooses the **head**: the same
 # body can end in logits over the vocabulary (`CausalLM`) or over labels (`SequenceClassification`).
 #
-# **Task.** Two functions that agree with two pipelines, for a batch of inputs at once. `TextGenerationPipeline` and
-# `TextClassificationPipeline` are out of reach meanwhile.
+# ### Exercise 3 · Two pipelines by hand (`inside_the_pipeline`, 3 points, 30 minutes, difficulty 2 of 3)
 #
-# `reply(model, tokenizer, chats, max_new_tokens)` answers several conversations greedily in **one** call of
-# `model.generate`. `chats` is a list of conversations, each a list of `{"role": …, "content": …}`. Return the list of
-# answers: text only, no prompt, no special tokens. Some tokenizers pad on the right by default; the prompt of a short
-# chat would then end in padding, and the model would have to continue that. Pad on the left whatever the default is.
+# Two functions that agree with two pipelines, for a batch of inputs at once; each is checked, and earns its points, on
+# its own. The models compute in float32 and are in evaluation mode, the inputs are no longer than they can take.
 #
-# `classify(model, tokenizer, texts)` judges several texts in **one** call of the model. `model` has a classification head.
-# Return for each text `{"label": …, "score": …}`: the name of the best label, from `model.config.id2label`, and its
-# softmax probability, a Python float. No gradient is recorded. The models here are encoders like BERT, which count
-# positions from the left end of the row: these are padded on the **right**.
+# `reply(model, tokenizer, chats, max_new_tokens)` answers conversations. `chats` is a list of one or more conversations,
+# each a list of one or more `{"role": …, "content": …}`; a content may be any text, also an empty one.
+#
+# - It returns a list of strings: for each conversation, in order, what the model would answer to it alone, at most
+#   `max_new_tokens` tokens. <!-- rule: answers -->
+# - The answers are greedy, even where `model.generation_config` says that the model samples. <!-- rule: greedy -->
+# - An answer is the text of the new tokens as `decode` gives it, blanks at its ends too, without the prompt and without
+#   special tokens. <!-- rule: text -->
+# - Prompts are padded on the left, whatever the tokenizer's default is: else the prompt of a short chat would end in
+#   padding, and the model would have to continue that. <!-- rule: left -->
+# - The template writes every special token that the model expects; none is added a second time, though some tokenizers
+#   add one to each text that they encode. <!-- rule: special_once -->
+# - There is one call of `model.generate` for all conversations. <!-- rule: one_generate, reported -->
+#
+# `classify(model, tokenizer, texts)` judges one or more texts with a model that has a classification head of two or more
+# labels. The models here are encoders like BERT, which count positions from the left end of the row.
+#
+# - It returns a list with a `{"label": …, "score": …}` for each text, in order. The label is the name of the most probable
+#   one, from `model.config.id2label`. <!-- rule: label -->
+# - The score is the probability of that label, by a softmax over the labels, as a Python float, and the same as for the
+#   text alone (within a ten-thousandth of it). <!-- rule: score -->
+# - Texts are padded on the **right**, whatever the tokenizer's default is, and the model does not read the
+#   padding. <!-- rule: right -->
+# - There is one call of the model for all texts, and it records no gradient. <!-- rule: one_forward, reported -->
+#
+# For both:
+#
+# - `chats`, `texts` and the tokenizer's `padding_side` are afterwards as they were before. <!-- rule: kept -->
+# - `TextGenerationPipeline` and `TextClassificationPipeline` are out of reach meanwhile. <!-- rule: own_steps, reported -->
 
 
-# %% exercise="inside_the_pipeline" minutes=30 difficulty=2
+# %% exercise="inside_the_pipeline" minutes=30 difficulty=2 apart=true
 def reply(model, tokenizer, chats, max_new_tokens):
     """The greedy answers to several conversations, as a list of strings."""
     ### BEGIN SOLUTION
@@ -721,68 +811,19 @@ def classify(model, tokenizer, texts):
 
 
 # %% tests="inside_the_pipeline" points=3
-def out_of_reach(*pipelines):
-    """While it lasts, none of these pipelines can be made."""
-    said = AssertionError("pipelines are out of reach here: write their three steps yourself")
-    return [mock.patch.object(kind, "__init__", side_effect=said) for kind in pipelines]
+import random
 
 
-def questions(*contents):
-    return [[{"role": "user", "content": content}] for content in contents]
+@check.shared
+def writer(kind, seed, samples):
+    """A model that writes."""
+    net = copy.deepcopy(model) if kind == "the chat model" else make_gpt2(len(tokenizer), seed)
+    if samples:
+        net.generation_config.update(do_sample=True, temperature=2.5, top_k=30)
+    return net
 
 
-def check_replies(net, tokens, chats, max_new_tokens, what):
-    # A copy of the tokenizer: it changes the padding side. With no device it would move the model to a GPU.
-    library = TextGenerationPipeline(model=net, tokenizer=copy.deepcopy(tokens), device=net.device)
-    tokens = copy.deepcopy(tokens)
-    expected = [library(c, max_new_tokens=max_new_tokens, do_sample=False)[0]["generated_text"][-1]["content"] for c in chats]
-    given = copy.deepcopy(chats)
-    (no_pipeline,) = out_of_reach(TextGenerationPipeline)
-    with no_pipeline, mock.patch.object(net, "generate", wraps=net.generate) as generate:
-        observed = reply(net, tokens, chats, max_new_tokens)
-    check.equal(generate.call_count, 1, "the number of calls of model.generate", "one call for the whole batch")
-    check.kind(observed, list, "what reply returns")
-    check.equal(len(observed), len(chats), "the number of answers")
-    for i, (one, other) in enumerate(zip(observed, expected)):
-        check.kind(one, str, "an answer")
-        asked = chats[i][-1]["content"]
-        check.true(
-            asked not in one or asked in other,
-            f"the answer {one!r} repeats the prompt: generate returns prompt and answer in one row.",
-        )
-        check.true(
-            not any(special in one for special in tokens.all_special_tokens),
-            f"the answer {one!r} holds special tokens: decode can leave them out.",
-        )
-        check.equal(
-            one,
-            other,
-            f"answer {i} of {what}",
-            "does the prompt end where the assistant begins to speak, is it padded on the left, and does generate get the "
-            "attention mask?",
-        )
-    check.equal(chats, given, "the conversations after the call", "leave the caller's lists as they are")
-
-
-def check_reply():
-    chats = questions("What is 3+4?", "Sort: 7 5 9 1 3", "Largest of 17, 4, 52?")
-    nonsense = make_gpt2(len(tokenizer))
-    check_replies(nonsense, tokenizer, chats, 6, "a GPT-2 that writes nonsense")
-    on_the_right = copy.deepcopy(tokenizer)
-    on_the_right.padding_side = "right"
-    check_replies(nonsense, on_the_right, chats, 6, "GPT-2 with a tokenizer that pads on the right")
-    check_replies(model, tokenizer, chats, 8, "the chat model")
-    ### BEGIN HIDDEN TESTS
-    long = [
-        {"role": "user", "content": "Add 4 and 5."},
-        {"role": "assistant", "content": "9"},
-        {"role": "user", "content": "12+30="},
-    ]
-    check_replies(make_gpt2(len(tokenizer), seed=3), on_the_right, [long, *questions("Repeat: a b c", "?")], 9, "three chats")
-    check_replies(model, tokenizer, [long, *questions("Repeat: a b c")], 5, "two chats")
-    ### END HIDDEN TESTS
-
-
+@check.shared
 def make_judge(labels, seed):
     """A small BERT with random weights and a head for these labels, for the tokens of the chat model."""
     torch.manual_seed(seed)
@@ -800,46 +841,122 @@ def make_judge(labels, seed):
     return BertForSequenceClassification(config).eval()
 
 
-def check_classes(net, texts, what):
-    library = TextClassificationPipeline(model=net, tokenizer=tokenizer, device=net.device)
-    expected = [library(text)[0] for text in texts]
-    (no_pipeline,) = out_of_reach(TextClassificationPipeline)
-    recorded = []
-    handle = net.register_forward_hook(lambda module, args, result: recorded.append(result.logits.requires_grad))
-    with no_pipeline:
-        observed = classify(net, copy.deepcopy(tokenizer), list(texts))
-    handle.remove()
-    check.equal(len(recorded), 1, "the number of calls of the model", "one call for the whole batch")
-    check.true(not recorded[0], "autograd recorded the call: torch.no_grad() or torch.inference_mode() switches that off.")
-    check.kind(observed, list, "what classify returns")
-    check.equal(len(observed), len(texts), "the number of results")
-    for one, other, text in zip(observed, expected, texts):
-        check.kind(one, dict, "a result")
-        check.equal(sorted(one), ["label", "score"], "the keys of a result")
-        check.kind(one["label"], str, "a label", "config.id2label turns a number into a name")
-        check.kind(one["score"], float, "a score")
-        check.between(one["score"], 0, 1, "a score", "logits become probabilities by a softmax over the labels")
-        check.equal(
-            one["score"],
-            other["score"],
-            f"the score of {text!r} by {what}",
-            "softmax over the labels of one text; the model must know what is padding (attention_mask), and padding on the "
-            "left would move the positions",
-            rtol=1e-4,
-        )
-        check.equal(one["label"], other["label"], f"the label of {text!r} by {what}")
+@check.shared
+def tokens_for(side, closing):
+    """The chat model's tokenizer, padding on this side; a closing one adds an end token to every text that it encodes."""
+    tokens, end = copy.deepcopy(tokenizer), (tokenizer.eos_token, tokenizer.eos_token_id)
+    tokens.padding_side = side
+    if closing:
+        tokens.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {end[0]}", special_tokens=[end])
+    return tokens
+
+
+@check.scenario
+def replies(chats, limit, kind, seed, side, closing, samples):
+    net, tokens = writer(kind, seed, samples), tokens_for(side, closing)
+    said = AssertionError("pipelines are out of reach here: write their three steps yourself")
+    with mock.patch.object(TextGenerationPipeline, "__init__", side_effect=said):
+        with mock.patch.object(net, "generate", wraps=net.generate) as generate:
+            answers = reply(net, tokens, chats, limit)
+    return answers, generate.call_count, tokens.padding_side
+
+
+@check.scenario
+def classes(texts, labels, seed, side, closing):
+    net, tokens, recorded = make_judge(labels, seed), tokens_for(side, closing), []
+    net.register_forward_hook(lambda module, inputs, output: recorded.append(output[0].requires_grad))
+    said = AssertionError("pipelines are out of reach here: write their three steps yourself")
+    with mock.patch.object(TextClassificationPipeline, "__init__", side_effect=said):
+        found = classify(net, tokens, texts)
+    return found, recorded, tokens.padding_side
+
+
+def some_chats(draw, count):
+    """Conversations of one to five messages."""
+    contents = ("What is 3+4?", "Sort: 7 5 9 1 3", "Largest of 17, 4, 52?", " blanks  \n", "猫 🙂", "?", "", "Repeat: a b c d e f g h")
+    for _ in range(count):
+        length = draw.choice((1, 1, 3, 5))
+        yield [{"role": ("user", "assistant")[i % 2], "content": draw.choice(contents)} for i in range(length)]
+
+
+def check_reply():
+    for seed in seeds:
+        draw, other = random.Random(seed), 100 * seed
+        for count, limit, *plan in (
+            (1, 1, "GPT-2", other, "left", False, False),
+            (3, 7, "GPT-2", other + 1, "right", False, False),
+            (5, 4, "GPT-2", other + 2, "left", True, False),
+            (2, 6, "GPT-2", other + 3, "right", False, True),
+            (3, 12, "the chat model", 0, "right", True, True),
+        ):
+            (kind, number, side, closing, samples), chats = plan, list(some_chats(draw, count))
+            if kind == "the chat model":
+                chats[0] = [{"role": "user", "content": "Sort: 7 5 9 1 3"}]
+            what = f"{kind} ({count} chats, padding_side {side!r}{', a tokenizer that adds an end token' * closing}{', do_sample=True' * samples})"
+            net, tokens = writer(kind, number, samples), tokens_for("left", closing)
+            library = TextGenerationPipeline(model=net, tokenizer=tokens, device=net.device)
+            expected = [library(c, max_new_tokens=limit, do_sample=False)[0]["generated_text"][-1]["content"] for c in chats]
+            prompts = [tokens.apply_chat_template(c, add_generation_prompt=True)["input_ids"] for c in chats]
+            (answers, calls, side_after), (chats_after, *_) = check.after(replies, chats, limit, *plan)
+            check.kind(answers, list, "what `reply` returns")
+            for answer in answers:
+                check.kind(answer, str, "an answer")
+                kept = [token for token in tokenizer.all_special_tokens if token in answer]
+                check.true(not kept, f"The answer {answer!r} of {what} holds special tokens: decode can leave them out.")
+            causes = {
+                "generate returns prompt and answer in one row": lambda: [
+                    tokens.decode(prompt, skip_special_tokens=True) + one for prompt, one in zip(prompts, expected)
+                ],
+                "blanks at the ends of an answer belong to it": [one.strip() for one in expected],
+            }
+            hint = (
+                "does the prompt end where the assistant begins to speak, once, and on the right of the row? Does generate get the "
+                "attention mask, and is it told not to sample?"
+            )
+            check.equal(answers, expected, f"what `reply` returns for {what}", hint, causes=causes)
+            check.equal(calls, 1, f"the number of calls of model.generate for {what}", "one call for the whole batch")
+            check.equal(side_after, side, "`tokenizer.padding_side` after `reply`", "say the side in the call, or put it back")
+            check.equal(chats_after, chats, "the conversations after `reply`", "leave the caller's lists as they are")
 
 
 def check_classify():
-    texts = ["The room was clean.", "No.", "Nobody answered the bell, so we left again after half an hour in the rain."]
-    check_classes(make_judge(["bad", "mixed", "good"], 1), texts, "three labels")
-    ### BEGIN HIDDEN TESTS
-    check_classes(make_judge(["spam", "ham"], 2), ["win win win", "See you at seven, as always.", "a"], "two labels")
-    check_classes(make_judge(["a", "b", "c", "d", "e"], 6), texts[::-1] + ["def f(x):\n    return x"], "five labels")
-    ### END HIDDEN TESTS
+    long = "Nobody answered the bell, so we left again after half an hour in the rain. " * 3
+    for seed in seeds:
+        for texts, labels, *plan in (
+            (["No."], ["bad", "good"], seed, "right", False),
+            (["The room was clean.", "No.", long], ["bad", "mixed", "good"], seed + 1, "left", False),
+            (["win win win", "", "a", "a"], ["spam", "ham", "c", "d", "e"], seed + 2, "left", True),
+            ([long, "See you at seven.", "猫 🙂"], ["z", "a"], seed + 3, "right", True),
+        ):
+            net, tokens = make_judge(labels, plan[0]), tokens_for("right", plan[2])
+            library = TextClassificationPipeline(model=net, tokenizer=tokens, device=net.device)
+            expected = [library(text)[0] for text in texts]
+            what = f"{len(texts)} texts and {len(labels)} labels, padding_side {plan[1]!r}"
+            (found, recorded, side_after), (texts_after, *_) = check.after(classes, texts, labels, *plan)
+            check.kind(found, list, "what `classify` returns")
+            for one in found:
+                check.kind(one, dict, "a result")
+                check.equal(sorted(one), ["label", "score"], "the keys of a result")
+                check.kind(one["label"], str, "a label", "config.id2label turns a number into a name")
+                check.kind(one["score"], float, "a score")
+                check.between(one["score"], 0, 1, "a score", "logits become probabilities by a softmax over the labels")
+            hint = (
+                "softmax over the labels of one text; the model must know what is padding (attention_mask), and padding on the "
+                "left would move the positions"
+            )
+            check.equal(found, expected, f"what `classify` returns for {what}", hint, rtol=1e-4)
+            check.equal(len(recorded), 1, f"the number of calls of the model for {what}", "one call for the whole batch")
+            check.true(not any(recorded), "autograd recorded the call: torch.no_grad() or torch.inference_mode() switches that off.")
+            check.equal(side_after, plan[1], "`tokenizer.padding_side` after `classify`", "say the side in the call, or put it back")
+            check.equal(texts_after, texts, "the texts after `classify`", "leave the caller's list as it is")
 
 
 with check.exercise("inside_the_pipeline"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
     check.parts({"reply": check_reply, "classify": check_classify})
 check.points(3)
 
@@ -857,28 +974,25 @@ check.points(3)
 #
 # `tokenizer.apply_chat_template(chats, add_generation_prompt=, padding=, return_tensors="pt")` takes a list of chats;
 # its `tokenizer_kwargs={"padding_side": "left"}` goes on to the tokenizer. `model.generate(**batch, max_new_tokens=,
-# do_sample=False)`. `tokenizer.decode(ids, skip_special_tokens=True)` decodes a whole batch. `logits.softmax(1)`,
-# `.max(1)`, `.tolist()`.
+# do_sample=)`. `tokenizer.decode(ids, skip_special_tokens=)` decodes a whole batch. `tokenizer(texts, padding=,
+# padding_side=)`; `logits.softmax(...)`, `.max(...)`, `.tolist()`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
 # # reply
-# batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, ...)
 # made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
-# return tokenizer.decode(made[:, ... :], skip_special_tokens=True)
+# return tokenizer.decode(made[:, ... :], ...)
 #
 # # classify
 # batch = tokenizer(texts, padding=True, padding_side=..., return_tensors="pt")
-# with torch.no_grad():
-#     probabilities = model(**batch).logits. ...
 # scores, best = probabilities.max(1)
-# return [{"label": model.config.id2label[i], "score": score} for i, score in zip(best.tolist(), ...)]
 # ```
 # </details>
 
 
 # %% [markdown]
+
 # ### Ask a batch
 #
 # Twelve questions from the held-out part of the tasks, in one call. Three of the four tasks were taught; the smallest of

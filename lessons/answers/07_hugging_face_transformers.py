@@ -1,60 +1,377 @@
-# %% wrong="bpe" says="are not neighbours"
-def train_bpe(counts, size):  # joins all words to one text
-    pieces = list("".join(word * n for word, n in counts.items()))
-    vocabulary, merges = sorted(set(pieces)), []
-    while len(vocabulary) < size and len(pieces) > 1:
-        pairs = Counter(zip(pieces, pieces[1:]))
-        place = {piece: i for i, piece in enumerate(vocabulary)}
-        best = min(pairs, key=lambda p: (-pairs[p], place[p[0]], place[p[1]]))
-        merges.append(best)
-        vocabulary.append("".join(best))
-        pieces = merge_pair(pieces, best)
-    return vocabulary, merges
-
-
+# %% wrong="bpe" breaks="merge" says="only the first occurrence was merged"
+# Misunderstands: a merge happens once a round, not wherever the pair stands.
 def merge_pair(pieces, pair):
-    merged, i = [], 0
-    while i < len(pieces):
-        step = 2 if tuple(pieces[i : i + 2]) == pair else 1
-        merged.append("".join(pieces[i : i + step]))
-        i += step
-    return merged
+    for i in range(len(pieces) - 1):
+        if (pieces[i], pieces[i + 1]) == pair:
+            return pieces[:i] + ["".join(pair)] + pieces[i + 2 :]
+    return list(pieces)
 
 
-def encode_word(*args):
-    raise NotImplementedError
-
-
-# %% wrong="bpe" says="counts nine times"
-def train_bpe(counts, size):  # counts each different word once
+def train_bpe(counts, size):
     words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
     while len(vocabulary) < size:
-        pairs = Counter(pair for pieces in words.values() for pair in zip(pieces, pieces[1:]))
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
         if not pairs:
             break
-        place = {piece: i for i, piece in enumerate(vocabulary)}
-        best = min(pairs, key=lambda p: (-pairs[p], place[p[0]], place[p[1]]))
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
         merges.append(best)
         vocabulary.append(best[0] + best[1])
         words = {w: merge_pair(p, best) for w, p in words.items()}
     return vocabulary, merges
 
 
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="merge" says="a piece goes into one pair only"
+# Misunderstands: merges may overlap.
 def merge_pair(pieces, pair):
-    merged, i = [], 0
-    while i < len(pieces):
-        step = 2 if tuple(pieces[i : i + 2]) == pair else 1
-        merged.append("".join(pieces[i : i + step]))
-        i += step
+    at = [i for i, p in enumerate(zip(pieces, pieces[1:])) if p == pair]
+    return ["".join(pair) if i in at else p for i, p in enumerate(pieces) if i in at or i - 1 not in at]
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="merge" says="from left to right"
+# Misunderstands: the direction does not matter.
+def merge_pair(pieces, pair):
+    merged = []
+    for piece in reversed(pieces):
+        if merged and (piece, merged[0]) == pair:
+            merged[0] = piece + merged[0]
+        else:
+            merged.insert(0, piece)
     return merged
 
 
-def encode_word(*args):
-    raise NotImplementedError
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
 
 
-# %% wrong="bpe" says="not the pair that was seen first"
-def train_bpe(counts, size):  # leaves ties to Counter.most_common
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="whole" says="only whole pieces"
+# Misunderstands: the ends of longer pieces match too.
+def merge_pair(pieces, pair):
+    merged = []
+    for piece in pieces:
+        if merged and merged[-1].endswith(pair[0]) and piece == pair[1]:
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return merged
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="whole" says="only whole pieces"
+# Misunderstands: a piece that a merge has just made may be the first of the same pair again.
+def merge_pair(pieces, pair):
+    return " ".join(pieces).replace(" ".join(pair), "".join(pair)).split(" ")
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="new_list" says="after the call"
+# Misunderstands: a list that was handed over may be worked in.
+def merge_pair(pieces, pair):
+    i = 0
+    while i < len(pieces) - 1:
+        if (pieces[i], pieces[i + 1]) == pair:
+            pieces[i : i + 2] = ["".join(pair)]
+        i += 1
+    return pieces
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="characters" says="`train_bpe` of"
+# Misunderstands: the vocabulary begins with the characters in the order in which they were seen.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, list(dict.fromkeys("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="frequent" says="are not neighbours"
+# Misunderstands: a corpus is one long text, and merges may cross from word to word.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    pieces = list("".join(word * n for word, n in counts.items()))
+    vocabulary, merges = sorted(set(pieces)), []
+    while len(vocabulary) < size and len(pieces) > 1:
+        pairs = Counter(zip(pieces, pieces[1:]))
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        if "".join(best) not in vocabulary:
+            vocabulary.append("".join(best))
+        pieces = merge_pair(pieces, best)
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="frequent" says="counts nine times"
+# Misunderstands: each different word counts once.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += 1
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="frequent" says="count again after each merge"
+# Misunderstands: pairs of characters are counted once, and the most frequent ones are the merges.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    pairs = Counter()
+    for word, n in counts.items():
+        for pair in zip(word, word[1:]):
+            pairs[pair] += n
+    characters = sorted(set("".join(counts)))
+    merges = sorted(pairs, key=lambda p: (-pairs[p], *p))[: max(0, size - len(characters))]
+    return characters + ["".join(p) for p in merges], merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="frequent" says="`train_bpe` of"
+# Misunderstands: a pair counts once a word, however often the word holds it.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in set(zip(pieces, pieces[1:])):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="ties" says="the smaller places in the vocabulary go first"
+# Misunderstands: `most_common` decides between equally frequent pairs as the task does.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
     words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
     while len(vocabulary) < size:
         pairs = Counter()
@@ -65,90 +382,291 @@ def train_bpe(counts, size):  # leaves ties to Counter.most_common
             break
         best = pairs.most_common(1)[0][0]
         merges.append(best)
-        if best[0] + best[1] not in vocabulary:
-            vocabulary.append(best[0] + best[1])
+        vocabulary.append(best[0] + best[1])
         words = {w: merge_pair(p, best) for w, p in words.items()}
     return vocabulary, merges
 
 
-def merge_pair(pieces, pair):
-    merged, i = [], 0
-    while i < len(pieces):
-        step = 2 if tuple(pieces[i : i + 2]) == pair else 1
-        merged.append("".join(pieces[i : i + step]))
-        i += step
-    return merged
-
-
-def encode_word(*args):
-    raise NotImplementedError
-
-
-# %% wrong="bpe" says="count again after each merge"
-def train_bpe(counts, size):  # counts once, and takes the most frequent pairs of characters
-    pairs = Counter()
-    for word, n in counts.items():
-        for pair in zip(word, word[1:]):
-            pairs[pair] += n
-    characters = sorted(set("".join(counts)))
-    merges = sorted(pairs, key=lambda p: (-pairs[p], *p))[: max(0, size - len(characters))]
-    return characters + ["".join(p) for p in merges], merges
-
-
-def merge_pair(*args):
-    raise NotImplementedError
-
-
-encode_word = merge_pair
-
-
-# %% wrong="bpe" says="a pair is merged wherever it stands"
-def merge_pair(pieces, pair):  # merges the first one and stops
-    for i in range(len(pieces) - 1):
-        if (pieces[i], pieces[i + 1]) == pair:
-            return pieces[:i] + ["".join(pair)] + pieces[i + 2 :]
-    return list(pieces)
-
-
-def train_bpe(*args):
-    raise NotImplementedError
-
-
-encode_word = train_bpe
-
-
-# %% wrong="bpe" says="each piece once"
-def merge_pair(pieces, pair):  # lets merges overlap
-    at = [i for i, p in enumerate(zip(pieces, pieces[1:])) if p == pair]
-    return ["".join(pair) if i in at else p for i, p in enumerate(pieces) if i in at or i - 1 not in at]
-
-
-def train_bpe(*args):
-    raise NotImplementedError
-
-
-encode_word = train_bpe
-
-
-# %% wrong="bpe" says="after the call"
-def merge_pair(pieces, pair):  # works in the list that belongs to the caller
-    i = 0
-    while i < len(pieces) - 1:
-        if (pieces[i], pieces[i + 1]) == pair:
-            pieces[i : i + 2] = ["".join(pair)]
-        i += 1
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
     return pieces
 
 
-def train_bpe(*args):
-    raise NotImplementedError
+# %% wrong="bpe" breaks="ties" says="the smaller places in the vocabulary go first"
+# Misunderstands: the place in the vocabulary is the alphabet.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
 
 
-encode_word = train_bpe
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], p))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
 
 
-# %% wrong="bpe" says="not the one furthest left"
-def encode_word(word, merges):  # takes the first pair from the left that is known
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="ties" says="the smaller places in the vocabulary go first"
+# Misunderstands: equally frequent pairs with the same first piece may come in any order.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="stop" says="one merge too many"
+# Misunderstands: `size` may be passed by one.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) <= size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="stop" says="`train_bpe` of"
+# Misunderstands: `size` counts the merges, the characters come on top.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(merges) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="stop" says="your code raised"
+# Misunderstands: there always is another pair.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="returned" says="after the call"
+# Misunderstands: the counts may be used up.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    counts.clear()
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="returned" says="`train_bpe` of"
+# Misunderstands: the merges are the strings that they make.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, ["".join(pair) for pair in merges]
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="first" says="`encode_word` of"
+# Misunderstands: the known pair that stands furthest left goes first.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
     pieces, i = list(word), 0
     while i < len(pieces) - 1:
         if (pieces[i], pieces[i + 1]) in merges:
@@ -159,15 +677,35 @@ def encode_word(word, merges):  # takes the first pair from the left that is kno
     return pieces
 
 
-def train_bpe(*args):
-    raise NotImplementedError
+# %% wrong="bpe" breaks="first" says="`encode_word` of"
+# Misunderstands: the longest known piece goes first, as in WordPiece.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
 
 
-merge_pair = train_bpe
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
 
 
-# %% wrong="bpe" says="not the longest piece"
-def encode_word(word, merges):  # takes the longest known piece, as WordPiece does
+def encode_word(word, merges):
     known, pieces = {a + b for a, b in merges}, []
     while word:
         size = next(n for n in range(len(word), 0, -1) if n == 1 or word[:n] in known)
@@ -175,22 +713,197 @@ def encode_word(word, merges):  # takes the longest known piece, as WordPiece do
     return pieces
 
 
-def train_bpe(*args):
-    raise NotImplementedError
-
-
-merge_pair = train_bpe
-
-
-# %% right="bpe"
+# %% wrong="bpe" breaks="first" says="not the last"
+# Misunderstands: what was learned last is the longest, and goes first.
 def merge_pair(pieces, pair):
     done, rest = [], list(pieces)
     while rest:
-        if len(rest) > 1 and (rest[0], rest[1]) == tuple(pair):
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
             done.append(rest.pop(0) + rest.pop(0))
         else:
             done.append(rest.pop(0))
     return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, max(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="again" says="look again after each merge"
+# Misunderstands: one merge a word.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    known = set(zip(pieces, pieces[1:])) & set(merges)
+    return merge_pair(pieces, min(known, key=merges.index)) if known else pieces
+
+
+# %% wrong="bpe" breaks="again" says="`encode_word` of"
+# Misunderstands: only pairs of characters are looked for.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    for pair in sorted(set(zip(word, word[1:])) & set(merges), key=merges.index):
+        pieces = merge_pair(pieces, pair)
+    return pieces
+
+
+# %% wrong="bpe" breaks="pieces" says="`encode_word` of"
+# Misunderstands: pieces come as one text.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return " ".join(pieces)
+
+
+# %% wrong="bpe" breaks="pieces" says="after the call"
+# Misunderstands: merges that were used can be taken out of the caller's list.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pair = min(known, key=merges.index)
+        pieces = merge_pair(pieces, pair)
+        if pair not in zip(pieces, pieces[1:]):
+            merges.remove(pair)
+    return pieces
+
+
+# %% right="bpe"
+# Plain dictionaries and lists; pairs as lists; the whole list of merges is searched again after each.
+def merge_pair(pieces, pair):
+    merged = []
+    skip = False
+    for i, piece in enumerate(pieces):
+        if skip:
+            skip = False
+        elif i + 1 < len(pieces) and piece == pair[0] and pieces[i + 1] == pair[1]:
+            merged.append(piece + pieces[i + 1])
+            skip = True
+        else:
+            merged.append(piece)
+    return merged
 
 
 def train_bpe(counts, size):
@@ -216,25 +929,77 @@ def train_bpe(counts, size):
 
 
 def encode_word(word, merges):
-    pieces = list(word)
-    for pair in merges:  # in the order of learning
+    pieces = [*word]
+    for pair in merges:  # in the order of learning: a pair's pieces are older than the pair
         pieces = merge_pair(pieces, pair)
     return pieces
 
 
-# %% wrong="train_tokenizer" says="initial_alphabet"
-def train_tokenizer(texts, size):  # only the bytes of the training text exist
+# %% right="bpe"
+# Recursion, and helpers of its own in place of `merge_pair`.
+def merge_pair(pieces, pair):
+    if len(pieces) < 2:
+        return [*pieces]
+    for i, (one, other) in enumerate(zip(pieces, pieces[1:])):
+        if one == pair[0] and other == pair[1]:
+            return [*pieces[:i], one + other] + _merged(pieces[i + 2 :], pair)
+    return [*pieces]
+
+
+def train_bpe(counts, size):
+    corpus = {tuple(word): count for word, count in counts.items()}
+    ids = {letter: i for i, letter in enumerate(sorted({*"".join(counts)}))}
+    learned = []
+    while len(ids) < size:
+        frequency = Counter()
+        for pieces, count in corpus.items():
+            frequency.update({pair: count * n for pair, n in Counter(zip(pieces, pieces[1:])).items()})
+        if not frequency:
+            return list(ids), learned
+        pair, _ = max(frequency.items(), key=lambda item: (item[1], -ids[item[0][0]], -ids[item[0][1]]))
+        learned.append(pair)
+        ids.setdefault(pair[0] + pair[1], len(ids))
+        merged = Counter()
+        for pieces, count in corpus.items():
+            merged[tuple(_merged(pieces, pair))] += count
+        corpus = merged
+    return list(ids), learned
+
+
+def encode_word(word, merges):
+    ranks = {tuple(pair): rank for rank, pair in enumerate(merges)}
+
+    def cut(pieces):
+        ranked = [(ranks[pair], pair) for pair in zip(pieces, pieces[1:]) if pair in ranks]
+        return cut(_merged(pieces, min(ranked)[1])) if ranked else pieces
+
+    return cut(list(word))
+
+
+def _merged(pieces, pair):
+    result, rest = [], list(reversed(pieces))
+    while rest:
+        piece = rest.pop()
+        result.append(piece + rest.pop() if rest and (piece, rest[-1]) == tuple(pair) else piece)
+    return result
+
+# %% wrong="train_tokenizer" breaks="round_trip" says="initial_alphabet"
+# Misunderstands: a byte-level vocabulary holds all bytes by itself (here only those of the training text).
+def train_tokenizer(texts, size):
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
     bpe.decoder = decoders.ByteLevel()
-    bpe.train_from_iterator(texts * 20, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False))
+    bpe.train_from_iterator(
+        texts * 20, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False)
+    )
     while (missing := size - bpe.get_vocab_size()) > 0:
         bpe.add_tokens([f"<|unused{missing}|>"])
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
 
 
-# %% wrong="train_tokenizer" says="add_prefix_space"
-def train_tokenizer(texts, size):  # the default of ByteLevel puts a space in front
+# %% wrong="train_tokenizer" breaks="round_trip" says="a blank too many"
+# Misunderstands: the default of ByteLevel leaves a text as it is.
+def train_tokenizer(texts, size):
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel()])
     bpe.decoder = decoders.ByteLevel()
@@ -245,32 +1010,9 @@ def train_tokenizer(texts, size):  # the default of ByteLevel puts a space in fr
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
 
 
-# %% wrong="train_tokenizer" says="digits one by one"
-def train_tokenizer(texts, size):  # numbers are words like others
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(
-        [*texts, "12 2,019 " * 50],
-        trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False),
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
-
-
-# %% wrong="train_tokenizer" says="added afterwards they come last"
-def train_tokenizer(texts, size):  # special tokens after training
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size - 4, initial_alphabet=alphabet, show_progress=False))
-    bpe.add_special_tokens(SPECIAL)
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
-
-
-# %% wrong="train_tokenizer" says="Ġ in the text: decoder"
-def train_tokenizer(texts, size):  # no way back
+# %% wrong="train_tokenizer" breaks="round_trip" says="there is no decoder"
+# Misunderstands: decoding undoes the pre-tokenizer by itself.
+def train_tokenizer(texts, size):
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -280,8 +1022,91 @@ def train_tokenizer(texts, size):  # no way back
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
 
 
-# %% wrong="train_tokenizer" says="arguments of PreTrainedTokenizerFast"
-def train_tokenizer(texts, size):  # transformers is not told what the special tokens are for
+# %% wrong="train_tokenizer" breaks="round_trip" says="could lose or add"
+# Misunderstands: words are what stands between blanks; the blanks need not be kept.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="round_trip" says="after encoding and decoding"
+# Misunderstands: a normalizer only tidies up (e and an accent become one sign).
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    from tokenizers import normalizers
+
+    bpe.normalizer = normalizers.NFC()
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="digits" says="digits one by one"
+# Misunderstands: numbers are words like others.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="digits" says="digits one by one"
+# Misunderstands: `Digits()` cuts digits one by one by itself.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="special" says="added afterwards they come last"
+# Misunderstands: special tokens are added when all is learned.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size - 4, initial_alphabet=alphabet, show_progress=False)
+    )
+    bpe.add_special_tokens(SPECIAL)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="special" says="added afterwards they come last"
+# Misunderstands: special tokens may have any order.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=sorted(SPECIAL), initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="roles" says="arguments of PreTrainedTokenizerFast"
+# Misunderstands: transformers sees from their names what special tokens are for.
+def train_tokenizer(texts, size):
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
     bpe.decoder = decoders.ByteLevel()
@@ -292,20 +1117,78 @@ def train_tokenizer(texts, size):  # transformers is not told what the special t
     return PreTrainedTokenizerFast(tokenizer_object=bpe)
 
 
-# %% wrong="train_tokenizer" says="no tokenizer of transformers"
-def train_tokenizer(texts, size):  # stops at the tokenizers library
+# %% wrong="train_tokenizer" breaks="roles" says="arguments of PreTrainedTokenizerFast"
+# Misunderstands: the side of the padding does not matter.
+def train_tokenizer(texts, size):
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False))
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>")
+
+
+# %% wrong="train_tokenizer" breaks="saved" says="after saving and loading"
+# Misunderstands: what is set on the object afterwards is saved with it.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    made = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>")
+    made.padding_side = "left"
+    return made
+
+
+# %% wrong="train_tokenizer" breaks="wrapped" says="no tokenizer of transformers"
+# Misunderstands: a tokenizer of the tokenizers library is one of transformers.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
     return bpe
 
 
-# %% wrong="train_tokenizer" says="a lost space or newline"
-def train_tokenizer(texts, size):  # cuts at spaces and throws them away
+# %% wrong="train_tokenizer" breaks="size" says="part of the size"
+# Misunderstands: the special tokens come on top of the size.
+def train_tokenizer(texts, size):
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Whitespace(), pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size + 4, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
     )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="size" says="part of the size"
+# Misunderstands: the size counts merges.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size + 260, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="words" says="goes over the end of a word"
+# Misunderstands: bytes are enough, nothing need be cut first.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
@@ -314,17 +1197,55 @@ def train_tokenizer(texts, size):  # cuts at spaces and throws them away
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
 
 
-# %% equivalent="train_tokenizer" because="a progress bar is no part of the result"
-# - show_progress=False,
-# + show_progress=True,
-
-
-# %% right="train_tokenizer"
+# %% wrong="train_tokenizer" breaks="merges" says="learn merges from the texts"
+# Misunderstands: any tokens fill a vocabulary, learned or not.
 def train_tokenizer(texts, size):
-    return tokenizer.train_new_from_iterator(texts, size, show_progress=False)  # the chat model's own design, trained anew
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=260, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    bpe.add_tokens([f"<|unused{i}|>" for i in range(size - 260)])
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="merges" says="learn merges from the texts"
+# Misunderstands: the first text is enough to learn from.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts[:1], trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    bpe.add_tokens([f"<|unused{i}|>" for i in range(size - bpe.get_vocab_size())])
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="unchanged" says="after the call"
+# Misunderstands: the list may be used up while learning.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        (texts.pop() for _ in range(len(texts))), trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
 
 
 # %% right="train_tokenizer"
+# The chat model's own design, trained anew.
+def train_tokenizer(texts, size):
+    return tokenizer.train_new_from_iterator(texts, size, show_progress=False)
+
+
+# %% right="train_tokenizer"
+# The ready-made class of the tokenizers library, with rules of its own for cutting; special tokens named afterwards.
 from tokenizers import ByteLevelBPETokenizer, Regex
 
 
@@ -332,8 +1253,8 @@ def train_tokenizer(texts, size):
     inner = ByteLevelBPETokenizer(add_prefix_space=False)
     inner.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\d"), behavior="isolated"),
-            pre_tokenizers.Split(Regex(r" ?[^\s\d]+|\s+"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(r"[0-9]"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(r" ?[^\s0-9]+|\s+"), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -346,53 +1267,166 @@ def train_tokenizer(texts, size):
     return wrapped
 
 
-# %% wrong="inside_the_pipeline" says="repeats the prompt"
-def reply(model, tokenizer, chats, max_new_tokens):  # believes that generate returns the answer alone
-    batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
+# %% equivalent="train_tokenizer" because="a progress bar is no part of the result"
+# - show_progress=False,
+# + show_progress=True,
+
+# %% wrong="inside_the_pipeline" breaks="text" says="prompt and answer in one row"
+# Misunderstands: generate returns the answer alone.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
     made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
     return tokenizer.decode(made, skip_special_tokens=True)
 
 
-def classify(*args):
-    raise NotImplementedError
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-# %% wrong="inside_the_pipeline" says="with a tokenizer that pads on the right"
-def reply(model, tokenizer, chats, max_new_tokens):  # trusts the tokenizer's default side
-    batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
+# %% wrong="inside_the_pipeline" breaks="text" says="holds special tokens"
+# Misunderstands: decode leaves special tokens out by itself.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :])
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="text" says="belong to it"
+# Misunderstands: blanks at the ends of an answer are an accident.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    said = tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [one.strip() for one in said]
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="left" says="on the right of the row"
+# Misunderstands: every tokenizer pads on the side that generation needs.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt"
+    )
     made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
     return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-def classify(*args):
-    raise NotImplementedError
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-# %% wrong="inside_the_pipeline" says="where the assistant begins to speak"
-def reply(model, tokenizer, chats, max_new_tokens):  # no prompt for the assistant: the model may go on as the user
-    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"})
+# %% wrong="inside_the_pipeline" breaks="answers" says="where the assistant begins to speak"
+# Misunderstands: the model knows by itself that it is its turn.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
     made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
     return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-def classify(*args):
-    raise NotImplementedError
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-# %% wrong="inside_the_pipeline" says="attention mask"
-def reply(model, tokenizer, chats, max_new_tokens):  # passes the ids alone, with somebody else's idea of padding
-    tokenizer.padding_side = "left"
-    ids = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")["input_ids"]
-    made = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens, do_sample=False)
-    return tokenizer.decode(made[:, ids.shape[1] :], skip_special_tokens=True)
+# %% wrong="inside_the_pipeline" breaks="answers" says="attention mask"
+# Misunderstands: the ids say what is padding.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(batch["input_ids"], attention_mask=torch.ones_like(batch["input_ids"]), max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-def classify(*args):
-    raise NotImplementedError
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-# %% wrong="inside_the_pipeline" says="one call for the whole batch"
-def reply(model, tokenizer, chats, max_new_tokens):  # one by one
+# %% wrong="inside_the_pipeline" breaks="answers" says="what `reply` returns for"
+# Misunderstands: the limit counts the prompt too.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_length=batch["input_ids"].shape[1] + max_new_tokens - 1, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="greedy" says="told not to sample"
+# Misunderstands: generate is greedy unless it is told otherwise.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="special_once" says="what `reply` returns for"
+# Misunderstands: a rendered template is a text like any other, to be encoded as usual.
+def reply(model, tokenizer, chats, max_new_tokens):
+    prompts = [tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats]
+    batch = tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt")
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="one_generate" says="one call for the whole batch"
+# Misunderstands: a batch is a loop.
+def reply(model, tokenizer, chats, max_new_tokens):
     answers = []
     for chat in chats:
         batch = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
@@ -401,100 +1435,282 @@ def reply(model, tokenizer, chats, max_new_tokens):  # one by one
     return answers
 
 
-def classify(*args):
-    raise NotImplementedError
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-# %% wrong="inside_the_pipeline" says="holds special tokens"
-def reply(model, tokenizer, chats, max_new_tokens):  # keeps <|end|> and <|pad|>
+# %% wrong="inside_the_pipeline" breaks="kept" says="`tokenizer.padding_side` after `reply`"
+# Misunderstands: the caller's tokenizer may be left switched.
+def reply(model, tokenizer, chats, max_new_tokens):
     tokenizer.padding_side = "left"
-    batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt"
+    )
     made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
-    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :])
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-def classify(*args):
-    raise NotImplementedError
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-# %% wrong="inside_the_pipeline" says="softmax over the labels"
-def classify(model, tokenizer, texts):  # takes logits for probabilities
+# %% wrong="inside_the_pipeline" breaks="kept" says="leave the caller's lists"
+# Misunderstands: the prompt for the answer is a message to be added to the chat.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    for chat in chats:
+        chat.append({"role": "assistant", "content": ""})
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="own_steps" says="pipelines are out of reach"
+# Misunderstands: writing the steps means calling the pipeline.
+def reply(model, tokenizer, chats, max_new_tokens):
+    writing = pipeline("text-generation", model=model, tokenizer=tokenizer, device=model.device)
+    return [writing(c, max_new_tokens=max_new_tokens, do_sample=False)[0]["generated_text"][-1]["content"] for c in chats]
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="score" says="softmax over the labels"
+# Misunderstands: logits are probabilities.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
     batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
     with torch.no_grad():
         scores, best = model(**batch).logits.max(-1)
     return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-def reply(*args):
-    raise NotImplementedError
+# %% wrong="inside_the_pipeline" breaks="score" says="what `classify` returns for"
+# Misunderstands: the softmax runs over the texts.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-# %% wrong="inside_the_pipeline" says="softmax over the labels of one text"
-def classify(model, tokenizer, texts):  # softmax over the texts
+def classify(model, tokenizer, texts):
     batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
     with torch.no_grad():
         scores, best = model(**batch).logits.softmax(0).max(-1)
     return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-def reply(*args):
-    raise NotImplementedError
+# %% wrong="inside_the_pipeline" breaks="score" says="what `classify` returns for"
+# Misunderstands: each label has a probability of its own (a sigmoid).
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-# %% wrong="inside_the_pipeline" says="must know what is padding"
-def classify(model, tokenizer, texts):  # hands over the ids without their mask
-    ids = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")["input_ids"]
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
     with torch.no_grad():
-        scores, best = model(ids).logits.softmax(-1).max(-1)
+        scores, best = model(**batch).logits.sigmoid().max(-1)
     return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-def reply(*args):
-    raise NotImplementedError
+# %% wrong="inside_the_pipeline" breaks="score" says="a score"
+# Misunderstands: a tensor without axes is a float.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-# %% wrong="inside_the_pipeline" says="would move the positions"
-def classify(model, tokenizer, texts):  # pads an encoder like a decoder
-    batch = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
     with torch.no_grad():
         scores, best = model(**batch).logits.softmax(-1).max(-1)
-    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores)]
 
 
-def reply(*args):
-    raise NotImplementedError
+# %% wrong="inside_the_pipeline" breaks="label" says="turns a number into a name"
+# Misunderstands: the number of a label is its name.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-# %% wrong="inside_the_pipeline" says="turns a number into a name"
-def classify(model, tokenizer, texts):  # numbers instead of names
+def classify(model, tokenizer, texts):
     batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
     with torch.no_grad():
         scores, best = model(**batch).logits.softmax(-1).max(-1)
     return [{"label": i, "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-def reply(*args):
-    raise NotImplementedError
+# %% wrong="inside_the_pipeline" breaks="label" says="what `classify` returns for"
+# Misunderstands: names are in alphabetical order.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-# %% wrong="inside_the_pipeline" says="pipelines are out of reach"
-def classify(model, tokenizer, texts):  # asks the pipeline itself
-    return pipeline("text-classification", model=model, tokenizer=tokenizer)(texts)
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": sorted(model.config.id2label.values())[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-def reply(*args):
-    raise NotImplementedError
+# %% wrong="inside_the_pipeline" breaks="right" says="must know what is padding"
+# Misunderstands: the model sees from the ids what is padding.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(batch["input_ids"]).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="right" says="would move the positions"
+# Misunderstands: encoders are padded like decoders.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="right" says="would move the positions"
+# Misunderstands: every tokenizer pads on the side that an encoder needs.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="one_forward" says="one call for the whole batch"
+# Misunderstands: a batch is a loop.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    found = []
+    for text in texts:
+        with torch.no_grad():
+            scores = model(**tokenizer(text, return_tensors="pt")).logits[0].softmax(0)
+        found.append({"label": model.config.id2label[int(scores.argmax())], "score": float(scores.max())})
+    return found
+
+
+# %% wrong="inside_the_pipeline" breaks="one_forward" says="autograd recorded"
+# Misunderstands: evaluation mode switches autograd off.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    scores, best = model.eval()(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="kept" says="the texts after `classify`"
+# Misunderstands: the list may be tidied up for the batch.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    texts.sort(key=len)
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
 # %% right="inside_the_pipeline"
+# Step by step, with the tokenizer's own settings switched and put back.
 def reply(net, tok, conversations, limit):
     prompts = [tok.apply_chat_template(c, add_generation_prompt=True, tokenize=False) for c in conversations]
-    tok.padding_side = "left"
-    encoded = tok(prompts, padding=True, add_special_tokens=False, return_tensors="pt")
+    side, tok.padding_side = tok.padding_side, "left"
+    try:
+        encoded = tok(prompts, padding=True, add_special_tokens=False, return_tensors="pt")
+    finally:
+        tok.padding_side = side
     rows = net.generate(
         input_ids=encoded.input_ids,
         attention_mask=encoded.attention_mask,
-        generation_config=None,
         max_new_tokens=limit,
         num_beams=1,
         do_sample=False,
@@ -505,14 +1721,39 @@ def reply(net, tok, conversations, limit):
 
 @torch.inference_mode()
 def classify(net, tok, texts):
-    tok.padding_side = "right"
-    logits = net(**tok(list(texts), padding="longest", return_tensors="pt")).logits
+    encoded = [tok(text) for text in texts]
+    batch = tok.pad(encoded, padding_side="right", return_tensors="pt")
     results = []
-    for row in torch.nn.functional.softmax(logits, dim=1):
+    for row in torch.nn.functional.softmax(net(**batch).logits, dim=1):
         index = int(row.argmax())
         results.append({"label": net.config.id2label[index], "score": row[index].item()})
     return results
 
+
+# %% right="inside_the_pipeline"
+# Padding by hand, a generation config of its own.
+def reply(model, tokenizer, chats, max_new_tokens):
+    from transformers import GenerationConfig
+
+    rows = [tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False) for chat in chats]
+    width = max(map(len, rows))
+    ids = torch.tensor([[tokenizer.pad_token_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    ends = model.generation_config.eos_token_id
+    config = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
+    made = model.generate(inputs=ids, attention_mask=mask, generation_config=config, temperature=1.0, top_k=50)
+    return tokenizer.batch_decode(made[:, width:], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    copied = copy.deepcopy(tokenizer)
+    copied.padding_side = "right"
+    batch = copied(list(texts), padding="longest", return_tensors="pt")
+    with torch.inference_mode():
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    logarithms = torch.log_softmax(logits, -1)
+    names = [model.config.id2label[index] for index in logits.argmax(-1).tolist()]
+    return [dict(label=name, score=float(row.max().exp())) for name, row in zip(names, logarithms)]
 
 # %% wrong="chat_template" says="not around the header"
 def chatml_template():  # marks the whole turn, header and newline included
