@@ -451,8 +451,8 @@ draw_pieces(
 #
 # ### Exercise 2 · A tokenizer of your own (`train_tokenizer`, 3 points, 25 minutes, difficulty 2 of 3)
 #
-# Write `train_tokenizer(texts, size)`. `texts` is a list of one or more strings. `size` is 260 (all bytes and four special
-# tokens) or more, and no more than the texts hold merges for.
+# Write `train_tokenizer(texts, size)`. `texts` is a list of one or more strings. `size` is 264 (all bytes, the special
+# tokens, a few merges) or more, and no more than the texts hold merges for.
 #
 # - It returns a tokenizer of transformers, `PreTrainedTokenizerFast`. <!-- rule: wrapped -->
 # - It has exactly `size` tokens. <!-- rule: size -->
@@ -464,8 +464,7 @@ draw_pieces(
 # - No token goes over the end of a word: a blank, tab or newline never follows another sign inside a
 #   token. <!-- rule: words -->
 # - `pad_token` is `<|pad|>`, `eos_token` is `<|end|>`, and padding goes to the left. <!-- rule: roles -->
-# - All this still holds after `save_pretrained` and `AutoTokenizer.from_pretrained`. (What is saved is what the tokenizer
-#   was made with.) <!-- rule: saved -->
+# - All this still holds after `save_pretrained` and `AutoTokenizer.from_pretrained`. <!-- rule: saved -->
 # - Its merges are learned from `texts`: in all it cuts them into at most a quarter more tokens than
 #   `tokenizer.train_new_from_iterator(texts, size)` does, which trains the chat model's design anew. <!-- rule: merges -->
 # - `texts` stays as it was. <!-- rule: unchanged -->
@@ -539,7 +538,7 @@ def check_behaviour(seen, size, strings, what):
     hint = "special tokens given to the trainer come first; added afterwards they come last"
     check.equal(seen["first"], SPECIAL, f"the tokens with the ids 0 to 3 {what}", hint)
     check.equal(seen["size"], size, f"the number of tokens {what}", "special tokens and the alphabet are part of the size")
-    hint = "they are arguments of PreTrainedTokenizerFast; the side set afterwards is not saved with it"
+    hint = "they are arguments of PreTrainedTokenizerFast"
     check.equal(seen["roles"], ["<|pad|>", "<|end|>", "left"], f"pad_token, eos_token and padding_side {what}", hint)
     check.equal(seen["padded"], [0, 0], f"first id and mask of the shorter of two padded texts {what}", "padding goes to the left")
     over = [token for token in seen["vocabulary"] if token not in SPECIAL and re.search("[^ĠĊĉč][ĠĊĉč]", token)]
@@ -549,7 +548,7 @@ def check_behaviour(seen, size, strings, what):
         causes = {
             "a blank too many: add_prefix_space": " " + string,
             "blanks are lost: does a pre-tokenizer throw them away?": "".join(string.split()),
-            "`Ġ` in the text: there is no decoder": "".join(tokens),
+            "`Ġ` in the text: there is no decoder": " ".join(tokens),
             "letters are lost that the training text did not have: initial_alphabet": "".join(
                 sign for sign in string if sign in text
             ),
@@ -575,7 +574,7 @@ RHYME = [
 
 def texts_to_learn(seed):
     yield RHYME, 300
-    yield RHYME, 260
+    yield RHYME, 264
     draw = random.Random(seed)
     words = ["".join(draw.choices("abdeiklmnorstu", k=draw.randint(2, 9))) for _ in range(30)] + ["12345", "für", "猫"]
     yield [" ".join(draw.choices(words, k=draw.randint(1, 12))) + draw.choice(["", "\n", "!"]) for _ in range(60)], 340
@@ -1038,10 +1037,13 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 # %% [markdown]
 # The marks include `<|end|>`: a model that never learns to write it never stops.
 #
-# **Task.** Two functions; each is checked, and earns its points, on its own.
+# ### Exercise 4 · ChatML, and a batch to learn from (`chat_template`, 4 points, 35 minutes, difficulty 2 of 3)
 #
-# `chatml_template()` returns a template (a string) for **ChatML**, the format of many open models. A conversation with
-# the roles `system`, `user` and `assistant` becomes
+# Two functions; each is checked, and earns its points, on its own.
+#
+# `chatml_template()` returns a template (a string) for **ChatML**, the format of many open models. A conversation is one
+# or more messages with the roles `system`, `user` and `assistant`, in any order; a content may be any text, also an empty
+# one. It becomes
 #
 # ```text
 # <|im_start|>system
@@ -1052,21 +1054,39 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 # Hi.<|im_end|>
 # ```
 #
-# - Each message ends with `<|im_end|>` and one newline, the last one too. White space at both ends of a content is removed.
-# - With `add_generation_prompt`, the line `<|im_start|>assistant` and a newline follow.
-# - The marks cover what the assistant writes: its content and `<|im_end|>`, not the line above and not the newline.
-# - Any other role is an error: a template can call `raise_exception("…")`.
+# - Each message has a first line with its role, then its content, `<|im_end|>` and one newline, the last message
+#   too. <!-- rule: format -->
+# - White space at both ends of a content is removed, of every role; inside it stays. <!-- rule: trim -->
+# - With `add_generation_prompt`, and only then, the line `<|im_start|>assistant` and a newline follow. <!-- rule: prompt -->
+# - The marks cover what the assistant writes, in each of its messages: the content and `<|im_end|>`, not the line above and
+#   not the newline. <!-- rule: marks -->
+# - Any other role is an error, wherever it comes: a template can call `raise_exception("…")`. <!-- rule: roles -->
 #
 # Two traps of Jinja in transformers: a newline right after a `{% … %}` tag is dropped, and so are the spaces before a
-# tag at the start of a line. Write a newline that must stay as `{{ "\n" }}`, or put a `{{ … }}` before it.
+# tag at the start of a line. Write a newline that must stay as `{{ "\n" }}`, or put a `{{ … }}` before it. The tokenizer
+# `chatml` below has the two markers of this format; try your template with
+# `chatml.apply_chat_template(lesson, chat_template=chatml_template(), tokenize=False)`.
 #
-# `training_batch(tokenizer, chats)` makes a batch to train on, with the tokenizer's own template. Return a dictionary
-# (or `BatchEncoding`) of three int64 tensors `(chats, tokens)`: `input_ids`, `attention_mask` and `labels`. Pad on the
-# tokenizer's side. `labels` equals `input_ids` where the assistant wrote, and is -100 everywhere else. (-100 is the
-# label that cross-entropy skips. Do not shift: the model compares each position with the *next* label itself.)
+# `training_batch(tokenizer, chats)` makes a batch to train on. `chats` is a list of one or more conversations, whose contents
+# neither begin nor end with a blank; the tokenizer has a template with marks, whichever it is, and a padding token, which
+# may be the same as the end token.
+#
+# - It returns a dictionary (or `BatchEncoding`) of just three int64 tensors `(chats, tokens)`: `input_ids`,
+#   `attention_mask` and `labels`. <!-- rule: keys -->
+# - `input_ids` is what the tokenizer's own template makes of each conversation, without a generation
+#   prompt. <!-- rule: ids -->
+# - Shorter rows are padded on the tokenizer's side; the mask is 1 for tokens of the text and 0 for
+#   padding. <!-- rule: padding -->
+# - `labels` equals `input_ids` where the template marks what the assistant wrote, in every turn, and is -100 everywhere
+#   else: the label that cross-entropy skips. <!-- rule: labels -->
+# - They are not shifted: the model compares each position with the *next* label itself. <!-- rule: unshifted -->
+# - `chats` stays as it was. <!-- rule: kept -->
+
+# %%
+chatml = AutoTokenizer.from_pretrained(model_name, extra_special_tokens=["<|im_start|>", "<|im_end|>"], padding_side="left")
 
 
-# %% exercise="chat_template" minutes=35 difficulty=2
+# %% exercise="chat_template" minutes=35 difficulty=2 apart=true
 def chatml_template():
     """A Jinja chat template for ChatML, with generation markers."""
     ### BEGIN SOLUTION
@@ -1095,126 +1115,164 @@ def training_batch(tokenizer, chats):
 
 
 # %% tests="chat_template" points=4
-from jinja2 import TemplateError
-
-chatml = AutoTokenizer.from_pretrained(model_name, extra_special_tokens=["<|im_start|>", "<|im_end|>"], padding_side="left")
+import random
 
 
-def turns(*contents, system=None):
-    """A conversation in which user and assistant take turns."""
-    start = [] if system is None else [{"role": "system", "content": system}]
-    return start + [{"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(contents)]
+@check.scenario(clean=True)
+def rendered(template, chats, prompt):
+    """What a template makes of each conversation: its text and the pieces that it marks, or its error."""
+    from jinja2 import TemplateError
+
+    found = []
+    for chat in chats:
+        try:
+            options = {"chat_template": template, "add_generation_prompt": prompt}
+            text = chatml.apply_chat_template(chat, tokenize=False, **options)
+            encoded = chatml.apply_chat_template(chat, return_assistant_tokens_mask=True, **options)
+        except Exception as error:
+            found.append({"error": f"{type(error).__name__}: {error}", "own": isinstance(error, TemplateError)})
+            continue
+        pieces, before = [], 0
+        for token, mark in zip(encoded["input_ids"], encoded["assistant_masks"]):
+            if mark:
+                pieces = pieces if before else [*pieces, []]
+                pieces[-1].append(token)
+            before = mark
+        found.append({"text": text, "marked": [chatml.decode(piece) for piece in pieces]})
+    return found
 
 
-def check_format(chat, add_generation_prompt, what):
-    lines = "".join(f"<|im_start|>{m['role']}\n{m['content'].strip()}<|im_end|>\n" for m in chat)
-    expected = lines + "<|im_start|>assistant\n" * add_generation_prompt
-    observed = chatml.apply_chat_template(
-        chat, chat_template=chatml_template(), add_generation_prompt=add_generation_prompt, tokenize=False
-    )
-    squeezed = (observed.replace("\n", ""), expected.replace("\n", ""))
-    check.equal(
-        squeezed[0],
-        squeezed[1],
-        f"{what}, without its newlines",
-        "look at the markers, the roles, white space around contents (`| trim`) and `add_generation_prompt`",
-    )
-    check.equal(observed, expected, what, 'a newline after a {% … %} tag is dropped: write one that must stay as {{ "\\n" }}')
+@check.scenario
+def batch_of(chats, template, side, ends_are_padding):
+    tokens = copy.deepcopy(tokenizer)
+    tokens.chat_template, tokens.padding_side = template, side
+    if ends_are_padding:
+        tokens.pad_token = tokens.eos_token
+    return {**training_batch(tokens, chats)}
 
 
-def check_marks(chat, what):
-    encoded = chatml.apply_chat_template(chat, chat_template=chatml_template(), return_assistant_tokens_mask=True)
-    mask, pieces = encoded["assistant_masks"], []
-    for i, marked in enumerate(mask):
-        if marked:
-            if i == 0 or not mask[i - 1]:
-                pieces.append([])
-            pieces[-1].append(encoded["input_ids"][i])
-    check.equal(
-        [chatml.decode(piece) for piece in pieces],
-        [m["content"].strip() + "<|im_end|>" for m in chat if m["role"] == "assistant"],
-        f"the marked pieces of {what}",
-        "{% generation %} stands around the assistant's content and its <|im_end|>: not around the header, the newline, or others",
-    )
+def message(role, content):
+    return {"role": role, "content": content}
+
+
+def conversations(seed):
+    """Any roles in any order, from short to long."""
+    draw = random.Random(seed)
+    contents = ["Hello!", "  How old?\n", "", " \n", "a\n\nb {{ c }} {% d %}", "'quoted' \"twice\"", "<b>&amp; naïve 猫</b> ", "\t12+3= "]
+    for role in ("user", "assistant", "system"):
+        yield [message(role, "Hello!")]
+    yield [message("system", "\nBe brief. "), message("user", "  How old?\n"), message("assistant", " Four. \n"), message("user", "?")]
+    for length in (2, 3, 4, 7, 12):
+        yield [message(draw.choice(("user", "assistant", "system")), draw.choice(contents)) for _ in range(length)]
 
 
 def check_chatml_template():
-    check.kind(chatml_template(), str, "the template")
-    check_format(turns("Hello!"), False, "one message")
-    check_format(turns("Hello!"), True, "one message with a generation prompt")
-    check_format(turns("  How old?\n", " Four. ", "Really?", "Yes.", system="\nBe brief. "), False, "five messages")
-    check_marks(turns("How old?", "Four.", "Really?", " Yes. ", system="Be brief."), "five messages")
-    for role in ("User", "tool"):
-        check.raises(
-            TemplateError,
-            lambda: chatml.apply_chat_template([{"role": role, "content": "x"}], chat_template=chatml_template()),
-            f"the template with the role {role!r}",
-            "a role that the model has never seen is an error: raise_exception",
-        )
-    ### BEGIN HIDDEN TESTS
-    check_format(turns("a\n\nb {{ c }} {% d %}", "'quoted' \"twice\"", "naïve 猫 "), True, "awkward contents")
-    check_marks(turns("12+3=", "15", "and 猫?", "naïve 猫", "2", "two\nlines"), "six messages")
-    check_marks(turns("12+3="), "a conversation without an answer")
-    ### END HIDDEN TESTS
+    template = chatml_template()
+    check.kind(template, str, "the template")
+    for seed in seeds:
+        chats = list(conversations(seed))
+        for prompt in (False, True):
+            for chat, seen in zip(chats, rendered(template, chats, prompt)):
+                what = f"what the template makes of {chat}{' with a generation prompt' * prompt}"
+                check.true("error" not in seen, f"The template stops at {chat} with {seen.get('error')}.")
+                expected = "".join(f"<|im_start|>{m['role']}\n{m['content'].strip()}<|im_end|>\n" for m in chat)
+                expected += "<|im_start|>assistant\n" * prompt
+                hint = "look at the markers, the roles, white space around contents (`| trim`) and `add_generation_prompt`"
+                if seen["text"].replace("\n", "") == expected.replace("\n", ""):
+                    hint = 'a newline after a {% … %} tag is dropped: write one that must stay as {{ "\\n" }}'
+                check.true(seen["text"] == expected, f"{what}:\n{seen['text']!r}, expected\n{expected!r}. {hint}")
+                marked = [m["content"].strip() + "<|im_end|>" for m in chat if m["role"] == "assistant"]
+                hint = (
+                    "{% generation %} stands around the assistant's content and its <|im_end|>: not around the header, the newline, "
+                    "or others"
+                )
+                check.equal(seen["marked"], marked, f"the marked pieces of {chat}", hint)
+    unknown = [[message(role, "x")] for role in ("User", "tool", "assist", "")]
+    unknown.append([message("user", "x"), message("assistant", "y"), message("developer", "z")])
+    for chat, seen in zip(unknown, rendered(template, unknown, False)):
+        said = f"The template takes the role {chat[-1]['role']!r} ({chat}) and raises no error"
+        check.true(seen.get("own"), f"{said}: a role that the model has never seen is one, raise_exception.")
 
 
-def check_batch(tokens, chats, written, what):
-    """`written`: for each chat its pieces of text, each with whether the assistant wrote it."""
-    rows = [[(i, wrote) for text, wrote in pieces for i in tokens(text)["input_ids"]] for pieces in written]
+BARE_TEMPLATE = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"
+    "{% else %}{{ '<|user|>' + m.content + '<|assistant|>' }}{% endif %}{% endfor %}"
+)
+
+
+def written(chat, template):
+    """The pieces of a conversation's text, each with whether the assistant wrote it."""
+    for m in chat:
+        if template == BARE_TEMPLATE:
+            mine = m["role"] == "assistant"
+            yield (m["content"] if mine else f"<|user|>{m['content']}<|assistant|>"), mine
+        else:
+            yield f"<|{m['role']}|>", False
+            yield (m["content"] + "<|end|>", True) if m["role"] == "assistant" else (m["content"], False)
+
+
+def batch_by_definition(chats, template, side, pad):
+    rows = [[(i, mine) for text, mine in written(chat, template) for i in tokenizer(text)["input_ids"]] for chat in chats]
     width = max(map(len, rows))
-    side = tokens.padding_side
-    expected = {"input_ids": [], "attention_mask": [], "labels": []}
+    batch = {"input_ids": [], "attention_mask": [], "labels": []}
     for row in rows:
-        gap = width - len(row)
-        for key, filler, values in (
-            ("input_ids", tokens.pad_token_id, [i for i, _ in row]),
-            ("attention_mask", 0, [1] * len(row)),
-            ("labels", -100, [i if wrote else -100 for i, wrote in row]),
-        ):
-            expected[key].append([filler] * gap + values if side == "left" else values + [filler] * gap)
-    given = copy.deepcopy(chats)
-    observed = training_batch(tokens, chats)
-    check.true(hasattr(observed, "keys"), "training_batch must return a dictionary or a BatchEncoding.")
-    check.equal(sorted(observed.keys()), sorted(expected), "the keys of the batch")
-    for key, hint in (
-        ("input_ids", "the tokenizer's own template, no generation prompt, padding"),
-        ("attention_mask", "1 for tokens, 0 for padding"),
-        (
-            "labels",
-            "the ids of what the assistant wrote (its end token too) in every turn; -100 on the users' words, on "
-            "headers and on padding; not shifted",
-        ),
-    ):
-        check.equal(observed[key], torch.tensor(expected[key]), f"{key} of {what}", hint)
-    check.equal(chats, given, "the conversations after the call")
+        gap = [(pad, 0, -100)] * (width - len(row))
+        cells = [(i, 1, i if mine else -100) for i, mine in row]
+        for values, column in zip(batch.values(), zip(*(gap + cells if side == "left" else cells + gap))):
+            values.append(list(column))
+    return {key: torch.tensor(values) for key, values in batch.items()}
+
+
+def chats_to_learn(draw, count):
+    contents = ("Sort: 3 1 2", "1 2 3", "5+6=", "11", "naïve 猫", "a  b", "And back?", "?", "Repeat: a b c d e f g")
+    for _ in range(count):
+        turns = draw.choice((1, 2, 2, 3, 4, 5))
+        yield [message(("user", "assistant")[i % 2], draw.choice(contents)) for i in range(turns)]
 
 
 def check_training_batch():
-    tokens = AutoTokenizer.from_pretrained(model_name, padding_side="left")
-    tokens.chat_template = TINY_TEMPLATE
-    chats = [turns("Sort: 3 1 2", "1 2 3", "And back?", "3 2 1"), turns("5+6=", "11")]
-    written = [
-        [
-            ("<|user|>Sort: 3 1 2<|assistant|>", False),
-            ("1 2 3<|end|>", True),
-            ("<|user|>And back?<|assistant|>", False),
-            ("3 2 1<|end|>", True),
-        ],
-        [("<|user|>5+6=<|assistant|>", False), ("11<|end|>", True)],
-    ]
-    check_batch(tokens, chats, written, "two chats")
-    ### BEGIN HIDDEN TESTS
-    tokens.padding_side = "right"
-    check_batch(tokens, [chats[1], chats[0][:2], chats[0]], [written[1], written[0][:2], written[0]], "three chats, padded right")
-    tokens.chat_template = (
-        "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"
-        "{% else %}{{ '<|user|>' + m.content + '<|assistant|>' }}{% endif %}{% endfor %}"
-    )
-    check_batch(tokens, chats[1:], [[("<|user|>5+6=<|assistant|>", False), ("11", True)]], "one chat under another template")
-    ### END HIDDEN TESTS
+    for seed in seeds:
+        draw = random.Random(seed)
+        for count, template, side, ends_are_padding in (
+            (1, TINY_TEMPLATE, "left", False),
+            (2, TINY_TEMPLATE, "left", False),
+            (3, TINY_TEMPLATE, "right", False),
+            (4, TINY_TEMPLATE, "right", True),
+            (4, TINY_TEMPLATE, "left", True),
+            (5, BARE_TEMPLATE, "right", False),
+            (1, BARE_TEMPLATE, "left", True),
+        ):
+            chats = list(chats_to_learn(draw, count))
+            chats[0] = [message("user", "Sort: 3 1 2"), message("assistant", "1 2 3"), message("user", "?"), message("assistant", "3 2 1")]
+            pad = tokenizer.eos_token_id if ends_are_padding else tokenizer.pad_token_id
+            expected = batch_by_definition(chats, template, side, pad)
+            what = f"of {count} chat{'s' * (count > 1)}, padded {side}" + ", where the padding token is the end token" * ends_are_padding
+            batch, (chats_after, *_) = check.after(batch_of, chats, template, side, ends_are_padding)
+            check.equal(sorted(batch), sorted(expected), f"the keys of the batch {what}")
+            ids, real, labels = expected["input_ids"], expected["attention_mask"].bool(), expected["labels"]
+            hint = "the tokenizer's own template, no generation prompt, padding on the tokenizer's side"
+            check.equal(batch["input_ids"], ids, f"input_ids {what}", hint)
+            causes = {"a token is not padding because it has the padding's id": (ids != pad).long()}
+            hint = "1 for tokens of the text, 0 for padding"
+            check.equal(batch["attention_mask"], expected["attention_mask"], f"attention_mask {what}", hint, causes=causes)
+            causes = {
+                "the users' words and headers are no targets: -100": ids.where(real, -100),
+                "do not shift: the model does": torch.cat([labels[:, 1:], labels.new_full((count, 1), -100)], 1),
+                "the label that the loss skips is -100, not 0": labels.where(labels != -100, 0),
+                "the label that the loss skips is -100, not the padding": labels.where(labels != -100, pad),
+                "an end token is not padding because it has the padding's id": labels.where(ids != pad, -100),
+            }
+            hint = "the ids of what the assistant wrote (its end token too, where the template marks it) in every turn; else -100"
+            check.equal(batch["labels"], labels, f"labels {what}", hint, causes=causes)
+            check.equal(chats_after, chats, "the conversations after the call")
 
 
 with check.exercise("chat_template"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
     check.parts({"chatml_template": check_chatml_template, "training_batch": check_training_batch})
 check.points(4)
 
@@ -1239,27 +1297,19 @@ check.points(4)
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# return (
-#     "{% for message in messages %}"
-#     "{% if message.role not in [...] %}{{ raise_exception('unknown role') }}{% endif %}"
-#     "{{ '<|im_start|>' + message.role + '\n' }}"
-#     "{% if message.role == 'assistant' %}"
-#     "{% generation %}...{% endgeneration %}"
-#     "{% else %}{{ message.content | trim + '<|im_end|>' }}{% endif %}"
-#     "{{ '\n' }}"
-#     "{% endfor %}"
-#     "{% if add_generation_prompt %}...{% endif %}"
-# )
+# # the template: what is written for the assistant, and what comes after the loop
+# "{% generation %}{{ message.content | trim + ... }}{% endgeneration %}"
+# "{% if add_generation_prompt %}...{% endif %}"
 #
+# # the batch
 # batch = tokenizer.apply_chat_template(chats, ..., return_assistant_tokens_mask=True)
 # taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
-# batch["labels"] = ...
-# return batch
 # ```
 # </details>
 
 
 # %% [markdown]
+
 # ### What the labels are for
 #
 # The loss of a causal model with your labels, once for tiny-lm and once for the right answer exchanged for a wrong one.
@@ -1327,19 +1377,40 @@ with torch.no_grad():
 # axis of length 1 stands for all heads. `True` means *may look*. (In `nn.MultiheadAttention` it means the opposite.)
 #
 # **Packing** turns the idea round: several sequences stand one after another in a single row without any padding, and
-# the matrix keeps them apart. Training on short texts is much cheaper so.
+# the matrix keeps them apart. That saves the padding. With a dense matrix, as here, scores between sequences are still
+# computed and then thrown away; packing gets much cheaper with attention kernels that take the lengths instead of a
+# matrix (FlashAttention's [varlen functions](https://github.com/Dao-AILab/flash-attention)).
 #
-# **Task.** Three functions; each is checked, and earns its points, on its own.
+# ### Exercise 5 · Batches and masks (`batches_and_masks`, 3 points, 30 minutes, difficulty 2 of 3)
 #
-# `pad_left(rows, pad_id)`: `rows` is a list of lists of ids. Return a dictionary of three int64 tensors
-# `(rows, longest)`: `input_ids`, `attention_mask` (1 for real tokens, 0 for padding) and `position_ids` (0, 1, 2, … from
-# the first real token on; at padding any valid position, such as 0).
+# Three functions; each is checked, and earns its point, on its own. `rows` is a list of one or more lists, each of one or
+# more ids.
 #
-# `attention_matrix(attention_mask)`: from a mask of 0 and 1 `(batch, n)` make the boolean `(batch, 1, n, n)`: `True`
-# where key $k$ is real and not later than query $q$. (Rows of queries that are padding may hold anything.)
+# `pad_left(rows, pad_id)` returns a dictionary of three int64 tensors `(rows, longest)`:
 #
-# `pack(rows)`: a dictionary with `input_ids` and `position_ids`, int64 `(1, total)`, and `attention_mask`, boolean
-# `(1, 1, total, total)`, such that `model(**pack(rows))` gives each sequence the logits that it has alone.
+# - `input_ids`: the rows, filled up with `pad_id` on the left. <!-- rule: input_ids -->
+# - `attention_mask`: 1 for real tokens and 0 for padding. A real token may have the same id as the
+#   padding. <!-- rule: attention_mask -->
+# - `position_ids`: 0, 1, 2, … from the first real token of the row on; at padding any valid position, from 0 to
+#   `longest - 1`. <!-- rule: position_ids -->
+# - `rows` stays as it was. <!-- rule: rows_kept -->
+#
+# `attention_matrix(attention_mask)` takes a mask of 0 and 1 `(batch, n)`, int64 or bool, with padding on the left, on the
+# right or in between.
+#
+# - It returns a boolean tensor `(batch, 1, n, n)`. <!-- rule: boolean -->
+# - Entry `[b, 0, q, k]` is `False` where key $k$ comes later than query $q$ … <!-- rule: causal -->
+# - … or is padding … <!-- rule: no_padding -->
+# - … and `True` elsewhere: every real token sees itself too. (In rows of queries that are padding anything may
+#   stand.) <!-- rule: sees -->
+# - `attention_mask` stays as it was. <!-- rule: mask_kept -->
+#
+# `pack(rows)` returns a dictionary, such that `model(**pack(rows))` gives each sequence the logits that it has alone:
+#
+# - `input_ids`, int64 `(1, total)`: the rows one after another. <!-- rule: packed -->
+# - `position_ids`, int64 `(1, total)`: each sequence begins at place 0. <!-- rule: places -->
+# - `attention_mask`, boolean `(1, 1, total, total)`: a token may look at itself and at what stands before it in its own
+#   sequence, and at nothing else. <!-- rule: blocks -->
 
 
 # %% exercise="batches_and_masks" minutes=30 difficulty=2 apart=true
@@ -1375,130 +1446,136 @@ def pack(rows):
 
 
 # %% tests="batches_and_masks" points=3
-def logits_alone(net, rows):
-    """Logits of each row on its own: a list of (length, vocabulary)."""
-    with torch.no_grad():
-        return [net(torch.tensor([row])).logits[0] for row in rows]
+import random
+
+from unit24 import cases
 
 
-def check_keys(batch, keys):
-    check.kind(batch, dict, "the result")
-    check.equal(sorted(batch), sorted(keys), "the keys of the result")
+@check.shared
+def matrix_by_definition(attention_mask, sees=lambda real, q, k: real[k] and k <= q):
+    rows = attention_mask.bool().tolist()
+    return torch.tensor([[[[sees(real, q, k) for k in range(len(real))] for q in range(len(real))]] for real in rows])
 
 
-def check_padded(rows, pad_id, nets):
-    batch, (now, _) = check.after(pad_left, rows, pad_id)
-    check_keys(batch, ["input_ids", "attention_mask", "position_ids"])
+@check.scenario
+def padded(rows, pad_id):
+    """The batch, with 0 for every valid position of padding."""
+    batch = {**pad_left(rows, pad_id)}
+    places, mask = batch["position_ids"], batch["attention_mask"]
+    if places.shape == mask.shape:
+        batch["position_ids"] = places.masked_fill((mask == 0) & (places >= 0) & (places < places.shape[-1]), 0)
+    return batch
+
+
+@check.scenario
+def matrix_of(attention_mask):
+    """The matrix, without the rows of padding."""
+    real, matrix = attention_mask.bool(), attention_matrix(attention_mask)
+    batch, n = real.shape
+    return matrix.masked_fill(~real[:, None, :, None], 0) if tuple(matrix.shape) == (batch, 1, n, n) else matrix
+
+
+@check.scenario
+def packed(rows):
+    """The packed row; where `pack` uses `attention_matrix`, that one is right."""
+    around = getattr(pack, "__globals__", {})
+    with mock.patch.dict(around, {"attention_matrix": matrix_by_definition} if "attention_matrix" in around else {}):
+        return pack(rows)
+
+
+def padded_by_definition(rows, pad_id, place=lambda column, gap: max(column - gap, 0), left=True):
     width = max(map(len, rows))
-    real = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows])
-    for key in sorted(batch):
-        check.kind(batch[key], torch.Tensor, key)
-        check.shape(batch[key], real.shape, key)
-        check.equal(batch[key].dtype, torch.int64, f"the dtype of {key}")
-    check.equal(batch["attention_mask"], real.long(), "attention_mask", "1 for real tokens, 0 for padding, which is on the left")
-    check.equal(batch["input_ids"][real], torch.tensor([i for row in rows for i in row]), "the real ids, row by row")
-    check.equal(batch["input_ids"][~real], torch.full_like(batch["input_ids"][~real], pad_id), "the ids of the padding")
-    check.between(batch["position_ids"].min(), 0, None, "the smallest position", "no model has a place -1: use 0 for padding")
-    check.equal(
-        batch["position_ids"][real],
-        torch.tensor([i for row in rows for i in range(len(row))]),
-        "the positions of the real tokens, row by row",
-        "the first real token of a row is at place 0, wherever it stands in the row",
-    )
-    check.between(batch["position_ids"].max(), 0, width - 1, "the largest position")
-    for label, net in nets:
-        with torch.no_grad():
-            logits = net(**batch).logits[:, -1]
-        check.equal(
-            logits,
-            torch.stack([alone[-1] for alone in logits_alone(net, rows)]),
-            f"the logits of the next token ({label}) in the batch, against each prompt alone",
-            rtol=1e-4,
-        )
-    check.equal(now, rows, "the lists that were passed in, after the call")
+    gaps = [width - len(row) for row in rows]
+    lists = {
+        "input_ids": [[pad_id] * gap + row if left else row + [pad_id] * gap for row, gap in zip(rows, gaps)],
+        "attention_mask": [[0] * gap + [1] * len(row) if left else [1] * len(row) + [0] * gap for row, gap in zip(rows, gaps)],
+        "position_ids": [[place(column, gap) for column in range(width)] for gap in gaps],
+    }
+    return {key: torch.tensor(value) for key, value in lists.items()}
 
 
-def check_matrix(mask, nets):
-    matrix, (now,) = check.after(attention_matrix, mask)
-    batch, n = mask.shape
-    check.kind(matrix, torch.Tensor, "the result")
-    check.shape(matrix, (batch, 1, n, n), "the matrix")
-    check.equal(matrix.dtype, torch.bool, "the dtype of the matrix", "boolean: True where a query may look")
-    places = [(b, q, k) for b in range(batch) for q in range(n) if mask[b, q] for k in range(n)]
-    for b, q, k in places:
-        if k <= q and mask[b, k]:
-            check.true(
-                matrix[b, 0, q, k],
-                f"row {b}: query {q} may not look at key {k}, which is real and not later. True means that it may look, and "
-                "every token sees itself too.",
-            )
-    for b, q, k in places:
-        seen = matrix[b, 0, q, k]
-        check.true(k <= q or not seen, f"query {q} may look at key {k}, which comes later: the model would see the answer.")
-        check.true(mask[b, k] or not seen, f"query {q} may look at key {k} of row {b}, which is padding.")
-    check.equal(now, mask, "the mask that was passed in, after the call")
-    ids = torch.arange(2, 2 + batch * n).view(batch, n)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    for label, net in nets:
-        with torch.no_grad():
-            one = net(ids, attention_mask=matrix, position_ids=positions).logits
-            other = net(ids, attention_mask=mask, position_ids=positions).logits
-        check.equal(one[mask.bool()], other[mask.bool()], f"logits ({label}) with the matrix, against the mask", rtol=1e-4)
+def masked_by_id(rows, pad_id):
+    batch = padded_by_definition(rows, pad_id)
+    mask = (batch["input_ids"] != pad_id).long()
+    return batch | {"attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
 
 
-def check_packed(rows, nets):
-    packed, (now,) = check.after(pack, rows)
-    check_keys(packed, ["input_ids", "attention_mask", "position_ids"])
-    total = sum(map(len, rows))
-    check.equal(packed["input_ids"], torch.tensor([[i for row in rows for i in row]]), "input_ids")
-    check.equal(
-        packed["position_ids"],
-        torch.tensor([[i for row in rows for i in range(len(row))]]),
-        "position_ids",
-        "each sequence begins at place 0, as it does alone",
-    )
-    check.shape(packed["attention_mask"], (1, 1, total, total), "attention_mask")
-    check.equal(packed["attention_mask"].dtype, torch.bool, "the dtype of attention_mask")
-    owner = torch.tensor([number for number, row in enumerate(rows) for _ in row])
-    matrix = packed["attention_mask"][0, 0]
-    check.true(
-        not (matrix & (owner[:, None] != owner)).any(),
-        "tokens of one sequence may look at another sequence: the mask is a matrix of blocks.",
-    )
-    check.true(not matrix.triu(1).any(), "a query may look at a key that comes later: inside its block the mask is causal.")
-    for label, net in nets:
-        with torch.no_grad():
-            logits = net(**packed).logits[0]
-        check.equal(
-            logits,
-            torch.cat(logits_alone(net, rows)),
-            f"the logits ({label}) of the packed row, against each sequence alone",
-            "a token looks at itself and at all that stands before it in its own sequence",
-            rtol=1e-4,
-        )
-    check.equal(now, rows, "the lists that were passed in, after the call")
+def packed_by_definition(rows):
+    owners = [(number, place) for number, row in enumerate(rows) for place in range(len(row))]
+    return {
+        "input_ids": torch.tensor([[token for row in rows for token in row]]),
+        "position_ids": torch.tensor([[place for _, place in owners]]),
+        "attention_mask": torch.tensor([[[[one == other and k <= q for other, k in owners] for one, q in owners]]]),
+    }
+
+
+def some_rows(seed):
+    draw = random.Random(seed)
+    yield [[7]]
+    yield [[0, 0]]
+    yield [[5, 9, 33], [7], [4, 4, 8, 61, 12]]
+    yield [[1, 2], [1, 2], [3, 4]]
+    for count, longest in ((2, 3), (3, 9), (7, 12), (40, 3), (2, 90)):
+        yield [[draw.randrange(80) for _ in range(draw.randint(1, longest))] for _ in range(count)]
+
+
+def check_pad_left():
+    hint = "padding on the left; 1 for real tokens, 0 for padding; the first real token of a row is at place 0"
+    causes = {
+        "padding goes to the left": lambda rows, pad_id: padded_by_definition(rows, pad_id, lambda column, gap: column, left=False),
+        "the first real token of a row is at place 0, wherever it stands": lambda rows, pad_id: padded_by_definition(
+            rows, pad_id, lambda column, gap: column if column >= gap else 0
+        ),
+        "no model has a place -1": lambda rows, pad_id: padded_by_definition(
+            rows, pad_id, lambda column, gap: column - gap if column >= gap else -1
+        ),
+        "a real token is not padding because it has the padding's id": masked_by_id,
+    }
+    for seed in seeds:
+        batches = [(rows, pad_id) for rows in some_rows(seed) for pad_id in (0, rows[0][-1])]
+        check.agrees(padded, padded_by_definition, batches, "`pad_left`", hint, causes=causes)
+
+
+def check_attention_matrix():
+    hint = "True where a query may look: at keys that are real and not later, itself among them"
+    causes = {
+        "True means that it may look": lambda mask: matrix_by_definition(mask, lambda real, q, k: real[q] and (k > q or not real[k])),
+        "keys that come later are hidden: the model would see the answer": lambda mask: matrix_by_definition(
+            mask, lambda real, q, k: real[q] and real[k]
+        ),
+        "keys that are padding are hidden": lambda mask: matrix_by_definition(mask, lambda real, q, k: real[q] and k <= q),
+        "every token sees itself too": lambda mask: matrix_by_definition(mask, lambda real, q, k: real[q] and real[k] and k < q),
+    }
+
+    def expected(mask):
+        return matrix_by_definition(mask, lambda real, q, k: real[q] and real[k] and k <= q)
+
+    domain = {"attention_mask": cases.tensor("batch", "n", dtypes=("int64", "bool"), high=1)}
+    masks = cases.draw(seeds, domain, batch=(1, 6), n=(1, 40))
+    check.agrees(matrix_of, expected, masks, "`attention_matrix`", hint, causes=causes)
+    left = [[torch.tensor([[0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1]])]]
+    check.agrees(matrix_of, expected, left, "`attention_matrix`", hint, causes=causes)
+
+
+def check_pack():
+    hint = "a token looks at itself and at what stands before it in its own sequence; each sequence begins at place 0"
+    causes = {
+        "each sequence begins at place 0": lambda rows: packed_by_definition(rows)
+        | {"position_ids": torch.arange(sum(map(len, rows)))[None]},
+        "tokens of one sequence do not see another: the mask is a matrix of blocks": lambda rows: packed_by_definition(rows)
+        | {"attention_mask": torch.ones(1, 1, *[sum(map(len, rows))] * 2).tril().bool()},
+    }
+    for seed in seeds:
+        check.agrees(packed, packed_by_definition, [[rows] for rows in some_rows(seed)], "`pack`", hint, causes=causes)
 
 
 with check.exercise("batches_and_masks"):
-    nets = [("GPT-2", make_gpt2()), ("tiny-lm", model)]
-    parts = {
-        "pad_left": lambda: check_padded([[5, 9, 33], [7], [4, 4, 8, 61, 12]], 0, nets),
-        "attention_matrix": lambda: check_matrix(torch.tensor([[0, 0, 0, 1, 1, 1], [1] * 6, [0, 1, 1, 1, 1, 1]]), nets),
-        "pack": lambda: check_packed([[5, 9, 33], [7, 2], [4, 4, 8, 61]], nets),
-    }
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    more = [("GPT-NeoX", make_neox(seed=4)), ("GPT-2", make_gpt2(seed=4))]
-    hidden = {
-        "pad_left": lambda: (check_padded([[71, 20], [3, 30, 31, 5]], 2, more), check_padded([[6, 5, 4]], 1, more)),
-        "attention_matrix": lambda: (
-            check_matrix(torch.tensor([[0, 1, 1, 1, 1], [0, 0, 0, 0, 1]]), more),
-            check_matrix(torch.tensor([[1, 1, 1, 0, 0], [1, 0, 1, 1, 0]]), more),
-        ),
-        "pack": lambda: (check_packed([[8]], more), check_packed([[9, 3, 2, 50], [6], [6, 70, 71]], more)),
-    }
-    parts = {name: lambda seen=seen, unseen=hidden[name]: (seen(), unseen()) for name, seen in parts.items()}
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
-    check.parts(parts)
+    check.parts({"pad_left": check_pad_left, "attention_matrix": check_attention_matrix, "pack": check_pack})
 check.points(3)
 
 
@@ -1521,26 +1598,21 @@ check.points(3)
 #
 # ```python
 # # pad_left
-# width = max(map(len, rows))
 # input_ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
-# attention_mask = torch.tensor([... for row in rows])
 # position_ids = (attention_mask.cumsum(1) - 1). ...
 #
 # # attention_matrix
 # causal = torch.full((n, n), True).tril()
-# return causal & attention_mask[...].bool()
 #
 # # pack
-# input_ids = torch.tensor([i for row in rows for i in row])
-# position_ids = torch.cat([torch.arange(len(row)) for row in rows])
 # owner = torch.cat([torch.full((len(row),), number) for number, row in enumerate(rows)])
 # may_look = (owner[:, None] == owner) & ...
-# return {"input_ids": input_ids[None], ..., "attention_mask": may_look[None, None]}
 # ```
 # </details>
 
 
 # %% [markdown]
+
 # ### See the masks, and where a model looks
 #
 # Left: your matrices. Right: the attention of tiny-lm's last layer, averaged over its heads, for two prompts in one
@@ -1595,18 +1667,31 @@ print(f"attention that real tokens of the shorter prompt pay to padding: {weight
 # `(batch, vocabulary)`, and returns new scores. What may not be chosen gets $-\infty$, for which softmax gives exactly
 # 0. Processors form a chain, so `generate` needs no new code for a new idea.
 #
-# **Task.** Write `__call__` of three processors. Each returns a **new** tensor of the same shape and dtype, in which kept
-# tokens have their old score and all others have $-\infty$; `scores` itself stays as it is. Rows do not influence each
-# other. Some scores may be $-\infty$ already. The library's `TopKLogitsWarper` and `TopPLogitsWarper` are out of reach.
+# ### Exercise 6 · Three samplers (`samplers`, 3 points, 30 minutes, difficulty 2 of 3)
 #
-# - `Greedy()` keeps the token with the highest score of each row, one token only.
-# - `TopK(k)` keeps the `k` highest scores of each row; where others equal the k-th, these too. If `k` is larger than
-#   the vocabulary, it keeps all.
-# - `TopP(p)` keeps, in each row, the smallest set of most probable tokens whose probabilities add up to at least `p`:
-#   always at least one.
+# Write `__call__` of three processors; each is checked, and earns its point, on its own. `scores` is a float32 or float64
+# tensor `(rows, vocabulary)`, both 1 or more, of any finite size; some scores may be $-\infty$ already, but not a whole row.
+#
+# - `Greedy()` keeps one token of each row: the one with the highest score; of several equally high ones the one with the
+#   smallest id. <!-- rule: greedy -->
+# - `TopK(k)`, with `k` from 1 on, keeps the `k` highest scores of each row, all if there are fewer. <!-- rule: top_k -->
+# - Scores that equal the `k`-th highest are kept too: of 5, 3, 3, 1 `TopK(2)` keeps 5, 3, 3, and of 5, 5, 3 it keeps 5,
+#   5. <!-- rule: top_k_ties -->
+# - `TopP(p)`, with `p` from 0.01 to 0.99, keeps in each row the smallest set of most probable tokens whose probabilities add
+#   up to at least `p`, always at least one. Of equally probable ones at its edge it may take any. <!-- rule: top_p -->
+# - "At least" means that the set ends where the sum is just `p`: of 0.5, 0.25, 0.25 `TopP(0.5)` keeps the first
+#   alone. <!-- rule: top_p_edge -->
+#
+# For all three:
+#
+# - The result has the shape and dtype of `scores`. Kept tokens have their old score at their old place, all others have
+#   $-\infty$. <!-- rule: result -->
+# - Rows do not influence each other. <!-- rule: rows -->
+# - The result is a new tensor, also where nothing is removed; `scores` stays as it was. <!-- rule: new_tensor -->
+# - `TopKLogitsWarper` and `TopPLogitsWarper` of the library are out of reach. <!-- rule: own, reported -->
 
 
-# %% exercise="samplers" minutes=30 difficulty=2
+# %% exercise="samplers" minutes=30 difficulty=2 apart=true
 class Greedy(LogitsProcessor):
     """Keeps the highest score of each row."""
 
@@ -1647,114 +1732,160 @@ class TopP(LogitsProcessor):
 
 
 # %% tests="samplers" points=3
-def some_scores(rows, size, seed):
-    """Distinct scores (rows, size): row by row more and more decided; a few are minus infinity."""
-    draw = torch.Generator().manual_seed(seed)
-    scores = torch.randn(rows, size, generator=draw) * torch.linspace(0.3, 4, rows)[:, None]
-    scores[0, 3] = scores[-1, 0] = -torch.inf
-    return scores
+import math
+import random
+
+from unit24 import cases
 
 
-def check_processor(make, library, scores, what, hint):
-    given = scores.clone()
-    expected = library(None, scores.clone())
+@check.scenario
+def processed(name, arguments, scores):
+    """What a processor makes of scores after it has seen others; then its result is overwritten."""
     said = AssertionError("the library's processors are out of reach here: write your own")
     with mock.patch.object(TopKLogitsWarper, "__init__", side_effect=said):
         with mock.patch.object(TopPLogitsWarper, "__init__", side_effect=said):
-            observed = make()(torch.zeros(len(scores), 1, dtype=torch.int64), given)
-    check.kind(observed, torch.Tensor, f"what {what} returns")
-    check.shape(observed, scores.shape, f"the result of {what}")
-    check.equal(
-        (given == scores).all().item(),
-        True,
-        f"that the scores are as before after {what}",
-        "return a new tensor: generate can still need the old one",
-    )
-    check.true(not observed.isnan().any(), f"there are NaNs in the result of {what}: minus infinity times 0 is one.")
-    removed = observed[expected == -torch.inf]
-    check.true(
-        not (removed.isfinite().all() and len(removed) and (removed == removed[0]).all()),
-        f"{what} gives removed tokens the score {removed[0].item() if len(removed) else 0:g}: that is still a probability above 0; "
-        "minus infinity is not.",
-    )
-    check.equal(
-        observed.isfinite().sum(1).tolist(),
-        expected.isfinite().sum(1).tolist(),
-        f"the number of tokens that {what} keeps, row by row",
-        hint,
-    )
-    check.equal(observed, expected, f"the scores after {what}", "kept tokens keep their score, at their old place")
+            processor = {"Greedy": Greedy, "TopK": TopK, "TopP": TopP}[name](*arguments)
+            ids = torch.zeros(len(scores), 3, dtype=torch.int64)
+            processor(ids[:1], scores[:1].flip(1) + 1)
+            result = processor(ids, scores)
+    seen = result.clone()
+    result.fill_(7)
+    return seen
 
 
-def check_in_generate(processors, **options):
-    """The processors inside `generate` give the same text as the library's own, from the same seed."""
-    ids = torch.tensor([[5, 9, 33], [7, 7, 21]])
-    for label, net in (("GPT-2", make_gpt2()), ("tiny-lm", model)):
-        texts = []
-        for arguments in (options, {"do_sample": True, "top_k": 0, "logits_processor": LogitsProcessorList(processors)}):
-            torch.manual_seed(11)
-            texts.append(net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, **arguments))
-        check.equal(texts[1], texts[0], f"the ids that generate gives ({label}) with your processors, against its own {options}")
+def only(scores, kept):
+    """`kept`: for each row a set of ids."""
+    rows = [[score if i in ids else -math.inf for i, score in enumerate(row)] for row, ids in zip(scores.tolist(), kept)]
+    return torch.tensor(rows, dtype=scores.dtype)
 
 
-def greedy_by_library(input_ids, scores):
-    return torch.where(torch.arange(scores.shape[1]) == scores.argmax(-1, keepdim=True), scores, -torch.inf)
+def from_the_best(row):
+    return sorted(range(len(row)), key=lambda i: -row[i])
+
+
+def greedy_by_definition(name, arguments, scores):
+    return only(scores, [from_the_best(row)[:1] for row in scores.tolist()])
+
+
+def top_k_by_definition(name, arguments, scores):
+    kept = []
+    for row in scores.tolist():
+        last = sorted(row, reverse=True)[: arguments[0]][-1]
+        kept.append({i for i, score in enumerate(row) if score >= last})
+    return only(scores, kept)
+
+
+def probabilities_of(row):
+    highest = max(row)
+    weights = [math.exp(score - highest) for score in row]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
+
+
+def top_p_by_definition(name, arguments, scores, beyond=False):
+    """`beyond`: as if the sum had to be greater than p."""
+    kept = []
+    for row in scores.tolist():
+        total, ids, chances = 0.0, [], probabilities_of(row)
+        for i in from_the_best(row):
+            ids.append(i)
+            total += chances[i]
+            if total >= arguments[0] + (1e-6 if beyond else -1e-9):
+                break
+        kept.append(ids)
+    return only(scores, kept)
+
+
+def some_scores(seed):
+    """From small to large, row by row more and more decided; a few are minus infinity."""
+    draw = torch.Generator().manual_seed(seed)
+    yield torch.tensor([[0.7]])
+    yield torch.tensor([[1.0, 3.0, 2.0]])
+    yield torch.tensor([[2.0, -1.0], [-3.0, 0.5]])
+    for rows, size, scale, dtype in ((2, 5, 1, 0), (5, 23, 1, 0), (7, 41, 3, 1), (1, 8, 40, 0), (40, 6, 1, 1), (3, 700, 1, 0)):
+        scores = torch.randn(rows, size, generator=draw, dtype=(torch.float32, torch.float64)[dtype])
+        scores = scores * scale * torch.linspace(0.3, 4, rows)[:, None] + 50 * (rows == 7) - 300 * (rows == 5)
+        scores[0, 3] = scores[-1, 0] = -torch.inf
+        yield scores if size > 5 else scores.T.contiguous().T
+
+
+def to_process(name, arguments, scores):
+    shown = f" {scores.tolist()}" if scores.numel() <= 12 else ""
+    words = {name: str(arguments).strip("[]")} if arguments else {}
+    return cases.Case({"name": name, "arguments": arguments, "scores": scores}, words | {"scores": f"{list(scores.shape)}{shown}"})
 
 
 def check_greedy():
-    scores = some_scores(5, 23, 1)
-    check_processor(Greedy, greedy_by_library, scores, "Greedy()", "one token a row")
-    ties = torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
-    check_processor(
-        Greedy, greedy_by_library, ties, "Greedy() on equal scores", "one token a row, even where two are equally good"
-    )
-    check_in_generate([Greedy()], do_sample=False)
+    ties = [torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]]), torch.tensor([[-torch.inf, -5, -5, -torch.inf]])]
+    hint = "one token a row: the highest score, and of equally high ones the first"
+    for seed in seeds:
+        drawn = [to_process("Greedy", [], scores) for scores in [*ties, *some_scores(seed)]]
+        check.agrees(processed, greedy_by_definition, drawn, "`Greedy`", hint, rtol=0, atol=0)
 
 
 def check_top_k():
-    scores = some_scores(5, 23, 2)
-    for k in (1, 4, 23, 99):
-        check_processor(
-            lambda: TopK(k), TopKLogitsWarper(k), scores, f"TopK({k})", "k tokens of each row (all, if there are fewer)"
-        )
-    ties = torch.tensor([[5.0, 1.0, 3.0, 3.0, 3.0, 2.0], [1.0, 6.0, 5.0, 4.0, 3.0, 2.0]])
-    check_processor(lambda: TopK(2), TopKLogitsWarper(2), ties, "TopK(2) on equal scores", "all that equal the k-th are kept")
-    check_in_generate([TopK(3)], do_sample=True, top_k=3)
+    ties = torch.tensor([[5.0, 1.0, 3.0, 3.0, 3.0, 2.0], [1.0, 6.0, 5.0, 4.0, 3.0, 2.0], [4.0, 4.0, 4.0, 0.0, 3.0, 3.0]])
+    causes = {
+        "all that equal the k-th are kept": lambda name, arguments, scores: only(
+            scores, [from_the_best(row)[: arguments[0]] for row in scores.tolist()]
+        ),
+        "equal scores count one by one: `k` scores, not `k` different values": lambda name, arguments, scores: only(
+            scores,
+            [{i for i, score in enumerate(row) if score in sorted(set(row))[-arguments[0] :]} for row in scores.tolist()],
+        ),
+        "a score of 0 is still a probability above 0; minus infinity is not": lambda *case: (
+            top_k_by_definition(*case).nan_to_num(neginf=0.0)
+        ),
+        "each row has `k` of its own": lambda name, arguments, scores: top_k_by_definition(name, arguments, scores.view(1, -1)).view_as(
+            scores
+        ),
+    }
+    hint = "the k highest scores of each row (all, if there are fewer), and what equals the last of them"
+    for seed in seeds:
+        drawn = [to_process("TopK", [k], ties) for k in (1, 2, 3, 6, 50)]
+        drawn += [to_process("TopK", [k], scores) for scores in some_scores(seed) for k in (1, 4, scores.shape[1], 999)]
+        check.agrees(processed, top_k_by_definition, drawn, "`TopK`", hint, causes=causes, rtol=0, atol=0)
 
 
 def check_top_p():
-    scores = some_scores(6, 29, 3)
-    for p in (0.9, 0.5, 0.05):
-        check_processor(
-            lambda: TopP(p),
-            TopPLogitsWarper(p),
-            scores,
-            f"TopP({p})",
-            "add up softmax probabilities from the most probable token on, row by row; the token that reaches p is kept",
-        )
-    check_in_generate([TopP(0.7)], do_sample=True, top_k=0, top_p=0.7)
+    half = torch.tensor([[math.log(2), 0.0, 0.0], [0.0, math.log(2), 0.0]])  # 1/2, 1/4, 1/4
+    halves = torch.tensor([[3.0, -torch.inf, 3.0, -torch.inf]])
+    causes = {
+        "the set ends where the sum is just p": lambda *case: top_p_by_definition(*case, beyond=True),
+        "kept tokens keep their old place": lambda *case: top_p_by_definition(*case).sort(descending=True).values,
+        "start from the most probable token": lambda name, arguments, scores: top_p_by_definition(name, arguments, -scores)
+        .neg()
+        .nan_to_num(posinf=-torch.inf),
+        "the set must reach p: this one stays below": lambda *case: top_p_by_definition(*case).masked_fill(
+            (case[2] == top_p_by_definition(*case).masked_fill(top_p_by_definition(*case) == -torch.inf, torch.inf).amin(1, True)),
+            -torch.inf,
+        ),
+    }
+    hint = "add up softmax probabilities from the most probable token on, row by row; the token that reaches p is kept"
+    for seed in seeds:
+        draw = random.Random(seed)
+        drawn = [to_process("TopP", [p], scores) for p, scores in ((0.5, half), (0.75, half[:, :1]), (0.1, torch.eye(4) * 30))]
+        for scores in some_scores(seed):
+            for p in (0.9, 0.01, 0.99, round(draw.uniform(0.02, 0.98), 3)):
+                sums = torch.tensor([probabilities_of(sorted(row, reverse=True)) for row in scores.tolist()]).cumsum(1)
+                if not ((sums - p).abs() < 1e-5).any():  # too near for the precision of float32
+                    drawn.append(to_process("TopP", [p], scores))
+        check.agrees(processed, top_p_by_definition, drawn, "`TopP`", hint, causes=causes, rtol=0, atol=0)
+        for scores, p, kept in ((halves, 0.5, 1), (half, 0.6, 2), (torch.zeros(1, 8), 0.375, 3), (torch.ones(1, 8), 0.4, 4)):
+            seen = processed("TopP", [p], scores)
+            what = f"what `TopP` makes of {scores.tolist()} with p = {p}"
+            check.equal(seen.isfinite().sum(1).tolist(), [kept] * len(scores), f"the number of tokens kept, {what}", hint)
+            check.true(((seen == scores) | (seen == -torch.inf)).all(), f"{what} holds scores that are not the old ones.")
+            check.true((seen.amax(1) == scores.amax(1)).all(), f"{what} lacks the most probable token.")
 
 
 with check.exercise("samplers"):
-    parts = {"Greedy": check_greedy, "TopK": check_top_k, "TopP": check_top_p}
-
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    def check_more(name, make, library, hint):
-        check_processor(make, library, some_scores(7, 41, 8), name, hint)
-        check_processor(make, library, some_scores(2, 5, 9).double() * 3 - 40, f"{name} on other scores", hint)
-
-    def check_chain():
-        check_in_generate([TopK(6), TopP(0.8)], do_sample=True, top_k=6, top_p=0.8)
-        check_processor(lambda: TopP(0.99), TopPLogitsWarper(0.99), torch.eye(4) * 30, "TopP(0.99)", "at least one token")
-
-    hidden = {
-        "Greedy": lambda: check_more("Greedy()", Greedy, greedy_by_library, "one token a row"),
-        "TopK": lambda: check_more("TopK(3)", lambda: TopK(3), TopKLogitsWarper(3), "three tokens a row"),
-        "TopP": lambda: (check_more("TopP(0.6)", lambda: TopP(0.6), TopPLogitsWarper(0.6), "at least 0.6"), check_chain()),
-    }
-    parts = {name: lambda seen=seen, unseen=hidden[name]: (seen(), unseen()) for name, seen in parts.items()}
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
-    check.parts(parts)
+    check.parts({"Greedy": check_greedy, "TopK": check_top_k, "TopP": check_top_p})
 check.points(3)
 
 
@@ -1775,19 +1906,14 @@ check.points(3)
 #
 # ```python
 # # Greedy
-# best = scores.argmax(1, keepdim=True)
 # return torch.full_like(scores, -torch.inf).scatter(1, best, ...)
 #
 # # TopK
 # highest = scores.sort(descending=True).values[:, : self.k]
-# return scores.masked_fill(..., -torch.inf)
 #
 # # TopP
-# ordered, order = scores.sort(descending=True)
-# probabilities = ordered.softmax(1)
 # before = ...                       # sum of all that are more probable
-# kept = before < self.p
-# return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+# return ordered.masked_fill(..., -torch.inf).gather(1, order.argsort())
 # ```
 # </details>
 
@@ -1858,6 +1984,10 @@ for label, processors in (
 # Two things to know about `generate`. With `do_sample=True` it adds `top_k=50` by itself; `top_k=0` switches that off.
 # And your processors run **before** its own temperature, top-k and top-p, whatever order you write them in.
 #
+# Two more that you will meet: **min-p** keeps what has at least a share `min_p` of the best token's probability
+# (Nguyen and others 2024, [arXiv:2407.01082](https://arxiv.org/abs/2407.01082)); **penalties** (`repetition_penalty`,
+# `no_repeat_ngram_size`) lower or forbid what was said before, and so also what has to be repeated: a name, a bracket.
+#
 # ## 7 · The loop, with a cache
 #
 # `generate` is a loop: predict a token, append it, predict again. Naively every round runs the model over everything so
@@ -1865,28 +1995,42 @@ for label, processors in (
 # **cache**, and each round feeds **one** new token for each row. What the model must still be told: which of all tokens
 # so far are real (the mask, which grows) and at which position the new token stands.
 #
-# ```text
-#            feed                     attention_mask        position_ids
-# prefill    . . Add 4 + 3            0 0 1 1 1 1           0 0 0 1 2 3
-# step 1                 7            0 0 1 1 1 1 1                   4
-# step 2                   <|end|>    0 0 1 1 1 1 1 1                   5
-# ```
+# | call | `input_ids` | `attention_mask` | `position_ids` |
+# |---|---|---|---|
+# | prefill | `pad pad Add 4 + 3` | `0 0 1 1 1 1` | `0 0 0 1 2 3` |
+# | step 1 | `7` | `0 0 1 1 1 1 1` | `4` |
+# | step 2 | `end` | `0 0 1 1 1 1 1 1` | `5` |
 #
-# **Task.** Write `generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False)`. It
-# returns the ids of prompts and new tokens, int64 `(rows, prompt + new)`, exactly as `model.generate` does (which is out
-# of reach).
+# The cache here is a `DynamicCache`: it grows with every token. A static cache has its whole length from the start, so
+# that shapes stay the same and `torch.compile` can work; models with sliding windows keep the last few thousand tokens of
+# some layers only ([cache strategies](https://huggingface.co/docs/transformers/kv_cache)).
 #
-# - `input_ids` and `attention_mask`, int64 `(rows, n)`, are padded on the left, and stay as they are.
-# - Scores are the logits of the last place. Then each of `processors` is called with all ids so far and the scores. Then
-#   the best token of each row is taken; with `sample=True` instead one drawn by `torch.multinomial(probabilities, 1)`
-#   for all rows at once, in every step, so that the same seed gives the same text.
-# - `model.generation_config` has `pad_token_id` and `eos_token_id`; the latter is an int **or a list of ints**. A row
-#   that has written one of them is finished: it gets `pad_token_id` from then on.
-# - Stop when all rows are finished, or after `max_new_tokens`. No step more than needed.
-# - Use the cache: the first call of the model gets the prompts, each later call one token a row. No graph is recorded.
+# ### Exercise 7 · Generate by hand (`generate_by_hand`, 4 points, 40 minutes, difficulty 3 of 3)
+#
+# Write `generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False)`, which does what
+# `model.generate` does. `input_ids` and `attention_mask`, int64 `(rows, n)`, both 1 or more, are padded on the left; a real
+# token may have the id of the padding or of an end. `max_new_tokens` is 1 or more. The model computes in float32 and is in
+# evaluation mode.
+#
+# - It returns the ids of prompts and new tokens, int64 `(rows, n + new)`, as `model.generate` does. <!-- rule: ids -->
+# - The model looks at no padding, and the first real token of a row is at position 0. <!-- rule: padding -->
+# - Each step: the scores are the logits of the last place, `(rows, vocabulary)`. Each of `processors`, in their order, is
+#   called with all ids so far, prompts included, and the scores, and returns the next scores. <!-- rule: processors -->
+# - Then the best token of each row is taken. <!-- rule: best -->
+# - With `sample=True` it is drawn by one `torch.multinomial(probabilities, 1)` for all rows at once, in every step, from the
+#   global generator: the same seed gives the same text as `generate`. <!-- rule: sample -->
+# - A row that has written an end token is finished: it gets `model.generation_config.pad_token_id` from then
+#   on. <!-- rule: finished -->
+# - `model.generation_config.eos_token_id` is an int **or a list of ints**, each of which ends a row. (Ids of the prompt do
+#   not.) <!-- rule: ends -->
+# - It stops when all rows are finished, or after `max_new_tokens`; no step more than needed. <!-- rule: stop -->
+# - The first call of the model gets the prompts, each later call one token a row, with the cache. <!-- rule: cache, reported -->
+# - No graph is recorded. <!-- rule: no_graph, reported -->
+# - `input_ids` and `attention_mask` stay as they were. <!-- rule: unchanged -->
+# - `model.generate` is out of reach. <!-- rule: own_loop, reported -->
 
 
-# %% exercise="generate_by_hand" minutes=40 difficulty=3
+# %% exercise="generate_by_hand" minutes=40 difficulty=3 apart=true
 def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
     """What model.generate returns, by a loop with a cache: ids (rows, prompt + new)."""
     ### BEGIN SOLUTION
@@ -1916,149 +2060,158 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
 
 
 # %% tests="generate_by_hand" points=4
-def left_padded(rows):
-    width = max(map(len, rows))
-    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
-    return ids, torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+import random
 
 
-def free_tokens(net, ids, mask, count):
-    """What `net` writes greedily when nothing stops it: (rows, count)."""
-    settings = copy.deepcopy(net.generation_config)
-    settings.eos_token_id = None
-    return net.generate(ids, attention_mask=mask, max_new_tokens=count, do_sample=False, generation_config=settings)[
-        :, ids.shape[1] :
-    ]
+@check.shared
+def writing_net(kind, seed, ends, pad):
+    """A model that writes, with these end tokens and this padding."""
+    makers = {"GPT-2": make_gpt2, "GPT-NeoX": make_neox}
+    net = makers[kind](seed=seed) if kind in makers else copy.deepcopy(model)
+    if ends is not None:
+        net.generation_config.update(eos_token_id=ends, pad_token_id=pad)
+    return net
 
 
-def check_decoding(net, ids, mask, count, what, processors=(), sample=False, hint="", **options):
-    torch.manual_seed(23)
-    expected = net.generate(ids, attention_mask=mask, max_new_tokens=count, do_sample=sample, **options)
-    given_ids, given_mask, calls = ids.clone(), mask.clone(), []
-
-    def note(module, args, kwargs):
-        fed = kwargs.get("input_ids", args[0] if args else None)
-        calls.append((None if fed is None else tuple(fed.shape), torch.is_grad_enabled()))
-
-    handle = net.register_forward_pre_hook(note, with_kwargs=True)
-    said = AssertionError("model.generate is out of reach here: write the loop")
-    torch.manual_seed(23)
-    with mock.patch.object(net, "generate", side_effect=said):
-        observed = generate_by_hand(net, given_ids, given_mask, count, processors=processors, sample=sample)
-    handle.remove()
-
-    check.kind(observed, torch.Tensor, "what generate_by_hand returns")
-    steps = expected.shape[1] - ids.shape[1]
-    check.true(
-        observed.ndim == 2 and len(observed) == len(ids),
-        f"the result has shape {tuple(observed.shape)}, expected {tuple(expected.shape)}.",
-    )
-    check.true(
-        torch.equal(observed[:, : ids.shape[1]], ids),
-        "the result does not begin with the prompts: generate returns prompts and new ids.",
-    )
-    new, other = observed[:, ids.shape[1] :], expected[:, ids.shape[1] :]
-    first = min(new.shape[1], 1)
-    check.equal(
-        new[:, :first],
-        other[:, :first],
-        f"the first new id of each row, {what}",
-        "from the logits of the last place; is the padding masked, and is the first real token at position 0?",
-    )
-    for row in range(len(ids)):
-        both = min(new.shape[1], steps)
-        check.equal(
-            new[row, :both].tolist(),
-            other[row, :both].tolist(),
-            f"the new ids of row {row}, {what}",
-            hint or "what changes from step to step: the cache, the mask that grows, the position of the new token",
-        )
-    check.equal(
-        new.shape[1],
-        steps,
-        f"the number of steps, {what}",
-        "stop when every row has written an end token (or after max_new_tokens), and no earlier",
-    )
-    check.equal(observed.dtype, torch.int64, "the dtype of the result")
-    check.equal(
-        [shape for shape, _ in calls],
-        [tuple(ids.shape)] + [(len(ids), 1)] * (steps - 1),
-        "the shapes of the ids that the model was fed with, call by call",
-        "with a cache the prompts are read once, and each later call reads one new token a row",
-    )
-    check.true(not any(grad for _, grad in calls), "autograd recorded the calls: torch.no_grad() keeps the memory free.")
-    check.true(
-        torch.equal(given_ids, ids) and torch.equal(given_mask, mask), "input_ids or attention_mask were changed in place."
-    )
-
-
-with check.exercise("generate_by_hand"):
-    ids, mask = left_padded([[5, 9, 33, 12], [7], [4, 61, 8]])
-    net = make_gpt2()
-    net.generation_config.eos_token_id = 96 if 96 not in free_tokens(net, ids, mask, 7) else 95
-    check_decoding(net, ids, mask, 7, "GPT-2, nothing ends early")
-    written = free_tokens(net, ids, mask, 9)
-    for step in range(1, 9):
-        if written[1, step] not in written[1, :step]:
-            break
-    net.generation_config.eos_token_id = int(written[1, step])
-    finished = "a row that has written the end token gets pad_token_id from then on; the others go on"
-    check_decoding(net, ids, mask, 9, f"GPT-2, row 1 ends at step {step}", hint=finished)
-    net.generation_config.eos_token_id = [int(row[i]) for row, i in zip(written, (3, 1, 4))]
-    check_decoding(net, ids, mask, 9, "GPT-2, several end tokens", hint="eos_token_id can be a list: each of its ids ends a row")
-    check_decoding(net, ids, mask, 6, "GPT-2, sampled", [TopKLogitsWarper(9)], True, "draw for all rows in every step", top_k=9)
-
-    chats = [[{"role": "user", "content": content}] for content in ("What is 3+4?", "Sort: 7 5 9 1 3")]
-    encoded = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
-    check_decoding(model, encoded["input_ids"], encoded["attention_mask"], 14, "tiny-lm")
-    ### BEGIN HIDDEN TESTS
-    net = make_neox(seed=2)
-    ids, mask = left_padded([[3, 60], [8, 8, 15, 31, 2]])
-    net.generation_config.eos_token_id, net.generation_config.pad_token_id = [87, 88], 6
-    check_decoding(net, ids, mask, 11, "GPT-NeoX")
-    check_decoding(net, ids, mask, 1, "one step")
-    written = free_tokens(net, ids, mask, 5)
-    net.generation_config.eos_token_id = [int(written[0, 2]), int(written[1, 1])]
-    check_decoding(net, ids, mask, 12, "GPT-NeoX, both rows end early", hint=finished)
-    check_decoding(
-        net,
-        ids,
-        mask,
-        8,
-        "GPT-NeoX, sampled",
-        [TemperatureLogitsWarper(1.7), TopPLogitsWarper(0.9)],
-        True,
-        "processors in their order, then softmax, then multinomial",
-        top_k=0,
-        top_p=0.9,
-        temperature=1.7,
-    )
+@check.shared
+def processors_called(names):
+    """Processors by name; the last of them notes what it is given."""
 
     class NoRepeat(LogitsProcessor):
         def __call__(self, input_ids, scores):
             return scores.scatter(1, input_ids, -torch.inf)
 
-    net = make_gpt2(seed=5)
-    net.generation_config.eos_token_id = 96
-    repeats = LogitsProcessorList([NoRepeat()])
-    check_decoding(
-        net,
-        ids,
-        mask,
-        8,
-        "no id twice",
-        [NoRepeat()],
-        hint="a processor gets all ids so far: prompts and new",
-        logits_processor=repeats,
+    makers = {
+        "top-k": lambda: TopKLogitsWarper(6),
+        "top-p": lambda: TopPLogitsWarper(0.8),
+        "hot": lambda: TemperatureLogitsWarper(1.7),
+        "no repeat": NoRepeat,
+    }
+    return [makers[name]() for name in names]
+
+
+@check.scenario
+def decoded(net, ids, mask, count, names, sample, seed):
+    """The ids that the loop returns, and for each call of the model the shape that it got and whether a graph was recorded."""
+    net, calls = writing_net(*net), []
+
+    def note(module, args, kwargs):
+        fed = kwargs.get("input_ids", args[0] if args else None)
+        calls.append(["nothing" if fed is None else list(fed.shape), torch.is_grad_enabled()])
+
+    net.register_forward_pre_hook(note, with_kwargs=True)
+    said = AssertionError("model.generate is out of reach here: write the loop")
+    torch.manual_seed(seed)
+    with mock.patch.object(net, "generate", side_effect=said):
+        made = generate_by_hand(net, ids, mask, count, processors=processors_called(names), sample=sample)
+    return made, calls
+
+
+def generated(net, ids, mask, count, names=(), sample=False, seed=0):
+    """What the library's own loop returns."""
+    torch.manual_seed(seed)
+    options = {"do_sample": True, "top_k": 0} if sample else {"do_sample": False}
+    chain = LogitsProcessorList(processors_called(names))
+    return net.generate(ids, attention_mask=mask, max_new_tokens=count, logits_processor=chain, **options)
+
+
+def left_padded(rows, pad):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
+    return ids, torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+
+
+def check_decoding(plan, ids, mask, count, what, names=(), sample=False, seed=0):
+    net = writing_net(*plan)
+    ends, n = net.generation_config.eos_token_id, ids.shape[1]
+    expected = generated(net, ids, mask, count, names, sample, seed)
+    (made, calls), (_, ids_after, mask_after, *_) = check.after(decoded, plan, ids, mask, count, names, sample, seed)
+    check.kind(made, torch.Tensor, "what `generate_by_hand` returns")
+    check.true(made.ndim == 2 and len(made) == len(ids), f"The result has shape {tuple(made.shape)}, expected {tuple(expected.shape)}.")
+    prompts = "the result does not begin with the prompts: generate returns prompts and new ids"
+    check.true(made[:, :n].tolist() == ids.tolist(), f"{what}: {prompts}.")
+
+    def without(changed):
+        """New ids where the library is told something wrong."""
+        other = writing_net(*plan)
+        return lambda: generated(*changed(other))[:, n:].tolist()
+
+    def with_ends(other, wrong):
+        other.generation_config.eos_token_id = wrong
+        return other, ids, mask, count, names, sample, seed
+
+    new, steps = made[:, n:].tolist(), expected.shape[1] - n
+    causes = {
+        "the padding is masked, so that nobody looks at it": without(
+            lambda other: (other, ids, torch.ones_like(mask), count, names, sample, seed)
+        ),
+        "processors are called before a token is chosen": without(lambda other: (other, ids, mask, count, (), sample, seed)),
+        "processors are called in their order": without(lambda other: (other, ids, mask, count, names[::-1], sample, seed)),
+        "eos_token_id can be a list: each of its ids ends a row": without(
+            lambda other: with_ends(other, ends if isinstance(ends, int) else ends[0])
+        ),
+        "a row that has written an end token gets pad_token_id from then on": without(lambda other: with_ends(other, None)),
+        "when one row has ended, the others go on": lambda: [row[: len(new[0])] for row in expected[:, n:].tolist()] if steps > len(new[0]) else None,
+    }
+    hint = (
+        "from the logits of the last place; then what changes from step to step: the cache, the mask that grows, the position "
+        "of the new token"
     )
+    check.equal(new, expected[:, n:].tolist(), f"the new ids of {len(ids)} rows, {what}", hint, causes=causes)
+    check.equal(made.dtype, torch.int64, "the dtype of the result")
+    shapes = [list(ids.shape)] + [[len(ids), 1]] * (steps - 1)
+    hint = "with a cache the prompts are read once, and each later call reads one new token a row"
+    check.equal([shape for shape, _ in calls], shapes, "the shapes of the ids that the model was fed with, call by call", hint)
+    check.true(not any(graph for _, graph in calls), "autograd recorded the calls: torch.no_grad() keeps the memory free.")
+    check.equal(ids_after, ids, "`input_ids` after the call", "does one of your steps work in place?")
+    check.equal(mask_after, mask, "`attention_mask` after the call", "does one of your steps work in place?")
+
+
+def check_loop(seed):
+    draw = random.Random(seed)
+    rows = [[draw.randrange(2, 80) for _ in range(length)] for length in (4, 1, 3)]
+    rows[0][1], rows[2][0] = 0, 1  # the ids of padding and end, as real tokens
+    ids, mask = left_padded(rows, 0)
+    for kind, number in (("GPT-2", seed), ("GPT-NeoX", seed + 1)):
+        free = writing_net(kind, number, 95 if kind == "GPT-2" else 88, 0)
+        free.generation_config.eos_token_id = None
+        text = generated(free, ids, mask, 9)[:, ids.shape[1] :].tolist()
+        spare = next(i for i in range(2, 88) if i not in sum(text, []))  # nobody writes it
+        check_decoding((kind, number, spare, 0), ids, mask, 6, f"{kind}, nothing ends early")
+        check_decoding((kind, number, text[1][2], 0), ids, mask, 9, f"{kind}, one row ends early")
+        last = [row[place] for row, place in zip(text, (4, 1, 2))]
+        check_decoding((kind, number, [spare, *last], 7), ids, mask, 9, f"{kind}, several end tokens, all rows end early")
+        check_decoding((kind, number, text[0][0], text[0][0]), ids[:1, :], mask[:1, :], 5, f"{kind}, the padding is the end token")
+        check_decoding((kind, number, spare, 0), ids, mask, 1, f"{kind}, one step")
+    check_decoding(("GPT-2", seed, 1, 0), ids, mask, 7, "no id twice", ("no repeat",))
+    check_decoding(("GPT-2", seed, 1, 0), ids, mask, 8, "sampled", ("hot", "top-p"), True, seed)
+    free = writing_net("GPT-2", seed, None, 0)
+    text = generated(free, ids, mask, 9, ("hot",), True, seed)[:, ids.shape[1] :].tolist()
+    check_decoding(("GPT-2", seed, text[1][1], 0), ids, mask, 9, "sampled, one row ends early", ("hot",), True, seed)
+
+
+def check_chat_model():
+    chats = [[{"role": "user", "content": content}] for content in ("What is 3+4?", "Sort: 7 5 9 1 3")]
+    encoded = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
+    check_decoding(("tiny-lm", 0, None, None), encoded["input_ids"], encoded["attention_mask"], 14, "tiny-lm")
+
+
+with check.exercise("generate_by_hand"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    for seed in seeds:
+        check_loop(seed)
+    check_chat_model()
 
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
 # Write the loop without a cache first: call the model on everything, take the last logits, append. When its ids are
-# right, feed only the new token and pass the cache on; the diagram above says what mask and position must be then.
+# right, feed only the new token and pass the cache on; the table above says what mask and position must be then.
 #
 # Keep a boolean for each row: still running? It decides what is appended, and when to stop.
 # </details>
@@ -2072,24 +2225,13 @@ with check.exercise("generate_by_hand"):
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# settings = model.generation_config
-# ends = torch.tensor(settings.eos_token_id, device=input_ids.device).view(-1)
-# running = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
 # fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
 # for _ in range(max_new_tokens):
 #     with torch.no_grad():
-#         output = model(input_ids=fed, attention_mask=..., position_ids=..., past_key_values=cache, use_cache=True)
-#     cache = output.past_key_values
-#     scores = output.logits[:, -1]
-#     ...                                            # processors
-#     token = ...                                    # argmax, or multinomial of the softmax
+#         output = model(input_ids=fed, ..., past_key_values=cache, use_cache=True)
 #     token = token.where(running, settings.pad_token_id)
 #     input_ids = torch.cat([input_ids, token[:, None]], 1)
-#     attention_mask = ...                           # one more column of ones
-#     fed, positions = token[:, None], ...
 #     running = running & ~torch.isin(token, ends)
-#     ...                                            # nobody left: stop
-# return input_ids
 # ```
 # </details>
 
@@ -2203,43 +2345,66 @@ claims.record(
 # %% [markdown]
 # ## 8 · Tests for somebody else's loop
 #
-# A colleague has written `complete(net, rows, count, end)`. What it promises: `rows` is a list of prompts, each a list of
-# ids, of unequal lengths; it returns, for each row and in the same order, the list of ids that the model writes greedily:
-# at most `count` of them, up to and **including** the first id that equals `end`. The answer to a prompt does not depend
-# on the other rows. `rows` stays as it is.
-#
-# Bugs in such a function rarely raise an error. They give slightly other text, for some rows, on some architectures.
-# You know by now which; so choose inputs on which each of them must show.
-#
-# **Task.** Write `check_complete(complete)`: it raises (an `assert` is enough) if `complete` breaks a promise, and
-# returns without one if it keeps all. The grading runs it on correct implementations, which must pass, and on a
-# dozen broken ones. Points grow with the share that you catch; a false alarm earns nothing. All these runs together have
-# 20 s of computing time: a handful of well chosen prompts on two or three models is enough, and every combination of
-# everything is too much.
+# A colleague runs a small server. It has two models, `NETS`, and one function, `complete(name, rows, count, end)`, whose
+# bugs rarely raise an error. They give slightly other text, for some rows, on some architectures. You know by now which;
+# so choose inputs on which each of them must show.
 #
 # `alone` is the truth for one row: the library's own `generate`, without any padding.
 
-
 # %%
-def alone(net, row, count, end):
-    """What `net` writes greedily after one prompt: a list of at most `count` ids, up to and including `end`."""
+NETS = {"gpt2": make_gpt2(), "neox": make_neox()}
+
+
+@functools.cache
+def greedy_ids(name, row, count, end):
     ids = torch.tensor([row])
-    made = net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False, eos_token_id=end)
+    mask = torch.ones_like(ids)
+    made = NETS[name].generate(ids, attention_mask=mask, max_new_tokens=count, do_sample=False, eos_token_id=end)
     return made[0, len(row) :].tolist()
 
 
-print(alone(make_gpt2(), [5, 9, 33], 6, end=1), alone(make_neox(), [5, 9, 33], 6, end=1))
+def alone(name, row, count, end):
+    """What a model writes greedily after one prompt: a list of at most `count` ids, up to and including `end`."""
+    return list(greedy_ids(name, tuple(row), count, end))
 
 
-# %% exercise="generation_tests" minutes=30 difficulty=3
+print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
+
+# %% [markdown]
+# ### Exercise 8 · Tests for a server (`generation_tests`, 3 points, 30 minutes, difficulty 3 of 3)
+#
+# Write `check_complete(complete)`. `complete(name, rows, count, end)` gets the name of a model, `"gpt2"` or `"neox"`; a list of
+# one or more prompts, each a list of one or more ids from 0 to 88; how many new ids there may be (`count`, 1 or more; prompt
+# and answer together have at most 128); and an id that ends an answer. Your tests call it as often as they like with any of
+# these and raise an error (an `assert` is enough) if it breaks a promise:
+#
+# - It returns, for each row and in the same order, the list of ids that the model writes, without the
+#   prompt. <!-- rule: order -->
+# - They are what `alone` gives: the best id at each step, whatever other rows there are. <!-- rule: alone -->
+# - An answer ends with the first id that equals `end`, which is part of it; other rows go on. <!-- rule: end -->
+# - It has no more than `count` ids. <!-- rule: count -->
+# - `rows` stays as it was. <!-- rule: kept -->
+# - No call depends on an earlier one. <!-- rule: calls -->
+#
+# What counts:
+#
+# - Every implementation that keeps all promises passes: a false alarm earns nothing. <!-- rule: no_alarm -->
+# - Your tests reject by raising; what they return is ignored. <!-- rule: raises -->
+#
+# The grading runs them on correct implementations and on a dozen broken ones; points grow with the share that you catch.
+# All these runs together have 20 s of computing time: a handful of well chosen prompts on both models is enough, and every
+# combination of everything is too much.
+
+
+# %% exercise="generation_tests" minutes=30 difficulty=3 apart=true
 def check_complete(complete):
-    """Raise an error if `complete(net, rows, count, end)` breaks a promise."""
+    """Raise an error if `complete(name, rows, count, end)` breaks a promise."""
     ### BEGIN SOLUTION
-    for net in (make_gpt2(), make_neox()):  # positions by place, positions by distance
+    for name in NETS:  # positions by place, positions by distance
         rows = [list(range(n)) for n in range(4, 0, -1)]  # unequal, the longest first, with a 0 in each
-        for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
+        for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
             given = copy.deepcopy(rows)
-            assert complete(net, given, 4, end) == [alone(net, row, 4, end) for row in rows]
+            assert complete(name, given, 4, end) == [alone(name, row, 4, end) for row in rows]
             assert given == rows
     ### END SOLUTION
 
@@ -2247,8 +2412,11 @@ def check_complete(complete):
 # %% tests="generation_tests" points=3
 def variant(bug=None):
     """`complete`, correct or with one bug."""
+    known = {}
 
-    def complete(net, rows, count, end):
+    def complete(name, rows, count, end):
+        if bug == "remembers" and (name, str(rows)) in known:
+            return known[name, str(rows)]
         prompts = sorted(rows, key=len) if bug == "sorts" else rows
         width = max(map(len, prompts))
         gaps = [[0] * (width - len(row)) for row in prompts]
@@ -2268,7 +2436,7 @@ def variant(bug=None):
         written = [[] for _ in prompts]
         for _ in range(count + (bug == "one more")):
             with torch.no_grad():
-                scores = net(input_ids=ids, attention_mask=mask, position_ids=places).logits[:, -1]
+                scores = NETS[name](input_ids=ids, attention_mask=mask, position_ids=places).logits[:, -1]
             token = torch.multinomial(scores.softmax(1), 1)[:, 0] if bug == "samples" else scores.argmax(1)
             ids, places = torch.cat([ids, token[:, None]], 1), torch.cat([places, places[:, -1:] + 1], 1)
             mask = torch.cat([mask, torch.ones_like(token)[:, None]], 1)
@@ -2283,6 +2451,7 @@ def variant(bug=None):
             written = [row + [0] * (max(map(len, written)) - len(row)) for row in written]
         if bug == "prompt":
             written = [row + new for row, new in zip(prompts, written)]
+        known[name, str(rows)] = written
         if bug == "overwrites":
             for row, new in zip(rows, written):
                 row += new
@@ -2291,8 +2460,8 @@ def variant(bug=None):
     return complete
 
 
-def one_by_one(net, rows, count, end):
-    return [alone(net, list(row), count, end) for row in rows]
+def one_by_one(name, rows, count, end):
+    return [alone(name, row, count, end) for row in rows]
 
 
 with check.exercise("generation_tests"):
@@ -2315,9 +2484,9 @@ with check.exercise("generation_tests"):
         "returns the rows sorted by length": variant("sorts"),
         "appends to the caller's rows": variant("overwrites"),
         "samples instead of taking the best": variant("samples"),
+        "remembers the answer to the same rows, whatever `end` is": variant("remembers"),
     }
     ### END HIDDEN TESTS
-    torch.manual_seed(0)
     check.catches(check_complete, right, wrong)
 check.points(3)
 
@@ -2331,19 +2500,16 @@ check.points(3)
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `alone(net, row, count, end)` gives the right answer for each row: compare lists with `==`. It also tells you which ids
+# `alone(name, row, count, end)` gives the right answer for each row: compare lists with `==`. It also tells you which ids
 # a row really writes: take one of them as `end`. `copy.deepcopy(rows)` before the call shows afterwards whether they
 # were changed.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# for net in (make_gpt2(), ...):                      # positions by place, positions by distance
-#     rows = [[5, 0, 33, 12], [7], ...]               # unequal lengths, a 0 inside a prompt
-#     end = alone(net, rows[0], 6, 1)[2]              # an id that row 0 writes
-#     given = copy.deepcopy(rows)
-#     assert complete(net, given, 6, end) == [...]
-#     assert given == rows
+# end = alone(name, rows[0], 6, 1)[2]             # an id that row 0 writes
+# given = copy.deepcopy(rows)
+# assert complete(name, given, 6, end) == [...]
 # ```
 # </details>
 
@@ -2428,8 +2594,10 @@ for habit, call in old_habits.items():
 #
 # (The whole list: [migration guide](https://github.com/huggingface/transformers/blob/main/MIGRATION_GUIDE_V5.md).)
 #
-# **Task.** Four functions from a project of 2023, as they were. Write each anew for version 5, so that it returns what it
-# returned then. Each is checked on its own. Some fail loudly; some return something else, quietly.
+# ### Exercise 9 · Code from another time (`from_v4_to_v5`, 4 points, 30 minutes, difficulty 2 of 3)
+#
+# Four functions from a project of 2023, as they were. Write each anew for version 5, so that it returns what it returned
+# then; each is checked, and earns its point, on its own. Some fail loudly; some return something else, quietly.
 #
 # ```python
 # def answer(model, tokenizer, question):                # the answer as a string
@@ -2452,9 +2620,34 @@ for habit, call in old_habits.items():
 #     attentions = model(input_ids, output_attentions=True).attentions
 #     return torch.stack(attentions)
 # ```
+#
+# `answer`; `question` is any text, the model computes in float32:
+#
+# - It returns the new tokens as one string, blanks at its ends included, without prompt and special
+#   tokens. <!-- rule: answer_text -->
+# - The model reads what the chat template makes of the question, with a prompt for the assistant, and writes at most 10
+#   tokens. <!-- rule: answer_prompt -->
+# - It is greedy, even where `model.generation_config` says that the model samples. <!-- rule: answer_greedy -->
+#
+# `token_texts`; `text` is any text, also an empty one:
+#
+# - It returns a list with one string for each token: what `decode` gives for that token alone. (A sign of several tokens
+#   gives as many `�`.) <!-- rule: one_each -->
+# - No special token is added, whatever the tokenizer does by itself. <!-- rule: none_added -->
+#
+# `cache_size`; `input_ids` is int64 `(rows, n)`, the model any causal model of full attention, in any dtype:
+#
+# - The first number is how many tokens of each row the cache holds. <!-- rule: cache_tokens -->
+# - The second is how many bytes keys and values of all layers and rows take, with the heads, the size of a head and the
+#   dtype that this model has. <!-- rule: cache_bytes -->
+#
+# `attention_maps`; the checkpoint in `folder` may be stored in float32, float16 or bfloat16:
+#
+# - It returns the weights of all layers, `(layers, rows, heads, n, n)`. <!-- rule: maps -->
+# - They are float32, and computed in float32 from the stored numbers (within a ten-thousandth). <!-- rule: maps_float32 -->
 
 
-# %% exercise="from_v4_to_v5" minutes=30 difficulty=2
+# %% exercise="from_v4_to_v5" minutes=30 difficulty=2 apart=true
 def answer(model, tokenizer, question):
     """The greedy answer to one question, at most 10 tokens, as a string."""
     ### BEGIN SOLUTION
@@ -2491,100 +2684,178 @@ def attention_maps(folder, input_ids):
 
 
 # %% tests="from_v4_to_v5" points=4
-def check_answer(net, question):
-    library = TextGenerationPipeline(model=net, tokenizer=copy.deepcopy(tokenizer), device=net.device)
-    expected = library([{"role": "user", "content": question}], max_new_tokens=10, do_sample=False)
-    observed = answer(net, tokenizer, question)
-    check.kind(observed, str, "the answer")
-    check.equal(
-        observed,
-        expected[0]["generated_text"][-1]["content"],
-        f"the answer to {question!r}",
-        "apply_chat_template returns ids and mask; the answer begins after the prompt and holds no special tokens",
-    )
+@check.shared
+def any_net(kind, seed, dtype):
+    """A model in a dtype; "Llama" has heads of a size that does not follow from the others."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    if kind == "Llama":
+        torch.manual_seed(seed)
+        sizes = {"hidden_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 10, "num_hidden_layers": 3}
+        net = LlamaForCausalLM(LlamaConfig(vocab_size=90, intermediate_size=40, initializer_range=0.3, **sizes))
+    else:
+        net = make_gpt2(seed=seed) if kind == "GPT-2" else make_neox(seed=seed) if kind == "GPT-NeoX" else copy.deepcopy(model)
+    return net.eval().to(getattr(torch, dtype))
 
 
-def check_token_texts(text, tokens):
-    ids = tokens(text, add_special_tokens=False)["input_ids"]
-    observed = token_texts(tokens, text)
-    check.kind(observed, list, "what token_texts returns")
-    check.equal(
-        len(observed), len(ids), "the number of texts", "a flat list of ids is one sequence now: decode each id by itself"
-    )
-    check.equal(
-        observed, [tokens.decode([i]) for i in ids], f"the texts of the tokens of {text!r}", "texts as decode gives them, not `Ġ`"
-    )
+@check.shared
+def speaker(kind, seed, samples, closing):
+    """A model that writes, and a tokenizer; a closing one adds an end token to every text that it encodes."""
+    net = copy.deepcopy(model) if kind == "tiny-lm" else make_gpt2(len(tokenizer), seed)
+    if samples:
+        net.generation_config.update(do_sample=True, temperature=2.5, top_k=30)
+    tokens, end = copy.deepcopy(tokenizer), (tokenizer.eos_token, tokenizer.eos_token_id)
+    if closing:
+        tokens.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {end[0]}", special_tokens=[end])
+    return net, tokens
 
 
-def check_cache_size(net, ids):
-    config = net.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = config.hidden_size // config.num_attention_heads
-    width = net.dtype.itemsize
-    expected = (ids.shape[1], 2 * config.num_hidden_layers * len(ids) * heads * ids.shape[1] * size * width)
-    observed = cache_size(net, ids)
-    check.kind(observed, tuple, "what cache_size returns")
-    check.equal(observed[0], expected[0], "the number of tokens in the cache", "Cache.get_seq_length()")
-    check.equal(
-        observed[1],
-        expected[1],
-        f"the bytes of the cache of {type(net).__name__}",
-        "keys and values of every layer: Cache.layers[i].keys and .values, elements times bytes of an element",
-    )
+@check.scenario
+def answered(question, *plan):
+    net, tokens = speaker(*plan)
+    return answer(net, tokens, question)
 
 
-def check_maps(net, ids):
+@check.scenario
+def texts_of_tokens(text, closing):
+    _, tokens = speaker("tiny-lm", 0, False, closing)
+    return token_texts(tokens, text)
+
+
+@check.scenario
+def size_of_cache(ids, *plan):
+    return cache_size(any_net(*plan), ids)
+
+
+@check.scenario
+def maps_of_checkpoint(ids, *plan):
     with tempfile.TemporaryDirectory() as folder:
-        write_checkpoint(net.to(torch.bfloat16), folder)
-        observed = attention_maps(folder, ids)
-    truth = type(net)(net.config).float()
-    truth.load_state_dict(net.float().state_dict())
-    truth.eval().set_attn_implementation("eager")
-    with torch.no_grad():
-        expected = torch.stack(truth(ids, output_attentions=True).attentions)
-    check.kind(observed, torch.Tensor, "what attention_maps returns")
-    check.shape(observed, expected.shape, "the attention maps", "layers, rows, heads, queries, keys")
-    check.equal(
-        observed.dtype, torch.float32, "the dtype of the maps", "a checkpoint in bfloat16 stays in bfloat16 unless you ask"
-    )
-    check.equal(
-        observed.detach(),
-        expected,
-        "the attention weights",
-        "computed in bfloat16 and converted afterwards they have lost their last digits: load as float32",
-        rtol=1e-4,
-    )
+        write_checkpoint(any_net(*plan), folder)
+        return attention_maps(folder, ids)
+
+
+def check_answer():
+    def expected(question, *plan):
+        net, tokens = speaker(*plan)
+        library = TextGenerationPipeline(model=net, tokenizer=tokens, device=net.device)
+        chat = [{"role": "user", "content": question}]
+        return library(chat, max_new_tokens=10, do_sample=False)[0]["generated_text"][-1]["content"]
+
+    def prompt(question, *plan):
+        chat = [{"role": "user", "content": question}]
+        return tokenizer.decode(
+            tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"], skip_special_tokens=True
+        )
+
+    causes = {
+        "the answer begins after the prompt": lambda *case: prompt(*case) + expected(*case),
+        "blanks at its ends belong to the answer": lambda *case: expected(*case).strip(),
+    }
+    hint = "the template with a prompt for the assistant, ids and mask for generate, no sampling, no special tokens in the text"
+    for seed in seeds:
+        spoken = [(number, expected("?", "GPT-2", number, False, False)) for number in range(100 * seed, 100 * seed + 9)]
+        blank = next((number for number, said in spoken if said != said.strip()), 0)
+        questions = [
+            ("?", "GPT-2", blank, False, False),
+            ("", "GPT-2", blank + 1, True, False),
+            ("Sort: 3 1 2", "GPT-2", blank + 2, False, True),
+            ("  Reverse: a b c\n", "tiny-lm", 0, True, True),
+            ("What is 3+4?", "tiny-lm", 0, False, False),
+        ]
+        check.agrees(answered, expected, questions, "`answer`", hint, causes=causes)
+
+
+def check_token_texts():
+    def expected(text, closing):
+        return [tokenizer.decode([token]) for token in tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text))]
+
+    causes = {
+        "a flat list of ids is one sequence now: decode each id by itself": lambda text, closing: text,
+        "it is one text for the whole: decode each id by itself": lambda text, closing: [text],
+        "texts as `decode` gives them, not `Ġ`": lambda text, closing: tokenizer.tokenize(text),
+        "a special token was added": lambda text, closing: expected(text, closing) + [tokenizer.eos_token],
+    }
+    hint = "one text for each token, as `decode` gives it for that token alone"
+    texts = ["x", "", "The largest of 17 things", "def f(x):\n    return 2*x", "naïve 猫 🙂🙂", " two  blanks ", "a<|end|>b"]
+    cases_of_text = [(text, closing) for text in texts for closing in (False, True)]
+    check.agrees(texts_of_tokens, expected, cases_of_text, "`token_texts`", hint, causes=causes)
+
+
+def check_cache_size():
+    def expected(ids, *plan, heads=None, head=None, width=None, parts=2):
+        net = any_net(*plan)
+        config, (rows, n) = net.config, ids.shape
+        heads = heads or getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        head = head or getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return n, parts * config.num_hidden_layers * rows * heads * n * head * (width or net.dtype.itemsize)
+
+    causes = {
+        "keys and values, both": lambda *case: expected(*case, parts=1),
+        "heads of queries are not those of keys and values": lambda *case: expected(
+            *case, heads=any_net(*case[1:]).config.num_attention_heads
+        ),
+        "the size of a head need not follow from the others": lambda *case: expected(*case, head=6 if case[1] == "Llama" else None),
+        "an element need not have 4 bytes": lambda *case: expected(*case, width=4),
+    }
+    hint = "keys and values of every layer: Cache.layers[i].keys and .values, elements times bytes of an element"
+    for seed in seeds:
+        draw = torch.Generator().manual_seed(seed)
+        sizes = []
+        for kind, dtype, rows, n in (
+            ("GPT-2", "float32", 1, 1),
+            ("GPT-2", "float32", 2, 3),
+            ("GPT-NeoX", "bfloat16", 3, 7),
+            ("Llama", "float32", 1, 5),
+            ("Llama", "bfloat16", 4, 90),
+            ("tiny-lm", "float32", 1, 33),
+        ):
+            sizes.append((torch.randint(2, 80, (rows, n), generator=draw), kind, seed, dtype))
+        check.agrees(size_of_cache, expected, sizes, "`cache_size`", hint, causes=causes)
+
+
+def check_attention_maps():
+    def maps(net, ids):
+        net.set_attn_implementation("eager")
+        with torch.no_grad():
+            return torch.stack(net(ids, output_attentions=True).attentions).float()
+
+    def expected(ids, *plan):
+        return maps(any_net(*plan).float(), ids)
+
+    causes = {
+        "computed in half precision and converted afterwards they have lost their last digits": lambda ids, *plan: maps(
+            any_net(*plan), ids
+        )
+    }
+    hint = "layers, rows, heads, queries, keys; a checkpoint in half precision stays in it unless you ask"
+    for seed in seeds:
+        draw = torch.Generator().manual_seed(seed)
+        checkpoints = []
+        for kind, dtype, rows, n in (
+            ("GPT-2", "float32", 1, 1),
+            ("GPT-2", "bfloat16", 2, 4),
+            ("GPT-NeoX", "float16", 3, 9),
+            ("Llama", "bfloat16", 1, 30),
+            ("tiny-lm", "bfloat16", 2, 6),
+        ):
+            checkpoints.append((torch.randint(2, 80, (rows, n), generator=draw), kind, seed, dtype))
+        check.agrees(maps_of_checkpoint, expected, checkpoints, "`attention_maps`", hint, causes=causes, rtol=1e-4)
 
 
 with check.exercise("from_v4_to_v5"):
-    closing = copy.deepcopy(tokenizer)  # one that adds a special token to every text
-    special = (tokenizer.eos_token, tokenizer.eos_token_id)
-    closing.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {special[0]}", special_tokens=[special])
-    parts = {
-        "answer": lambda: (check_answer(model, "What is 3+4?"), check_answer(make_gpt2(len(tokenizer)), "Sort: 3 1 2")),
-        "token_texts": lambda: (
-            check_token_texts("The largest of 17 things", tokenizer),
-            check_token_texts("no special tokens, please", closing),
-        ),
-        "cache_size": lambda: (
-            check_cache_size(make_gpt2(), torch.tensor([[5, 9, 33], [7, 8, 2]])),
-            check_cache_size(model, torch.tensor([[5, 9, 33, 10, 11]])),
-        ),
-        "attention_maps": lambda: check_maps(make_gpt2(seed=6), torch.tensor([[5, 9, 33, 12], [7, 8, 2, 2]])),
-    }
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    hidden = {
-        "answer": lambda: (check_answer(model, "Reverse: a b c"), check_answer(make_gpt2(len(tokenizer), seed=1), "?")),
-        "token_texts": lambda: (check_token_texts("def f(x):\n    return 2*x", tokenizer), check_token_texts("x", tokenizer)),
-        "cache_size": lambda: (
-            check_cache_size(make_neox().to(torch.bfloat16), torch.tensor([[5], [7], [4]])),
-            check_cache_size(make_neox(), torch.tensor([[3, 2, 1, 5, 6, 7, 8]])),
-        ),
-        "attention_maps": lambda: check_maps(make_neox(seed=6), torch.tensor([[5, 9, 33], [7, 8, 2]])),
-    }
-    parts = {name: lambda seen=seen, unseen=hidden[name]: (seen(), unseen()) for name, seen in parts.items()}
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
-    check.parts(parts)
+    check.parts(
+        {
+            "answer": check_answer,
+            "token_texts": check_token_texts,
+            "cache_size": check_cache_size,
+            "attention_maps": check_attention_maps,
+        }
+    )
 check.points(4)
 
 
@@ -2602,20 +2873,10 @@ check.points(4)
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# # answer
-# inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
-# made = model.generate(**inputs, ...)
-# return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], ...)
-#
-# # token_texts
-# return [tokenizer.decode([i]) for i in tokenizer(...)["input_ids"]]
-#
-# # cache_size
-# cache = model(input_ids, use_cache=True).past_key_values
-# size = sum(t.numel() * t.element_size() for layer in cache.layers for t in (...))
-#
-# # attention_maps
-# model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, ...)
+# made = model.generate(**inputs, ...)                                # answer
+# [tokenizer.decode([i]) for i in tokenizer(...)["input_ids"]]        # token_texts
+# sum(t.numel() * t.element_size() for layer in cache.layers for t in (...))
+# AutoModelForCausalLM.from_pretrained(folder, dtype=..., ...)        # attention_maps
 # ```
 # </details>
 
