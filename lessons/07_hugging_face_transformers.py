@@ -18,17 +18,13 @@
 #
 # **Time** four to five hours: nine exercises of 25 to 40 minutes, 30 points. No GPU and no network are needed.
 #
-# ```text
-#  {"role": "user", "content": "Add 27 and 15."}                               "42"
-#                  │ chat template                                               ▲ decode
-#                  ▼                                                             │
-#  <|user|>Add 27 and 15.<|assistant|>                                     the new ids
-#                  │ tokenizer                                                   ▲
-#                  ▼                                                             │
-#  input_ids, attention_mask ──► model ──► logits of the next token ──► pick one ┤
-#                                  ▲                                             │
-#                                  └──── keys and values so far, and this token ─┘
-# ```
+# | step | from | to | exercise |
+# |---|---|---|---|
+# | chat template | messages with roles: user, `Add 27 and 15.` | one string with a marker before each role | 3, 4 |
+# | tokenizer | the string | `input_ids`, `attention_mask` | 1, 2, 5 |
+# | model | ids, mask, positions; keys and values so far | logits of the next token | 5, 7 |
+# | sampler | logits | one id, which goes back into the model | 6, 7, 8 |
+# | tokenizer | the new ids | `42` | 3, 9 |
 #
 # | part | what you write | the question it answers |
 # |---|---|---|
@@ -657,21 +653,28 @@ axis.minorticks_off()
 axis.legend()
 plt.show()
 
-own = sum(map(len, unseen)) / sum(len(ids) for ids in tokenizer(unseen)["input_ids"])
-print(f"the chat model ({len(tokenizer):,} tokens): {own:.1f} characters per token on unseen English")
+def characters_per_token(texts):
+    return sum(map(len, texts)) / sum(len(ids) for ids in tokenizer(texts)["input_ids"])
+
+
+own, parts = characters_per_token(unseen), [characters_per_token(unseen[i::5]) for i in range(5)]
+print(f"the chat model ({len(tokenizer):,} tokens): {own:.1f} characters per token on unseen English", end=" ")
+print(f"({min(parts):.1f} to {max(parts):.1f} on five parts of it)")
+smallest, largest = density["unseen text"][0], density["unseen text"][-1]
+print(f"from {sizes[0]} to {sizes[-1]:,} tokens: {smallest:.1f} to {largest:.1f} characters per token on unseen text")
 for text in ("The cat is on the mat.", "Die Katze ist auf der Matte.", "猫はマットの上にいます。"):
     print(f"{len(tokenizer(text)['input_ids']):3} tokens for {len(text):2} characters: {text}")
 claims.record(
     "a token is about four characters of English",
     claimed="4 characters",
-    measured=f"{own:.1f} with the chat model's {len(tokenizer):,} tokens, {density['unseen text'][-1]:.1f} with {sizes[-1]:,}",
+    measured=f"{own:.1f} with the chat model's {len(tokenizer):,} tokens, {largest:.1f} with {sizes[-1]:,}",
     holds=3.5 <= own <= 4.5,
 )
 
 # %% [markdown]
-# The claim is about a size of vocabulary and a kind of text, not about tokens as such. The smaller the vocabulary, the
-# shorter the pieces; and who writes in a language that was rare in the training text pays more tokens for the same
-# sentence, in money, in time, and in room in the context.
+# The claim is about a size of vocabulary and a kind of text, not about tokens as such. Compare the three sentences: who
+# writes in a language that was rare in the training text pays more tokens for the same sentence, in money, in time, and
+# in room in the context.
 
 # %% [markdown]
 # # Part B · How is it asked, and taught?
@@ -742,7 +745,10 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 
 # %% [markdown]
 # Why `device=model.device`: without it a pipeline takes the first GPU that it finds and moves `model` itself there. Every
-# later cell that hands the model a tensor would then fail with "Expected all tensors to be on the same device".
+# later cell that hands the model a tensor would then fail with "Expected all tensors to be on the same device". A model
+# too large for one device is loaded with `device_map="auto"`, which spreads its layers over GPUs, CPU and disk; such a
+# model is not moved with `.to(...)` any more
+# ([big model inference](https://huggingface.co/docs/accelerate/usage_guides/big_modeling)).
 #
 # Every pipeline is three steps: **text to tensors, tensors through the model, tensors to something readable**. The
 # library picks them by the task's name. Sooner or later you need what a pipeline does not offer (a whole batch in one
@@ -994,18 +1000,35 @@ check.points(3)
 
 # ### Ask a batch
 #
-# Twelve questions from the held-out part of the tasks, in one call. Three of the four tasks were taught; the smallest of
-# three numbers never was. See what the model makes of it.
+# Questions from the held-out part of the tasks, all in one call. Three of the four tasks were taught; the smallest of three
+# numbers never was. How sure the model is, is the probability that it gave to the tokens of its answer, on average.
 
 # %%
-rows = [row for task in ("add3", "max", "reverse", "min") for row in data.load("tasks", names=task, split="test", n=3)]
-replies = reply(model, tokenizer, [[{"role": "user", "content": row["prompt"]}] for row in rows], 16)
-for row, said in zip(rows, replies):
-    print(f"{'right' if said.strip() == row['answer'] else 'wrong'}   {row['prompt']:28} {said}")
+tasks = ("add3", "max", "reverse", "min")
+rows = [row for task in tasks for row in data.load("tasks", names=task, split="test", n=20)]
+chats = [[{"role": "user", "content": row["prompt"]}] for row in rows]
+right = [said.strip() == row["answer"] for said, row in zip(reply(model, tokenizer, chats, 16), rows)]
+
+batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
+made = model.generate(**batch, max_new_tokens=16, do_sample=False, return_dict_in_generate=True, output_logits=True)
+new = made.sequences[:, batch["input_ids"].shape[1] :]
+written = new != tokenizer.pad_token_id
+best = torch.stack(made.logits, 1).softmax(-1).amax(-1)
+sure = (best * written).sum(1) / written.sum(1)
+for i in range(0, len(rows), 10):
+    said = tokenizer.decode(new[i], skip_special_tokens=True)
+    print(f"{'right' if right[i] else 'wrong'}, {sure[i]:4.0%} sure   {rows[i]['prompt']:28} {said}")
+print()
+for k, task in enumerate(tasks):
+    here = slice(20 * k, 20 * k + 20)
+    taught = "never taught" if task == "min" else "taught"
+    print(f"{task:8} ({taught}): right in {sum(right[here])} of 20, {sure[here].mean():.0%} sure on average")
 
 # %% [markdown]
-# Asked for something that it was never taught, the model does not say so. It answers in the form that it knows, as
-# surely as before. That is true of models of every size.
+# Asked for something that it was never taught, the model does not say so: it answers in the form that it knows. Whether its
+# probabilities give it away shows in the last column. (Larger models are often well calibrated: Kadavath and others 2022,
+# [arXiv:2207.05221](https://arxiv.org/abs/2207.05221). Tuning for chats can spoil that: OpenAI 2023,
+# [arXiv:2303.08774](https://arxiv.org/abs/2303.08774), figure 8.)
 #
 # ## 4 · A chat template, and labels to learn from
 #
@@ -1015,7 +1038,12 @@ for row, said in zip(rows, replies):
 #
 # Training needs one thing more: which tokens did the *assistant* write? Only these are to be learned. A template can
 # mark them with `{% generation %}` … `{% endgeneration %}`; then `apply_chat_template(...,
-# return_assistant_tokens_mask=True)` returns them as `assistant_masks`. Here is the template of tiny-lm, and what it marks:
+# return_assistant_tokens_mask=True)` returns them as `assistant_masks`. Here is the template of tiny-lm, and what it marks.
+#
+# Templates of 2026 write more: the tools that a model may call (`apply_chat_template(chat, tools=[...])`), and where the
+# thinking of a reasoning model begins and ends; some have switches of their own, such as Qwen3's `enable_thinking=False`,
+# passed to `apply_chat_template` ([docs](https://huggingface.co/docs/transformers/chat_templating)). Read a template before
+# you rely on it.
 
 # %%
 print(tokenizer.chat_template.replace("%}{%", "%}\n{%"), "\n")
@@ -1068,8 +1096,8 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 # `chatml.apply_chat_template(lesson, chat_template=chatml_template(), tokenize=False)`.
 #
 # `training_batch(tokenizer, chats)` makes a batch to train on. `chats` is a list of one or more conversations, whose contents
-# neither begin nor end with a blank; the tokenizer has a template with marks, whichever it is, and a padding token, which
-# may be the same as the end token.
+# begin and end with a visible ASCII character (at other ends the library's marks can be a token short); the tokenizer has
+# a template with marks, whichever it is, and a padding token, which may be the same as the end token.
 #
 # - It returns a dictionary (or `BatchEncoding`) of just three int64 tensors `(chats, tokens)`: `input_ids`,
 #   `attention_mask` and `labels`. <!-- rule: keys -->
@@ -1191,7 +1219,7 @@ def check_chatml_template():
     unknown.append([message("user", "x"), message("assistant", "y"), message("developer", "z")])
     for chat, seen in zip(unknown, rendered(template, unknown, False)):
         said = f"The template takes the role {chat[-1]['role']!r} ({chat}) and raises no error"
-        check.true(seen.get("own"), f"{said}: a role that the model has never seen is one, raise_exception.")
+        check.true(seen.get("own", False), f"{said}: a role that the model has never seen is one, raise_exception.")
 
 
 BARE_TEMPLATE = (
@@ -1224,7 +1252,7 @@ def batch_by_definition(chats, template, side, pad):
 
 
 def chats_to_learn(draw, count):
-    contents = ("Sort: 3 1 2", "1 2 3", "5+6=", "11", "naïve 猫", "a  b", "And back?", "?", "Repeat: a b c d e f g")
+    contents = ("Sort: 3 1 2", "1 2 3", "5+6=", "11", "naïve 猫!", "a  b", "And back?", "?", "Repeat: a b c d e f g")
     for _ in range(count):
         turns = draw.choice((1, 2, 2, 3, 4, 5))
         yield [message(("user", "assistant")[i % 2], draw.choice(contents)) for i in range(turns)]
@@ -1494,6 +1522,11 @@ def padded_by_definition(rows, pad_id, place=lambda column, gap: max(column - ga
     return {key: torch.tensor(value) for key, value in lists.items()}
 
 
+def padded_on_the_right(rows, pad_id):
+    batch = padded_by_definition(rows, pad_id, lambda column, gap: column, left=False)
+    return batch | {"position_ids": batch["position_ids"] * batch["attention_mask"]}
+
+
 def masked_by_id(rows, pad_id):
     batch = padded_by_definition(rows, pad_id)
     mask = (batch["input_ids"] != pad_id).long()
@@ -1522,7 +1555,7 @@ def some_rows(seed):
 def check_pad_left():
     hint = "padding on the left; 1 for real tokens, 0 for padding; the first real token of a row is at place 0"
     causes = {
-        "padding goes to the left": lambda rows, pad_id: padded_by_definition(rows, pad_id, lambda column, gap: column, left=False),
+        "padding goes to the left": lambda rows, pad_id: padded_on_the_right(rows, pad_id),
         "the first real token of a row is at place 0, wherever it stands": lambda rows, pad_id: padded_by_definition(
             rows, pad_id, lambda column, gap: column if column >= gap else 0
         ),
@@ -1539,12 +1572,12 @@ def check_pad_left():
 def check_attention_matrix():
     hint = "True where a query may look: at keys that are real and not later, itself among them"
     causes = {
+        "every token sees itself too": lambda mask: matrix_by_definition(mask, lambda real, q, k: real[q] and real[k] and k < q),
         "True means that it may look": lambda mask: matrix_by_definition(mask, lambda real, q, k: real[q] and (k > q or not real[k])),
         "keys that come later are hidden: the model would see the answer": lambda mask: matrix_by_definition(
             mask, lambda real, q, k: real[q] and real[k]
         ),
         "keys that are padding are hidden": lambda mask: matrix_by_definition(mask, lambda real, q, k: real[q] and k <= q),
-        "every token sees itself too": lambda mask: matrix_by_definition(mask, lambda real, q, k: real[q] and real[k] and k < q),
     }
 
     def expected(mask):
@@ -1658,7 +1691,7 @@ print(f"attention that real tokens of the shorter prompt pay to padding: {weight
 #
 # | choice | takes | good for |
 # |---|---|---|
-# | greedy | the token with the highest score | sums, extraction, anything with one right answer |
+# | greedy | the token with the highest score | the same answer each time: extraction, tests. Not for all models: Qwen3's [card](https://huggingface.co/Qwen/Qwen3-8B) advises against it for thinking (endless repetitions) |
 # | sampling | a token with its softmax probability | variety; but the long tail holds thousands of poor tokens, and together they are likely |
 # | top-k (Fan, Lewis and Dauphin 2018, [arXiv:1805.04833](https://arxiv.org/abs/1805.04833)) | samples among the $k$ best | cuts the tail, but $k$ fits no two situations |
 # | top-p (Holtzman and others 2019, [arXiv:1904.09751](https://arxiv.org/abs/1904.09751)) | samples in the smallest set of best tokens whose probabilities add up to at least $p$ | few tokens where the model is sure, many where it is not |
@@ -1939,12 +1972,13 @@ for row, beginning in zip(axes, beginnings):
         axis.set_xticks(range(20), tokenizer.convert_ids_to_tokens(best[:20]), rotation=90, fontsize=7)
         axis.set_title(f"{beginning!r}: {label} keeps {count}", fontsize=9)
     row[0].set_ylabel("probability (%)")
+    cut = [int(processor(encoded["input_ids"], scores)[0].isfinite().sum()) for processor in (TopK(5), TopP(0.8))]
+    print(f"{beginning!r}: the best token has {probabilities[0]:.0%}, the fifth {probabilities[4]:.2%}; kept are {cut[0]} and {cut[1]}")
 plt.show()
 
 # %% [markdown]
-# Top-k keeps five tokens in both places. Above, four of them are all but impossible; below, it throws away many that
-# are as good as the fifth. Top-p follows the model: one token where it is sure, dozens (more than the plot shows) where
-# it is not.
+# Top-k keeps the same number everywhere, however likely the fifth token is, and throws away a sixth that may be as good.
+# Top-p follows the model: few tokens where it is sure, many (perhaps more than the plot shows) where it is not.
 #
 # A processor can do more than cut a tail. This one allows only tokens that the caller names. It turns a chatty answer
 # into a number, without a word in the prompt about it: **constrained decoding**, the way in which servers promise valid
@@ -2075,17 +2109,16 @@ def writing_net(kind, seed, ends, pad):
 
 @check.shared
 def processors_called(names):
-    """Processors by name; the last of them notes what it is given."""
+    """Processors by name; what "sum" chooses depends on every id so far."""
 
-    class NoRepeat(LogitsProcessor):
+    class Sum(LogitsProcessor):
         def __call__(self, input_ids, scores):
-            return scores.scatter(1, input_ids, -torch.inf)
+            return scores.scatter(1, input_ids.sum(1, keepdim=True) % 80, 1e4)
 
     makers = {
-        "top-k": lambda: TopKLogitsWarper(6),
         "top-p": lambda: TopPLogitsWarper(0.8),
         "hot": lambda: TemperatureLogitsWarper(1.7),
-        "no repeat": NoRepeat,
+        "sum": Sum,
     }
     return [makers[name]() for name in names]
 
@@ -2133,8 +2166,7 @@ def check_decoding(plan, ids, mask, count, what, names=(), sample=False, seed=0)
 
     def without(changed):
         """New ids where the library is told something wrong."""
-        other = writing_net(*plan)
-        return lambda: generated(*changed(other))[:, n:].tolist()
+        return lambda: generated(*changed(writing_net(*plan)))[:, n : made.shape[1]].tolist()
 
     def with_ends(other, wrong):
         other.generation_config.eos_token_id = wrong
@@ -2151,7 +2183,7 @@ def check_decoding(plan, ids, mask, count, what, names=(), sample=False, seed=0)
             lambda other: with_ends(other, ends if isinstance(ends, int) else ends[0])
         ),
         "a row that has written an end token gets pad_token_id from then on": without(lambda other: with_ends(other, None)),
-        "when one row has ended, the others go on": lambda: [row[: len(new[0])] for row in expected[:, n:].tolist()] if steps > len(new[0]) else None,
+        "when one row has ended, the others go on": expected[:, n : made.shape[1]].tolist(),
     }
     hint = (
         "from the logits of the last place; then what changes from step to step: the cache, the mask that grows, the position "
@@ -2173,21 +2205,21 @@ def check_loop(seed):
     rows[0][1], rows[2][0] = 0, 1  # the ids of padding and end, as real tokens
     ids, mask = left_padded(rows, 0)
     for kind, number in (("GPT-2", seed), ("GPT-NeoX", seed + 1)):
-        free = writing_net(kind, number, 95 if kind == "GPT-2" else 88, 0)
+        free = writing_net(kind, number, None, 0)
         free.generation_config.eos_token_id = None
-        text = generated(free, ids, mask, 9)[:, ids.shape[1] :].tolist()
+        text = generated(free, ids, mask, 6)[:, ids.shape[1] :].tolist()
         spare = next(i for i in range(2, 88) if i not in sum(text, []))  # nobody writes it
-        check_decoding((kind, number, spare, 0), ids, mask, 6, f"{kind}, nothing ends early")
-        check_decoding((kind, number, text[1][2], 0), ids, mask, 9, f"{kind}, one row ends early")
-        last = [row[place] for row, place in zip(text, (4, 1, 2))]
-        check_decoding((kind, number, [spare, *last], 7), ids, mask, 9, f"{kind}, several end tokens, all rows end early")
-        check_decoding((kind, number, text[0][0], text[0][0]), ids[:1, :], mask[:1, :], 5, f"{kind}, the padding is the end token")
-        check_decoding((kind, number, spare, 0), ids, mask, 1, f"{kind}, one step")
-    check_decoding(("GPT-2", seed, 1, 0), ids, mask, 7, "no id twice", ("no repeat",))
-    check_decoding(("GPT-2", seed, 1, 0), ids, mask, 8, "sampled", ("hot", "top-p"), True, seed)
-    free = writing_net("GPT-2", seed, None, 0)
-    text = generated(free, ids, mask, 9, ("hot",), True, seed)[:, ids.shape[1] :].tolist()
-    check_decoding(("GPT-2", seed, text[1][1], 0), ids, mask, 9, "sampled, one row ends early", ("hot",), True, seed)
+        check_decoding((kind, number, spare, 0), ids, mask, 5, f"{kind}, nothing ends early")
+        last = [row[place] for row, place in zip(text, (3, 1, 2))]
+        check_decoding((kind, number, [spare, *last], 7), ids, mask, 7, f"{kind}, several end tokens, all rows end early")
+        if kind == "GPT-2":
+            check_decoding((kind, number, text[1][2], 0), ids, mask, 6, f"{kind}, one row ends early")
+            check_decoding((kind, number, text[0][0], text[0][0]), ids[:1], mask[:1], 3, f"{kind}, the padding is the end token")
+            check_decoding((kind, number, spare, 0), ids, mask, 1, f"{kind}, one step")
+    check_decoding(("GPT-2", seed, spare, 0), ids, mask, 4, "where the sum of all ids so far says what is next", ("sum",))
+    text = generated(writing_net("GPT-2", seed, None, 0), ids, mask, 3, ("hot", "top-p"), True, seed)[:, ids.shape[1] :].tolist()
+    sampled = "sampled, one row ends early"
+    check_decoding(("GPT-2", seed, text[1][1], 0), ids, mask, 6, sampled, ("hot", "top-p"), True, seed)
 
 
 def check_chat_model():
@@ -2288,6 +2320,9 @@ right.set(xlabel="new tokens", ylabel="time without / with cache", ylim=(0, None
 plt.show()
 for n, ratio in zip(lengths, ratios):
     print(f"{n:4} tokens: the cache is {ratio:.1f} times as fast")
+with_it, without_it = (free_run(64, use_cache=cached).tolist() for cached in (True, False))
+print("the same 64 ids with and without it:", with_it == without_it)
+print(f"from {lengths[0]} to {lengths[-1]} tokens the ratio {'grows' if ratios[-1] > ratios[0] else 'does not grow'}")
 claims.record(
     "the KV cache makes generation several times faster",
     claimed="5.21x (one model, T4 GPU); the longer the text, the more",
@@ -2297,8 +2332,8 @@ claims.record(
 )
 
 # %% [markdown]
-# For short answers of a tiny model the cache hardly matters: calling the layers costs more than the arithmetic in them.
-# With the length the gap opens. The price is memory: two tensors a layer, for every token of every row.
+# Short answers of a tiny model gain least: calling the layers costs more than the arithmetic in them. The price of the
+# cache is memory: two tensors a layer, for every token of every row.
 
 # %% [markdown]
 # ### Claim: a batch costs little more than one prompt
@@ -2326,6 +2361,8 @@ axis.legend()
 plt.show()
 gain = {size: t / throughput[0] for size, t in zip(sizes, throughput)}
 print(", ".join(f"{size} rows: {g:.1f}x" for size, g in gain.items()))
+kept = [size for size, g in gain.items() if g >= 0.8 * size]
+print(f"at least four fifths of the proportional gain up to {max(kept)} row{'s' * (max(kept) > 1)}")
 claims.record(
     "throughput grows in proportion to the batch",
     claimed="32 rows: close to 32x the tokens per second",
@@ -2335,9 +2372,9 @@ claims.record(
 )
 
 # %% [markdown]
-# At first the gain is nearly free: with one row, most of the time goes into calling the layers, and the calls are the
-# same for eight rows. Then one CPU core has arithmetic enough to do, and the curve bends. A GPU with its thousands of
-# units bends much later; that is why servers live on large batches.
+# With one row, most of the time goes into calling the layers, and the calls are the same for eight rows. Where one CPU
+# core has arithmetic enough to do, the curve bends. A GPU with its thousands of units bends much later; that is why
+# servers live on large batches.
 #
 # Real batches do worse than this one, whose rows are equally long: padding is work for nothing, and rows that finish
 # early wait for the longest. Lesson 17 builds the cure, continuous batching.
@@ -2951,13 +2988,13 @@ else:
 # 1. A byte-level tokenizer meets a letter that its training text never had. What happens?
 # - [ ] It becomes the unknown token :: Byte-level vocabularies need none: every byte is in the alphabet.
 # - [x] It becomes several tokens, one for each of its bytes or so :: No merge was ever learned for them, so it costs more, but nothing is lost.
-# - [ ] An error is raised :: Any string can be encoded, and comes back exactly.
-# - [ ] The nearest known letter is taken :: That would change the text; tokenizers of this kind never do.
+# - [ ] It is left out :: That happens where the alphabet is taken from the training text alone; a byte-level one starts from all 256 bytes.
+# - [ ] It becomes one new token with an id of its own :: The vocabulary is fixed once it is trained; its vectors in the model are too.
 # 2. A chat model answers well with one prompt, and badly for the shorter prompts of a batch. What do you check first?
-# - [ ] The temperature :: It would act on single prompts too.
-# - [ ] The size of the vocabulary :: It is the same in both cases.
+# - [ ] The rounding of larger matrix products :: It moves logits in their last digits, hardly ever a whole answer, and not the short prompts more.
+# - [ ] Whether the prompts of a batch see one another :: Rows of a batch never do; only packed sequences could.
 # - [x] The side of the padding and the attention mask :: Padding on the right makes the model continue after padding; without a mask it reads the padding.
-# - [ ] The learning rate :: Nothing is being trained.
+# - [ ] The end token of the shorter prompts :: It ends answers. What is added to shorter prompts is padding.
 # 3. A model was fine-tuned on chats and now never stops by itself. Which labels were probably wrong?
 # - [x] The end token of the assistant was -100 :: What is never a target is never learned.
 # - [ ] The user's words were -100 :: They should be.
@@ -2972,7 +3009,7 @@ else:
 # - [ ] Keys and values of the whole text, but only for the last layer :: Every layer has its own, and old ones are kept.
 # - [ ] Nothing: the answer is in the cache :: The cache holds keys and values of old tokens; the new token is new.
 # - [x] One query, key and value in each layer, and attention over all keys so far :: The work in the layers no longer grows with the length; only attention does.
-# - [ ] The same as without, but in half precision :: The cache changes what is computed again, not the precision.
+# - [ ] Only a query: key and value of the new token are in the cache :: They are computed from the new token and then put there.
 
 # %% [markdown]
 # # What to read next

@@ -2327,7 +2327,7 @@ def training_batch(tokenizer, chats):
 
 
 # %% wrong="chat_template" breaks="kept" says="the conversations after the call"
-# Misunderstands: the caller's list may be put in order.
+# Misunderstands: the caller's list is not needed any more.
 def chatml_template():
     return (
         "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
@@ -2339,10 +2339,10 @@ def chatml_template():
 
 
 def training_batch(tokenizer, chats):
-    chats.sort(key=len, reverse=True)
     batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
     taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
     batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    chats.clear()
     return batch
 
 
@@ -2733,7 +2733,7 @@ def pack(rows):
     return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
 
 
-# %% wrong="batches_and_masks" breaks="no_padding" says="True where a query may look"
+# %% wrong="batches_and_masks" breaks="no_padding" says="keys that are padding are hidden"
 # Misunderstands: padding is only on the left: all after the first real token is real.
 def pad_left(rows, pad_id):
     width = max(map(len, rows))
@@ -3983,7 +3983,7 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
     return input_ids
 
 
-# %% wrong="generate_by_hand" breaks="padding" says="the padding is masked"
+# %% wrong="generate_by_hand" breaks="padding" says="the new ids of"
 # Misunderstands: the model sees from the ids what is padding.
 def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
     settings, cache, fed = model.generation_config, None, input_ids
@@ -4582,9 +4582,10 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
 
 
 # %% wrong="generate_by_hand" breaks="unchanged" says="`input_ids` after the call"
-# Misunderstands: padding may be tidied up in the caller's tensor.
+# Misunderstands: the caller's tensor is not needed any more.
 def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
-    input_ids[attention_mask == 0] = 5
+    given, input_ids = input_ids, input_ids.clone()
+    given.zero_()
     settings, cache, fed = model.generation_config, None, input_ids
     ends = torch.tensor(settings.eos_token_id).view(-1)
     positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
@@ -4865,7 +4866,7 @@ def check_complete(complete):
             truth = net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=7, do_sample=False, eos_token_id=1)
             assert written == truth[0, len(prompt) :].tolist()
         for i in range(3):
-            end = free[i][3]
+            end = free[i][len(free[i]) // 2]
             for written, whole in zip(complete(name=name, rows=prompts, count=7, end=end), free, strict=True):
                 cut = whole[: whole.index(end) + 1] if end in whole else whole
                 assert written == cut, f"{name}: {written} is not {cut}"
