@@ -1584,10 +1584,9 @@ def check_attention_matrix():
         return matrix_by_definition(mask, lambda real, q, k: real[q] and real[k] and k <= q)
 
     domain = {"attention_mask": cases.tensor("batch", "n", dtypes=("int64", "bool"), high=1)}
-    masks = cases.draw(seeds, domain, batch=(1, 6), n=(1, 40))
-    check.agrees(matrix_of, expected, masks, "`attention_matrix`", hint, causes=causes)
-    left = [[torch.tensor([[0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1]])]]
-    check.agrees(matrix_of, expected, left, "`attention_matrix`", hint, causes=causes)
+    left = [cases.Case({"attention_mask": torch.tensor([[0, 0, 1], [1, 1, 1]])}, {"attention_mask": "[[0, 0, 1], [1, 1, 1]]"})]
+    for masks in (left, cases.draw(seeds, domain, batch=(1, 6), n=(1, 40))):
+        check.agrees(matrix_of, expected, masks, "`attention_matrix`", hint, causes=causes)
 
 
 def check_pack():
@@ -2666,7 +2665,7 @@ for habit, call in old_habits.items():
 #   tokens. <!-- rule: answer_prompt -->
 # - It is greedy, even where `model.generation_config` says that the model samples. <!-- rule: answer_greedy -->
 #
-# `token_texts`; `text` is any text, also an empty one:
+# `token_texts`; `text` is any text of one or more characters:
 #
 # - It returns a list with one string for each token: what `decode` gives for that token alone. (A sign of several tokens
 #   gives as many `�`.) <!-- rule: one_each -->
@@ -2790,14 +2789,13 @@ def check_answer():
     }
     hint = "the template with a prompt for the assistant, ids and mask for generate, no sampling, no special tokens in the text"
     for seed in seeds:
-        spoken = [(number, expected("?", "GPT-2", number, False, False)) for number in range(100 * seed, 100 * seed + 9)]
-        blank = next((number for number, said in spoken if said != said.strip()), 0)
+        spoken = [(number, expected("?", "GPT-2", number, False, False)) for number in range(100 * seed, 100 * seed + 4)]
+        blank = next((number for number, said in spoken if said != said.strip()), spoken[0][0])
         questions = [
             ("?", "GPT-2", blank, False, False),
             ("", "GPT-2", blank + 1, True, False),
             ("Sort: 3 1 2", "GPT-2", blank + 2, False, True),
             ("  Reverse: a b c\n", "tiny-lm", 0, True, True),
-            ("What is 3+4?", "tiny-lm", 0, False, False),
         ]
         check.agrees(answered, expected, questions, "`answer`", hint, causes=causes)
 
@@ -2813,9 +2811,8 @@ def check_token_texts():
         "a special token was added": lambda text, closing: expected(text, closing) + [tokenizer.eos_token],
     }
     hint = "one text for each token, as `decode` gives it for that token alone"
-    texts = ["x", "", "The largest of 17 things", "def f(x):\n    return 2*x", "naïve 猫 🙂🙂", " two  blanks ", "a<|end|>b"]
-    cases_of_text = [(text, closing) for text in texts for closing in (False, True)]
-    check.agrees(texts_of_tokens, expected, cases_of_text, "`token_texts`", hint, causes=causes)
+    texts = [("x", False), ("The largest of 17 things", False), ("naïve 猫 🙂🙂", False), (" two  blanks ", True), ("a<|end|>b", True)]
+    check.agrees(texts_of_tokens, expected, texts, "`token_texts`", hint, causes=causes)
 
 
 def check_cache_size():
@@ -2856,8 +2853,10 @@ def check_attention_maps():
         with torch.no_grad():
             return torch.stack(net(ids, output_attentions=True).attentions).float()
 
-    def expected(ids, *plan):
-        return maps(any_net(*plan).float(), ids)
+    def expected(ids, kind, seed, dtype):
+        whole = any_net(kind, seed, "float32")
+        whole.load_state_dict(any_net(kind, seed, dtype).state_dict())
+        return maps(whole, ids)
 
     causes = {
         "computed in half precision and converted afterwards they have lost their last digits": lambda ids, *plan: maps(
@@ -2873,7 +2872,6 @@ def check_attention_maps():
             ("GPT-2", "bfloat16", 2, 4),
             ("GPT-NeoX", "float16", 3, 9),
             ("Llama", "bfloat16", 1, 30),
-            ("tiny-lm", "bfloat16", 2, 6),
         ):
             checkpoints.append((torch.randint(2, 80, (rows, n), generator=draw), kind, seed, dtype))
         check.agrees(maps_of_checkpoint, expected, checkpoints, "`attention_maps`", hint, causes=causes, rtol=1e-4)
