@@ -171,11 +171,13 @@ def audit(names: tuple[str, ...], only: tuple[str, ...], changed: bool, jobs: in
     The reference must pass, the untouched stub must earn nothing, every `wrong` must fail with its
     words, every `right` must pass, spoilt results and small mistakes (mutants) must be rejected.
     Where a task names its rules, each must be broken by a `wrong` answer.
-    The audit is recorded in lessons/records/, an exercise at a time.
+    The audit is recorded in lessons/records/, an exercise at a time.  Beside it stands the last blind
+    round, if there was one.
     """
     from authoring import audit as auditing
     from authoring.build import Course
     from course.records import read_record, record_audit
+    from course.rounds import last_round
 
     course = Course(root)
     audits = {}
@@ -188,29 +190,34 @@ def audit(names: tuple[str, ...], only: tuple[str, ...], changed: bool, jobs: in
             record = partial(record_audit, lesson, course.records)
             audits[lesson.name] = auditing.audit_lesson(lesson, jobs, earlier, set(only) or None, step, record)
     totals = auditing.totals(audits)
+    rounds = {name: last_round(name, course.records) for name in audits}
     if as_json:
         about = {name: {e: found.as_dict() for e, found in result.items()} for name, result in audits.items()}
-        click.echo(json.dumps({"lessons": about, "totals": totals}, ensure_ascii=False, indent=1))
+        click.echo(json.dumps({"lessons": about, "totals": totals, "blind": rounds}, ensure_ascii=False, indent=1))
     else:
-        _print_audit(audits, totals)
+        _print_audit(audits, totals, rounds)
     score = totals["mutation_score"]
     return 0 if totals["sound"] and (score is None or score >= auditing.MUTANTS_WANTED) else 1
 
 
-def _print_audit(audits, totals) -> None:
+def _print_audit(audits, totals, rounds) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    from course.rounds import in_words
+
     console = Console()
     for name, result in audits.items():
-        columns = [_right(h) for h in ("wrong", "named", "right", "spoilt", "mutants", "equiv.", "rules", "reported")]
+        columns = [_right(h) for h in ("wrong", "named", "seen", "right", "seeds", "spoilt", "mutants", "equiv.", "rules", "reported")]
         table = Table("exercise", "ref.", "stub", *columns, title=name, title_justify="left")
         for exercise, a in result.items():
             counts = (
                 f"{a.wrong[1]}/{a.wrong[0]}",
                 f"{a.wrong[2]}/{a.wrong[0]}",
+                f"{a.visible[1]}/{a.visible[0]}",
                 f"{a.right[1]}/{a.right[0]}",
+                f"{a.seeds[1]}/{a.seeds[0]}" if a.seeds[0] else "–",
                 f"{a.perturbations[1]}/{a.perturbations[0]}",
                 f"{a.mutants[1]}/{a.mutants[0]}",
                 str(a.mutants[2]),
@@ -222,15 +229,18 @@ def _print_audit(audits, totals) -> None:
         for exercise, a in result.items():
             for note in a.notes:
                 console.print(f"[red]✗[/red] {exercise}: {escape(note)}", highlight=False)
-            for diff in a.survivors:
-                console.print(f"[yellow]survivor[/yellow] in {exercise}:\n    " + escape(diff).replace("\n", "\n    "), highlight=False)
+            for mutant in a.survivors:
+                console.print(f"[yellow]survivor[/yellow] in {exercise}: " + escape(mutant).replace("\n", "\n    "), highlight=False)
+        if last := rounds[name]:
+            console.print(f"last blind round, {last['date']}: {in_words(last)}", highlight=False)
     made, killed, equivalent = totals["mutants"]
     share = "" if totals["mutation_score"] is None else f" ({100 * totals['mutation_score']:.1f} % of those not equivalent)"
     wrong, right, spoilt = totals["wrong"], totals["right"], totals["perturbations"]
     rules = f" Rules of tasks: {totals['rules']}, {totals['reported']} of them only reported." if totals["rules"] else ""
     console.print(
-        f"{_count(totals['exercises'], 'exercise')}: wrong {wrong[1]} of {wrong[0]} rejected, {wrong[2]} with their words; right {right[1]} of {right[0]} "
-        f"accepted; spoilt results {spoilt[1]} of {spoilt[0]} rejected; mutants {killed} of {made} killed, {equivalent} equivalent{share}.{rules}",
+        f"{_count(totals['exercises'], 'exercise')}: wrong {wrong[1]} of {wrong[0]} rejected, {wrong[2]} with their words, "
+        f"{totals['visible'][1]} already by the visible tests; right {right[1]} of {right[0]} "
+        f"accepted; other hidden seeds change {totals['seeds'][0] - totals['seeds'][1]} of {totals['seeds'][0]} verdicts; spoilt results {spoilt[1]} of {spoilt[0]} rejected; mutants {killed} of {made} killed, {equivalent} equivalent{share}.{rules}",
         highlight=False,
     )
 

@@ -12,7 +12,6 @@ from texts import copy_lesson, read_copy, replaced
 from authoring.audit import audit_lesson, totals
 from authoring.perturbations import KINDS, perturbed
 from course.lesson import read
-from course.mutants import mutants, named_equivalent
 
 SMALL = Path(__file__).parents[1] / "fixtures" / "61_small.py"
 
@@ -58,7 +57,8 @@ def test_weak_tests_are_seen(tmp_path):
     weak = spoil(tmp_path, old, "check.kind(gap_plus_one([1.0], [0.0]), float)", only={"gap_plus_one"})["gap_plus_one"]
     assert any("this wrong answer gets full points" in n for n in weak.notes)
     assert any("'negated' still pass" in n for n in weak.notes)
-    assert weak.survivors and weak.mutants[1] < weak.mutants[0]
+    assert weak.survivors == ["swapped:\n- return helper(mean_gap(x, y))\n+ return helper((mean_gap(y, x)))"]
+    assert weak.mutants == [2, 1, 0] and weak.kinds == {"swapped": [1, 0, 0], "dropped": [1, 1, 0]}
 
 
 def test_mutants_are_judged_again_where_something_changed_that_decides_on_them(sound, tmp_path):
@@ -125,34 +125,29 @@ def test_an_exercise_that_rests_on_reported_rules_alone_is_a_note(tmp_path):
     assert note.endswith("all its rules can only be reported, which a student's code can forge")
 
 
-SOURCE = '''def f(x, y=2):
-    """Doc: 1 + 2."""
-    ### BEGIN SOLUTION
-    if x < 0:
-        raise ValueError(f"negative: {x + 1}")
-    total = x * 2 + y
-    total -= 1
-    return max(total, y)
-    ### END SOLUTION
+SEEDED = '''check.equal(gap_plus_one([7.0, 2.0, 3.0], [1.0, 2.0, 0.5]), 8.5 / 3 + 1, "the gap plus one of a second pair")
+    another = 25  # release: seed
 '''
 
 
-def test_mutants_touch_the_solution_alone():
-    made = mutants(SOURCE)
-    diffs = "\n".join(m.diff for m in made)
-    assert "Doc" not in diffs and "negative" not in "".join(m.diff for m in made if m.kind != "dropped")
-    for words in ("+ if (x <= 0):", "+ total += 1", "+ return (max(y, total))", "(x / 2)", "+ return None", "+ pass"):
-        assert words in diffs, words
-    assert len({m.source for m in made}) == len(made)
-    for mutant in made:
-        compile(mutant.source, "mutant", "exec")
+@pytest.mark.parametrize(("then", "notes"), [("check.true(another > 0, 'seed')", 0), ("check.true(another < 2000, 'too large a seed')", 2)])
+def test_a_verdict_that_depends_on_the_seed_is_a_note(tmp_path, then, notes):
+    """Two right answers fall with the second of the audit's own seeds."""
+    old = SEEDED.splitlines()[0]
+    audit = spoil(tmp_path, old, f"{SEEDED}    {then}", only={"gap_plus_one"})["gap_plus_one"]
+    judged = audit.seeds[0]
+    assert judged == 2 * (audit.wrong[0] + audit.right[0]) and judged - audit.seeds[1] == len(audit.notes)
+    assert (len(audit.notes) > 0) == (notes > 0)
+    assert all("with the hidden seed 2027: ✗ gap_plus_one: too large a seed" in note for note in audit.notes)
 
 
-def test_naming_an_equivalent():
-    mutant = next(m for m in mutants(SOURCE) if m.kind == "comparison")
-    named = "\n".join("# " + line for line in mutant.diff.splitlines())
-    assert named_equivalent(mutant, named) and not named_equivalent(mutant, replaced(named, ("x", "z")))
-
+def test_wrong_answers_that_fall_by_what_a_student_sees_are_counted(tmp_path, sound):
+    """The aim is all of them, but for those that are bent to the visible values."""
+    assert [a.visible for a in sound.values()] == [[3, 2], [3, 3], [3, 3]]  # one value of `mean_gap` is hidden
+    lines = SEEDED.splitlines()[0]
+    hidden = f"check.kind(gap_plus_one([1.0], [0.0]), float)\n    ### BEGIN HIDDEN TESTS\n    {lines}\n    ### END HIDDEN TESTS"
+    audit = spoil(tmp_path, lines, hidden, only={"gap_plus_one"})["gap_plus_one"]
+    assert audit.visible[0] == 3 and audit.visible[1] <= 3
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_perturbations_change_results(kind):
@@ -172,12 +167,12 @@ def test_the_command(tmp_path):
     done = subprocess.run([*call, "--json"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    keys = "reference stub wrong right perturbations mutants survivors rules reported".split()
+    keys = "reference stub wrong right perturbations mutants kinds survivors rules reported".split()
     assert set(told["lessons"]["61_small"]["mean_gap"]) >= set(keys)
     recorded = json.loads((tmp_path / "lessons" / "records" / "61_small.json").read_text())
     assert recorded["audit"] == told["lessons"]["61_small"]
     done = subprocess.run([*call, "--changed", "61"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and "mutants 23 of 23 killed" in " ".join(done.stdout.split())
+    assert done.returncode == 0 and "mutants 19 of 19 killed" in " ".join(done.stdout.split())
     task = ("# ## 1. A mean\n", "# ## 1. A mean\n#\n# - It is a mean. <!-- rule: mean -->\n# - Lengths are equal. <!-- rule: lengths -->\n")
     copy_lesson(SMALL, tmp_path / "lessons", task, ('wrong="mean_gap" says', 'wrong="mean_gap" breaks="mean" says'))
     done = subprocess.run([*call, "--changed", "-e", "mean_gap"], capture_output=True, text=True, timeout=120)
