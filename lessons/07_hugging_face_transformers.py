@@ -71,7 +71,7 @@ from transformers import (
     pipeline,
 )
 
-from unit24 import check, claims, data
+from unit24 import cases, check, claims, data
 
 # %% [markdown]
 # ## A model is a folder
@@ -1476,8 +1476,6 @@ def pack(rows):
 # %% tests="batches_and_masks" points=3
 import random
 
-from unit24 import cases
-
 
 @check.shared
 def matrix_by_definition(attention_mask, sees=lambda real, q, k: real[k] and k <= q):
@@ -1766,8 +1764,6 @@ class TopP(LogitsProcessor):
 # %% tests="samplers" points=3
 import math
 import random
-
-from unit24 import cases
 
 
 @check.scenario
