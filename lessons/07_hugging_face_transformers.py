@@ -2064,8 +2064,8 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
     """What model.generate returns, by a loop with a cache: ids (rows, prompt + new)."""
     ### BEGIN SOLUTION
     settings = model.generation_config
-    ends = torch.tensor(settings.eos_token_id, device=input_ids.device).view(-1)
-    running = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+    ends = input_ids.new_tensor(settings.eos_token_id).view(-1)
+    running = torch.ones_like(input_ids[:, 0]).bool()
     fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
     for _ in range(max_new_tokens):
         with torch.no_grad():

@@ -4896,6 +4896,56 @@ def check_complete(complete):
                     raise Broken(f"{name}, count {count}, end {end}")
 
 
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(name, rows[0], 5, 1):  # each id that row 0 really writes
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(name, rows[0], 3, 1):  # each id that row 0 really writes
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(name, rows[0], 4, 2):  # each id that row 0 really writes
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(name, rows[0], 4, 0):  # each id that row 0 really writes
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(name, rows[1], 4, 1):  # each id that row 0 really writes
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(name, rows[(-1)], 4, 1):  # each id that row 0 really writes
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - rows = [list(range(n)) for n in range(4, 0, -1)]  # unequal, the longest first, with a 0 in each
+# + rows = [list(range(n)) for n in range(5, 0, -1)]  # unequal, the longest first, with a 0 in each
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - rows = [list(range(n)) for n in range(4, 0, -1)]  # unequal, the longest first, with a 0 in each
+# + rows = [list(range(n)) for n in range(3, 0, -1)]  # unequal, the longest first, with a 0 in each
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - rows = [list(range(n)) for n in range(4, 0, -1)]  # unequal, the longest first, with a 0 in each
+# + rows = [list(range(n)) for n in range(4, 1, -1)]  # unequal, the longest first, with a 0 in each
+
+
+# %% equivalent="generation_tests" because="other inputs that show the same bugs"
+# - rows = [list(range(n)) for n in range(4, 0, -1)]  # unequal, the longest first, with a 0 in each
+# + rows = [list(range(n)) for n in range(4, 0, -2)]  # unequal, the longest first, with a 0 in each
+
+
 # %% wrong="from_v4_to_v5" breaks="answer_prompt, one_each, cache_tokens, maps" says="your code raised"
 # Misunderstands: everything still works as it was.
 def answer(model, tokenizer, question):
