@@ -2169,17 +2169,17 @@ def check_decoding(plan, ids, mask, count, what, names=(), sample=False, seed=0)
 
     new, steps = made[:, n:].tolist(), expected.shape[1] - n
     causes = {
+        "when one row has ended, the others go on": expected[:, n : made.shape[1]].tolist(),
         "the padding is masked, so that nobody looks at it": without(
             lambda other: (other, ids, torch.ones_like(mask), count, names, sample, seed)
         ),
-        "a row that has written an end token gets pad_token_id from then on": without(lambda other: with_ends(other, None)),
-        "when one row has ended, the others go on": expected[:, n : made.shape[1]].tolist(),
     }
+    if not isinstance(ends, int):
+        causes["eos_token_id can be a list: each of its ids ends a row"] = without(lambda other: with_ends(other, ends[0]))
+    causes["a row that has written an end token gets pad_token_id from then on"] = without(lambda other: with_ends(other, None))
     if names:
         causes["processors are called before a token is chosen"] = without(lambda other: (other, ids, mask, count, (), sample, seed))
         causes["processors are called in their order"] = without(lambda other: (other, ids, mask, count, names[::-1], sample, seed))
-    if not isinstance(ends, int):
-        causes["eos_token_id can be a list: each of its ids ends a row"] = without(lambda other: with_ends(other, ends[0]))
     hint = (
         "from the logits of the last place; then what changes from step to step: the cache, the mask that grows, the position "
         "of the new token"
@@ -2408,7 +2408,7 @@ print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
 # Write `check_complete(complete)`. `complete(name, rows, count, end)` gets the name of a model, `"gpt2"` or `"neox"`; a list of
 # one or more prompts, each a list of one or more ids from 0 to 88; how many new ids there may be (`count`, 1 or more; prompt
 # and answer together have at most 128); and an id that ends an answer. Your tests call it as often as they like with any of
-# these and raise an error (an `assert` is enough) if it breaks a promise:
+# these, by position (no keywords), and raise an error (an `assert` is enough) if it breaks a promise:
 #
 # - It returns, for each row and in the same order, the list of ids that the model writes, without the
 #   prompt. <!-- rule: order -->
@@ -2446,7 +2446,7 @@ def variant(bug=None):
     """`complete`, correct or with one bug."""
     known = {}
 
-    def complete(name, rows, count, end):
+    def complete(name, rows, count, end, /):
         if bug == "remembers" and (name, str(rows)) in known:
             return known[name, str(rows)]
         prompts = sorted(rows, key=len) if bug == "sorts" else rows
@@ -2492,7 +2492,7 @@ def variant(bug=None):
     return complete
 
 
-def one_by_one(name, rows, count, end):
+def one_by_one(name, rows, count, end, /):
     return [alone(name, row, count, end) for row in rows]
 
 

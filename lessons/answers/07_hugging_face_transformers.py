@@ -4854,19 +4854,19 @@ def check_complete(complete):
 
 
 # %% right="generation_tests"
-# The library's own loop as the truth; keyword arguments.
+# The library's own loop as the truth.
 def check_complete(complete):
     prompts = [[11], [2, 0, 50, 40, 3, 3], [80, 7, 7]]
     before = str(prompts)
     for name, net in NETS.items():
-        free = complete(name=name, rows=prompts, count=7, end=1)
+        free = complete(name, prompts, 7, 1)
         assert str(prompts) == before, "the prompts were changed"
         for prompt, written in zip(prompts, free, strict=True):
             ids = torch.tensor([prompt])
             truth = net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=7, do_sample=False, eos_token_id=1)
             assert written == truth[0, len(prompt) :].tolist()
         for end in {written[-2:][0] for written in free}:
-            for prompt, written in zip(prompts, complete(name=name, rows=prompts, count=7, end=end), strict=True):
+            for prompt, written in zip(prompts, complete(name, prompts, 7, end), strict=True):
                 ids = torch.tensor([prompt])
                 truth = net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=7, do_sample=False, eos_token_id=end)
                 assert written == truth[0, len(prompt) :].tolist(), f"{name}: {written}"
