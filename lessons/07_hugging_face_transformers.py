@@ -2790,9 +2790,8 @@ def check_answer():
         blank = next(number for number, said in spoken if said != said.strip())  # that begins or ends with one
         questions = [
             ("?", "GPT-2", blank, False, False),
-            ("", "GPT-2", blank + 1, True, False),
-            ("Sort: 3 1 2", "GPT-2", blank + 2, False, True),
-            ("  Reverse: a b c\n", "tiny-lm", 0, True, True),
+            ("", "GPT-2", blank + 1, True, True),
+            ("  Reverse: a b c\n", "tiny-lm", 0, False, True),
         ]
         check.agrees(answered, expected, questions, "`answer`", hint, causes=causes)
 
@@ -2834,11 +2833,9 @@ def check_cache_size():
         sizes = []
         for kind, dtype, rows, n in (
             ("GPT-2", "float32", 1, 1),
-            ("GPT-2", "float32", 2, 3),
             ("GPT-NeoX", "bfloat16", 3, 7),
             ("Llama", "float32", 1, 5),
             ("Llama", "bfloat16", 4, 90),
-            ("tiny-lm", "float32", 1, 33),
         ):
             sizes.append((torch.randint(2, 80, (rows, n), generator=draw), kind, seed, dtype))
         check.agrees(size_of_cache, expected, sizes, "`cache_size`", hint, causes=causes)
@@ -2865,10 +2862,8 @@ def check_attention_maps():
         draw = torch.Generator().manual_seed(seed)
         checkpoints = []
         for kind, dtype, rows, n in (
-            ("GPT-2", "float32", 1, 1),
             ("GPT-2", "bfloat16", 2, 4),
-            ("GPT-NeoX", "float16", 3, 9),
-            ("Llama", "bfloat16", 1, 30),
+            ("Llama", "float16", 1, 30),
         ):
             checkpoints.append((torch.randint(2, 80, (rows, n), generator=draw), kind, seed, dtype))
         check.agrees(maps_of_checkpoint, expected, checkpoints, "`attention_maps`", hint, causes=causes, rtol=1e-4)
