@@ -18,17 +18,13 @@
 #
 # **Time** four to five hours: nine exercises of 25 to 40 minutes, 30 points. No GPU and no network are needed.
 #
-# ```text
-#  {"role": "user", "content": "Add 27 and 15."}                               "42"
-#                  │ chat template                                               ▲ decode
-#                  ▼                                                             │
-#  <|user|>Add 27 and 15.<|assistant|>                                     the new ids
-#                  │ tokenizer                                                   ▲
-#                  ▼                                                             │
-#  input_ids, attention_mask ──► model ──► logits of the next token ──► pick one ┤
-#                                  ▲                                             │
-#                                  └──── keys and values so far, and this token ─┘
-# ```
+# | step | from | to | exercise |
+# |---|---|---|---|
+# | chat template | messages with roles: user, `Add 27 and 15.` | one string with a marker before each role | 3, 4 |
+# | tokenizer | the string | `input_ids`, `attention_mask` | 1, 2, 5 |
+# | model | ids, mask, positions; keys and values so far | logits of the next token | 5, 7 |
+# | sampler | logits | one id, which goes back into the model | 6, 7, 8 |
+# | tokenizer | the new ids | `42` | 3, 9 |
 #
 # | part | what you write | the question it answers |
 # |---|---|---|
@@ -42,6 +38,7 @@
 
 # %%
 import copy
+import functools
 import json
 import tempfile
 import time
@@ -74,7 +71,7 @@ from transformers import (
     pipeline,
 )
 
-from unit24 import check, claims, data
+from unit24 import cases, check, claims, data
 
 # %% [markdown]
 # ## A model is a folder
@@ -132,38 +129,53 @@ print("as numbers:    ", tokenizer(text)["input_ids"])
 print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 
 # %% [markdown]
-# **Task.** Three functions; each is checked, and earns its points, on its own. A *piece* is a string; a word that has
-# been cut is a list of pieces.
+# ### Exercise 1 · Byte-pair merges (`bpe`, 3 points, 40 minutes, difficulty 2 of 3)
 #
-# `merge_pair(pieces, pair)` gives a new list in which `pair`, a tuple of two pieces, is one piece wherever it stands,
-# from left to right: with `("a", "a")`, the list `a a a` becomes `aa a`.
+# Three functions; each is checked, and earns its point, on its own: the checks of `train_bpe` and `encode_word` come with a
+# `merge_pair` that is right. A *piece* is a string of one or more characters (blanks and letters of any script among
+# them); a word that has been cut is a list of pieces.
 #
-# `train_bpe(counts, size)` learns a vocabulary. `counts` maps each word (a string) to how often it occurs.
+# `merge_pair(pieces, pair)` merges one pair. `pieces` is a list of any length, also empty; `pair` is a tuple of two pieces.
 #
-# - Start with every word cut into its characters, and with a vocabulary of these characters in sorted order.
-# - Count every pair of neighbouring pieces in every word, as often as the word occurs. (`a a a` holds the pair `a a`
-#   twice.) Merge the most frequent pair in every word.
-# - Of pairs that are equally frequent, take the one whose first piece has the smaller place in the vocabulary; if
-#   these are the same too, the one whose second piece has.
-# - Append the new piece to the vocabulary, unless another merge already made the same string. Count again, until the
-#   vocabulary holds `size` pieces or no pair is left.
-# - Return `(vocabulary, merges)`: a list of strings and a list of pairs of strings, both in the order of learning.
+# - It returns a list in which `pair` has become one piece wherever it stood, from left to right: with `("a", "a")` the
+#   list `a a a` becomes `aa a`. <!-- rule: merge -->
+# - Only whole pieces count: with `("a", "b")` the list `xa b` stays as it is. <!-- rule: whole -->
+# - The list is a new one; `pieces` stays as it was. <!-- rule: new_list -->
 #
-# `encode_word(word, merges)` cuts one word into pieces with merges that somebody has learned: start from characters; of
-# all pairs in the word that are in `merges`, merge the one that was **learned first**, wherever it stands; repeat
-# until none is left.
+# `train_bpe(counts, size)` learns a vocabulary. `counts` maps words (one or more, each of one or more characters) to how
+# often they occur (1 or more). `size` is at least the number of different characters.
+#
+# - The vocabulary begins with these characters in sorted order, and every word is cut into its
+#   characters. <!-- rule: characters -->
+# - Each round counts all pairs of neighbouring pieces inside the words, as often as the word occurs (`a a a` holds the
+#   pair `a a` twice), and merges the most frequent pair in every word. The next round counts anew. <!-- rule: frequent -->
+# - Of pairs that are equally frequent, it takes the one whose first piece has the smaller place in the vocabulary; if
+#   these are the same too, the one whose second piece has. <!-- rule: ties -->
+# - Each merge appends its new piece to the vocabulary. It ends as soon as the vocabulary holds `size` pieces (perhaps at once), or when no pair is left. <!-- rule: stop -->
+# - It returns `(vocabulary, merges)`: a list of strings and a list of pairs, both in the order of learning; `counts`
+#   stays as it was. <!-- rule: returned -->
+#
+# `encode_word(word, merges)` cuts one word (of one or more characters) into pieces with pairs that somebody has learned,
+# in the order of learning; there may be none.
+#
+# - It starts from characters. Of all pairs of neighbours that are in `merges`, it merges the one that was **learned
+#   first**, wherever it stands. <!-- rule: first -->
+# - Then it looks again, until no such pair is left. <!-- rule: again -->
+# - It returns the pieces as a list; `merges` stays as it was. <!-- rule: pieces -->
 
 
 # %% exercise="bpe" minutes=40 difficulty=2 apart=true
 def merge_pair(pieces, pair):
     """A new list with every occurrence of `pair` in `pieces`, from left to right, made one piece."""
     ### BEGIN SOLUTION
-    merged = []
-    for piece in pieces:
-        if merged and (merged[-1], piece) == pair:
-            merged[-1] += piece
+    merged, i = [], 0
+    while i < len(pieces):
+        if tuple(pieces[i : i + 2]) == pair:
+            merged.append(pieces[i] + pieces[i + 1])
+            i += 2
         else:
-            merged.append(piece)
+            merged.append(pieces[i])
+            i += 1
     return merged
     ### END SOLUTION
 
@@ -184,8 +196,7 @@ def train_bpe(counts, size):
         place = {piece: i for i, piece in enumerate(vocabulary)}
         best = min(pairs, key=lambda pair: (-pairs[pair], place[pair[0]], place[pair[1]]))
         merges.append(best)
-        if "".join(best) not in place:
-            vocabulary.append("".join(best))
+        vocabulary.append("".join(best))
         words = {word: merge_pair(pieces, best) for word, pieces in words.items()}
     return vocabulary, merges
     ### END SOLUTION
@@ -203,111 +214,147 @@ def encode_word(word, merges):
 
 
 # %% tests="bpe" points=3
-def check_merge_pair():
-    for pieces, pair, expected, hint in (
-        ("a b a b", ("a", "b"), "ab ab", "a pair is merged wherever it stands"),
-        ("a a a a a", ("a", "a"), "aa aa a", "from left to right, each piece once"),
-        ("l ow l o w", ("l", "ow"), "low l o w", "only whole pieces make a pair"),
-        ("b a", ("a", "b"), "b a", "the order of the two matters"),
-    ):
-        given = pieces.split()
-        observed, (now, _) = check.after(merge_pair, given, pair)
-        check.kind(observed, list, "what merge_pair returns", "Return the new pieces as a list of strings")
-        check.equal("|".join(observed), expected.replace(" ", "|"), f"{pieces!r} with {pair} merged", hint)
-        check.equal(" ".join(now), pieces, "the list that was passed in, after the call", "make a new list")
+import random
+import re
+
+
+@check.shared
+def merged_by_definition(pieces, pair):
+    import re
+
+    between = "".join(f"\0{piece}\0" for piece in pieces)  # two marks between two pieces, one at each end
+    here = re.escape(f"\0{pair[0]}\0\0{pair[1]}\0")
+    return [piece for piece in re.sub(here, f"\0{pair[0]}{pair[1]}\0", between).split("\0") if piece]
+
+
+@check.scenario
+def with_right_merges(function, *arguments):
+    """A call in which `merge_pair` is right, whatever the student's does."""
+    around = getattr(function, "__globals__", {})
+    with mock.patch.dict(around, {"merge_pair": merged_by_definition} if "merge_pair" in around else {}):
+        return function(*arguments)
+
+
+@check.scenario
+def train_alone(counts, size):
+    return with_right_merges(train_bpe, counts, size)
+
+
+@check.scenario
+def encode_alone(word, merges):
+    return with_right_merges(encode_word, word, merges)
 
 
 def learned_by_library(counts, size):
     """(vocabulary, merges) as the tokenizers library learns them."""
     library = Tokenizer(models.BPE())
-    library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    texts = [" ".join([word] * count) for word, count in counts.items()]
+    library.pre_tokenizer = pre_tokenizers.CharDelimiterSplit("\0")
+    texts = ["\0".join([word] * count) for word, count in counts.items()]
     library.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, show_progress=False))
     state = json.loads(library.to_str())["model"]
-    return sorted(state["vocab"], key=state["vocab"].get), state["merges"]
+    return sorted(state["vocab"], key=state["vocab"].get), [tuple(pair) for pair in state["merges"]]
 
 
-def check_training(counts, size, what, hint):
-    observed = train_bpe(dict(counts), size)
-    check.kind(observed, tuple, "what train_bpe returns", "Return the vocabulary and the merges")
-    check.equal(len(observed), 2, "the number of things that train_bpe returns")
-    vocabulary, merges = learned_by_library(counts, size)
-    check.kind(observed[1], list, "the merges")
-    check.equal(
-        " ".join("+".join(pair) for pair in observed[1]), " ".join("+".join(pair) for pair in merges), f"merges, {what}", hint
-    )
-    check.equal(observed[0], vocabulary, f"the vocabulary, {what}", "characters in sorted order, then what each merge made")
+def encoded_by_definition(word, merges):
+    pieces = list(word)
+    while known := [pair for pair in merges if pair in zip(pieces, pieces[1:])]:
+        pieces = merged_by_definition(pieces, known[0])
+    return pieces
+
+
+def lists_to_merge(seed):
+    draw = random.Random(seed)
+    for pieces in ([], ["a"], ["a"] * 2, ["a"] * 5, ["b", "a"], ["a", "b"] * 2, ["l", "ow", "l", "o", "w"]):
+        for pair in (("a", "a"), ("a", "b"), ("l", "ow")):
+            yield pieces, pair
+    for pieces in (["xa", "b"], ["a", "bx"], ["xa", "bx", "a", "b"], ["a", " ", "b"], ["Ġ", ".", "Ġ", "x"]):
+        for pair in (("a", "b"), ("a", " "), ("Ġ", ".")):
+            yield pieces, pair
+    for n in (3, 17, 300):
+        known = ["a", "b", "ab", "aa", "猫"]
+        yield draw.choices(known, k=n), tuple(draw.choices(known, k=2))
+        yield draw.choices(known[:2], k=n), ("a", "a")
+
+
+def some_words(draw):
+    """Word counts and a size, as they come."""
+    letters = draw.choice(["a", "ab", "abc", "abcdef", "Ġ 猫Ză7"])
+    words = ["".join(draw.choices(letters, k=draw.randint(1, 11))) for _ in range(draw.randint(1, 12))]
+    counts = {word: draw.choice((1, 2, 3, 4, 5, 200)) for word in words}
+    return counts, len(set("".join(words))) + draw.choice((0, 1, 3, 8, 60))
+
+
+def words_to_learn(seed):
+    yield {"a": 1}, 1
+    yield {"ab": 3, "b": 1}, 2
+    yield {"ab": 4, "c": 1}, 9
+    yield {"ab": 1, "ac": 1, "ad": 1, "cd": 9}, 5
+    yield {"zb": 2, "yc": 2, "xd": 2, "xa": 2}, 9
+    yield {"abc": 5, "abd": 4, "bc": 3}, 7
+    yield {"aaaaa": 3, "baa": 2, "ababab": 2}, 6
+    yield {"low": 5, "lower": 2, "newest": 6, "widest": 3}, 20
+    draw = random.Random(seed)
+    yield from sorted((some_words(draw) for _ in range(12)), key=lambda case: sum(map(len, case[0])))
+
+
+def words_to_encode(seed):
+    yield "a", []
+    yield "low", []
+    yield "abab", [("a", "b")]
+    yield "abc", [("a", "b"), ("b", "c"), ("a", "bc")]
+    yield "abc", [("b", "c"), ("a", "b")]
+    draw = random.Random(seed)
+    for length in (1, 2, 4, 6, 9, 9, 9, 14, 60, 60):
+        counts, size = some_words(draw)
+        letters = sorted(set("".join(counts)))
+        yield "".join(draw.choices(letters, k=length)), learned_by_library(counts, size)[1]
+    for word in ("Ġsomething", "((((()", "ĊĊĊĠĠĠĠ", "".join(draw.choices("etaoinshr", k=14))):
+        yield word, chat_merges[:300]
+
+
+def check_merge_pair():
+    hint = "only whole pieces make a pair, from left to right, and a piece goes into one pair only"
+    causes = {
+        "only the first occurrence was merged": lambda pieces, pair: (
+            next(([*pieces[:i], "".join(pair), *pieces[i + 2 :]] for i in range(len(pieces)) if (*pieces[i : i + 2],) == pair), pieces)
+        ),
+        "the order of the two matters": lambda pieces, pair: merged_by_definition(pieces, pair[::-1]),
+    }
+    for seed in seeds:
+        check.agrees(merge_pair, merged_by_definition, lists_to_merge(seed), "`merge_pair`", hint, causes=causes)
 
 
 def check_train_bpe():
-    check_training(
-        {"ab": 4, "c": 1},
-        9,
-        "one word",
-        "the end of a word and the start of the next are not neighbours; stop when no pair is left",
-    )
-    check_training(
-        {"ab": 1, "ac": 1, "ad": 1, "cd": 9}, 5, "one word is frequent", "a word that occurs nine times counts nine times"
-    )
-    check_training(
-        {"zb": 2, "yc": 2, "xd": 2, "xa": 2},
-        9,
-        "all pairs equally frequent",
-        "the piece with the smaller place in the vocabulary goes first, not the pair that was seen first",
-    )
-    check_training(
-        {"abc": 5, "abd": 4, "bc": 3},
-        7,
-        "pairs change",
-        "count again after each merge: where `ab` was merged, the pair `b c` is gone",
-    )
-    check_training({"aaaaa": 3, "baa": 2, "ababab": 2}, 6, "a letter repeats", "`a a a` holds the pair `a a` twice")
-    check_training({"low": 5, "lower": 2, "newest": 6, "widest": 3}, 20, "four words", "the merges differ from the library's")
-    ### BEGIN HIDDEN TESTS
-    draw = torch.Generator().manual_seed(7)
-    for letters, words, size in (("ab", 5, 16), ("abc", 7, 24), ("abc", 9, 33), ("abcdef", 12, 30)):
-        counts = {}
-        for _ in range(words):
-            length = int(torch.randint(1, 10, (), generator=draw))
-            word = "".join(letters[i] for i in torch.randint(len(letters), (length,), generator=draw))
-            counts[word] = int(torch.randint(1, 10, (), generator=draw))
-        check_training(counts, size, "random words", "the merges differ from the library's")
-    check_training(
-        {"abc": 3, "ab": 2, "bc": 4, "xbc": 2, "abx": 9, "bcabcabc": 5}, 30, "two ways to one string", "a string stands once"
-    )
-    check.equal(train_bpe({"ab": 3, "b": 1}, 2), (["a", "b"], []), "a vocabulary that is full from the start")
-    ### END HIDDEN TESTS
-
-
-def check_pieces(word, merges, expected, hint):
-    observed = encode_word(word, merges)
-    check.kind(observed, list, "what encode_word returns", "Return the pieces as a list of strings")
-    check.equal("|".join(observed), expected, f"the pieces of {word!r} under the merges {merges}", hint)
+    hint = "count again after each merge, inside words; equally frequent pairs: the smaller places in the vocabulary go first"
+    causes = {
+        "a word that occurs nine times counts nine times": lambda counts, size: learned_by_library(dict.fromkeys(counts, 1), size),
+        "the end of a word and the start of the next are not neighbours": lambda counts, size: learned_by_library(
+            {"".join(word * count for word, count in counts.items()): 1}, size
+        ),
+        "one merge too many: look at the size before each": lambda counts, size: learned_by_library(counts, size + 1),
+    }
+    for seed in seeds:
+        check.agrees(train_alone, learned_by_library, words_to_learn(seed), "`train_bpe`", hint, causes=causes)
 
 
 def check_encode_word():
-    check_pieces("low", [], "l|o|w", "without merges a word stays cut into characters")
-    check_pieces("abab", [("a", "b")], "ab|ab", "a pair is merged wherever it stands")
-    check_pieces(
-        "abc",
-        [("a", "b"), ("b", "c"), ("a", "bc")],
-        "ab|c",
-        "the order of learning decides, not the longest piece that the vocabulary holds",
-    )
-    check_pieces("abc", [("b", "c"), ("a", "b")], "a|bc", "the pair that was learned first goes first, not the one furthest left")
-    for word in ("Ġsomething", "Returned", "aaaaaaaa", "Ġindependently", "ĊĊĊĠĠĠĠ", "zyzzyva"):
-        expected = "|".join(piece.value for piece in tokenizer.backend_tokenizer.model.tokenize(word))
-        check.equal("|".join(encode_word(word, chat_merges)), expected, f"{word!r} under the merges of the chat model")
-    ### BEGIN HIDDEN TESTS
-    draw, letters = torch.Generator().manual_seed(3), "etaoinshr"
-    random_words = ["".join(letters[i] for i in torch.randint(9, (14,), generator=draw)) for _ in range(20)]
-    for word in ("Ġargument", "NotImplementedError", "__init__", "((((()", "ĠĠĠĠreturn", "a", "abababababa", *random_words):
-        expected = "|".join(piece.value for piece in tokenizer.backend_tokenizer.model.tokenize(word))
-        check.equal("|".join(encode_word(word, chat_merges)), expected, f"{word!r} under the merges of the chat model")
-    ### END HIDDEN TESTS
+    hint = "the pair that was learned first goes first, wherever it stands; then look again, at all pairs"
+    causes = {
+        "look again after each merge": lambda word, merges: merged_by_definition(
+            list(word), min((pair for pair in zip(word, word[1:]) if pair in merges), key=merges.index)
+        ),
+        "the pair that was learned first goes first, not the last": lambda word, merges: encoded_by_definition(word, merges[::-1]),
+    }
+    for seed in seeds:
+        check.agrees(encode_alone, encoded_by_definition, words_to_encode(seed), "`encode_word`", hint, causes=causes)
 
 
 with check.exercise("bpe"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
     check.parts({"merge_pair": check_merge_pair, "train_bpe": check_train_bpe, "encode_word": check_encode_word})
 check.points(3)
 
@@ -327,39 +374,24 @@ check.points(3)
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# # merge_pair
-# merged, i = [], 0
+# # merge_pair: walk with an index, which a merge moves by 2
 # while i < len(pieces):
 #     if tuple(pieces[i : i + 2]) == pair:
-#         merged.append(pieces[i] + pieces[i + 1])
-#         i += 2
-#     else:
-#         ...
-# return merged
 #
-# # train_bpe
-# words = {word: list(word) for word in counts}
-# vocabulary, merges = sorted(set("".join(counts))), []
-# while len(vocabulary) < size:
-#     pairs = Counter()
-#     for word, pieces in words.items():
-#         for pair in zip(pieces, pieces[1:]):
-#             pairs[pair] += counts[word]
-#     ...                                   # none left: stop
-#     best = min(pairs, key=lambda pair: (-pairs[pair], ..., ...))
-#     ...                                   # note it, merge it in every word
+# # train_bpe: one round
+# for word, pieces in words.items():
+#     for pair in zip(pieces, pieces[1:]):
+#         pairs[pair] += counts[word]
+# best = min(pairs, key=lambda pair: (-pairs[pair], ..., ...))
 #
-# # encode_word
-# rank = {pair: i for i, pair in enumerate(merges)}
-# pieces = list(word)
-# while known := [pair for pair in zip(pieces, pieces[1:]) if pair in rank]:
-#     pieces = merge_pair(pieces, min(known, key=...))
-# return pieces
+# # encode_word: what the word holds now
+# known = [pair for pair in zip(pieces, pieces[1:]) if pair in rank]
 # ```
 # </details>
 
 
 # %% [markdown]
+
 # ### See your pieces
 #
 # The merges of tiny-lm, applied by your function: first none of them, then more and more.
@@ -413,23 +445,31 @@ draw_pieces(
 # `PreTrainedTokenizerFast(tokenizer_object=...)` then makes it a tokenizer for transformers: padding, chat templates,
 # `save_pretrained`. There you say which token pads, which one ends, and on which side padding goes.
 #
-# **Task.** Write `train_tokenizer(texts, size)`. `texts` is a list of strings. Return a tokenizer of transformers that
-# keeps these promises:
+# ### Exercise 2 · A tokenizer of your own (`train_tokenizer`, 3 points, 25 minutes, difficulty 2 of 3)
 #
-# - It has exactly `size` tokens; the first four, with ids 0 to 3, are the special tokens in `SPECIAL`. Each of them is
-#   one token wherever it stands in a text, and `decode(..., skip_special_tokens=True)` leaves it out.
-# - Any string comes back exactly from `decode(tokenizer(string)["input_ids"])`: spaces, newlines, letters and signs
-#   that no training text had.
-# - Each digit is a token of its own.
-# - `pad_token` is `<|pad|>`, `eos_token` is `<|end|>`, and padding goes to the left. All this still holds after
-#   `save_pretrained` and `AutoTokenizer.from_pretrained`: what is saved is what the tokenizer was made with.
-# - It compresses: learned from `texts`, with merges, so that usual words need few tokens.
+# Write `train_tokenizer(texts, size)`. `texts` is a list of one or more strings. `size` is 264 (all bytes, the special
+# tokens, a few merges) or more, and no more than the texts hold merges for.
+#
+# - It returns a tokenizer of transformers, `PreTrainedTokenizerFast`. <!-- rule: wrapped -->
+# - It has exactly `size` tokens. <!-- rule: size -->
+# - The first four, with ids 0 to 3, are the special tokens in `SPECIAL`. Each is one token wherever it stands in a text,
+#   and `decode(..., skip_special_tokens=True)` leaves it out. <!-- rule: special -->
+# - Every string comes back exactly from `decode(tokenizer(string)["input_ids"])`: blanks and newlines, letters and signs
+#   that no training text had, special tokens too. <!-- rule: round_trip -->
+# - Each digit from 0 to 9 is a token of its own. <!-- rule: digits -->
+# - No token goes over the end of a word: a blank, tab or newline never follows another sign inside a
+#   token. <!-- rule: words -->
+# - `pad_token` is `<|pad|>`, `eos_token` is `<|end|>`, and padding goes to the left. <!-- rule: roles -->
+# - All this still holds after `save_pretrained` and `AutoTokenizer.from_pretrained`. <!-- rule: saved -->
+# - Its merges are learned from `texts`: in all it cuts them into at most a quarter more tokens than
+#   `tokenizer.train_new_from_iterator(texts, size)` does, which trains the chat model's design anew. <!-- rule: merges -->
+# - `texts` stays as it was. <!-- rule: unchanged -->
 
 # %%
 SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
 
 
-# %% exercise="train_tokenizer" minutes=25 difficulty=2
+# %% exercise="train_tokenizer" minutes=25 difficulty=2 apart=true
 def train_tokenizer(texts, size):
     """A byte-level BPE tokenizer of `size` tokens for transformers, learned from `texts`."""
     ### BEGIN SOLUTION
@@ -450,6 +490,75 @@ def train_tokenizer(texts, size):
 
 
 # %% tests="train_tokenizer" points=3
+import random
+import re
+
+
+@check.shared
+def behaviour(made, strings):
+    """What a tokenizer does, in plain data."""
+    if not hasattr(made, "save_pretrained") or not callable(made):
+        return type(made).__name__
+    ids = [list(made(string)["input_ids"]) for string in strings]
+    padded = made(["a man", "a crooked man in a crooked house"], padding=True) if made.pad_token else None
+    return {
+        "first": made.convert_ids_to_tokens([0, 1, 2, 3]),
+        "size": len(made),
+        "roles": [made.pad_token, made.eos_token, made.padding_side],
+        "padded": padded and [padded["input_ids"][0][0], padded["attention_mask"][0][0]],
+        "ids": ids,
+        "tokens": [made.convert_ids_to_tokens(row) for row in ids],
+        "texts": [made.decode(row) for row in ids],
+        "skipped": [made.decode(row, skip_special_tokens=True) for row in ids],
+        "vocabulary": list(made.get_vocab()),
+    }
+
+
+@check.scenario
+def trained(texts, size, strings, folder):
+    made = train_tokenizer(texts, size)
+    seen = behaviour(made, strings)
+    if type(seen) is dict:
+        made.save_pretrained(folder)
+    return seen
+
+
+@check.scenario(clean=True)
+def loaded(folder, strings):
+    return behaviour(AutoTokenizer.from_pretrained(folder), strings)
+
+
+def check_behaviour(seen, size, strings, what):
+    said = f"`train_tokenizer` gives a {seen}, no tokenizer of transformers: wrap it, PreTrainedTokenizerFast(tokenizer_object=...)."
+    check.true(type(seen) is dict, said)
+    hint = "special tokens given to the trainer come first; added afterwards they come last"
+    check.equal(seen["first"], SPECIAL, f"the tokens with the ids 0 to 3 {what}", hint)
+    check.equal(seen["size"], size, f"the number of tokens {what}", "special tokens and the alphabet are part of the size")
+    hint = "they are arguments of PreTrainedTokenizerFast"
+    check.equal(seen["roles"], ["<|pad|>", "<|end|>", "left"], f"pad_token, eos_token and padding_side {what}", hint)
+    check.equal(seen["padded"], [0, 0], f"first id and mask of the shorter of two padded texts {what}", "padding goes to the left")
+    over = [token for token in seen["vocabulary"] if token not in SPECIAL and re.search("[^ĠĊĉč][ĠĊĉč]", token)]
+    check.true(not over, f"the token {over[0] if over else ''!r} {what} goes over the end of a word: which part cuts text first?")
+    for string, ids, tokens, text, skipped in zip(strings, *(seen[key] for key in ("ids", "tokens", "texts", "skipped"))):
+        hint = "look at each part: which could lose or add a blank, a newline or a letter?"
+        causes = {
+            "a blank too many: add_prefix_space": " " + string,
+            "blanks are lost: does a pre-tokenizer throw them away?": "".join(string.split()),
+            "`Ġ` in the text: there is no decoder": " ".join(tokens),
+            "letters are lost that the training text did not have: initial_alphabet": "".join(
+                sign for sign in string if sign in text
+            ),
+        }
+        check.equal(text, string, f"{string!r} after encoding and decoding {what}", hint, causes=causes)
+        found = [SPECIAL.index(token) for token in re.findall("|".join(map(re.escape, SPECIAL)), string)]
+        check.equal([i for i in ids if i < 4], found, f"the special tokens of {string!r} {what}", "each is one token, declared as special")
+        plain = re.sub("|".join(map(re.escape, SPECIAL)), "", string)
+        check.equal(skipped, plain, f"{string!r} decoded without special tokens {what}", "declare them as special")
+        digits = [sign for sign in string if sign in "0123456789"]
+        held = [token for token in tokens if any(sign in token for sign in "0123456789")]
+        check.equal(held, digits, f"the tokens with digits of {string!r} {what}", "let a pre-tokenizer cut digits one by one")
+
+
 RHYME = [
     "There was a crooked man, and he walked a crooked mile.\n",
     "He found a crooked sixpence upon a crooked stile;\n",
@@ -459,112 +568,66 @@ RHYME = [
 ]
 
 
-def check_tokenizer(made, size, strings):
-    check.true(
-        made is not None and hasattr(made, "save_pretrained") and callable(made),
-        "the result is no tokenizer of transformers: wrap it, PreTrainedTokenizerFast(tokenizer_object=...).",
-    )
-    check.equal(
-        made.convert_ids_to_tokens([0, 1, 2, 3]),
-        SPECIAL,
-        "the tokens with the ids 0 to 3",
-        "special tokens given to the trainer come first; added afterwards they come last",
-    )
-    check.equal(len(made), size, "the number of tokens", "special tokens and the alphabet are part of the size")
-    check.equal(
-        (made.pad_token, made.eos_token, made.padding_side),
-        ("<|pad|>", "<|end|>", "left"),
-        "pad_token, eos_token and padding_side",
-        "they are arguments of PreTrainedTokenizerFast; the side set afterwards is not saved with it",
-    )
-    for string in strings:
-        ids = made(string)["input_ids"]
-        check.equal(
-            made.decode(ids),
-            string,
-            "a string after encoding and decoding",
-            "a lost space or newline: pre-tokenizer; an added space: add_prefix_space; Ġ in the text: decoder; "
-            "a lost letter: initial_alphabet",
-        )
-        for digit in filter(str.isdecimal, string):
-            check.true(
-                made.convert_tokens_to_ids(digit) in ids,
-                f"the digit {digit} of {string!r} is inside a longer token: let a pre-tokenizer cut digits one by one.",
-            )
-        check.true(
-            not any(any(map(str.isdecimal, t)) and len(t) > 1 for t in made.convert_ids_to_tokens(ids)),
-            f"a token of {string!r} holds a digit and something else: {made.convert_ids_to_tokens(ids)}. "
-            "Let a pre-tokenizer cut digits one by one.",
-        )
-    ids = made("<|user|>a crooked man<|assistant|>Yes<|end|>")["input_ids"]
-    check.equal(
-        [i for i in ids if i < 4], [2, 3, 1], "the special tokens of a chat", "each must be one token, declared as special"
-    )
-    check.equal(
-        made.decode(ids, skip_special_tokens=True),
-        "a crooked manYes",
-        "the text without special tokens",
-        "declare them as special",
-    )
+def texts_to_learn(seed):
+    yield RHYME, 300
+    yield RHYME, 264
+    draw = random.Random(seed)
+    words = ["".join(draw.choices("abdeiklmnorstu", k=draw.randint(2, 9))) for _ in range(30)] + ["12345", "für", "猫"]
+    yield [" ".join(draw.choices(words, k=draw.randint(1, 12))) + draw.choice(["", "\n", "!"]) for _ in range(60)], 340
+
+
+def check_train_tokenizer():
+    strings = ["the house", "", " ", "  two spaces,\n\ta tab and 12 or 2,019 mice.", "naïve Ωmega 猫 🙂 ß e\u0301", "no, don 't !"]
+    strings += ["3.14159 12345", "\r\n\x00\x7f", "a  b   c ", "<|user|>a crooked man<|assistant|>Yes 7<|end|>", "I<|pad|> A<|x|>"]
+    folder = check.folder()
+    for seed in seeds:
+        for number, (texts, size) in enumerate(texts_to_learn(seed)):
+            place, what = f"{folder}/{seed}-{number}", f"({len(texts)} texts, size {size})"
+            wanted = sum(map(len, tokenizer.train_new_from_iterator(texts, size, show_progress=False)(texts)["input_ids"]))
+            seen, (now, *_) = check.after(trained, texts, size, strings + texts[:20], place)
+            check_behaviour(seen, size, strings + texts[:20], what)
+            check.equal(now, texts, f"`texts` after the call {what}", "make no changes to the caller's list")
+            seen = loaded(place, strings + texts)
+            check_behaviour(seen, size, strings + texts, f"after saving and loading {what}")
+            count = sum(map(len, seen["ids"][len(strings) :]))
+            hint = "learn merges from the texts, inside words, up to the size"
+            check.between(count, None, 1.25 * wanted, f"the number of tokens for all texts {what}", hint)
 
 
 with check.exercise("train_tokenizer"):
-    strings = ["the house", "  two spaces,\n\ta tab and 12 or 2,019 mice.", "naïve Ωmega 猫 🙂", "no, don 't !"]
-    made = train_tokenizer(list(RHYME), 300)
-    check_tokenizer(made, 300, strings)
-    check.between(
-        len(made("a crooked man and a crooked mouse")["input_ids"]),
-        8,
-        16,
-        "the number of tokens for a line of the training text",
-        "learn merges from the texts, inside words",
-    )
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    other = train_tokenizer(["pack my box with five dozen liquor jugs 12345 12345 12345"] * 3, 285)
-    check_tokenizer(other, 285, ["", " ", "x", "3.14159 12345", "\r\n\x00\x7f", "a  b   c", "ß"])
-    check.between(len(other(" liquor jugs with")["input_ids"]), 3, 9, "the number of tokens of three words of its training text")
-    with tempfile.TemporaryDirectory() as folder:
-        made.save_pretrained(folder)
-        again = AutoTokenizer.from_pretrained(folder)
-    check_tokenizer(again, 300, strings)
-    padded = made(["a man", "a crooked man in a crooked house"], padding=True)
-    check.equal(padded["input_ids"][0][0], 0, "the first token of the shorter of two padded texts", "padding goes to the left")
-    check.equal(padded["attention_mask"][0][0], 0, "its attention mask")
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    check_train_tokenizer()
 
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Go through the promises one by one and find the part of the table that keeps each. Two kinds of "special" are easily
+# Go through the rules one by one and find the part of the table that keeps each. Two kinds of "special" are easily
 # confused: the trainer must know the special tokens to give them ids, and transformers must know what each is for.
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
 # `Tokenizer(models.BPE())` and its attributes `pre_tokenizer` and `decoder`; `pre_tokenizers.Sequence([...])`;
 # `trainers.BpeTrainer(vocab_size=, special_tokens=, initial_alphabet=, show_progress=False)`;
-# `pre_tokenizers.ByteLevel.alphabet()`; `tokenizer.train_from_iterator(texts, trainer)`;
+# `tokenizer.train_from_iterator(texts, trainer)`;
 # `PreTrainedTokenizerFast(tokenizer_object=, pad_token=, eos_token=, padding_side=)`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# bpe = Tokenizer(models.BPE())
 # bpe.pre_tokenizer = pre_tokenizers.Sequence([..., pre_tokenizers.ByteLevel(add_prefix_space=False)])
-# bpe.decoder = ...
-# trainer = trainers.BpeTrainer(
-#     vocab_size=size,
-#     special_tokens=...,
-#     initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-#     show_progress=False,
-# )
+# trainer = trainers.BpeTrainer(..., initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
 # bpe.train_from_iterator(texts, trainer)
-# return PreTrainedTokenizerFast(tokenizer_object=bpe, ...)
 # ```
 # </details>
 
 
 # %% [markdown]
+
 # ### Claim: a token is about four characters of English
 #
 # The rule of thumb is everywhere (OpenAI gives it on its [tokenizer page](https://platform.openai.com/tokenizer)). It
@@ -590,21 +653,28 @@ axis.minorticks_off()
 axis.legend()
 plt.show()
 
-own = sum(map(len, unseen)) / sum(len(ids) for ids in tokenizer(unseen)["input_ids"])
-print(f"the chat model ({len(tokenizer):,} tokens): {own:.1f} characters per token on unseen English")
+def characters_per_token(texts):
+    return sum(map(len, texts)) / sum(len(ids) for ids in tokenizer(texts)["input_ids"])
+
+
+own, parts = characters_per_token(unseen), [characters_per_token(unseen[i::5]) for i in range(5)]
+print(f"the chat model ({len(tokenizer):,} tokens): {own:.1f} characters per token on unseen English", end=" ")
+print(f"({min(parts):.1f} to {max(parts):.1f} on five parts of it)")
+smallest, largest = density["unseen text"][0], density["unseen text"][-1]
+print(f"from {sizes[0]} to {sizes[-1]:,} tokens: {smallest:.1f} to {largest:.1f} characters per token on unseen text")
 for text in ("The cat is on the mat.", "Die Katze ist auf der Matte.", "猫はマットの上にいます。"):
     print(f"{len(tokenizer(text)['input_ids']):3} tokens for {len(text):2} characters: {text}")
 claims.record(
     "a token is about four characters of English",
     claimed="4 characters",
-    measured=f"{own:.1f} with the chat model's {len(tokenizer):,} tokens, {density['unseen text'][-1]:.1f} with {sizes[-1]:,}",
+    measured=f"{own:.1f} with the chat model's {len(tokenizer):,} tokens, {largest:.1f} with {sizes[-1]:,}",
     holds=3.5 <= own <= 4.5,
 )
 
 # %% [markdown]
-# The claim is about a size of vocabulary and a kind of text, not about tokens as such. The smaller the vocabulary, the
-# shorter the pieces; and who writes in a language that was rare in the training text pays more tokens for the same
-# sentence, in money, in time, and in room in the context.
+# The claim is about a size of vocabulary and a kind of text, not about tokens as such. Compare the three sentences: who
+# writes in a language that was rare in the training text pays more tokens for the same sentence, in money, in time, and
+# in room in the context.
 
 # %% [markdown]
 # # Part B · How is it asked, and taught?
@@ -675,7 +745,10 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 
 # %% [markdown]
 # Why `device=model.device`: without it a pipeline takes the first GPU that it finds and moves `model` itself there. Every
-# later cell that hands the model a tensor would then fail with "Expected all tensors to be on the same device".
+# later cell that hands the model a tensor would then fail with "Expected all tensors to be on the same device". A model
+# too large for one device is loaded with `device_map="auto"`, which spreads its layers over GPUs, CPU and disk; such a
+# model is not moved with `.to(...)` any more
+# ([big model inference](https://huggingface.co/docs/accelerate/usage_guides/big_modeling)).
 #
 # Every pipeline is three steps: **text to tensors, tensors through the model, tensors to something readable**. The
 # library picks them by the task's name. Sooner or later you need what a pipeline does not offer (a whole batch in one
@@ -683,21 +756,43 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 # the first and the last, `AutoModelFor…` for the one between. The part after `For` chooses the **head**: the same
 # body can end in logits over the vocabulary (`CausalLM`) or over labels (`SequenceClassification`).
 #
-# **Task.** Two functions that agree with two pipelines, for a batch of inputs at once. `TextGenerationPipeline` and
-# `TextClassificationPipeline` are out of reach meanwhile.
+# ### Exercise 3 · Two pipelines by hand (`inside_the_pipeline`, 3 points, 30 minutes, difficulty 2 of 3)
 #
-# `reply(model, tokenizer, chats, max_new_tokens)` answers several conversations greedily in **one** call of
-# `model.generate`. `chats` is a list of conversations, each a list of `{"role": …, "content": …}`. Return the list of
-# answers: text only, no prompt, no special tokens. Some tokenizers pad on the right by default; the prompt of a short
-# chat would then end in padding, and the model would have to continue that. Pad on the left whatever the default is.
+# Two functions that agree with two pipelines, for a batch of inputs at once; each is checked, and earns its points, on
+# its own. The models compute in float32 and are in evaluation mode, the inputs are no longer than they can take.
 #
-# `classify(model, tokenizer, texts)` judges several texts in **one** call of the model. `model` has a classification head.
-# Return for each text `{"label": …, "score": …}`: the name of the best label, from `model.config.id2label`, and its
-# softmax probability, a Python float. No gradient is recorded. The models here are encoders like BERT, which count
-# positions from the left end of the row: these are padded on the **right**.
+# `reply(model, tokenizer, chats, max_new_tokens)` answers conversations. `chats` is a list of one or more conversations,
+# each a list of one or more `{"role": …, "content": …}`; a content may be any text, also an empty one.
+#
+# - It returns a list of strings: for each conversation, in order, what the model would answer to it alone, at most
+#   `max_new_tokens` tokens. <!-- rule: answers -->
+# - The answers are greedy, even where `model.generation_config` says that the model samples. <!-- rule: greedy -->
+# - An answer is the text of the new tokens as `decode` gives it, blanks at its ends too, without the prompt and without
+#   special tokens. <!-- rule: text -->
+# - Prompts are padded on the left, whatever the tokenizer's default is: else the prompt of a short chat would end in
+#   padding, and the model would have to continue that. <!-- rule: left -->
+# - The template writes every special token that the model expects; none is added a second time, though some tokenizers
+#   add one to each text that they encode. <!-- rule: special_once -->
+# - There is one call of `model.generate` for all conversations. <!-- rule: one_generate, reported -->
+#
+# `classify(model, tokenizer, texts)` judges one or more texts with a model that has a classification head of two or more
+# labels. The models here are encoders like BERT, which count positions from the left end of the row.
+#
+# - It returns a list with a `{"label": …, "score": …}` for each text, in order. The label is the name of the most probable
+#   one, from `model.config.id2label`. <!-- rule: label -->
+# - The score is the probability of that label, by a softmax over the labels, as a Python float, and the same as for the
+#   text alone (within a ten-thousandth of it). <!-- rule: score -->
+# - Texts are padded on the **right**, whatever the tokenizer's default is, and the model does not read the
+#   padding. <!-- rule: right -->
+# - There is one call of the model for all texts, and it records no gradient. <!-- rule: one_forward, reported -->
+#
+# For both:
+#
+# - `chats`, `texts` and the tokenizer's `padding_side` are afterwards as they were before. <!-- rule: kept -->
+# - `TextGenerationPipeline` and `TextClassificationPipeline` are out of reach meanwhile. <!-- rule: own_steps, reported -->
 
 
-# %% exercise="inside_the_pipeline" minutes=30 difficulty=2
+# %% exercise="inside_the_pipeline" minutes=30 difficulty=2 apart=true
 def reply(model, tokenizer, chats, max_new_tokens):
     """The greedy answers to several conversations, as a list of strings."""
     ### BEGIN SOLUTION
@@ -721,68 +816,19 @@ def classify(model, tokenizer, texts):
 
 
 # %% tests="inside_the_pipeline" points=3
-def out_of_reach(*pipelines):
-    """While it lasts, none of these pipelines can be made."""
-    said = AssertionError("pipelines are out of reach here: write their three steps yourself")
-    return [mock.patch.object(kind, "__init__", side_effect=said) for kind in pipelines]
+import random
 
 
-def questions(*contents):
-    return [[{"role": "user", "content": content}] for content in contents]
+@check.shared
+def writer(kind, seed, samples):
+    """A model that writes."""
+    net = copy.deepcopy(model) if kind == "the chat model" else make_gpt2(len(tokenizer), seed)
+    if samples:
+        net.generation_config.update(do_sample=True, temperature=2.5, top_k=30)
+    return net
 
 
-def check_replies(net, tokens, chats, max_new_tokens, what):
-    # A copy of the tokenizer: it changes the padding side. With no device it would move the model to a GPU.
-    library = TextGenerationPipeline(model=net, tokenizer=copy.deepcopy(tokens), device=net.device)
-    tokens = copy.deepcopy(tokens)
-    expected = [library(c, max_new_tokens=max_new_tokens, do_sample=False)[0]["generated_text"][-1]["content"] for c in chats]
-    given = copy.deepcopy(chats)
-    (no_pipeline,) = out_of_reach(TextGenerationPipeline)
-    with no_pipeline, mock.patch.object(net, "generate", wraps=net.generate) as generate:
-        observed = reply(net, tokens, chats, max_new_tokens)
-    check.equal(generate.call_count, 1, "the number of calls of model.generate", "one call for the whole batch")
-    check.kind(observed, list, "what reply returns")
-    check.equal(len(observed), len(chats), "the number of answers")
-    for i, (one, other) in enumerate(zip(observed, expected)):
-        check.kind(one, str, "an answer")
-        asked = chats[i][-1]["content"]
-        check.true(
-            asked not in one or asked in other,
-            f"the answer {one!r} repeats the prompt: generate returns prompt and answer in one row.",
-        )
-        check.true(
-            not any(special in one for special in tokens.all_special_tokens),
-            f"the answer {one!r} holds special tokens: decode can leave them out.",
-        )
-        check.equal(
-            one,
-            other,
-            f"answer {i} of {what}",
-            "does the prompt end where the assistant begins to speak, is it padded on the left, and does generate get the "
-            "attention mask?",
-        )
-    check.equal(chats, given, "the conversations after the call", "leave the caller's lists as they are")
-
-
-def check_reply():
-    chats = questions("What is 3+4?", "Sort: 7 5 9 1 3", "Largest of 17, 4, 52?")
-    nonsense = make_gpt2(len(tokenizer))
-    check_replies(nonsense, tokenizer, chats, 6, "a GPT-2 that writes nonsense")
-    on_the_right = copy.deepcopy(tokenizer)
-    on_the_right.padding_side = "right"
-    check_replies(nonsense, on_the_right, chats, 6, "GPT-2 with a tokenizer that pads on the right")
-    check_replies(model, tokenizer, chats, 8, "the chat model")
-    ### BEGIN HIDDEN TESTS
-    long = [
-        {"role": "user", "content": "Add 4 and 5."},
-        {"role": "assistant", "content": "9"},
-        {"role": "user", "content": "12+30="},
-    ]
-    check_replies(make_gpt2(len(tokenizer), seed=3), on_the_right, [long, *questions("Repeat: a b c", "?")], 9, "three chats")
-    check_replies(model, tokenizer, [long, *questions("Repeat: a b c")], 5, "two chats")
-    ### END HIDDEN TESTS
-
-
+@check.shared
 def make_judge(labels, seed):
     """A small BERT with random weights and a head for these labels, for the tokens of the chat model."""
     torch.manual_seed(seed)
@@ -800,46 +846,122 @@ def make_judge(labels, seed):
     return BertForSequenceClassification(config).eval()
 
 
-def check_classes(net, texts, what):
-    library = TextClassificationPipeline(model=net, tokenizer=tokenizer, device=net.device)
-    expected = [library(text)[0] for text in texts]
-    (no_pipeline,) = out_of_reach(TextClassificationPipeline)
-    recorded = []
-    handle = net.register_forward_hook(lambda module, args, result: recorded.append(result.logits.requires_grad))
-    with no_pipeline:
-        observed = classify(net, copy.deepcopy(tokenizer), list(texts))
-    handle.remove()
-    check.equal(len(recorded), 1, "the number of calls of the model", "one call for the whole batch")
-    check.true(not recorded[0], "autograd recorded the call: torch.no_grad() or torch.inference_mode() switches that off.")
-    check.kind(observed, list, "what classify returns")
-    check.equal(len(observed), len(texts), "the number of results")
-    for one, other, text in zip(observed, expected, texts):
-        check.kind(one, dict, "a result")
-        check.equal(sorted(one), ["label", "score"], "the keys of a result")
-        check.kind(one["label"], str, "a label", "config.id2label turns a number into a name")
-        check.kind(one["score"], float, "a score")
-        check.between(one["score"], 0, 1, "a score", "logits become probabilities by a softmax over the labels")
-        check.equal(
-            one["score"],
-            other["score"],
-            f"the score of {text!r} by {what}",
-            "softmax over the labels of one text; the model must know what is padding (attention_mask), and padding on the "
-            "left would move the positions",
-            rtol=1e-4,
-        )
-        check.equal(one["label"], other["label"], f"the label of {text!r} by {what}")
+@check.shared
+def tokens_for(side, closing):
+    """The chat model's tokenizer, padding on this side; a closing one adds an end token to every text that it encodes."""
+    tokens, end = copy.deepcopy(tokenizer), (tokenizer.eos_token, tokenizer.eos_token_id)
+    tokens.padding_side = side
+    if closing:
+        tokens.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {end[0]}", special_tokens=[end])
+    return tokens
+
+
+@check.scenario
+def replies(chats, limit, kind, seed, side, closing, samples):
+    net, tokens = writer(kind, seed, samples), tokens_for(side, closing)
+    said = AssertionError("pipelines are out of reach here: write their three steps yourself")
+    with mock.patch.object(TextGenerationPipeline, "__init__", side_effect=said):
+        with mock.patch.object(net, "generate", wraps=net.generate) as generate:
+            answers = reply(net, tokens, chats, limit)
+    return answers, generate.call_count, tokens.padding_side
+
+
+@check.scenario
+def classes(texts, labels, seed, side, closing):
+    net, tokens, recorded = make_judge(labels, seed), tokens_for(side, closing), []
+    net.register_forward_hook(lambda module, inputs, output: recorded.append(output[0].requires_grad))
+    said = AssertionError("pipelines are out of reach here: write their three steps yourself")
+    with mock.patch.object(TextClassificationPipeline, "__init__", side_effect=said):
+        found = classify(net, tokens, texts)
+    return found, recorded, tokens.padding_side
+
+
+def some_chats(draw, count):
+    """Conversations of one to five messages."""
+    contents = ("What is 3+4?", "Sort: 7 5 9 1 3", "Largest of 17, 4, 52?", " blanks  \n", "猫 🙂", "?", "", "Repeat: a b c d e f g h")
+    for _ in range(count):
+        length = draw.choice((1, 1, 3, 5))
+        yield [{"role": ("user", "assistant")[i % 2], "content": draw.choice(contents)} for i in range(length)]
+
+
+def check_reply():
+    for seed in seeds:
+        draw, other = random.Random(seed), 100 * seed
+        for count, limit, *plan in (
+            (1, 1, "GPT-2", other, "left", False, False),
+            (3, 5, "GPT-2", other + 1, "right", False, False),
+            (4, 3, "GPT-2", other + 2, "left", True, False),
+            (2, 4, "GPT-2", other + 3, "right", False, True),
+            (2, 12, "the chat model", 0, "right", True, True),
+        ):
+            (kind, number, side, closing, samples), chats = plan, list(some_chats(draw, count))
+            if kind == "the chat model":
+                chats[0] = [{"role": "user", "content": "Sort: 7 5 9 1 3"}]
+            what = f"{kind} ({count} chats, padding_side {side!r}{', a tokenizer that adds an end token' * closing}{', do_sample=True' * samples})"
+            net, tokens = writer(kind, number, samples), tokens_for("left", closing)
+            library = TextGenerationPipeline(model=net, tokenizer=tokens, device=net.device)
+            expected = [library(c, max_new_tokens=limit, do_sample=False)[0]["generated_text"][-1]["content"] for c in chats]
+            prompts = [tokens.apply_chat_template(c, add_generation_prompt=True)["input_ids"] for c in chats]
+            (answers, calls, side_after), (chats_after, *_) = check.after(replies, chats, limit, *plan)
+            check.kind(answers, list, "what `reply` returns")
+            for answer in answers:
+                check.kind(answer, str, "an answer")
+                kept = [token for token in tokenizer.all_special_tokens if token in answer]
+                check.true(not kept, f"The answer {answer!r} of {what} holds special tokens: decode can leave them out.")
+            causes = {
+                "generate returns prompt and answer in one row": lambda: [
+                    tokens.decode(prompt, skip_special_tokens=True) + one for prompt, one in zip(prompts, expected)
+                ],
+                "blanks at the ends of an answer belong to it": [one.strip() for one in expected],
+            }
+            hint = (
+                "does the prompt end where the assistant begins to speak, once, and on the right of the row? Does generate get the "
+                "attention mask, and is it told not to sample?"
+            )
+            check.equal(answers, expected, f"what `reply` returns for {what}", hint, causes=causes)
+            check.equal(calls, 1, f"the number of calls of model.generate for {what}", "one call for the whole batch")
+            check.equal(side_after, side, "`tokenizer.padding_side` after `reply`", "say the side in the call, or put it back")
+            check.equal(chats_after, chats, "the conversations after `reply`", "leave the caller's lists as they are")
 
 
 def check_classify():
-    texts = ["The room was clean.", "No.", "Nobody answered the bell, so we left again after half an hour in the rain."]
-    check_classes(make_judge(["bad", "mixed", "good"], 1), texts, "three labels")
-    ### BEGIN HIDDEN TESTS
-    check_classes(make_judge(["spam", "ham"], 2), ["win win win", "See you at seven, as always.", "a"], "two labels")
-    check_classes(make_judge(["a", "b", "c", "d", "e"], 6), texts[::-1] + ["def f(x):\n    return x"], "five labels")
-    ### END HIDDEN TESTS
+    long = "Nobody answered the bell, so we left again after half an hour in the rain. " * 3
+    for seed in seeds:
+        for texts, labels, *plan in (
+            (["No."], ["bad", "good"], seed, "right", False),
+            (["The room was clean.", "No.", long], ["bad", "mixed", "good"], seed + 1, "left", False),
+            (["win win win", "", "a", "a"], ["spam", "ham", "c", "d", "e"], seed + 2, "left", True),
+            ([long, "See you at seven.", "猫 🙂"], ["z", "a"], seed + 3, "right", True),
+        ):
+            net, tokens = make_judge(labels, plan[0]), tokens_for("right", plan[2])
+            library = TextClassificationPipeline(model=net, tokenizer=tokens, device=net.device)
+            expected = [library(text)[0] for text in texts]
+            what = f"{len(texts)} texts and {len(labels)} labels, padding_side {plan[1]!r}"
+            (found, recorded, side_after), (texts_after, *_) = check.after(classes, texts, labels, *plan)
+            check.kind(found, list, "what `classify` returns")
+            for one in found:
+                check.kind(one, dict, "a result")
+                check.equal(sorted(one), ["label", "score"], "the keys of a result")
+                check.kind(one["label"], str, "a label", "config.id2label turns a number into a name")
+                check.kind(one["score"], float, "a score")
+                check.between(one["score"], 0, 1, "a score", "logits become probabilities by a softmax over the labels")
+            hint = (
+                "softmax over the labels of one text; the model must know what is padding (attention_mask), and padding on the "
+                "left would move the positions"
+            )
+            check.equal(found, expected, f"what `classify` returns for {what}", hint, rtol=1e-4)
+            check.equal(len(recorded), 1, f"the number of calls of the model for {what}", "one call for the whole batch")
+            check.true(not any(recorded), "autograd recorded the call: torch.no_grad() or torch.inference_mode() switches that off.")
+            check.equal(side_after, plan[1], "`tokenizer.padding_side` after `classify`", "say the side in the call, or put it back")
+            check.equal(texts_after, texts, "the texts after `classify`", "leave the caller's list as it is")
 
 
 with check.exercise("inside_the_pipeline"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
     check.parts({"reply": check_reply, "classify": check_classify})
 check.points(3)
 
@@ -857,42 +979,56 @@ check.points(3)
 #
 # `tokenizer.apply_chat_template(chats, add_generation_prompt=, padding=, return_tensors="pt")` takes a list of chats;
 # its `tokenizer_kwargs={"padding_side": "left"}` goes on to the tokenizer. `model.generate(**batch, max_new_tokens=,
-# do_sample=False)`. `tokenizer.decode(ids, skip_special_tokens=True)` decodes a whole batch. `logits.softmax(1)`,
-# `.max(1)`, `.tolist()`.
+# do_sample=)`. `tokenizer.decode(ids, skip_special_tokens=)` decodes a whole batch. `tokenizer(texts, padding=,
+# padding_side=)`; `logits.softmax(...)`, `.max(...)`, `.tolist()`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
 # # reply
-# batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, ...)
 # made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
-# return tokenizer.decode(made[:, ... :], skip_special_tokens=True)
+# return tokenizer.decode(made[:, ... :], ...)
 #
 # # classify
 # batch = tokenizer(texts, padding=True, padding_side=..., return_tensors="pt")
-# with torch.no_grad():
-#     probabilities = model(**batch).logits. ...
 # scores, best = probabilities.max(1)
-# return [{"label": model.config.id2label[i], "score": score} for i, score in zip(best.tolist(), ...)]
 # ```
 # </details>
 
 
 # %% [markdown]
+
 # ### Ask a batch
 #
-# Twelve questions from the held-out part of the tasks, in one call. Three of the four tasks were taught; the smallest of
-# three numbers never was. See what the model makes of it.
+# Questions from the held-out part of the tasks, all in one call. Three of the four tasks were taught; the smallest of three
+# numbers never was. How sure the model is, is the probability that it gave to the tokens of its answer, on average.
 
 # %%
-rows = [row for task in ("add3", "max", "reverse", "min") for row in data.load("tasks", names=task, split="test", n=3)]
-replies = reply(model, tokenizer, [[{"role": "user", "content": row["prompt"]}] for row in rows], 16)
-for row, said in zip(rows, replies):
-    print(f"{'right' if said.strip() == row['answer'] else 'wrong'}   {row['prompt']:28} {said}")
+tasks = ("add3", "max", "reverse", "min")
+rows = [row for task in tasks for row in data.load("tasks", names=task, split="test", n=20)]
+chats = [[{"role": "user", "content": row["prompt"]}] for row in rows]
+right = [said.strip() == row["answer"] for said, row in zip(reply(model, tokenizer, chats, 16), rows)]
+
+batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
+made = model.generate(**batch, max_new_tokens=16, do_sample=False, return_dict_in_generate=True, output_logits=True)
+new = made.sequences[:, batch["input_ids"].shape[1] :]
+written = new != tokenizer.pad_token_id
+best = torch.stack(made.logits, 1).softmax(-1).amax(-1)
+sure = (best * written).sum(1) / written.sum(1)
+for i in range(0, len(rows), 10):
+    said = tokenizer.decode(new[i], skip_special_tokens=True)
+    print(f"{'right' if right[i] else 'wrong'}, {sure[i]:4.0%} sure   {rows[i]['prompt']:28} {said}")
+print()
+for k, task in enumerate(tasks):
+    here = slice(20 * k, 20 * k + 20)
+    taught = "never taught" if task == "min" else "taught"
+    print(f"{task:8} ({taught}): right in {sum(right[here])} of 20, {sure[here].mean():.0%} sure on average")
 
 # %% [markdown]
-# Asked for something that it was never taught, the model does not say so. It answers in the form that it knows, as
-# surely as before. That is true of models of every size.
+# Asked for something that it was never taught, the model does not say so: it answers in the form that it knows. Whether its
+# probabilities give it away shows in the last column. (Larger models are often well calibrated: Kadavath and others 2022,
+# [arXiv:2207.05221](https://arxiv.org/abs/2207.05221). Tuning for chats can spoil that: OpenAI 2023,
+# [arXiv:2303.08774](https://arxiv.org/abs/2303.08774), figure 8.)
 #
 # ## 4 · A chat template, and labels to learn from
 #
@@ -902,7 +1038,12 @@ for row, said in zip(rows, replies):
 #
 # Training needs one thing more: which tokens did the *assistant* write? Only these are to be learned. A template can
 # mark them with `{% generation %}` … `{% endgeneration %}`; then `apply_chat_template(...,
-# return_assistant_tokens_mask=True)` returns them as `assistant_masks`. Here is the template of tiny-lm, and what it marks:
+# return_assistant_tokens_mask=True)` returns them as `assistant_masks`. Here is the template of tiny-lm, and what it marks.
+#
+# Templates of 2026 write more: the tools that a model may call (`apply_chat_template(chat, tools=[...])`), and where the
+# thinking of a reasoning model begins and ends; some have switches of their own, such as Qwen3's `enable_thinking=False`,
+# passed to `apply_chat_template` ([docs](https://huggingface.co/docs/transformers/chat_templating)). Read a template before
+# you rely on it.
 
 # %%
 print(tokenizer.chat_template.replace("%}{%", "%}\n{%"), "\n")
@@ -924,10 +1065,13 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 # %% [markdown]
 # The marks include `<|end|>`: a model that never learns to write it never stops.
 #
-# **Task.** Two functions; each is checked, and earns its points, on its own.
+# ### Exercise 4 · ChatML, and a batch to learn from (`chat_template`, 4 points, 35 minutes, difficulty 2 of 3)
 #
-# `chatml_template()` returns a template (a string) for **ChatML**, the format of many open models. A conversation with
-# the roles `system`, `user` and `assistant` becomes
+# Two functions; each is checked, and earns its points, on its own.
+#
+# `chatml_template()` returns a template (a string) for **ChatML**, the format of many open models. A conversation is one
+# or more messages with the roles `system`, `user` and `assistant`, in any order; a content may be any text, also an empty
+# one. It becomes
 #
 # ```text
 # <|im_start|>system
@@ -938,21 +1082,39 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 # Hi.<|im_end|>
 # ```
 #
-# - Each message ends with `<|im_end|>` and one newline, the last one too. White space at both ends of a content is removed.
-# - With `add_generation_prompt`, the line `<|im_start|>assistant` and a newline follow.
-# - The marks cover what the assistant writes: its content and `<|im_end|>`, not the line above and not the newline.
-# - Any other role is an error: a template can call `raise_exception("…")`.
+# - Each message has a first line with its role, then its content, `<|im_end|>` and one newline, the last message
+#   too. <!-- rule: format -->
+# - White space at both ends of a content is removed, of every role; inside it stays. <!-- rule: trim -->
+# - With `add_generation_prompt`, and only then, the line `<|im_start|>assistant` and a newline follow. <!-- rule: prompt -->
+# - The marks cover what the assistant writes, in each of its messages: the content and `<|im_end|>`, not the line above and
+#   not the newline. <!-- rule: marks -->
+# - Any other role is an error, wherever it comes: a template can call `raise_exception("…")`. <!-- rule: roles -->
 #
 # Two traps of Jinja in transformers: a newline right after a `{% … %}` tag is dropped, and so are the spaces before a
-# tag at the start of a line. Write a newline that must stay as `{{ "\n" }}`, or put a `{{ … }}` before it.
+# tag at the start of a line. Write a newline that must stay as `{{ "\n" }}`, or put a `{{ … }}` before it. The tokenizer
+# `chatml` below has the two markers of this format; try your template with
+# `chatml.apply_chat_template(lesson, chat_template=chatml_template(), tokenize=False)`.
 #
-# `training_batch(tokenizer, chats)` makes a batch to train on, with the tokenizer's own template. Return a dictionary
-# (or `BatchEncoding`) of three int64 tensors `(chats, tokens)`: `input_ids`, `attention_mask` and `labels`. Pad on the
-# tokenizer's side. `labels` equals `input_ids` where the assistant wrote, and is -100 everywhere else. (-100 is the
-# label that cross-entropy skips. Do not shift: the model compares each position with the *next* label itself.)
+# `training_batch(tokenizer, chats)` makes a batch to train on. `chats` is a list of one or more conversations, whose contents
+# begin and end with a visible ASCII character (at other ends the library's marks can be a token short); the tokenizer has
+# a template with marks, whichever it is, and a padding token, which may be the same as the end token.
+#
+# - It returns a dictionary (or `BatchEncoding`) of just three int64 tensors `(chats, tokens)`: `input_ids`,
+#   `attention_mask` and `labels`. <!-- rule: keys -->
+# - `input_ids` is what the tokenizer's own template makes of each conversation, without a generation
+#   prompt. <!-- rule: ids -->
+# - Shorter rows are padded on the tokenizer's side; the mask is 1 for tokens of the text and 0 for
+#   padding. <!-- rule: padding -->
+# - `labels` equals `input_ids` where the template marks what the assistant wrote, in every turn, and is -100 everywhere
+#   else: the label that cross-entropy skips. <!-- rule: labels -->
+# - They are not shifted: the model compares each position with the *next* label itself. <!-- rule: unshifted -->
+# - `chats` stays as it was. <!-- rule: kept -->
+
+# %%
+chatml = AutoTokenizer.from_pretrained(model_name, extra_special_tokens=["<|im_start|>", "<|im_end|>"], padding_side="left")
 
 
-# %% exercise="chat_template" minutes=35 difficulty=2
+# %% exercise="chat_template" minutes=35 difficulty=2 apart=true
 def chatml_template():
     """A Jinja chat template for ChatML, with generation markers."""
     ### BEGIN SOLUTION
@@ -981,126 +1143,164 @@ def training_batch(tokenizer, chats):
 
 
 # %% tests="chat_template" points=4
-from jinja2 import TemplateError
-
-chatml = AutoTokenizer.from_pretrained(model_name, extra_special_tokens=["<|im_start|>", "<|im_end|>"], padding_side="left")
+import random
 
 
-def turns(*contents, system=None):
-    """A conversation in which user and assistant take turns."""
-    start = [] if system is None else [{"role": "system", "content": system}]
-    return start + [{"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(contents)]
+@check.scenario(clean=True)
+def rendered(template, chats, prompt):
+    """What a template makes of each conversation: its text and the pieces that it marks, or its error."""
+    from jinja2 import TemplateError
+
+    found = []
+    for chat in chats:
+        try:
+            options = {"chat_template": template, "add_generation_prompt": prompt}
+            text = chatml.apply_chat_template(chat, tokenize=False, **options)
+            encoded = chatml.apply_chat_template(chat, return_assistant_tokens_mask=True, **options)
+        except Exception as error:
+            found.append({"error": f"{type(error).__name__}: {error}", "own": isinstance(error, TemplateError)})
+            continue
+        pieces, before = [], 0
+        for token, mark in zip(encoded["input_ids"], encoded["assistant_masks"]):
+            if mark:
+                pieces = pieces if before else [*pieces, []]
+                pieces[-1].append(token)
+            before = mark
+        found.append({"text": text, "marked": [chatml.decode(piece) for piece in pieces]})
+    return found
 
 
-def check_format(chat, add_generation_prompt, what):
-    lines = "".join(f"<|im_start|>{m['role']}\n{m['content'].strip()}<|im_end|>\n" for m in chat)
-    expected = lines + "<|im_start|>assistant\n" * add_generation_prompt
-    observed = chatml.apply_chat_template(
-        chat, chat_template=chatml_template(), add_generation_prompt=add_generation_prompt, tokenize=False
-    )
-    squeezed = (observed.replace("\n", ""), expected.replace("\n", ""))
-    check.equal(
-        squeezed[0],
-        squeezed[1],
-        f"{what}, without its newlines",
-        "look at the markers, the roles, white space around contents (`| trim`) and `add_generation_prompt`",
-    )
-    check.equal(observed, expected, what, 'a newline after a {% … %} tag is dropped: write one that must stay as {{ "\\n" }}')
+@check.scenario
+def batch_of(chats, template, side, ends_are_padding):
+    tokens = copy.deepcopy(tokenizer)
+    tokens.chat_template, tokens.padding_side = template, side
+    if ends_are_padding:
+        tokens.pad_token = tokens.eos_token
+    return {**training_batch(tokens, chats)}
 
 
-def check_marks(chat, what):
-    encoded = chatml.apply_chat_template(chat, chat_template=chatml_template(), return_assistant_tokens_mask=True)
-    mask, pieces = encoded["assistant_masks"], []
-    for i, marked in enumerate(mask):
-        if marked:
-            if i == 0 or not mask[i - 1]:
-                pieces.append([])
-            pieces[-1].append(encoded["input_ids"][i])
-    check.equal(
-        [chatml.decode(piece) for piece in pieces],
-        [m["content"].strip() + "<|im_end|>" for m in chat if m["role"] == "assistant"],
-        f"the marked pieces of {what}",
-        "{% generation %} stands around the assistant's content and its <|im_end|>: not around the header, the newline, or others",
-    )
+def message(role, content):
+    return {"role": role, "content": content}
+
+
+def conversations(seed):
+    """Any roles in any order, from short to long."""
+    draw = random.Random(seed)
+    contents = ["Hello!", "  How old?\n", "", " \n", "a\n\nb {{ c }} {% d %}", "'quoted' \"twice\"", "<b>&amp; naïve 猫</b> ", "\t12+3= "]
+    for role in ("user", "assistant", "system"):
+        yield [message(role, "Hello!")]
+    yield [message("system", "\nBe brief. "), message("user", "  How old?\n"), message("assistant", " Four. \n"), message("user", "?")]
+    for length in (2, 3, 4, 7, 12):
+        yield [message(draw.choice(("user", "assistant", "system")), draw.choice(contents)) for _ in range(length)]
 
 
 def check_chatml_template():
-    check.kind(chatml_template(), str, "the template")
-    check_format(turns("Hello!"), False, "one message")
-    check_format(turns("Hello!"), True, "one message with a generation prompt")
-    check_format(turns("  How old?\n", " Four. ", "Really?", "Yes.", system="\nBe brief. "), False, "five messages")
-    check_marks(turns("How old?", "Four.", "Really?", " Yes. ", system="Be brief."), "five messages")
-    for role in ("User", "tool"):
-        check.raises(
-            TemplateError,
-            lambda: chatml.apply_chat_template([{"role": role, "content": "x"}], chat_template=chatml_template()),
-            f"the template with the role {role!r}",
-            "a role that the model has never seen is an error: raise_exception",
-        )
-    ### BEGIN HIDDEN TESTS
-    check_format(turns("a\n\nb {{ c }} {% d %}", "'quoted' \"twice\"", "naïve 猫 "), True, "awkward contents")
-    check_marks(turns("12+3=", "15", "and 猫?", "naïve 猫", "2", "two\nlines"), "six messages")
-    check_marks(turns("12+3="), "a conversation without an answer")
-    ### END HIDDEN TESTS
+    template = chatml_template()
+    check.kind(template, str, "the template")
+    for seed in seeds:
+        chats = list(conversations(seed))
+        for prompt in (False, True):
+            for chat, seen in zip(chats, rendered(template, chats, prompt)):
+                what = f"what the template makes of {chat}{' with a generation prompt' * prompt}"
+                check.true("error" not in seen, f"The template stops at {chat} with {seen.get('error')}.")
+                expected = "".join(f"<|im_start|>{m['role']}\n{m['content'].strip()}<|im_end|>\n" for m in chat)
+                expected += "<|im_start|>assistant\n" * prompt
+                hint = "look at the markers, the roles, white space around contents (`| trim`) and `add_generation_prompt`"
+                if seen["text"].replace("\n", "") == expected.replace("\n", ""):
+                    hint = 'a newline after a {% … %} tag is dropped: write one that must stay as {{ "\\n" }}'
+                check.true(seen["text"] == expected, f"{what}:\n{seen['text']!r}, expected\n{expected!r}. {hint}")
+                marked = [m["content"].strip() + "<|im_end|>" for m in chat if m["role"] == "assistant"]
+                hint = (
+                    "{% generation %} stands around the assistant's content and its <|im_end|>: not around the header, the newline, "
+                    "or others"
+                )
+                check.equal(seen["marked"], marked, f"the marked pieces of {chat}", hint)
+    unknown = [[message(role, "x")] for role in ("User", "tool", "assist", "")]
+    unknown.append([message("user", "x"), message("assistant", "y"), message("developer", "z")])
+    for chat, seen in zip(unknown, rendered(template, unknown, False)):
+        said = f"The template takes the role {chat[-1]['role']!r} ({chat}) and raises no error"
+        check.true(seen.get("own", False), f"{said}: a role that the model has never seen is one, raise_exception.")
 
 
-def check_batch(tokens, chats, written, what):
-    """`written`: for each chat its pieces of text, each with whether the assistant wrote it."""
-    rows = [[(i, wrote) for text, wrote in pieces for i in tokens(text)["input_ids"]] for pieces in written]
+BARE_TEMPLATE = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"
+    "{% else %}{{ '<|user|>' + m.content + '<|assistant|>' }}{% endif %}{% endfor %}"
+)
+
+
+def written(chat, template):
+    """The pieces of a conversation's text, each with whether the assistant wrote it."""
+    for m in chat:
+        if template == BARE_TEMPLATE:
+            mine = m["role"] == "assistant"
+            yield (m["content"] if mine else f"<|user|>{m['content']}<|assistant|>"), mine
+        else:
+            yield f"<|{m['role']}|>", False
+            yield (m["content"] + "<|end|>", True) if m["role"] == "assistant" else (m["content"], False)
+
+
+def batch_by_definition(chats, template, side, pad):
+    rows = [[(i, mine) for text, mine in written(chat, template) for i in tokenizer(text)["input_ids"]] for chat in chats]
     width = max(map(len, rows))
-    side = tokens.padding_side
-    expected = {"input_ids": [], "attention_mask": [], "labels": []}
+    batch = {"input_ids": [], "attention_mask": [], "labels": []}
     for row in rows:
-        gap = width - len(row)
-        for key, filler, values in (
-            ("input_ids", tokens.pad_token_id, [i for i, _ in row]),
-            ("attention_mask", 0, [1] * len(row)),
-            ("labels", -100, [i if wrote else -100 for i, wrote in row]),
-        ):
-            expected[key].append([filler] * gap + values if side == "left" else values + [filler] * gap)
-    given = copy.deepcopy(chats)
-    observed = training_batch(tokens, chats)
-    check.true(hasattr(observed, "keys"), "training_batch must return a dictionary or a BatchEncoding.")
-    check.equal(sorted(observed.keys()), sorted(expected), "the keys of the batch")
-    for key, hint in (
-        ("input_ids", "the tokenizer's own template, no generation prompt, padding"),
-        ("attention_mask", "1 for tokens, 0 for padding"),
-        (
-            "labels",
-            "the ids of what the assistant wrote (its end token too) in every turn; -100 on the users' words, on "
-            "headers and on padding; not shifted",
-        ),
-    ):
-        check.equal(observed[key], torch.tensor(expected[key]), f"{key} of {what}", hint)
-    check.equal(chats, given, "the conversations after the call")
+        gap = [(pad, 0, -100)] * (width - len(row))
+        cells = [(i, 1, i if mine else -100) for i, mine in row]
+        for values, column in zip(batch.values(), zip(*(gap + cells if side == "left" else cells + gap))):
+            values.append(list(column))
+    return {key: torch.tensor(values) for key, values in batch.items()}
+
+
+def chats_to_learn(draw, count):
+    contents = ("Sort: 3 1 2", "1 2 3", "5+6=", "11", "naïve 猫!", "a  b", "And back?", "?", "Repeat: a b c d e f g")
+    for _ in range(count):
+        turns = draw.choice((1, 2, 2, 3, 4, 5))
+        yield [message(("user", "assistant")[i % 2], draw.choice(contents)) for i in range(turns)]
 
 
 def check_training_batch():
-    tokens = AutoTokenizer.from_pretrained(model_name, padding_side="left")
-    tokens.chat_template = TINY_TEMPLATE
-    chats = [turns("Sort: 3 1 2", "1 2 3", "And back?", "3 2 1"), turns("5+6=", "11")]
-    written = [
-        [
-            ("<|user|>Sort: 3 1 2<|assistant|>", False),
-            ("1 2 3<|end|>", True),
-            ("<|user|>And back?<|assistant|>", False),
-            ("3 2 1<|end|>", True),
-        ],
-        [("<|user|>5+6=<|assistant|>", False), ("11<|end|>", True)],
-    ]
-    check_batch(tokens, chats, written, "two chats")
-    ### BEGIN HIDDEN TESTS
-    tokens.padding_side = "right"
-    check_batch(tokens, [chats[1], chats[0][:2], chats[0]], [written[1], written[0][:2], written[0]], "three chats, padded right")
-    tokens.chat_template = (
-        "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"
-        "{% else %}{{ '<|user|>' + m.content + '<|assistant|>' }}{% endif %}{% endfor %}"
-    )
-    check_batch(tokens, chats[1:], [[("<|user|>5+6=<|assistant|>", False), ("11", True)]], "one chat under another template")
-    ### END HIDDEN TESTS
+    for seed in seeds:
+        draw = random.Random(seed)
+        for count, template, side, ends_are_padding in (
+            (1, TINY_TEMPLATE, "left", False),
+            (2, TINY_TEMPLATE, "left", False),
+            (3, TINY_TEMPLATE, "right", False),
+            (4, TINY_TEMPLATE, "right", True),
+            (4, TINY_TEMPLATE, "left", True),
+            (5, BARE_TEMPLATE, "right", False),
+            (1, BARE_TEMPLATE, "left", True),
+        ):
+            chats = list(chats_to_learn(draw, count))
+            chats[0] = [message("user", "Sort: 3 1 2"), message("assistant", "1 2 3"), message("user", "?"), message("assistant", "3 2 1")]
+            pad = tokenizer.eos_token_id if ends_are_padding else tokenizer.pad_token_id
+            expected = batch_by_definition(chats, template, side, pad)
+            what = f"of {count} chat{'s' * (count > 1)}, padded {side}" + ", where the padding token is the end token" * ends_are_padding
+            batch, (chats_after, *_) = check.after(batch_of, chats, template, side, ends_are_padding)
+            check.equal(sorted(batch), sorted(expected), f"the keys of the batch {what}")
+            ids, real, labels = expected["input_ids"], expected["attention_mask"].bool(), expected["labels"]
+            hint = "the tokenizer's own template, no generation prompt, padding on the tokenizer's side"
+            check.equal(batch["input_ids"], ids, f"input_ids {what}", hint)
+            causes = {"a token is not padding because it has the padding's id": (ids != pad).long()}
+            hint = "1 for tokens of the text, 0 for padding"
+            check.equal(batch["attention_mask"], expected["attention_mask"], f"attention_mask {what}", hint, causes=causes)
+            causes = {
+                "the users' words and headers are no targets: -100": ids.where(real, -100),
+                "do not shift: the model does": torch.cat([labels[:, 1:], labels.new_full((count, 1), -100)], 1),
+                "the label that the loss skips is -100, not 0": labels.where(labels != -100, 0),
+                "the label that the loss skips is -100, not the padding": labels.where(labels != -100, pad),
+                "an end token is not padding because it has the padding's id": labels.where(ids != pad, -100),
+            }
+            hint = "the ids of what the assistant wrote (its end token too, where the template marks it) in every turn; else -100"
+            check.equal(batch["labels"], labels, f"labels {what}", hint, causes=causes)
+            check.equal(chats_after, chats, "the conversations after the call")
 
 
 with check.exercise("chat_template"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
     check.parts({"chatml_template": check_chatml_template, "training_batch": check_training_batch})
 check.points(4)
 
@@ -1125,27 +1325,19 @@ check.points(4)
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# return (
-#     "{% for message in messages %}"
-#     "{% if message.role not in [...] %}{{ raise_exception('unknown role') }}{% endif %}"
-#     "{{ '<|im_start|>' + message.role + '\n' }}"
-#     "{% if message.role == 'assistant' %}"
-#     "{% generation %}...{% endgeneration %}"
-#     "{% else %}{{ message.content | trim + '<|im_end|>' }}{% endif %}"
-#     "{{ '\n' }}"
-#     "{% endfor %}"
-#     "{% if add_generation_prompt %}...{% endif %}"
-# )
+# # the template: what is written for the assistant, and what comes after the loop
+# "{% generation %}{{ message.content | trim + ... }}{% endgeneration %}"
+# "{% if add_generation_prompt %}...{% endif %}"
 #
+# # the batch
 # batch = tokenizer.apply_chat_template(chats, ..., return_assistant_tokens_mask=True)
 # taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
-# batch["labels"] = ...
-# return batch
 # ```
 # </details>
 
 
 # %% [markdown]
+
 # ### What the labels are for
 #
 # The loss of a causal model with your labels, once for tiny-lm and once for the right answer exchanged for a wrong one.
@@ -1213,19 +1405,40 @@ with torch.no_grad():
 # axis of length 1 stands for all heads. `True` means *may look*. (In `nn.MultiheadAttention` it means the opposite.)
 #
 # **Packing** turns the idea round: several sequences stand one after another in a single row without any padding, and
-# the matrix keeps them apart. Training on short texts is much cheaper so.
+# the matrix keeps them apart. That saves the padding. With a dense matrix, as here, scores between sequences are still
+# computed and then thrown away; packing gets much cheaper with attention kernels that take the lengths instead of a
+# matrix (FlashAttention's [varlen functions](https://github.com/Dao-AILab/flash-attention)).
 #
-# **Task.** Three functions; each is checked, and earns its points, on its own.
+# ### Exercise 5 · Batches and masks (`batches_and_masks`, 3 points, 30 minutes, difficulty 2 of 3)
 #
-# `pad_left(rows, pad_id)`: `rows` is a list of lists of ids. Return a dictionary of three int64 tensors
-# `(rows, longest)`: `input_ids`, `attention_mask` (1 for real tokens, 0 for padding) and `position_ids` (0, 1, 2, … from
-# the first real token on; at padding any valid position, such as 0).
+# Three functions; each is checked, and earns its point, on its own. `rows` is a list of one or more lists, each of one or
+# more ids.
 #
-# `attention_matrix(attention_mask)`: from a mask of 0 and 1 `(batch, n)` make the boolean `(batch, 1, n, n)`: `True`
-# where key $k$ is real and not later than query $q$. (Rows of queries that are padding may hold anything.)
+# `pad_left(rows, pad_id)` returns a dictionary of three int64 tensors `(rows, longest)`:
 #
-# `pack(rows)`: a dictionary with `input_ids` and `position_ids`, int64 `(1, total)`, and `attention_mask`, boolean
-# `(1, 1, total, total)`, such that `model(**pack(rows))` gives each sequence the logits that it has alone.
+# - `input_ids`: the rows, filled up with `pad_id` on the left. <!-- rule: input_ids -->
+# - `attention_mask`: 1 for real tokens and 0 for padding. A real token may have the same id as the
+#   padding. <!-- rule: attention_mask -->
+# - `position_ids`: 0, 1, 2, … from the first real token of the row on; at padding any valid position, from 0 to
+#   `longest - 1`. <!-- rule: position_ids -->
+# - `rows` stays as it was. <!-- rule: rows_kept -->
+#
+# `attention_matrix(attention_mask)` takes a mask of 0 and 1 `(batch, n)`, int64 or bool, with padding on the left, on the
+# right or in between.
+#
+# - It returns a boolean tensor `(batch, 1, n, n)`. <!-- rule: boolean -->
+# - Entry `[b, 0, q, k]` is `False` where key $k$ comes later than query $q$ … <!-- rule: causal -->
+# - … or is padding … <!-- rule: no_padding -->
+# - … and `True` elsewhere: every real token sees itself too. (In rows of queries that are padding anything may
+#   stand.) <!-- rule: sees -->
+# - `attention_mask` stays as it was. <!-- rule: mask_kept -->
+#
+# `pack(rows)` returns a dictionary, such that `model(**pack(rows))` gives each sequence the logits that it has alone:
+#
+# - `input_ids`, int64 `(1, total)`: the rows one after another. <!-- rule: packed -->
+# - `position_ids`, int64 `(1, total)`: each sequence begins at place 0. <!-- rule: places -->
+# - `attention_mask`, boolean `(1, 1, total, total)`: a token may look at itself and at what stands before it in its own
+#   sequence, and at nothing else. <!-- rule: blocks -->
 
 
 # %% exercise="batches_and_masks" minutes=30 difficulty=2 apart=true
@@ -1261,130 +1474,138 @@ def pack(rows):
 
 
 # %% tests="batches_and_masks" points=3
-def logits_alone(net, rows):
-    """Logits of each row on its own: a list of (length, vocabulary)."""
-    with torch.no_grad():
-        return [net(torch.tensor([row])).logits[0] for row in rows]
+import random
 
 
-def check_keys(batch, keys):
-    check.kind(batch, dict, "the result")
-    check.equal(sorted(batch), sorted(keys), "the keys of the result")
+@check.shared
+def matrix_by_definition(attention_mask, sees=lambda real, q, k: real[k] and k <= q):
+    rows = attention_mask.bool().tolist()
+    return torch.tensor([[[[sees(real, q, k) for k in range(len(real))] for q in range(len(real))]] for real in rows])
 
 
-def check_padded(rows, pad_id, nets):
-    batch, (now, _) = check.after(pad_left, rows, pad_id)
-    check_keys(batch, ["input_ids", "attention_mask", "position_ids"])
+@check.scenario
+def padded(rows, pad_id):
+    """The batch, with 0 for every valid position of padding."""
+    batch = {**pad_left(rows, pad_id)}
+    places, mask = batch["position_ids"], batch["attention_mask"]
+    if places.shape == mask.shape:
+        batch["position_ids"] = places.masked_fill((mask == 0) & (places >= 0) & (places < places.shape[-1]), 0)
+    return batch
+
+
+@check.scenario
+def matrix_of(attention_mask):
+    """The matrix, without the rows of padding."""
+    real, matrix = attention_mask.bool(), attention_matrix(attention_mask)
+    batch, n = real.shape
+    return matrix.masked_fill(~real[:, None, :, None], 0) if tuple(matrix.shape) == (batch, 1, n, n) else matrix
+
+
+@check.scenario
+def packed(rows):
+    """The packed row; where `pack` uses `attention_matrix`, that one is right."""
+    around = getattr(pack, "__globals__", {})
+    with mock.patch.dict(around, {"attention_matrix": matrix_by_definition} if "attention_matrix" in around else {}):
+        return pack(rows)
+
+
+def padded_by_definition(rows, pad_id, place=lambda column, gap: max(column - gap, 0), left=True):
     width = max(map(len, rows))
-    real = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows])
-    for key in sorted(batch):
-        check.kind(batch[key], torch.Tensor, key)
-        check.shape(batch[key], real.shape, key)
-        check.equal(batch[key].dtype, torch.int64, f"the dtype of {key}")
-    check.equal(batch["attention_mask"], real.long(), "attention_mask", "1 for real tokens, 0 for padding, which is on the left")
-    check.equal(batch["input_ids"][real], torch.tensor([i for row in rows for i in row]), "the real ids, row by row")
-    check.equal(batch["input_ids"][~real], torch.full_like(batch["input_ids"][~real], pad_id), "the ids of the padding")
-    check.between(batch["position_ids"].min(), 0, None, "the smallest position", "no model has a place -1: use 0 for padding")
-    check.equal(
-        batch["position_ids"][real],
-        torch.tensor([i for row in rows for i in range(len(row))]),
-        "the positions of the real tokens, row by row",
-        "the first real token of a row is at place 0, wherever it stands in the row",
-    )
-    check.between(batch["position_ids"].max(), 0, width - 1, "the largest position")
-    for label, net in nets:
-        with torch.no_grad():
-            logits = net(**batch).logits[:, -1]
-        check.equal(
-            logits,
-            torch.stack([alone[-1] for alone in logits_alone(net, rows)]),
-            f"the logits of the next token ({label}) in the batch, against each prompt alone",
-            rtol=1e-4,
-        )
-    check.equal(now, rows, "the lists that were passed in, after the call")
+    gaps = [width - len(row) for row in rows]
+    lists = {
+        "input_ids": [[pad_id] * gap + row if left else row + [pad_id] * gap for row, gap in zip(rows, gaps)],
+        "attention_mask": [[0] * gap + [1] * len(row) if left else [1] * len(row) + [0] * gap for row, gap in zip(rows, gaps)],
+        "position_ids": [[place(column, gap) for column in range(width)] for gap in gaps],
+    }
+    return {key: torch.tensor(value) for key, value in lists.items()}
 
 
-def check_matrix(mask, nets):
-    matrix, (now,) = check.after(attention_matrix, mask)
-    batch, n = mask.shape
-    check.kind(matrix, torch.Tensor, "the result")
-    check.shape(matrix, (batch, 1, n, n), "the matrix")
-    check.equal(matrix.dtype, torch.bool, "the dtype of the matrix", "boolean: True where a query may look")
-    places = [(b, q, k) for b in range(batch) for q in range(n) if mask[b, q] for k in range(n)]
-    for b, q, k in places:
-        if k <= q and mask[b, k]:
-            check.true(
-                matrix[b, 0, q, k],
-                f"row {b}: query {q} may not look at key {k}, which is real and not later. True means that it may look, and "
-                "every token sees itself too.",
-            )
-    for b, q, k in places:
-        seen = matrix[b, 0, q, k]
-        check.true(k <= q or not seen, f"query {q} may look at key {k}, which comes later: the model would see the answer.")
-        check.true(mask[b, k] or not seen, f"query {q} may look at key {k} of row {b}, which is padding.")
-    check.equal(now, mask, "the mask that was passed in, after the call")
-    ids = torch.arange(2, 2 + batch * n).view(batch, n)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    for label, net in nets:
-        with torch.no_grad():
-            one = net(ids, attention_mask=matrix, position_ids=positions).logits
-            other = net(ids, attention_mask=mask, position_ids=positions).logits
-        check.equal(one[mask.bool()], other[mask.bool()], f"logits ({label}) with the matrix, against the mask", rtol=1e-4)
+def padded_on_the_right(rows, pad_id):
+    batch = padded_by_definition(rows, pad_id, lambda column, gap: column, left=False)
+    return batch | {"position_ids": batch["position_ids"] * batch["attention_mask"]}
 
 
-def check_packed(rows, nets):
-    packed, (now,) = check.after(pack, rows)
-    check_keys(packed, ["input_ids", "attention_mask", "position_ids"])
-    total = sum(map(len, rows))
-    check.equal(packed["input_ids"], torch.tensor([[i for row in rows for i in row]]), "input_ids")
-    check.equal(
-        packed["position_ids"],
-        torch.tensor([[i for row in rows for i in range(len(row))]]),
-        "position_ids",
-        "each sequence begins at place 0, as it does alone",
-    )
-    check.shape(packed["attention_mask"], (1, 1, total, total), "attention_mask")
-    check.equal(packed["attention_mask"].dtype, torch.bool, "the dtype of attention_mask")
-    owner = torch.tensor([number for number, row in enumerate(rows) for _ in row])
-    matrix = packed["attention_mask"][0, 0]
-    check.true(
-        not (matrix & (owner[:, None] != owner)).any(),
-        "tokens of one sequence may look at another sequence: the mask is a matrix of blocks.",
-    )
-    check.true(not matrix.triu(1).any(), "a query may look at a key that comes later: inside its block the mask is causal.")
-    for label, net in nets:
-        with torch.no_grad():
-            logits = net(**packed).logits[0]
-        check.equal(
-            logits,
-            torch.cat(logits_alone(net, rows)),
-            f"the logits ({label}) of the packed row, against each sequence alone",
-            "a token looks at itself and at all that stands before it in its own sequence",
-            rtol=1e-4,
-        )
-    check.equal(now, rows, "the lists that were passed in, after the call")
+def masked_by_id(rows, pad_id):
+    batch = padded_by_definition(rows, pad_id)
+    mask = (batch["input_ids"] != pad_id).long()
+    return batch | {"attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def packed_by_definition(rows):
+    owners = [(number, place) for number, row in enumerate(rows) for place in range(len(row))]
+    return {
+        "input_ids": torch.tensor([[token for row in rows for token in row]]),
+        "position_ids": torch.tensor([[place for _, place in owners]]),
+        "attention_mask": torch.tensor([[[[one == other and k <= q for other, k in owners] for one, q in owners]]]),
+    }
+
+
+def some_rows(seed):
+    draw = random.Random(seed)
+    yield [[7]]
+    yield [[0, 0]]
+    yield [[5, 9, 33], [7], [4, 4, 8, 61, 12]]
+    yield [[1, 2], [1, 2], [3, 4]]
+    for count, longest in ((2, 3), (3, 9), (7, 12), (40, 3), (2, 90)):
+        yield [[draw.randrange(80) for _ in range(draw.randint(1, longest))] for _ in range(count)]
+
+
+def check_pad_left():
+    hint = "padding on the left; 1 for real tokens, 0 for padding; the first real token of a row is at place 0"
+    causes = {
+        "padding goes to the left": lambda rows, pad_id: padded_on_the_right(rows, pad_id),
+        "the first real token of a row is at place 0, wherever it stands": lambda rows, pad_id: padded_by_definition(
+            rows, pad_id, lambda column, gap: column if column >= gap else 0
+        ),
+        "no model has a place -1": lambda rows, pad_id: padded_by_definition(
+            rows, pad_id, lambda column, gap: column - gap if column >= gap else -1
+        ),
+        "a real token is not padding because it has the padding's id": masked_by_id,
+    }
+    for seed in seeds:
+        batches = [(rows, pad_id) for rows in some_rows(seed) for pad_id in (0, rows[0][-1])]
+        check.agrees(padded, padded_by_definition, batches, "`pad_left`", hint, causes=causes)
+
+
+def check_attention_matrix():
+    hint = "True where a query may look: at keys that are real and not later, itself among them"
+    causes = {
+        "every token sees itself too": lambda mask: matrix_by_definition(mask, lambda real, q, k: real[q] and real[k] and k < q),
+        "True means that it may look": lambda mask: matrix_by_definition(mask, lambda real, q, k: real[q] and (k > q or not real[k])),
+        "keys that come later are hidden: the model would see the answer": lambda mask: matrix_by_definition(
+            mask, lambda real, q, k: real[q] and real[k]
+        ),
+        "keys that are padding are hidden": lambda mask: matrix_by_definition(mask, lambda real, q, k: real[q] and k <= q),
+    }
+
+    def expected(mask):
+        return matrix_by_definition(mask, lambda real, q, k: real[q] and real[k] and k <= q)
+
+    domain = {"attention_mask": cases.tensor("batch", "n", dtypes=("int64", "bool"), high=1)}
+    left = [cases.Case({"attention_mask": torch.tensor([[0, 0, 1], [1, 1, 1]])}, {"attention_mask": "[[0, 0, 1], [1, 1, 1]]"})]
+    for masks in (left, cases.draw(seeds, domain, batch=(1, 6), n=(1, 40))):
+        check.agrees(matrix_of, expected, masks, "`attention_matrix`", hint, causes=causes)
+
+
+def check_pack():
+    hint = "a token looks at itself and at what stands before it in its own sequence; each sequence begins at place 0"
+    causes = {
+        "each sequence begins at place 0": lambda rows: packed_by_definition(rows)
+        | {"position_ids": torch.arange(sum(map(len, rows)))[None]},
+        "tokens of one sequence do not see another: the mask is a matrix of blocks": lambda rows: packed_by_definition(rows)
+        | {"attention_mask": torch.ones(1, 1, *[sum(map(len, rows))] * 2).tril().bool()},
+    }
+    for seed in seeds:
+        check.agrees(packed, packed_by_definition, [[rows] for rows in some_rows(seed)], "`pack`", hint, causes=causes)
 
 
 with check.exercise("batches_and_masks"):
-    nets = [("GPT-2", make_gpt2()), ("tiny-lm", model)]
-    parts = {
-        "pad_left": lambda: check_padded([[5, 9, 33], [7], [4, 4, 8, 61, 12]], 0, nets),
-        "attention_matrix": lambda: check_matrix(torch.tensor([[0, 0, 0, 1, 1, 1], [1] * 6, [0, 1, 1, 1, 1, 1]]), nets),
-        "pack": lambda: check_packed([[5, 9, 33], [7, 2], [4, 4, 8, 61]], nets),
-    }
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    more = [("GPT-NeoX", make_neox(seed=4)), ("GPT-2", make_gpt2(seed=4))]
-    hidden = {
-        "pad_left": lambda: (check_padded([[71, 20], [3, 30, 31, 5]], 2, more), check_padded([[6, 5, 4]], 1, more)),
-        "attention_matrix": lambda: (
-            check_matrix(torch.tensor([[0, 1, 1, 1, 1], [0, 0, 0, 0, 1]]), more),
-            check_matrix(torch.tensor([[1, 1, 1, 0, 0], [1, 0, 1, 1, 0]]), more),
-        ),
-        "pack": lambda: (check_packed([[8]], more), check_packed([[9, 3, 2, 50], [6], [6, 70, 71]], more)),
-    }
-    parts = {name: lambda seen=seen, unseen=hidden[name]: (seen(), unseen()) for name, seen in parts.items()}
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
-    check.parts(parts)
+    check.parts({"pad_left": check_pad_left, "attention_matrix": check_attention_matrix, "pack": check_pack})
 check.points(3)
 
 
@@ -1407,26 +1628,21 @@ check.points(3)
 #
 # ```python
 # # pad_left
-# width = max(map(len, rows))
 # input_ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
-# attention_mask = torch.tensor([... for row in rows])
 # position_ids = (attention_mask.cumsum(1) - 1). ...
 #
 # # attention_matrix
 # causal = torch.full((n, n), True).tril()
-# return causal & attention_mask[...].bool()
 #
 # # pack
-# input_ids = torch.tensor([i for row in rows for i in row])
-# position_ids = torch.cat([torch.arange(len(row)) for row in rows])
 # owner = torch.cat([torch.full((len(row),), number) for number, row in enumerate(rows)])
 # may_look = (owner[:, None] == owner) & ...
-# return {"input_ids": input_ids[None], ..., "attention_mask": may_look[None, None]}
 # ```
 # </details>
 
 
 # %% [markdown]
+
 # ### See the masks, and where a model looks
 #
 # Left: your matrices. Right: the attention of tiny-lm's last layer, averaged over its heads, for two prompts in one
@@ -1472,7 +1688,7 @@ print(f"attention that real tokens of the shorter prompt pay to padding: {weight
 #
 # | choice | takes | good for |
 # |---|---|---|
-# | greedy | the token with the highest score | sums, extraction, anything with one right answer |
+# | greedy | the token with the highest score | the same answer each time: extraction, tests. Not for all models: Qwen3's [card](https://huggingface.co/Qwen/Qwen3-8B) advises against it for thinking (endless repetitions) |
 # | sampling | a token with its softmax probability | variety; but the long tail holds thousands of poor tokens, and together they are likely |
 # | top-k (Fan, Lewis and Dauphin 2018, [arXiv:1805.04833](https://arxiv.org/abs/1805.04833)) | samples among the $k$ best | cuts the tail, but $k$ fits no two situations |
 # | top-p (Holtzman and others 2019, [arXiv:1904.09751](https://arxiv.org/abs/1904.09751)) | samples in the smallest set of best tokens whose probabilities add up to at least $p$ | few tokens where the model is sure, many where it is not |
@@ -1481,18 +1697,31 @@ print(f"attention that real tokens of the shorter prompt pay to padding: {weight
 # `(batch, vocabulary)`, and returns new scores. What may not be chosen gets $-\infty$, for which softmax gives exactly
 # 0. Processors form a chain, so `generate` needs no new code for a new idea.
 #
-# **Task.** Write `__call__` of three processors. Each returns a **new** tensor of the same shape and dtype, in which kept
-# tokens have their old score and all others have $-\infty$; `scores` itself stays as it is. Rows do not influence each
-# other. Some scores may be $-\infty$ already. The library's `TopKLogitsWarper` and `TopPLogitsWarper` are out of reach.
+# ### Exercise 6 · Three samplers (`samplers`, 3 points, 30 minutes, difficulty 2 of 3)
 #
-# - `Greedy()` keeps the token with the highest score of each row, one token only.
-# - `TopK(k)` keeps the `k` highest scores of each row; where others equal the k-th, these too. If `k` is larger than
-#   the vocabulary, it keeps all.
-# - `TopP(p)` keeps, in each row, the smallest set of most probable tokens whose probabilities add up to at least `p`:
-#   always at least one.
+# Write `__call__` of three processors; each is checked, and earns its point, on its own. `scores` is a float32 or float64
+# tensor `(rows, vocabulary)`, both 1 or more, of any finite size; some scores may be $-\infty$ already, but not a whole row.
+#
+# - `Greedy()` keeps one token of each row: the one with the highest score; of several equally high ones the one with the
+#   smallest id. <!-- rule: greedy -->
+# - `TopK(k)`, with `k` from 1 on, keeps the `k` highest scores of each row, all if there are fewer. <!-- rule: top_k -->
+# - Scores that equal the `k`-th highest are kept too: of 5, 3, 3, 1 `TopK(2)` keeps 5, 3, 3, and of 5, 5, 3 it keeps 5,
+#   5. <!-- rule: top_k_ties -->
+# - `TopP(p)`, with `p` from 0.01 to 0.99, keeps in each row the smallest set of most probable tokens whose probabilities add
+#   up to at least `p`, always at least one. Of equally probable ones at its edge it may take any. <!-- rule: top_p -->
+# - "At least" means that the set ends where the sum is just `p`: of 0.5, 0.25, 0.25 `TopP(0.5)` keeps the first
+#   alone. <!-- rule: top_p_edge -->
+#
+# For all three:
+#
+# - The result has the shape and dtype of `scores`. Kept tokens have their old score at their old place, all others have
+#   $-\infty$. <!-- rule: result -->
+# - Rows do not influence each other. <!-- rule: rows -->
+# - The result is a new tensor, also where nothing is removed; `scores` stays as it was. <!-- rule: new_tensor -->
+# - `TopKLogitsWarper` and `TopPLogitsWarper` of the library are out of reach. <!-- rule: own, reported -->
 
 
-# %% exercise="samplers" minutes=30 difficulty=2
+# %% exercise="samplers" minutes=30 difficulty=2 apart=true
 class Greedy(LogitsProcessor):
     """Keeps the highest score of each row."""
 
@@ -1533,114 +1762,158 @@ class TopP(LogitsProcessor):
 
 
 # %% tests="samplers" points=3
-def some_scores(rows, size, seed):
-    """Distinct scores (rows, size): row by row more and more decided; a few are minus infinity."""
-    draw = torch.Generator().manual_seed(seed)
-    scores = torch.randn(rows, size, generator=draw) * torch.linspace(0.3, 4, rows)[:, None]
-    scores[0, 3] = scores[-1, 0] = -torch.inf
-    return scores
+import math
+import random
 
 
-def check_processor(make, library, scores, what, hint):
-    given = scores.clone()
-    expected = library(None, scores.clone())
+@check.scenario
+def processed(name, arguments, scores):
+    """What a processor makes of scores after it has seen others; then its result is overwritten."""
     said = AssertionError("the library's processors are out of reach here: write your own")
     with mock.patch.object(TopKLogitsWarper, "__init__", side_effect=said):
         with mock.patch.object(TopPLogitsWarper, "__init__", side_effect=said):
-            observed = make()(torch.zeros(len(scores), 1, dtype=torch.int64), given)
-    check.kind(observed, torch.Tensor, f"what {what} returns")
-    check.shape(observed, scores.shape, f"the result of {what}")
-    check.equal(
-        (given == scores).all().item(),
-        True,
-        f"that the scores are as before after {what}",
-        "return a new tensor: generate can still need the old one",
-    )
-    check.true(not observed.isnan().any(), f"there are NaNs in the result of {what}: minus infinity times 0 is one.")
-    removed = observed[expected == -torch.inf]
-    check.true(
-        not (removed.isfinite().all() and len(removed) and (removed == removed[0]).all()),
-        f"{what} gives removed tokens the score {removed[0].item() if len(removed) else 0:g}: that is still a probability above 0; "
-        "minus infinity is not.",
-    )
-    check.equal(
-        observed.isfinite().sum(1).tolist(),
-        expected.isfinite().sum(1).tolist(),
-        f"the number of tokens that {what} keeps, row by row",
-        hint,
-    )
-    check.equal(observed, expected, f"the scores after {what}", "kept tokens keep their score, at their old place")
+            processor = {"Greedy": Greedy, "TopK": TopK, "TopP": TopP}[name](*arguments)
+            ids = torch.zeros(len(scores), 3, dtype=torch.int64)
+            processor(ids[:1], scores[:1].flip(1) + 1)
+            result = processor(ids, scores)
+    seen = result.clone()
+    result.fill_(7)
+    return seen
 
 
-def check_in_generate(processors, **options):
-    """The processors inside `generate` give the same text as the library's own, from the same seed."""
-    ids = torch.tensor([[5, 9, 33], [7, 7, 21]])
-    for label, net in (("GPT-2", make_gpt2()), ("tiny-lm", model)):
-        texts = []
-        for arguments in (options, {"do_sample": True, "top_k": 0, "logits_processor": LogitsProcessorList(processors)}):
-            torch.manual_seed(11)
-            texts.append(net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, **arguments))
-        check.equal(texts[1], texts[0], f"the ids that generate gives ({label}) with your processors, against its own {options}")
+def only(scores, kept):
+    """`kept`: for each row a set of ids."""
+    rows = [[score if i in ids else -math.inf for i, score in enumerate(row)] for row, ids in zip(scores.tolist(), kept)]
+    return torch.tensor(rows, dtype=scores.dtype)
 
 
-def greedy_by_library(input_ids, scores):
-    return torch.where(torch.arange(scores.shape[1]) == scores.argmax(-1, keepdim=True), scores, -torch.inf)
+def from_the_best(row):
+    return sorted(range(len(row)), key=lambda i: -row[i])
+
+
+def greedy_by_definition(name, arguments, scores):
+    return only(scores, [from_the_best(row)[:1] for row in scores.tolist()])
+
+
+def top_k_by_definition(name, arguments, scores):
+    kept = []
+    for row in scores.tolist():
+        last = sorted(row, reverse=True)[: arguments[0]][-1]
+        kept.append({i for i, score in enumerate(row) if score >= last})
+    return only(scores, kept)
+
+
+def probabilities_of(row):
+    highest = max(row)
+    weights = [math.exp(score - highest) for score in row]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
+
+
+def top_p_by_definition(name, arguments, scores, beyond=False):
+    """`beyond`: as if the sum had to be greater than p."""
+    kept = []
+    for row in scores.tolist():
+        total, ids, chances = 0.0, [], probabilities_of(row)
+        for i in from_the_best(row):
+            ids.append(i)
+            total += chances[i]
+            if total >= arguments[0] + (1e-6 if beyond else -1e-9):
+                break
+        kept.append(ids)
+    return only(scores, kept)
+
+
+def some_scores(seed):
+    """From small to large, row by row more and more decided; a few are minus infinity."""
+    draw = torch.Generator().manual_seed(seed)
+    yield torch.tensor([[0.7]])
+    yield torch.tensor([[1.0, 3.0, 2.0]])
+    yield torch.tensor([[2.0, -1.0], [-3.0, 0.5]])
+    for rows, size, scale, dtype in ((2, 5, 1, 0), (5, 23, 1, 0), (7, 41, 3, 1), (1, 8, 40, 0), (40, 6, 1, 1), (3, 700, 1, 0)):
+        scores = torch.randn(rows, size, generator=draw, dtype=(torch.float32, torch.float64)[dtype])
+        scores = scores * scale * torch.linspace(0.3, 4, rows)[:, None] + 50 * (rows == 7) - 300 * (rows == 5)
+        scores[0, 3] = scores[-1, 0] = -torch.inf
+        yield scores if size > 5 else scores.T.contiguous().T
+
+
+def to_process(name, arguments, scores):
+    shown = f" {scores.tolist()}" if scores.numel() <= 12 else ""
+    words = {name: str(arguments).strip("[]")} if arguments else {}
+    return cases.Case({"name": name, "arguments": arguments, "scores": scores}, words | {"scores": f"{list(scores.shape)}{shown}"})
 
 
 def check_greedy():
-    scores = some_scores(5, 23, 1)
-    check_processor(Greedy, greedy_by_library, scores, "Greedy()", "one token a row")
-    ties = torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
-    check_processor(
-        Greedy, greedy_by_library, ties, "Greedy() on equal scores", "one token a row, even where two are equally good"
-    )
-    check_in_generate([Greedy()], do_sample=False)
+    ties = [torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]]), torch.tensor([[-torch.inf, -5, -5, -torch.inf]])]
+    hint = "one token a row: the highest score, and of equally high ones the first"
+    for seed in seeds:
+        drawn = [to_process("Greedy", [], scores) for scores in [*ties, *some_scores(seed)]]
+        check.agrees(processed, greedy_by_definition, drawn, "`Greedy`", hint, rtol=0, atol=0)
 
 
 def check_top_k():
-    scores = some_scores(5, 23, 2)
-    for k in (1, 4, 23, 99):
-        check_processor(
-            lambda: TopK(k), TopKLogitsWarper(k), scores, f"TopK({k})", "k tokens of each row (all, if there are fewer)"
-        )
-    ties = torch.tensor([[5.0, 1.0, 3.0, 3.0, 3.0, 2.0], [1.0, 6.0, 5.0, 4.0, 3.0, 2.0]])
-    check_processor(lambda: TopK(2), TopKLogitsWarper(2), ties, "TopK(2) on equal scores", "all that equal the k-th are kept")
-    check_in_generate([TopK(3)], do_sample=True, top_k=3)
+    ties = torch.tensor([[5.0, 1.0, 3.0, 3.0, 3.0, 2.0], [1.0, 6.0, 5.0, 4.0, 3.0, 2.0], [4.0, 4.0, 4.0, 0.0, 3.0, 3.0]])
+    causes = {
+        "all that equal the k-th are kept": lambda name, arguments, scores: only(
+            scores, [from_the_best(row)[: arguments[0]] for row in scores.tolist()]
+        ),
+        "equal scores count one by one: `k` scores, not `k` different values": lambda name, arguments, scores: only(
+            scores,
+            [{i for i, score in enumerate(row) if score in sorted(set(row))[-arguments[0] :]} for row in scores.tolist()],
+        ),
+        "a score of 0 is still a probability above 0; minus infinity is not": lambda *case: (
+            top_k_by_definition(*case).nan_to_num(neginf=0.0)
+        ),
+        "each row has `k` of its own": lambda name, arguments, scores: top_k_by_definition(name, arguments, scores.view(1, -1)).view_as(
+            scores
+        ),
+    }
+    hint = "the k highest scores of each row (all, if there are fewer), and what equals the last of them"
+    for seed in seeds:
+        drawn = [to_process("TopK", [k], ties) for k in (1, 2, 3, 6, 50)]
+        drawn += [to_process("TopK", [k], scores) for scores in some_scores(seed) for k in (1, 4, scores.shape[1], 999)]
+        check.agrees(processed, top_k_by_definition, drawn, "`TopK`", hint, causes=causes, rtol=0, atol=0)
 
 
 def check_top_p():
-    scores = some_scores(6, 29, 3)
-    for p in (0.9, 0.5, 0.05):
-        check_processor(
-            lambda: TopP(p),
-            TopPLogitsWarper(p),
-            scores,
-            f"TopP({p})",
-            "add up softmax probabilities from the most probable token on, row by row; the token that reaches p is kept",
-        )
-    check_in_generate([TopP(0.7)], do_sample=True, top_k=0, top_p=0.7)
+    half = torch.tensor([[math.log(2), 0.0, 0.0], [0.0, math.log(2), 0.0]])  # 1/2, 1/4, 1/4
+    halves = torch.tensor([[3.0, -torch.inf, 3.0, -torch.inf]])
+    causes = {
+        "the set ends where the sum is just p": lambda *case: top_p_by_definition(*case, beyond=True),
+        "kept tokens keep their old place": lambda *case: top_p_by_definition(*case).sort(descending=True).values,
+        "start from the most probable token": lambda name, arguments, scores: top_p_by_definition(name, arguments, -scores)
+        .neg()
+        .nan_to_num(posinf=-torch.inf),
+        "the set must reach p: this one stays below": lambda *case: top_p_by_definition(*case).masked_fill(
+            (case[2] == top_p_by_definition(*case).masked_fill(top_p_by_definition(*case) == -torch.inf, torch.inf).amin(1, True)),
+            -torch.inf,
+        ),
+    }
+    hint = "add up softmax probabilities from the most probable token on, row by row; the token that reaches p is kept"
+    for seed in seeds:
+        draw = random.Random(seed)
+        drawn = [to_process("TopP", [p], scores) for p, scores in ((0.5, half), (0.75, half[:, :1]), (0.1, torch.eye(4) * 30))]
+        for scores in some_scores(seed):
+            for p in (0.9, 0.01, 0.99, round(draw.uniform(0.02, 0.98), 3)):
+                sums = torch.tensor([probabilities_of(sorted(row, reverse=True)) for row in scores.tolist()]).cumsum(1)
+                if not ((sums - p).abs() < 1e-5).any():  # too near for the precision of float32
+                    drawn.append(to_process("TopP", [p], scores))
+        check.agrees(processed, top_p_by_definition, drawn, "`TopP`", hint, causes=causes, rtol=0, atol=0)
+        for scores, p, kept in ((halves, 0.5, 1), (half, 0.6, 2), (torch.zeros(1, 8), 0.375, 3), (torch.ones(1, 8), 0.4, 4)):
+            seen = processed("TopP", [p], scores)
+            what = f"what `TopP` makes of {scores.tolist()} with p = {p}"
+            check.equal(seen.isfinite().sum(1).tolist(), [kept] * len(scores), f"the number of tokens kept, {what}", hint)
+            check.true(((seen == scores) | (seen == -torch.inf)).all(), f"{what} holds scores that are not the old ones.")
+            check.true((seen.amax(1) == scores.amax(1)).all(), f"{what} lacks the most probable token.")
 
 
 with check.exercise("samplers"):
-    parts = {"Greedy": check_greedy, "TopK": check_top_k, "TopP": check_top_p}
-
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    def check_more(name, make, library, hint):
-        check_processor(make, library, some_scores(7, 41, 8), name, hint)
-        check_processor(make, library, some_scores(2, 5, 9).double() * 3 - 40, f"{name} on other scores", hint)
-
-    def check_chain():
-        check_in_generate([TopK(6), TopP(0.8)], do_sample=True, top_k=6, top_p=0.8)
-        check_processor(lambda: TopP(0.99), TopPLogitsWarper(0.99), torch.eye(4) * 30, "TopP(0.99)", "at least one token")
-
-    hidden = {
-        "Greedy": lambda: check_more("Greedy()", Greedy, greedy_by_library, "one token a row"),
-        "TopK": lambda: check_more("TopK(3)", lambda: TopK(3), TopKLogitsWarper(3), "three tokens a row"),
-        "TopP": lambda: (check_more("TopP(0.6)", lambda: TopP(0.6), TopPLogitsWarper(0.6), "at least 0.6"), check_chain()),
-    }
-    parts = {name: lambda seen=seen, unseen=hidden[name]: (seen(), unseen()) for name, seen in parts.items()}
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
-    check.parts(parts)
+    check.parts({"Greedy": check_greedy, "TopK": check_top_k, "TopP": check_top_p})
 check.points(3)
 
 
@@ -1661,19 +1934,14 @@ check.points(3)
 #
 # ```python
 # # Greedy
-# best = scores.argmax(1, keepdim=True)
 # return torch.full_like(scores, -torch.inf).scatter(1, best, ...)
 #
 # # TopK
 # highest = scores.sort(descending=True).values[:, : self.k]
-# return scores.masked_fill(..., -torch.inf)
 #
 # # TopP
-# ordered, order = scores.sort(descending=True)
-# probabilities = ordered.softmax(1)
 # before = ...                       # sum of all that are more probable
-# kept = before < self.p
-# return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+# return ordered.masked_fill(..., -torch.inf).gather(1, order.argsort())
 # ```
 # </details>
 
@@ -1699,12 +1967,13 @@ for row, beginning in zip(axes, beginnings):
         axis.set_xticks(range(20), tokenizer.convert_ids_to_tokens(best[:20]), rotation=90, fontsize=7)
         axis.set_title(f"{beginning!r}: {label} keeps {count}", fontsize=9)
     row[0].set_ylabel("probability (%)")
+    cut = [int(processor(encoded["input_ids"], scores)[0].isfinite().sum()) for processor in (TopK(5), TopP(0.8))]
+    print(f"{beginning!r}: the best token has {probabilities[0]:.0%}, the fifth {probabilities[4]:.2%}; kept are {cut[0]} and {cut[1]}")
 plt.show()
 
 # %% [markdown]
-# Top-k keeps five tokens in both places. Above, four of them are all but impossible; below, it throws away many that
-# are as good as the fifth. Top-p follows the model: one token where it is sure, dozens (more than the plot shows) where
-# it is not.
+# Top-k keeps the same number everywhere, however likely the fifth token is, and throws away a sixth that may be as good.
+# Top-p follows the model: few tokens where it is sure, many (perhaps more than the plot shows) where it is not.
 #
 # A processor can do more than cut a tail. This one allows only tokens that the caller names. It turns a chatty answer
 # into a number, without a word in the prompt about it: **constrained decoding**, the way in which servers promise valid
@@ -1744,6 +2013,10 @@ for label, processors in (
 # Two things to know about `generate`. With `do_sample=True` it adds `top_k=50` by itself; `top_k=0` switches that off.
 # And your processors run **before** its own temperature, top-k and top-p, whatever order you write them in.
 #
+# Two more that you will meet: **min-p** keeps what has at least a share `min_p` of the best token's probability
+# (Nguyen and others 2024, [arXiv:2407.01082](https://arxiv.org/abs/2407.01082)); **penalties** (`repetition_penalty`,
+# `no_repeat_ngram_size`) lower or forbid what was said before, and so also what has to be repeated: a name, a bracket.
+#
 # ## 7 · The loop, with a cache
 #
 # `generate` is a loop: predict a token, append it, predict again. Naively every round runs the model over everything so
@@ -1751,34 +2024,48 @@ for label, processors in (
 # **cache**, and each round feeds **one** new token for each row. What the model must still be told: which of all tokens
 # so far are real (the mask, which grows) and at which position the new token stands.
 #
-# ```text
-#            feed                     attention_mask        position_ids
-# prefill    . . Add 4 + 3            0 0 1 1 1 1           0 0 0 1 2 3
-# step 1                 7            0 0 1 1 1 1 1                   4
-# step 2                   <|end|>    0 0 1 1 1 1 1 1                   5
-# ```
+# | call | `input_ids` | `attention_mask` | `position_ids` |
+# |---|---|---|---|
+# | prefill | `pad pad Add 4 + 3` | `0 0 1 1 1 1` | `0 0 0 1 2 3` |
+# | step 1 | `7` | `0 0 1 1 1 1 1` | `4` |
+# | step 2 | `end` | `0 0 1 1 1 1 1 1` | `5` |
 #
-# **Task.** Write `generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False)`. It
-# returns the ids of prompts and new tokens, int64 `(rows, prompt + new)`, exactly as `model.generate` does (which is out
-# of reach).
+# The cache here is a `DynamicCache`: it grows with every token. A static cache has its whole length from the start, so
+# that shapes stay the same and `torch.compile` can work; models with sliding windows keep the last few thousand tokens of
+# some layers only ([cache strategies](https://huggingface.co/docs/transformers/kv_cache)).
 #
-# - `input_ids` and `attention_mask`, int64 `(rows, n)`, are padded on the left, and stay as they are.
-# - Scores are the logits of the last place. Then each of `processors` is called with all ids so far and the scores. Then
-#   the best token of each row is taken; with `sample=True` instead one drawn by `torch.multinomial(probabilities, 1)`
-#   for all rows at once, in every step, so that the same seed gives the same text.
-# - `model.generation_config` has `pad_token_id` and `eos_token_id`; the latter is an int **or a list of ints**. A row
-#   that has written one of them is finished: it gets `pad_token_id` from then on.
-# - Stop when all rows are finished, or after `max_new_tokens`. No step more than needed.
-# - Use the cache: the first call of the model gets the prompts, each later call one token a row. No graph is recorded.
+# ### Exercise 7 · Generate by hand (`generate_by_hand`, 4 points, 40 minutes, difficulty 3 of 3)
+#
+# Write `generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False)`, which does what
+# `model.generate` does. `input_ids` and `attention_mask`, int64 `(rows, n)`, both 1 or more, are padded on the left; a real
+# token may have the id of the padding or of an end. `max_new_tokens` is 1 or more. The model computes in float32 and is in
+# evaluation mode.
+#
+# - It returns the ids of prompts and new tokens, int64 `(rows, n + new)`, as `model.generate` does. <!-- rule: ids -->
+# - The model looks at no padding, and the first real token of a row is at position 0. <!-- rule: padding -->
+# - Each step: the scores are the logits of the last place, `(rows, vocabulary)`. Each of `processors`, in their order, is
+#   called with all ids so far, prompts included, and the scores, and returns the next scores. <!-- rule: processors -->
+# - Then the best token of each row is taken. <!-- rule: best -->
+# - With `sample=True` it is drawn by one `torch.multinomial(probabilities, 1)` for all rows at once, in every step, from the
+#   global generator: the same seed gives the same text as `generate`. <!-- rule: sample -->
+# - A row that has written an end token is finished: it gets `model.generation_config.pad_token_id` from then
+#   on. <!-- rule: finished -->
+# - `model.generation_config.eos_token_id` is an int **or a list of ints**, each of which ends a row. (Ids of the prompt do
+#   not.) <!-- rule: ends -->
+# - It stops when all rows are finished, or after `max_new_tokens`; no step more than needed. <!-- rule: stop -->
+# - The first call of the model gets the prompts, each later call one token a row, with the cache. <!-- rule: cache, reported -->
+# - No graph is recorded. <!-- rule: no_graph, reported -->
+# - `input_ids` and `attention_mask` stay as they were. <!-- rule: unchanged -->
+# - `model.generate` is out of reach. <!-- rule: own_loop, reported -->
 
 
-# %% exercise="generate_by_hand" minutes=40 difficulty=3
+# %% exercise="generate_by_hand" minutes=40 difficulty=3 apart=true
 def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
     """What model.generate returns, by a loop with a cache: ids (rows, prompt + new)."""
     ### BEGIN SOLUTION
     settings = model.generation_config
-    ends = torch.tensor(settings.eos_token_id, device=input_ids.device).view(-1)
-    running = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+    ends = input_ids.new_tensor(settings.eos_token_id).view(-1)
+    running = torch.ones_like(input_ids[:, 0]).bool()
     fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
     for _ in range(max_new_tokens):
         with torch.no_grad():
@@ -1802,149 +2089,156 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
 
 
 # %% tests="generate_by_hand" points=4
-def left_padded(rows):
-    width = max(map(len, rows))
-    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
-    return ids, torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+import random
 
 
-def free_tokens(net, ids, mask, count):
-    """What `net` writes greedily when nothing stops it: (rows, count)."""
-    settings = copy.deepcopy(net.generation_config)
-    settings.eos_token_id = None
-    return net.generate(ids, attention_mask=mask, max_new_tokens=count, do_sample=False, generation_config=settings)[
-        :, ids.shape[1] :
-    ]
+@check.shared
+def writing_net(kind, seed, ends, pad):
+    """A model that writes, with these end tokens and this padding."""
+    makers = {"GPT-2": make_gpt2, "GPT-NeoX": make_neox}
+    net = makers[kind](seed=seed) if kind in makers else copy.deepcopy(model)
+    if ends is not None:
+        net.generation_config.update(eos_token_id=ends, pad_token_id=pad)
+    return net
 
 
-def check_decoding(net, ids, mask, count, what, processors=(), sample=False, hint="", **options):
-    torch.manual_seed(23)
-    expected = net.generate(ids, attention_mask=mask, max_new_tokens=count, do_sample=sample, **options)
-    given_ids, given_mask, calls = ids.clone(), mask.clone(), []
+@check.shared
+def processors_called(names):
+    """Processors by name; what "sum" chooses depends on every id so far."""
+
+    class Sum(LogitsProcessor):
+        def __call__(self, input_ids, scores):
+            return scores.scatter(1, input_ids.sum(1, keepdim=True) % 80, 1e4)
+
+    makers = {
+        "top-p": lambda: TopPLogitsWarper(0.8),
+        "hot": lambda: TemperatureLogitsWarper(1.7),
+        "sum": Sum,
+    }
+    return [makers[name]() for name in names]
+
+
+@check.scenario
+def decoded(net, ids, mask, count, names, sample, seed):
+    """The ids that the loop returns, and for each call of the model the shape that it got and whether a graph was recorded."""
+    net, calls = writing_net(*net), []
 
     def note(module, args, kwargs):
         fed = kwargs.get("input_ids", args[0] if args else None)
-        calls.append((None if fed is None else tuple(fed.shape), torch.is_grad_enabled()))
+        calls.append(["nothing" if fed is None else list(fed.shape), torch.is_grad_enabled()])
 
-    handle = net.register_forward_pre_hook(note, with_kwargs=True)
+    net.register_forward_pre_hook(note, with_kwargs=True)
     said = AssertionError("model.generate is out of reach here: write the loop")
-    torch.manual_seed(23)
+    torch.manual_seed(seed)
     with mock.patch.object(net, "generate", side_effect=said):
-        observed = generate_by_hand(net, given_ids, given_mask, count, processors=processors, sample=sample)
-    handle.remove()
+        made = generate_by_hand(net, ids, mask, count, processors=processors_called(names), sample=sample)
+    return made, calls
 
-    check.kind(observed, torch.Tensor, "what generate_by_hand returns")
-    steps = expected.shape[1] - ids.shape[1]
-    check.true(
-        observed.ndim == 2 and len(observed) == len(ids),
-        f"the result has shape {tuple(observed.shape)}, expected {tuple(expected.shape)}.",
+
+def generated(net, ids, mask, count, names=(), sample=False, seed=0):
+    """What the library's own loop returns."""
+    torch.manual_seed(seed)
+    options = {"do_sample": True, "top_k": 0} if sample else {"do_sample": False}
+    chain = LogitsProcessorList(processors_called(names))
+    return net.generate(ids, attention_mask=mask, max_new_tokens=count, logits_processor=chain, **options)
+
+
+def left_padded(rows, pad):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
+    return ids, torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+
+
+def check_decoding(plan, ids, mask, count, what, names=(), sample=False, seed=0):
+    net = writing_net(*plan)
+    ends, n = net.generation_config.eos_token_id, ids.shape[1]
+    expected = generated(net, ids, mask, count, names, sample, seed)
+    (made, calls), (_, ids_after, mask_after, *_) = check.after(decoded, plan, ids, mask, count, names, sample, seed)
+    check.kind(made, torch.Tensor, "what `generate_by_hand` returns")
+    check.true(made.ndim == 2 and len(made) == len(ids), f"The result has shape {tuple(made.shape)}, expected {tuple(expected.shape)}.")
+    prompts = "the result does not begin with the prompts: generate returns prompts and new ids"
+    check.true(made[:, :n].tolist() == ids.tolist(), f"{what}: {prompts}.")
+
+    def without(changed):
+        """New ids where the library is told something wrong."""
+        return lambda: generated(*changed(writing_net(*plan)))[:, n : made.shape[1]].tolist()
+
+    def with_ends(other, wrong):
+        other.generation_config.eos_token_id = wrong
+        return other, ids, mask, count, names, sample, seed
+
+    new, steps = made[:, n:].tolist(), expected.shape[1] - n
+    causes = {
+        "when one row has ended, the others go on": expected[:, n : made.shape[1]].tolist(),
+        "the padding is masked, so that nobody looks at it": without(
+            lambda other: (other, ids, torch.ones_like(mask), count, names, sample, seed)
+        ),
+    }
+    if not isinstance(ends, int):
+        causes["eos_token_id can be a list: each of its ids ends a row"] = without(lambda other: with_ends(other, ends[0]))
+    causes["a row that has written an end token gets pad_token_id from then on"] = without(lambda other: with_ends(other, None))
+    if names:
+        causes["processors are called before a token is chosen"] = without(lambda other: (other, ids, mask, count, (), sample, seed))
+        causes["processors are called in their order"] = without(lambda other: (other, ids, mask, count, names[::-1], sample, seed))
+    hint = (
+        "from the logits of the last place; then what changes from step to step: the cache, the mask that grows, the position "
+        "of the new token"
     )
-    check.true(
-        torch.equal(observed[:, : ids.shape[1]], ids),
-        "the result does not begin with the prompts: generate returns prompts and new ids.",
-    )
-    new, other = observed[:, ids.shape[1] :], expected[:, ids.shape[1] :]
-    first = min(new.shape[1], 1)
-    check.equal(
-        new[:, :first],
-        other[:, :first],
-        f"the first new id of each row, {what}",
-        "from the logits of the last place; is the padding masked, and is the first real token at position 0?",
-    )
-    for row in range(len(ids)):
-        both = min(new.shape[1], steps)
-        check.equal(
-            new[row, :both].tolist(),
-            other[row, :both].tolist(),
-            f"the new ids of row {row}, {what}",
-            hint or "what changes from step to step: the cache, the mask that grows, the position of the new token",
-        )
-    check.equal(
-        new.shape[1],
-        steps,
-        f"the number of steps, {what}",
-        "stop when every row has written an end token (or after max_new_tokens), and no earlier",
-    )
-    check.equal(observed.dtype, torch.int64, "the dtype of the result")
-    check.equal(
-        [shape for shape, _ in calls],
-        [tuple(ids.shape)] + [(len(ids), 1)] * (steps - 1),
-        "the shapes of the ids that the model was fed with, call by call",
-        "with a cache the prompts are read once, and each later call reads one new token a row",
-    )
-    check.true(not any(grad for _, grad in calls), "autograd recorded the calls: torch.no_grad() keeps the memory free.")
-    check.true(
-        torch.equal(given_ids, ids) and torch.equal(given_mask, mask), "input_ids or attention_mask were changed in place."
-    )
+    check.equal(new, expected[:, n:].tolist(), f"the new ids of {len(ids)} rows, {what}", hint, causes=causes)
+    check.equal(made.dtype, torch.int64, "the dtype of the result")
+    shapes = [list(ids.shape)] + [[len(ids), 1]] * (steps - 1)
+    hint = "with a cache the prompts are read once, and each later call reads one new token a row"
+    check.equal([shape for shape, _ in calls], shapes, "the shapes of the ids that the model was fed with, call by call", hint)
+    check.true(not any(graph for _, graph in calls), "autograd recorded the calls: torch.no_grad() keeps the memory free.")
+    check.equal(ids_after, ids, "`input_ids` after the call", "does one of your steps work in place?")
+    check.equal(mask_after, mask, "`attention_mask` after the call", "does one of your steps work in place?")
+
+
+def check_loop(seed):
+    draw = random.Random(seed)
+    rows = [[draw.randrange(2, 80) for _ in range(length)] for length in (4, 1, 3)]
+    rows[0][1], rows[2][0] = 0, 1  # the ids of padding and end, as real tokens
+    ids, mask = left_padded(rows, 0)
+    for kind, number in (("GPT-2", seed), ("GPT-NeoX", seed + 1)):
+        free = writing_net(kind, number, None, 0)
+        free.generation_config.eos_token_id = None
+        text = generated(free, ids, mask, 6)[:, ids.shape[1] :].tolist()
+        spare = next(i for i in range(2, 88) if i not in sum(text, []))  # nobody writes it
+        check_decoding((kind, number, spare, 0), ids, mask, 5, f"{kind}, nothing ends early")
+        last = [row[place] for row, place in zip(text, (3, 1, 2))]
+        if kind == "GPT-2":
+            check_decoding((kind, number, text[1][2], 0), ids, mask, 6, f"{kind}, one row ends early")
+            check_decoding((kind, number, text[0][0], text[0][0]), ids[:1], mask[:1], 3, f"{kind}, the padding is the end token")
+            check_decoding((kind, number, spare, 0), ids, mask, 1, f"{kind}, one step")
+        check_decoding((kind, number, [rows[0][3], *last], 7), ids, mask, 7, f"{kind}, several end tokens, all rows end early")
+    check_decoding(("GPT-2", seed, spare, 0), ids, mask, 4, "where the sum of all ids so far says what is next", ("sum",))
+    text = generated(writing_net("GPT-2", seed, None, 0), ids, mask, 3, ("hot", "top-p"), True, seed)[:, ids.shape[1] :].tolist()
+    sampled = "sampled, one row ends early"
+    check_decoding(("GPT-2", seed, text[1][1], 0), ids, mask, 6, sampled, ("hot", "top-p"), True, seed)
+
+
+def check_chat_model():
+    chats = [[{"role": "user", "content": content}] for content in ("What is 3+4?", "Sort: 7 5 9 1 3")]
+    encoded = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
+    check_decoding(("tiny-lm", 0, None, None), encoded["input_ids"], encoded["attention_mask"], 14, "tiny-lm")
 
 
 with check.exercise("generate_by_hand"):
-    ids, mask = left_padded([[5, 9, 33, 12], [7], [4, 61, 8]])
-    net = make_gpt2()
-    net.generation_config.eos_token_id = 96 if 96 not in free_tokens(net, ids, mask, 7) else 95
-    check_decoding(net, ids, mask, 7, "GPT-2, nothing ends early")
-    written = free_tokens(net, ids, mask, 9)
-    for step in range(1, 9):
-        if written[1, step] not in written[1, :step]:
-            break
-    net.generation_config.eos_token_id = int(written[1, step])
-    finished = "a row that has written the end token gets pad_token_id from then on; the others go on"
-    check_decoding(net, ids, mask, 9, f"GPT-2, row 1 ends at step {step}", hint=finished)
-    net.generation_config.eos_token_id = [int(row[i]) for row, i in zip(written, (3, 1, 4))]
-    check_decoding(net, ids, mask, 9, "GPT-2, several end tokens", hint="eos_token_id can be a list: each of its ids ends a row")
-    check_decoding(net, ids, mask, 6, "GPT-2, sampled", [TopKLogitsWarper(9)], True, "draw for all rows in every step", top_k=9)
-
-    chats = [[{"role": "user", "content": content}] for content in ("What is 3+4?", "Sort: 7 5 9 1 3")]
-    encoded = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
-    check_decoding(model, encoded["input_ids"], encoded["attention_mask"], 14, "tiny-lm")
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    net = make_neox(seed=2)
-    ids, mask = left_padded([[3, 60], [8, 8, 15, 31, 2]])
-    net.generation_config.eos_token_id, net.generation_config.pad_token_id = [87, 88], 6
-    check_decoding(net, ids, mask, 11, "GPT-NeoX")
-    check_decoding(net, ids, mask, 1, "one step")
-    written = free_tokens(net, ids, mask, 5)
-    net.generation_config.eos_token_id = [int(written[0, 2]), int(written[1, 1])]
-    check_decoding(net, ids, mask, 12, "GPT-NeoX, both rows end early", hint=finished)
-    check_decoding(
-        net,
-        ids,
-        mask,
-        8,
-        "GPT-NeoX, sampled",
-        [TemperatureLogitsWarper(1.7), TopPLogitsWarper(0.9)],
-        True,
-        "processors in their order, then softmax, then multinomial",
-        top_k=0,
-        top_p=0.9,
-        temperature=1.7,
-    )
-
-    class NoRepeat(LogitsProcessor):
-        def __call__(self, input_ids, scores):
-            return scores.scatter(1, input_ids, -torch.inf)
-
-    net = make_gpt2(seed=5)
-    net.generation_config.eos_token_id = 96
-    repeats = LogitsProcessorList([NoRepeat()])
-    check_decoding(
-        net,
-        ids,
-        mask,
-        8,
-        "no id twice",
-        [NoRepeat()],
-        hint="a processor gets all ids so far: prompts and new",
-        logits_processor=repeats,
-    )
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    for seed in seeds:
+        check_loop(seed)
+    check_chat_model()
 
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
 # Write the loop without a cache first: call the model on everything, take the last logits, append. When its ids are
-# right, feed only the new token and pass the cache on; the diagram above says what mask and position must be then.
+# right, feed only the new token and pass the cache on; the table above says what mask and position must be then.
 #
 # Keep a boolean for each row: still running? It decides what is appended, and when to stop.
 # </details>
@@ -1958,24 +2252,13 @@ with check.exercise("generate_by_hand"):
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# settings = model.generation_config
-# ends = torch.tensor(settings.eos_token_id, device=input_ids.device).view(-1)
-# running = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
 # fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
 # for _ in range(max_new_tokens):
 #     with torch.no_grad():
-#         output = model(input_ids=fed, attention_mask=..., position_ids=..., past_key_values=cache, use_cache=True)
-#     cache = output.past_key_values
-#     scores = output.logits[:, -1]
-#     ...                                            # processors
-#     token = ...                                    # argmax, or multinomial of the softmax
+#         output = model(input_ids=fed, ..., past_key_values=cache, use_cache=True)
 #     token = token.where(running, settings.pad_token_id)
 #     input_ids = torch.cat([input_ids, token[:, None]], 1)
-#     attention_mask = ...                           # one more column of ones
-#     fed, positions = token[:, None], ...
 #     running = running & ~torch.isin(token, ends)
-#     ...                                            # nobody left: stop
-# return input_ids
 # ```
 # </details>
 
@@ -2032,6 +2315,9 @@ right.set(xlabel="new tokens", ylabel="time without / with cache", ylim=(0, None
 plt.show()
 for n, ratio in zip(lengths, ratios):
     print(f"{n:4} tokens: the cache is {ratio:.1f} times as fast")
+with_it, without_it = (free_run(64, use_cache=cached).tolist() for cached in (True, False))
+print("the same 64 ids with and without it:", with_it == without_it)
+print(f"from {lengths[0]} to {lengths[-1]} tokens the ratio {'grows' if ratios[-1] > ratios[0] else 'does not grow'}")
 claims.record(
     "the KV cache makes generation several times faster",
     claimed="5.21x (one model, T4 GPU); the longer the text, the more",
@@ -2041,8 +2327,8 @@ claims.record(
 )
 
 # %% [markdown]
-# For short answers of a tiny model the cache hardly matters: calling the layers costs more than the arithmetic in them.
-# With the length the gap opens. The price is memory: two tensors a layer, for every token of every row.
+# Short answers of a tiny model gain least: calling the layers costs more than the arithmetic in them. The price of the
+# cache is memory: two tensors a layer, for every token of every row.
 
 # %% [markdown]
 # ### Claim: a batch costs little more than one prompt
@@ -2070,6 +2356,8 @@ axis.legend()
 plt.show()
 gain = {size: t / throughput[0] for size, t in zip(sizes, throughput)}
 print(", ".join(f"{size} rows: {g:.1f}x" for size, g in gain.items()))
+kept = [size for size, g in gain.items() if g >= 0.8 * size]
+print(f"at least four fifths of the proportional gain up to {max(kept)} row{'s' * (max(kept) > 1)}")
 claims.record(
     "throughput grows in proportion to the batch",
     claimed="32 rows: close to 32x the tokens per second",
@@ -2079,9 +2367,9 @@ claims.record(
 )
 
 # %% [markdown]
-# At first the gain is nearly free: with one row, most of the time goes into calling the layers, and the calls are the
-# same for eight rows. Then one CPU core has arithmetic enough to do, and the curve bends. A GPU with its thousands of
-# units bends much later; that is why servers live on large batches.
+# With one row, most of the time goes into calling the layers, and the calls are the same for eight rows. Where one CPU
+# core has arithmetic enough to do, the curve bends. A GPU with its thousands of units bends much later; that is why
+# servers live on large batches.
 #
 # Real batches do worse than this one, whose rows are equally long: padding is work for nothing, and rows that finish
 # early wait for the longest. Lesson 17 builds the cure, continuous batching.
@@ -2089,43 +2377,66 @@ claims.record(
 # %% [markdown]
 # ## 8 · Tests for somebody else's loop
 #
-# A colleague has written `complete(net, rows, count, end)`. What it promises: `rows` is a list of prompts, each a list of
-# ids, of unequal lengths; it returns, for each row and in the same order, the list of ids that the model writes greedily:
-# at most `count` of them, up to and **including** the first id that equals `end`. The answer to a prompt does not depend
-# on the other rows. `rows` stays as it is.
-#
-# Bugs in such a function rarely raise an error. They give slightly other text, for some rows, on some architectures.
-# You know by now which; so choose inputs on which each of them must show.
-#
-# **Task.** Write `check_complete(complete)`: it raises (an `assert` is enough) if `complete` breaks a promise, and
-# returns without one if it keeps all. The grading runs it on correct implementations, which must pass, and on a
-# dozen broken ones. Points grow with the share that you catch; a false alarm earns nothing. All these runs together have
-# 20 s of computing time: a handful of well chosen prompts on two or three models is enough, and every combination of
-# everything is too much.
+# A colleague runs a small server. It has two models, `NETS`, and one function, `complete(name, rows, count, end)`, whose
+# bugs rarely raise an error. They give slightly other text, for some rows, on some architectures. You know by now which;
+# so choose inputs on which each of them must show.
 #
 # `alone` is the truth for one row: the library's own `generate`, without any padding.
 
-
 # %%
-def alone(net, row, count, end):
-    """What `net` writes greedily after one prompt: a list of at most `count` ids, up to and including `end`."""
+NETS = {"gpt2": make_gpt2(), "neox": make_neox()}
+
+
+@functools.cache
+def greedy_ids(name, row, count, end):
     ids = torch.tensor([row])
-    made = net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False, eos_token_id=end)
+    mask = torch.ones_like(ids)
+    made = NETS[name].generate(ids, attention_mask=mask, max_new_tokens=count, do_sample=False, eos_token_id=end)
     return made[0, len(row) :].tolist()
 
 
-print(alone(make_gpt2(), [5, 9, 33], 6, end=1), alone(make_neox(), [5, 9, 33], 6, end=1))
+def alone(name, row, count, end):
+    """What a model writes greedily after one prompt: a list of at most `count` ids, up to and including `end`."""
+    return list(greedy_ids(name, tuple(row), count, end))
 
 
-# %% exercise="generation_tests" minutes=30 difficulty=3
+print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
+
+# %% [markdown]
+# ### Exercise 8 · Tests for a server (`generation_tests`, 3 points, 30 minutes, difficulty 3 of 3)
+#
+# Write `check_complete(complete)`. `complete(name, rows, count, end)` gets the name of a model, `"gpt2"` or `"neox"`; a list of
+# one or more prompts, each a list of one or more ids from 0 to 88; how many new ids there may be (`count`, 1 or more; prompt
+# and answer together have at most 128); and an id that ends an answer. Your tests call it as often as they like with any of
+# these, by position (no keywords), and raise an error (an `assert` is enough) if it breaks a promise:
+#
+# - It returns, for each row and in the same order, the list of ids that the model writes, without the
+#   prompt. <!-- rule: order -->
+# - They are what `alone` gives: the best id at each step, whatever other rows there are. <!-- rule: alone -->
+# - An answer ends with the first id that equals `end`, which is part of it; other rows go on. <!-- rule: end -->
+# - It has no more than `count` ids. <!-- rule: count -->
+# - `rows` stays as it was. <!-- rule: kept -->
+# - No call depends on an earlier one. <!-- rule: calls -->
+#
+# What counts:
+#
+# - Every implementation that keeps all promises passes: a false alarm earns nothing. <!-- rule: no_alarm -->
+# - Your tests reject by raising; what they return is ignored. <!-- rule: raises -->
+#
+# The grading runs them on correct implementations and on a dozen broken ones; points grow with the share that you catch.
+# All these runs together have 20 s of computing time: a handful of well chosen prompts on both models is enough, and every
+# combination of everything is too much.
+
+
+# %% exercise="generation_tests" minutes=30 difficulty=3 apart=true
 def check_complete(complete):
-    """Raise an error if `complete(net, rows, count, end)` breaks a promise."""
+    """Raise an error if `complete(name, rows, count, end)` breaks a promise."""
     ### BEGIN SOLUTION
-    for net in (make_gpt2(), make_neox()):  # positions by place, positions by distance
+    for name in NETS:  # positions by place, positions by distance
         rows = [list(range(n)) for n in range(4, 0, -1)]  # unequal, the longest first, with a 0 in each
-        for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
+        for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
             given = copy.deepcopy(rows)
-            assert complete(net, given, 4, end) == [alone(net, row, 4, end) for row in rows]
+            assert complete(name, given, 4, end) == [alone(name, row, 4, end) for row in rows]
             assert given == rows
     ### END SOLUTION
 
@@ -2133,8 +2444,11 @@ def check_complete(complete):
 # %% tests="generation_tests" points=3
 def variant(bug=None):
     """`complete`, correct or with one bug."""
+    known = {}
 
-    def complete(net, rows, count, end):
+    def complete(name, rows, count, end, /):
+        if bug == "remembers" and (name, str(rows)) in known:
+            return known[name, str(rows)]
         prompts = sorted(rows, key=len) if bug == "sorts" else rows
         width = max(map(len, prompts))
         gaps = [[0] * (width - len(row)) for row in prompts]
@@ -2154,7 +2468,7 @@ def variant(bug=None):
         written = [[] for _ in prompts]
         for _ in range(count + (bug == "one more")):
             with torch.no_grad():
-                scores = net(input_ids=ids, attention_mask=mask, position_ids=places).logits[:, -1]
+                scores = NETS[name](input_ids=ids, attention_mask=mask, position_ids=places).logits[:, -1]
             token = torch.multinomial(scores.softmax(1), 1)[:, 0] if bug == "samples" else scores.argmax(1)
             ids, places = torch.cat([ids, token[:, None]], 1), torch.cat([places, places[:, -1:] + 1], 1)
             mask = torch.cat([mask, torch.ones_like(token)[:, None]], 1)
@@ -2169,6 +2483,7 @@ def variant(bug=None):
             written = [row + [0] * (max(map(len, written)) - len(row)) for row in written]
         if bug == "prompt":
             written = [row + new for row, new in zip(prompts, written)]
+        known[name, str(rows)] = written
         if bug == "overwrites":
             for row, new in zip(rows, written):
                 row += new
@@ -2177,8 +2492,8 @@ def variant(bug=None):
     return complete
 
 
-def one_by_one(net, rows, count, end):
-    return [alone(net, list(row), count, end) for row in rows]
+def one_by_one(name, rows, count, end, /):
+    return [alone(name, row, count, end) for row in rows]
 
 
 with check.exercise("generation_tests"):
@@ -2201,9 +2516,9 @@ with check.exercise("generation_tests"):
         "returns the rows sorted by length": variant("sorts"),
         "appends to the caller's rows": variant("overwrites"),
         "samples instead of taking the best": variant("samples"),
+        "remembers the answer to the same rows, whatever `end` is": variant("remembers"),
     }
     ### END HIDDEN TESTS
-    torch.manual_seed(0)
     check.catches(check_complete, right, wrong)
 check.points(3)
 
@@ -2217,19 +2532,16 @@ check.points(3)
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `alone(net, row, count, end)` gives the right answer for each row: compare lists with `==`. It also tells you which ids
+# `alone(name, row, count, end)` gives the right answer for each row: compare lists with `==`. It also tells you which ids
 # a row really writes: take one of them as `end`. `copy.deepcopy(rows)` before the call shows afterwards whether they
 # were changed.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# for net in (make_gpt2(), ...):                      # positions by place, positions by distance
-#     rows = [[5, 0, 33, 12], [7], ...]               # unequal lengths, a 0 inside a prompt
-#     end = alone(net, rows[0], 6, 1)[2]              # an id that row 0 writes
-#     given = copy.deepcopy(rows)
-#     assert complete(net, given, 6, end) == [...]
-#     assert given == rows
+# end = alone(name, rows[0], 6, 1)[2]             # an id that row 0 writes
+# given = copy.deepcopy(rows)
+# assert complete(name, given, 6, end) == [...]
 # ```
 # </details>
 
@@ -2314,8 +2626,10 @@ for habit, call in old_habits.items():
 #
 # (The whole list: [migration guide](https://github.com/huggingface/transformers/blob/main/MIGRATION_GUIDE_V5.md).)
 #
-# **Task.** Four functions from a project of 2023, as they were. Write each anew for version 5, so that it returns what it
-# returned then. Each is checked on its own. Some fail loudly; some return something else, quietly.
+# ### Exercise 9 · Code from another time (`from_v4_to_v5`, 4 points, 30 minutes, difficulty 2 of 3)
+#
+# Four functions from a project of 2023, as they were. Write each anew for version 5, so that it returns what it returned
+# then; each is checked, and earns its point, on its own. Some fail loudly; some return something else, quietly.
 #
 # ```python
 # def answer(model, tokenizer, question):                # the answer as a string
@@ -2338,9 +2652,34 @@ for habit, call in old_habits.items():
 #     attentions = model(input_ids, output_attentions=True).attentions
 #     return torch.stack(attentions)
 # ```
+#
+# `answer`; `question` is any text, the model computes in float32:
+#
+# - It returns the new tokens as one string, blanks at its ends included, without prompt and special
+#   tokens. <!-- rule: answer_text -->
+# - The model reads what the chat template makes of the question, with a prompt for the assistant, and writes at most 10
+#   tokens. <!-- rule: answer_prompt -->
+# - It is greedy, even where `model.generation_config` says that the model samples. <!-- rule: answer_greedy -->
+#
+# `token_texts`; `text` is any text of one or more characters:
+#
+# - It returns a list with one string for each token: what `decode` gives for that token alone. (A sign of several tokens
+#   gives as many `�`.) <!-- rule: one_each -->
+# - No special token is added, whatever the tokenizer does by itself. <!-- rule: none_added -->
+#
+# `cache_size`; `input_ids` is int64 `(rows, n)`, the model any causal model of full attention, in any dtype:
+#
+# - The first number is how many tokens of each row the cache holds. <!-- rule: cache_tokens -->
+# - The second is how many bytes keys and values of all layers and rows take, with the heads, the size of a head and the
+#   dtype that this model has. <!-- rule: cache_bytes -->
+#
+# `attention_maps`; the checkpoint in `folder` may be stored in float32, float16 or bfloat16:
+#
+# - It returns the weights of all layers, `(layers, rows, heads, n, n)`. <!-- rule: maps -->
+# - They are float32, and computed in float32 from the stored numbers (within a ten-thousandth). <!-- rule: maps_float32 -->
 
 
-# %% exercise="from_v4_to_v5" minutes=30 difficulty=2
+# %% exercise="from_v4_to_v5" minutes=30 difficulty=2 apart=true
 def answer(model, tokenizer, question):
     """The greedy answer to one question, at most 10 tokens, as a string."""
     ### BEGIN SOLUTION
@@ -2377,100 +2716,173 @@ def attention_maps(folder, input_ids):
 
 
 # %% tests="from_v4_to_v5" points=4
-def check_answer(net, question):
-    library = TextGenerationPipeline(model=net, tokenizer=copy.deepcopy(tokenizer), device=net.device)
-    expected = library([{"role": "user", "content": question}], max_new_tokens=10, do_sample=False)
-    observed = answer(net, tokenizer, question)
-    check.kind(observed, str, "the answer")
-    check.equal(
-        observed,
-        expected[0]["generated_text"][-1]["content"],
-        f"the answer to {question!r}",
-        "apply_chat_template returns ids and mask; the answer begins after the prompt and holds no special tokens",
-    )
+@check.shared
+def any_net(kind, seed, dtype):
+    """A model in a dtype; "Llama" has heads of a size that does not follow from the others."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    if kind == "Llama":
+        torch.manual_seed(seed)
+        sizes = {"hidden_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 10, "num_hidden_layers": 3}
+        net = LlamaForCausalLM(LlamaConfig(vocab_size=90, intermediate_size=40, initializer_range=0.3, **sizes))
+    else:
+        net = make_gpt2(seed=seed) if kind == "GPT-2" else make_neox(seed=seed) if kind == "GPT-NeoX" else copy.deepcopy(model)
+    return net.eval().to(getattr(torch, dtype))
 
 
-def check_token_texts(text, tokens):
-    ids = tokens(text, add_special_tokens=False)["input_ids"]
-    observed = token_texts(tokens, text)
-    check.kind(observed, list, "what token_texts returns")
-    check.equal(
-        len(observed), len(ids), "the number of texts", "a flat list of ids is one sequence now: decode each id by itself"
-    )
-    check.equal(
-        observed, [tokens.decode([i]) for i in ids], f"the texts of the tokens of {text!r}", "texts as decode gives them, not `Ġ`"
-    )
+@check.shared
+def speaker(kind, seed, samples, closing):
+    """A model that writes, and a tokenizer; a closing one adds an end token to every text that it encodes."""
+    net = copy.deepcopy(model) if kind == "tiny-lm" else make_gpt2(len(tokenizer), seed)
+    if samples:
+        net.generation_config.update(do_sample=True, temperature=2.5, top_k=30)
+    tokens, end = copy.deepcopy(tokenizer), (tokenizer.eos_token, tokenizer.eos_token_id)
+    if closing:
+        tokens.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {end[0]}", special_tokens=[end])
+    return net, tokens
 
 
-def check_cache_size(net, ids):
-    config = net.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = config.hidden_size // config.num_attention_heads
-    width = net.dtype.itemsize
-    expected = (ids.shape[1], 2 * config.num_hidden_layers * len(ids) * heads * ids.shape[1] * size * width)
-    observed = cache_size(net, ids)
-    check.kind(observed, tuple, "what cache_size returns")
-    check.equal(observed[0], expected[0], "the number of tokens in the cache", "Cache.get_seq_length()")
-    check.equal(
-        observed[1],
-        expected[1],
-        f"the bytes of the cache of {type(net).__name__}",
-        "keys and values of every layer: Cache.layers[i].keys and .values, elements times bytes of an element",
-    )
+@check.scenario
+def answered(question, *plan):
+    net, tokens = speaker(*plan)
+    return answer(net, tokens, question)
 
 
-def check_maps(net, ids):
+@check.scenario
+def texts_of_tokens(text, closing):
+    _, tokens = speaker("tiny-lm", 0, False, closing)
+    return token_texts(tokens, text)
+
+
+@check.scenario
+def size_of_cache(ids, *plan):
+    return cache_size(any_net(*plan), ids)
+
+
+@check.scenario
+def maps_of_checkpoint(ids, *plan):
     with tempfile.TemporaryDirectory() as folder:
-        write_checkpoint(net.to(torch.bfloat16), folder)
-        observed = attention_maps(folder, ids)
-    truth = type(net)(net.config).float()
-    truth.load_state_dict(net.float().state_dict())
-    truth.eval().set_attn_implementation("eager")
-    with torch.no_grad():
-        expected = torch.stack(truth(ids, output_attentions=True).attentions)
-    check.kind(observed, torch.Tensor, "what attention_maps returns")
-    check.shape(observed, expected.shape, "the attention maps", "layers, rows, heads, queries, keys")
-    check.equal(
-        observed.dtype, torch.float32, "the dtype of the maps", "a checkpoint in bfloat16 stays in bfloat16 unless you ask"
-    )
-    check.equal(
-        observed.detach(),
-        expected,
-        "the attention weights",
-        "computed in bfloat16 and converted afterwards they have lost their last digits: load as float32",
-        rtol=1e-4,
-    )
+        write_checkpoint(any_net(*plan), folder)
+        return attention_maps(folder, ids)
+
+
+def check_answer():
+    @functools.cache
+    def expected(question, *plan):
+        net, tokens = speaker(*plan)
+        library = TextGenerationPipeline(model=net, tokenizer=tokens, device=net.device)
+        chat = [{"role": "user", "content": question}]
+        return library(chat, max_new_tokens=10, do_sample=False)[0]["generated_text"][-1]["content"]
+
+    def prompt(question, *plan):
+        chat = [{"role": "user", "content": question}]
+        return tokenizer.decode(
+            tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"], skip_special_tokens=True
+        )
+
+    causes = {
+        "the answer begins after the prompt": lambda *case: prompt(*case) + expected(*case),
+        "blanks at its ends belong to the answer": lambda *case: expected(*case).strip(),
+    }
+    hint = "the template with a prompt for the assistant, ids and mask for generate, no sampling, no special tokens in the text"
+    for seed in seeds:
+        spoken = ((number, expected("?", "GPT-2", number, False, False)) for number in range(100 * seed, 100 * seed + 50))
+        blank = next(number for number, said in spoken if said != said.strip())  # that begins or ends with one
+        questions = [
+            ("?", "GPT-2", blank, False, False),
+            ("", "GPT-2", blank + 1, True, True),
+            ("  Reverse: a b c\n", "tiny-lm", 0, False, True),
+        ]
+        check.agrees(answered, expected, questions, "`answer`", hint, causes=causes)
+
+
+def check_token_texts():
+    def expected(text, closing):
+        return [tokenizer.decode([token]) for token in tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text))]
+
+    causes = {
+        "a flat list of ids is one sequence now: decode each id by itself": lambda text, closing: text,
+        "it is one text for the whole: decode each id by itself": lambda text, closing: [text],
+        "texts as `decode` gives them, not `Ġ`": lambda text, closing: tokenizer.tokenize(text),
+        "a special token was added": lambda text, closing: expected(text, closing) + [tokenizer.eos_token],
+    }
+    hint = "one text for each token, as `decode` gives it for that token alone"
+    texts = [("x", False), ("The largest of 17 things", False), ("naïve 猫 🙂🙂", False), (" two  blanks ", True), ("a<|end|>b", True)]
+    check.agrees(texts_of_tokens, expected, texts, "`token_texts`", hint, causes=causes)
+
+
+def check_cache_size():
+    def expected(ids, *plan, heads=None, head=None, width=None, parts=2):
+        net = any_net(*plan)
+        config, (rows, n) = net.config, ids.shape
+        heads = heads or getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        head = head or getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return n, parts * config.num_hidden_layers * rows * heads * n * head * (width or net.dtype.itemsize)
+
+    causes = {
+        "keys and values, both": lambda *case: expected(*case, parts=1),
+        "heads of queries are not those of keys and values": lambda *case: expected(
+            *case, heads=any_net(*case[1:]).config.num_attention_heads
+        ),
+        "the size of a head need not follow from the others": lambda *case: expected(*case, head=6 if case[1] == "Llama" else None),
+        "an element need not have 4 bytes": lambda *case: expected(*case, width=4),
+    }
+    hint = "keys and values of every layer: Cache.layers[i].keys and .values, elements times bytes of an element"
+    for seed in seeds:
+        draw = torch.Generator().manual_seed(seed)
+        sizes = []
+        for kind, dtype, rows, n in (
+            ("GPT-2", "float32", 1, 1),
+            ("GPT-NeoX", "bfloat16", 3, 7),
+            ("Llama", "float32", 1, 5),
+            ("Llama", "bfloat16", 4, 90),
+        ):
+            sizes.append((torch.randint(2, 80, (rows, n), generator=draw), kind, seed, dtype))
+        check.agrees(size_of_cache, expected, sizes, "`cache_size`", hint, causes=causes)
+
+
+def check_attention_maps():
+    def maps(net, ids):
+        net.set_attn_implementation("eager")
+        with torch.no_grad():
+            return torch.stack(net(ids, output_attentions=True).attentions).float()
+
+    def expected(ids, kind, seed, dtype):
+        whole = any_net(kind, seed, "float32")
+        whole.load_state_dict(any_net(kind, seed, dtype).state_dict())
+        return maps(whole, ids)
+
+    causes = {
+        "computed in half precision they have lost their last digits: load as float32": lambda ids, *plan: maps(
+            any_net(*plan), ids
+        )
+    }
+    hint = "layers, rows, heads, queries, keys; a checkpoint in half precision stays in it unless you ask"
+    for seed in seeds:
+        draw = torch.Generator().manual_seed(seed)
+        checkpoints = []
+        for kind, dtype, rows, n in (
+            ("GPT-2", "bfloat16", 2, 4),
+            ("Llama", "float16", 1, 30),
+        ):
+            checkpoints.append((torch.randint(2, 80, (rows, n), generator=draw), kind, seed, dtype))
+        check.agrees(maps_of_checkpoint, expected, checkpoints, "`attention_maps`", hint, causes=causes, rtol=1e-4)
 
 
 with check.exercise("from_v4_to_v5"):
-    closing = copy.deepcopy(tokenizer)  # one that adds a special token to every text
-    special = (tokenizer.eos_token, tokenizer.eos_token_id)
-    closing.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {special[0]}", special_tokens=[special])
-    parts = {
-        "answer": lambda: (check_answer(model, "What is 3+4?"), check_answer(make_gpt2(len(tokenizer)), "Sort: 3 1 2")),
-        "token_texts": lambda: (
-            check_token_texts("The largest of 17 things", tokenizer),
-            check_token_texts("no special tokens, please", closing),
-        ),
-        "cache_size": lambda: (
-            check_cache_size(make_gpt2(), torch.tensor([[5, 9, 33], [7, 8, 2]])),
-            check_cache_size(model, torch.tensor([[5, 9, 33, 10, 11]])),
-        ),
-        "attention_maps": lambda: check_maps(make_gpt2(seed=6), torch.tensor([[5, 9, 33, 12], [7, 8, 2, 2]])),
-    }
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    hidden = {
-        "answer": lambda: (check_answer(model, "Reverse: a b c"), check_answer(make_gpt2(len(tokenizer), seed=1), "?")),
-        "token_texts": lambda: (check_token_texts("def f(x):\n    return 2*x", tokenizer), check_token_texts("x", tokenizer)),
-        "cache_size": lambda: (
-            check_cache_size(make_neox().to(torch.bfloat16), torch.tensor([[5], [7], [4]])),
-            check_cache_size(make_neox(), torch.tensor([[3, 2, 1, 5, 6, 7, 8]])),
-        ),
-        "attention_maps": lambda: check_maps(make_neox(seed=6), torch.tensor([[5, 9, 33], [7, 8, 2]])),
-    }
-    parts = {name: lambda seen=seen, unseen=hidden[name]: (seen(), unseen()) for name, seen in parts.items()}
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
-    check.parts(parts)
+    check.parts(
+        {
+            "answer": check_answer,
+            "token_texts": check_token_texts,
+            "cache_size": check_cache_size,
+            "attention_maps": check_attention_maps,
+        }
+    )
 check.points(4)
 
 
@@ -2488,20 +2900,10 @@ check.points(4)
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# # answer
-# inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
-# made = model.generate(**inputs, ...)
-# return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], ...)
-#
-# # token_texts
-# return [tokenizer.decode([i]) for i in tokenizer(...)["input_ids"]]
-#
-# # cache_size
-# cache = model(input_ids, use_cache=True).past_key_values
-# size = sum(t.numel() * t.element_size() for layer in cache.layers for t in (...))
-#
-# # attention_maps
-# model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, ...)
+# made = model.generate(**inputs, ...)                                # answer
+# [tokenizer.decode([i]) for i in tokenizer(...)["input_ids"]]        # token_texts
+# sum(t.numel() * t.element_size() for layer in cache.layers for t in (...))
+# AutoModelForCausalLM.from_pretrained(folder, dtype=..., ...)        # attention_maps
 # ```
 # </details>
 
@@ -2576,13 +2978,13 @@ else:
 # 1. A byte-level tokenizer meets a letter that its training text never had. What happens?
 # - [ ] It becomes the unknown token :: Byte-level vocabularies need none: every byte is in the alphabet.
 # - [x] It becomes several tokens, one for each of its bytes or so :: No merge was ever learned for them, so it costs more, but nothing is lost.
-# - [ ] An error is raised :: Any string can be encoded, and comes back exactly.
-# - [ ] The nearest known letter is taken :: That would change the text; tokenizers of this kind never do.
+# - [ ] It is left out :: That happens where the alphabet is taken from the training text alone; a byte-level one starts from all 256 bytes.
+# - [ ] It becomes one new token with an id of its own :: The vocabulary is fixed once it is trained; its vectors in the model are too.
 # 2. A chat model answers well with one prompt, and badly for the shorter prompts of a batch. What do you check first?
-# - [ ] The temperature :: It would act on single prompts too.
-# - [ ] The size of the vocabulary :: It is the same in both cases.
+# - [ ] The rounding of larger matrix products :: It moves logits in their last digits, hardly ever a whole answer, and not the short prompts more.
+# - [ ] Whether the prompts of a batch see one another :: Rows of a batch never do; only packed sequences could.
 # - [x] The side of the padding and the attention mask :: Padding on the right makes the model continue after padding; without a mask it reads the padding.
-# - [ ] The learning rate :: Nothing is being trained.
+# - [ ] The end token of the shorter prompts :: It ends answers. What is added to shorter prompts is padding.
 # 3. A model was fine-tuned on chats and now never stops by itself. Which labels were probably wrong?
 # - [x] The end token of the assistant was -100 :: What is never a target is never learned.
 # - [ ] The user's words were -100 :: They should be.
@@ -2597,7 +2999,7 @@ else:
 # - [ ] Keys and values of the whole text, but only for the last layer :: Every layer has its own, and old ones are kept.
 # - [ ] Nothing: the answer is in the cache :: The cache holds keys and values of old tokens; the new token is new.
 # - [x] One query, key and value in each layer, and attention over all keys so far :: The work in the layers no longer grows with the length; only attention does.
-# - [ ] The same as without, but in half precision :: The cache changes what is computed again, not the precision.
+# - [ ] Only a query: key and value of the new token are in the cache :: They are computed from the new token and then put there.
 
 # %% [markdown]
 # # What to read next

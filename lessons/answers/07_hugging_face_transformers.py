@@ -1,60 +1,377 @@
-# %% wrong="bpe" says="are not neighbours"
-def train_bpe(counts, size):  # joins all words to one text
-    pieces = list("".join(word * n for word, n in counts.items()))
-    vocabulary, merges = sorted(set(pieces)), []
-    while len(vocabulary) < size and len(pieces) > 1:
-        pairs = Counter(zip(pieces, pieces[1:]))
-        place = {piece: i for i, piece in enumerate(vocabulary)}
-        best = min(pairs, key=lambda p: (-pairs[p], place[p[0]], place[p[1]]))
-        merges.append(best)
-        vocabulary.append("".join(best))
-        pieces = merge_pair(pieces, best)
-    return vocabulary, merges
-
-
+# %% wrong="bpe" breaks="merge" says="only the first occurrence was merged"
+# Misunderstands: a merge happens once a round, not wherever the pair stands.
 def merge_pair(pieces, pair):
-    merged, i = [], 0
-    while i < len(pieces):
-        step = 2 if tuple(pieces[i : i + 2]) == pair else 1
-        merged.append("".join(pieces[i : i + step]))
-        i += step
-    return merged
+    for i in range(len(pieces) - 1):
+        if (pieces[i], pieces[i + 1]) == pair:
+            return pieces[:i] + ["".join(pair)] + pieces[i + 2 :]
+    return list(pieces)
 
 
-def encode_word(*args):
-    raise NotImplementedError
-
-
-# %% wrong="bpe" says="counts nine times"
-def train_bpe(counts, size):  # counts each different word once
+def train_bpe(counts, size):
     words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
     while len(vocabulary) < size:
-        pairs = Counter(pair for pieces in words.values() for pair in zip(pieces, pieces[1:]))
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
         if not pairs:
             break
-        place = {piece: i for i, piece in enumerate(vocabulary)}
-        best = min(pairs, key=lambda p: (-pairs[p], place[p[0]], place[p[1]]))
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
         merges.append(best)
         vocabulary.append(best[0] + best[1])
         words = {w: merge_pair(p, best) for w, p in words.items()}
     return vocabulary, merges
 
 
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="merge" says="a piece goes into one pair only"
+# Misunderstands: merges may overlap.
 def merge_pair(pieces, pair):
-    merged, i = [], 0
-    while i < len(pieces):
-        step = 2 if tuple(pieces[i : i + 2]) == pair else 1
-        merged.append("".join(pieces[i : i + step]))
-        i += step
+    at = [i for i, p in enumerate(zip(pieces, pieces[1:])) if p == pair]
+    return ["".join(pair) if i in at else p for i, p in enumerate(pieces) if i in at or i - 1 not in at]
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="merge" says="from left to right"
+# Misunderstands: the direction does not matter.
+def merge_pair(pieces, pair):
+    merged = []
+    for piece in reversed(pieces):
+        if merged and (piece, merged[0]) == pair:
+            merged[0] = piece + merged[0]
+        else:
+            merged.insert(0, piece)
     return merged
 
 
-def encode_word(*args):
-    raise NotImplementedError
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
 
 
-# %% wrong="bpe" says="not the pair that was seen first"
-def train_bpe(counts, size):  # leaves ties to Counter.most_common
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="whole" says="only whole pieces"
+# Misunderstands: the ends of longer pieces match too.
+def merge_pair(pieces, pair):
+    merged = []
+    for piece in pieces:
+        if merged and merged[-1].endswith(pair[0]) and piece == pair[1]:
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return merged
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="whole" says="only whole pieces"
+# Misunderstands: a piece that a merge has just made may be the first of the same pair again.
+def merge_pair(pieces, pair):
+    return " ".join(pieces).replace(" ".join(pair), "".join(pair)).split(" ")
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="new_list" says="after the call"
+# Misunderstands: a list that was handed over may be worked in.
+def merge_pair(pieces, pair):
+    i = 0
+    while i < len(pieces) - 1:
+        if (pieces[i], pieces[i + 1]) == pair:
+            pieces[i : i + 2] = ["".join(pair)]
+        i += 1
+    return pieces
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="characters" says="`train_bpe` of"
+# Misunderstands: the vocabulary begins with the characters in the order in which they were seen.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, list(dict.fromkeys("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="frequent" says="are not neighbours"
+# Misunderstands: a corpus is one long text, and merges may cross from word to word.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    pieces = list("".join(word * n for word, n in counts.items()))
+    vocabulary, merges = sorted(set(pieces)), []
+    while len(vocabulary) < size and len(pieces) > 1:
+        pairs = Counter(zip(pieces, pieces[1:]))
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        if "".join(best) not in vocabulary:
+            vocabulary.append("".join(best))
+        pieces = merge_pair(pieces, best)
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="frequent" says="counts nine times"
+# Misunderstands: each different word counts once.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += 1
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="frequent" says="count again after each merge"
+# Misunderstands: pairs of characters are counted once, and the most frequent ones are the merges.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    pairs = Counter()
+    for word, n in counts.items():
+        for pair in zip(word, word[1:]):
+            pairs[pair] += n
+    characters = sorted(set("".join(counts)))
+    merges = sorted(pairs, key=lambda p: (-pairs[p], *p))[: max(0, size - len(characters))]
+    return characters + ["".join(p) for p in merges], merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="frequent" says="`train_bpe` of"
+# Misunderstands: a pair counts once a word, however often the word holds it.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in set(zip(pieces, pieces[1:])):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="ties" says="the smaller places in the vocabulary go first"
+# Misunderstands: `most_common` decides between equally frequent pairs as the task does.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
     words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
     while len(vocabulary) < size:
         pairs = Counter()
@@ -65,90 +382,291 @@ def train_bpe(counts, size):  # leaves ties to Counter.most_common
             break
         best = pairs.most_common(1)[0][0]
         merges.append(best)
-        if best[0] + best[1] not in vocabulary:
-            vocabulary.append(best[0] + best[1])
+        vocabulary.append(best[0] + best[1])
         words = {w: merge_pair(p, best) for w, p in words.items()}
     return vocabulary, merges
 
 
-def merge_pair(pieces, pair):
-    merged, i = [], 0
-    while i < len(pieces):
-        step = 2 if tuple(pieces[i : i + 2]) == pair else 1
-        merged.append("".join(pieces[i : i + step]))
-        i += step
-    return merged
-
-
-def encode_word(*args):
-    raise NotImplementedError
-
-
-# %% wrong="bpe" says="count again after each merge"
-def train_bpe(counts, size):  # counts once, and takes the most frequent pairs of characters
-    pairs = Counter()
-    for word, n in counts.items():
-        for pair in zip(word, word[1:]):
-            pairs[pair] += n
-    characters = sorted(set("".join(counts)))
-    merges = sorted(pairs, key=lambda p: (-pairs[p], *p))[: max(0, size - len(characters))]
-    return characters + ["".join(p) for p in merges], merges
-
-
-def merge_pair(*args):
-    raise NotImplementedError
-
-
-encode_word = merge_pair
-
-
-# %% wrong="bpe" says="a pair is merged wherever it stands"
-def merge_pair(pieces, pair):  # merges the first one and stops
-    for i in range(len(pieces) - 1):
-        if (pieces[i], pieces[i + 1]) == pair:
-            return pieces[:i] + ["".join(pair)] + pieces[i + 2 :]
-    return list(pieces)
-
-
-def train_bpe(*args):
-    raise NotImplementedError
-
-
-encode_word = train_bpe
-
-
-# %% wrong="bpe" says="each piece once"
-def merge_pair(pieces, pair):  # lets merges overlap
-    at = [i for i, p in enumerate(zip(pieces, pieces[1:])) if p == pair]
-    return ["".join(pair) if i in at else p for i, p in enumerate(pieces) if i in at or i - 1 not in at]
-
-
-def train_bpe(*args):
-    raise NotImplementedError
-
-
-encode_word = train_bpe
-
-
-# %% wrong="bpe" says="after the call"
-def merge_pair(pieces, pair):  # works in the list that belongs to the caller
-    i = 0
-    while i < len(pieces) - 1:
-        if (pieces[i], pieces[i + 1]) == pair:
-            pieces[i : i + 2] = ["".join(pair)]
-        i += 1
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
     return pieces
 
 
-def train_bpe(*args):
-    raise NotImplementedError
+# %% wrong="bpe" breaks="ties" says="the smaller places in the vocabulary go first"
+# Misunderstands: the place in the vocabulary is the alphabet.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
 
 
-encode_word = train_bpe
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], p))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
 
 
-# %% wrong="bpe" says="not the one furthest left"
-def encode_word(word, merges):  # takes the first pair from the left that is known
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="ties" says="the smaller places in the vocabulary go first"
+# Misunderstands: equally frequent pairs with the same first piece may come in any order.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="stop" says="one merge too many"
+# Misunderstands: `size` may be passed by one.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) <= size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="stop" says="`train_bpe` of"
+# Misunderstands: `size` counts the merges, the characters come on top.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(merges) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="stop" says="your code raised"
+# Misunderstands: there always is another pair.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="returned" says="after the call"
+# Misunderstands: the counts may be used up.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    counts.clear()
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="returned" says="`train_bpe` of"
+# Misunderstands: the merges are the strings that they make.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, ["".join(pair) for pair in merges]
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="first" says="`encode_word` of"
+# Misunderstands: the known pair that stands furthest left goes first.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
     pieces, i = list(word), 0
     while i < len(pieces) - 1:
         if (pieces[i], pieces[i + 1]) in merges:
@@ -159,15 +677,35 @@ def encode_word(word, merges):  # takes the first pair from the left that is kno
     return pieces
 
 
-def train_bpe(*args):
-    raise NotImplementedError
+# %% wrong="bpe" breaks="first" says="`encode_word` of"
+# Misunderstands: the longest known piece goes first, as in WordPiece.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
 
 
-merge_pair = train_bpe
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
 
 
-# %% wrong="bpe" says="not the longest piece"
-def encode_word(word, merges):  # takes the longest known piece, as WordPiece does
+def encode_word(word, merges):
     known, pieces = {a + b for a, b in merges}, []
     while word:
         size = next(n for n in range(len(word), 0, -1) if n == 1 or word[:n] in known)
@@ -175,22 +713,197 @@ def encode_word(word, merges):  # takes the longest known piece, as WordPiece do
     return pieces
 
 
-def train_bpe(*args):
-    raise NotImplementedError
-
-
-merge_pair = train_bpe
-
-
-# %% right="bpe"
+# %% wrong="bpe" breaks="first" says="not the last"
+# Misunderstands: what was learned last is the longest, and goes first.
 def merge_pair(pieces, pair):
     done, rest = [], list(pieces)
     while rest:
-        if len(rest) > 1 and (rest[0], rest[1]) == tuple(pair):
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
             done.append(rest.pop(0) + rest.pop(0))
         else:
             done.append(rest.pop(0))
     return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, max(known, key=merges.index))
+    return pieces
+
+
+# %% wrong="bpe" breaks="again" says="look again after each merge"
+# Misunderstands: one merge a word.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    known = set(zip(pieces, pieces[1:])) & set(merges)
+    return merge_pair(pieces, min(known, key=merges.index)) if known else pieces
+
+
+# %% wrong="bpe" breaks="again" says="`encode_word` of"
+# Misunderstands: only pairs of characters are looked for.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    for pair in sorted(set(zip(word, word[1:])) & set(merges), key=merges.index):
+        pieces = merge_pair(pieces, pair)
+    return pieces
+
+
+# %% wrong="bpe" breaks="pieces" says="`encode_word` of"
+# Misunderstands: pieces come as one text.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return " ".join(pieces)
+
+
+# %% wrong="bpe" breaks="pieces" says="after the call"
+# Misunderstands: merges that were used can be taken out of the caller's list.
+def merge_pair(pieces, pair):
+    done, rest = [], list(pieces)
+    while rest:
+        if len(rest) > 1 and (rest[0], rest[1]) == pair:
+            done.append(rest.pop(0) + rest.pop(0))
+        else:
+            done.append(rest.pop(0))
+    return done
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pair = min(known, key=merges.index)
+        pieces = merge_pair(pieces, pair)
+        if pair not in zip(pieces, pieces[1:]):
+            merges.remove(pair)
+    return pieces
+
+
+# %% right="bpe"
+# Plain dictionaries and lists; pairs as lists; the whole list of merges is searched again after each.
+def merge_pair(pieces, pair):
+    merged = []
+    skip = False
+    for i, piece in enumerate(pieces):
+        if skip:
+            skip = False
+        elif i + 1 < len(pieces) and piece == pair[0] and pieces[i + 1] == pair[1]:
+            merged.append(piece + pieces[i + 1])
+            skip = True
+        else:
+            merged.append(piece)
+    return merged
 
 
 def train_bpe(counts, size):
@@ -216,25 +929,77 @@ def train_bpe(counts, size):
 
 
 def encode_word(word, merges):
-    pieces = list(word)
-    for pair in merges:  # in the order of learning
+    pieces = [*word]
+    for pair in merges:  # in the order of learning: a pair's pieces are older than the pair
         pieces = merge_pair(pieces, pair)
     return pieces
 
 
-# %% wrong="train_tokenizer" says="initial_alphabet"
-def train_tokenizer(texts, size):  # only the bytes of the training text exist
+# %% right="bpe"
+# Recursion, and helpers of its own in place of `merge_pair`.
+def merge_pair(pieces, pair):
+    if len(pieces) < 2:
+        return [*pieces]
+    for i, (one, other) in enumerate(zip(pieces, pieces[1:])):
+        if one == pair[0] and other == pair[1]:
+            return [*pieces[:i], one + other] + _merged(pieces[i + 2 :], pair)
+    return [*pieces]
+
+
+def train_bpe(counts, size):
+    corpus = {tuple(word): count for word, count in counts.items()}
+    ids = {letter: i for i, letter in enumerate(sorted({*"".join(counts)}))}
+    learned = []
+    while len(ids) < size:
+        frequency = Counter()
+        for pieces, count in corpus.items():
+            frequency.update({pair: count * n for pair, n in Counter(zip(pieces, pieces[1:])).items()})
+        if not frequency:
+            return list(ids), learned
+        pair, _ = max(frequency.items(), key=lambda item: (item[1], -ids[item[0][0]], -ids[item[0][1]]))
+        learned.append(pair)
+        ids.setdefault(pair[0] + pair[1], len(ids))
+        merged = Counter()
+        for pieces, count in corpus.items():
+            merged[tuple(_merged(pieces, pair))] += count
+        corpus = merged
+    return list(ids), learned
+
+
+def encode_word(word, merges):
+    ranks = {tuple(pair): rank for rank, pair in enumerate(merges)}
+
+    def cut(pieces):
+        ranked = [(ranks[pair], pair) for pair in zip(pieces, pieces[1:]) if pair in ranks]
+        return cut(_merged(pieces, min(ranked)[1])) if ranked else pieces
+
+    return cut(list(word))
+
+
+def _merged(pieces, pair):
+    result, rest = [], list(reversed(pieces))
+    while rest:
+        piece = rest.pop()
+        result.append(piece + rest.pop() if rest and (piece, rest[-1]) == tuple(pair) else piece)
+    return result
+
+# %% wrong="train_tokenizer" breaks="round_trip" says="initial_alphabet"
+# Misunderstands: a byte-level vocabulary holds all bytes by itself (here only those of the training text).
+def train_tokenizer(texts, size):
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
     bpe.decoder = decoders.ByteLevel()
-    bpe.train_from_iterator(texts * 20, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False))
+    bpe.train_from_iterator(
+        texts * 20, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False)
+    )
     while (missing := size - bpe.get_vocab_size()) > 0:
         bpe.add_tokens([f"<|unused{missing}|>"])
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
 
 
-# %% wrong="train_tokenizer" says="add_prefix_space"
-def train_tokenizer(texts, size):  # the default of ByteLevel puts a space in front
+# %% wrong="train_tokenizer" breaks="round_trip" says="a blank too many"
+# Misunderstands: the default of ByteLevel leaves a text as it is.
+def train_tokenizer(texts, size):
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel()])
     bpe.decoder = decoders.ByteLevel()
@@ -245,32 +1010,9 @@ def train_tokenizer(texts, size):  # the default of ByteLevel puts a space in fr
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
 
 
-# %% wrong="train_tokenizer" says="digits one by one"
-def train_tokenizer(texts, size):  # numbers are words like others
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(
-        [*texts, "12 2,019 " * 50],
-        trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False),
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
-
-
-# %% wrong="train_tokenizer" says="added afterwards they come last"
-def train_tokenizer(texts, size):  # special tokens after training
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size - 4, initial_alphabet=alphabet, show_progress=False))
-    bpe.add_special_tokens(SPECIAL)
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
-
-
-# %% wrong="train_tokenizer" says="Ġ in the text: decoder"
-def train_tokenizer(texts, size):  # no way back
+# %% wrong="train_tokenizer" breaks="round_trip" says="there is no decoder"
+# Misunderstands: decoding undoes the pre-tokenizer by itself.
+def train_tokenizer(texts, size):
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -280,8 +1022,91 @@ def train_tokenizer(texts, size):  # no way back
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
 
 
-# %% wrong="train_tokenizer" says="arguments of PreTrainedTokenizerFast"
-def train_tokenizer(texts, size):  # transformers is not told what the special tokens are for
+# %% wrong="train_tokenizer" breaks="round_trip" says="does a pre-tokenizer throw them away"
+# Misunderstands: words are what stands between blanks; the blanks need not be kept.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="round_trip" says="after encoding and decoding"
+# Misunderstands: a normalizer only tidies up (e and an accent become one sign).
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    from tokenizers import normalizers
+
+    bpe.normalizer = normalizers.NFC()
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="digits" says="digits one by one"
+# Misunderstands: numbers are words like others.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="digits" says="digits one by one"
+# Misunderstands: `Digits()` cuts digits one by one by itself.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="special" says="added afterwards they come last"
+# Misunderstands: special tokens are added when all is learned.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size - 4, initial_alphabet=alphabet, show_progress=False)
+    )
+    bpe.add_special_tokens(SPECIAL)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="special" says="added afterwards they come last"
+# Misunderstands: special tokens may have any order.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=sorted(SPECIAL), initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="roles" says="arguments of PreTrainedTokenizerFast"
+# Misunderstands: transformers sees from their names what special tokens are for.
+def train_tokenizer(texts, size):
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
     bpe.decoder = decoders.ByteLevel()
@@ -292,20 +1117,82 @@ def train_tokenizer(texts, size):  # transformers is not told what the special t
     return PreTrainedTokenizerFast(tokenizer_object=bpe)
 
 
-# %% wrong="train_tokenizer" says="no tokenizer of transformers"
-def train_tokenizer(texts, size):  # stops at the tokenizers library
+# %% wrong="train_tokenizer" breaks="roles" says="arguments of PreTrainedTokenizerFast"
+# Misunderstands: the side of the padding does not matter.
+def train_tokenizer(texts, size):
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False))
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>")
+
+
+# %% wrong="train_tokenizer" breaks="saved" says="after saving and loading"
+# Misunderstands: a method of one's own is saved with the object (here in place of a decoder).
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    made = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+    def decode(ids, skip_special_tokens=False):
+        kept = [i for i in ids if i >= 4 or not skip_special_tokens]
+        return decoders.ByteLevel().decode(made.convert_ids_to_tokens(kept))
+
+    made.decode = decode
+    return made
+
+
+# %% wrong="train_tokenizer" breaks="wrapped" says="no tokenizer of transformers"
+# Misunderstands: a tokenizer of the tokenizers library is one of transformers.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
     return bpe
 
 
-# %% wrong="train_tokenizer" says="a lost space or newline"
-def train_tokenizer(texts, size):  # cuts at spaces and throws them away
+# %% wrong="train_tokenizer" breaks="size" says="part of the size"
+# Misunderstands: the special tokens come on top of the size.
+def train_tokenizer(texts, size):
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Whitespace(), pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size + 4, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
     )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="size" says="part of the size"
+# Misunderstands: the size counts merges.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size + 260, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="words" says="goes over the end of a word"
+# Misunderstands: bytes are enough, nothing need be cut first.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
@@ -314,17 +1201,55 @@ def train_tokenizer(texts, size):  # cuts at spaces and throws them away
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
 
 
-# %% equivalent="train_tokenizer" because="a progress bar is no part of the result"
-# - show_progress=False,
-# + show_progress=True,
-
-
-# %% right="train_tokenizer"
+# %% wrong="train_tokenizer" breaks="merges" says="learn merges from the texts"
+# Misunderstands: any tokens fill a vocabulary, learned or not.
 def train_tokenizer(texts, size):
-    return tokenizer.train_new_from_iterator(texts, size, show_progress=False)  # the chat model's own design, trained anew
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=261, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    bpe.add_tokens([f"<|unused{i}|>" for i in range(size - 261)])
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="merges" says="learn merges from the texts"
+# Misunderstands: the first text is enough to learn from.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts[:1], trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    bpe.add_tokens([f"<|unused{i}|>" for i in range(size - bpe.get_vocab_size())])
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="unchanged" says="after the call"
+# Misunderstands: the list may be used up while learning.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        (texts.pop() for _ in range(len(texts))), trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
 
 
 # %% right="train_tokenizer"
+# The chat model's own design, trained anew.
+def train_tokenizer(texts, size):
+    return tokenizer.train_new_from_iterator(texts, size, show_progress=False)
+
+
+# %% right="train_tokenizer"
+# The ready-made class of the tokenizers library, with rules of its own for cutting; special tokens named afterwards.
 from tokenizers import ByteLevelBPETokenizer, Regex
 
 
@@ -332,8 +1257,8 @@ def train_tokenizer(texts, size):
     inner = ByteLevelBPETokenizer(add_prefix_space=False)
     inner.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\d"), behavior="isolated"),
-            pre_tokenizers.Split(Regex(r" ?[^\s\d]+|\s+"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(r"[0-9]"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(r" ?[^\s0-9]+|\s+"), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -346,53 +1271,166 @@ def train_tokenizer(texts, size):
     return wrapped
 
 
-# %% wrong="inside_the_pipeline" says="repeats the prompt"
-def reply(model, tokenizer, chats, max_new_tokens):  # believes that generate returns the answer alone
-    batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
+# %% equivalent="train_tokenizer" because="a progress bar is no part of the result"
+# - show_progress=False,
+# + show_progress=True,
+
+# %% wrong="inside_the_pipeline" breaks="text" says="prompt and answer in one row"
+# Misunderstands: generate returns the answer alone.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
     made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
     return tokenizer.decode(made, skip_special_tokens=True)
 
 
-def classify(*args):
-    raise NotImplementedError
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-# %% wrong="inside_the_pipeline" says="with a tokenizer that pads on the right"
-def reply(model, tokenizer, chats, max_new_tokens):  # trusts the tokenizer's default side
-    batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
+# %% wrong="inside_the_pipeline" breaks="text" says="holds special tokens"
+# Misunderstands: decode leaves special tokens out by itself.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :])
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="text" says="belong to it"
+# Misunderstands: blanks at the ends of an answer are an accident.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    said = tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [one.strip() for one in said]
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="left" says="on the right of the row"
+# Misunderstands: every tokenizer pads on the side that generation needs.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt"
+    )
     made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
     return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-def classify(*args):
-    raise NotImplementedError
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-# %% wrong="inside_the_pipeline" says="where the assistant begins to speak"
-def reply(model, tokenizer, chats, max_new_tokens):  # no prompt for the assistant: the model may go on as the user
-    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"})
+# %% wrong="inside_the_pipeline" breaks="answers" says="where the assistant begins to speak"
+# Misunderstands: the model knows by itself that it is its turn.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
     made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
     return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-def classify(*args):
-    raise NotImplementedError
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-# %% wrong="inside_the_pipeline" says="attention mask"
-def reply(model, tokenizer, chats, max_new_tokens):  # passes the ids alone, with somebody else's idea of padding
-    tokenizer.padding_side = "left"
-    ids = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")["input_ids"]
-    made = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens, do_sample=False)
-    return tokenizer.decode(made[:, ids.shape[1] :], skip_special_tokens=True)
+# %% wrong="inside_the_pipeline" breaks="answers" says="attention mask"
+# Misunderstands: the ids say what is padding.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(batch["input_ids"], attention_mask=torch.ones_like(batch["input_ids"]), max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-def classify(*args):
-    raise NotImplementedError
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-# %% wrong="inside_the_pipeline" says="one call for the whole batch"
-def reply(model, tokenizer, chats, max_new_tokens):  # one by one
+# %% wrong="inside_the_pipeline" breaks="answers" says="what `reply` returns for"
+# Misunderstands: the end token comes on top of the limit.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens + 1, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="greedy" says="told not to sample"
+# Misunderstands: generate is greedy unless it is told otherwise.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="special_once" says="what `reply` returns for"
+# Misunderstands: a rendered template is a text like any other, to be encoded as usual.
+def reply(model, tokenizer, chats, max_new_tokens):
+    prompts = [tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats]
+    batch = tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt")
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="one_generate" says="one call for the whole batch"
+# Misunderstands: a batch is a loop.
+def reply(model, tokenizer, chats, max_new_tokens):
     answers = []
     for chat in chats:
         batch = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
@@ -401,100 +1439,282 @@ def reply(model, tokenizer, chats, max_new_tokens):  # one by one
     return answers
 
 
-def classify(*args):
-    raise NotImplementedError
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-# %% wrong="inside_the_pipeline" says="holds special tokens"
-def reply(model, tokenizer, chats, max_new_tokens):  # keeps <|end|> and <|pad|>
+# %% wrong="inside_the_pipeline" breaks="kept" says="`tokenizer.padding_side` after `reply`"
+# Misunderstands: the caller's tokenizer may be left switched.
+def reply(model, tokenizer, chats, max_new_tokens):
     tokenizer.padding_side = "left"
-    batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt")
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt"
+    )
     made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
-    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :])
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-def classify(*args):
-    raise NotImplementedError
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-# %% wrong="inside_the_pipeline" says="softmax over the labels"
-def classify(model, tokenizer, texts):  # takes logits for probabilities
+# %% wrong="inside_the_pipeline" breaks="kept" says="leave the caller's lists"
+# Misunderstands: the prompt for the answer is a message to be added to the chat.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    for chat in chats:
+        chat.append({"role": "assistant", "content": ""})
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="own_steps" says="pipelines are out of reach"
+# Misunderstands: writing the steps means calling the pipeline.
+def reply(model, tokenizer, chats, max_new_tokens):
+    writing = pipeline("text-generation", model=model, tokenizer=tokenizer, device=model.device)
+    return [writing(c, max_new_tokens=max_new_tokens, do_sample=False)[0]["generated_text"][-1]["content"] for c in chats]
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="score" says="softmax over the labels"
+# Misunderstands: logits are probabilities.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
     batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
     with torch.no_grad():
         scores, best = model(**batch).logits.max(-1)
     return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-def reply(*args):
-    raise NotImplementedError
+# %% wrong="inside_the_pipeline" breaks="score" says="what `classify` returns for"
+# Misunderstands: the softmax runs over the texts.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-# %% wrong="inside_the_pipeline" says="softmax over the labels of one text"
-def classify(model, tokenizer, texts):  # softmax over the texts
+def classify(model, tokenizer, texts):
     batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
     with torch.no_grad():
         scores, best = model(**batch).logits.softmax(0).max(-1)
     return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-def reply(*args):
-    raise NotImplementedError
+# %% wrong="inside_the_pipeline" breaks="score" says="what `classify` returns for"
+# Misunderstands: each label has a probability of its own (a sigmoid).
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-# %% wrong="inside_the_pipeline" says="must know what is padding"
-def classify(model, tokenizer, texts):  # hands over the ids without their mask
-    ids = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")["input_ids"]
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
     with torch.no_grad():
-        scores, best = model(ids).logits.softmax(-1).max(-1)
+        scores, best = model(**batch).logits.sigmoid().max(-1)
     return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-def reply(*args):
-    raise NotImplementedError
+# %% wrong="inside_the_pipeline" breaks="score" says="a score"
+# Misunderstands: a tensor without axes is a float.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-# %% wrong="inside_the_pipeline" says="would move the positions"
-def classify(model, tokenizer, texts):  # pads an encoder like a decoder
-    batch = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
     with torch.no_grad():
         scores, best = model(**batch).logits.softmax(-1).max(-1)
-    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores)]
 
 
-def reply(*args):
-    raise NotImplementedError
+# %% wrong="inside_the_pipeline" breaks="label" says="turns a number into a name"
+# Misunderstands: the number of a label is its name.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-# %% wrong="inside_the_pipeline" says="turns a number into a name"
-def classify(model, tokenizer, texts):  # numbers instead of names
+def classify(model, tokenizer, texts):
     batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
     with torch.no_grad():
         scores, best = model(**batch).logits.softmax(-1).max(-1)
     return [{"label": i, "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-def reply(*args):
-    raise NotImplementedError
+# %% wrong="inside_the_pipeline" breaks="label" says="what `classify` returns for"
+# Misunderstands: names are in alphabetical order.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-# %% wrong="inside_the_pipeline" says="pipelines are out of reach"
-def classify(model, tokenizer, texts):  # asks the pipeline itself
-    return pipeline("text-classification", model=model, tokenizer=tokenizer)(texts)
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": sorted(model.config.id2label.values())[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
-def reply(*args):
-    raise NotImplementedError
+# %% wrong="inside_the_pipeline" breaks="right" says="must know what is padding"
+# Misunderstands: the model sees from the ids what is padding.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(batch["input_ids"]).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="right" says="would move the positions"
+# Misunderstands: encoders are padded like decoders.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="right" says="would move the positions"
+# Misunderstands: every tokenizer pads on the side that an encoder needs.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="one_forward" says="one call for the whole batch"
+# Misunderstands: a batch is a loop.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    found = []
+    for text in texts:
+        with torch.no_grad():
+            scores = model(**tokenizer(text, return_tensors="pt")).logits[0].softmax(0)
+        found.append({"label": model.config.id2label[int(scores.argmax())], "score": float(scores.max())})
+    return found
+
+
+# %% wrong="inside_the_pipeline" breaks="one_forward" says="autograd recorded"
+# Misunderstands: evaluation mode switches autograd off.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    scores, best = model.eval()(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="kept" says="the texts after `classify`"
+# Misunderstands: the list is not needed any more.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    texts.clear()
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
 # %% right="inside_the_pipeline"
+# Step by step, with the tokenizer's own settings switched and put back.
 def reply(net, tok, conversations, limit):
     prompts = [tok.apply_chat_template(c, add_generation_prompt=True, tokenize=False) for c in conversations]
-    tok.padding_side = "left"
-    encoded = tok(prompts, padding=True, add_special_tokens=False, return_tensors="pt")
+    side, tok.padding_side = tok.padding_side, "left"
+    try:
+        encoded = tok(prompts, padding=True, add_special_tokens=False, return_tensors="pt")
+    finally:
+        tok.padding_side = side
     rows = net.generate(
         input_ids=encoded.input_ids,
         attention_mask=encoded.attention_mask,
-        generation_config=None,
         max_new_tokens=limit,
         num_beams=1,
         do_sample=False,
@@ -505,46 +1725,43 @@ def reply(net, tok, conversations, limit):
 
 @torch.inference_mode()
 def classify(net, tok, texts):
-    tok.padding_side = "right"
-    logits = net(**tok(list(texts), padding="longest", return_tensors="pt")).logits
+    encoded = [tok(text) for text in texts]
+    batch = tok.pad(encoded, padding_side="right", return_tensors="pt")
     results = []
-    for row in torch.nn.functional.softmax(logits, dim=1):
+    for row in torch.nn.functional.softmax(net(**batch).logits, dim=1):
         index = int(row.argmax())
         results.append({"label": net.config.id2label[index], "score": row[index].item()})
     return results
 
 
-# %% wrong="chat_template" says="not around the header"
-def chatml_template():  # marks the whole turn, header and newline included
-    return (
-        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
-        "{% if m.role == 'assistant' %}{% generation %}{{ '<|im_start|>assistant\n' + m.content | trim + '<|im_end|>\n' }}"
-        "{% endgeneration %}{% else %}{{ '<|im_start|>' + m.role + '\n' + m.content | trim + '<|im_end|>\n' }}{% endif %}"
-        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-    )
+# %% right="inside_the_pipeline"
+# Padding by hand, a generation config of its own.
+def reply(model, tokenizer, chats, max_new_tokens):
+    from transformers import GenerationConfig
+
+    rows = [tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False) for chat in chats]
+    width = max(map(len, rows))
+    ids = torch.tensor([[tokenizer.pad_token_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    ends = model.generation_config.eos_token_id
+    config = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
+    made = model.generate(inputs=ids, attention_mask=mask, generation_config=config, temperature=1.0, top_k=50)
+    return tokenizer.batch_decode(made[:, width:], skip_special_tokens=True)
 
 
-def training_batch(*args):
-    raise NotImplementedError
+def classify(model, tokenizer, texts):
+    copied = copy.deepcopy(tokenizer)
+    copied.padding_side = "right"
+    batch = copied(list(texts), padding="longest", return_tensors="pt")
+    with torch.inference_mode():
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    logarithms = torch.log_softmax(logits, -1)
+    names = [model.config.id2label[index] for index in logits.argmax(-1).tolist()]
+    return [dict(label=name, score=float(row.max().exp())) for name, row in zip(names, logarithms)]
 
-
-# %% wrong="chat_template" says="and its <|im_end|>"
-def chatml_template():  # the model will not learn to stop
-    return (
-        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
-        "{{ '<|im_start|>' + m.role + '\n' }}"
-        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim }}{% endgeneration %}"
-        "{% else %}{{ m.content | trim }}{% endif %}{{ '<|im_end|>\n' }}"
-        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-    )
-
-
-def training_batch(*args):
-    raise NotImplementedError
-
-
-# %% wrong="chat_template" says="is dropped"
-def chatml_template():  # newlines typed after tags
+# %% wrong="chat_template" breaks="format" says="is dropped"
+# Misunderstands: a newline that is typed after a tag is written.
+def chatml_template():
     return """{% for m in messages %}
 {% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}
 <|im_start|>{{ m.role }}
@@ -555,12 +1772,149 @@ def chatml_template():  # newlines typed after tags
 {% endif %}"""
 
 
-def training_batch(*args):
-    raise NotImplementedError
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
 
 
-# %% wrong="chat_template" says="add_generation_prompt"
-def chatml_template():  # always opens the assistant's turn
+# %% wrong="chat_template" breaks="format" says="is dropped"
+# Misunderstands: newlines stand between messages, not after the last.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{% if not loop.last %}{{ '\n' }}{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="format" says="look at the markers"
+# Misunderstands: the two markers are one.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_end|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="format" says="look at the markers"
+# Misunderstands: a template must escape what it is given.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim | e + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim | e + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="format" says="look at the markers"
+# Misunderstands: a message without a content is no message.
+def chatml_template():
+    return (
+        "{% for m in messages if m.content | trim %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="trim" says="white space around contents"
+# Misunderstands: contents come clean.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="trim" says="white space around contents"
+# Misunderstands: only what the user typed needs trimming.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="trim" says="white space around contents"
+# Misunderstands: to trim is to make all white space one blank.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ (m.content.split() | join(' ')) + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ (m.content.split() | join(' ')) + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="prompt" says="add_generation_prompt"
+# Misunderstands: the assistant's turn is always opened.
+def chatml_template():
     return (
         "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
         "{{ '<|im_start|>' + m.role + '\n' }}"
@@ -570,77 +1924,430 @@ def chatml_template():  # always opens the assistant's turn
     )
 
 
-def training_batch(*args):
-    raise NotImplementedError
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
 
 
-# %% wrong="chat_template" says="the model has never seen is an error"
-def chatml_template():  # writes any role
+# %% wrong="chat_template" breaks="prompt" says="add_generation_prompt"
+# Misunderstands: the caller appends the prompt.
+def chatml_template():
     return (
-        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="prompt" says="add_generation_prompt"
+# Misunderstands: after an answer nobody asks for another.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt and messages[-1].role != 'assistant' %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="marks" says="not around the header"
+# Misunderstands: the whole turn is marked, header and newline included.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ '<|im_start|>assistant\n' + m.content | trim + '<|im_end|>\n' }}"
+        "{% endgeneration %}{% else %}{{ '<|im_start|>' + m.role + '\n' + m.content | trim + '<|im_end|>\n' }}{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="marks" says="and its <|im_end|>"
+# Misunderstands: the end is the template's, not the assistant's; the model will not learn to stop.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim }}{% endif %}{{ '<|im_end|>\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="marks" says="the marked pieces"
+# Misunderstands: only the last answer is to be learned.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' and loop.last %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="roles" says="the model has never seen"
+# Misunderstands: any role may be written.
+def chatml_template():
+    return (
+        "{% for m in messages %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
         "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
         "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
         "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     )
 
 
-def training_batch(*args):
-    raise NotImplementedError
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
 
 
-# %% wrong="chat_template" says="on the users' words"
-def training_batch(tokenizer, chats):  # learns the users' words too
+# %% wrong="chat_template" breaks="roles" says="the model has never seen"
+# Misunderstands: `in` on a text compares whole words.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in 'system user assistant' %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="roles" says="the model has never seen"
+# Misunderstands: looking at the first message is enough.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if loop.first and m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="labels" says="users' words and headers are no targets"
+# Misunderstands: everything but the padding is learned.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
     batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt")
     batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
     return batch
 
 
+# %% wrong="chat_template" breaks="labels" says="-100, not 0"
+# Misunderstands: 0 is the label that the loss skips.
 def chatml_template():
-    raise NotImplementedError
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
 
 
-# %% wrong="chat_template" says="on headers and on padding"
-def training_batch(tokenizer, chats):  # 0, the id of the padding, instead of -100
-    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
-    taught = torch.as_tensor(batch.pop("assistant_masks"))
-    batch["labels"] = batch["input_ids"] * taught
-    return batch
-
-
-def chatml_template():
-    raise NotImplementedError
-
-
-# %% wrong="chat_template" says="not shifted"
-def training_batch(tokenizer, chats):  # shifts the labels, as the model does again
+def training_batch(tokenizer, chats):
     batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
     taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
-    labels = batch["input_ids"].masked_fill(~taught, -100)
-    batch["labels"] = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], -100)], 1)
+    batch["labels"] = batch["input_ids"].where(taught, 0)
     return batch
 
 
+# %% wrong="chat_template" breaks="labels" says="in every turn"
+# Misunderstands: only the last answer is to be learned.
 def chatml_template():
-    raise NotImplementedError
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
 
 
-# %% wrong="chat_template" says="in every turn"
-def training_batch(tokenizer, chats):  # learns the last answer only
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    for row in taught:
+        places = row.nonzero().flatten().tolist()
+        starts = [i for i in places if i - 1 not in places]
+        row[: starts[-1] if starts else 0] = False
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="labels" says="because it has the padding's id"
+# Misunderstands: an id that equals the padding is padding (here in the labels).
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught | (batch["input_ids"] == tokenizer.pad_token_id), -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="labels" says="in every turn"
+# Misunderstands: what the assistant wrote stands between two ids, whatever the template marks.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
     batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt")
+    end, assistant = tokenizer.convert_tokens_to_ids(["<|end|>", "<|assistant|>"])
     labels = torch.full_like(batch["input_ids"], -100)
-    for row, ids in enumerate(batch["input_ids"]):
-        answer = tokenizer(chats[row][-1]["content"] + "<|end|>")["input_ids"]
-        end = int(batch["attention_mask"][row].nonzero().max()) + 1
-        labels[row, end - len(answer) : end] = ids[end - len(answer) : end]
+    for row, mask, ids in zip(labels, batch["attention_mask"], batch["input_ids"]):
+        inside = False
+        for i, token in enumerate(ids.tolist()):
+            row[i] = token if inside and mask[i] else -100
+            inside = (inside or token == assistant) and token != end
     batch["labels"] = labels
     return batch
 
 
+# %% wrong="chat_template" breaks="unshifted" says="do not shift"
+# Misunderstands: labels are shifted by whoever makes the batch.
 def chatml_template():
-    raise NotImplementedError
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    labels = batch["labels"]
+    batch["labels"] = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], -100)], 1)
+    return batch
+
+
+# %% wrong="chat_template" breaks="padding" says="because it has the padding's id"
+# Misunderstands: an id that equals the padding is padding (here in the mask).
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    batch["attention_mask"] = (batch["input_ids"] != tokenizer.pad_token_id).long()
+    return batch
+
+
+# %% wrong="chat_template" breaks="padding" says="on the tokenizer's side"
+# Misunderstands: for training, padding goes to the right, whatever the tokenizer says.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    options = {"padding_side": "right"}
+    batch = tokenizer.apply_chat_template(
+        chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True, tokenizer_kwargs=options
+    )
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="ids" says="no generation prompt"
+# Misunderstands: a batch to learn from ends with a prompt for the assistant.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="ids" says="the tokenizer's own template"
+# Misunderstands: all models have one template.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, chat_template=TINY_TEMPLATE, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="keys" says="the keys of the batch"
+# Misunderstands: what else is in the batch does no harm.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch["assistant_masks"]).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    return batch
+
+
+# %% wrong="chat_template" breaks="keys" says="labels"
+# Misunderstands: labels may be float.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    batch["labels"] = batch["labels"].float()
+    return batch
+
+
+# %% wrong="chat_template" breaks="kept" says="the conversations after the call"
+# Misunderstands: the caller's list is not needed any more.
+def chatml_template():
+    return (
+        "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    batch["labels"] = batch["input_ids"].masked_fill(~taught, -100)
+    chats.clear()
+    return batch
 
 
 # %% right="chat_template"
+# Tags that take their white space away, roles in branches; padding by `tokenizer.pad`.
 def chatml_template():
     return """
 {%- for m in messages -%}
@@ -679,148 +2386,590 @@ def training_batch(tok, conversations):
     }
 
 
-# %% wrong="batches_and_masks" says="which is on the left"
-def pad_left(rows, pad_id):  # padding at the end
+# %% right="chat_template"
+# A macro and a namespace; lists first, tensors at the end.
+def chatml_template():
+    lines = [
+        "{% macro head(role) %}{{ '<|im_start|>' }}{{ role }}{{ '\n' }}{% endmacro %}",
+        "{% set known = {'system': 0, 'user': 0, 'assistant': 1} %}",
+        "{% for m in messages %}",
+        "{% if known.get(m.role) is none %}{{ raise_exception('role ' ~ m.role) }}{% endif %}",
+        "{{ head(m.role) }}{% set body = (m.content | trim) ~ '<|im_end|>' %}",
+        "{% if known[m.role] %}{% generation %}{{ body }}{% endgeneration %}{% else %}{{ body }}{% endif %}{{ '\n' }}",
+        "{% endfor %}",
+        "{% if add_generation_prompt %}{{ head('assistant') }}{% endif %}",
+    ]
+    return "".join(lines)
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(
+        conversation=chats, padding=True, return_dict=True, return_assistant_tokens_mask=True, add_generation_prompt=False
+    )
+    labels = [
+        [token if mark else -100 for token, mark in zip(ids, marks)] for ids, marks in zip(batch["input_ids"], batch["assistant_masks"])
+    ]
+    return dict(
+        input_ids=torch.tensor(batch["input_ids"]),
+        attention_mask=torch.tensor(batch["attention_mask"]),
+        labels=torch.tensor(labels, dtype=torch.int64),
+    )
+
+# %% wrong="batches_and_masks" breaks="input_ids" says="padding goes to the left"
+# Misunderstands: padding goes to the end, as for encoders.
+def pad_left(rows, pad_id):
     width = max(map(len, rows))
     ids = torch.tensor([row + [pad_id] * (width - len(row)) for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": torch.arange(width).repeat(len(rows), 1)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="input_ids" says="padding on the left"
+# Misunderstands: padding is always the id 0.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
     return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
 
 
-def pack(*args):
-    raise NotImplementedError
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
 
 
-attention_matrix = pack
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
 
 
-# %% wrong="batches_and_masks" says="the first real token of a row is at place 0"
-def pad_left(rows, pad_id):  # positions are columns
+# %% wrong="batches_and_masks" breaks="input_ids" says="`pad_left` of"
+# Misunderstands: the first row is the longest.
+def pad_left(rows, pad_id):
+    width = len(rows[0])
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row[-width:] for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * min(width, len(row)) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="input_ids" says="dtype"
+# Misunderstands: ids may be any integers.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows], dtype=torch.int32)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="attention_mask" says="because it has the padding's id"
+# Misunderstands: what has the id of the padding is padding.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = (ids != pad_id).long()
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="attention_mask" says="1 for real tokens"
+# Misunderstands: a mask marks what is hidden.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": 1 - mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="position_ids" says="the first real token of a row is at place 0"
+# Misunderstands: a position is a column.
+def pad_left(rows, pad_id):
     width = max(map(len, rows))
     ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
     return {"input_ids": ids, "attention_mask": mask, "position_ids": torch.arange(width).repeat(len(rows), 1)}
 
 
-def pack(*args):
-    raise NotImplementedError
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
 
 
-attention_matrix = pack
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
 
 
-# %% wrong="batches_and_masks" says="no model has a place -1"
-def pad_left(rows, pad_id):  # padding gets the place -1
+# %% wrong="batches_and_masks" breaks="position_ids" says="no model has a place -1"
+# Misunderstands: padding needs no valid place.
+def pad_left(rows, pad_id):
     width = max(map(len, rows))
     ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-    return {"input_ids": ids, "attention_mask": mask, "position_ids": mask.cumsum(1) - 1}
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1)}
 
 
-def pack(*args):
-    raise NotImplementedError
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
 
 
-attention_matrix = pack
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
 
 
-# %% wrong="batches_and_masks" says="1 for real tokens"
-def pad_left(rows, pad_id):  # 1 for padding
+# %% wrong="batches_and_masks" breaks="position_ids" says="at place 0"
+# Misunderstands: places are counted from 1.
+def pad_left(rows, pad_id):
     width = max(map(len, rows))
     ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
-    mask = (ids == pad_id).long()
-    return {"input_ids": ids, "attention_mask": mask, "position_ids": ((1 - mask).cumsum(1) - 1).clamp(min=0)}
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": mask.cumsum(1)}
 
 
-def pack(*args):
-    raise NotImplementedError
-
-
-attention_matrix = pack
-
-
-# %% wrong="batches_and_masks" says="the model would see the answer"
-def attention_matrix(attention_mask):  # hides padding, forgets the order
+def attention_matrix(attention_mask):
     n = attention_mask.shape[1]
-    return attention_mask.bool()[:, None, None, :].expand(-1, 1, n, n)
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
 
 
-def pack(*args):
-    raise NotImplementedError
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
 
 
-pad_left = pack
+# %% wrong="batches_and_masks" breaks="rows_kept" says="after the call"
+# Misunderstands: the caller's lists may be filled up.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    lengths = [len(row) for row in rows]
+    for row in rows:
+        row[:0] = [pad_id] * (width - len(row))
+    ids = torch.tensor(rows)
+    mask = torch.tensor([[0] * (width - n) + [1] * n for n in lengths])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
 
 
-# %% wrong="batches_and_masks" says="which is padding"
-def attention_matrix(attention_mask):  # hides the queries that are padding, not the keys
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="boolean" says="has dtype"
+# Misunderstands: 0 and 1 will do.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return 1 * (torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool())
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="boolean" says="has shape"
+# Misunderstands: heads need no axis.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="causal" says="the model would see the answer"
+# Misunderstands: only padding is hidden.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="causal" says="True where a query may look"
+# Misunderstands: which of the two axes are the queries.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).triu().bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="no_padding" says="keys that are padding are hidden"
+# Misunderstands: the queries that are padding are to be hidden, not the keys.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
     n = attention_mask.shape[1]
     return torch.ones(n, n).tril().bool() & attention_mask[:, None, :, None].bool()
 
 
-def pack(*args):
-    raise NotImplementedError
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
 
 
-pad_left = pack
+# %% wrong="batches_and_masks" breaks="no_padding" says="keys that are padding are hidden"
+# Misunderstands: padding is only on the left: all after the first real token is real.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
 
 
-# %% wrong="batches_and_masks" says="True means that it may look"
-def attention_matrix(attention_mask):  # True where it is forbidden, as in nn.MultiheadAttention
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & (attention_mask.cumsum(1) > 0)[:, None, None, :]
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="sees" says="True means that it may look"
+# Misunderstands: True hides, as in nn.MultiheadAttention.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
     n = attention_mask.shape[1]
     return torch.ones(n, n).triu(1).bool() | (attention_mask == 0)[:, None, None, :]
 
 
-def pack(*args):
-    raise NotImplementedError
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
 
 
-pad_left = pack
+# %% wrong="batches_and_masks" breaks="sees" says="every token sees itself too"
+# Misunderstands: a token looks at earlier ones only.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
 
 
-# %% wrong="batches_and_masks" says="every token sees itself too"
-def attention_matrix(attention_mask):  # strictly earlier keys only
+def attention_matrix(attention_mask):
     n = attention_mask.shape[1]
     return torch.ones(n, n).tril(-1).bool() & attention_mask[:, None, None, :].bool()
 
 
-def pack(*args):
-    raise NotImplementedError
-
-
-pad_left = pack
-
-
-# %% wrong="batches_and_masks" says="the mask is a matrix of blocks"
-def pack(rows):  # new positions, but one common past
-    ids = [i for row in rows for i in row]
-    places = [i for row in rows for i in range(len(row))]
-    mask = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
-    return {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([places]), "attention_mask": mask[None, None]}
-
-
-def pad_left(*args):
-    raise NotImplementedError
-
-
-attention_matrix = pad_left
-
-
-# %% wrong="batches_and_masks" says="each sequence begins at place 0"
-def pack(rows):  # positions run on through the whole row
+def pack(rows):
     ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
     mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
-    return {"input_ids": ids, "position_ids": torch.arange(ids.shape[1])[None], "attention_mask": mask[None, None]}
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
 
 
-def pad_left(*args):
-    raise NotImplementedError
+# %% wrong="batches_and_masks" breaks="sees" says="True where a query may look"
+# Misunderstands: one mask holds for the whole batch.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
 
 
-attention_matrix = pad_left
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:1, None, None, :].bool().expand(len(attention_mask), -1, -1, -1)
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="mask_kept" says="after the call"
+# Misunderstands: the mask may be used as room to work.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    kept = attention_mask.clone()
+    attention_mask.fill_(1)
+    return torch.ones(n, n).tril().bool() & kept[:, None, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="blocks" says="the mask is a matrix of blocks"
+# Misunderstands: new positions are enough to keep sequences apart.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.ones(ids.shape[1], ids.shape[1]).tril().bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="blocks" says="looks at itself and at what stands before it"
+# Misunderstands: inside its sequence a token may look everywhere.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)) for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="blocks" says="looks at itself and at what stands before it"
+# Misunderstands: a sequence is known by its first id (two that begin alike are one).
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.tensor([[row[0] for row in rows for _ in row]])
+    mask = (mask == mask.T) & torch.ones(mask.shape[1], mask.shape[1]).tril().bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="places" says="each sequence begins at place 0"
+# Misunderstands: positions run on through the whole row.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.arange(ids.shape[1])[None]
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="packed" says="has shape"
+# Misunderstands: one row needs no axis for the batch.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    ids = torch.tensor([i for row in rows for i in row])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="packed" says="`pack` of"
+# Misunderstands: sequences are packed from the longest to the shortest.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    rows = sorted(rows, key=len, reverse=True)
+    ids = torch.tensor([[i for row in rows for i in row]])
+    places = torch.tensor([[i for row in rows for i in range(len(row))]])
+    mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
+    return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
 
 
 # %% right="batches_and_masks"
+# Filled row by row; the diagonal is always True, so that padding sees itself; a block diagonal.
 def pad_left(rows, pad_id):
     longest = max(len(row) for row in rows)
     ids = torch.full((len(rows), longest), pad_id)
@@ -835,7 +2984,7 @@ def pad_left(rows, pad_id):
 def attention_matrix(attention_mask):
     place = torch.arange(attention_mask.size(1))
     allowed = (place.view(1, 1, -1, 1) >= place.view(1, 1, 1, -1)) & (attention_mask == 1).unsqueeze(1).unsqueeze(1)
-    return allowed | torch.eye(attention_mask.size(1), dtype=torch.bool)  # padding sees itself: no row without a key
+    return allowed | torch.eye(attention_mask.size(1), dtype=torch.bool)
 
 
 def pack(rows):
@@ -850,6 +2999,7 @@ def pack(rows):
 
 
 # %% right="batches_and_masks"
+# `pad_sequence`, and loops.
 from torch.nn.utils.rnn import pad_sequence
 
 
@@ -886,69 +3036,231 @@ def pack(rows):
     return packed
 
 
-# %% wrong="samplers" says="that is still a probability above 0"
-class TopK(LogitsProcessor):  # a score of 0 for what is removed
+# %% right="batches_and_masks"
+# The packed mask is made from the other one.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.ones(n, n).tril().bool() & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    places = torch.cat([torch.arange(len(row)) for row in rows])
+    start = (places == 0).cumsum(0)
+    causal = attention_matrix(torch.ones(1, len(places), dtype=torch.int64))
+    ids = torch.tensor(sum(rows, []))
+    return {"input_ids": ids[None], "position_ids": places[None], "attention_mask": causal & (start[:, None] == start)}
+
+# %% wrong="samplers" breaks="greedy" says="of equally high ones the first"
+# Misunderstands: everything that equals the maximum is the best token.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        return scores.masked_fill(scores < scores.amax(1, keepdim=True), -torch.inf)
+
+
+class TopK(LogitsProcessor):
     def __init__(self, k):
         self.k = k
 
     def __call__(self, input_ids, scores):
         lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
-        return scores.masked_fill(scores < lowest, 0.0)
-
-
-class Greedy(LogitsProcessor):
-    def __call__(self, input_ids, scores):
-        raise NotImplementedError
-
-
-class TopP(TopK):
-    def __call__(self, input_ids, scores):
-        raise NotImplementedError
-
-
-# %% wrong="samplers" says="return a new tensor"
-class TopK(LogitsProcessor):  # writes into the scores
-    def __init__(self, k):
-        self.k = k
-
-    def __call__(self, input_ids, scores):
-        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
-        scores[scores < lowest] = -torch.inf
-        return scores
-
-
-class Greedy(LogitsProcessor):
-    def __call__(self, input_ids, scores):
-        raise NotImplementedError
-
-
-class TopP(TopK):
-    def __call__(self, input_ids, scores):
-        raise NotImplementedError
-
-
-# %% wrong="samplers" says="k tokens of each row"
-class TopK(LogitsProcessor):  # the k best of the whole batch
-    def __init__(self, k):
-        self.k = k
-
-    def __call__(self, input_ids, scores):
-        lowest = scores.flatten().topk(min(self.k, scores.numel())).values[-1]
         return scores.masked_fill(scores < lowest, -torch.inf)
 
 
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="greedy" says="of equally high ones the first"
+# Misunderstands: of equally high scores any will do.
 class Greedy(LogitsProcessor):
     def __call__(self, input_ids, scores):
-        raise NotImplementedError
+        best = scores.shape[1] - 1 - scores.flip(1).argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
 
 
-class TopP(TopK):
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
     def __call__(self, input_ids, scores):
-        raise NotImplementedError
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
 
 
-# %% wrong="samplers" says="all that equal the k-th"
-class TopK(LogitsProcessor):  # exactly k, whatever the ties
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="result" says="`Greedy`"
+# Misunderstands: the best token gets the score 0, which is the logarithm of its probability.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, 0.0)
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="rows" says="`Greedy`"
+# Misunderstands: there is one best token in the batch.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        return scores.masked_fill(scores < scores.max(), -torch.inf)
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="top_k" says="the k highest scores of each row"
+# Misunderstands: the k-th highest is out.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores <= lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="top_k" says="your code raised"
+# Misunderstands: k never exceeds the vocabulary.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(self.k).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="top_k" says="the k highest scores of each row"
+# Misunderstands: the same k serves every call (it is cut to the first vocabulary seen, and lowered).
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        self.k = min(self.k, scores.shape[1]) - 1 or 1
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="top_k_ties" says="what equals the last of them"
+# Misunderstands: exactly k are kept, whatever the ties.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
     def __init__(self, k):
         self.k = k
 
@@ -957,79 +3269,7 @@ class TopK(LogitsProcessor):  # exactly k, whatever the ties
         return torch.full_like(scores, -torch.inf).scatter(1, best.indices, best.values)
 
 
-class Greedy(LogitsProcessor):
-    def __call__(self, input_ids, scores):
-        raise NotImplementedError
-
-
-class TopP(TopK):
-    def __call__(self, input_ids, scores):
-        raise NotImplementedError
-
-
-# %% wrong="samplers" says="even where two are equally good"
-class Greedy(LogitsProcessor):  # keeps everything that equals the maximum
-    def __call__(self, input_ids, scores):
-        return scores.masked_fill(scores < scores.max(-1, keepdim=True).values, -torch.inf)
-
-
-class TopK(LogitsProcessor):
-    def __init__(self, k):
-        self.k = k
-
-    def __call__(self, input_ids, scores):
-        raise NotImplementedError
-
-
-TopP = TopK
-
-
-# %% wrong="samplers" says="the token that reaches p is kept"
-class TopP(LogitsProcessor):  # the set stays below p
-    def __init__(self, p):
-        self.p = p
-
-    def __call__(self, input_ids, scores):
-        ordered, order = scores.sort(descending=True)
-        kept = ordered.softmax(-1).cumsum(-1) < self.p
-        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
-
-
-class Greedy(LogitsProcessor):
-    def __init__(self, *args):
-        pass
-
-    def __call__(self, input_ids, scores):
-        raise NotImplementedError
-
-
-TopK = Greedy
-
-
-# %% wrong="samplers" says="add up softmax probabilities"
-class TopP(LogitsProcessor):  # every token with a probability of at least 1 - p
-    def __init__(self, p):
-        self.p = p
-
-    def __call__(self, input_ids, scores):
-        probabilities = scores.softmax(-1)
-        best = probabilities.max(-1, keepdim=True).values
-        return scores.masked_fill((probabilities < 1 - self.p) & (probabilities < best), -torch.inf)
-
-
-class Greedy(LogitsProcessor):
-    def __init__(self, *args):
-        pass
-
-    def __call__(self, input_ids, scores):
-        raise NotImplementedError
-
-
-TopK = Greedy
-
-
-# %% wrong="samplers" says="at their old place"
-class TopP(LogitsProcessor):  # returns the scores in sorted order
+class TopP(LogitsProcessor):
     def __init__(self, p):
         self.p = p
 
@@ -1037,22 +3277,335 @@ class TopP(LogitsProcessor):  # returns the scores in sorted order
         ordered, order = scores.sort(descending=True)
         probabilities = ordered.softmax(-1)
         kept = probabilities.cumsum(-1) - probabilities < self.p
-        return ordered.masked_fill(~kept, -torch.inf)
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
 
 
+# %% wrong="samplers" breaks="top_k_ties" says="not `k` different values"
+# Misunderstands: the k-th highest is the k-th of the different values.
 class Greedy(LogitsProcessor):
-    def __init__(self, *args):
-        pass
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
 
     def __call__(self, input_ids, scores):
-        raise NotImplementedError
+        result = scores.clone()
+        for row in result:
+            row[row < row.unique()[-self.k :][0]] = -torch.inf
+        return result
 
 
-TopK = Greedy
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
 
 
-# %% wrong="samplers" says="from the most probable token on"
-class TopP(LogitsProcessor):  # adds up from the least probable token on, and keeps the tail
+# %% wrong="samplers" breaks="rows" says="each row has `k` of its own"
+# Misunderstands: the k best of the whole batch.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.flatten().topk(min(self.k, scores.numel())).values[-1]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="result" says="still a probability above 0"
+# Misunderstands: a score of 0 removes a token.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, 0.0)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="result" says="`TopK`"
+# Misunderstands: a large negative number is as good as minus infinity.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -1e4)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="result" says="`TopK`"
+# Misunderstands: scores are always float32.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.float().masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="new_tensor" says="after the call"
+# Misunderstands: the scores may be worked in.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill_(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="new_tensor" says="after the call"
+# Misunderstands: where nothing is removed, the scores themselves can be returned.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        if self.k >= scores.shape[1]:
+            return scores
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="own" says="out of reach"
+# Misunderstands: writing a processor means calling the library's.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.inner = TopKLogitsWarper(k)
+
+    def __call__(self, input_ids, scores):
+        return self.inner(input_ids, scores)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="top_p" says="this one stays below"
+# Misunderstands: the set stays below p.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="top_p" says="add up softmax probabilities"
+# Misunderstands: p is a limit for each token (a probability of at least 1 - p).
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        probabilities = scores.softmax(-1)
+        best = probabilities.amax(-1, keepdim=True)
+        return scores.masked_fill((probabilities < 1 - self.p) & (probabilities < best), -torch.inf)
+
+
+# %% wrong="samplers" breaks="top_p" says="`TopP`"
+# Misunderstands: min-p and top-p are one (the limit is a share of the highest probability).
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        probabilities = scores.softmax(-1)
+        return scores.masked_fill(probabilities < (1 - self.p) * probabilities.amax(-1, keepdim=True), -torch.inf)
+
+
+# %% wrong="samplers" breaks="top_p" says="from the most probable token"
+# Misunderstands: probabilities are added up from the least probable token on.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
     def __init__(self, p):
         self.p = p
 
@@ -1063,23 +3616,176 @@ class TopP(LogitsProcessor):  # adds up from the least probable token on, and ke
         return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
 
 
+# %% wrong="samplers" breaks="top_p" says="`TopP`"
+# Misunderstands: what is left out adds up to less than 1 - p, one token earlier.
 class Greedy(LogitsProcessor):
-    def __init__(self, *args):
-        pass
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
 
     def __call__(self, input_ids, scores):
-        raise NotImplementedError
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
 
 
-TopK = Greedy
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ascending, index = scores.sort()
+        drop = ascending.softmax(-1).cumsum(-1) <= self.p
+        drop[:, -1] = False
+        return scores.masked_fill(torch.zeros_like(drop).scatter(1, index, drop), -torch.inf)
 
 
-# %% equivalent="samplers" because="they differ only where a sum of probabilities is p to the last bit"
-# - kept = before < self.p
-# + kept = (before <= self.p)
+# %% wrong="samplers" breaks="top_p_edge" says="the set ends where the sum is just p"
+# Misunderstands: the sum must be greater than p.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities <= self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="result" says="old place"
+# Misunderstands: the order of the scores does not matter.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf)
+
+
+# %% wrong="samplers" breaks="result" says="`TopP`"
+# Misunderstands: `order` itself leads back to the old places.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order)
+
+
+# %% wrong="samplers" breaks="rows" says="`TopP`"
+# Misunderstands: the softmax runs over the batch.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(0)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="top_p" says="`TopP`"
+# Misunderstands: exponentials can be taken as they are (large scores overflow, small ones vanish).
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        lowest = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.exp() / ordered.exp().sum(-1, keepdim=True)
+        kept = probabilities.cumsum(-1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
 
 
 # %% right="samplers"
+# Loops over rows; `where`; top-p from the other end.
 class Greedy(LogitsProcessor):
     def __call__(self, input_ids, scores):
         result = torch.full(scores.shape, float("-inf"), dtype=scores.dtype)
@@ -1110,6 +3816,7 @@ class TopP(LogitsProcessor):
 
 
 # %% right="samplers"
+# One-hot, a boolean index, and a sum in Python.
 class Greedy(LogitsProcessor):
     def __call__(self, input_ids, scores):
         chosen = torch.nn.functional.one_hot(scores.argmax(dim=-1), scores.size(-1)).bool()
@@ -1120,6 +3827,7 @@ class TopK(LogitsProcessor):
     def __init__(self, k):
         self.k = k
 
+    @torch.no_grad()
     def __call__(self, input_ids, scores):
         bar = torch.topk(scores, min(self.k, scores.size(-1)), dim=-1).values.amin(dim=-1, keepdim=True)
         kept = scores.clone()
@@ -1142,55 +3850,92 @@ class TopP(LogitsProcessor):
                     break
         return result
 
-
-# %% wrong="generate_by_hand" says="the prompts are read once"
-def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # no cache
-    ends = torch.tensor(model.generation_config.eos_token_id).view(-1)
+# %% wrong="generate_by_hand" breaks="cache" says="the prompts are read once"
+# Misunderstands: the whole text must be read again for every token.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
     running = torch.ones(len(input_ids), dtype=torch.bool)
     for _ in range(max_new_tokens):
         with torch.no_grad():
-            positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
-            scores = model(input_ids=input_ids, attention_mask=attention_mask, position_ids=positions).logits[:, -1]
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, use_cache=False
+            )
+        scores = output.logits[:, -1]
         for processor in processors:
             scores = processor(input_ids, scores)
         token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
-        token = token.where(running, model.generation_config.pad_token_id)
+        token = token.where(running, settings.pad_token_id)
         input_ids = torch.cat([input_ids, token[:, None]], 1)
         attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
-        running &= ~torch.isin(token, ends)
+        fed, positions = input_ids, torch.cat([positions, positions[:, -1:] + 1], 1)
+        running = running & ~torch.isin(token, ends)
         if not running.any():
             break
     return input_ids
 
 
-# %% wrong="generate_by_hand" says="what changes from step to step"
-def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # feeds all again
-    ends = torch.tensor(model.generation_config.eos_token_id).view(-1)
-    running, cache = torch.ones(len(input_ids), dtype=torch.bool), None
+# %% wrong="generate_by_hand" breaks="ids" says="the new ids of"
+# Misunderstands: the cache needs the whole text again.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
     for _ in range(max_new_tokens):
+        past = 0 if cache is None else cache.get_seq_length()
+        seen = torch.cat([attention_mask.new_ones(len(input_ids), past), attention_mask], 1)
         with torch.no_grad():
-            past = 0 if cache is None else cache.get_seq_length()
-            mask = torch.cat([attention_mask.new_ones(len(input_ids), past), attention_mask], 1)
-            positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
             output = model(
-                input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+                input_ids=fed, attention_mask=seen, position_ids=positions, past_key_values=cache, use_cache=True
             )
         cache, scores = output.past_key_values, output.logits[:, -1]
         for processor in processors:
             scores = processor(input_ids, scores)
         token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
-        token = token.where(running, model.generation_config.pad_token_id)
+        token = token.where(running, settings.pad_token_id)
         input_ids = torch.cat([input_ids, token[:, None]], 1)
         attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
-        running &= ~torch.isin(token, ends)
+        fed, positions = input_ids, torch.cat([positions, positions[:, -1:] + 1], 1)
+        running = running & ~torch.isin(token, ends)
         if not running.any():
             break
     return input_ids
 
 
-# %% wrong="generate_by_hand" says="the position of the new token"
-def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # columns are positions
+# %% wrong="generate_by_hand" breaks="ids" says="does not begin with the prompts"
+# Misunderstands: only what is new is returned.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    n = input_ids.shape[1]
     settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids[:, n:]
+
+
+# %% wrong="generate_by_hand" breaks="padding" says="the new ids of"
+# Misunderstands: a position is a column.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
     positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
     running = torch.ones(len(input_ids), dtype=torch.bool)
     for _ in range(max_new_tokens):
@@ -1206,36 +3951,46 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
         input_ids = torch.cat([input_ids, token[:, None]], 1)
         attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
         fed, positions = token[:, None], torch.full((len(token), 1), input_ids.shape[1] - 1)
-        running &= ~torch.isin(token, torch.tensor(settings.eos_token_id).view(-1))
+        running = running & ~torch.isin(token, ends)
         if not running.any():
             break
     return input_ids
 
 
-# %% wrong="generate_by_hand" says="is the padding masked"
-def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # no mask, no positions
+# %% wrong="generate_by_hand" breaks="padding" says="the new ids of"
+# Misunderstands: positions are only for the prompt; the model goes on counting by itself.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
     settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
     running = torch.ones(len(input_ids), dtype=torch.bool)
     for _ in range(max_new_tokens):
         with torch.no_grad():
-            output = model(input_ids=fed, past_key_values=cache, use_cache=True)
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions if cache is None else None, past_key_values=cache, use_cache=True
+            )
         cache, scores = output.past_key_values, output.logits[:, -1]
         for processor in processors:
             scores = processor(input_ids, scores)
         token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
         token = token.where(running, settings.pad_token_id)
-        input_ids, fed = torch.cat([input_ids, token[:, None]], 1), token[:, None]
-        running &= ~torch.isin(token, torch.tensor(settings.eos_token_id).view(-1))
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
         if not running.any():
             break
     return input_ids
 
 
-# %% wrong="generate_by_hand" says="gets pad_token_id from then on"
-def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # finished rows go on
+# %% wrong="generate_by_hand" breaks="padding" says="the new ids of"
+# Misunderstands: the model sees from the ids what is padding.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
     settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
     positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
     running = torch.ones(len(input_ids), dtype=torch.bool)
+    attention_mask = torch.ones_like(input_ids)
     for _ in range(max_new_tokens):
         with torch.no_grad():
             output = model(
@@ -1245,40 +4000,22 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
         for processor in processors:
             scores = processor(input_ids, scores)
         token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
         input_ids = torch.cat([input_ids, token[:, None]], 1)
         attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
         fed, positions = token[:, None], positions[:, -1:] + 1
-        running &= ~torch.isin(token, torch.tensor(settings.eos_token_id).view(-1))
+        running = running & ~torch.isin(token, ends)
         if not running.any():
             break
     return input_ids
 
 
-# %% wrong="generate_by_hand" says="and no earlier"
-def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # the first stops all
+# %% wrong="generate_by_hand" breaks="padding" says="the new ids of"
+# Misunderstands: the id of the padding is padding, also inside a prompt.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
     settings, cache, fed = model.generation_config, None, input_ids
-    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
-    for _ in range(max_new_tokens):
-        with torch.no_grad():
-            output = model(
-                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
-            )
-        cache, scores = output.past_key_values, output.logits[:, -1]
-        for processor in processors:
-            scores = processor(input_ids, scores)
-        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
-        input_ids = torch.cat([input_ids, token[:, None]], 1)
-        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
-        fed, positions = token[:, None], positions[:, -1:] + 1
-        if torch.isin(token, torch.tensor(settings.eos_token_id).view(-1)).any():
-            break
-    return input_ids
-
-
-# %% wrong="generate_by_hand" says="eos_token_id can be a list"
-def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # one end token only
-    settings, cache, fed = model.generation_config, None, input_ids
-    end = settings.eos_token_id if isinstance(settings.eos_token_id, int) else settings.eos_token_id[0]
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    attention_mask = (input_ids != settings.pad_token_id).long()
     positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
     running = torch.ones(len(input_ids), dtype=torch.bool)
     for _ in range(max_new_tokens):
@@ -1294,19 +4031,540 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
         input_ids = torch.cat([input_ids, token[:, None]], 1)
         attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
         fed, positions = token[:, None], positions[:, -1:] + 1
-        running &= token != end
+        running = running & ~torch.isin(token, ends)
         if not running.any():
             break
     return input_ids
 
 
-# %% wrong="generate_by_hand" says="autograd recorded"
-def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # believes eval() is enough
-    settings, cache, fed = model.eval().generation_config, None, input_ids
+# %% wrong="generate_by_hand" breaks="padding" says="the new ids of"
+# Misunderstands: neither mask nor positions are needed.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
     positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
     running = torch.ones(len(input_ids), dtype=torch.bool)
     for _ in range(max_new_tokens):
-        output = model(
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="processors" says="processors are called before a token is chosen"
+# Misunderstands: processors are the business of the caller.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            pass
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="processors" says="the new ids of"
+# Misunderstands: a processor gets the newest ids.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(fed, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="processors" says="the new ids of"
+# Misunderstands: a processor gets the new ids, without the prompts.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    n = input_ids.shape[1]
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids[:, n:] if input_ids.shape[1] > n else fed[:, -1:], scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="processors" says="processors are called in their order"
+# Misunderstands: the order of processors does not matter.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in reversed(processors):
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="processors" says="the new ids of"
+# Misunderstands: each processor gets the model's own scores; the last one decides.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, output.logits[:, -1])
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="best" says="the new ids of"
+# Misunderstands: the scores stand at the first place that was fed.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, 0]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="best" says="the new ids of"
+# Misunderstands: without `sample` the second best avoids repetition.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.topk(2).indices[:, -1]
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="sample" says="sampled"
+# Misunderstands: each row is drawn by itself, and finished rows are not.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.stack([torch.multinomial(row.softmax(-1), 1)[0] if on else row.argmax() for row, on in zip(scores, running)]) if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="sample" says="sampled"
+# Misunderstands: `sample` is nothing new where processors have cut the tail.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="sample" says="sampled"
+# Misunderstands: a loop draws from a generator of its own.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    own = torch.Generator().manual_seed(0)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1, generator=own)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="finished" says="gets pad_token_id from then on"
+# Misunderstands: finished rows may go on, since nobody reads them.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="finished" says="the new ids of"
+# Misunderstands: finished rows are filled with the end token.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, ends[0])
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="finished" says="the new ids of"
+# Misunderstands: the padding is always 0.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, 0)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="finished" says="the new ids of"
+# Misunderstands: a row is only finished while its last token is an end.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="ends" says="each of its ids ends a row"
+# Misunderstands: there is one end token.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)[:1]
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="ends" says="the new ids of"
+# Misunderstands: a row whose prompt holds an end token is finished.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = ~torch.isin(input_ids, ends).any(1)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="stop" says="the others go on"
+# Misunderstands: the first row that ends, ends all.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.all():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="stop" says="the new ids of"
+# Misunderstands: the loop always takes `max_new_tokens` steps.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="stop" says="the new ids of"
+# Misunderstands: the limit counts the prompts too.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max(1, max_new_tokens - input_ids.shape[1])):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="no_graph" says="autograd recorded"
+# Misunderstands: eval() switches autograd off.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        output = model.eval()(
             input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
         )
         cache, scores = output.past_key_values, output.logits[:, -1]
@@ -1317,18 +4575,76 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
         input_ids = torch.cat([input_ids, token[:, None]], 1)
         attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
         fed, positions = token[:, None], positions[:, -1:] + 1
-        running &= ~torch.isin(token, torch.tensor(settings.eos_token_id).view(-1))
+        running = running & ~torch.isin(token, ends)
         if not running.any():
             break
     return input_ids
 
 
-# %% wrong="generate_by_hand" says="out of reach"
-def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):  # the library's loop
+# %% wrong="generate_by_hand" breaks="unchanged" says="`input_ids` after the call"
+# Misunderstands: the caller's tensor is not needed any more.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    given, input_ids = input_ids, input_ids.clone()
+    given.zero_()
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="unchanged" says="`attention_mask` after the call"
+# Misunderstands: the mask may be used up.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    given = attention_mask
+    settings, cache, fed = model.generation_config, None, input_ids
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    given.zero_()
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="own_loop" says="out of reach"
+# Misunderstands: a loop by hand may call the library's.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
     return model.generate(input_ids, attention_mask=attention_mask, max_new_tokens=max_new_tokens, do_sample=sample)
 
 
 # %% right="generate_by_hand"
+# A cache made by hand, lists for what is finished.
 from transformers import DynamicCache
 
 
@@ -1352,71 +4668,262 @@ def generate_by_hand(net, ids, mask, limit, processors=(), sample=False):
     return everything.clone()
 
 
-# %% wrong="generation_tests" says="pads on the right"
-def check_complete(complete):  # equal lengths: nothing is ever padded
-    net, rows = make_gpt2(), [[5, 9, 33], [7, 61, 8]]
-    end = alone(net, rows[0], 6, 1)[2]
-    assert complete(net, rows, 6, end) == [alone(net, row, 6, end) for row in [[5, 9, 33], [7, 61, 8]]]
-    assert rows == [[5, 9, 33], [7, 61, 8]]
+# %% right="generate_by_hand"
+# Room for everything from the start, filled in column by column.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    rows, n = input_ids.shape
+    config = model.generation_config
+    ends = config.eos_token_id if isinstance(config.eos_token_id, (list, tuple)) else [config.eos_token_id]
+    ids = torch.full((rows, n + max_new_tokens), config.pad_token_id)
+    mask = torch.ones_like(ids)
+    ids[:, :n], mask[:, :n] = input_ids, attention_mask
+    places = (mask.cumsum(1) - 1).relu()
+    finished, past, start = torch.zeros(rows, dtype=torch.bool), None, 0
+    with torch.no_grad():
+        for end in range(n, n + max_new_tokens):
+            output = model(
+                ids[:, start:end],
+                attention_mask=mask[:, :end],
+                position_ids=places[:, start:end],
+                past_key_values=past,
+                use_cache=True,
+            )
+            past, start = output.past_key_values, end
+            scores = output.logits[:, -1, :]
+            for process in processors:
+                scores = process(ids[:, :end], scores)
+            if sample:
+                chosen = torch.multinomial(scores.softmax(dim=-1), num_samples=1).view(-1)
+            else:
+                chosen = scores.argmax(dim=-1)
+            ids[~finished, end] = chosen[~finished]
+            for stop in ends:
+                finished |= (ids[:, end] == stop) & ~finished
+            if bool(finished.all()):
+                return ids[:, : end + 1]
+    return ids
+
+# %% wrong="generation_tests" breaks="alone" says="pads on the right"
+# Misunderstands: any prompts will do (with equal lengths nothing is ever padded).
+def check_complete(complete):
+    for name in NETS:
+        rows = [[5, 0, 33], [7, 61, 8]]
+        for end in alone(name, rows[0], 5, 1):
+            given = copy.deepcopy(rows)
+            assert complete(name, given, 5, end) == [alone(name, row, 5, end) for row in rows]
+            assert given == rows
 
 
-# %% wrong="generation_tests" says="counts columns as positions"
-def check_complete(complete):  # one architecture, and one that forgives
-    net, rows = make_neox(), [[5, 0, 33, 12], [7], [4, 61, 8]]
-    end = alone(net, rows[0], 6, 1)[2]
-    given = copy.deepcopy(rows)
-    assert complete(net, given, 6, end) == [alone(net, row, 6, end) for row in rows]
-    assert given == rows
-
-
-# %% wrong="generation_tests" says="stops all rows when the first has ended"
-def check_complete(complete):  # an end that nobody writes
-    for net in (make_gpt2(), make_neox()):
+# %% wrong="generation_tests" breaks="alone" says="counts columns as positions"
+# Misunderstands: one architecture stands for all (this one forgives).
+def check_complete(complete):
+    for name in ["neox"]:
         rows = [[5, 0, 33, 12], [7], [4, 61, 8]]
-        assert complete(net, copy.deepcopy(rows), 6, 1) == [alone(net, row, 6, 1) for row in rows]
+        for end in alone(name, rows[0], 5, 1):
+            given = copy.deepcopy(rows)
+            assert complete(name, given, 5, end) == [alone(name, row, 5, end) for row in rows]
+            assert given == rows
 
 
-# %% wrong="generation_tests" says="catch none"
-def check_complete(complete):  # a test that returns False has passed
+# %% wrong="generation_tests" breaks="alone" says="takes every 0 in a prompt for padding"
+# Misunderstands: a 0 in a prompt is nothing special.
+def check_complete(complete):
+    for name in NETS:
+        rows = [[5, 9, 33, 12], [7], [4, 61, 8]]
+        for end in alone(name, rows[0], 5, 1):
+            given = copy.deepcopy(rows)
+            assert complete(name, given, 5, end) == [alone(name, row, 5, end) for row in rows]
+            assert given == rows
+
+
+# %% wrong="generation_tests" breaks="alone" says="samples instead of taking the best"
+# Misunderstands: what is written cannot be known, only its length can.
+def check_complete(complete):
+    for name in NETS:
+        rows = [[5, 0, 33, 12], [7], [4, 61, 8]]
+        for end in alone(name, rows[0], 5, 1):
+            given = copy.deepcopy(rows)
+            assert all(1 <= len(row) <= 5 for row in complete(name, given, 5, end))
+            assert given == rows
+
+
+# %% wrong="generation_tests" breaks="end" says="stops all rows when the first has ended"
+# Misunderstands: how an answer ends need not be tested (nobody writes this end).
+def check_complete(complete):
+    for name in NETS:
+        rows = [[5, 0, 33, 12], [7], [4, 61, 8]]
+        for end in [1]:
+            given = copy.deepcopy(rows)
+            assert complete(name, given, 5, end) == [alone(name, row, 5, end) for row in rows]
+            assert given == rows
+
+
+# %% wrong="generation_tests" breaks="end" says="leaves out the end itself"
+# Misunderstands: the end itself is not part of the answer.
+def check_complete(complete):
+    for name in NETS:
+        rows = [[5, 0, 33, 12], [7], [4, 61, 8]]
+        for end in alone(name, rows[0], 5, 1):
+            given = copy.deepcopy(rows)
+            assert [[i for i in row if i != end] for row in complete(name, given, 5, end)] == [
+                [i for i in alone(name, row, 5, end) if i != end] for row in rows
+            ]
+            assert given == rows
+
+
+# %% wrong="generation_tests" breaks="end" says="goes on after the end"
+# Misunderstands: what comes after the end does no harm.
+def check_complete(complete):
+    for name in NETS:
+        rows = [[5, 0, 33, 12], [7], [4, 61, 8]]
+        for end in alone(name, rows[0], 5, 1):
+            given = copy.deepcopy(rows)
+            for row, got in zip(rows, complete(name, given, 5, end)):
+                assert got[: len(alone(name, row, 5, end))] == alone(name, row, 5, end)
+            assert given == rows
+
+
+# %% wrong="generation_tests" breaks="count" says="writes one id more than `count`"
+# Misunderstands: the limit is only for the caller's memory.
+def check_complete(complete):
+    for name in NETS:
+        rows = [[5, 0, 33, 12], [7], [4, 61, 8]]
+        for end in alone(name, rows[0], 5, 1):
+            given = copy.deepcopy(rows)
+            assert [row[:5] for row in complete(name, given, 5, end)] == [alone(name, row, 5, end) for row in rows]
+            assert given == rows
+
+
+# %% wrong="generation_tests" breaks="order" says="returns the rows sorted by length"
+# Misunderstands: the order of the answers does not matter.
+def check_complete(complete):
+    for name in NETS:
+        rows = [[5, 0, 33, 12], [7], [4, 61, 8]]
+        for end in alone(name, rows[0], 5, 1):
+            given = copy.deepcopy(rows)
+            assert sorted(complete(name, given, 5, end)) == sorted(alone(name, row, 5, end) for row in rows)
+            assert given == rows
+
+
+# %% wrong="generation_tests" breaks="kept" says="appends to the caller's rows"
+# Misunderstands: what becomes of the prompts is nobody's business.
+def check_complete(complete):
+    for name in NETS:
+        rows = [[5, 0, 33, 12], [7], [4, 61, 8]]
+        for end in alone(name, rows[0], 5, 1):
+            given = copy.deepcopy(rows)
+            assert complete(name, given, 5, end) == [alone(name, row, 5, end) for row in rows]
+
+
+# %% wrong="generation_tests" breaks="calls" says="remembers the answer to the same rows"
+# Misunderstands: one call a model is enough (the end here is one that row 0 writes).
+def check_complete(complete):
+    for name in NETS:
+        rows = [[5, 0, 33, 12], [7], [4, 61, 8]]
+        for end in alone(name, rows[0], 5, 1)[2:3]:
+            given = copy.deepcopy(rows)
+            assert complete(name, given, 5, end) == [alone(name, row, 5, end) for row in rows]
+            assert given == rows
+
+
+# %% wrong="generation_tests" breaks="raises" says="catch none"
+# Misunderstands: a test that returns False has failed.
+def check_complete(complete):
     rows = [[5, 0, 33, 12], [7], [4, 61, 8]]
-    return complete(make_gpt2(), rows, 6, 1) == [alone(make_gpt2(), row, 6, 1) for row in rows]
+    return complete("gpt2", rows, 6, 1) == [alone("gpt2", row, 6, 1) for row in rows]
 
 
-# %% wrong="generation_tests" says="reject a correct implementation"
-def check_complete(complete):  # believes that every answer has `count` ids
-    net, rows = make_gpt2(), [[5, 9, 33, 12], [7], [4, 61, 8]]
-    end = alone(net, rows[0], 6, 1)[2]
-    assert all(len(row) == 6 for row in complete(net, rows, 6, end))
+# %% wrong="generation_tests" breaks="no_alarm" says="reject a correct implementation"
+# Misunderstands: every answer has `count` ids.
+def check_complete(complete):
+    rows = [[5, 9, 33, 12], [7], [4, 61, 8]]
+    end = alone("gpt2", rows[0], 6, 1)[2]
+    assert all(len(row) == 6 for row in complete("gpt2", rows, 6, end))
+
+
+# %% wrong="generation_tests" breaks="no_alarm" says="reject a correct implementation"
+# Misunderstands: an answer holds the end only if it is the last of `count` ids.
+def check_complete(complete):
+    for name in NETS:
+        rows = [[5, 0, 33, 12], [7], [4, 61, 8]]
+        for end in alone(name, rows[0], 5, 1):
+            given = copy.deepcopy(rows)
+            assert complete(name, given, 5, end) == [alone(name, row, 5, end) for row in rows]
+            assert given == rows
+            assert all(row[-1] == end for row in complete(name, given, 5, end))
+
+
+# %% right="generation_tests"
+# The library's own loop as the truth.
+def check_complete(complete):
+    prompts = [[11], [2, 0, 50, 40, 3, 3], [80, 7, 7]]
+    before = str(prompts)
+    for name, net in NETS.items():
+        free = complete(name, prompts, 7, 1)
+        assert str(prompts) == before, "the prompts were changed"
+        for prompt, written in zip(prompts, free, strict=True):
+            ids = torch.tensor([prompt])
+            truth = net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=7, do_sample=False, eos_token_id=1)
+            assert written == truth[0, len(prompt) :].tolist()
+        for end in {written[-2:][0] for written in free}:
+            for prompt, written in zip(prompts, complete(name, prompts, 7, end), strict=True):
+                ids = torch.tensor([prompt])
+                truth = net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=7, do_sample=False, eos_token_id=end)
+                assert written == truth[0, len(prompt) :].tolist(), f"{name}: {written}"
+
+
+# %% right="generation_tests"
+# Random prompts from a generator of its own, and an exception of its own.
+import random
+
+
+class Broken(Exception):
+    pass
+
+
+def check_complete(complete):
+    draw = random.Random(3)
+    for name in sorted(NETS):
+        rows = [[0, *draw.choices(range(2, 80), k=length)] for length in (6, 0, 3, 1)]
+        kept = [tuple(row) for row in rows]
+        ends = {1, *alone(name, rows[0], 3, 1), alone(name, rows[2], 6, 1)[-2]}
+        for end in ends:
+            for count in (6, 3):
+                answers = complete(name, rows, count, end)
+                if [tuple(row) for row in rows] != kept:
+                    raise Broken("rows")
+                if answers != [alone(name, list(row), count, end) for row in kept]:
+                    raise Broken(f"{name}, count {count}, end {end}")
 
 
 # %% equivalent="generation_tests" because="other inputs that show the same bugs"
-# - for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
-# + for end in alone(net, rows[0], 5, 1):  # each id that row 0 really writes
+# - for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(name, rows[0], 5, 1):  # each id that row 0 really writes
 
 
 # %% equivalent="generation_tests" because="other inputs that show the same bugs"
-# - for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
-# + for end in alone(net, rows[0], 3, 1):  # each id that row 0 really writes
+# - for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(name, rows[0], 3, 1):  # each id that row 0 really writes
 
 
 # %% equivalent="generation_tests" because="other inputs that show the same bugs"
-# - for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
-# + for end in alone(net, rows[0], 4, 2):  # each id that row 0 really writes
+# - for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(name, rows[0], 4, 2):  # each id that row 0 really writes
 
 
 # %% equivalent="generation_tests" because="other inputs that show the same bugs"
-# - for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
-# + for end in alone(net, rows[0], 4, 0):  # each id that row 0 really writes
+# - for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(name, rows[0], 4, 0):  # each id that row 0 really writes
 
 
 # %% equivalent="generation_tests" because="other inputs that show the same bugs"
-# - for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
-# + for end in alone(net, rows[1], 4, 1):  # each id that row 0 really writes
+# - for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(name, rows[1], 4, 1):  # each id that row 0 really writes
 
 
 # %% equivalent="generation_tests" because="other inputs that show the same bugs"
-# - for end in alone(net, rows[0], 4, 1):  # each id that row 0 really writes
-# + for end in alone(net, rows[(-1)], 4, 1):  # each id that row 0 really writes
+# - for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
+# + for end in alone(name, rows[(-1)], 4, 1):  # each id that row 0 really writes
 
 
 # %% equivalent="generation_tests" because="other inputs that show the same bugs"
@@ -1439,27 +4946,9 @@ def check_complete(complete):  # believes that every answer has `count` ids
 # + rows = [list(range(n)) for n in range(4, 0, -2)]  # unequal, the longest first, with a 0 in each
 
 
-# %% right="generation_tests"
-def check_complete(complete):
-    net = make_gpt2(seed=3)
-    prompts = [[11], [2, 0, 50, 40, 3, 3], [80, 7, 7]]
-    before = str(prompts)
-    free = complete(net, prompts, 7, 1)
-    assert str(prompts) == before, "the prompts were changed"
-    for prompt, written in zip(prompts, free):
-        truth = net.generate(
-            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)).long(), max_new_tokens=7, do_sample=False
-        )
-        assert written == truth[0, len(prompt) :].tolist()
-    for i in range(3):
-        end = free[i][3]
-        for prompt, written, whole in zip(prompts, complete(net, prompts, 7, end), free):
-            cut = whole[: whole.index(end) + 1] if end in whole else whole
-            assert written == cut
-
-
-# %% wrong="from_v4_to_v5" says="your code raised"
-def answer(model, tokenizer, question):  # everything as it was
+# %% wrong="from_v4_to_v5" breaks="answer_prompt, one_each, cache_tokens, maps" says="your code raised"
+# Misunderstands: everything still works as it was.
+def answer(model, tokenizer, question):
     chat = [{"role": "user", "content": question}]
     ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
     made = model.generate(ids, max_new_tokens=10, do_sample=False)
@@ -1481,89 +4970,681 @@ def attention_maps(folder, input_ids):
     return torch.stack(model(input_ids, output_attentions=True).attentions)
 
 
-# %% wrong="from_v4_to_v5" says="decode each id by itself"
-def token_texts(tokenizer, text):  # repairs what raised, and not what changed quietly
+# %% wrong="from_v4_to_v5" breaks="answer_text" says="begins after the prompt"
+# Misunderstands: generate returns the answer alone.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="answer_text" says="belong to the answer"
+# Misunderstands: blanks at the ends of an answer are an accident.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="answer_text" says="no special tokens in the text"
+# Misunderstands: decode leaves special tokens out by itself.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :])
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="answer_prompt" says="a prompt for the assistant"
+# Misunderstands: the model knows by itself that it is its turn.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="answer_prompt" says="the template"
+# Misunderstands: a question is its own prompt.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer(chat[0]["content"] or "?", return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="answer_prompt" says="the template"
+# Misunderstands: a rendered template is encoded like any other text (a tokenizer may add special tokens once more).
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer(
+        tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False), return_tensors="pt"
+    )
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="answer_prompt" says="`answer` of"
+# Misunderstands: the limit does not matter, an answer ends by itself.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=20, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="answer_greedy" says="no sampling"
+# Misunderstands: generate is greedy unless it is told otherwise.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="one_each" says="decode each id by itself"
+# Misunderstands: what raised is repaired, so all is (batch_decode of a flat list is one text now).
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
     return tokenizer.batch_decode(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def answer(*args):
-    raise NotImplementedError
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
 
 
-cache_size = attention_maps = answer
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
 
 
-# %% wrong="from_v4_to_v5" says="not `Ġ`"
-def token_texts(tokenizer, text):  # tokens instead of their texts
+# %% wrong="from_v4_to_v5" breaks="one_each" says="not `Ġ`"
+# Misunderstands: a token is its text.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
     return tokenizer.tokenize(text)
 
 
-def answer(*args):
-    raise NotImplementedError
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
 
 
-cache_size = attention_maps = answer
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
 
 
-# %% wrong="from_v4_to_v5" says="stays in bfloat16 unless you ask"
-def attention_maps(folder, input_ids):  # asks for eager attention and forgets the dtype
+# %% wrong="from_v4_to_v5" breaks="one_each" says="for that token alone"
+# Misunderstands: a token's text is the part of the text that it stands for (a sign of three tokens comes thrice).
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return [text[start:end] for start, end in encoded["offset_mapping"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="one_each" says="for that token alone"
+# Misunderstands: blanks are no part of a token's text.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]).strip() for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="one_each" says="for that token alone"
+# Misunderstands: equal tokens need be told once.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in dict.fromkeys(tokenizer(text, add_special_tokens=False)["input_ids"])]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="none_added" says="a special token was added"
+# Misunderstands: a tokenizer adds nothing by itself.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="none_added" says="for that token alone"
+# Misunderstands: to add no special tokens is to leave them out of the text.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i], skip_special_tokens=True) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="cache_tokens" says="`cache_size` of"
+# Misunderstands: the tokens of all rows are counted.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return input_ids.numel(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="cache_tokens" says="`cache_size` of"
+# Misunderstands: the second axis of the keys are the tokens.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.layers[0].keys.shape[1], sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="cache_bytes" says="keys and values, both"
+# Misunderstands: the cache holds keys.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys,))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="cache_bytes" says="heads of queries are not"
+# Misunderstands: there are as many heads of keys as of queries.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    config, (rows, n) = model.config, input_ids.shape
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return n, 2 * config.num_hidden_layers * rows * config.num_attention_heads * n * head * model.dtype.itemsize
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="cache_bytes" says="need not follow from the others"
+# Misunderstands: the size of a head follows from the other sizes.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    config, (rows, n) = model.config, input_ids.shape
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head = config.hidden_size // config.num_attention_heads
+    return n, 2 * config.num_hidden_layers * rows * heads * n * head * model.dtype.itemsize
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="cache_bytes" says="need not have 4 bytes"
+# Misunderstands: a number has 4 bytes.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * 4 for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="cache_bytes" says="`cache_size` of"
+# Misunderstands: all layers share one cache.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers[:1] for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="cache_bytes" says="`cache_size` of"
+# Misunderstands: bytes are told for one row.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t[0].numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="maps_float32" says="load as float32"
+# Misunderstands: a model is loaded in float32.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
     return torch.stack(model(input_ids, output_attentions=True).attentions)
 
 
-def answer(*args):
-    raise NotImplementedError
+# %% wrong="from_v4_to_v5" breaks="maps_float32" says="have lost their last digits"
+# Misunderstands: converting the result is as good as computing in float32.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-cache_size = token_texts = answer
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
 
 
-# %% wrong="from_v4_to_v5" says="have lost their last digits"
-def attention_maps(folder, input_ids):  # converts the result instead of the weights
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
     return torch.stack(model(input_ids, output_attentions=True).attentions).float()
 
 
-def answer(*args):
-    raise NotImplementedError
-
-
-cache_size = token_texts = answer
-
-
-# %% wrong="from_v4_to_v5" says="keys and values of every layer"
-def cache_size(model, input_ids):  # counts the keys alone
-    cache = model(input_ids, use_cache=True).past_key_values
-    return cache.get_seq_length(), sum(layer.keys.numel() * layer.keys.element_size() for layer in cache.layers)
-
-
-def answer(*args):
-    raise NotImplementedError
-
-
-attention_maps = token_texts = answer
-
-
-# %% wrong="from_v4_to_v5" says="the answer begins after the prompt"
-def answer(model, tokenizer, question):  # decodes prompt and answer
+# %% wrong="from_v4_to_v5" breaks="maps_float32" says="dtype"
+# Misunderstands: more digits cannot be wrong.
+def answer(model, tokenizer, question):
     chat = [{"role": "user", "content": question}]
     inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
-    return tokenizer.decode(model.generate(**inputs, max_new_tokens=10, do_sample=False)[0], skip_special_tokens=True)
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-def cache_size(*args):
-    raise NotImplementedError
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
 
 
-attention_maps = token_texts = cache_size
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
 
 
-# %% equivalent="from_v4_to_v5" because="the batch has one row: the first is the last"
-# - return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-# + return tokenizer.decode(made[(-1), inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="maps" says="layers, rows, heads"
+# Misunderstands: the maps are averaged over the heads.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions).mean(2)
+
+
+# %% wrong="from_v4_to_v5" breaks="maps" says="layers, rows, heads"
+# Misunderstands: the last layer's map is the model's.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return model(input_ids, output_attentions=True).attentions[-1]
+
+
+# %% wrong="from_v4_to_v5" breaks="maps" says="layers, rows, heads"
+# Misunderstands: rows come first.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    cache = model(input_ids, use_cache=True).past_key_values
+    return cache.get_seq_length(), sum(t.numel() * t.element_size() for l in cache.layers for t in (l.keys, l.values))
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return torch.stack(model(input_ids, output_attentions=True).attentions, 1)
 
 
 # %% right="from_v4_to_v5"
+# Old names that still work; a model that is converted after loading.
 def answer(model, tokenizer, question):
     ids = tokenizer.apply_chat_template(
         [dict(role="user", content=question)], add_generation_prompt=True, return_tensors="pt", return_dict=False
@@ -1588,3 +5669,43 @@ def attention_maps(folder, input_ids):
     net.set_attn_implementation("eager")
     with torch.no_grad():
         return torch.stack(list(net(input_ids, output_attentions=True).attentions))
+
+
+# %% right="from_v4_to_v5"
+# Rendered, then encoded without special tokens; sizes from the configuration; maps layer by layer.
+def answer(model, tokenizer, question):
+    rendered = tokenizer.apply_chat_template([{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True)
+    encoded = tokenizer([rendered], add_special_tokens=False, return_tensors="pt")
+    made = model.generate(**encoded, do_sample=False, num_beams=1, max_new_tokens=10)[0].tolist()
+    return tokenizer.decode(made[encoded.input_ids.size(1) :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    texts = []
+    for token in tokenizer.tokenize(text):
+        texts.append(tokenizer.decode(tokenizer.convert_tokens_to_ids(token)))
+    return texts
+
+
+@torch.no_grad()
+def cache_size(model, input_ids):
+    config, (rows, n) = model.config, tuple(input_ids.shape)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return (n, rows * n * heads * head * config.num_hidden_layers * 2 * torch.empty((), dtype=model.dtype).element_size())
+
+
+@torch.inference_mode()
+def attention_maps(folder, input_ids):
+    net = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype="float32").eval()
+    shape = None
+    for number, weights in enumerate(net(input_ids, output_attentions=True).attentions):
+        if shape is None:
+            shape = torch.zeros(net.config.num_hidden_layers, *weights.shape)
+        shape[number] = weights
+    return shape.clone()
+
+
+# %% equivalent="from_v4_to_v5" because="the batch has one row: the first is the last"
+# - return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+# + return tokenizer.decode(made[(-1), inputs["input_ids"].shape[1] :], skip_special_tokens=True)
