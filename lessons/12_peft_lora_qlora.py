@@ -63,7 +63,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
-from unit24 import check, claims, data, models
+from unit24 import cases, check, claims, data, models
 from unit24.data.tasks import verify
 
 # %% [markdown]
@@ -187,9 +187,9 @@ def filled(layer, seed):
 
 
 # %% [markdown]
-# # Part A · The adapter
+# ## Part A · The adapter
 #
-# ## 1 · A LoRA layer
+# ### 1 · A LoRA layer (`lora_linear`, 4 points, 25 minutes, difficulty 2 of 3)
 #
 # The idea ([Hu and others, 2021](https://arxiv.org/abs/2106.09685)): what fine-tuning *changes* in a weight matrix is
 # well described by a matrix of low rank. So leave $W$ alone and learn the change as a product of two thin matrices:
@@ -204,19 +204,36 @@ def filled(layer, seed):
 # - Dropout acts on what the **adapter** reads, not on what the frozen layer reads.
 # - The frozen layer takes no gradient, so the optimizer keeps no averages for it.
 #
-# **Task.** Write `LoRALinear`, a module around an `nn.Linear`. It has these attributes:
+# **Task.** Write `LoRALinear(base, r, alpha, dropout=0.0)`, a module around an `nn.Linear`.
 #
-# - `base`: the given layer itself (no copy), its weight and bias frozen;
-# - `A` of shape `(r, in)` and `B` of shape `(out, r)`: its only trainable parameters, with dtype and device of the
-#   layer's weight. `A` is drawn as `nn.Linear` draws its own weight, `nn.init.kaiming_uniform_(A, a=math.sqrt(5))`;
-#   `B` is zero;
-# - `delta()`: the change of the weight, $\frac{\alpha}{r} B A$, of shape `(out, in)`;
-# - `forward(x)`: the formula above for `x` of shape `(..., in)`, with dropout of probability `dropout` on the adapter's
-#   input, in training mode only. It goes through the r numbers in the middle, first A, then B: applying `delta()` to
-#   `x` would be as much work as the frozen layer. The tests count the multiplications.
+# What comes: `base` has 1 or more inputs and outputs, a bias or none, any floating-point dtype and any device. `r` is 1
+# or more, and may be larger than the layer. `alpha` is above 0; `dropout` is from 0 to below 1. `x` has shape `(..., in)`:
+# one axis or more, perhaps no rows, and the dtype of the layer.
+#
+# What the module holds:
+#
+# - `base` is the given layer itself, not a copy. <!-- rule: base -->
+# - Its weight and bias are frozen. <!-- rule: frozen -->
+# - `A` of shape `(r, in)` and `B` of shape `(out, r)` are its only trainable parameters. <!-- rule: parameters -->
+# - Both have dtype and device of the layer's weight. <!-- rule: dtype -->
+# - `A` is drawn as `nn.Linear` draws its own weight: `nn.init.kaiming_uniform_(A, a=math.sqrt(5))`. <!-- rule: init_a -->
+# - `B` is zero. <!-- rule: init_b -->
+#
+# What it computes:
+#
+# - `delta()` is the change of the weight, $\frac{\alpha}{r} B A$, of shape `(out, in)`. <!-- rule: delta -->
+# - `forward(x)` is the formula above. <!-- rule: forward -->
+# - Gradients reach `A`, `B` and `x`, and are right. <!-- rule: gradients -->
+# - In training mode the **adapter's input** goes through dropout: each number of `x`, in every call anew, is 0 with
+#   probability `dropout`, and else divided by `1 - dropout`. <!-- rule: dropout -->
+# - In eval mode nothing is dropped. <!-- rule: eval -->
+# - The frozen layer reads `x` as it is, in both modes. <!-- rule: clean -->
+# - `x` stays as it was. <!-- rule: unchanged -->
+# - The adapter goes through the r numbers in the middle, first A, then B. For r = 2 on a layer of 256 by 256 a forward
+#   pass takes less than 1.2 times the multiplications of the frozen layer alone. <!-- rule: work, reported -->
 
 
-# %% exercise="lora_linear" minutes=25 difficulty=2
+# %% exercise="lora_linear" minutes=25 difficulty=2 apart=true
 class LoRALinear(nn.Module):
     """A frozen linear layer and a trainable change of rank r beside it."""
 
@@ -245,102 +262,194 @@ class LoRALinear(nn.Module):
 
 
 # %% tests="lora_linear" points=4
-with check.exercise("lora_linear"):
-    torch.manual_seed(1)
-    base = nn.Linear(7, 5)
-    layer = LoRALinear(base, r=3, alpha=12)
-    check.true(layer.base is base, "layer.base is not the layer that was given: a copy would need its memory twice.")
-    for weight, expected, name in ((layer.A, (3, 7), "A"), (layer.B, (5, 3), "B")):
-        check.kind(weight, nn.Parameter, name, "a plain tensor is not found by optimizers, .to() and state_dict()")
-        check.shape(weight, expected, name)
-    trainable = {name: p.numel() for name, p in layer.named_parameters() if p.requires_grad}
-    check.equal(
-        dict(sorted(trainable.items())),
-        {"A": 21, "B": 15},
-        "the trainable parameters and their sizes",
-        "the base layer is frozen, weight and bias: requires_grad_(False)",
-    )
-    check.true(layer.A.abs().min() > 0, "A has zeros in it. If A and B both start at zero, neither ever gets a gradient.")
-    x = torch.randn(4, 6, 7)
-    check.true(
-        torch.equal(layer.eval()(x), base(x)),
-        "the fresh adapter changes the output. At the start it must change nothing: B is zero, W and bias are used as they are.",
-    )
+@check.scenario
+def new_layer(inputs, outputs, r, bias, dtype, device):
+    """What a new layer holds."""
+    base = nn.Linear(inputs, outputs, bias=bias, dtype=dtype, device=device)
+    layer = LoRALinear(base, r, 2.0)
+    trained = {id(p) for p in layer.parameters() if p.requires_grad}
+    return {
+        "base": layer.base is base,
+        "kinds": [isinstance(matrix, nn.Parameter) for matrix in (layer.A, layer.B)],
+        "shapes": [tuple(matrix.shape) for matrix in (layer.A, layer.B)],
+        "frozen": [not p.requires_grad for p in base.parameters()],
+        "trained": trained == {id(layer.A), id(layer.B)},
+        "dtypes": [matrix.dtype for matrix in (layer.A, layer.B)],
+        "devices": [matrix.device.type for matrix in (layer.A, layer.B)],
+    }
 
-    filled(layer, 2)
-    change = 4.0 * torch.einsum("or,ri->oi", layer.B, layer.A).detach()
-    check.equal(layer.delta().detach(), change, "delta() with r=3, alpha=12", "it is alpha / r times B A")
-    y = layer(x)
-    check.equal(
-        y.detach(),
-        F.linear(x, base.weight + change, base.bias).detach(),
-        "the output with r=3, alpha=12 and a B that is not zero",
-        "W x + bias + alpha / r times B A x",
-        atol=1e-4,
-    )
-    slopes = torch.autograd.grad(y.square().sum(), [layer.A, layer.B])
-    a, b = (p.detach().clone().requires_grad_() for p in (layer.A, layer.B))
-    expected = torch.autograd.grad(F.linear(x, base.weight + 4.0 * b @ a, base.bias).square().sum(), [a, b])
-    for name, slope, goal in zip("AB", slopes, expected):
-        check.equal(slope, goal, f"the gradient of {name}", "is something detached on the way?", rtol=1e-3)
 
-    # One row of A is [1, 1]: a token's adapter output is 0, 2 x0, 2 x1 or 2 (x0 + x1), all times 3, at dropout 0.5.
-    layer = LoRALinear(nn.Linear(2, 1), r=1, alpha=3, dropout=0.5)
+@check.scenario
+def fresh_matrices(inputs, outputs, r, seed):
+    torch.manual_seed(seed)
+    layer = LoRALinear(nn.Linear(inputs, outputs), r, 1)
+    return layer.A.detach(), layer.B.detach()
+
+
+@check.shared
+def formed(x, form):
+    """`x` (rows, in) with other leading axes."""
+    return {"rows": x, "one row alone": x[0], "three axes": x[None].expand(2, -1, -1), "no rows": x[:0]}[form]
+
+
+@check.scenario
+def with_adapter(weight, bias, A, B, alpha, x, push, form, dtype):
+    """A layer with these numbers: its output, its change, and the gradients when `push` comes in."""
+    base = nn.Linear(weight.shape[1], len(weight), bias=bias is not None, dtype=dtype)
     with torch.no_grad():
-        layer.A.fill_(1.0)
-        layer.B.fill_(1.0)
-    x = torch.tensor([[1.0, 10.0]]).repeat(600, 1)
-    layer.eval()
-    alone = layer.base(x)
-    seen = (layer(x) - alone).detach().round(decimals=2)
-    check.equal(seen.unique(), torch.tensor([33.0]), "what the adapter adds in eval mode", "dropout acts in training mode only")
-    layer.train()
-    seen = (layer(x) - alone).detach().round(decimals=2)
-    check.equal(
-        seen.unique(),
-        torch.tensor([0.0, 6.0, 60.0, 66.0]),
-        "what the adapter adds to 600 equal rows (1, 10) in training mode, with dropout 0.5 and A = [[1, 1]], B = [[1]], alpha 3",
-        "dropout acts on the adapter's input, number by number; the frozen layer reads x as it is",
-    )
-    check.between((seen == 0).float().mean(), 0.15, 0.35, "the share of rows that lose both numbers")
+        base.weight.copy_(weight)
+        if bias is not None:
+            base.bias.copy_(bias)
+        layer = LoRALinear(base, len(A), alpha)
+        layer.A.copy_(A)
+        layer.B.copy_(B)
+    x, push = (formed(given.to(dtype), form) for given in (x, push))
+    seen = {"output": layer(x).detach(), "delta()": layer.delta().detach()}
+    x = x.detach().requires_grad_()
+    gradients = torch.autograd.grad(layer(x), (layer.A, layer.B, x), push, allow_unused=True)
+    return {**seen, **{f"gradient of {name}": gradient for name, gradient in zip("ABx", gradients)}}
 
-    base, x = nn.Linear(256, 256), torch.randn(3, 5, 256)
-    work = []
-    for module in (base, LoRALinear(base, r=2, alpha=4)):
+
+def adapter_by_definition(weight, bias, A, B, alpha, x, push, form, dtype, scale=None):
+    scale = alpha / len(A) if scale is None else scale
+    weight, bias, A, B, x, push = (None if t is None else t.to(dtype).double() for t in (weight, bias, A, B, x, push))
+    x, push = (formed(given, form) for given in (x, push))
+    A, B, x = (given.clone().requires_grad_() for given in (A, B, x))
+    y = F.linear(x, weight + scale * torch.einsum("or,ri->oi", B, A), bias)
+    seen = {"output": y, "delta()": scale * torch.einsum("or,ri->oi", B, A)}
+    seen |= {f"gradient of {name}": gradient for name, gradient in zip("ABx", torch.autograd.grad(y, (A, B, x), push))}
+    return {name: value.detach().to(dtype) for name, value in seen.items()}
+
+
+@check.scenario
+def two_calls(weight, A, B, alpha, dropout, x, training):
+    """What a layer gives for `x`, in two calls."""
+    base = nn.Linear(weight.shape[1], len(weight), bias=False, dtype=weight.dtype)
+    layer = LoRALinear(base, len(A), alpha, dropout).train(training)
+    with torch.no_grad():
+        base.weight.copy_(weight)
+        layer.A.copy_(A)
+        layer.B.copy_(B)
+        return layer(x), layer(x)
+
+
+@check.scenario
+def multiplications(width, r):
+    """Of a forward pass: of a linear layer alone, and with an adapter."""
+    base, work = nn.Linear(width, width), []
+    for module in (base, LoRALinear(base, r, 4)):
         with FlopCounterMode(display=False) as counter:
-            module(x)
+            module(torch.ones(3, 5, width))
         work.append(counter.get_total_flops())
+    return work
+
+
+def check_new_layer(inputs, outputs, r, bias, dtype, device="cpu"):
+    seen, what = new_layer(inputs, outputs, r, bias, dtype, device), f"of a layer from {inputs} to {outputs} numbers with r={r}"
+    check.true(seen["base"], "layer.base is not the layer that was given: a copy would need its memory twice.")
+    check.equal(seen["kinds"], [True, True], f"whether A and B {what} are nn.Parameters", "a plain tensor is not found by optimizers and .to()")
+    check.equal(seen["shapes"], [(r, inputs), (outputs, r)], f"the shapes of A and B {what}", "A is (r, in), B is (out, r)")
+    check.equal(seen["frozen"], [True] * (1 + bias), f"whether the parameters of base {what} are frozen", "weight and bias, both")
+    check.true(seen["trained"], f"the trainable parameters {what} are not just A and B.")
+    check.equal(seen["dtypes"], [dtype] * 2, f"the dtypes of A and B beside a {dtype} layer", "take them over from the layer's weight")
+    check.equal(seen["devices"], [device] * 2, f"the devices of A and B beside a layer on {device!r}")
+
+
+def check_start(seed):
+    A, B = fresh_matrices(150, 7, 120, seed)
+    check.true(not B.any(), "the fresh adapter changes the output. At the start it must change nothing: B is zero.")
+    check.true(bool(A.any()), "A starts at zero. If A and B are both zero, neither ever gets a gradient.")
+    bound, hint = 1 / math.sqrt(150), "`kaiming_uniform_` with a=math.sqrt(5): uniform between plus and minus 1 / sqrt(in)"
+    check.between(A.abs().max() / bound, 0.98, 1, "the largest |A| for 150 inputs, over 1 / sqrt(150)", hint)
+    check.between(A.std() / bound, 0.56, 0.595, "the standard deviation of A for 150 inputs, over 1 / sqrt(150)", hint)
+    check.between(A.mean() / bound, -0.02, 0.02, "the mean of A for 150 inputs, over 1 / sqrt(150)", hint)
+
+
+def check_numbers(seed):
+    for dtype, rtol in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
+        numbers = {"dtypes": ("float64",), "scale": (1e-2, 1e2)}
+        domain = {
+            "weight": cases.tensor("outputs", "inputs", **numbers),
+            "bias": cases.tensor("outputs", **numbers),
+            "A": cases.tensor("r", "inputs", **numbers),
+            "B": cases.tensor("outputs", "r", **numbers),
+            "alpha": cases.choice(16, 0.5, 1),
+            "x": cases.tensor("rows", "inputs", **numbers),
+            "push": cases.tensor("rows", "outputs", **numbers),
+            "form": cases.choice("rows", "one row alone", "three axes", "no rows"),
+            "dtype": cases.choice(dtype),
+        }
+        check.agrees(
+            with_adapter,
+            adapter_by_definition,
+            cases.draw(seed, domain, rows=(1, 70), inputs=(1, 140), outputs=(1, 140), r=(1, 40)),
+            "a layer",
+            "y = W x + b + alpha / r times B A x; gradients flow through all of it but W and b",
+            causes={
+                "alpha itself was the scale, in place of alpha / r": lambda *case: adapter_by_definition(*case, scale=case[4]),
+                "there was no scale: it is alpha / r times B A": lambda *case: adapter_by_definition(*case, scale=1),
+            },
+            rtol=rtol,
+        )
+    weight, A, B, x = (torch.tensor(n) for n in ([[1, -2, 0], [2, 1, 1]], [[1, 0, 2], [-1, 1, 0]], [[1, 2], [0, -1]], [[1, 2, -1], [0, 1, 2]]))
+    case = (weight, None, A, B, 4, x, torch.ones(2, 2))  # whole numbers that bfloat16 holds exactly
+    for dtype in (torch.bfloat16, torch.float16):
+        what = f"a {dtype} layer without bias and its results"
+        check.equal(with_adapter(*case, "rows", dtype), adapter_by_definition(*case, "rows", dtype), what)
+
+
+def check_dropout(seed):
+    H = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], dtype=torch.float64) / 2  # H H is the identity
+    x = torch.rand(2, 3000, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 1
+    what = "what an adapter adds whose B A is the identity"
+    for share in (0.5, 0.1, 0.0):
+        hint = "the frozen layer reads x as it is: dropout is for the adapter alone"
+        for training in (True, False):
+            seen, _ = two_calls(H + 1, H, 0 * H, 1, share, x, training)
+            mode = "training" if training else "eval"
+            check.equal(seen, x @ (H + 1).T, f"the output in {mode} mode with B = 0 and dropout {share}", hint)
+        seen, _ = two_calls(0 * H, H, H, 8, share, x, False)
+        check.equal(seen, 2 * x, f"{what}, in eval mode with dropout {share}", "dropout acts in training mode only")
+        (first, second), after = check.after(two_calls, 0 * H, H, H, 8, share, x, True)
+        check.equal(after[5], x, f"x after a call in training mode with dropout {share}", "it must stay as it was")
+        factor = (first / x / 2).round(decimals=9)
+        odd = torch.minimum(factor.abs(), (factor - 1 / (1 - share)).abs()) > 1e-9
+        check.true(
+            not odd.any(),
+            f"{what}, in training mode with dropout {share}: a number becomes {float(factor[odd][0]) if odd.any() else 0:.4g} times what it was, "
+            f"expected 0 or {1 / (1 - share):.4g} times. Dropout acts on the adapter's input, number by number, and divides by 1 - dropout.",
+        )
+        for row in (0, 1):
+            wanted, slack = share, 4 * (share * (1 - share) / 12000) ** 0.5
+            check.between((factor[row] == 0).double().mean(), wanted - slack, wanted + slack, f"the share of dropped numbers at dropout {share}")
+        if share:
+            check.true(not torch.equal(first, second), "two calls in training mode drop the same numbers: draw anew in every call.")
+            check.true(not torch.equal(factor[0], factor[1]), "the same numbers are dropped in every entry of the first axis: each has its own chance.")
+            whole = (factor == 0).all(-1).double().mean()
+            check.between(whole, None, 2 * share**4 + 0.003, f"the share of rows that lose all four numbers at dropout {share}")
+
+
+with check.exercise("lora_linear"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
+    for case in ((1, 1, 1, True), (7, 5, 3, True), (4, 9, 12, False)):
+        check_new_layer(*case, torch.float32)
+    check_new_layer(7, 5, 2, True, torch.bfloat16)
+    check_new_layer(5, 7, 2, False, torch.float64)
+    check_new_layer(5, 7, 2, True, torch.float32, "meta")
+    for seed in seeds:
+        check_start(seed)
+        check_numbers(seed)
+        check_dropout(seed)
+    alone, beside = multiplications(256, 2)
     check.true(
-        work[1] < 1.2 * work[0],
-        f"with r=2 the forward pass takes {work[1] / work[0]:.1f} times the multiplications of the frozen layer alone, expected "
+        beside < 1.2 * alone,
+        f"with r=2 the forward pass takes {beside / alone:.1f} times the multiplications of the frozen layer alone, expected "
         "under 1.2 times. A change of shape (out, in) is as much work as a second full layer: x A^T first, then B^T.",
     )
-    ### BEGIN HIDDEN TESTS
-    torch.manual_seed(5)
-    base = nn.Linear(9, 4, bias=False).double()
-    layer = filled(LoRALinear(base, 2, 5, 0.2), 6).eval()
-    check.equal((layer.A.dtype, layer.B.dtype), (torch.float64,) * 2, "the dtypes of A and B beside a float64 layer")
-    change = 2.5 * (layer.B @ layer.A).detach()
-    for x in (torch.randn(9).double(), torch.randn(3, 9).double()):
-        check.equal(
-            layer(x).detach(), x @ (base.weight + change).T.detach(), "the output with r=2, alpha=5, without bias", rtol=1e-9
-        )
-    check.equal(layer.delta().detach(), change, "delta() with r=2, alpha=5", "it is alpha / r times B A", rtol=1e-9)
-    layer.train()(x).sum().backward()
-    check.true(base.weight.grad is None, "the frozen weight got a gradient.")
-    layer = LoRALinear(nn.Linear(150, 2), r=120, alpha=1, dropout=0.1)
-    bound = 1 / math.sqrt(150)
-    check.between(layer.A.abs().max(), 0.99 * bound, bound, "the largest |A| for 150 inputs", "kaiming_uniform_ with a=sqrt(5)")
-    check.between(layer.A.std() / bound, 0.56, 0.595, "the spread of A over its bound", "kaiming_uniform_ with a=sqrt(5)")
-    with torch.no_grad():
-        layer.A.fill_(1.0)
-        layer.B.fill_(1.0)
-    x = torch.ones(40, 150)
-    kept = (layer.train()(x) - layer.base(x))[:, 0].mean() / 150
-    check.between(kept, 0.97, 1.03, "the mean of the adapter's output under dropout 0.1, over that without")
-    spread = (layer(x) - layer.base(x))[:, 0].std() / math.sqrt(150 / 9)
-    check.between(spread, 0.6, 1.4, "the spread of the adapter's output under dropout 0.1, over what theory gives")
-    ### END HIDDEN TESTS
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -371,7 +480,7 @@ with check.exercise("lora_linear"):
 
 
 # %% [markdown]
-# ## 2 · Write the tests
+# ### 2 · Write the tests (`check_lora`, 3 points, 30 minutes, difficulty 3 of 3)
 #
 # A wrong LoRA layer rarely crashes. It trains, a little worse or at ten times the price. Here are a correct one and
 # five with a bug each, on a toy problem: a frozen layer is to become another one that differs from it by a change of
@@ -426,36 +535,48 @@ def learning_curve(make_lora, steps=150):
 
 
 figure, axis = plt.subplots(figsize=(10, 3.4), layout="constrained")
-for bug in ("", *bugs):
-    axis.plot(learning_curve(lora_with(bug)), "" if bug else "k--", lw=1.3 if bug else 2.5, label=bug or "correct")
+curves = {bug: learning_curve(lora_with(bug)) for bug in ("", *bugs)}
+for bug, curve in curves.items():
+    axis.plot(curve, "" if bug else "k--", lw=1.3 if bug else 2.5, label=bug or "correct")
 axis.set(xlabel="update", ylabel="mean squared error in eval mode", yscale="log")
 axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
 plt.show()
+for bug, curve in curves.items():
+    print(f"{bug or 'correct':40} first error {curve[0]:7.3f}, last error {curve[-1]:.4f}")
 
 # %% [markdown]
-# Two curves stand out: a random B starts far too high, and dropout in eval mode keeps the error up. The other three look
-# right, or better than right: a scale that is too large looks like a better learning rate at first, a frozen layer that
-# is not frozen like a better method. A test compares with what *must* come out.
+# Which of these curves would make you suspicious? A scale that is too large looks like a better learning rate at first, a
+# frozen layer that is not frozen like a better method. A curve compares with nothing; a test compares with what *must*
+# come out.
 #
-# **Task.** Write `check_lora(make_lora)`: it returns silently for a correct implementation and raises (use `assert`)
-# for a broken one. `make_lora(base, r, alpha, dropout)` returns a module that keeps this contract, a part of that of
-# exercise 1 (there is no `delta()`, `base` is float32, and A may be drawn in any way):
+# **Task.** Write `check_lora(make_lora)`. `make_lora(base, r, alpha, dropout)` returns a module around the float32
+# `nn.Linear` that it is given. This is what the module promises, for r of 1 or more, `alpha` above 0, `dropout` from 0
+# to below 1, and `x` of shape `(..., in)` with one axis or more:
 #
-# - `base` is the given `nn.Linear` itself, and frozen; `A` (r, in) and `B` (out, r) are the only trainable parameters.
-# - Fresh, in either mode, it gives what the base layer gives. `B` is all zero then and `A` is not.
-# - In eval mode it gives `base(x)` plus `alpha / r` times `x A^T B^T`.
-# - In training mode dropout acts on what the adapter reads, and on nothing else.
+# - `base` is the given layer itself, and frozen. <!-- rule: base -->
+# - `A` (r, in) and `B` (out, r) are parameters, and the only trainable ones. <!-- rule: parameters -->
+# - Fresh, `B` is zero and `A` is not; single numbers of `A` may be. <!-- rule: start -->
+# - In eval mode it gives `base(x)` plus `alpha / r` times `x A^T B^T`. <!-- rule: formula -->
+# - It gives shape `(..., out)` for every such `x`. <!-- rule: axes -->
+# - In training mode dropout acts on what the adapter reads. <!-- rule: dropout -->
+# - In training mode the part of the frozen layer is `base(x)` still. <!-- rule: clean -->
+# - Gradients reach `A` and `B`, and are those of the formula. <!-- rule: gradients -->
 #
-# A correct layer may be written in any way, so values may differ by rounding: use `torch.testing.assert_close`. You are
-# graded by the bugs you catch, among them some that are not shown; a false alarm earns nothing. To see where your checks
-# reject a correct layer, run `check_lora(lora_with())`.
+# There is no `delta()`, and A may be drawn in any way. Your function does this:
+#
+# - If a promise is broken it raises an error (use `assert`). What it returns is ignored. <!-- rule: raises -->
+# - If all are kept it raises nothing. A correct layer may be written in any way, so values may differ by rounding:
+#   use `torch.testing.assert_close`. <!-- rule: no_false_alarm -->
+#
+# You are graded by the share of the bugs that you catch, among them some that are not shown; a false alarm earns nothing.
+# To see where your checks reject a correct layer, run `check_lora(lora_with())`.
 
 
-# %% exercise="check_lora" minutes=30 difficulty=3
+# %% exercise="check_lora" minutes=30 difficulty=3 apart=true
 def check_lora(make_lora):
-    """Raise for an implementation of make_lora(base, r, alpha, dropout) that breaks the contract; else return."""
+    """Raise for an implementation of make_lora(base, r, alpha, dropout) that breaks a promise; else return."""
     ### BEGIN SOLUTION
-    base, x = nn.Linear(6, 4), torch.randn(40, 6)
+    base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
     plain = base(x).detach()
     layer = make_lora(base, 3, 12, 0.5)
     assert layer.base is base, "the base layer was replaced"
@@ -464,125 +585,162 @@ def check_lora(make_lora):
     assert not layer.B.any(), "B does not start at zero"
     torch.testing.assert_close(layer.train()(x), plain)
     nn.init.normal_(layer.B)
-    torch.testing.assert_close(layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T)
     assert not torch.equal(layer.train()(x), layer(x)), "dropout does nothing in training mode"
+    y, goal = layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T
+    torch.testing.assert_close(y, goal)
+    slopes = torch.autograd.grad(y.square().sum(), [layer.A, layer.B])
+    torch.testing.assert_close(slopes, torch.autograd.grad(goal.square().sum(), [layer.A, layer.B]), rtol=1e-3, atol=1e-3)
     ### END SOLUTION
 
 
 # %% tests="check_lora" points=3
-class AnotherRight(nn.Module):
-    """Right too, in another style."""
+@check.scenario
+def checks_of(implementation):
+    """Run `check_lora` on layers all of whose numbers come from `implementation`."""
 
-    def __init__(self, base, r, alpha, dropout):
-        super().__init__()
-        self.base, self.drop, self.alpha = base.requires_grad_(False), nn.Dropout(dropout), alpha
-        self.A = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(r, base.weight.shape[1])))
-        self.B = nn.Parameter(torch.zeros(base.weight.shape[0], r))
+    class Layer(nn.Module):
+        def __init__(self, base, r, alpha, dropout):
+            super().__init__()
+            made = implementation("a new layer", base.weight.detach(), r=r)
+            self.base = copy.deepcopy(base) if "base" in made["copied"] else base
+            for name, parameter in (("weight", self.base.weight), ("bias", self.base.bias)):
+                if parameter is not None:
+                    parameter.requires_grad_(name in made["trained"])
+            for name in "AB":
+                matrix = made[name] if "matrices" in made["plain"] else nn.Parameter(made[name], name in made["trained"])
+                setattr(self, name, matrix)
+            self.given = {"alpha": alpha, "dropout": dropout}
 
-    def forward(self, x):
-        low = F.linear(self.drop(x), self.A) / len(self.A)
-        return F.linear(x, self.base.weight, self.base.bias) + F.linear(low, self.B * self.alpha)
+        def forward(self, x):
+            mode = "training mode" if self.training else "eval mode"
+            return implementation(mode, x, self.base.weight, self.base.bias, self.A, self.B, **self.given)
+
+    return check_lora(Layer)
+
+
+def frozen(y):
+    return None if y is None else y.detach()
+
+
+def layers(start=None, forward=None, trained="AB", copied=(), plain=()):
+    """What layers are and give that differ from a right one in what is named here."""
+
+    def new(weight, r):
+        A = torch.randn(r, weight.shape[1]) / weight.shape[1] ** 0.5
+        return {"A": A, "B": torch.zeros(len(weight), r), "trained": list(trained), "copied": list(copied), "plain": list(plain)}
+
+    def implementation(when, *tensors, **given):
+        if when == "a new layer":
+            made = new(*tensors, **given)
+            return {**made, **(start(made["A"], made["B"]) if start else {})}
+        return (forward or by_formula)(*tensors, training=when == "training mode", **given)
+
+    return implementation
+
+
+def by_formula(x, weight, bias, A, B, alpha, dropout, training):
+    low = F.dropout(x, dropout, training) @ A.T @ B.T
+    return F.linear(x, weight, bias) + alpha / len(A) * low
+
+
+def by_functions(x, weight, bias, A, B, alpha, dropout, training):
+    low = F.linear(F.dropout(x, dropout, training), A) / len(A)
+    return F.linear(x, weight, bias) + F.linear(low, B * alpha)
+
+
+def by_changed_weight(x, weight, bias, A, B, alpha, dropout, training):
+    if training:
+        return by_formula(x, weight, bias, A, B, alpha, dropout, training)
+    return F.linear(x, weight + alpha / len(A) * (B @ A), bias)
+
+
+def sparse(A, B):
+    return {"A": torch.eye(*A.shape)}
+
+
+def scaled(scale):
+    """By the formula, with `scale(alpha, r)` as the scale."""
+
+    def forward(x, weight, bias, A, B, alpha, dropout, training):
+        return by_formula(x, weight, bias, A, B, scale(alpha, len(A)) * len(A), dropout, training)
+
+    return forward
+
+
+def random_b(A, B):
+    return {"B": torch.randn(B.shape)}
+
+
+def drops_in_eval(x, weight, bias, A, B, alpha, dropout, training):
+    return by_formula(x, weight, bias, A, B, alpha, dropout, True)
+
+
+def drops_all(x, weight, bias, A, B, alpha, dropout, training):
+    return by_formula(F.dropout(x, dropout, training), weight, bias, A, B, alpha, 0.0, training)
 
 
 with check.exercise("check_lora"):
-    check.catches(
-        check_lora,
-        {"the layer above": lora_with(), "another style": AnotherRight},
-        {bug: lora_with(bug) for bug in bugs},
-        "your checks",
-    )
+    right = {"the formula": layers(), "another style": layers(forward=by_functions), "A with zeros in it": layers(sparse)}
+    wrong = {
+        "scales by alpha instead of alpha / r": layers(forward=scaled(lambda alpha, r: alpha)),
+        "trains the frozen layer too": layers(trained=("weight", "bias", "A", "B")),
+        "starts with a random B": layers(random_b),
+        "drops in eval mode too": layers(forward=drops_in_eval),
+        "drops the input of the frozen layer too": layers(forward=drops_all),
+    }
 
     ### BEGIN HIDDEN TESTS
-    def changed(alter):
-        """A right layer that `alter(layer)` spoils after it was made."""
+    def both_zero(A, B):
+        return {"A": 0 * A}
 
-        def make_lora(base, r, alpha, dropout):
-            layer = AnotherRight(base, r, alpha, dropout)
-            alter(layer)
-            return layer
+    def small(A, B):
+        return {"A": A / 100}
 
-        return make_lora
+    def no_dropout(x, weight, bias, A, B, alpha, dropout, training):
+        return by_formula(x, weight, bias, A, B, alpha, 0.0, training)
 
-    def both_zero(layer):
-        nn.init.zeros_(layer.A)
+    def no_bias(x, weight, bias, A, B, alpha, dropout, training):
+        return by_formula(x, weight, None, A, B, alpha, dropout, training)
 
-    def root_scale(layer):
-        layer.alpha *= len(layer.A) ** 0.5
+    def silent_in_eval(x, weight, bias, A, B, alpha, dropout, training):
+        return by_formula(x, weight, bias, A, B, alpha if training else 0.0, dropout, training)
 
-    def upside_down(layer):
-        layer.alpha = len(layer.A) ** 2 / layer.alpha
+    def silent(x, weight, bias, A, B, alpha, dropout, training):
+        return by_formula(x, weight, bias, A, B, 0.0, dropout, training)
 
-    def no_dropout(layer):
-        layer.drop.p = 0.0
+    def drops_result(x, weight, bias, A, B, alpha, dropout, training):
+        return F.dropout(F.linear(x, weight, bias), dropout, training) + by_formula(x, 0 * weight, None, A, B, alpha, dropout, training)
 
-    def frozen_a(layer):
-        layer.A.requires_grad_(False)
+    def cuts_a(x, weight, bias, A, B, alpha, dropout, training):
+        return by_formula(x, weight, bias, A.detach(), B, alpha, dropout, training)
 
-    def frozen_b(layer):
-        layer.B.requires_grad_(False)
+    def cuts_b(x, weight, bias, A, B, alpha, dropout, training):
+        return by_formula(x, weight, bias, A, B.detach(), alpha, dropout, training)
 
-    def trained_bias(layer):
-        layer.base.bias.requires_grad_(True)
+    def flat(x, weight, bias, A, B, alpha, dropout, training):
+        return by_formula(x, weight, bias, A, B, alpha, dropout, training).reshape(-1, len(weight))
 
-    def copied(layer):
-        layer.base = copy.deepcopy(layer.base)
-
-    class NoBias(AnotherRight):
-        def forward(self, x):
-            return AnotherRight.forward(self, x) - self.base.bias
-
-    class SilentInEval(AnotherRight):
-        def forward(self, x):
-            return AnotherRight.forward(self, x) if self.training else self.base(x)
-
-    class Silent(AnotherRight):
-        def forward(self, x):
-            return self.base(x) + 0 * AnotherRight.forward(self, x)
-
-    class AlwaysTraining(AnotherRight):
-        def forward(self, x):
-            self.drop.train()
-            return AnotherRight.forward(self, x)
-
-    class DropsResult(AnotherRight):
-        def forward(self, x):
-            return self.drop(self.base(x)) + AnotherRight.forward(self, x) - self.base(x)
-
-    class Plain(AnotherRight):
-        def __init__(self, base, r, alpha, dropout):
-            AnotherRight.__init__(self, base, r, alpha, dropout)
-            a, b = self.A.detach(), self.B.detach()
-            del self.A, self.B
-            self.A, self.B = a, b
-
-    class WithoutReset(AnotherRight):  # right: A drawn otherwise, a module inside for the product
-        def __init__(self, base, r, alpha, dropout):
-            AnotherRight.__init__(self, base, r, alpha, dropout)
-            nn.init.normal_(self.A, std=1 / r)
-
-    check.catches(
-        check_lora,
-        {"A drawn from a normal distribution": WithoutReset},
-        {
-            **{bug: lora_with(bug) for bug in bugs},
-            "starts with A and B both zero": changed(both_zero),
-            "scales by alpha / sqrt(r)": changed(root_scale),
-            "scales by r / alpha": changed(upside_down),
-            "has no dropout": changed(no_dropout),
-            "does not train A": changed(frozen_a),
-            "does not train B": changed(frozen_b),
-            "trains the bias of the frozen layer": changed(trained_bias),
-            "copies the frozen layer": changed(copied),
-            "loses the bias": NoBias,
-            "leaves the adapter out in eval mode": SilentInEval,
-            "leaves the adapter out": Silent,
-            "keeps its dropout in training mode": AlwaysTraining,
-            "drops the result of the frozen layer": DropsResult,
-            "keeps A and B as plain tensors": Plain,
-        },
-        "your checks",
-    )
+    right |= {"a changed weight in eval mode": layers(forward=by_changed_weight), "a small A": layers(small)}
+    wrong |= {
+        "starts with A and B both zero": layers(both_zero),
+        "scales by alpha / sqrt(r)": layers(forward=scaled(lambda alpha, r: alpha / r**0.5)),
+        "scales by r / alpha": layers(forward=scaled(lambda alpha, r: r / alpha)),
+        "has no dropout": layers(forward=no_dropout),
+        "does not train A": layers(trained="B"),
+        "does not train B": layers(trained="A"),
+        "trains the bias of the frozen layer": layers(trained=("bias", "A", "B")),
+        "copies the frozen layer": layers(copied=["base"]),
+        "loses the bias": layers(forward=no_bias),
+        "leaves the adapter out in eval mode": layers(forward=silent_in_eval),
+        "leaves the adapter out": layers(forward=silent),
+        "drops the result of the frozen layer": layers(forward=drops_result),
+        "keeps A and B as plain tensors": layers(plain=["matrices"]),
+        "gives A no gradient": layers(forward=cuts_a),
+        "gives B no gradient": layers(forward=cuts_b),
+        "merges the leading axes of x": layers(forward=flat),
+    }
     ### END HIDDEN TESTS
+    check.catches(checks_of, right, wrong, "your checks")
 check.points(3)
 
 # %% [markdown]
@@ -623,7 +781,7 @@ except NotImplementedError:  # exercise 1 is still open: until it is written, th
 
 
 # %% [markdown]
-# ## 3 · Into the model
+# ### 3 · Into the model (`inject`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # An adapter beside one layer is an exercise; adapters beside all layers of a model are a method. The libraries do what
 # you do here: walk through the modules, and put a wrapper in the place of each layer whose name is on a list.
@@ -632,22 +790,32 @@ except NotImplementedError:  # exercise 1 is still open: until it is written, th
 # `q_proj`) trains fewer weights than you think, and nothing crashes. So the count of what is trained is the first
 # line to read in any fine-tuning log.
 #
-# **Task.** Write two functions.
+# **Task.** Write two functions; each earns half of the points on its own.
 #
-# `inject(model, targets, r, alpha, dropout=0.0)` changes `model` in place:
+# `inject(model, targets, r, alpha, dropout=0.0)` changes `model` in place. `model` is any module that is no linear layer
+# itself and holds no `LoRALinear`; its linear layers are plain `nn.Linear`, each at one place. `targets` is a list, tuple
+# or set of one or more names.
 #
-# - Every weight of the model is frozen.
-# - Each `nn.Linear` whose **last** part of the name is in `targets` (`"model.layers.0.self_attn.q_proj"` ends in
-#   `q_proj`) is replaced by a `LoRALinear` around it.
-# - It returns the full names of the replaced layers, in the order of `model.named_modules()`.
-# - If one of the targets matches no linear layer, it raises a `ValueError` whose text contains that target, before
-#   anything is changed.
+# - Each `nn.Linear` whose **last** part of the name is in `targets` is replaced by a `LoRALinear` around it:
+#   `"model.layers.0.self_attn.q_proj"` ends in `q_proj`, and not in `proj`. <!-- rule: replaced -->
+# - `r`, `alpha` and `dropout` are handed on. <!-- rule: handed_on -->
+# - All other modules stay what and where they are, also those of another kind with such a name. <!-- rule: others -->
+# - Every weight that the model had is frozen; the new `A` and `B` are trainable. <!-- rule: frozen -->
+# - Each new layer is in the mode (training or eval) of the layer that it wraps; all other modes stay. <!-- rule: mode -->
+# - It returns the list of the full names of the replaced layers, in the order of `model.named_modules()`. <!-- rule: names -->
+# - If one of the targets is the last part of no linear layer's name, it raises a `ValueError` whose text contains that
+#   target. <!-- rule: missing -->
+# - In that case nothing in the model has changed. <!-- rule: first_check -->
 #
-# `trainable_share(model)` returns the number of trainable weights divided by the number of all weights, as a float. A
-# matrix that is used in two places (tied input and output embeddings) counts once.
+# `trainable_share(model)`, for a model with one weight or more:
+#
+# - It returns the number of trainable weights divided by the number of all weights, as a float. Weights are the numbers
+#   in parameters. <!-- rule: share -->
+# - A matrix that is used in two places (tied input and output embeddings) counts once. <!-- rule: tied -->
+# - Buffers, such as the running means of a batch norm, are no weights. <!-- rule: buffers -->
 
 
-# %% exercise="inject" minutes=25 difficulty=2
+# %% exercise="inject" minutes=25 difficulty=2 apart=true
 def inject(model, targets, r, alpha, dropout=0.0):
     """Freeze `model` and put a LoRALinear around each nn.Linear called like one of `targets`; returns their names."""
     ### BEGIN SOLUTION
@@ -659,7 +827,8 @@ def inject(model, targets, r, alpha, dropout=0.0):
     chosen = [name for name in linear if last[name] in targets]
     model.requires_grad_(False)
     for name in chosen:
-        model.set_submodule(name, LoRALinear(model.get_submodule(name), r, alpha, dropout))
+        layer = model.get_submodule(name)
+        model.set_submodule(name, LoRALinear(layer, r, alpha, dropout).train(layer.training))
     return chosen
     ### END SOLUTION
 
@@ -673,108 +842,183 @@ def trainable_share(model):
 
 
 # %% tests="inject" points=3
-def check_inject():
-    torch.manual_seed(3)
-    network, x = Network(), torch.randn(5, 6)
-    expected, linears = network(x), [network.blocks[0].proj, network.blocks[1].proj, network.proj]
-    names = inject(network, ["proj"], r=2, alpha=5, dropout=0.3)
-    check.equal(
-        names,
-        ["blocks.0.proj", "blocks.1.proj", "proj"],
-        "the replaced layers for the target 'proj'",
-        "the last part of the name must equal the target: 'q_proj' is another name than 'proj'",
-    )
-    for name, linear in zip(names, linears):
-        layer = network.get_submodule(name)
-        check.kind(layer, LoRALinear, f"the module {name}")
-        check.true(layer.base is linear, f"{name} is a LoRALinear, but not around the layer that stood there.")
-        check.shape(layer.A, (2, linear.in_features), f"A of {name} with r=2")
-    trained = [name for name, p in network.named_parameters() if p.requires_grad]
-    check.equal(
-        sorted(trained),
-        sorted(f"{name}.{matrix}" for name in names for matrix in "AB"),
-        "the trainable parameters",
-        "all else is frozen: norms, biases and the layers that were not chosen too",
-    )
-    check.equal(network.train()(x), expected, "the output with fresh adapters", "they change nothing at the start")
-    for name in names:
-        filled(network.get_submodule(name), 4)
-    delta = network.proj.delta().detach()
-    check.equal(
-        delta, 2.5 * (network.proj.B @ network.proj.A).detach(), "the change of 'proj' with r=2 and alpha=5", "hand alpha on"
-    )
-    rows = network.eval()(x)
-    check.true(not torch.equal(network.train()(x), rows), "with dropout=0.3 the network gives the same in training mode.")
-
-    network = Network()
-    error = check.raises(ValueError, lambda: inject(network, ["q_proj", "v_prj"], 2, 4), "inject with a target that is nowhere")
-    check.true("v_prj" in str(error), f"the error does not name the target that matches nothing, v_prj; it says: {error}")
-    check.true(
-        all(p.requires_grad for p in network.parameters()) and not any(isinstance(m, LoRALinear) for m in network.modules()),
-        "inject raised its error after it had begun to change the model: check the targets first.",
-    )
-    check.raises(
-        ValueError,
-        lambda: inject(Network(), ["out_proj"], 2, 4),
-        "inject with the name of a convolution as its only target",
-        "only linear layers count",
-    )
-    tiny, merged, ids = load_model(), load_model(), torch.randint(1000, (2, 9))
-    names = inject(tiny, ["q_proj", "down_proj"], r=3, alpha=7, dropout=0.2)
-    check.equal(len(names), 8, "the number of layers of tiny-lm called q_proj or down_proj")
-    with torch.no_grad():
-        for number, name in enumerate(names):
-            layer = filled(tiny.get_submodule(name), number)
-            layer.B *= 0.02
-            merged.get_submodule(name).weight += 7 / 3 * layer.B @ layer.A
-        check.equal(
-            tiny.eval()(ids).logits,
-            merged(ids).logits,
-            "the logits of tiny-lm with adapters that are not zero",
-            "W + 7/3 B A",
-            rtol=1e-3,
-        )
-    ### BEGIN HIDDEN TESTS
-    network, x = Network(5).double(), torch.randn(4, 5).double()
-    names = inject(network, ("q_proj", "1"), 3, 7)
-    check.equal(
-        names,
-        ["blocks.0.q_proj", "blocks.0.down.1", "blocks.1.q_proj", "blocks.1.down.1"],
-        "the replaced layers for the targets q_proj and 1",
-        "in the order of named_modules()",
-    )
-    check.true(type(network.proj) is nn.Linear, "a layer that is no target was replaced.")
-    for name in names:
-        layer = filled(network.get_submodule(name), 9)
-        check.equal(
-            layer.delta().detach(), (7 / 3 * layer.B @ layer.A).detach(), f"the change of {name}, r=3, alpha=7", rtol=1e-9
-        )
-    check.equal(network.train()(x), network.eval()(x), "the output in training mode, without dropout")
-    ### END HIDDEN TESTS
+@check.shared
+def network_of(kind, width, seed, modes="training"):
+    """A model to put adapters into, the same each time."""
+    torch.manual_seed(seed)
+    if kind == "two blocks":
+        network = Network(width)
+    elif kind == "a plain row":
+        network = nn.Sequential(nn.Linear(width, 4), nn.Tanh(), nn.Linear(4, 5, bias=False), nn.Dropout(0.3), nn.Linear(5, 2))
+    else:
+        inner = nn.ModuleDict({"proj": nn.Linear(width, 4), "embed": nn.Embedding(5, 4), "norm": nn.LayerNorm(4)})
+        network = nn.Sequential()
+        network.add_module("deep", nn.ModuleDict({"er": inner, "proj": nn.Conv1d(2, 2, 1)}))
+        network.add_module("head", nn.Linear(4, 3, bias=False))
+    for number, module in enumerate(network.modules()):
+        module.training = {"training": True, "eval": False, "mixed": number % 3 > 0}[modes]
+    return network
 
 
-def check_share():
-    network = Network()
-    total = sum(p.numel() for p in network.parameters())
-    network.requires_grad_(False)
-    network.norm.requires_grad_(True)
-    share = trainable_share(network)
-    check.kind(share, float, "the share")
-    check.equal(share, 12 / total, "the share with only the norm trained", "weights are counted, not tensors")
-    tied = nn.ModuleDict({"embed": nn.Embedding(11, 4), "head": nn.Linear(4, 11, bias=False), "middle": nn.Linear(4, 4)})
-    tied["head"].weight = tied["embed"].weight
-    tied["middle"].requires_grad_(False)
-    check.equal(trainable_share(tied), 44 / 64, "the share of a model with tied embeddings", "a shared matrix counts once")
-    ### BEGIN HIDDEN TESTS
-    tied["embed"].requires_grad_(False)
-    check.equal(trainable_share(tied), 0.0, "the share when all is frozen")
-    tied["middle"].bias.requires_grad_(True)
-    check.equal(trainable_share(tied), 4 / 64, "the share with one bias trained")
-    ### END HIDDEN TESTS
+@check.shared
+def state_of(network):
+    """What can be seen of a model from outside, by full name."""
+    return {
+        "kinds": {name: type(module).__name__ for name, module in network.named_modules()},
+        "modes": {name: module.training for name, module in network.named_modules()},
+        "trainable": sorted(name for name, p in network.named_parameters() if p.requires_grad),
+    }
+
+
+@check.scenario
+def injected(plan, targets, r, alpha, dropout):
+    """What `inject` made of a model, and what its new layers give."""
+    network = network_of(*plan)
+    old = dict(network.named_modules())
+    names = inject(network, targets, r, alpha, dropout) if dropout else inject(network, targets, r, alpha)
+    new = dict(network.named_modules())
+    layers = {name: new[name] for name in new if type(new[name]) is LoRALinear}
+    changes = {}
+    for name, layer in layers.items():
+        torch.manual_seed(0)
+        x, drawn = torch.rand(400, layer.base.in_features), filled(layer.double(), 7)
+        drawn.base.weight.data.zero_()
+        modes = [drawn.train(training)(x.double()).detach() for training in (True, False)]
+        changes[name] = {"delta": drawn.delta().detach(), "dropped": not torch.equal(*modes), "r": len(layer.A)}
+    return names, {
+        "replaced": sorted(layers),
+        "same layer": {name: layer.base is old.get(name) for name, layer in layers.items()},
+        "others": {name: new.get(name) is module for name, module in old.items() if name not in layers},
+        "changes": changes,
+    }
+
+
+@check.scenario
+def state_after(plan, targets, r, alpha):
+    network = network_of(*plan)
+    inject(network, targets, r, alpha, dropout=0.5)
+    return state_of(network)
+
+
+@check.scenario
+def refused(plan, targets):
+    """What `inject` says to targets of which one is missing, and the model's state afterwards."""
+    network = network_of(*plan)
+    try:
+        inject(network, targets, 2, 4)
+    except ValueError as error:
+        return str(error), state_of(network)
+    return None, state_of(network)
+
+
+def check_injected(plan, targets, r, alpha, dropout):
+    network, what = network_of(*plan), f"inject({list(targets)}, r={r}, alpha={alpha}, dropout={dropout}) into {plan[0]}"
+    linear = {name: module for name, module in network.named_modules() if type(module) is nn.Linear}
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    by_ending = [name for name in linear if name.endswith(tuple(targets))]
+    names, seen = injected(plan, targets, r, alpha, dropout)
+    causes = {"the last part of the name must equal the target: 'q_proj' is another name than 'proj'": sorted(by_ending)}
+    check.equal(seen["replaced"], sorted(chosen), f"the layers that are a LoRALinear after {what}", causes=causes)
+    check.equal(seen["same layer"], dict.fromkeys(seen["replaced"], True), f"whether each is around the layer that stood there, after {what}")
+    hint = "only linear layers are replaced; leave the others alone"
+    check.equal(seen["others"], {name: True for name in seen["others"]}, f"whether a module is still the one that stood there, after {what}", hint)
+    check.equal(names, chosen, f"what {what} returns", "full names, in the order of `named_modules()`")
+    for name in chosen:
+        layer = filled(LoRALinear(nn.Linear(linear[name].in_features, linear[name].out_features).double(), r, alpha), 7)
+        got = seen["changes"][name]
+        check.equal(got["r"], r, f"the rows of A of {name} after {what}", "hand r on")
+        check.equal(got["delta"], layer.delta().detach(), f"delta() of {name}, once A and B are filled, after {what}", "hand alpha on")
+        check.equal(got["dropped"], dropout > 0, f"whether {name} drops numbers in training mode, after {what}", "hand dropout on")
+
+
+def check_state(plan, targets, r, alpha):
+    network, what = network_of(*plan), f"{plan[0]} ({plan[3]} mode) after inject({list(targets)}, …)"
+    before, seen = state_of(network), state_after(plan, targets, r, alpha)
+    chosen = [name for name, module in network.named_modules() if type(module) is nn.Linear and name.split(".")[-1] in targets]
+    hint = "all else is frozen: norms, biases, embeddings and the layers that were not chosen too"
+    check.equal(seen["trainable"], sorted(f"{name}.{matrix}" for name in chosen for matrix in "AB"), f"the trainable parameters of {what}", hint)
+    for name, mode in seen["modes"].items():
+        outer = name if name in before["modes"] else max((n for n in chosen if name.startswith(n + ".")), key=len, default=name)
+        hint = "a new module starts in training mode: give it the mode of the layer that it wraps"
+        check.equal(mode, before["modes"].get(outer, mode), f"whether {name!r} is in training mode, in {what}", hint)
+
+
+def check_refused(plan, targets, missing):
+    said, after = refused(plan, targets)
+    what = f"inject({list(targets)}, …) into {plan[0]}, where no linear layer is called {missing!r},"
+    check.true(said is not None, f"{what} raised no error, expected a ValueError: a target that matches nothing trains less than you think.")
+    check.true(missing in said, f"{what} raised a ValueError that does not name it; it says: {said}")
+    check.equal(after, state_of(network_of(*plan)), f"the model after {what}", "nothing is changed then: check the targets first")
+
+
+def check_inject(seed):
+    width = 4 + seed % 3
+    for plan, targets, r, alpha, dropout in (
+        (("a plain row", 1, seed), ["4"], 1, 1, 0.0),
+        (("a plain row", width, seed), ("0", "2"), 3, 7, 0.5),
+        (("two blocks", width, seed), ["proj"], 2, 5, 0.3),
+        (("two blocks", width, seed), {"q_proj", "1"}, 3, 7, 0.0),
+        (("two blocks", width, seed), ["1", "proj", "q_proj"], 5, 2, 0.9),
+        (("other kinds", width, seed), ["proj"], 2, 6, 0.0),
+        (("other kinds", width, seed), ["head", "head", "proj"], 40, 1, 0.2),
+    ):
+        check_injected(plan, targets, r, alpha, dropout)
+        for modes in ("training", "eval", "mixed"):
+            check_state((*plan, modes), targets, r, alpha)
+    check_refused(("two blocks", width, seed), ["q_proj", "v_prj"], "v_prj")
+    check_refused(("two blocks", width, seed), ("roj", "proj"), "roj")
+    check_refused(("two blocks", width, seed), ["out_proj"], "out_proj")  # a convolution
+    check_refused(("other kinds", width, seed), ["proj", "embed"], "embed")
+    check_refused(("a plain row", width, seed), {"1"}, "1")
+    check_refused(("other kinds", width, seed, "eval"), ["er"], "er")
+
+
+@check.scenario
+def share_of(kind, trained, seed):
+    """`trainable_share` of a model in which just these parameters are trainable."""
+    return trainable_share(partly_trained(kind, trained, seed))
+
+
+@check.shared
+def partly_trained(kind, trained, seed):
+    if kind == "tied":
+        network = nn.ModuleDict({"embed": nn.Embedding(11, 4), "head": nn.Linear(4, 11, bias=False), "middle": nn.Linear(4, 4)})
+        network["head"].weight = network["embed"].weight
+    elif kind == "with buffers":
+        network = nn.Sequential(nn.Linear(seed % 5 + 1, 7), nn.BatchNorm1d(7))
+    else:
+        network = network_of("two blocks", seed % 5 + 1, seed)
+    for name, p in network.named_parameters():
+        p.requires_grad_(name in trained)
+    return network
+
+
+def check_share(seed):
+    for kind in ("two blocks", "tied", "with buffers"):
+        sizes = {name: p.numel() for name, p in partly_trained(kind, (), seed).named_parameters()}
+        names = list(sizes)
+        for trained in ([], names, names[:1], names[-1:], names[1::2]):
+            what = f"the share of a model ({kind}) with {len(trained)} of its {len(names)} parameters trainable"
+            share = share_of(kind, trained, seed)
+            check.kind(share, float, what)
+            total, part = sum(sizes.values()), sum(sizes[name] for name in trained)
+            twice = 44 * (kind == "tied")
+            causes = {
+                "tensors were counted, not the weights in them": len(trained) / len(names),
+                "a shared matrix counts once": (part + twice * (names[0] in trained)) / (total + twice),
+                "a shared matrix counts once, in the total too": part / (total + twice),
+                "buffers are no weights: they were counted": part / (total + 15 * (kind == "with buffers")),
+            }
+            check.equal(share, part / total, what, "trainable weights over all weights", causes=causes)
 
 
 with check.exercise("inject"):
-    check.parts({"inject": check_inject, "trainable_share": check_share})
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
+    check.parts({"inject": lambda: [check_inject(seed) for seed in seeds], "trainable_share": lambda: [check_share(seed) for seed in seeds]})
 check.points(3)
 
 # %% [markdown]

@@ -1,8 +1,11 @@
-# %% wrong="lora_linear" says="alpha / r times B A"
-class LoRALinear(nn.Module):  # takes alpha itself for the scale
+# %% wrong="lora_linear" breaks="forward, delta" says="alpha itself was the scale"
+# Misunderstands: alpha is the scale.
+class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
         super().__init__()
-        self.base, self.scaling, self.dropout = base.requires_grad_(False), alpha, nn.Dropout(dropout)
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha
+        self.dropout = nn.Dropout(dropout)
         self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
         self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
@@ -14,11 +17,52 @@ class LoRALinear(nn.Module):  # takes alpha itself for the scale
         return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
 
 
-# %% wrong="lora_linear" says="must change nothing"
-class LoRALinear(nn.Module):  # both matrices random, as for any new layer
+# %% wrong="lora_linear" breaks="delta" says="'delta()'"
+# Misunderstands: `delta` is B A; the scale belongs to the forward pass.
+class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
         super().__init__()
-        self.base, self.scaling, self.dropout = base.requires_grad_(False), alpha / r, nn.Dropout(dropout)
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.B @ self.A
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="forward" says="'output'"
+# Misunderstands: the bias belongs to what is replaced.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return F.linear(x, self.base.weight) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="init_b" says="it must change nothing"
+# Misunderstands: both matrices are random, as in any new layer.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
         self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
         self.B = nn.Parameter(base.weight.new_empty(base.out_features, r))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
@@ -31,11 +75,14 @@ class LoRALinear(nn.Module):  # both matrices random, as for any new layer
         return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
 
 
-# %% wrong="lora_linear" says="neither ever gets a gradient"
-class LoRALinear(nn.Module):  # both matrices zero: safe at the start, and stuck there
+# %% wrong="lora_linear" breaks="init_a" says="neither ever gets a gradient"
+# Misunderstands: both matrices zero: safe at the start (and stuck there).
+class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
         super().__init__()
-        self.base, self.scaling, self.dropout = base.requires_grad_(False), alpha / r, nn.Dropout(dropout)
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
         self.A = nn.Parameter(base.weight.new_zeros(r, base.in_features))
         self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
 
@@ -46,11 +93,33 @@ class LoRALinear(nn.Module):  # both matrices zero: safe at the start, and stuck
         return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
 
 
-# %% wrong="lora_linear" says="the base layer is frozen"
-class LoRALinear(nn.Module):  # forgets to freeze
+# %% wrong="lora_linear" breaks="init_a" says="over 1 / sqrt(150)"
+# Misunderstands: any small random numbers will do.
+class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
         super().__init__()
-        self.base, self.scaling, self.dropout = base, alpha / r, nn.Dropout(dropout)
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.normal_(self.A, std=0.02)
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="frozen" says="weight and bias, both"
+# Misunderstands: what is not in the optimizer is frozen.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
         self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
         self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
@@ -62,11 +131,131 @@ class LoRALinear(nn.Module):  # forgets to freeze
         return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
 
 
-# %% wrong="lora_linear" says="as much work as a second full layer"
-class LoRALinear(nn.Module):  # right numbers, but by the whole change of the weight
+# %% wrong="lora_linear" breaks="frozen" says="weight and bias, both"
+# Misunderstands: the weight alone is frozen.
+class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
         super().__init__()
-        self.base, self.scaling, self.dropout = base.requires_grad_(False), alpha / r, nn.Dropout(dropout)
+        self.base = base
+        self.base.weight.requires_grad = False
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="base" says="would need its memory twice"
+# Misunderstands: a module must own its parts.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = copy.deepcopy(base).requires_grad_(False)
+        base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="parameters" says="not found by optimizers"
+# Misunderstands: `requires_grad` makes a parameter.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = base.weight.new_empty(r, base.in_features).requires_grad_()
+        self.B = base.weight.new_zeros(base.out_features, r).requires_grad_()
+        with torch.no_grad():
+            nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="parameters" says="not just A and B"
+# Misunderstands: the scale is learnt too.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = nn.Parameter(base.weight.new_tensor(alpha / r))
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="dtype" says="take them over from the layer's weight"
+# Misunderstands: parameters are float32.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(torch.empty(r, base.in_features))
+        self.B = nn.Parameter(torch.zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + (self.scaling * (self.dropout(x.float()) @ self.A.T @ self.B.T)).to(x.dtype)
+
+
+# %% wrong="lora_linear" breaks="dtype" says="the devices of A and B"
+# Misunderstands: a layer is always on the CPU.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(torch.empty(r, base.in_features, dtype=base.weight.dtype))
+        self.B = nn.Parameter(torch.zeros(base.out_features, r, dtype=base.weight.dtype))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="work" says="as much work as a second full layer"
+# Misunderstands: the change of the weight must be there to be applied.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
         self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
         self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
@@ -78,11 +267,14 @@ class LoRALinear(nn.Module):  # right numbers, but by the whole change of the we
         return self.base(x) + F.linear(self.dropout(x), self.delta())
 
 
-# %% wrong="lora_linear" says="the frozen layer reads x as it is"
-class LoRALinear(nn.Module):  # drops the input of both paths
+# %% wrong="lora_linear" breaks="clean" says="dropout is for the adapter alone"
+# Misunderstands: dropout acts on the input of the layer.
+class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
         super().__init__()
-        self.base, self.scaling, self.dropout = base.requires_grad_(False), alpha / r, nn.Dropout(dropout)
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
         self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
         self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
@@ -95,11 +287,14 @@ class LoRALinear(nn.Module):  # drops the input of both paths
         return self.base(x) + self.scaling * (x @ self.A.T @ self.B.T)
 
 
-# %% wrong="lora_linear" says="dropout acts in training mode only"
-class LoRALinear(nn.Module):  # F.dropout does not know the module's mode
+# %% wrong="lora_linear" breaks="clean" says="dropout is for the adapter alone"
+# Misunderstands: dropout acts on the result of the layer.
+class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
         super().__init__()
-        self.base, self.scaling, self.p = base.requires_grad_(False), alpha / r, dropout
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
         self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
         self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
@@ -108,14 +303,36 @@ class LoRALinear(nn.Module):  # F.dropout does not know the module's mode
         return self.scaling * (self.B @ self.A)
 
     def forward(self, x):
-        return self.base(x) + self.scaling * (F.dropout(x, self.p) @ self.A.T @ self.B.T)
+        return self.dropout(self.base(x)) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
 
 
-# %% wrong="lora_linear" says="number by number"
-class LoRALinear(nn.Module):  # drops the r numbers in the middle
+# %% wrong="lora_linear" breaks="eval" says="dropout acts in training mode only"
+# Misunderstands: `F.dropout` knows the module's mode.
+class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
         super().__init__()
-        self.base, self.scaling, self.dropout = base.requires_grad_(False), alpha / r, nn.Dropout(dropout)
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (F.dropout(x, self.dropout.p) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="dropout" says="number by number"
+# Misunderstands: dropout acts on the r numbers in the middle.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
         self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
         self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
@@ -125,6 +342,145 @@ class LoRALinear(nn.Module):  # drops the r numbers in the middle
 
     def forward(self, x):
         return self.base(x) + self.scaling * (self.dropout(x @ self.A.T) @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="dropout" says="number by number"
+# Misunderstands: dropping is all that dropout does.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        kept = torch.rand_like(x) >= self.dropout.p if self.training else torch.ones_like(x)
+        return self.base(x) + self.scaling * ((x * kept) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="dropout" says="the share of rows that lose"
+# Misunderstands: a row is dropped as a whole.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        kept = torch.rand(*x.shape[:-1], 1) >= self.dropout.p if self.training else 1.0
+        low = x * kept / (1 - self.dropout.p * self.training)
+        return self.base(x) + self.scaling * (low.to(x.dtype) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="dropout" says="'output'"
+# Misunderstands: the default of `nn.Dropout` will do.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout()
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="gradients" says="gradient of x"
+# Misunderstands: x is given, so it needs no gradient (the layer below does).
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x.detach()) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="gradients" says="gradient of x"
+# Misunderstands: frozen means without a graph.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        with torch.no_grad():
+            y = self.base(x)
+        return y + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="unchanged" says="it must stay as it was"
+# Misunderstands: dropout may save memory by working in place.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        y = self.base(x)
+        return y + self.scaling * (F.dropout(x, self.dropout.p, self.training, inplace=not x.requires_grad) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="forward" says="your code raised"
+# Misunderstands: x has two axes.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return torch.addmm(self.base(x), self.dropout(x) @ self.A.T, self.B.T, alpha=self.scaling)
 
 
 # %% right="lora_linear"
@@ -147,67 +503,172 @@ class LoRALinear(nn.Module):
         return self.base(x) + F.linear(low, self.B) * (self.alpha / self.r)
 
 
-# %% wrong="check_lora" says="still unseen"
-def check_lora(make_lora):  # looks at the fresh layer only, where B is zero
+# %% right="lora_linear"
+class LoRALinear(nn.Module):  # two linear layers inside, the scale in a buffer, the base by hand
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        n_out, n_in = base.weight.shape
+        self.add_module("base", base)
+        base.weight.requires_grad_(False)
+        if base.bias is not None:
+            base.bias.requires_grad_(False)
+        options = dict(bias=False, dtype=base.weight.dtype, device=base.weight.device)
+        self.down, self.up = nn.Linear(n_in, r, **options), nn.Linear(r, n_out, **options)
+        nn.init.zeros_(self.up.weight)
+        self.register_buffer("scale", torch.tensor(alpha / r, dtype=base.weight.dtype, device=base.weight.device))
+        self.drop = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
+
+    @property
+    def A(self):
+        return self.down.weight
+
+    @property
+    def B(self):
+        return self.up.weight
+
+    def delta(self):
+        return self.up.weight.mul(self.scale).matmul(self.down.weight)
+
+    def forward(self, x):
+        return F.linear(x, self.base.weight, self.base.bias) + self.up(self.down(self.drop(x)) * self.scale)
+
+
+# %% wrong="check_lora" breaks="start, parameters, formula, dropout, gradients" says="still unseen"
+# Misunderstands: the fresh layer shows everything (its B is zero, so it hides most).
+def check_lora(make_lora):
     base, x = nn.Linear(6, 4), torch.randn(40, 6)
     layer = make_lora(base, 3, 12, 0.5).eval()
     torch.testing.assert_close(layer(x), base(x))
     assert not base.weight.requires_grad and not base.bias.requires_grad
 
 
-# %% wrong="check_lora" says="scales by alpha"
-def check_lora(make_lora):  # alpha = r hides the scale
-    base, x = nn.Linear(6, 4), torch.randn(40, 6)
+# %% wrong="check_lora" breaks="formula" says="scales by alpha"
+# Misunderstands: any numbers will do (with alpha = r every scale looks right).
+def check_lora(make_lora):
+    base, x = nn.Linear(6, 4), torch.randn(2, 20, 6)
     layer = make_lora(base, 1, 1, 0.5)
-    assert layer.base is base and sum(p.requires_grad for p in layer.parameters()) == 2
+    assert layer.base is base and sorted(n for n, p in layer.named_parameters() if p.requires_grad) == ["A", "B"]
     assert layer.A.any() and not layer.B.any()
     torch.testing.assert_close(layer.train()(x), base(x))
     nn.init.normal_(layer.A)
     nn.init.normal_(layer.B)
+    assert not torch.equal(layer(x), layer(x))
     torch.testing.assert_close(layer.eval()(x), base(x) + x @ layer.A.T @ layer.B.T)
+    layer(x).sum().backward()
+    assert layer.A.grad.any() and layer.B.grad.any()
 
 
-# %% wrong="check_lora" says="correct implementation"
-def check_lora(make_lora):  # wants one particular way to draw A
+# %% wrong="check_lora" breaks="gradients, axes" says="A no gradient"
+# Misunderstands: `requires_grad` means that a gradient arrives; and one shape of x stands for all.
+def check_lora(make_lora):
+    base, x = nn.Linear(6, 4), torch.randn(40, 6)
+    layer = make_lora(base, 3, 12, 0.5)
+    assert layer.base is base and sorted(n for n, p in layer.named_parameters() if p.requires_grad) == ["A", "B"]
+    assert layer.A.any() and not layer.B.any()
+    torch.testing.assert_close(layer.train()(x), base(x))
+    nn.init.normal_(layer.B)
+    assert not torch.equal(layer(x), layer(x))
+    torch.testing.assert_close(layer.eval()(x), base(x) + 4 * x @ layer.A.T @ layer.B.T)
+
+
+# %% wrong="check_lora" breaks="clean" says="drops the"
+# Misunderstands: the fresh layer is looked at in eval mode only, where dropout is not seen.
+def check_lora(make_lora):
+    base, x = nn.Linear(6, 4), torch.randn(2, 20, 6)
+    layer = make_lora(base, 3, 12, 0.5)
+    assert layer.base is base and sorted(n for n, p in layer.named_parameters() if p.requires_grad) == ["A", "B"]
+    assert layer.A.any() and not layer.B.any()
+    nn.init.normal_(layer.B)
+    assert not torch.equal(layer(x), layer(x))
+    torch.testing.assert_close(layer.eval()(x), base(x) + 4 * x @ layer.A.T @ layer.B.T)
+    layer(x).sum().backward()
+    assert layer.A.grad.any() and layer.B.grad.any()
+
+
+# %% wrong="check_lora" breaks="dropout" says="has no dropout"
+# Misunderstands: with dropout 0 there is one thing less to think of.
+def check_lora(make_lora):
+    base, x = nn.Linear(6, 4), torch.randn(2, 20, 6)
+    layer = make_lora(base, 3, 12, 0.0)
+    assert layer.base is base and sorted(n for n, p in layer.named_parameters() if p.requires_grad) == ["A", "B"]
+    assert layer.A.any() and not layer.B.any()
+    nn.init.normal_(layer.B)
+    for mode in (True, False):
+        torch.testing.assert_close(layer.train(mode)(x), base(x) + 4 * x @ layer.A.T @ layer.B.T)
+    layer(x).sum().backward()
+    assert layer.A.grad.any() and layer.B.grad.any()
+
+
+# %% wrong="check_lora" breaks="base" says="copies the frozen layer"
+# Misunderstands: what has equal numbers is the same layer.
+def check_lora(make_lora):
+    base, x = nn.Linear(6, 4), torch.randn(2, 20, 6)
+    layer = make_lora(base, 3, 12, 0.5)
+    assert torch.equal(layer.base.weight, base.weight)
+    assert sorted(n for n, p in layer.named_parameters() if p.requires_grad) == ["A", "B"]
+    assert layer.A.any() and not layer.B.any()
+    torch.testing.assert_close(layer.train()(x), base(x))
+    nn.init.normal_(layer.B)
+    assert not torch.equal(layer(x), layer(x))
+    torch.testing.assert_close(layer.eval()(x), base(x) + 4 * x @ layer.A.T @ layer.B.T)
+    layer(x).sum().backward()
+    assert layer.A.grad.any() and layer.B.grad.any()
+
+
+# %% wrong="check_lora" breaks="parameters" says="trains the"
+# Misunderstands: A and B are trained, so all is well (who else is trained is not asked).
+def check_lora(make_lora):
+    base, x = nn.Linear(6, 4), torch.randn(2, 20, 6)
+    layer = make_lora(base, 3, 12, 0.5)
+    assert layer.base is base and layer.A.requires_grad and layer.B.requires_grad
+    assert layer.A.any() and not layer.B.any()
+    torch.testing.assert_close(layer.train()(x), base(x))
+    nn.init.normal_(layer.B)
+    assert not torch.equal(layer(x), layer(x))
+    torch.testing.assert_close(layer.eval()(x), base(x) + 4 * x @ layer.A.T @ layer.B.T)
+    layer(x).sum().backward()
+    assert layer.A.grad.any() and layer.B.grad.any()
+
+
+# %% wrong="check_lora" breaks="no_false_alarm" says="correct implementation"
+# Misunderstands: A is drawn in one particular way.
+def check_lora(make_lora):
     torch.manual_seed(0)
     layer = make_lora(nn.Linear(6, 4), 3, 12, 0.0)
     torch.manual_seed(0)
     assert torch.equal(layer.A, lora_with()(nn.Linear(6, 4), 3, 12, 0.0).A)
 
 
-# %% wrong="check_lora" says="catch none"
-def check_lora(make_lora):  # only runs it
+# %% wrong="check_lora" breaks="no_false_alarm" says="A with zeros in it"
+# Misunderstands: "not zero" means that no number is.
+def check_lora(make_lora):
+    base = nn.Linear(6, 4)
+    layer = make_lora(base, 3, 12, 0.5)
+    assert layer.base is base and (layer.A != 0).all() and (layer.B == 0).all()
+
+
+# %% wrong="check_lora" breaks="no_false_alarm" says="reject a correct implementation"
+# Misunderstands: floating-point results can be compared with `torch.equal`.
+def check_lora(make_lora):
+    base, x = nn.Linear(60, 40), torch.randn(40, 60)
+    layer = make_lora(base, 3, 12, 0.5).eval()
+    nn.init.normal_(layer.B)
+    assert torch.equal(layer(x), base(x) + 12 / 3 * (x @ layer.A.T @ layer.B.T))
+
+
+# %% wrong="check_lora" breaks="raises" says="reject with `assert`"
+# Misunderstands: a test reports by what it returns.
+def check_lora(make_lora):
+    base, x = nn.Linear(6, 4), torch.randn(40, 6)
+    layer = make_lora(base, 3, 12, 0.5).eval()
+    return torch.allclose(layer(x), base(x)) and not base.weight.requires_grad
+
+
+# %% wrong="check_lora" breaks="formula, start, base" says="catch none"
+# Misunderstands: what runs and has the right shape is right.
+def check_lora(make_lora):
     layer = make_lora(nn.Linear(6, 4), 3, 12, 0.5)
     assert layer(torch.randn(2, 6)).shape == (2, 4)
-
-
-# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
-# - base, x = nn.Linear(6, 4), torch.randn(40, 6)
-# + base, x = nn.Linear(6, 5), torch.randn(40, 6)
-
-# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
-# - base, x = nn.Linear(6, 4), torch.randn(40, 6)
-# + base, x = nn.Linear(6, 3), torch.randn(40, 6)
-
-# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
-# - base, x = nn.Linear(6, 4), torch.randn(40, 6)
-# + base, x = nn.Linear(6, 4), torch.randn(41, 6)
-
-# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
-# - base, x = nn.Linear(6, 4), torch.randn(40, 6)
-# + base, x = nn.Linear(6, 4), torch.randn(39, 6)
-
-# %% equivalent="check_lora" because="closeness is symmetric at equal scale"
-# - torch.testing.assert_close(layer.train()(x), plain)
-# + (torch.testing.assert_close(plain, layer.train()(x)))
-
-# %% equivalent="check_lora" because="closeness is symmetric at equal scale"
-# - torch.testing.assert_close(layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T)
-# + (torch.testing.assert_close(plain + 4 * x @ layer.A.T @ layer.B.T, layer.eval()(x)))
-
-# %% equivalent="check_lora" because="equality is symmetric, and the mode is only read when the layer is called"
-# - assert not torch.equal(layer.train()(x), layer(x)), "dropout does nothing in training mode"
-# + assert not (torch.equal(layer(x), layer.train()(x))), "dropout does nothing in training mode"
 
 
 # %% right="check_lora"
@@ -223,110 +684,483 @@ def check_lora(make_lora):
     assert float(lora.B.abs().max()) == 0 and float(lora.A.abs().max()) > 0
     for mode in (True, False):
         assert torch.allclose(lora.train(mode)(inputs), old(inputs), atol=1e-5)
+    assert lora(inputs[0]).shape == (7,) and lora(inputs[None]).shape == (1, 9, 7)
     lora.A.data, lora.B.data = torch.randn(2, 5), torch.randn(7, 2)
     lora.eval()
     assert torch.allclose(lora(inputs), old(inputs) + 3.5 * (inputs @ (lora.B @ lora.A).T), atol=1e-4)
+    lora(inputs).sum().backward()
+    assert torch.allclose(lora.B.grad, 3.5 * (inputs @ lora.A.T).sum(0).expand(7, 2), atol=1e-3)
+    assert torch.allclose(lora.A.grad, 3.5 * torch.outer(lora.B.sum(0), inputs.sum(0)), atol=1e-3)
     lora.train()
     outputs = torch.stack([lora(inputs) for _ in range(5)])
     assert outputs.std(0).max() > 1e-3
 
 
-# %% wrong="inject" says="'q_proj' is another name"
-def inject(model, targets, r, alpha, dropout=0.0):  # compares endings of strings
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+# %% right="check_lora"
+def check_lora(make_lora):  # several small checks, a training step, whole numbers
+    def fresh(r=2, alpha=6, dropout=0.5):
+        base = nn.Linear(3, 4)
+        return base, make_lora(base, r, alpha, dropout), torch.randint(1, 9, (2, 6, 3)).float()
+
+    def trains_only_the_adapter():
+        base, layer, x = fresh()
+        assert id(layer.base) == id(base)
+        start = {name: p.detach().clone() for name, p in layer.named_parameters()}
+        torch.optim.SGD(layer.parameters(), lr=0.1).zero_grad()
+        with torch.no_grad():
+            layer.B.fill_(1.0)
+        layer.eval()(x).sum().backward()
+        got = {name for name, p in layer.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+        assert got == {"A", "B"} and start["A"].abs().sum() > 0 and start["B"].abs().sum() == 0
+
+    def computes():
+        base, layer, x = fresh()
+        with torch.no_grad():
+            for mode in ("train", "eval"):
+                torch.testing.assert_close(getattr(layer, mode)()(x), base(x))
+            layer.A.copy_(torch.tensor([[1.0, 0.0, 1.0], [0.0, 2.0, 0.0]]))
+            layer.B.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [2.0, 0.0]]))
+            low = torch.stack([x[..., 0] + x[..., 2], 2 * x[..., 1]], -1)
+            goal = torch.stack([low[..., 0], low[..., 1], low.sum(-1), 2 * low[..., 0]], -1) * 3
+            torch.testing.assert_close(layer(x) - base(x), goal, rtol=1e-4, atol=1e-3)
+            noisy = layer.train()(x)
+            assert (noisy - base(x) - goal).abs().max() > 0.1
+
+    trains_only_the_adapter()
+    computes()
+
+
+# %% wrong="inject" breaks="replaced" says="'q_proj' is another name"
+# Misunderstands: a name matches if it ends like the target.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     for target in targets:
         if not any(name.endswith(target) for name in linear):
             raise ValueError(target)
     chosen = [name for name in linear if name.endswith(tuple(targets))]
     model.requires_grad_(False)
     for name in chosen:
-        model.set_submodule(name, LoRALinear(model.get_submodule(name), r, alpha, dropout))
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
     return chosen
 
 
 def trainable_share(model):
-    return sum(p.numel() for p in model.parameters() if p.requires_grad) / sum(p.numel() for p in model.parameters())
+    raise NotImplementedError
 
 
-# %% wrong="inject" says="all else is frozen"
-def inject(model, targets, r, alpha, dropout=0.0):  # freezes the wrapped layers only
+# %% wrong="inject" breaks="replaced" says="that stood there"
+# Misunderstands: a new layer with the same numbers is the same layer.
+def inject(model, targets, r, alpha, dropout=0.0):
     linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    chosen = [name for name in linear if name.split(".")[-1] in targets]
     for target in targets:
-        if target not in {name.split(".")[-1] for name in chosen}:
+        if target not in {name.split(".")[-1] for name in linear}:
             raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(copy.deepcopy(linear[name]), r, alpha, dropout).train(linear[name].training))
+    return chosen
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="replaced" says="the layers that are a LoRALinear"
+# Misunderstands: models are nested, so every layer has a parent with a name.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and "." in name}
+    for target in targets:
+        if target not in {n.split(".")[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)}:
+            raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
+    return chosen
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="handed_on" says="hand alpha on"
+# Misunderstands: alpha is r.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, r, dropout).train(linear[name].training))
+    return chosen
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="handed_on" says="hand dropout on"
+# Misunderstands: dropout has a default.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha).train(linear[name].training))
+    return chosen
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="handed_on" says="hand r on"
+# Misunderstands: a rank cannot exceed the layer, so it is cut down quietly.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], min(r, linear[name].out_features), alpha * min(r, linear[name].out_features) / r, dropout).train(linear[name].training))
+    return chosen
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="others" says="no attribute"
+# Misunderstands: what has a weight with two axes is a linear layer.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if getattr(getattr(module, "weight", None), "ndim", 0) == 2}
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
+    return chosen
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="frozen" says="all else is frozen"
+# Misunderstands: wrapping freezes all that must be frozen.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
+    return chosen
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="frozen" says="the trainable parameters"
+# Misunderstands: freezing comes last (and takes the adapters with it).
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
+    model.requires_grad_(False)
+    return chosen
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="frozen" says="all else is frozen"
+# Misunderstands: biases and norms are small, they may learn.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    for name, p in model.named_parameters():
+        p.requires_grad_(p.ndim < 2)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
+    return chosen
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="mode" says="a new module starts in training mode"
+# Misunderstands: the model is in eval mode, so its new layers are.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
     for name in chosen:
         model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout))
     return chosen
 
 
 def trainable_share(model):
-    return sum(p.numel() for p in model.parameters() if p.requires_grad) / sum(p.numel() for p in model.parameters())
+    raise NotImplementedError
 
 
-# %% wrong="inject" says="the trainable parameters"
-def inject(model, targets, r, alpha, dropout=0.0):  # freezes last, and the adapters with it
+# %% wrong="inject" breaks="mode" says="is in training mode"
+# Misunderstands: who fine-tunes wants training mode everywhere.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
+    model.train()
+    return chosen
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="mode" says="a new module starts in training mode"
+# Misunderstands: the mode of the whole model is that of each layer.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(model.training))
+    return chosen
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="names" says="in the order of"
+# Misunderstands: names are sorted by target.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(target)
+    chosen = [name for target in dict.fromkeys(targets) for name in linear if name.split(".")[-1] == target]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
+    return chosen
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="names" says="full names"
+# Misunderstands: the last part of the name says it all.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(target)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
+    return [name.split(".")[-1] for name in chosen]
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="missing" says="raised no error"
+# Misunderstands: a target that matches nothing does no harm.
+def inject(model, targets, r, alpha, dropout=0.0):
     linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     chosen = [name for name in linear if name.split(".")[-1] in targets]
-    for target in targets:
-        if target not in {name.split(".")[-1] for name in chosen}:
-            raise ValueError(target)
-    for name in chosen:
-        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout))
     model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
     return chosen
 
 
 def trainable_share(model):
-    return sum(p.numel() for p in model.parameters() if p.requires_grad) / sum(p.numel() for p in model.parameters())
+    raise NotImplementedError
 
 
-# %% wrong="inject" says="raised no error"
-def inject(model, targets, r, alpha, dropout=0.0):  # a target that matches nothing goes unnoticed
-    chosen = [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and n.split(".")[-1] in targets]
+# %% wrong="inject" breaks="missing" says="raised no error"
+# Misunderstands: it is enough that some target matches.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    if not chosen:
+        raise ValueError(targets)
     model.requires_grad_(False)
     for name in chosen:
-        model.set_submodule(name, LoRALinear(model.get_submodule(name), r, alpha, dropout))
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
     return chosen
 
 
 def trainable_share(model):
-    return sum(p.numel() for p in model.parameters() if p.requires_grad) / sum(p.numel() for p in model.parameters())
+    raise NotImplementedError
 
 
-# %% wrong="inject" says="a shared matrix counts once"
+# %% wrong="inject" breaks="missing" says="that does not name it"
+# Misunderstands: that something is wrong is all that must be said.
 def inject(model, targets, r, alpha, dropout=0.0):
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     for target in targets:
-        if target not in [name.split(".")[-1] for name in linear]:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError("unknown target")
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
+    return chosen
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="missing" says="raised no error"
+# Misunderstands: any module with that name will do.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if target not in {name.split(".")[-1] for name, _ in model.named_modules()}:
             raise ValueError(target)
     chosen = [name for name in linear if name.split(".")[-1] in targets]
     model.requires_grad_(False)
     for name in chosen:
-        model.set_submodule(name, LoRALinear(model.get_submodule(name), r, alpha, dropout))
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
     return chosen
 
 
-def trainable_share(model):  # the state dict lists a tied matrix twice
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return trained / sum(value.numel() for value in model.state_dict().values())
+def trainable_share(model):
+    raise NotImplementedError
 
 
-# %% wrong="inject" says="weights are counted, not tensors"
+# %% wrong="inject" breaks="first_check" says="check the targets first"
+# Misunderstands: freezing is no change that matters.
 def inject(model, targets, r, alpha, dropout=0.0):
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    model.requires_grad_(False)
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     for target in targets:
-        if target not in [name.split(".")[-1] for name in linear]:
+        if target not in {name.split(".")[-1] for name in linear}:
             raise ValueError(target)
     chosen = [name for name in linear if name.split(".")[-1] in targets]
-    model.requires_grad_(False)
     for name in chosen:
-        model.set_submodule(name, LoRALinear(model.get_submodule(name), r, alpha, dropout))
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
     return chosen
 
 
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="first_check" says="check the targets first"
+# Misunderstands: each target can be checked when its turn comes.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    names = []
+    for target in targets:
+        found = [name for name in linear if name.split(".")[-1] == target]
+        if not found:
+            raise ValueError(target)
+        for name in set(found) - set(names):
+            model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
+        names += found
+    adapters = {id(p) for m in model.modules() if isinstance(m, LoRALinear) for p in (m.A, m.B)}
+    for p in model.parameters():
+        p.requires_grad_(id(p) in adapters)
+    return [name for name in linear if name in names]
+
+
+def trainable_share(model):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="tied" says="a shared matrix counts once"
+# Misunderstands: the state dict lists every weight (and a tied one twice).
+def trainable_share(model):
+    values = model.state_dict(keep_vars=True).values()
+    return sum(v.numel() for v in values if v.requires_grad) / sum(v.numel() for v in values if isinstance(v, nn.Parameter))
+
+
+def inject(*args, **kwargs):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="share" says="tensors were counted"
+# Misunderstands: parameters are tensors.
 def trainable_share(model):
     return sum(p.requires_grad for p in model.parameters()) / len(list(model.parameters()))
+
+
+def inject(*args, **kwargs):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="buffers" says="buffers are no weights"
+# Misunderstands: all numbers of a model are its weights.
+def trainable_share(model):
+    everything = [*model.parameters(), *model.buffers()]
+    return sum(p.numel() for p in everything if p.requires_grad) / sum(p.numel() for p in everything)
+
+
+def inject(*args, **kwargs):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="share" says="expected"
+# Misunderstands: frozen weights are what the trainable ones are compared with.
+def trainable_share(model):
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return trained / max(1, sum(p.numel() for p in model.parameters() if not p.requires_grad))
+
+
+def inject(*args, **kwargs):
+    raise NotImplementedError
+
+
+# %% wrong="inject" breaks="share" says="expected"
+# Misunderstands: a share is a percentage.
+def trainable_share(model):
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return round(trained / sum(p.numel() for p in model.parameters()), 2)
+
+
+def inject(*args, **kwargs):
+    raise NotImplementedError
 
 
 # %% right="inject"
@@ -344,13 +1178,48 @@ def inject(net, targets, r, alpha, dropout=0.0):
         owner = net
         for part in parent.split(".") if parent else []:
             owner = getattr(owner, part)
-        setattr(owner, child, LoRALinear(getattr(owner, child), r, alpha, dropout))
+        old = getattr(owner, child)
+        new = LoRALinear(old, r=r, alpha=alpha, dropout=dropout)
+        new.train(old.training)
+        setattr(owner, child, new)
     return found
 
 
 def trainable_share(net):
     sizes = torch.tensor([[p.numel(), p.numel() * p.requires_grad] for p in net.parameters()]).sum(0)
     return (sizes[1] / sizes[0].double()).item()
+
+
+# %% right="inject"
+def inject(model, targets, r, alpha, dropout=0.0):  # recursive, through the dictionaries of children
+    def linear_layers(module, prefix=""):
+        for key, child in module._modules.items():
+            if isinstance(child, nn.Linear):
+                yield prefix + key, module, key
+            elif child is not None:
+                yield from linear_layers(child, prefix + key + ".")
+
+    places = list(linear_layers(model))
+    names = {key for _, _, key in places}
+    unknown = [t for t in targets if t not in names]
+    if unknown:
+        raise ValueError("targets that match no linear layer: " + ", ".join(unknown))
+    for p in model.parameters():
+        p.requires_grad_(False)
+    replaced = []
+    for full, owner, key in places:
+        if key in targets:
+            layer = owner._modules[key]
+            owner._modules[key] = LoRALinear(layer, r, alpha, dropout).train(mode=layer.training)
+            replaced.append(full)
+    return replaced
+
+
+def trainable_share(model):
+    counts = {True: 0, False: 0}
+    for parameter in model.parameters():
+        counts[parameter.requires_grad] += math.prod(parameter.shape)
+    return counts[True] / (counts[True] + counts[False])
 
 
 # %% wrong="merge_and_take_off" says="not to subtract the change"
