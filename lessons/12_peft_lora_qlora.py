@@ -588,8 +588,8 @@ def check_lora(make_lora):
     assert not torch.equal(layer.train()(x), layer(x)), "dropout does nothing in training mode"
     y, goal = layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T
     torch.testing.assert_close(y, goal)
-    slopes = torch.autograd.grad(y.square().sum(), [layer.A, layer.B])
-    torch.testing.assert_close(slopes, torch.autograd.grad(goal.square().sum(), [layer.A, layer.B]), rtol=1e-3, atol=1e-3)
+    slopes, goals = (torch.autograd.grad(result.sum(), [layer.A, layer.B]) for result in (y, goal))
+    torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
     ### END SOLUTION
 
 
@@ -616,10 +616,6 @@ def checks_of(implementation):
             return implementation(mode, x, self.base.weight, self.base.bias, self.A, self.B, **self.given)
 
     return check_lora(Layer)
-
-
-def frozen(y):
-    return None if y is None else y.detach()
 
 
 def layers(start=None, forward=None, trained="AB", copied=(), plain=()):
@@ -717,6 +713,13 @@ with check.exercise("check_lora"):
     def cuts_b(x, weight, bias, A, B, alpha, dropout, training):
         return by_formula(x, weight, bias, A, B.detach(), alpha, dropout, training)
 
+    def half_b(x, weight, bias, A, B, alpha, dropout, training):
+        return by_formula(x, weight, bias, A, (B + B.detach()) / 2, alpha, dropout, training)
+
+    def counted_twice(x, weight, bias, A, B, alpha, dropout, training):
+        change = alpha / len(A) * (B @ A).detach()
+        return by_formula(x, weight + change, bias, A, B, alpha, dropout, training)
+
     def flat(x, weight, bias, A, B, alpha, dropout, training):
         return by_formula(x, weight, bias, A, B, alpha, dropout, training).reshape(-1, len(weight))
 
@@ -737,6 +740,8 @@ with check.exercise("check_lora"):
         "keeps A and B as plain tensors": layers(plain=["matrices"]),
         "gives A no gradient": layers(forward=cuts_a),
         "gives B no gradient": layers(forward=cuts_b),
+        "gives B half of its gradient": layers(forward=half_b),
+        "adds the change once more, merged into the weight": layers(forward=counted_twice),
         "merges the leading axes of x": layers(forward=flat),
     }
     ### END HIDDEN TESTS
@@ -1101,22 +1106,39 @@ claims.record(
 # which is why the figure in papers, about large models, holds for large models only.
 
 # %% [markdown]
-# ## 4 · Take it off, or merge it
+# ### 4 · Take it off, or merge it (`merge_and_take_off`, 3 points, 20 minutes, difficulty 2 of 3)
 #
 # Three things can be done with a trained adapter. **Keep it beside** the model: costs a little time at each layer.
 # **Take it off**: the old model is back, and the adapter is a small object that can be put on again. **Merge** it:
 # add the change to the weights, after which the model is a plain one, as fast as before, and the adapter can no
 # longer be taken off exactly, because $(W + \Delta) - \Delta$ is not $W$ in floating point.
 #
-# **Task.** Write two functions that change `model` in place.
+# **Task.** Write two functions that change `model` in place; each earns half of the points on its own. `model` is any
+# module that is no `LoRALinear` itself, with any number of them inside, at any depth, perhaps none. Weights are float32 or
+# float64.
 #
-# - `take_off(model)` puts each `LoRALinear`'s base layer back in its place, untouched (the layer itself, no copy, and
-#   still frozen), and returns a dictionary from full name to the `LoRALinear` that stood there.
-# - `merge(model)` leaves no `LoRALinear` either, but plain `nn.Linear` layers that compute what the adapted layers
-#   computed in eval mode. It returns nothing.
+# `take_off(model)` puts the base layers back.
+#
+# - In the place of each `LoRALinear` stands its base layer: the layer itself, no copy. <!-- rule: itself -->
+# - The numbers in it are what they were, to the last bit. <!-- rule: bits -->
+# - All that was frozen is still frozen. <!-- rule: still_frozen -->
+# - It returns a dictionary from the full name to the `LoRALinear` that stood there, with its numbers as they
+#   were. <!-- rule: returned -->
+#
+# `merge(model)` makes the change permanent.
+#
+# - In the place of each `LoRALinear` stands a plain `nn.Linear`, with weight and bias as parameters, in the dtype of the base
+#   layer. <!-- rule: plain -->
+# - It computes, in either mode, what the `LoRALinear` computed in eval mode. <!-- rule: merged -->
+# - A second `merge` changes nothing. <!-- rule: again -->
+# - It returns None. <!-- rule: nothing -->
+#
+# Whether merged weights want a gradient is up to you. For both:
+#
+# - Every other module stays in its place and in its mode. <!-- rule: rest -->
 
 
-# %% exercise="merge_and_take_off" minutes=20 difficulty=2
+# %% exercise="merge_and_take_off" minutes=20 difficulty=2 apart=true
 def take_off(model):
     """Put every base layer back; returns {name: LoRALinear}."""
     ### BEGIN SOLUTION
@@ -1137,88 +1159,159 @@ def merge(model):
 
 
 # %% tests="merge_and_take_off" points=3
-LAYERS = ("blocks.0.q_proj", "blocks.0.proj", "blocks.0.down.1", "blocks.1.q_proj", "blocks.1.proj", "blocks.1.down.1", "proj")
+@check.shared
+def adapted(kind, width, seed, names, dtype, training):
+    """A network with filled adapters around the layers called `names`; the rest is frozen."""
+    torch.manual_seed(seed)
+    shapes = dict(vocab_size=31, hidden_size=8, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2)
+    if kind == "a small Llama":
+        network = LlamaForCausalLM(LlamaConfig(**shapes, num_key_value_heads=1, initializer_range=0.3))
+    else:
+        network = {"two blocks": Network, "a plain row": lambda n: nn.Sequential(nn.Linear(n, 4), nn.Tanh(), nn.Linear(4, 3))}[kind](width)
+    network.to(dtype).requires_grad_(False).train(training)
+    for number, name in enumerate(names):
+        layer = LoRALinear(network.get_submodule(name), 2 + number, 7, 0.4).train(training)
+        network.set_submodule(name, filled(layer, seed + number))
+    return network
 
 
-def adapted(network, seed=5, r=3, alpha=7, dropout=0.4):
-    """`network` with filled adapters on the layers q_proj and 1 of each block, and on proj."""
-    for number, (name, module) in enumerate(list(network.named_modules())):
-        if name.split(".")[-1] in ("q_proj", "1", "proj") and isinstance(module, nn.Linear):
-            network.set_submodule(name, filled(LoRALinear(module, r, alpha, dropout), seed + number))
-    return network.eval()
+@check.shared
+def given_to(kind, width, seed, dtype):
+    generator = torch.Generator().manual_seed(seed)
+    if kind == "a small Llama":
+        return torch.randint(31, (2, 6), generator=generator)
+    return torch.randn(5, width, generator=generator, dtype=dtype)
 
 
-def check_plain(network, what):
-    check.true(
-        not any(isinstance(module, LoRALinear) for module in network.modules()),
-        f"after {what} there is still a LoRALinear in the model, which goes on adding its change.",
-    )
-    check.true(all(type(network.get_submodule(name)) is nn.Linear for name in LAYERS), f"after {what} a linear layer is missing.")
+@check.shared
+def result_of(network, x):
+    y = network(x)
+    return getattr(y, "logits", y).detach()
 
 
-def check_take_off():
-    torch.manual_seed(7)
-    network, x = Network(), torch.randn(5, 6)
-    old, weights = network(x).detach(), copy.deepcopy(network.state_dict())
-    adapted(network)
-    layers, new = {name: network.get_submodule(name) for name in LAYERS}, network(x).detach()
-    bases = {name: layer.base for name, layer in layers.items()}
+@check.scenario
+def without(plan, x):
+    """What `take_off` did to a model."""
+    network = adapted(*plan)
+    old = dict(network.named_modules())
+    layers = {name: module for name, module in old.items() if type(module) is LoRALinear}
+    numbers = {name: (layer.A.detach().clone(), layer.B.detach().clone()) for name, layer in layers.items()}
     adapters = take_off(network)
-    check.kind(adapters, dict, "what take_off returns")
-    check.equal(sorted(adapters), sorted(LAYERS), "the names in the returned dictionary")
-    check_plain(network, "take_off")
-    check.true(
-        all(torch.equal(network.state_dict()[name], value) for name, value in weights.items()),
-        "a weight differs from before in its last bits: taking off is to put the untouched layer back, not to subtract the change.",
-    )
-    for name, base in bases.items():
-        check.true(network.get_submodule(name) is base, f"{name} is not the base layer itself but another one: put no copy back.")
-        check.true(
-            not any(p.requires_grad for p in base.parameters()),
-            f"{name} wants a gradient after take_off: the base layer goes back as it was, frozen.",
-        )
-    check.true(torch.equal(network(x), old), "the model without its adapter does not give exactly what it gave before.")
-    check.true(
-        all(adapters[name] is layer for name, layer in layers.items()),
-        "the returned dictionary does not hold the LoRALinear modules that stood in the model.",
-    )
-    for name, layer in adapters.items():
-        network.set_submodule(name, layer)
-    check.equal(network(x).detach(), new, "the output with the returned adapters put on again")
+    if type(adapters) is not dict:
+        return {"returned": adapters}
+    new = dict(network.named_modules())
+    inside = tuple(f"{name}." for name in layers)
+    return {
+        "returned": sorted(adapters),
+        "left": [name for name, module in new.items() if isinstance(module, LoRALinear)],
+        "itself": {name: new.get(name) is layer.base for name, layer in layers.items()},
+        "those that stood there": {name: adapters.get(name) is layer for name, layer in layers.items()},
+        "numbers": {name: bool(torch.equal(layer.A, numbers[name][0]) and torch.equal(layer.B, numbers[name][1])) for name, layer in layers.items()},
+        "others": {n: new.get(n) is m for n, m in old.items() if n not in layers and not n.startswith(inside or "-")},
+        "trainable": [name for name, p in network.named_parameters() if p.requires_grad],
+        "modes": {name: module.training for name, module in new.items()},
+        "weights": {name: value.detach().clone() for name, value in network.state_dict().items()},
+        "output": result_of(network, x),
+    }
 
 
-def check_merge():
-    torch.manual_seed(8)
-    network, x = adapted(Network()), torch.randn(5, 6)
-    goals = {name: (network.get_submodule(name).base.weight + network.get_submodule(name).delta()).detach() for name in LAYERS}
-    expected = network(x).detach()
-    check.true(merge(network) is None, "merge returns something; it changes the model in place.")
-    check_plain(network, "merge")
-    for name, goal in goals.items():
+@check.scenario
+def merged(plan, x, times=1):
+    """What `merge` made of a model."""
+    network = adapted(*plan)
+    old = dict(network.named_modules())
+    layers = {name: module for name, module in old.items() if type(module) is LoRALinear}
+    returned = [merge(network) for _ in range(times)]
+    new = dict(network.named_modules())
+    inside = tuple(f"{name}." for name in layers)
+    kinds = {name: f"{type(new[name]).__name__} in {new[name].weight.dtype if type(new[name]) is nn.Linear else '?'}" for name in layers}
+    if set(kinds.values()) - {f"Linear in {plan[4]}"}:
+        return {"kinds": kinds}
+    modes = {name: module.training for name, module in new.items() if name not in layers}
+    results = [result_of(network.train(mode), x) for mode in (True, False)]
+    return {
+        "kinds": kinds,
+        "modes": modes,
+        "returned": [None if value is None else type(value).__name__ for value in returned],
+        "parameters": {name: [type(p).__name__ for p in (new[name].weight, new[name].bias) if p is not None] for name in layers},
+        "weights": {name: new[name].weight.detach() for name in layers},
+        "biases": {name: None if new[name].bias is None else new[name].bias.detach() for name in layers},
+        "others": {n: new.get(n) is m for n, m in old.items() if n not in layers and not n.startswith(inside or "-")},
+        "results": results,
+    }
+
+
+def plans(seed):
+    """(kind, width, seed, names of the adapted layers, dtype, whether in training mode), from few to many."""
+    f32, f64 = torch.float32, torch.float64
+    yield "a plain row", 1, seed, [], f32, True
+    yield "a plain row", 3, seed, ["2"], f64, True
+    yield "two blocks", 5, seed, ["proj"], f32, False
+    yield "two blocks", 7, seed, ["blocks.0.q_proj", "blocks.1.down.1"], f64, False
+    yield "two blocks", 6, seed, ["proj", "blocks.0.proj", "blocks.0.down.1", "blocks.1.q_proj", "blocks.1.proj"], f32, True
+    yield "a small Llama", 0, seed, ["model.layers.0.self_attn.k_proj", "model.layers.1.mlp.up_proj", "lm_head"], f64, False
+
+
+def check_take_off(seed):
+    for plan in plans(seed):
+        kind, width, _, names, dtype, training = plan
+        bare, x, what = adapted(kind, width, seed, [], dtype, training), given_to(kind, width, seed, dtype), f"take_off from {kind} with adapters on {names}"
+        seen = without(plan, x)
+        check.equal(seen["returned"], sorted(names), f"the names that {what} returns", "a dictionary from the full name to the LoRALinear")
+        check.equal(seen["left"], [], f"what is still a LoRALinear after {what}", "put each base layer back in its place")
+        check.equal(seen["itself"], dict.fromkeys(seen["itself"], True), f"whether the base layer itself is back after {what}", "put no copy back")
         check.equal(
-            network.get_submodule(name).weight.detach(),
-            goal,
-            f"the weight of {name} after merge",
-            "W + alpha / r times B A, once",
+            seen["those that stood there"],
+            {n: True for n in seen["those that stood there"]},
+            f"whether {what} returns the LoRALinear modules that stood there",
         )
-    check.equal(network(x).detach(), expected, "the output after merge", rtol=1e-4)
-    check.equal(network.train()(x).detach(), expected, "the output in training mode", "dropout goes with the adapter", rtol=1e-4)
-    ### BEGIN HIDDEN TESTS
-    config = LlamaConfig(vocab_size=31, hidden_size=24, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4)
-    config.num_key_value_heads = 2
-    llama, ids = LlamaForCausalLM(config).double().eval(), torch.randint(31, (2, 9))
-    for number, name in enumerate(["model.layers.0.self_attn.k_proj", "model.layers.1.mlp.up_proj", "lm_head"]):
-        llama.set_submodule(name, filled(LoRALinear(llama.get_submodule(name), 2, 9), number))
-    expected = llama(ids).logits.detach()
-    merge(llama)
-    check.equal(llama(ids).logits.detach(), expected, "the logits of a small Llama after merge", rtol=1e-9)
-    merge(llama)
-    check.equal(llama(ids).logits.detach(), expected, "the logits after a second merge, with nothing to do", rtol=1e-9)
-    ### END HIDDEN TESTS
+        check.equal(seen["numbers"], {n: True for n in seen["numbers"]}, f"whether A and B are as they were after {what}")
+        check.equal(seen["others"], {n: True for n in seen["others"]}, f"whether another module is still there after {what}")
+        hint = "taking off is to put the untouched layer back, not to subtract the change"
+        for name, value in bare.state_dict().items():
+            check.equal(seen["weights"].get(name), value.detach(), f"{name} after {what}", hint, rtol=0, atol=0)
+        check.equal(seen["trainable"], [], f"what is trainable in the model after {what}", "the base layers go back as they were, frozen")
+        check.equal(seen["modes"], {name: training for name in seen["modes"]}, f"the training modes after {what}", "they stay as they were")
+        check.equal(seen["output"], result_of(bare, x), f"the output after {what}", "the old model is back", rtol=0, atol=0)
+
+
+def check_merge(seed):
+    for plan in plans(seed):
+        kind, width, _, names, dtype, _ = plan
+        network, x, what = adapted(*plan), given_to(kind, width, seed, dtype), f"merge of {kind} with adapters on {names}"
+        layers = {name: network.get_submodule(name) for name in names}
+        tolerance = {"rtol": 1e-9 if dtype == torch.float64 else 1e-4}
+        expected = result_of(network.eval(), x)
+        for times in (1, 2):
+            seen = merged(plan, x, times)
+            hint = "an adapter that is left goes on adding its change; a plain nn.Linear stands in its place"
+            check.equal(seen["kinds"], {n: f"Linear in {dtype}" for n in seen["kinds"]}, f"the kinds of the layers after {what}", hint)
+            check.equal(seen["returned"], [None] * times, f"what {what} returns", "it changes the model in place")
+            for name, layer in layers.items():
+                hint = "W + alpha / r times B A, once"
+                goal = (layer.base.weight + layer.delta()).detach()
+                causes = {
+                    "the scale alpha / r is missing": lambda layer=layer: layer.base.weight + layer.B @ layer.A,
+                    "the change was added twice": lambda layer=layer: layer.base.weight + 2 * layer.delta(),
+                }
+                check.equal(seen["weights"][name], goal, f"the weight of {name} after {what}", hint, causes=causes, **tolerance)
+                bias = None if layer.base.bias is None else layer.base.bias.detach()
+                check.equal(seen["biases"][name], bias, f"the bias of {name} after {what}", "it stays")
+                kinds = ["Parameter"] * (1 + (bias is not None))
+                check.equal(seen["parameters"][name], kinds, f"what weight and bias of {name} are after {what}")
+            check.equal(seen["others"], {n: True for n in seen["others"]}, f"whether another module is still there after {what}")
+            check.equal(seen["modes"], {n: plan[-1] for n in seen["modes"]}, f"the training modes of other modules after {what}")
+            for mode, result in zip(("training", "eval"), seen["results"]):
+                check.equal(result, expected, f"the output in {mode} mode after {times} times {what}", "as the adapted model in eval mode", **tolerance)
 
 
 with check.exercise("merge_and_take_off"):
-    check.parts({"take_off": check_take_off, "merge": check_merge})
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
+    check.parts({"take_off": lambda: [check_take_off(seed) for seed in seeds], "merge": lambda: [check_merge(seed) for seed in seeds]})
 check.points(3)
 
 # %% [markdown]
@@ -1290,27 +1383,35 @@ def with_lora(model, r=8):
 # batches, the same number of updates, the same exam. It sounds like nothing and is where many comparisons fail: the
 # second way starts from the model that the first has trained, or one way happens to draw a lucky start.
 #
-# **Task.** Write two functions.
+# **Task.** Write two functions; each earns half of the points on its own.
 #
-# `compare(load, ways, train, measure, seeds)` runs every way once for each seed.
+# `compare(load, ways, train, measure, seeds)` runs every way once for each seed. `load()` gives a model from the shipped
+# weights. `ways` is a dictionary from a name to `(prepare, pairs, rate)`. `prepare(model)` changes a model in place and
+# leaves at least one weight trainable; some weights may be shared by two layers. `seeds` is a list or tuple of whole numbers.
 #
-# - `load()` gives a model from the shipped weights; `ways` maps a name to `(prepare, pairs, rate)`. For each run, in
-#   this order: seed torch with the seed; load a model; `prepare(model)`, which changes it in place; make a
-#   `torch.optim.AdamW` over exactly the weights that want a gradient, with learning rate `rate` and weight decay 0;
-#   `train(model, pairs, optimizer, seed)`; `measure(model)`, with the model in eval mode.
-# - It returns a dictionary from the name of a way to a list with one dictionary for each seed, in the order of `seeds`:
-#   `"model"`, `"share"` (what `trainable_share` says), `"losses"` (what `train` returned) and `"scores"` (what `measure`
-#   returned).
+# - There is one training and one exam for each way and seed, in any order. <!-- rule: runs -->
+# - Each run loads a model of its own, so that it starts from the shipped weights. <!-- rule: fresh -->
+# - Each run begins with `torch.manual_seed(seed)`; then `load()` and `prepare(model)` draw their numbers. <!-- rule: seeded -->
+# - Each run has a `torch.optim.AdamW` over exactly the weights that want a gradient after `prepare`. <!-- rule: exactly -->
+# - Its learning rate is `rate` and its weight decay 0. <!-- rule: settings -->
+# - Training is `train(model, pairs, optimizer, seed)`. <!-- rule: train -->
+# - Then comes the exam, `measure(model)`, with the model and all that is in it in eval mode. <!-- rule: exam -->
+# - The result is a dictionary from the name of a way to a list with one dictionary a seed, in the order of `seeds`. <!-- rule: order -->
+# - Each of these holds `"model"`, `"share"` (trainable weights over all weights, each counted once), `"losses"` (what
+#   `train` returned) and `"scores"` (what `measure` returned). <!-- rule: entries -->
 #
-# `learned_and_kept(before, runs, new)` sums up the list of one way. `before`, and `"scores"` in each run, map every task
-# to an accuracy; `new` names the new task, all others are old.
+# `learned_and_kept(before, runs, new)` sums up the list of one way. `before`, and `"scores"` in each run, are dictionaries
+# with the same tasks, in any order, and an accuracy for each. `new` names the new task, all others are old; the old ones'
+# accuracies in `before` do not sum to 0. There are one or more runs.
 #
-# - It returns `{"learned": (mean, lowest, highest), "kept": (mean, lowest, highest)}` over the runs.
-# - A run has *learned* its accuracy on the new task. It has *kept* the sum of its accuracies on the old tasks, divided
-#   by that sum before training: 1.0 is all, 0.0 is nothing.
+# - It returns `{"learned": (mean, lowest, highest), "kept": (mean, lowest, highest)}` over the runs. <!-- rule: triples -->
+# - A run has *learned* its accuracy on the new task. <!-- rule: learned -->
+# - It has *kept* the sum of its accuracies on the old tasks, divided by that sum before training: 1.0 is all, 0.0 is
+#   nothing. With 0.8 and 0.4 before, 0.2 and 0.4 after, it has kept 0.5. <!-- rule: kept -->
+# - `before` and `runs` stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="compare" minutes=30 difficulty=2
+# %% exercise="compare" minutes=30 difficulty=2 apart=true
 def compare(load, ways, train, measure, seeds):
     """Run every way of fine-tuning on a fresh model for each seed: {way: [{model, share, losses, scores}, ...]}."""
     ### BEGIN SOLUTION
@@ -1342,135 +1443,192 @@ def learned_and_kept(before, runs, new):
 
 
 # %% tests="compare" points=3
-def head_only(model):
+@check.shared
+def shipped_network(seed):
+    """A network in eval mode, with two layers that share their weight; the global generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Network()
+        network.twin = nn.Linear(6, 3)
+        network.drop = nn.Dropout(0.5)
+    network.twin.weight = network.proj.weight
+    return network.eval()
+
+
+@check.shared
+def made_ready(model, kind):
+    """What `prepare` does: the way `kind`."""
+    if kind == "everything":
+        return
     model.requires_grad_(False)
-    model.proj.requires_grad_(True)
+    if kind == "head":
+        model.proj.requires_grad_(True)
+    if kind == "new layer":  # stands for an adapter: weights that are drawn at random
+        model.extra = nn.Linear(6, 3)
+    if kind == "in training mode":
+        model.extra = nn.Sequential(nn.Linear(6, 2), nn.Dropout(0.5))
 
 
-def new_layer(model):  # stands for an adapter: weights that are drawn at random
-    model.requires_grad_(False)
-    model.extra = nn.Linear(6, 3)
+@check.scenario
+def comparison(kinds, seeds, shipped_seed):
+    """Run `compare` on the ways {name: (kind, pairs, rate)} with a training that notes what it was given."""
+    shipped, loaded, trainings, exams = shipped_network(shipped_seed), [], [], []
 
-
-def nothing(model):
-    pass
-
-
-def check_runs(ways, seeds):
-    torch.manual_seed(11)
-    shipped, started, measured = Network(), [], []
-    old, size = copy.deepcopy(shipped.state_dict()), sum(p.numel() for p in shipped.parameters())
+    def number_of(model):
+        return next((i for i, known in enumerate(loaded) if known is model), None)
 
     def load():
-        torch.rand(3)  # loading may draw numbers too, as for a new head
-        return copy.deepcopy(shipped).eval()
+        model = copy.deepcopy(shipped)
+        model.register_buffer("drawn", torch.rand(3))  # loading may draw numbers too, as for a new head
+        loaded.append(model)
+        return model
 
     def train(model, pairs, optimizer, seed):
-        wanting = [p for p in model.parameters() if p.requires_grad]
-        start = {name: value.clone() for name, value in model.state_dict().items()}
-        groups = [(group["lr"], group["weight_decay"], group["params"]) for group in optimizer.param_groups]
-        started.append((model, pairs, seed, type(optimizer), start, wanting, groups))
+        names = {id(p): name for name, p in model.named_parameters()}
+        groups = optimizer.param_groups
+        trainings.append(
+            {
+                "model": number_of(model),
+                "pairs": pairs,
+                "seed": seed,
+                "kind": f"{type(optimizer).__module__.split('.')[0]}.{type(optimizer).__name__}",
+                "start": {name: value.detach().clone() for name, value in model.state_dict().items()},
+                "held": sorted(names.get(id(p), "a tensor that is no parameter of the model") for group in groups for p in group["params"]),
+                "wanting": sorted(name for name, p in model.named_parameters() if p.requires_grad),
+                "rates": sorted({group["lr"] for group in groups}),
+                "decays": sorted({group["weight_decay"] for group in groups}),
+            }
+        )
         model.train()
         with torch.no_grad():
-            for p in wanting:
-                p += 0.5
-        return [3.0, float(len(started))]
+            for p in model.parameters():
+                p += 0.5 * p.requires_grad
+        return [3.0, float(len(trainings))]
 
     def measure(model):
-        measured.append((model, model.training, any(run[0] is model for run in started)))
-        return {"new": 0.25 * len(measured), "old": 1.0}
+        modes = sorted(name or "the model" for name, module in model.named_modules() if module.training)
+        trained = [i for i, run in enumerate(trainings) if run["model"] == number_of(model)]
+        exams.append({"model": number_of(model), "in training mode": modes, "trained": trained})
+        return {"new": 0.25 * len(exams), "old": 1.0}
 
-    results = compare(load, dict(ways), train, measure, tuple(seeds))
+    ways = {name: (lambda model, kind=kind: made_ready(model, kind), pairs, rate) for name, (kind, pairs, rate) in kinds.items()}
+    results = compare(load, ways, train, measure, seeds)
+    if type(results) is dict:
+        results = {
+            way: [{**run, "model": number_of(run.get("model"))} if type(run) is dict else run for run in runs] if type(runs) in (list, tuple) else runs
+            for way, runs in results.items()
+        }
+    return results, trainings, exams
+
+
+def check_comparison(kinds, seeds, shipped_seed):
+    results, trainings, exams = comparison(kinds, seeds, shipped_seed)
     check.kind(results, dict, "what compare returns")
-    check.equal(sorted(results), sorted(ways), "the ways in the result")
-    check.equal(len(started), len(ways) * len(seeds), "the number of trainings", "each way once for each seed")
-    check.equal(len(measured), len(started), "the number of exams", "one after each training")
-    todo = {(id(run[0]), run[2]): (number, run) for number, run in enumerate(started)}
-    check.equal(
-        len({id(run[0]) for run in started}), len(started), "the number of different models", "load a fresh one for every run"
-    )
-    for way, (prepare, pairs, rate) in ways.items():
-        check.equal(len(results[way]), len(seeds), f"the number of results of '{way}'", "one for each seed")
+    check.equal(sorted(results), sorted(kinds), "the ways in the result")
+    check.equal(len(trainings), len(kinds) * len(seeds), f"the number of trainings for {len(kinds)} ways and {len(seeds)} seeds")
+    check.equal(len(exams), len(trainings), "the number of exams", "one after each training")
+    numbers = {run["model"] for run in trainings}
+    check.equal(len(numbers - {None}), len(trainings), "the number of different models that were loaded and trained", "load a fresh one for every run")
+    for way, (kind, pairs, rate) in kinds.items():
+        check.kind(results[way], (list, tuple), f"the results of {way!r}")
+        check.equal(len(results[way]), len(seeds), f"the number of results of {way!r}", "one for each seed")
         for seed, result in zip(seeds, results[way]):
-            run = f"'{way}' with seed {seed}"
+            run = f"{way!r} with seed {seed}"
             check.kind(result, dict, f"the result of {run}")
             check.equal(sorted(result), ["losses", "model", "scores", "share"], f"the keys of the result of {run}")
-            check.true((id(result["model"]), seed) in todo, f"the model of {run} was not trained with that seed.")
-            number, (model, given, _, kind, start, wanting, groups) = todo[id(result["model"]), seed]
-            check.equal(given, pairs, f"the pairs that train got for {run}")
-            check.true(
-                all(torch.equal(start[name], value) for name, value in old.items()),
-                f"{run} did not start from the shipped weights: load a fresh model for every run.",
-            )
+            at = [i for i, training in enumerate(trainings) if training["model"] == result["model"] is not None]
+            check.true(len(at) == 1, f'"model" of {run} is no model that was trained.')
+            seen = trainings[at[0]]
+            check.equal(seen["seed"], seed, f"the seed that train got for the model that is listed as {run}", "results stand in the order of the seeds")
+            check.equal(seen["pairs"], pairs, f"the pairs that train got for {run}")
             torch.manual_seed(seed)
-            copied = load()
-            prepare(copied)
-            check.true(
-                all(torch.equal(start[name], value) for name, value in copied.state_dict().items()),
-                f"the random weights of {run} are others than after torch.manual_seed({seed}): seed before each run and before load.",
-            )
-            names = [name for name, p in copied.named_parameters() if p.requires_grad]
-            check.equal(
-                [name for name, p in model.named_parameters() if p.requires_grad], names, f"what wants a gradient in {run}"
-            )
-            check.true(kind is torch.optim.AdamW, f"the optimizer of {run} is no torch.optim.AdamW.")
-            held = [id(p) for group in groups for p in group[2]]
-            check.true(
-                sorted(held) == sorted(map(id, wanting)),
-                f"the optimizer of {run} holds {len(held)} tensors, and {len(wanting)} want a gradient: it takes exactly those, so it "
-                "is made after prepare, which freezes and adds weights.",
-            )
-            check.equal(sorted({group[0] for group in groups}), [rate], f"the learning rate of {run}")
-            check.equal(
-                sorted({group[1] for group in groups}),
-                [0.0],
-                f"the weight decay of {run}",
-                "AdamW has one of its own unless told",
-            )
-            check.true(measured[number][0] is model and measured[number][2], f"{run} was measured before it was trained.")
-            check.true(not measured[number][1], f"{run} was measured in training mode, in which dropout spoils the answers.")
-            check.equal(result["losses"], [3.0, number + 1.0], f"the losses of {run}", "what train returned")
-            check.equal(
-                result["scores"], {"new": 0.25 * (number + 1), "old": 1.0}, f"the scores of {run}", "what measure returned"
-            )
-            total = size + (21 if hasattr(model, "extra") else 0)
-            check.equal(result["share"], sum(p.numel() for p in wanting) / total, f"the share of {run}")
+            copied = shipped_network(shipped_seed)
+            copied.register_buffer("drawn", torch.rand(3))
+            made_ready(copied, kind)
+            start, shipped = copied.state_dict(), shipped_network(shipped_seed).state_dict()
+            check.equal(sorted(seen["start"]), sorted(start), f"the weights with which {run} starts", "prepare(model), once")
+            for name in shipped:
+                hint = "load a fresh model for every run"
+                check.equal(seen["start"][name], shipped[name], f"{name} at the start of {run}", hint, rtol=0, atol=0)
+            for name in start.keys() - shipped.keys():
+                hint = f"`torch.manual_seed({seed})` begins the run: before load, and so before prepare"
+                check.equal(seen["start"][name], start[name], f"the random numbers in {name} at the start of {run}", hint, rtol=0, atol=0)
+            wanting = sorted(name for name, p in copied.named_parameters() if p.requires_grad)
+            check.equal(seen["wanting"], wanting, f"what wants a gradient in {run}", "what prepare left trainable")
+            check.equal(seen["kind"], "torch.AdamW", f"the optimizer of {run}")
+            hint = "exactly what wants a gradient, each once: make it after prepare, which freezes and adds weights"
+            check.equal(seen["held"], wanting, f"what the optimizer of {run} holds", hint)
+            check.equal(seen["rates"], [rate], f"the learning rate of {run}")
+            check.equal(seen["decays"], [0.0], f"the weight decay of {run}", "AdamW has one of its own unless told")
+            exam = [i for i, found in enumerate(exams) if found["model"] == result["model"]]
+            check.equal(len(exam), 1, f"the number of exams of {run}")
+            check.equal(exams[exam[0]]["trained"], at, f"the trainings of the model when {run} was examined", "train, then measure")
+            hint = "in training mode dropout spoils the answers"
+            check.equal(exams[exam[0]]["in training mode"], [], f"what is in training mode at the exam of {run}", hint)
+            check.equal(result["losses"], [3.0, at[0] + 1.0], f"the losses of {run}", "what train returned")
+            check.equal(result["scores"], {"new": 0.25 * (exam[0] + 1), "old": 1.0}, f"the scores of {run}", "what measure returned")
+            sizes = {name: p.numel() for name, p in copied.named_parameters()}
+            share = sum(sizes[name] for name in wanting) / sum(sizes.values())
+            check.equal(result["share"], share, f"the share of {run}", "trainable weights over all, each counted once")
 
 
-def check_compare():
-    check_runs({"head": (head_only, "a", 0.25), "new layer": (new_layer, "b", 0.5), "faster": (new_layer, "b", 2.0)}, (5, 3))
-    ### BEGIN HIDDEN TESTS
-    check_runs(
-        {"full": (nothing, "rows", 0.125), "new layer": (new_layer, "rows", 0.75), "again": (new_layer, "rows", 2.0)}, (8,)
-    )
-    check_runs({"new layer": (new_layer, "rows", 0.5)}, (1, 2, 4))
-    ### END HIDDEN TESTS
+def check_compare(seed):
+    check_comparison({"head": ("head", "a", 0.25)}, [seed], seed)
+    ways = {"everything": ("everything", ["rows"], 0.125), "new layer": ("new layer", "b", 0.5), "faster": ("new layer", "b", 2.0)}
+    check_comparison(ways, (seed + 1, seed), seed)
+    check_comparison({"with dropout": ("in training mode", [1, 2], 0.5), "head": ("head", [3], 0.75)}, (1, 0, seed), seed + 1)
 
 
-def check_summary():
-    before = {"sort": 1.0, "fresh": 0.25, "max": 0.8, "add": 0.2}
-    runs = [
-        {"scores": {"fresh": a, "add": b, "max": c, "sort": d}}
-        for a, b, c, d in ((0.9, 0.1, 0.4, 0.5), (0.6, 0.2, 0.8, 0.0), (0.75, 0, 0, 0.1))
-    ]
-    summary = learned_and_kept(dict(before), copy.deepcopy(runs), "fresh")
-    check.equal(summary["learned"], (0.75, 0.6, 0.9), "what was learned, (mean, lowest, highest)", "the accuracy after training")
-    check.equal(
-        summary["kept"],
-        (0.35, 0.05, 0.5),
-        "what was kept, (mean, lowest, highest)",
-        "the sum over the old tasks after training, over that sum before; the new task is not an old one",
-    )
-    check.equal(sorted(summary), ["kept", "learned"], "the keys of the summary")
-    ### BEGIN HIDDEN TESTS
-    runs = [{"scores": {"a": 0.5, "b": 0.9}, "share": 0.1}]
-    summary = learned_and_kept({"a": 0.4, "b": 0.3}, runs, "b")
-    check.equal(summary, {"kept": (1.25,) * 3, "learned": (0.9,) * 3}, "the summary of one run that got better at the old task")
-    ### END HIDDEN TESTS
+def runs_to_sum_up(seed):
+    """before, runs, new: from one run and one old task to many."""
+    source = random.Random(seed)
+    for count, old in ((1, 1), (2, 3), (5, 2), (3, 8)):
+        tasks = ["fresh", *(f"task{i}" for i in range(old))]
+        source.shuffle(tasks)
+        before = {task: source.randint(5, 100) / 100 for task in tasks}
+        runs = []
+        for i in range(count):
+            order = source.sample(tasks, len(tasks))
+            runs.append({"scores": {task: source.randint(0, 100) / 100 for task in order}, "share": 0.5, "losses": [i]})
+        yield cases.Case({"before": before, "runs": runs, "new": "fresh"}, {"before": str(before), "scores": str([run["scores"] for run in runs])})
+    yield cases.Case({"before": {"a": 0.4, "b": 0.0}, "runs": [{"scores": {"a": 0.5, "b": 0.9}}], "new": "b"}, {"a run": "got better at the old task"})
+    yield cases.Case({"before": {"a": 0.0, "b": 0.5, "c": 0.5}, "runs": [{"scores": {"a": 0.5, "b": 0.0, "c": 0.25}}], "new": "c"}, {"an old task": "unknown before"})
+
+
+def summary_by_definition(before, runs, new, learned=lambda before, after, new: after[new], kept=None):
+    def share(before, after, new):
+        return (sum(after.values()) - after[new]) / (sum(before.values()) - before[new])
+
+    columns = {"learned": learned, "kept": kept or share}
+    values = {name: [compute(before, run["scores"], new) for run in runs] for name, compute in columns.items()}
+    return {name: (sum(column) / len(column), min(column), max(column)) for name, column in values.items()}
+
+
+def mean_of_ratios(before, after, new):
+    return sum(after[task] / before[task] for task in before if task != new) / (len(before) - 1)
+
+
+def check_summary(seed):
+    causes = {
+        "it is the accuracy after training, not the gain": lambda *case: summary_by_definition(
+            *case, learned=lambda before, after, new: after[new] - before[new]
+        ),
+        "the new task is not an old one": lambda *case: summary_by_definition(
+            *case, kept=lambda before, after, new: sum(after.values()) / sum(before.values())
+        ),
+        "a sum divided by a sum, not the mean of the ratios": lambda *case: summary_by_definition(*case, kept=mean_of_ratios),
+    }
+    hint = "(mean, lowest, highest) over the runs"
+    check.agrees(learned_and_kept, summary_by_definition, runs_to_sum_up(seed), "learned_and_kept", hint, causes=causes)
 
 
 with check.exercise("compare"):
-    check.parts({"compare": check_compare, "learned_and_kept": check_summary})
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
+    check.parts({"compare": lambda: [check_compare(seed) for seed in seeds], "learned_and_kept": lambda: [check_summary(seed) for seed in seeds]})
 check.points(3)
 
 # %% [markdown]
@@ -1616,7 +1774,7 @@ with torch.no_grad():
     print(answer(merged, ["Sort down: 4 1 8 3", "Sort: 4 1 8 3"]))
 
 # %% [markdown]
-# # Part B · How large must r be?
+# ## Part B · How large must r be?
 #
 # A rank sweep is your comparison with other ways: one for each r. Left, what LoRA learns and keeps by rank.
 #
@@ -1674,39 +1832,60 @@ for r, runs in sweep.items():
 # a task there are some of low rank.
 
 # %% [markdown]
-# # Part C · How small can the frozen part be?
+# ## Part C · How small can the frozen part be?
 #
 # A frozen weight needs no gradient and no optimizer state. What is left of its price is its storage, and that can
 # shrink too: nobody has to make small updates to it. QLoRA ([Dettmers and others,
 # 2023](https://arxiv.org/abs/2305.14314)) stores it in 4 bits and works out the full weight, layer by layer, at the
 # moment it is used.
 #
-# ## 6 · NF4 by hand
+# ### 6 · NF4 by hand (`nf4`, 4 points, 40 minutes, difficulty 3 of 3)
 #
 # Four bits can name 16 **levels**. Which ones? Weights of trained networks are nearly normally distributed, so
 # equally spaced levels waste codes on the tails. *NormalFloat4* takes quantiles of the standard normal distribution.
 # With $\Phi^{-1}$ its inverse distribution function and $\delta = 0.9677083$:
 #
-# - seven negative levels: $-\Phi^{-1}(p)$ for the first 7 of 8 equally spaced $p$ from $\delta$ down to 0.5,
-# - zero, exactly: padding and pruned weights stay zero,
-# - eight positive levels: $\Phi^{-1}(p)$ for the first 8 of 9 equally spaced $p$ from $\delta$ down to 0.5,
+# - eight positive levels: $\Phi^{-1}(p)$ for the first 8 of 9 equally spaced $p$, of which the first is $\delta$ and the
+#   ninth (which is left out) is 0.5;
+# - zero, exactly: padding and pruned weights stay zero;
+# - seven negative levels: $-\Phi^{-1}(p)$ for the first 7 of 8 equally spaced $p$, of which the first is $\delta$ and the
+#   eighth (which is left out) is 0.5.
 #
-# all divided by the largest, so that they reach from -1 to 1, in ascending order. (Formula and constant as in
+# All are divided by the largest, so that they reach from -1 to 1, in ascending order. (Formula and constant as in
 # [bitsandbytes](https://github.com/bitsandbytes-foundation/bitsandbytes/blob/main/bitsandbytes/functional.py),
 # `create_normal_map`.)
 #
 # A weight tensor is read row by row as one long list and cut into **blocks** of `blocksize` numbers. Each block is
-# divided by its largest absolute value, `absmax`, which is kept in float32; then each number becomes the index (0 to
-# 15) of the **nearest** level. Two indices share a byte, the first of them in the upper four bits.
+# divided by its largest absolute value, `absmax`, which is kept; then each number becomes the index (0 to 15) of the
+# **nearest** level, its **code**. Two codes share a byte. For example, with levels at -1, 0, 1 (and no others) the block
+# `[0.2, -0.8, 0.4, 0.1]` has `absmax` 0.8, becomes `[0.25, -1, 0.5, 0.125]`, and the nearest levels to that are 0, -1,
+# then 0 or 1 (both are right), then 0.
 #
-# **Task.** Write three functions. Each earns its points on its own; `levels` is float32 of shape `(16,)`, ascending.
+# **Task.** Write three functions. Each earns a third of the points on its own. Nothing wants a gradient here.
 #
-# - `normal_levels()` returns the NF4 levels, float32 `(16,)`.
-# - `quantize_blocks(weight, levels, blocksize)` returns `(packed, absmax)`: uint8 of shape `(n / 2,)` and float32 of
-#   shape `(n / blocksize,)`, for a float tensor of n numbers in any shape. n is a multiple of `blocksize`, and
-#   `blocksize` is even. A block that is all zero becomes zero again, not NaN.
-# - `dequantize_blocks(packed, absmax, levels, shape)` returns the float32 tensor of that shape. It finds the block
-#   size by itself.
+# `normal_levels()`:
+#
+# - It returns the levels of NF4, ascending. <!-- rule: levels -->
+# - One of them is exactly zero. <!-- rule: zero_level -->
+# - They are float32, of shape `(16,)`. <!-- rule: levels_dtype -->
+#
+# `quantize_blocks(weight, levels, blocksize)` returns `(packed, absmax)`. `weight` has any shape, any layout in memory, and
+# dtype float32, float64, float16 or bfloat16; its numbers are zero or of size 1e-30 to 1e30. It holds n numbers, one block
+# or more; `blocksize` is even and divides n. `levels` are 16 ascending float32 numbers from -1 to 1, of NF4 or others.
+#
+# - `absmax` is float32, of shape `(n / blocksize,)`: the largest absolute value of each block. <!-- rule: absmax -->
+# - Blocks are those of the list read row by row. <!-- rule: blocks -->
+# - The code of a number is that of the level nearest to it over its `absmax`, calculated in float32; at a tie either
+#   will do. <!-- rule: nearest -->
+# - `packed` is uint8 of shape `(n / 2,)`. The first code of each two is in the upper four bits. <!-- rule: packed -->
+# - A block that is all zero becomes zero again: its `absmax` is 0, and its codes are any from 0 to 15. <!-- rule: zeros -->
+# - `weight` and `levels` stay as they were. <!-- rule: unchanged -->
+#
+# `dequantize_blocks(packed, absmax, levels, shape)` is the way back, for one block or more.
+#
+# - It returns a float32 tensor of shape `shape` (a tuple, list or `torch.Size`). <!-- rule: shape -->
+# - Each number is the level of its code times the `absmax` of its block. <!-- rule: back -->
+# - It finds the block size by itself. <!-- rule: blocksize -->
 
 
 # %% exercise="nf4" minutes=40 difficulty=3 apart=true
@@ -1749,88 +1928,136 @@ def check_levels():
     check.shape(levels, (16,), "the levels")
     check.equal(levels.dtype, torch.float32, "the dtype of the levels")
     check.true(bool((levels.diff() > 0).all()), "the levels are not in ascending order, each once.")
-    check.equal(
-        [int((levels < 0).sum()), int((levels == 0).sum()), int((levels > 0).sum())],
-        [7, 1, 8],
-        "the numbers of negative, zero and positive levels",
-        "zero must be a level exactly",
-    )
+    signs = [int((levels < 0).sum()), int((levels == 0).sum()), int((levels > 0).sum())]
+    check.equal(signs, [7, 1, 8], "the numbers of negative, zero and positive levels", "zero must be a level exactly")
     check.equal(levels, NF4, "the levels", "quantiles of the normal distribution, divided by the largest", rtol=1e-5)
 
 
-def sample_weight(shape, seed, scale):
-    """Random weights, no block of which has its extreme at the same side or is as large as the next."""
-    weight = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * scale
-    weight.flatten()[::3] *= torch.linspace(0.2, 3, weight.flatten()[::3].numel())
-    return weight
+def levels_to_draw():
+    other = torch.sort(torch.tensor([-1.0, -0.9, -0.5, -0.45, -0.3, -0.29, -0.1, 0.02, 0.05, 0.2, 0.21, 0.5, 0.6, 0.77, 0.8, 1.0])).values
+    return {"NF4": NF4, "equally spaced": torch.linspace(-1, 1, 16), "others": other}
 
 
-def check_quantize(shape=(6, 64), blocksize=64, seed=2, scale=0.02):
-    weight = sample_weight(shape, seed, scale)
-    packed, absmax = quantize_blocks(weight.clone(), NF4, blocksize)
-    goal, state = bnb.quantize_4bit(weight, blocksize=blocksize, quant_type="nf4", compress_statistics=False)
-    n = weight.numel()
-    check.shape(absmax, (n // blocksize,), "absmax", "one number a block")
-    check.equal(absmax, state.absmax, "absmax", "the largest absolute value of each block of the list read row by row")
-    check.shape(packed, (n // 2,), "packed", "two codes a byte")
-    check.equal(packed.dtype, torch.uint8, "the dtype of packed")
-    goal = goal.flatten()
-    swapped = torch.equal(packed, goal >> 4 | goal << 4)
-    check.true(not swapped, "the two codes of each byte are in the wrong order: the first stands in the upper four bits.")
+def unpacked(packed):
+    """The codes in bytes whose first code is in the upper four bits."""
+    return torch.stack([packed >> 4, packed & 15], 1).flatten().long()
+
+
+def check_blocks(weight, levels, blocksize, what):
+    """One call of `quantize_blocks`; at a tie both levels are right, so distances are compared and not codes."""
+    blocks = weight.clone().float().contiguous().reshape(-1, blocksize)
+    goal = blocks.abs().amax(1)
+    (packed, absmax), after = check.after(quantize_blocks, weight, levels, blocksize)
     check.equal(
-        torch.stack([packed >> 4, packed & 15], 1).flatten(),
-        torch.stack([goal >> 4, goal & 15], 1).flatten(),
-        "the codes",
-        "divide by the block's absmax, then take the nearest level, not the next one below",
+        absmax,
+        goal,
+        f"absmax of {what}",
+        "the largest absolute value of each block, in float32",
+        rtol=0,
+        atol=0,
+        causes={
+            "the sign was forgotten: the largest *absolute* value": lambda: blocks.amax(1),
+            "the tensor was read as it lies in memory, not row by row": lambda: in_memory(weight).reshape(-1, blocksize).abs().amax(1),
+        },
     )
-
-
-def check_zero_block():
-    weight = torch.cat([torch.zeros(4, 8), torch.ones(2, 8)])
-    packed, absmax = quantize_blocks(weight, NF4, 16)
-    check.equal(absmax, torch.tensor([0.0, 0.0, 1.0]), "absmax of two zero blocks and one of ones")
-    check.equal(
-        packed[:16], torch.full((16,), 0x77, dtype=torch.uint8), "the codes of a zero block", "level 7 is zero; 0/0 is NaN"
-    )
-
-
-def check_all_quantize():
-    check_quantize()
-    check_zero_block()
-    ### BEGIN HIDDEN TESTS
-    check_quantize((4, 8, 12), 32, 5, 3.0)
-    check_quantize(seed=4, scale=1e-6)  # a number added to the divisor shows here
-    coarse = torch.linspace(-1, 1, 16)
-    weight = sample_weight((8, 20), 6, 1.0)
-    packed, absmax = quantize_blocks(weight.double(), coarse, 32)
-    codes = torch.stack([packed >> 4, packed & 15], 1).reshape(-1, 32)
-    gap = (coarse[codes.long()] * absmax[:, None] - weight.reshape(-1, 32)).abs() / absmax[:, None]
-    check.between(gap.max(), 0, 1 / 15 + 1e-6, "the largest error with equally spaced levels, in units of absmax")
-    ### END HIDDEN TESTS
-
-
-def check_dequantize():
-    cases = [((6, 64), 64, 2)]
-    ### BEGIN HIDDEN TESTS
-    cases.append(((4, 8, 12), 32, 3))
-    ### END HIDDEN TESTS
-    for shape, blocksize, seed in cases:
-        weight = sample_weight(shape, seed, 0.5)
-        packed, state = bnb.quantize_4bit(weight, blocksize=blocksize, quant_type="nf4", compress_statistics=False)
-        absmax, goal = state.absmax, NF4[torch.stack([packed >> 4, packed & 15], 1).long()].reshape(-1, blocksize)
-        observed = dequantize_blocks(packed.flatten(), absmax, NF4, shape)
-        check.equal(
-            observed,
-            (goal * absmax[:, None]).reshape(shape),
-            f"the weights of shape {shape} in blocks of {blocksize}",
-            "upper four bits first; level times the absmax of its own block",
+    check.shape(packed, (weight.numel() // 2,), f"packed of {what}", "two codes a byte")
+    check.equal(packed.dtype, torch.uint8, f"the dtype of packed of {what}")
+    scaled = (blocks / goal.clamp(min=1e-37)[:, None]).flatten()
+    nearest = (scaled[:, None] - levels).abs().amin(1)
+    beyond = ((levels[unpacked(packed)] - scaled).abs() - nearest).reshape(blocks.shape)
+    beyond = beyond[goal > 0].flatten()
+    if bool((beyond > 1e-5).any()):
+        swapped = ((levels[unpacked(packed << 4 | packed >> 4)] - scaled).abs() - nearest).reshape(blocks.shape)[goal > 0]
+        check.true(bool((swapped > 1e-5).any()), "the two codes of each byte are in the wrong order: the first stands in the upper four bits.")
+        check.true(
+            False,
+            f"{int((beyond > 1e-5).sum())} of {len(beyond)} codes of {what} are not those of the nearest level: one is {float(beyond.max()):.3g} further "
+            "away than the nearest, in units of absmax. Divide by the block's absmax, then take the nearest level, not the next one below.",
         )
-        doubled = dequantize_blocks(packed.flatten(), absmax, 2 * NF4, shape)
-        check.equal(doubled, 2 * observed, "the weights with levels twice as large", "take the levels that are given")
+    for i, (name, given) in enumerate((("weight", weight), ("levels", levels))):
+        check.equal(after[i], given, f"{name} after the call ({what})", "it must stay as it was", rtol=0, atol=0)
+
+
+def in_memory(weight):
+    order = sorted(range(weight.ndim), key=lambda axis: -weight.stride(axis))
+    return weight.permute(order).float()
+
+
+def check_quantize(seed):
+    domain = {
+        "weight": cases.tensor(
+            "rows", "columns", 2, dtypes=("float32", "bfloat16", "float16", "float64"), scale=(1e-4, 1e4), layouts=("contiguous", "transposed", "with gaps")
+        ),
+        "levels": cases.choice("NF4", "equally spaced", "others"),
+        "cut": cases.choice("by rows", "whole", "pairs"),
+    }
+    for case in cases.draw(seed, domain, rows=(1, 40), columns=(1, 200)):
+        weight, name, cut = case
+        blocksize = {"by rows": 2 * weight.shape[1], "whole": weight.numel(), "pairs": 2}[cut]
+        check_blocks(weight, levels_to_draw()[name], blocksize, f"{case}; blocksize = {blocksize}")
+    generator = torch.Generator().manual_seed(seed)
+    for size in (1e-30, 1e-6, 1e30):
+        weight = torch.rand(3, 8, generator=generator) * 0.9 * size
+        weight[1, ::2] = 0
+        check_blocks(weight, NF4, 8, f"numbers of size up to {size:g}")
+    check_blocks(torch.rand(64, generator=generator) - 0.5, NF4, 32, "a tensor with one axis")
+    weight = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.5, -1.0, 0.0, 1.0], [0.0, -0.0, 0.0, 0.0]])
+    check_blocks(weight, NF4, 4, "blocks of zeros beside another one")
+
+
+def dequantized_by_definition(packed, absmax, levels, shape):
+    blocksize = 2 * len(packed) // len(absmax)
+    return (levels[unpacked(packed)] * absmax.repeat_interleave(blocksize)).reshape(tuple(shape))
+
+
+def check_dequantize(seed):
+    layouts = ("contiguous", "with gaps")
+    domain = {
+        "_bytes": cases.tensor("blocks", "half", dtypes=("uint8",), high=255, layouts=("contiguous",)),
+        "packed": cases.derived(lambda _bytes, **_: _bytes.flatten(), "bytes"),
+        "absmax": cases.tensor("blocks", dtypes=("float32",), scale=(1e-30, 1e30), layouts=layouts),
+        "_name": cases.choice("NF4", "equally spaced", "others"),
+        "levels": cases.derived(lambda _name, **_: levels_to_draw()[_name], "16 levels"),
+        "_form": cases.choice("rows", "flat", "three axes"),
+        "shape": cases.derived(
+            lambda _bytes, _form, **_: {
+                "rows": (len(_bytes), 2 * _bytes.shape[1]),
+                "flat": [2 * _bytes.numel()],
+                "three axes": torch.Size([2, _bytes.shape[1], len(_bytes)]),
+            }[_form]
+        ),
+    }
+    causes = {
+        "the first code is in the upper four bits": lambda packed, *rest: dequantized_by_definition(packed << 4 | packed >> 4, *rest),
+        "the scales were dealt out number by number, not block by block": lambda packed, absmax, levels, shape: (
+            levels[unpacked(packed)] * absmax.repeat(2 * len(packed) // len(absmax))
+        ).reshape(tuple(shape)),
+        "levels other than those that were given were used": lambda packed, absmax, levels, shape: dequantized_by_definition(packed, absmax, NF4, shape),
+    }
+    check.agrees(
+        dequantize_blocks,
+        dequantized_by_definition,
+        cases.draw(seed, domain, blocks=(1, 40), half=(1, 200)),
+        "dequantize_blocks",
+        "upper four bits first; level times the absmax of its own block",
+        causes=causes,
+        floor="value",
+    )
 
 
 with check.exercise("nf4"):
-    check.parts({"normal_levels": check_levels, "quantize_blocks": check_all_quantize, "dequantize_blocks": check_dequantize})
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
+    check.parts(
+        {
+            "normal_levels": check_levels,
+            "quantize_blocks": lambda: [check_quantize(seed) for seed in seeds],
+            "dequantize_blocks": lambda: [check_dequantize(seed) for seed in seeds],
+        }
+    )
 check.points(4)
 
 # %% [markdown]
@@ -2143,7 +2370,7 @@ claims.record(
 # evaluate afterwards, and load anew to train again.
 
 # %% [markdown]
-# # Part D · At work
+# ## Part D · At work
 #
 # ## 8 · In peft's format, and many adapters at once
 #
@@ -2492,7 +2719,7 @@ plt.show()
 #    there. Text of the old languages has to be mixed in.
 
 # %% [markdown]
-# # Claims measured
+# ## Claims measured
 #
 # | claim | where |
 # |---|---|
@@ -2505,7 +2732,7 @@ plt.show()
 # The table with your own figures stands below the last of them; `unit24 claims` prints it in a terminal.
 
 # %% [markdown]
-# # On a bigger machine
+# ## On a bigger machine
 #
 # The same functions on a model of 135 million weights, in 4 bits on a GPU, with the same tiny task. Only the name
 # given to `from_pretrained` differs. It runs with `UNIT24_TIER=hub` on a GPU.
@@ -2537,7 +2764,7 @@ else:
     print("Skipped: this section needs a GPU and UNIT24_TIER=hub.")
 
 # %% [markdown]
-# # Quiz
+# ## Quiz
 #
 # Five questions, with feedback for every option. Nothing is graded.
 
@@ -2569,7 +2796,7 @@ else:
 # - [ ] The activations :: They are in the compute dtype.
 
 # %% [markdown]
-# # What to read next
+# ## What to read next
 #
 # - [LoRA: Low-Rank Adaptation of Large Language Models](https://arxiv.org/abs/2106.09685), Hu and others, 2021:
 #   sections 4 and 7.

@@ -712,6 +712,8 @@ def check_lora(make_lora):  # several small checks, a training step, whole numbe
         layer.eval()(x).sum().backward()
         got = {name for name, p in layer.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
         assert got == {"A", "B"} and start["A"].abs().sum() > 0 and start["B"].abs().sum() == 0
+        torch.testing.assert_close(layer.B.grad, 3 * (x @ start["A"].T).flatten(0, 1).sum(0).expand(4, 2), rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(layer.A.grad, 12 * x.flatten(0, 1).sum(0).expand(2, 3), rtol=1e-4, atol=1e-3)
 
     def computes():
         base, layer, x = fresh()
@@ -1222,8 +1224,9 @@ def trainable_share(model):
     return counts[True] / (counts[True] + counts[False])
 
 
-# %% wrong="merge_and_take_off" says="not to subtract the change"
-def take_off(model):  # merges, then takes the change away again
+# %% wrong="merge_and_take_off" breaks="bits" says="not to subtract the change"
+# Misunderstands: addition can be undone by subtraction.
+def take_off(model):
     adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
     for name, layer in adapters.items():
         with torch.no_grad():
@@ -1234,65 +1237,21 @@ def take_off(model):  # merges, then takes the change away again
 
 
 def merge(model):
-    for layer in take_off(model).values():
-        with torch.no_grad():
-            layer.base.weight += layer.delta()
+    raise NotImplementedError
 
 
-# %% wrong="merge_and_take_off" says="goes on adding"
+# %% wrong="merge_and_take_off" breaks="itself" says="what is still a LoRALinear"
+# Misunderstands: handing the adapters out takes them off.
 def take_off(model):
-    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
-    for name, layer in adapters.items():
-        model.set_submodule(name, layer.base)
-    return adapters
-
-
-def merge(model):  # adds the change and leaves the adapter on: it counts twice
-    for layer in model.modules():
-        if isinstance(layer, LoRALinear):
-            with torch.no_grad():
-                layer.base.weight += layer.delta()
-
-
-# %% wrong="merge_and_take_off" says="W + alpha / r times B A"
-def take_off(model):
-    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
-    for name, layer in adapters.items():
-        model.set_submodule(name, layer.base)
-    return adapters
-
-
-def merge(model):  # forgets the scale
-    for layer in take_off(model).values():
-        with torch.no_grad():
-            layer.base.weight += layer.B @ layer.A
-
-
-# %% wrong="merge_and_take_off" says="non-leaf"
-def take_off(model):
-    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
-    for name, layer in adapters.items():
-        model.set_submodule(name, layer.base)
-    return adapters
-
-
-def merge(model):  # records the addition
-    for layer in take_off(model).values():
-        layer.base.weight += layer.delta()
-
-
-# %% wrong="merge_and_take_off" says="there is still a LoRALinear"
-def take_off(model):  # hands the adapters out and leaves them on
     return {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
 
 
 def merge(model):
-    for name, layer in take_off(model).items():
-        with torch.no_grad():
-            layer.base.weight += layer.delta()
+    raise NotImplementedError
 
 
-# %% wrong="merge_and_take_off" says="put no copy back"
+# %% wrong="merge_and_take_off" breaks="itself" says="put no copy back"
+# Misunderstands: equal layers are the same.
 def take_off(model):
     adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
     for name, layer in adapters.items():
@@ -1301,13 +1260,12 @@ def take_off(model):
 
 
 def merge(model):
-    for name, layer in take_off(model).items():
-        with torch.no_grad():
-            model.get_submodule(name).weight += layer.delta()
+    raise NotImplementedError
 
 
-# %% wrong="merge_and_take_off" says="as it was, frozen"
-def take_off(model):  # thaws the layers
+# %% wrong="merge_and_take_off" breaks="still_frozen" says="as they were, frozen"
+# Misunderstands: who takes an adapter off wants to train the model.
+def take_off(model):
     adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
     for name, layer in adapters.items():
         model.set_submodule(name, layer.base.requires_grad_(True))
@@ -1315,9 +1273,231 @@ def take_off(model):  # thaws the layers
 
 
 def merge(model):
-    for layer in take_off(model).values():
+    raise NotImplementedError
+
+
+# %% wrong="merge_and_take_off" breaks="returned" says="the names that"
+# Misunderstands: the last part of the name is enough.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return {name.split(".")[-1]: layer for name, layer in adapters.items()}
+
+
+def merge(model):
+    raise NotImplementedError
+
+
+# %% wrong="merge_and_take_off" breaks="returned" says="the LoRALinear modules that stood there"
+# Misunderstands: a copy is safer.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return copy.deepcopy(adapters)
+
+
+def merge(model):
+    raise NotImplementedError
+
+
+# %% wrong="merge_and_take_off" breaks="returned" says="a dictionary from"
+# Misunderstands: the names are what is asked for.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return None
+
+
+def merge(model):
+    raise NotImplementedError
+
+
+# %% wrong="merge_and_take_off" breaks="returned" says="whether A and B are as they were"
+# Misunderstands: an adapter that is off is zero.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        nn.init.zeros_(layer.B)
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):
+    raise NotImplementedError
+
+
+# %% wrong="merge_and_take_off" breaks="rest" says="the training modes"
+# Misunderstands: the old model is for answering, so it is in eval mode.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    model.eval()
+    return adapters
+
+
+def merge(model):
+    raise NotImplementedError
+
+
+# %% wrong="merge_and_take_off" breaks="plain" says="goes on adding"
+# Misunderstands: adding the change is all (the adapter adds it again).
+def take_off(model):
+    raise NotImplementedError
+
+
+def merge(model):
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
         with torch.no_grad():
             layer.base.weight += layer.delta()
+
+
+# %% wrong="merge_and_take_off" breaks="merged" says="the scale alpha / r is missing"
+# Misunderstands: the change is B A.
+def take_off(model):
+    raise NotImplementedError
+
+
+def merge(model):
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        with torch.no_grad():
+            layer.base.weight += layer.B @ layer.A
+        model.set_submodule(name, layer.base)
+
+
+# %% wrong="merge_and_take_off" breaks="merged" says="non-leaf"
+# Misunderstands: a weight in a graph can be added to.
+def take_off(model):
+    raise NotImplementedError
+
+
+def merge(model):
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        model.set_submodule(name, layer.base)
+        layer.base.weight += layer.delta()
+
+
+# %% wrong="merge_and_take_off" breaks="merged" says="the bias of"
+# Misunderstands: a new layer needs the weight only.
+def take_off(model):
+    raise NotImplementedError
+
+
+def merge(model):
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        plain = nn.Linear(layer.base.in_features, layer.base.out_features, bias=False, dtype=layer.base.weight.dtype)
+        plain.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
+        model.set_submodule(name, plain)
+
+
+# %% wrong="merge_and_take_off" breaks="plain" says="Linear in torch.float32"
+# Misunderstands: a model's weights are float32.
+def take_off(model):
+    raise NotImplementedError
+
+
+def merge(model):
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        plain = nn.Linear(layer.base.in_features, layer.base.out_features, bias=layer.base.bias is not None)
+        with torch.no_grad():
+            plain.weight.copy_(layer.base.weight + layer.delta())
+            if plain.bias is not None:
+                plain.bias.copy_(layer.base.bias)
+        model.set_submodule(name, plain)
+
+
+# %% wrong="merge_and_take_off" breaks="plain" says="the kinds of the layers"
+# Misunderstands: what computes the same is the same (a subclass that adds).
+def take_off(model):
+    raise NotImplementedError
+
+
+class Merged(nn.Linear):
+    pass
+
+
+def merge(model):
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        layer.base.__class__ = Merged
+        with torch.no_grad():
+            layer.base.weight += layer.delta()
+        model.set_submodule(name, layer.base)
+
+
+# %% wrong="merge_and_take_off" breaks="plain" says="weight and bias of"
+# Misunderstands: a weight is a tensor.
+def take_off(model):
+    raise NotImplementedError
+
+
+def merge(model):
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        weight = (layer.base.weight + layer.delta()).detach()
+        del layer.base.weight
+        layer.base.weight = weight
+        model.set_submodule(name, layer.base)
+
+
+# %% wrong="merge_and_take_off" breaks="nothing" says="it changes the model in place"
+# Misunderstands: a function returns its result.
+def take_off(model):
+    raise NotImplementedError
+
+
+def merge(model):
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        with torch.no_grad():
+            layer.base.weight += layer.delta()
+        model.set_submodule(name, layer.base)
+    return model
+
+
+# %% wrong="merge_and_take_off" breaks="again" says="the change was added twice"
+# Misunderstands: the adapters stay known to the model, and are merged whenever it is asked for.
+def take_off(model):
+    raise NotImplementedError
+
+
+def merge(model):
+    found = {n: m for n, m in model.named_modules() if isinstance(m, LoRALinear)} or getattr(model, "_adapters", {})
+    for name, layer in found.items():
+        with torch.no_grad():
+            layer.base.weight += layer.delta()
+        model.set_submodule(name, layer.base)
+    model.__dict__["_adapters"] = found
+
+
+# %% wrong="merge_and_take_off" breaks="rest" says="whether another module"
+# Misunderstands: a merged model is a new one, so its norms are copied.
+def take_off(model):
+    raise NotImplementedError
+
+
+def merge(model):
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        with torch.no_grad():
+            layer.base.weight += layer.delta()
+        model.set_submodule(name, layer.base)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.LayerNorm):
+            model.set_submodule(name, copy.deepcopy(module))
+
+
+# %% wrong="merge_and_take_off" breaks="merged" says="in training mode"
+# Misunderstands: dropout stays with the layer.
+def take_off(model):
+    raise NotImplementedError
+
+
+def merge(model):
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        with torch.no_grad():
+            layer.base.weight += layer.delta()
+        layer.base.register_forward_pre_hook(lambda module, args: (F.dropout(args[0], 0.4, module.training),))
+        model.set_submodule(name, layer.base)
 
 
 # %% right="merge_and_take_off"
@@ -1333,25 +1513,52 @@ def take_off(net):
 def merge(net):
     for name, layer in list(net.named_modules()):
         if isinstance(layer, LoRALinear):
-            plain = nn.Linear(layer.base.in_features, layer.base.out_features, bias=layer.base.bias is not None)
+            like = dict(dtype=layer.base.weight.dtype, device=layer.base.weight.device)
+            plain = nn.Linear(layer.base.in_features, layer.base.out_features, bias=layer.base.bias is not None, **like)
             plain.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
             plain.bias = layer.base.bias
-            net.set_submodule(name, plain)
+            net.set_submodule(name, plain.train(layer.training))
 
 
-# %% wrong="compare" says="load a fresh"
-def compare(load, ways, train, measure, seeds):  # one model for all: each way goes on where the last has ended
-    model, results = load(), {}
+# %% right="merge_and_take_off"
+def _replace(module, make, prefix=""):  # recursive; `make` gives what stands in the place of an adapter
+    found = {}
+    for key, child in list(module.named_children()):
+        if isinstance(child, LoRALinear):
+            found[prefix + key] = child
+            module.add_module(key, make(child))
+        else:
+            found.update(_replace(child, make, prefix + key + "."))
+    return found
+
+
+def take_off(model):
+    return _replace(model, lambda layer: layer.base)
+
+
+@torch.no_grad()
+def merge(model):
+    def add(layer):
+        layer.base.weight.data = torch.add(layer.base.weight.data, layer.delta())
+        return layer.base
+
+    _replace(model, add)
+
+
+# %% wrong="compare" breaks="fresh" says="load a fresh"
+# Misunderstands: one model will do for all: each way goes on where the last has ended.
+def compare(load, ways, train, measure, seeds):
+    torch.manual_seed(seeds[0])
+    model = load()
+    results = {way: [] for way in ways}
     for way, (prepare, pairs, rate) in ways.items():
-        results[way] = []
         for seed in seeds:
             torch.manual_seed(seed)
             prepare(model)
             optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
             losses = train(model, pairs, optimizer, seed)
-            results[way].append(
-                {"model": model, "share": trainable_share(model), "losses": losses, "scores": measure(model.eval())}
-            )
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
     return results
 
 
@@ -1359,8 +1566,30 @@ def learned_and_kept(*args):
     raise NotImplementedError
 
 
-# %% wrong="compare" says="made after prepare"
-def compare(load, ways, train, measure, seeds):  # the optimizer is made too early
+# %% wrong="compare" breaks="fresh" says="load a fresh"
+# Misunderstands: a fresh model for each way is enough.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        torch.manual_seed(seeds[0])
+        model = load()
+        for seed in seeds:
+            torch.manual_seed(seed)
+            prepare(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="exactly" says="make it after prepare"
+# Misunderstands: the optimizer can be made as soon as there is a model.
+def compare(load, ways, train, measure, seeds):
     results = {way: [] for way in ways}
     for way, (prepare, pairs, rate) in ways.items():
         for seed in seeds:
@@ -1378,8 +1607,29 @@ def learned_and_kept(*args):
     raise NotImplementedError
 
 
-# %% wrong="compare" says="seed before each run"
-def compare(load, ways, train, measure, seeds):  # seeds once for each seed, not for each run
+# %% wrong="compare" breaks="exactly" says="make it after prepare"
+# Misunderstands: what is frozen is skipped by the optimizer, so it may hold it.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="seeded" says="the random numbers in"
+# Misunderstands: a seed is set once, then the ways follow.
+def compare(load, ways, train, measure, seeds):
     results = {way: [] for way in ways}
     for seed in seeds:
         torch.manual_seed(seed)
@@ -1397,8 +1647,9 @@ def learned_and_kept(*args):
     raise NotImplementedError
 
 
-# %% wrong="compare" says="and before load"
-def compare(load, ways, train, measure, seeds):  # seeds when the model is there
+# %% wrong="compare" breaks="seeded" says="before load"
+# Misunderstands: loading draws nothing.
+def compare(load, ways, train, measure, seeds):
     results = {way: [] for way in ways}
     for way, (prepare, pairs, rate) in ways.items():
         for seed in seeds:
@@ -1416,8 +1667,29 @@ def learned_and_kept(*args):
     raise NotImplementedError
 
 
-# %% wrong="compare" says="in training mode"
-def compare(load, ways, train, measure, seeds):  # takes the exam with dropout
+# %% wrong="compare" breaks="seeded" says="the random numbers in"
+# Misunderstands: Python's generator is the one that counts.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            random.seed(seed)
+            model = load()
+            prepare(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="exam" says="dropout spoils the answers"
+# Misunderstands: an exam is taken as one trained.
+def compare(load, ways, train, measure, seeds):
     results = {way: [] for way in ways}
     for way, (prepare, pairs, rate) in ways.items():
         for seed in seeds:
@@ -1426,7 +1698,8 @@ def compare(load, ways, train, measure, seeds):  # takes the exam with dropout
             prepare(model)
             optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
             losses = train(model, pairs, optimizer, seed)
-            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": measure(model)})
+            scores = measure(model)
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
     return results
 
 
@@ -1434,8 +1707,50 @@ def learned_and_kept(*args):
     raise NotImplementedError
 
 
-# %% wrong="compare" says="AdamW has one of its own"
-def compare(load, ways, train, measure, seeds):  # trusts the default weight decay
+# %% wrong="compare" breaks="exam" says="dropout spoils the answers"
+# Misunderstands: `training` is one flag.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            model.training = False
+            scores = measure(model)
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="exam" says="train, then measure"
+# Misunderstands: the order of training and exam does not matter.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            scores = measure(model.eval())
+            losses = train(model, pairs, optimizer, seed)
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="settings" says="AdamW has one of its own"
+# Misunderstands: the defaults of AdamW are neutral.
+def compare(load, ways, train, measure, seeds):
     results = {way: [] for way in ways}
     for way, (prepare, pairs, rate) in ways.items():
         for seed in seeds:
@@ -1453,10 +1768,192 @@ def learned_and_kept(*args):
     raise NotImplementedError
 
 
-# %% wrong="compare" says="the new task is not an old one"
-def learned_and_kept(before, runs, new):  # counts the new task among the old ones
+# %% wrong="compare" breaks="settings" says="the learning rate"
+# Misunderstands: one rate is fair for all ways.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=list(ways.values())[0][2], weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="exactly" says="the optimizer of"
+# Misunderstands: Adam without weight decay is AdamW.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="train" says="the pairs that train got"
+# Misunderstands: a fair comparison trains on the same pairs.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, next(iter(ways.values()))[1], optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="train" says="the seed that train got"
+# Misunderstands: one order of the batches for all.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seeds[0])
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="order" says="in the order of the seeds"
+# Misunderstands: results are found by their seed, in rising order.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in sorted(seeds):
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="runs" says="the number of trainings"
+# Misunderstands: one seed is as good as another.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds[:1]:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="entries" says="the share of"
+# Misunderstands: the share counts parameters, and each place of a shared one.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": sum(p.requires_grad for p in model.parameters()) / len(list(model.parameters())), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="entries" says="the losses of"
+# Misunderstands: the last loss tells enough.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses[-1], "scores": scores})
+    return results
+
+
+def learned_and_kept(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="entries" says="is no model that was trained"
+# Misunderstands: a copy of the model keeps it safe.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": copy.deepcopy(model), "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="kept" says="the new task is not an old one"
+# Misunderstands: all tasks are counted.
+def learned_and_kept(before, runs, new):
+    old = list(before)
     learned = [run["scores"][new] for run in runs]
-    kept = [sum(run["scores"].values()) / sum(before.values()) for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
     return {
         "learned": (sum(learned) / len(runs), min(learned), max(learned)),
         "kept": (sum(kept) / len(runs), min(kept), max(kept)),
@@ -1467,10 +1964,109 @@ def compare(*args):
     raise NotImplementedError
 
 
-# %% wrong="compare" says="the accuracy after training"
-def learned_and_kept(before, runs, new):  # takes the gain for what was learned
+# %% wrong="compare" breaks="kept" says="not the mean of the ratios"
+# Misunderstands: the mean of ratios is the ratio of means.
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] / max(before[task], 1e-9) for task in old) / len(old) for run in runs]
+    return {
+        "learned": (sum(learned) / len(runs), min(learned), max(learned)),
+        "kept": (sum(kept) / len(runs), min(kept), max(kept)),
+    }
+
+
+def compare(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="kept" says="'kept'"
+# Misunderstands: nobody keeps more than all.
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
+    kept = [min(k, 1.0) for k in kept]
+    return {
+        "learned": (sum(learned) / len(runs), min(learned), max(learned)),
+        "kept": (sum(kept) / len(runs), min(kept), max(kept)),
+    }
+
+
+def compare(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="kept" says="'kept'"
+# Misunderstands: tasks stand in the same order everywhere.
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(list(run["scores"].values())[i] for i, task in enumerate(before) if task != new) / sum(before[task] for task in old) for run in runs]
+    return {
+        "learned": (sum(learned) / len(runs), min(learned), max(learned)),
+        "kept": (sum(kept) / len(runs), min(kept), max(kept)),
+    }
+
+
+def compare(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="learned" says="not the gain"
+# Misunderstands: what was learned is the gain.
+def learned_and_kept(before, runs, new):
     old = [task for task in before if task != new]
     learned = [run["scores"][new] - before[new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
+    return {
+        "learned": (sum(learned) / len(runs), min(learned), max(learned)),
+        "kept": (sum(kept) / len(runs), min(kept), max(kept)),
+    }
+
+
+def compare(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="triples" says="'learned'"
+# Misunderstands: mean, then highest, then lowest.
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
+    return {
+        "learned": (sum(learned) / len(runs), max(learned), min(learned)),
+        "kept": (sum(kept) / len(runs), min(kept), max(kept)),
+    }
+
+
+def compare(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="triples" says="'learned'"
+# Misunderstands: the middle one is as good as the mean.
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
+    return {
+        "learned": (sorted(learned)[len(runs) // 2], min(learned), max(learned)),
+        "kept": (sum(kept) / len(runs), min(kept), max(kept)),
+    }
+
+
+def compare(*args):
+    raise NotImplementedError
+
+
+# %% wrong="compare" breaks="unchanged" says="it must stay as it was"
+# Misunderstands: the new task can be taken out of the dictionaries.
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    learned = [run["scores"][new] for run in runs]
+    before.pop(new)
     kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
     return {
         "learned": (sum(learned) / len(runs), min(learned), max(learned)),
@@ -1511,47 +2107,157 @@ def learned_and_kept(before, runs, new):
     return {name: (values.mean().item(), values.min().item(), values.max().item()) for name, values in both.items()}
 
 
-# %% wrong="nf4" says="zero must be a level exactly"
-def normal_levels():  # 16 quantiles on both sides alike: zero is not among them
+# %% right="compare"
+def compare(load, ways, train, measure, seeds):  # all are trained first, then all are examined
+    runs = {}
+    for way, (prepare, pairs, rate) in ways.items():
+        for place, seed in enumerate(seeds):
+            torch.random.manual_seed(seed)
+            model = load()
+            prepare(model)
+            wanting = filter(lambda p: p.requires_grad, model.parameters())
+            optimizer = torch.optim.AdamW(wanting, rate, weight_decay=0.0)
+            share = trainable_share(model)
+            runs[way, place] = {"model": model, "losses": train(model, pairs, optimizer, seed), "share": share}
+    for run in runs.values():
+        run["scores"] = measure(run["model"].eval())
+    return {way: [runs[way, place] for place in range(len(seeds))] for way in ways}
+
+
+def learned_and_kept(before, runs, new):
+    def triple(numbers):
+        return sum(numbers) / len(numbers), min(numbers), max(numbers)
+
+    total = sum(share for task, share in before.items() if task != new)
+    learned, kept = [], []
+    for run in runs:
+        scores = dict(run["scores"])
+        learned.append(scores.pop(new))
+        kept.append(sum(scores.values()) / total)
+    return dict(learned=triple(learned), kept=triple(kept))
+
+
+# %% wrong="nf4" breaks="zero_level, levels" says="zero must be a level exactly"
+# Misunderstands: 16 quantiles, both sides alike (zero is not among them).
+def normal_levels():
     half = torch.special.ndtri(torch.linspace(0.9677083, 0.5, 9)[:-1])
     levels = torch.cat([-half, half]).sort().values
     return levels / levels.max()
 
 
-def quantize_blocks(weight, levels, blocksize):
-    blocks = weight.float().reshape(-1, blocksize)
-    absmax = blocks.abs().amax(1)
-    codes = (blocks / absmax.clamp(min=1e-38)[:, None])[..., None].sub(levels).abs().argmin(-1).to(torch.uint8).flatten()
-    return codes[::2] << 4 | codes[1::2], absmax
-
-
-def dequantize_blocks(packed, absmax, levels, shape):
-    codes = torch.stack([packed >> 4, packed & 15], dim=1).long()
-    return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).reshape(shape)
-
-
-# %% wrong="nf4" says="quantiles of the normal distribution"
-def normal_levels():  # equally spaced
-    return torch.cat([torch.linspace(-1, 0, 8)[:-1], torch.linspace(0, 1, 9)])
-
-
-def quantize_blocks(weight, levels, blocksize):
+def quantize_blocks(*args):
     raise NotImplementedError
 
 
 dequantize_blocks = quantize_blocks
 
 
-# %% wrong="nf4" says="not the next one below"
-def quantize_blocks(weight, levels, blocksize):  # rounds down
+# %% wrong="nf4" breaks="levels" says="quantiles of the normal distribution"
+# Misunderstands: levels are equally spaced.
+def normal_levels():
+    return torch.cat([torch.linspace(-1, 0, 8)[:-1], torch.linspace(0, 1, 9)])
+
+
+def quantize_blocks(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = quantize_blocks
+
+
+# %% wrong="nf4" breaks="levels" says="the levels"
+# Misunderstands: the last quantile is not left out, the first is.
+def normal_levels():
+    delta = 0.9677083
+    negative = -torch.special.ndtri(torch.linspace(delta, 0.5, 9)[1:-1])
+    positive = torch.special.ndtri(torch.linspace(delta, 0.5, 10)[1:-1])
+    levels = torch.cat([negative, torch.zeros(1), positive]).sort().values
+    return levels / levels.max()
+
+
+def quantize_blocks(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = quantize_blocks
+
+
+# %% wrong="nf4" breaks="levels" says="the levels"
+# Misunderstands: levels need not be scaled.
+def normal_levels():
+    delta = 0.9677083
+    negative = -torch.special.ndtri(torch.linspace(delta, 0.5, 8)[:-1])
+    positive = torch.special.ndtri(torch.linspace(delta, 0.5, 9)[:-1])
+    levels = torch.cat([negative, torch.zeros(1), positive]).sort().values
+    return levels
+
+
+def quantize_blocks(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = quantize_blocks
+
+
+# %% wrong="nf4" breaks="levels" says="ascending order"
+# Misunderstands: the order is that of the formula.
+def normal_levels():
+    delta = 0.9677083
+    negative = -torch.special.ndtri(torch.linspace(delta, 0.5, 8)[:-1])
+    positive = torch.special.ndtri(torch.linspace(delta, 0.5, 9)[:-1])
+    levels = torch.cat([negative, torch.zeros(1), positive])
+    return levels / levels.max()
+
+
+def quantize_blocks(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = quantize_blocks
+
+
+# %% wrong="nf4" breaks="levels_dtype" says="the dtype of the levels"
+# Misunderstands: more digits are better.
+def normal_levels():
+    torch.set_default_dtype(torch.float64)
+    delta = 0.9677083
+    negative = -torch.special.ndtri(torch.linspace(delta, 0.5, 8)[:-1])
+    positive = torch.special.ndtri(torch.linspace(delta, 0.5, 9)[:-1])
+    levels = torch.cat([negative, torch.zeros(1), positive]).sort().values
+    return levels / levels.max()
+
+
+def quantize_blocks(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = quantize_blocks
+
+
+# %% wrong="nf4" breaks="levels_dtype" says="has shape"
+# Misunderstands: one row for all blocks.
+def normal_levels():
+    delta = 0.9677083
+    negative = -torch.special.ndtri(torch.linspace(delta, 0.5, 8)[:-1])
+    positive = torch.special.ndtri(torch.linspace(delta, 0.5, 9)[:-1])
+    levels = torch.cat([negative, torch.zeros(1), positive]).sort().values
+    return (levels / levels.max())[None]
+
+
+def quantize_blocks(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = quantize_blocks
+
+
+# %% wrong="nf4" breaks="nearest" says="not the next one below"
+# Misunderstands: a code is found by rounding down.
+def quantize_blocks(weight, levels, blocksize):
     blocks = weight.float().reshape(-1, blocksize)
     absmax = blocks.abs().amax(1)
-    codes = (
-        (torch.bucketize(blocks / absmax.clamp(min=1e-38)[:, None], levels, right=True) - 1)
-        .clamp(min=0)
-        .to(torch.uint8)
-        .flatten()
-    )
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = (torch.bucketize(scaled, levels, right=True) - 1).clamp(min=0).to(torch.uint8).flatten()
     return codes[::2] << 4 | codes[1::2], absmax
 
 
@@ -1562,10 +2268,16 @@ def normal_levels(*args):
 dequantize_blocks = normal_levels
 
 
-# %% wrong="nf4" says="one number a block"
-def quantize_blocks(weight, levels, blocksize):  # one scale for the whole tensor
-    absmax = weight.abs().max().float().reshape(1)
-    codes = (weight.float() / absmax).reshape(-1)[:, None].sub(levels).abs().argmin(-1).to(torch.uint8)
+# %% wrong="nf4" breaks="nearest" says="not those of the nearest level"
+# Misunderstands: levels are always those of NF4.
+NF4 = bnb.get_4bit_type("nf4", device="cpu")
+
+
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = (scaled[..., None] - NF4).abs().argmin(-1).to(torch.uint8).flatten()
     return codes[::2] << 4 | codes[1::2], absmax
 
 
@@ -1576,11 +2288,47 @@ def normal_levels(*args):
 dequantize_blocks = normal_levels
 
 
-# %% wrong="nf4" says="largest absolute value"
-def quantize_blocks(weight, levels, blocksize):  # forgets the sign
+# %% wrong="nf4" breaks="nearest" says="not those of the nearest level"
+# Misunderstands: levels are equally spaced, so a code is a rounded number.
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = ((scaled + 1) * 7.5).round().to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="absmax, blocks" says="has shape"
+# Misunderstands: one scale for the whole tensor.
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().max().reshape(1)
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="absmax" says="the largest *absolute* value"
+# Misunderstands: the largest value is the largest absolute value.
+def quantize_blocks(weight, levels, blocksize):
     blocks = weight.float().reshape(-1, blocksize)
     absmax = blocks.amax(1)
-    codes = (blocks / absmax.clamp(min=1e-38)[:, None])[..., None].sub(levels).abs().argmin(-1).to(torch.uint8).flatten()
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
     return codes[::2] << 4 | codes[1::2], absmax
 
 
@@ -1591,11 +2339,116 @@ def normal_levels(*args):
 dequantize_blocks = normal_levels
 
 
-# %% wrong="nf4" says="upper four bits"
-def quantize_blocks(weight, levels, blocksize):  # first code in the lower bits
+# %% wrong="nf4" breaks="absmax" says="absmax of"
+# Misunderstands: absmax is the spread of the block.
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.amax(1) - blocks.amin(1)
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="absmax" says="has dtype"
+# Misunderstands: absmax keeps the dtype of the weight.
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="nearest" says="not those of the nearest level"
+# Misunderstands: dividing in the weight's own dtype is exact enough.
+def quantize_blocks(weight, levels, blocksize):
     blocks = weight.float().reshape(-1, blocksize)
     absmax = blocks.abs().amax(1)
-    codes = (blocks / absmax.clamp(min=1e-38)[:, None])[..., None].sub(levels).abs().argmin(-1).to(torch.uint8).flatten()
+    blocks = weight.reshape(-1, blocksize)
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None].to(weight.dtype)
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="blocks" says="not row by row"
+# Misunderstands: a block is what lies together in memory.
+def quantize_blocks(weight, levels, blocksize):
+    blocks = (weight.permute(*reversed(range(weight.ndim))) if not weight.is_contiguous() else weight).float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="blocks" says="your code raised"
+# Misunderstands: any tensor can be viewed as blocks.
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().view(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="blocks" says="absmax of"
+# Misunderstands: blocks are interleaved.
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().reshape(blocksize, -1).T
+    absmax = blocks.abs().amax(1)
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="packed" says="upper four bits"
+# Misunderstands: the first code stands in the lower bits.
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
     return codes[1::2] << 4 | codes[::2], absmax
 
 
@@ -1606,12 +2459,14 @@ def normal_levels(*args):
 dequantize_blocks = normal_levels
 
 
-# %% wrong="nf4" says="0/0 is NaN"
+# %% wrong="nf4" breaks="packed" says="two codes a byte"
+# Misunderstands: a code takes a byte.
 def quantize_blocks(weight, levels, blocksize):
     blocks = weight.float().reshape(-1, blocksize)
     absmax = blocks.abs().amax(1)
-    codes = (blocks / absmax[:, None])[..., None].sub(levels).abs().argmin(-1).to(torch.uint8).flatten()
-    return codes[::2] << 4 | codes[1::2], absmax
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes, absmax
 
 
 def normal_levels(*args):
@@ -1621,11 +2476,13 @@ def normal_levels(*args):
 dequantize_blocks = normal_levels
 
 
-# %% wrong="nf4" says="divide by the block's absmax"
-def quantize_blocks(weight, levels, blocksize):  # avoids 0/0, and distorts blocks of small weights
+# %% wrong="nf4" breaks="packed" says="the dtype of packed"
+# Misunderstands: codes are whole numbers of any size.
+def quantize_blocks(weight, levels, blocksize):
     blocks = weight.float().reshape(-1, blocksize)
     absmax = blocks.abs().amax(1)
-    codes = (blocks / (absmax + 1e-5)[:, None])[..., None].sub(levels).abs().argmin(-1).to(torch.uint8).flatten()
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).flatten()
     return codes[::2] << 4 | codes[1::2], absmax
 
 
@@ -1636,10 +2493,165 @@ def normal_levels(*args):
 dequantize_blocks = normal_levels
 
 
-# %% wrong="nf4" says="of its own block"
-def dequantize_blocks(packed, absmax, levels, shape):  # deals the scales out number by number
+# %% wrong="nf4" breaks="zeros" says="absmax of"
+# Misunderstands: a block may not have scale 0.
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    absmax = absmax.clamp(min=1e-8)
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="zeros, absmax" says="absmax of"
+# Misunderstands: a block of zeros has scale 1.
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    absmax = torch.where(absmax > 0, absmax, 1.0)
+    scaled = blocks / absmax.clamp(min=1e-38)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="nearest" says="divide by the block's absmax"
+# Misunderstands: a small number added to the divisor does no harm.
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    scaled = blocks / (absmax + 1e-5)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="unchanged" says="it must stay as it was"
+# Misunderstands: the weight is not needed any more.
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    scaled = blocks.div_(absmax.clamp(min=1e-38)[:, None])
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="back" says="dealt out number by number"
+# Misunderstands: scales follow one another as the numbers do.
+def dequantize_blocks(packed, absmax, levels, shape):
     codes = torch.stack([packed >> 4, packed & 15], dim=1).flatten().long()
     return (levels[codes] * absmax.repeat(len(codes) // len(absmax))).reshape(shape)
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+quantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="back" says="the first code is in the upper four bits"
+# Misunderstands: the first code is in the lower bits.
+def dequantize_blocks(packed, absmax, levels, shape):
+    codes = torch.stack([packed & 15, packed >> 4], dim=1).long()
+    return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).reshape(shape)
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+quantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="back" says="values differ"
+# Misunderstands: first all upper halves, then all lower ones.
+def dequantize_blocks(packed, absmax, levels, shape):
+    codes = torch.stack([packed >> 4, packed & 15], dim=0).long()
+    return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).reshape(shape)
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+quantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="back" says="levels other than those"
+# Misunderstands: levels are always those of NF4.
+def dequantize_blocks(packed, absmax, levels, shape):
+    codes = torch.stack([packed >> 4, packed & 15], dim=1).long()
+    return (bnb.get_4bit_type("nf4", device="cpu")[codes].reshape(len(absmax), -1) * absmax[:, None]).reshape(shape)
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+quantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="blocksize" says="your code raised"
+# Misunderstands: blocks have 64 numbers.
+def dequantize_blocks(packed, absmax, levels, shape):
+    codes = torch.stack([packed >> 4, packed & 15], dim=1).flatten().long()
+    return (levels[codes].reshape(-1, 64) * absmax[:, None]).reshape(shape)
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+quantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="shape" says="has shape"
+# Misunderstands: the shape is the caller's business.
+def dequantize_blocks(packed, absmax, levels, shape):
+    codes = torch.stack([packed >> 4, packed & 15], dim=1).long()
+    return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).flatten()
+
+
+def normal_levels(*args):
+    raise NotImplementedError
+
+
+quantize_blocks = normal_levels
+
+
+# %% wrong="nf4" breaks="shape" says="has dtype"
+# Misunderstands: weights are used in bfloat16.
+def dequantize_blocks(packed, absmax, levels, shape):
+    codes = torch.stack([packed >> 4, packed & 15], dim=1).long()
+    return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).reshape(shape).bfloat16()
 
 
 def normal_levels(*args):
@@ -1674,6 +2686,34 @@ def dequantize_blocks(packed, absmax, levels, shape):
     out = torch.empty(2 * packed.numel())
     out[0::2], out[1::2] = levels[(packed // 16).long()], levels[(packed % 16).long()]
     return (out * absmax.repeat_interleave(blocksize)).view(*shape)
+
+
+# %% right="nf4"
+def normal_levels():  # by the inverse error function, in double precision
+    def quantile(p):
+        return math.sqrt(2) * torch.erfinv(2 * p - 1)
+
+    top = 0.9677083
+    up = quantile(torch.linspace(top, 0.5, 9, dtype=torch.float64)[:8])
+    down = quantile(torch.linspace(top, 0.5, 8, dtype=torch.float64)[:7])
+    levels = torch.zeros(16, dtype=torch.float64)
+    levels[:7], levels[8:] = -down, up.flip(0)
+    return (levels / up[0]).float()
+
+
+def quantize_blocks(weight, levels, blocksize):  # zero over zero is NaN here, whose code does not matter: its scale is 0
+    flat = weight.detach().to(dtype=torch.float32).contiguous().view(-1, blocksize)
+    absmax = torch.linalg.vector_norm(flat, ord=float("inf"), dim=1)
+    distances = torch.cdist((flat / absmax.unsqueeze(1)).nan_to_num().reshape(-1, 1), levels.reshape(-1, 1), p=1.0)
+    codes = distances.min(dim=1).indices
+    codes = codes.masked_fill((flat == 0).all(1).repeat_interleave(blocksize), 0)
+    return torch.add(codes[0::2] * 16, codes[1::2]).byte(), absmax
+
+
+def dequantize_blocks(packed, absmax, levels, shape):
+    high, low = torch.bitwise_right_shift(packed, 4), torch.bitwise_and(packed, 0x0F)
+    numbers = torch.take(levels, torch.cat([high[:, None], low[:, None]], 1).to(torch.int64))
+    return torch.einsum("bn,b->bn", numbers.reshape(absmax.shape[0], -1), absmax).reshape(tuple(shape))
 
 
 # %% wrong="qlora" says="is not in 4 bits"
