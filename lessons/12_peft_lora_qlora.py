@@ -1948,6 +1948,7 @@ def check_blocks(weight, levels, blocksize, what):
     blocks = weight.clone().float().contiguous().reshape(-1, blocksize)
     goal = blocks.abs().amax(1)
     (packed, absmax), after = check.after(quantize_blocks, weight, levels, blocksize)
+    check.equal(getattr(absmax, "dtype", None), torch.float32, f"the dtype of absmax of {what}", "float32, whatever the weight is")
     check.equal(
         absmax,
         goal,
@@ -2148,7 +2149,7 @@ claims.record(
 # quantisation** stores the scales themselves in 8 bits, in blocks of 256, with one float32 each: $4 + 8/64 + 32/(64
 # \cdot 256) \approx 4.13$ bits a weight.
 #
-# ## 7 · A QLoRA model
+# ### 7 · A QLoRA model (`qlora`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # Four libraries work together now: bitsandbytes packs and unpacks, transformers loads with it, peft puts the adapters
 # beside the packed layers, and torch trains. Three things go wrong here again and again: the defaults of the
@@ -2156,17 +2157,26 @@ claims.record(
 # each block instead of all, and an optimizer that is made too early holds weights that nobody trains, or misses those
 # that should be.
 #
-# **Task.** Write `load_qlora(path, r, alpha, rate)`. It returns `(model, optimizer)`:
+# **Task.** Write `load_qlora(path, r, alpha, rate)`, which returns `(model, optimizer)`. `path` is the folder of a Llama
+# checkpoint, stored in float32 or bfloat16, whose output matrix may be that of the embeddings or another one. `r` is 1 or
+# more; `alpha` and `rate` are above 0.
 #
-# - `model` is the causal language model at `path` on the CPU, as a `PeftModel`. All linear layers of its blocks are
-#   in NF4 with double quantisation and calculate in float32; the output matrix `lm_head` is not quantised, and what
-#   is not quantised is float32.
-# - Every quantised layer has a LoRA adapter with `r` and `alpha`, without dropout, in float32. Only the adapters are
-#   trainable.
-# - `optimizer` is a `torch.optim.AdamW` with learning rate `rate` over exactly the trainable weights.
+# - `model` is the causal language model at `path`, on the CPU. <!-- rule: path -->
+# - It is a `PeftModel`. <!-- rule: peft -->
+# - All linear layers of its blocks are in NF4. <!-- rule: nf4 -->
+# - They have double quantisation. <!-- rule: double -->
+# - They calculate in float32: they unpack to it (`weight.quant_state.dtype`) and multiply in it
+#   (`compute_dtype`). <!-- rule: compute -->
+# - The output matrix `lm_head` is not quantised. <!-- rule: head -->
+# - All that is not quantised is float32, adapters too. <!-- rule: float32 -->
+# - Every quantised layer has a LoRA adapter with `r` and `alpha`. <!-- rule: adapters -->
+# - The adapters have no dropout. <!-- rule: no_dropout -->
+# - Fresh, they change nothing. <!-- rule: fresh -->
+# - Only the adapters are trainable. <!-- rule: only_adapters -->
+# - `optimizer` is a `torch.optim.AdamW` with learning rate `rate` over exactly the trainable weights. <!-- rule: optimizer -->
 
 
-# %% exercise="qlora" minutes=25 difficulty=2
+# %% exercise="qlora" minutes=25 difficulty=2 apart=true
 def load_qlora(path, r, alpha, rate):
     """The model at `path` in NF4 with LoRA on every linear layer, and an AdamW over the adapters."""
     ### BEGIN SOLUTION
@@ -2185,96 +2195,133 @@ def load_qlora(path, r, alpha, rate):
 
 
 # %% tests="qlora" points=3
-with check.exercise("qlora"):
-    model, optimizer = load_qlora(path, r=3, alpha=12, rate=0.02)
-    check.kind(model, PeftModel, "the model", "get_peft_model wraps it")
-    plain, theirs = load_model(), model.get_base_model()
-    layers = {name: theirs.get_submodule(name) for name in linear_names}
-    for name, layer in layers.items():
-        packed = getattr(layer, "base_layer", layer)
-        check.true(isinstance(packed, Linear4bit), f"{name} is not in 4 bits: is quantization_config handed to from_pretrained?")
-        state = packed.weight.quant_state
-        check.equal(state.quant_type, "nf4", f"the 4-bit type of {name}", "the default is another one: bnb_4bit_quant_type")
-        check.true(state.nested, f"{name} keeps its scales in float32: double quantisation is off.")
-        check.equal(packed.compute_dtype, torch.float32, f"the compute dtype of {name}")
-    check.true(not isinstance(theirs.lm_head, Linear4bit), "lm_head is quantised.")
-    check.true(
-        all(hasattr(layer, "lora_A") for layer in layers.values()),
-        f"{sum(hasattr(layer, 'lora_A') for layer in layers.values())} of {len(layers)} quantised layers have an adapter: "
-        "without target_modules peft chooses some of them.",
-    )
+@check.shared
+def stored_model(seed, width, layers, tied, bias, dtype):
+    """A small Llama with random weights, as it would be read back from a checkpoint in `dtype`."""
+    shape = dict(vocab_size=37, hidden_size=width, intermediate_size=width + 32, num_hidden_layers=layers, num_attention_heads=4)
+    config = LlamaConfig(**shape, num_key_value_heads=2, tie_word_embeddings=tied, attention_bias=bias, initializer_range=0.2, dtype=dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    for p in model.parameters():  # the buffers of the rotary embedding are not stored
+        p.data = p.data.to(dtype)
+    return model
+
+
+@check.scenario
+def loaded(plan, linear, r, alpha, rate, ids, labels, steps):
+    """What `load_qlora` makes of a checkpoint, as plain data, and how it trains."""
+    stored = stored_model(*plan)
+    place = Path(tempfile.mkdtemp(dir=check.folder()))
+    stored.config.save_pretrained(place)
+    tensors = {name: value.contiguous() for name, value in stored.state_dict().items() if name != "lm_head.weight" or not plan[3]}
+    save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
+    torch.manual_seed(0)
+    model, optimizer = load_qlora(str(place), r, alpha, rate)
+    seen = {"model": isinstance(model, PeftModel), "optimizer": isinstance(optimizer, torch.optim.AdamW)}
+    if not all(seen.values()):
+        return seen
+    inner = model.get_base_model()
+    found = {name: inner.get_submodule(name) for name in linear}
+    packed = {name: getattr(layer, "base_layer", layer) for name, layer in found.items()}
+    seen["not in 4 bits"] = [name for name, layer in packed.items() if not isinstance(layer, Linear4bit)]
+    seen["without an adapter"] = [name for name, layer in found.items() if not len(getattr(layer, "lora_A", ()))]
+    if seen["not in 4 bits"] or seen["without an adapter"]:
+        return seen
+    states = {name: layer.weight.quant_state for name, layer in packed.items()}
+    seen["types"] = {name: state.quant_type for name, state in states.items()}
+    seen["nested"] = {name: bool(state.nested) for name, state in states.items()}
+    seen["unpack to"] = {name: state.dtype for name, state in states.items()}
+    seen["multiply in"] = {name: layer.compute_dtype for name, layer in packed.items()}
+    seen["head"] = isinstance(inner.get_output_embeddings(), Linear4bit)
+    if seen["head"]:
+        return seen
+    stored_packed = {id(layer.weight) for layer in packed.values()}
+    floats = {name: p for name, p in model.named_parameters() if id(p) not in stored_packed}
+    seen["not float32"] = {name: p.dtype for name, p in floats.items() if p.dtype != torch.float32}
+    seen["elsewhere"] = [name for name, p in model.named_parameters() if p.device.type != "cpu"]
+    keys = {name: next(iter(layer.lora_A)) for name, layer in found.items()}
+    seen["shapes"] = {name: tuple(layer.lora_A[keys[name]].weight.shape) for name, layer in found.items()}
+    seen["scales"] = {name: float(layer.scaling[keys[name]]) for name, layer in found.items()}
+    seen["dropout"] = {name: float(getattr(layer.lora_dropout[keys[name]], "p", 0.0)) for name, layer in found.items()}
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    check.true(
-        all(".lora_A." in name or ".lora_B." in name for name in trained),
-        "something that is no adapter is trained: " + ", ".join(n for n in trained if "lora_" not in n)[:120],
-    )
-    check.equal(len(trained), 2 * len(layers), "the number of trainable tensors", "A and B of each quantised layer, nothing else")
-    for name, layer in layers.items():
-        check.equal(tuple(layer.lora_A["default"].weight.shape), (3, layer.in_features), f"the shape of A beside {name}")
-        check.equal(layer.scaling["default"], 4.0, f"the scale beside {name} for r=3, alpha=12")
-        check.equal(getattr(layer.lora_dropout["default"], "p", 0.0), 0.0, f"the dropout beside {name}")
-    floats = {name: p.dtype for name, p in model.named_parameters() if p.dtype != torch.uint8}
-    check.equal(set(floats.values()), {torch.float32}, "the dtypes of all that is not packed")
-
-    check.kind(optimizer, torch.optim.AdamW, "the optimizer")
-    check.equal(sorted({group["lr"] for group in optimizer.param_groups}), [0.02], "the learning rate")
-    held = [p for group in optimizer.param_groups for p in group["params"]]
-    check.equal(
-        sorted(map(id, held)),
-        sorted(map(id, trained.values())),
-        "the weights that the optimizer holds",
-        "exactly the adapters: make it after the adapters, from the weights that want a gradient",
-    )
-
-    for name in linear_names:  # the same layers by hand: packed and unpacked
-        weight = plain.get_submodule(name).weight
-        weight.data = bnb.dequantize_4bit(
-            *bnb.quantize_4bit(weight.data, quant_type="nf4", blocksize=64, compress_statistics=True)
-        )
-    ids, labels = collate(new_rows[:12])
-    with torch.no_grad():  # in training mode: in eval mode some CPUs calculate in bfloat16
-        check.equal(
-            model.train()(input_ids=ids).logits,
-            plain(ids).logits,
-            "the logits at the start",
-            "those of the packed model: fresh adapters change nothing",
-            rtol=1e-3,
-        )
-    ### BEGIN HIDDEN TESTS
-    codes = {name: layer.base_layer.weight.detach().clone().view(torch.uint8) for name, layer in layers.items()}
-    for group in optimizer.param_groups:
-        group["lr"] = 0.002  # with a scale of 4, 0.02 overshoots where A starts larger
-    losses = []
-    for _ in range(4):
-        loss = model.train()(input_ids=ids, labels=labels).loss
+    seen["trained"] = sorted(name for name in trained if ".lora_A." not in name and ".lora_B." not in name)
+    seen["count"] = len(trained)
+    names = {id(p): name for name, p in model.named_parameters()}
+    held = [names.get(id(p), "a tensor that is no parameter of the model") for group in optimizer.param_groups for p in group["params"]]
+    seen["held"], seen["wanting"] = sorted(held), sorted(trained)
+    seen["rates"] = sorted({float(group["lr"]) for group in optimizer.param_groups})
+    seen["embeddings"] = model.get_input_embeddings().weight.detach().clone()
+    codes = {name: layer.weight.detach().clone().view(torch.uint8) for name, layer in packed.items()}
+    model.train()  # in eval mode some CPUs calculate in bfloat16
+    seen["logits"], losses = model(input_ids=ids).logits.detach(), []
+    for _ in range(steps):
+        loss = model(input_ids=ids, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    check.true(losses[-1] < losses[0], f"four steps on one batch do not lower its loss: {losses}")
-    for name, layer in layers.items():
-        after = layer.base_layer.weight.detach().view(torch.uint8)
-        check.true(torch.equal(after, codes[name]), f"training changed the packed weight of {name}.")
-        check.true(bool(layer.lora_B["default"].weight.any()), f"B beside {name} never moved.")
+    seen["losses"] = losses
+    seen["changed"] = [name for name, layer in packed.items() if not torch.equal(layer.weight.detach().view(torch.uint8), codes[name])]
+    seen["unmoved"] = [name for name, layer in found.items() if not layer.lora_B[keys[name]].weight.any()]
+    return seen
 
-    torch.manual_seed(3)
-    shape = dict(vocab_size=37, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
-    small = LlamaForCausalLM(LlamaConfig(**shape, initializer_range=0.2))
-    with tempfile.TemporaryDirectory() as folder:
-        small.config.save_pretrained(folder)
-        save_file(small.state_dict(), Path(folder, "model.safetensors"), metadata={"format": "pt"})
-        model, optimizer = load_qlora(folder, r=2, alpha=5, rate=0.125)
-    check.equal(
-        model.get_input_embeddings().weight.detach(),
-        small.get_input_embeddings().weight.detach(),
-        "the embeddings of a second model, saved in another folder",
-        "load what stands at the given path",
-    )
-    A = model.get_base_model().model.layers[1].mlp.up_proj.lora_A["default"].weight
-    check.shape(A, (2, 32), "A of the second model with r=2")
-    check.equal(model.get_base_model().model.layers[0].mlp.up_proj.scaling["default"], 2.5, "the scale for r=2, alpha=5")
-    check.equal(sorted({group["lr"] for group in optimizer.param_groups}), [0.125], "the learning rate of the second model")
+
+def check_loaded(plan, r, alpha, rate, steps=0):
+    seed, width, layers, tied, bias, dtype = plan
+    model = stored_model(*plan).float()  # what was rounded to `dtype`, in float32
+    what = f"(a checkpoint in {dtype}, {layers} blocks of width {width}, r={r}, alpha={alpha})"
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name != "lm_head"]
+    ids = torch.randint(37, (3, 7), generator=torch.Generator().manual_seed(seed))
+    seen = loaded(plan, linear, r, alpha, rate, ids, ids, steps)
+    check.true(seen["model"], "the model is no PeftModel: get_peft_model makes one.")
+    check.true(seen["optimizer"], "the optimizer is no torch.optim.AdamW.")
+    check.equal(seen["not in 4 bits"], [], f"the list of layers that are not in 4 bits {what}", "is quantization_config handed to from_pretrained?")
+    hint = "peft adapts just the layers that target_modules names (for Llama, where nothing is named, only some)"
+    check.equal(seen["without an adapter"], [], f"the list of quantised layers without an adapter {what}", hint)
+
+    def each(value):
+        return dict.fromkeys(linear, value)
+
+    check.equal(seen["types"], each("nf4"), f"the 4-bit types {what}", "the default is another one: bnb_4bit_quant_type")
+    check.equal(seen["nested"], each(True), f"whether the scales are quantised too {what}", "double quantisation is off by default")
+    check.equal(seen["multiply in"], each(torch.float32), f"the compute dtypes {what}", "bnb_4bit_compute_dtype")
+    check.equal(seen["unpack to"], each(torch.float32), f"the dtypes to which layers unpack {what}", "load in float32, whatever the checkpoint is stored in")
+    check.true(not seen["head"], "lm_head is quantised.")
+    check.equal(seen["not float32"], {}, f"what is not packed and not float32 {what}")
+    check.equal(seen["elsewhere"], [], "what is not on the CPU")
+    stored = model.get_input_embeddings().weight.detach()
+    check.equal(seen["embeddings"], stored, f"the embeddings {what}", "load what stands at the given path", rtol=0, atol=0)
+    check.equal(seen["shapes"], {name: (r, model.get_submodule(name).in_features) for name in linear}, f"the shapes of A {what}")
+    check.equal(seen["scales"], each(alpha / r), f"the scales of the adapters {what}", "r and lora_alpha")
+    check.equal(seen["dropout"], each(0.0), f"the dropout of the adapters {what}")
+    check.equal(seen["trained"], [], f"the list of what is trained and is no adapter {what}")
+    check.equal(seen["count"], 2 * len(linear), f"the number of trainable tensors {what}", "A and B of each quantised layer")
+    check.equal(seen["rates"], [float(rate)], f"the learning rate {what}")
+    hint = "exactly the adapters: make the optimizer after them, from the weights that want a gradient"
+    check.equal(seen["held"], seen["wanting"], f"what the optimizer holds {what}", hint)
+    for name in linear:  # the same layers by hand: packed and unpacked
+        weight = model.get_submodule(name).weight
+        weight.data = bnb.dequantize_4bit(*bnb.quantize_4bit(weight.data, quant_type="nf4", blocksize=64, compress_statistics=True))
+    with torch.no_grad():
+        goal = model(ids).logits
+    check.equal(seen["logits"], goal, f"the logits at the start {what}", "those of the packed model: fresh adapters change nothing", rtol=1e-3)
+    if steps:
+        check.true(seen["losses"][-1] < seen["losses"][0], f"{steps} steps on one batch do not lower its loss: {seen['losses']}")
+        check.equal(seen["changed"], [], f"the packed weights that training changed {what}")
+        check.equal(seen["unmoved"], [], f"the layers whose B never moved {what}")
+
+
+with check.exercise("qlora"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    for seed in seeds:
+        check_loaded((seed, 32, 1, True, False, torch.float32), 3, 12, 0.002, steps=4)
+        check_loaded((seed + 1, 64, 2, False, True, torch.bfloat16), 1, 2.5, 0.125)
+        check_loaded((seed + 2, 32, 3, True, True, torch.float32), 40, 8, 1e-4)
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>

@@ -2356,7 +2356,7 @@ def normal_levels(*args):
 dequantize_blocks = normal_levels
 
 
-# %% wrong="nf4" breaks="absmax" says="has dtype"
+# %% wrong="nf4" breaks="absmax" says="the dtype of absmax"
 # Misunderstands: absmax keeps the dtype of the weight.
 def quantize_blocks(weight, levels, blocksize):
     blocks = weight.reshape(-1, blocksize)
@@ -2716,62 +2716,258 @@ def dequantize_blocks(packed, absmax, levels, shape):
     return torch.einsum("bn,b->bn", numbers.reshape(absmax.shape[0], -1), absmax).reshape(tuple(shape))
 
 
-# %% wrong="qlora" says="is not in 4 bits"
-def load_qlora(path, r, alpha, rate):  # LoRA without the Q
-    model = AutoModelForCausalLM.from_pretrained(path)
-    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+# %% wrong="qlora" breaks="nf4" says="is quantization_config handed to"
+# Misunderstands: LoRA on the full weights is QLoRA.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
     return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
 
 
-# %% wrong="qlora" says="the default is another one"
-def load_qlora(path, r, alpha, rate):  # trusts the defaults
+# %% wrong="qlora" breaks="nf4" says="the default is another one"
+# Misunderstands: 4 bits are NF4.
+def load_qlora(path, r, alpha, rate):
     packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_use_double_quant=True)
-    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu")
-    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
     return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
 
 
-# %% wrong="qlora" says="double quantisation is off"
+# %% wrong="qlora" breaks="nf4" says="are not in 4 bits"
+# Misunderstands: 8 bits are enough to call it so.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_8bit=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="double" says="double quantisation is off"
+# Misunderstands: double quantisation is the default.
 def load_qlora(path, r, alpha, rate):
     packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
-    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu")
-    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
     return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
 
 
-# %% wrong="qlora" says="without target_modules"
-def load_qlora(path, r, alpha, rate):  # peft's choice for Llama: q_proj and v_proj
-    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
-    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu")
-    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, task_type="CAUSAL_LM"))
+# %% wrong="qlora" breaks="compute" says="bnb_4bit_compute_dtype"
+# Misunderstands: the usual bfloat16 of tutorials is float32 enough.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
     return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
 
 
-# %% wrong="qlora" says="make it after the adapters"
-def load_qlora(path, r, alpha, rate):  # the optimizer holds the old weights
+# %% wrong="qlora" breaks="compute" says="to which layers unpack"
+# Misunderstands: the compute dtype decides to what layers unpack.
+def load_qlora(path, r, alpha, rate):
     packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
-    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu")
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
-    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype="auto")
+    model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="float32" says="what is not packed and not float32"
+# Misunderstands: what is not packed stays as it is stored.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    for name, p in model.named_parameters():
+        if "norm" in name:
+            p.data = p.data.bfloat16()
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="float32" says="what is not packed and not float32"
+# Misunderstands: adapters are kept in half precision.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    for name, p in model.named_parameters():
+        if "lora_" in name:
+            p.data = p.data.bfloat16()
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="head" says="lm_head is quantised"
+# Misunderstands: all linear layers are packed, the last one too.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, llm_int8_skip_modules=["none"])
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="adapters" says="without an adapter"
+# Misunderstands: peft's choice for Llama is all layers.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="adapters" says="without an adapter"
+# Misunderstands: adapters belong into attention.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"], task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="adapters" says="the scales of the adapters"
+# Misunderstands: `lora_alpha` is the scale.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha * r, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="adapters" says="the scales of the adapters"
+# Misunderstands: the stabilised scale alpha / sqrt(r) is the same.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, use_rslora=True, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="no_dropout" says="the dropout of the adapters"
+# Misunderstands: a little dropout never hurts.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=0.05, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="fresh" says="fresh adapters change nothing"
+# Misunderstands: both matrices start random.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, init_lora_weights=False, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="optimizer" says="make the optimizer after them"
+# Misunderstands: the optimizer can be made when there is a model.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.is_floating_point()], lr=rate)
+    model = get_peft_model(model, config)
     return model, optimizer
 
 
-# %% wrong="qlora" says="something that is no adapter is trained"
-def load_qlora(path, r, alpha, rate):  # wants the norms to learn too
+# %% wrong="qlora" breaks="optimizer" says="what the optimizer holds"
+# Misunderstands: frozen weights do no harm in an optimizer.
+def load_qlora(path, r, alpha, rate):
     packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
-    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu")
-    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    return model, torch.optim.AdamW(model.parameters(), lr=rate)
+
+
+# %% wrong="qlora" breaks="optimizer" says="the learning rate"
+# Misunderstands: the default rate is the usual one.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
+
+
+# %% wrong="qlora" breaks="optimizer" says="no torch.optim.AdamW"
+# Misunderstands: Adam and AdamW are one.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    return model, torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="only_adapters" says="is no adapter"
+# Misunderstands: norms are small, let them learn.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
     for name, p in model.named_parameters():
         if "norm" in name:
             p.requires_grad = True
     return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
 
 
-# %% wrong="qlora" says="at the given path"
-def load_qlora(path, r, alpha, rate):  # loads the model it knows, whatever it is told
+# %% wrong="qlora" breaks="only_adapters" says="is no adapter"
+# Misunderstands: biases come with the adapters.
+def load_qlora(path, r, alpha, rate):
     packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
-    model = AutoModelForCausalLM.from_pretrained(models.path("chat"), quantization_config=packed, device_map="cpu")
-    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, bias="all", target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="only_adapters" says="is no adapter"
+# Misunderstands: the head is trained in full.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, modules_to_save=["lm_head"], target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="peft" says="no PeftModel"
+# Misunderstands: adapters in the model are all that counts.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config).get_base_model()
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="path" says="at the given path"
+# Misunderstands: a configuration is the model.
+def load_qlora(path, r, alpha, rate):
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    torch.manual_seed(1)
+    fresh = AutoModelForCausalLM.from_config(LlamaConfig.from_pretrained(path)).float()
+    folder = tempfile.mkdtemp()
+    fresh.save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+    config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
     return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
 
 
@@ -2791,7 +2987,8 @@ def load_qlora(path, r, alpha, rate):  # loads the model it knows, whatever it i
 # %% right="qlora"
 def load_qlora(path, r, alpha, rate):
     options = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": "float32"}
-    quantised = LlamaForCausalLM.from_pretrained(path, quantization_config=BitsAndBytesConfig(load_in_4bit=True, **options))
+    packed = BitsAndBytesConfig(load_in_4bit=True, **options)
+    quantised = LlamaForCausalLM.from_pretrained(path, quantization_config=packed, dtype=torch.float32)
     quantised.enable_input_require_grads()
     suffixes = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     config = LoraConfig(r=r, lora_alpha=alpha, target_modules=suffixes, lora_dropout=0.0, bias="none")
@@ -2800,12 +2997,12 @@ def load_qlora(path, r, alpha, rate):
 
 
 # %% right="qlora"
-def load_qlora(path, r, alpha, rate):  # A drawn otherwise, packed four bytes to a float, a group for each tensor
+def load_qlora(path, r, alpha, rate):  # A drawn otherwise, packed four bytes to a float, a group for each tensor, another name
     options = dict(bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_quant_storage=torch.float32)
     packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32, **options)
     model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
     config = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", init_lora_weights="gaussian")
-    model = get_peft_model(model, config)
+    model = get_peft_model(model, config, adapter_name="downwards")
     return model, torch.optim.AdamW([{"params": [p]} for p in model.parameters() if p.requires_grad], lr=rate)
 
 
