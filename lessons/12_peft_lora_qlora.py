@@ -19,22 +19,16 @@
 # **You need first** lessons 02 to 04 (modules, autograd, the training loop) and 07 (tokenizer, chat template,
 # `generate`).
 #
-# **Time** about four and a half hours: nine exercises and a written answer, 30 points. No GPU is needed.
+# **Time** about four and a half hours: nine exercises and a written answer, 30 points. Where an exercise asks for several
+# functions, each of them earns its share. No GPU is needed.
 #
-# ```text
-#                     x  (..., in)
-#             ┌────────────┴────────────┐
-#             │                         │  dropout, in training only
-#             │                         ▼
-#             │                    A  (r, in)        starts random
-#             ▼                         │  r numbers a token
-#       W  (out, in)                    ▼
-#       frozen: 32, 16 or          B  (out, r)       starts at zero
-#       4 bits a weight                 │  times alpha / r
-#             └────────────┬────────────┘
-#                          +
-#                     y  (..., out)                  y = W x + (alpha / r) B A x
-# ```
+# The layer computes $y = W x + \frac{\alpha}{r} B A x$. Dropout, in training only, acts on the x that A reads.
+#
+# | matrix | shape | at the start | trained | bits a number |
+# |---|---|---|---|---|
+# | $W$, the frozen layer | (out, in) | as shipped | no | 32, 16 or 4 |
+# | $A$, reads x into r numbers | (r, in) | random | yes | 32 |
+# | $B$, writes from r numbers | (out, r) | zero | yes | 32 |
 #
 # | part | what you write | the question it answers |
 # |---|---|---|
@@ -459,7 +453,7 @@ with check.exercise("lora_linear"):
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `module.requires_grad_(False)` freezes a layer. `weight.new_zeros(...)` and `weight.new_empty(...)` take over dtype
+# `module.requires_grad_(False)` freezes a layer, bias included. `weight.new_zeros(...)` and `weight.new_empty(...)` take over dtype
 # and device; `nn.Parameter` registers. `nn.Dropout` knows about training mode by itself. For row vectors, $(BAx)^T =
 # x^T A^T B^T$.
 # </details>
@@ -759,11 +753,12 @@ check.points(3)
 #
 # `named_parameters()` and `requires_grad`; `nn.init.normal_(layer.B)` fills a parameter; `layer.train()` and
 # `layer.eval()`; `torch.testing.assert_close(a, b)`. Dropout shows in that two calls on the same input differ.
+# `torch.autograd.grad(y.sum(), [layer.A, layer.B])` gives gradients, of the layer's y as of your own.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# base, x = nn.Linear(6, 4), torch.randn(40, 6)
+# base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
 # plain = base(x).detach()
 # layer = make_lora(base, 3, 12, 0.5)
 # assert ...                                             # base, names of trainable parameters, A and B at the start
@@ -771,6 +766,7 @@ check.points(3)
 # nn.init.normal_(layer.B)
 # torch.testing.assert_close(layer.eval()(x), ...)       # by the formula
 # assert ...                                             # two calls in training mode differ
+# torch.testing.assert_close(..., ..., rtol=1e-4, atol=1e-4)   # gradients, those of the formula beside them
 # ```
 # </details>
 
@@ -1030,12 +1026,13 @@ check.points(3)
 # <details><summary>Hint 1 · what to think about</summary>
 #
 # First collect names, then check, then change: a dictionary of modules that changes while you walk through it gives
-# surprises. What is the name of a module's parent, and what of a module without one?
+# surprises. What is the name of a module's parent, and what of a module without one? In which mode is a new module?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
 # `model.named_modules()`, `name.split(".")[-1]`, `isinstance(module, nn.Linear)`; `model.get_submodule(name)` and
-# `model.set_submodule(name, module)` find and replace by full name. `parameters()` gives a shared matrix once.
+# `model.set_submodule(name, module)` find and replace by full name. `layer.training` is its mode; `module.train(mode)` sets it
+# and returns the module. `parameters()` gives a shared matrix once.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
@@ -1047,14 +1044,15 @@ check.points(3)
 # chosen = [...]
 # model.requires_grad_(False)
 # for name in chosen:
-#     model.set_submodule(name, LoRALinear(model.get_submodule(name), ...))
+#     layer = model.get_submodule(name)
+#     model.set_submodule(name, LoRALinear(layer, ...).train(...))
 # return chosen
 # ```
 # </details>
 
 
 # %% [markdown]
-# ### The share in real models
+# #### The share in real models
 #
 # An adapter on a layer has $r (\text{in} + \text{out})$ weights, the layer $\text{in} \cdot \text{out}$. For a square
 # layer that is $2 r / \text{width}$; wider layers, and embeddings, which get no adapter, make the share of the model
@@ -1662,7 +1660,7 @@ check.points(3)
 
 
 # %% [markdown]
-# ### A new task, and what it costs
+# #### A new task, and what it costs
 #
 # Four ways start from the same weights and see the same number of batches of the new task:
 #
@@ -1685,18 +1683,27 @@ ways = {
 }
 
 
-# One seed, to keep this short: more stand in the table below.
 results = compare(load_model, ways, adapt, exam, seeds=(0,))
+again = compare(load_model, {way: ways[way] for way in ("LoRA", "full")}, adapt, exam, seeds=(1,))  # the claims are about these
+for way, runs in again.items():
+    results[way] += runs
 summary = {way: learned_and_kept(before, results[way], NEW) for way in ways}
-scores = {"before": before, **{way: results[way][0]["scores"] for way in ways}}
-for way, (run,) in results.items():
-    told = ", ".join(f"{task} {share:.0%}" for task, share in run["scores"].items())
-    print(f"{way:18} {run['share']:6.1%} trained; {told}; of the old tasks {summary[way]['kept'][0]:.0%} kept")
+
+
+def mean_scores(runs):
+    return {task: sum(run["scores"][task] for run in runs) / len(runs) for task in before}
+
+
+scores = {"before": before, **{way: mean_scores(results[way]) for way in ways}}
+for way, runs in results.items():
+    told = ", ".join(f"{task} {share:.0%}" for task, share in scores[way].items())
+    span = {what: f"{low:.0%} to {high:.0%}" for what, (_, low, high) in summary[way].items()}
+    print(f"{way:18} {runs[0]['share']:6.1%} trained; {told}; {len(runs)} seeds: learned {span['learned']}, kept {span['kept']}")
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), width_ratios=(2, 3), layout="constrained")
-for way, (run,) in results.items():
-    curve = run["losses"]
+for way, runs in results.items():
+    curve = runs[0]["losses"]
     left.plot(range(5, len(curve), 10), [sum(curve[i : i + 10]) / 10 for i in range(0, len(curve), 10)], label=way)
 left.set(xlabel="update", ylabel="loss (nats a token)", yscale="log", title="training")
 left.legend(fontsize=8)
@@ -1708,35 +1715,44 @@ right.set_xticklabels([name.replace(", ", ",\n").replace(" with", "\nwith") for 
 right.legend(fontsize=7, ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.18))
 plt.show()
 
-gap = scores["full"][NEW] - scores["LoRA"][NEW]
+learned = {way: summary[way]["learned"] for way in ways}
+kept = {way: summary[way]["kept"] for way in ways}
+
+
+def spread(triple):
+    return f"{triple[1]:.0%} to {triple[2]:.0%}"
+
+
+gap = learned["full"][0] - learned["LoRA"][0]
 claims.record(
     "LoRA reaches what full fine-tuning reaches, with a small share of the weights",
     claimed="within a few points, training under 10 % of the weights",
-    measured=f"{scores['LoRA'][NEW]:.0%} against {scores['full'][NEW]:.0%}, training {tiny_share:.1%}",
+    measured=f"{spread(learned['LoRA'])} against {spread(learned['full'])}, training {tiny_share:.1%}",
     holds=gap <= 0.05 and tiny_share < 0.10,
-    how=f"{NEW}, 100 held-out rows, 110 updates of 12, one seed; the frozen body reached {scores['frozen, new head'][NEW]:.0%}",
+    how=f"{NEW}, 100 held-out rows, 110 updates of 12, two seeds; control: the frozen body reached {learned['frozen, new head'][0]:.0%}",
 )
-kept = {way: summary[way]["kept"][0] for way in ways}
 claims.record(
     "LoRA forgets less than full fine-tuning",
     claimed="yes (Biderman and others, 2024)",
-    measured=f"keeps {kept['LoRA']:.0%} of the old accuracy, full keeps {kept['full']:.0%}",
-    holds=kept["LoRA"] > kept["full"],
-    how=f"LoRA with replay keeps {kept['LoRA with replay']:.0%}",
+    measured=f"keeps {spread(kept['LoRA'])} of the old accuracy, full keeps {spread(kept['full'])}",
+    holds=kept["LoRA"][1] > kept["full"][2],
+    how=f"two seeds each; LoRA with replay (one seed) keeps {kept['LoRA with replay'][0]:.0%}",
 )
+worst = {way: min(OLD, key=lambda task: scores[way][task] - before[task]) for way in ways}
+for way in ways:
+    print(f"{way:18} suffers most in {worst[way]!r}: {before[worst[way]]:.0%} before, {scores[way][worst[way]]:.0%} after")
 
 # %% [markdown]
-# Read it column by column. The frozen body with a new head learns next to nothing: how to sort downwards has to be
-# worked out *inside* the layers. (It loses "sort" all the same.) LoRA and full fine-tuning both learn the task.
-#
-# And both pay for it. "Sort" is gone: the model was paid for giving digits in descending order, and never again for
-# the opposite. Tasks that look different suffer less. That adapters forget nothing because the weights are frozen is a
-# misunderstanding: what answers is the sum of both.
+# Read the printed lines with three questions. What does the frozen body with a new head learn? To sort downwards has to be
+# worked out *inside* the layers, which it cannot change. How near are LoRA and full fine-tuning to each other? And what do
+# both pay? The task that suffers most is printed last: a model that was paid for descending order, and never again for the
+# opposite, has no reason to keep it. That adapters forget nothing because the weights are frozen is a misunderstanding:
+# what answers is the sum of both.
 #
 # [Biderman and others (2024)](https://arxiv.org/abs/2405.09673) found that LoRA forgets less than full fine-tuning and
-# learns less, on models of 7 billion weights. The last claim asks whether that holds here. One run is an anecdote, so all
-# was run over three seeds too, with 100 updates of 16 rows and 200 held-out rows (`tools/lora.py` in the course's
-# repository; lowest to highest):
+# learns less, on models of 7 billion weights. The last claim asks whether that holds here. Two seeds are few, so all was run
+# over three others too, with 100 updates of 16 rows and 200 held-out rows (`tools/lora.py` in the course's repository,
+# November 2026; lowest to highest):
 #
 # | way | new task learned (%) | old accuracy kept (%) |
 # |---|---|---|
@@ -1750,9 +1766,9 @@ claims.record(
 # "Full with replay" trains every weight on the mixed rows. The last row is for comparison: a network of the same shape
 # that knows nothing yet. So many updates alone do not teach the task; the other ways build on what the model could do.
 #
-# So here LoRA learns nearly as much and forgets *more*. Probably because its larger rate moves the sum of both further:
-# that it does you will see in the last plot, that this is the cause was not measured. Replay helps either way, at the
-# price of some accuracy on the new task, since fewer rows are about it.
+# In this table LoRA learns nearly as much and forgets *more*. Perhaps because its larger rate moves the sum of both further
+# (how far the rows move you will see in the last plot); that this is the cause was not measured. Replay keeps more either
+# way, at the price of some accuracy on the new task, since fewer rows are about it.
 #
 # What LoRA has and full fine-tuning has not is the way back.
 
@@ -1821,15 +1837,18 @@ for axis, ranks in ((left, swept), (right, cut_down)):
 plt.show()
 for r, runs in sweep.items():
     print(f"r = {r}: {runs[0]['share']:.1%} trained, learned {swept[r]['learned'][0]:.0%}, kept {swept[r]['kept'][0]:.0%}")
+more = {what: swept[8][what][0] - swept[1][what][0] for what in ("learned", "kept")}
+print(f"from r = 1 to r = 8: learned {100 * more['learned']:+.0f} points, kept {100 * more['kept']:+.0f} points")
+print(f"at r = 1 LoRA reaches {swept[1]['learned'][0]:.0%}, the full change cut down to r = 1 reaches {cut_down[1]:.0%}")
 
 # %% [markdown]
-# Left: more rank learns more and forgets more. Even r = 1, one number for each layer and token, learns a good part of
-# the task. So "learns less and forgets less" does hold here, between adapters.
+# Left: if what is learned rises with r while what is kept falls, then "learns less and forgets less" holds between
+# adapters. The last line printed says how it is here, on one seed for r = 1 and 3.
 #
-# Right: the change that full fine-tuning happens to make is *not* of very low rank. Cut down to the smallest ranks, at
-# which LoRA already works, little of its skill is left. LoRA does not compress that change. It finds another one, that
-# lies in a thin space from the beginning. "Updates have low intrinsic rank" is best read as: among all changes that solve
-# a task there are some of low rank.
+# Right: compare the two curves at r = 1. LoRA does not compress the change that full fine-tuning happens to make. If it did,
+# it could not be better at a rank than the best approximation of that rank, and the printed figures would be in the other
+# order. It finds another change, that lies in a thin space from the beginning. "Updates have low intrinsic rank" is best
+# read as: among all changes that solve a task there are some of low rank.
 
 # %% [markdown]
 # ## Part C · How small can the frozen part be?
@@ -2092,7 +2111,7 @@ check.points(4)
 
 
 # %% [markdown]
-# ### On the weights of tiny-lm
+# #### On the weights of tiny-lm
 #
 # First, does your NF4 give the bytes of bitsandbytes on every layer of the model? Then the picture: weights of one
 # layer, each divided by its block's absmax, under the levels of NF4 and under 16 equally spaced ones; and the error
@@ -2137,13 +2156,14 @@ claims.record(
     claimed="yes (Dettmers and others, 2023)",
     measured=f"relative error {errors['NF4'][1]:.1%} against {errors['equally spaced'][1]:.1%} in blocks of 64",
     holds=errors["NF4"][1] < errors["equally spaced"][1],
-    how="the gap shrinks with the block: dividing by the largest of few numbers leaves fewer in the middle",
+    how=f"{len(old_weights)} layers; in blocks of 2048: {errors['NF4'][-1]:.1%} against {errors['equally spaced'][-1]:.1%}",
 )
+for size, ours, theirs in zip(sizes, errors["NF4"], errors["equally spaced"]):
+    print(f"blocks of {size:4}: NF4 {ours:.1%}, equally spaced {theirs:.1%}, {1 - ours / theirs:.0%} less")
 
 # %% [markdown]
-# All bytes should be those of bitsandbytes: your few lines are the format. In the left picture the spikes at -1 and 1 are
-# each block's own largest weight, divided by itself. In blocks of 64 the error is about 9 % with NF4 and 10 % with equal
-# spacing, and the gap grows with the block.
+# If all bytes are those of bitsandbytes, your few lines are the format. In the left picture the spikes at -1 and 1 are
+# each block's own largest weight, divided by itself. The printed lines say how far NF4 is ahead in each block size.
 #
 # A smaller block costs more scales: 32 bits for 64 weights is half a bit a weight on top of the four. **Double
 # quantisation** stores the scales themselves in 8 bits, in blocks of 256, with one float32 each: $4 + 8/64 + 32/(64
@@ -2350,7 +2370,7 @@ with check.exercise("qlora"):
 
 
 # %% [markdown]
-# ### The QLoRA run
+# #### The QLoRA run
 #
 # The same task, the same batches, the same rank and rate as for LoRA in part A; the frozen weights are in 4 bits now. Three
 # small things differ too: this adapter has no dropout, peft draws another random A, and AdamW has its usual weight decay
@@ -2409,17 +2429,18 @@ claims.record(
 )
 
 # %% [markdown]
-# About 15 MB for full fine-tuning, 5 MB for LoRA, 2 MB for QLoRA, and in the exam all three are within a few points.
+# Gradients and averages are there for what is trained only: that is LoRA's saving. The 4 bits are QLoRA's.
 #
 # QLoRA trades time for memory: each layer is unpacked at every use. And one warning that cost real time here: on
-# processors with AVX-512 BF16, bitsandbytes 0.50 repacks a 4-bit layer for speed when it first runs in eval mode.
+# processors with AVX-512 BF16, bitsandbytes 0.50 repacks a 4-bit layer for speed when it first runs in eval mode on an
+# input that wants no gradient (`Linear4bit.forward`).
 # After that, gradients no longer flow through it and *nothing says so* but a warning. So on a CPU: train first,
 # evaluate afterwards, and load anew to train again.
 
 # %% [markdown]
 # ## Part D · At work
 #
-# ## 8 · In peft's format, and many adapters at once
+# ### 8 · In peft's format, and many adapters at once (`many_adapters`, 3 points, 35 minutes, difficulty 3 of 3)
 #
 # An adapter that only your own code can read is of little use. The format that everybody reads (peft, vLLM, the Hub)
 # is a folder of two files: `adapter_config.json`, and `adapter_model.safetensors` with two tensors a layer, called
@@ -2433,19 +2454,33 @@ claims.record(
 # different ones. The frozen layer, where nearly all the work is, runs once for all rows; then each adapter adds its
 # part to its own rows. This is what peft does for `adapter_names=[...]`, and servers such as vLLM do in one kernel.
 #
-# **Task.** Write two functions.
+# **Task.** Write two functions; each earns half of the points on its own.
 #
-# - `export_adapter(adapters, folder, r, alpha)` writes the two files. `adapters` is what your `take_off` returns: a
-#   dictionary from the layer's name to its `LoRALinear`. `LoraConfig(...).save_pretrained(folder)` writes the first
-#   file (with `r`, `lora_alpha`, `target_modules` and `task_type="CAUSAL_LM"`), `save_file` the second.
-#   `PeftModel.from_pretrained(model, folder)` must then give the outputs that the hand-made layers gave.
-# - `mixed_forward(base, adapters, x, names)` is one linear layer under mixed traffic. `base` is an `nn.Linear`;
-#   `adapters` maps names to `(A, B, scaling)`, whose ranks may differ; `x` has shape `(rows, length, in)`; `names`
-#   holds for each row the name of its adapter, or `None` for the bare layer. It calls `base` once, and returns
-#   `(rows, length, out)`.
+# `export_adapter(adapters, folder, r, alpha)` writes the two files. `adapters` is what `take_off` returns: a dictionary,
+# not empty, from a layer's full name to its `LoRALinear`, all made with `r` and `alpha`; their `A` and `B` may lie in memory in
+# any way.
+#
+# - `folder` is a string or a `Path`. It may be there already; if not, it is made. <!-- rule: folder -->
+# - `adapter_config.json` holds `r`, `lora_alpha` and the task type `CAUSAL_LM`; `LoraConfig(...).save_pretrained(folder)` writes
+#   it. <!-- rule: config -->
+# - `adapter_model.safetensors` holds just the tensors named above; `save_file` writes it. <!-- rule: names -->
+# - They are `A` and `B` as they are: peft multiplies by `alpha / r` itself. <!-- rule: values -->
+# - `PeftModel.from_pretrained(model, folder)` gives the outputs that the hand-made layers gave. <!-- rule: loads -->
+# - The `LoRALinear` modules stay as they were. <!-- rule: modules -->
+#
+# `mixed_forward(base, adapters, x, names)` is one linear layer under mixed traffic. `base` is an `nn.Linear`; `adapters`, which
+# may be empty, maps names to `(A, B, scaling)`, whose ranks may differ; `x` has shape `(rows, length, in)`, all 1 or more, and
+# is float32 or float64 as the weights are. `names` is a list that holds for each row the name of its adapter, or `None`.
+# Nobody trains here, so gradients do not matter.
+#
+# - The result has shape `(rows, length, out)` and the dtype of `x`. <!-- rule: result -->
+# - A row that names an adapter gets `base` plus `scaling` times `B A x` of this adapter, and of no other. <!-- rule: own -->
+# - A row with `None` gets `base` alone. <!-- rule: bare -->
+# - `base` is called once, for all rows together. <!-- rule: once, reported -->
+# - `x`, `adapters` and `names` stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="many_adapters" minutes=35 difficulty=3
+# %% exercise="many_adapters" minutes=35 difficulty=3 apart=true
 def export_adapter(adapters, folder, r, alpha):
     """Write hand-made adapters {name: LoRALinear} to `folder` as peft would."""
     ### BEGIN SOLUTION
@@ -2471,73 +2506,161 @@ def mixed_forward(base, adapters, x, names):
 
 
 # %% tests="many_adapters" points=3
+@check.shared
 def small_llama(seed):
-    torch.manual_seed(seed)
     shape = dict(vocab_size=37, hidden_size=24, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4)
-    return LlamaForCausalLM(LlamaConfig(**shape, num_key_value_heads=2, initializer_range=0.2)).eval()
-
-
-def check_export():
-    cases = [(1, ("model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"), 3, 12)]
-    ### BEGIN HIDDEN TESTS
-    cases.append((2, tuple(f"model.layers.{i}.self_attn.{kind}_proj" for i in (0, 1) for kind in "kv"), 5, 2))
-    ### END HIDDEN TESTS
-    for seed, layers, r, alpha in cases:
-        llama = small_llama(seed)
-        ids = torch.randint(37, (3, 8))
-        bare = llama(ids).logits.detach()
-        adapters = {name: filled(LoRALinear(llama.get_submodule(name), r, alpha), len(name)) for name in layers}
-        for name, layer in adapters.items():
-            llama.set_submodule(name, layer)
-        goal = llama(ids).logits.detach()
-        for name, layer in adapters.items():
-            llama.set_submodule(name, layer.base)
-        with tempfile.TemporaryDirectory() as folder:
-            export_adapter(adapters, folder, r, alpha)
-            files = sorted(file.name for file in Path(folder).iterdir())
-            for file in ("adapter_config.json", "adapter_model.safetensors"):
-                check.true(file in files, f"the folder holds {files}, and not {file}.")
-            tensors = load_file(Path(folder, "adapter_model.safetensors"))
-            keys = [f"base_model.model.{name}.lora_{matrix}.weight" for name in layers for matrix in "AB"]
-            check.equal(sorted(tensors), sorted(keys), "the names in adapter_model.safetensors")
-            model = PeftModel.from_pretrained(llama, folder).eval()
-        config = model.peft_config["default"]
-        check.equal((config.r, config.lora_alpha), (r, alpha), "r and lora_alpha in adapter_config.json")
-        observed = model(input_ids=ids).logits.detach()
-        check.true(
-            not torch.allclose(observed, bare, atol=1e-4), "peft reads the folder, but gives the bare model: is B in it, trained?"
-        )
-        check.equal(observed, goal, "the logits of peft with the exported adapter", "A and B as they are: peft scales", rtol=1e-3)
-
-
-def check_mixed():
-    cases = [(3, 7, 5, {"short": 2, "polite": 4}, ["polite", None, "short", "polite"])]
-    ### BEGIN HIDDEN TESTS
-    cases.append((2, 4, 9, {"a": 3, "unused": 1, "b": 2}, ["b", "b", "a"]))
-    cases.append((1, 6, 6, {"only": 2}, [None, None]))
-    ### END HIDDEN TESTS
-    for seed, width, out, ranks, names in cases:
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        base, x = nn.Linear(width, out), torch.randn(len(names), 6, width)
-        adapters = {name: (torch.randn(r, width), torch.randn(out, r), 0.5 + i) for i, (name, r) in enumerate(ranks.items())}
-        calls, given = [], x.clone()
-        base.register_forward_pre_hook(lambda module, args: calls.append(args[0].numel()))
-        observed = mixed_forward(base, adapters, x, list(names))
-        check.equal(
-            calls, [x.numel()], "how many numbers the frozen layer reads in each call", "it runs once, for all rows together"
+        return LlamaForCausalLM(LlamaConfig(**shape, num_key_value_heads=2, initializer_range=0.2)).eval()
+
+
+@check.shared
+def hand_made(llama, layers, r, alpha):
+    """Filled LoRALinear modules in the model, whose matrices do not all lie row by row in memory."""
+    adapters = {name: filled(LoRALinear(llama.get_submodule(name), r, alpha), len(name) + i) for i, name in enumerate(layers)}
+    for i, (name, layer) in enumerate(adapters.items()):
+        if i == 0:
+            layer.A.data, layer.B.data = layer.A.data.T.contiguous().T, layer.B.data.T.contiguous().T
+        llama.set_submodule(name, layer)
+    return adapters
+
+
+@check.scenario
+def exported(seed, layers, r, alpha, folder, as_path, there):
+    """Export hand-made adapters; whether the modules are as before."""
+    adapters = hand_made(small_llama(seed), layers, r, alpha)
+    before = {name: {key: value.clone() for key, value in layer.state_dict().items()} for name, layer in adapters.items()}
+    flags = {name: [p.requires_grad for p in layer.parameters()] for name, layer in adapters.items()}
+    if there:
+        Path(folder).mkdir(parents=True)
+    export_adapter(adapters, Path(folder) if as_path else folder, r, alpha)
+    same = {
+        name: all(torch.equal(value, before[name][key]) for key, value in layer.state_dict().items())
+        and flags[name] == [p.requires_grad for p in layer.parameters()]
+        for name, layer in adapters.items()
+    }
+    return list(adapters) == list(layers), same
+
+
+@check.scenario(clean=True)
+def read_back(seed, folder, ids):
+    """What peft makes of the files."""
+    import json
+
+    files = sorted(file.name for file in Path(folder).iterdir()) if Path(folder).is_dir() else None
+    if files is None or not {"adapter_config.json", "adapter_model.safetensors"} <= set(files):
+        return {"files": files}
+    tensors = load_file(Path(folder, "adapter_model.safetensors"))
+    config = json.loads(Path(folder, "adapter_config.json").read_text())
+    seen = {"files": files, "tensors": tensors, "config": {key: config.get(key) for key in ("r", "lora_alpha", "task_type", "peft_type")}}
+    model = PeftModel.from_pretrained(small_llama(seed), folder).eval()
+    return {**seen, "logits": model(input_ids=ids).logits.detach()}
+
+
+def check_export(seed):
+    attention = [f"model.layers.{i}.self_attn.{kind}_proj" for i in (0, 1) for kind in "kv"]
+    base = check.folder()
+    for number, (layers, r, alpha, as_path, there) in enumerate(
+        (
+            (["model.layers.1.mlp.up_proj"], 1, 1, False, True),
+            (["model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"], 3, 12, True, True),
+            (attention, 5, 2, False, False),
+            (["lm_head", "model.layers.0.mlp.gate_proj"], 30, 7, True, False),
         )
-        check.equal(x, given, "x after the call", "the input was changed")
-        check.shape(observed, (len(names), 6, out), "the output")
-        for row, name in enumerate(names):
-            A, B, scaling = adapters.get(name, (torch.zeros(1, width), torch.zeros(out, 1), 0.0))
-            goal = F.linear(x[row], base.weight + scaling * B @ A, base.bias).detach()
-            check.equal(
-                observed[row].detach(), goal, f"row {row}, which wants {name}", "its own adapter, and no other", atol=1e-4
-            )
+    ):
+        folder, what = f"{base}/for_peft_{seed}/adapter_{number}", f"of the adapters on {layers} with r={r}, alpha={alpha}"
+        llama, ids = small_llama(seed), torch.randint(37, (3, 8), generator=torch.Generator().manual_seed(seed))
+        bare = llama(ids).logits.detach()
+        adapters = hand_made(llama, layers, r, alpha)
+        goal = llama(ids).logits.detach()
+        kept, same = exported(seed, layers, r, alpha, folder, as_path, there)
+        check.true(kept, "the dictionary of adapters was changed.")
+        check.equal(same, dict.fromkeys(layers, True), f"whether each LoRALinear is as before the export {what}")
+        seen = read_back(seed, folder, ids)
+        check.true(seen["files"] is not None, f"there is no folder {folder!r} after the export.")
+        for file in ("adapter_config.json", "adapter_model.safetensors"):
+            check.true(file in seen["files"], f"the folder holds {seen['files']}, and not {file}.")
+        tensors = {
+            f"base_model.model.{name}.lora_{matrix}.weight": getattr(layer, matrix).detach() for name, layer in adapters.items() for matrix in "AB"
+        }
+        check.equal(sorted(seen["tensors"]), sorted(tensors), f"the names in adapter_model.safetensors {what}")
+        for key, value in tensors.items():
+            check.equal(seen["tensors"][key], value, f"the tensor {key}", "A and B as they are: peft scales", rtol=0, atol=0)
+        config = {"r": r, "lora_alpha": alpha, "task_type": "CAUSAL_LM", "peft_type": "LORA"}
+        check.equal(seen["config"], config, f"what adapter_config.json says {what}")
+        causes = {"peft reads the folder, but gives the bare model": bare}
+        hint = "target_modules names the layers"
+        check.equal(seen["logits"], goal, f"the logits of peft with the exported adapter {what}", hint, causes=causes, rtol=1e-3)
+
+
+@check.scenario
+def mixed(weight, bias, adapters, x, names):
+    """The result of `mixed_forward`, and how many numbers `base` read in each call."""
+    base, calls = nn.Linear(weight.shape[1], len(weight), bias=bias is not None, dtype=weight.dtype), []
+    with torch.no_grad():
+        base.weight.copy_(weight)
+        if bias is not None:
+            base.bias.copy_(bias)
+    base.register_forward_pre_hook(lambda module, args: calls.append(args[0].numel()))
+    return mixed_forward(base, adapters, x, names).detach(), calls
+
+
+def mixed_by_definition(weight, bias, adapters, x, names):
+    rows = []
+    for row, name in zip(x, names):
+        A, B, scaling = adapters[name] if name is not None else (0 * weight[:1], 0 * weight[:, :1], 0.0)
+        rows.append(F.linear(row, weight + scaling * (B @ A), bias))
+    return torch.stack(rows), [x.numel()]
+
+
+def traffic(seed):
+    """Arguments of `mixed`, from little to much."""
+    generator, source = torch.Generator().manual_seed(seed), random.Random(seed)
+    for rows, length, width, out, ranks in (
+        (1, 1, 1, 1, {}),
+        (1, 3, 4, 2, {"only": 1}),
+        (4, 6, 7, 5, {"short": 2, "polite": 4}),
+        (3, 2, 5, 9, {"a": 3, "None": 1, "": 12}),
+        (9, 1, 6, 6, {"unused": 2, "b": 1, "c": 5}),
+        (40, 5, 130, 70, {f"client {i}": i for i in range(1, 12)}),
+    ):
+        for dtype in (torch.float32, torch.float64):
+
+            def draw(*shape):
+                return torch.randn(shape, generator=generator, dtype=dtype)
+
+            adapters = {name: (draw(r, width), draw(out, r), source.choice((0.5, 2, 4.0, -1.5))) for name, r in ranks.items()}
+            usual = [name for name in ranks if name != "unused"]
+            names = [source.choice([*usual, None]) for _ in range(rows)]
+            if rows > len(usual):
+                names = source.sample([*usual, None] + names[len(usual) + 1 :], rows)
+            bias = draw(out) if rows % 2 else None
+            x = draw(rows, length, width) if length > 1 else draw(rows, length, 2 * width)[..., ::2]
+            words = {"names": str(names) if rows < 10 else f"{rows} names", "x": f"{dtype} {list(x.shape)}", "ranks": str(ranks)}
+            yield cases.Case({"weight": draw(out, width), "bias": bias, "adapters": adapters, "x": x, "names": names}, words)
+    yield cases.Case({"weight": draw(3, 2), "bias": None, "adapters": {"a": (draw(1, 2), draw(3, 1), 2.0)}, "x": draw(2, 3, 2), "names": [None, None]}, {"names": "None for all"})
+
+
+def check_mixed(seed):
+    def with_all(weight, bias, adapters, x, names):
+        change = sum(scaling * (B @ A) for A, B, scaling in adapters.values())
+        return F.linear(x, weight + change, bias), [x.numel()]
+
+    causes = {
+        "every adapter was added to every row": with_all,
+        "the base layer runs once, for all rows together": lambda *case: (mixed_by_definition(*case)[0], [case[3][0].numel()] * len(case[3])),
+    }
+    hint = "a pair of the output and of the numbers that the base layer read in each call: each row its own adapter, the base layer once"
+    check.agrees(mixed, mixed_by_definition, traffic(seed), "mixed_forward", hint, causes=causes)
 
 
 with check.exercise("many_adapters"):
-    check.parts({"export_adapter": check_export, "mixed_forward": check_mixed})
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
+    check.parts({"export_adapter": lambda: [check_export(seed) for seed in seeds], "mixed_forward": lambda: [check_mixed(seed) for seed in seeds]})
 check.points(3)
 
 # %% [markdown]
@@ -2571,7 +2694,7 @@ check.points(3)
 
 
 # %% [markdown]
-# ### Two adapters, one model, one batch
+# #### Two adapters, one model, one batch
 #
 # Your hand-made adapter goes into peft beside a second one, which peft trains here on another new task (the smallest
 # of three numbers). Then one batch is answered in which each row chooses.
@@ -2605,14 +2728,14 @@ for name, task in (("smallest", "min"), ("downwards", NEW)):
     served.set_adapter(name)
     print(f"{name}: {accuracy(served, task):.0%} of held-out {task}")
 with served.disable_adapter():
-    print(f"switched off: {accuracy(served, 'sort'):.0%} of sort, as before")
+    print(f"switched off: {accuracy(served, 'sort', 50):.0%} of sort, before all training {before['sort']:.0%}")
 
 # %% [markdown]
-# Rows with an adapter do its task. Rows without one answer as the old model does, in the same batch: sorting is back at
-# its old accuracy, and "Sort down" is as unknown as before.
+# Each row should do what its adapter was trained for, and rows without one what the old model did, in the same batch. The
+# last line compares sorting without an adapter with sorting before all training.
 
 # %% [markdown]
-# ## 9 · DoRA
+# ### 9 · DoRA (`dora`, 2 points, 20 minutes, difficulty 2 of 3)
 #
 # A change of a weight matrix turns its rows and stretches them. In the models of the DoRA paper ([Liu and others,
 # 2024](https://arxiv.org/abs/2402.09353)) full fine-tuning does more of the one where it does less of the other, and LoRA
@@ -2624,11 +2747,18 @@ with served.disable_adapter():
 # with $m$ of shape `(out,)`, which starts as the row norms of $W$, so that the fresh layer changes nothing. To save
 # memory the paper (section 4.3) treats the norm as a **constant** in the backward pass; peft does too.
 #
-# **Task.** Write `dora_weight(weight, A, B, scaling, magnitude)`: it returns $W'$, of shape `(out, in)`. Gradients
-# reach `A`, `B` and `magnitude` as in the paper.
+# **Task.** Write `dora_weight(weight, A, B, scaling, magnitude)` for float32 or float64 tensors of one dtype: `weight` `(out,
+# in)`, which wants no gradient, `A` `(r, in)`, `B` `(out, r)`, `magnitude` `(out,)`, all sizes 1 or more; `scaling` is a number.
+# No row of $W + s B A$ is zero; magnitudes may be zero or negative.
+#
+# - It returns $W'$, of shape `(out, in)`, in the dtype of `weight`. <!-- rule: formula -->
+# - The norm is that of each row, over its inputs. <!-- rule: rows -->
+# - Gradients reach `A` and `B` as in the paper: the norm is a constant there. <!-- rule: constant -->
+# - A gradient reaches `magnitude`. <!-- rule: magnitude -->
+# - What comes in stays as it was. <!-- rule: unchanged -->
 
 
-# %% exercise="dora" minutes=20 difficulty=2
+# %% exercise="dora" minutes=20 difficulty=2 apart=true
 def dora_weight(weight, A, B, scaling, magnitude):
     """DoRA's weight (out, in) from the frozen weight (out, in), A (r, in), B (out, r), a number, and magnitude (out,)."""
     ### BEGIN SOLUTION
@@ -2639,50 +2769,58 @@ def dora_weight(weight, A, B, scaling, magnitude):
 
 
 # %% tests="dora" points=2
-def check_against_peft(out, width, r, alpha, seed):
-    torch.manual_seed(seed)
-    model = get_peft_model(
-        nn.Sequential(nn.Linear(width, out)), LoraConfig(r=r, lora_alpha=alpha, target_modules=["0"], use_dora=True)
-    )
-    layer = model.base_model.model[0]
-    A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-    magnitude = layer.lora_magnitude_vector["default"].weight
-    with torch.no_grad():
-        B.normal_()
-        magnitude.mul_(torch.linspace(0.5, 3, out))
-    mine = [p.detach().clone().requires_grad_() for p in (A, B, magnitude)]
-    x, push = torch.randn(4, width), torch.randn(4, out)
-    weight, bias = layer.base_layer.weight.detach(), layer.base_layer.bias.detach()
-    observed = dora_weight(weight, mine[0], mine[1], alpha / r, mine[2])
-    check.shape(observed, (out, width), "the weight")
-    check.equal(
-        observed.detach().norm(dim=1),
-        mine[2].detach(),
-        "the norm of each row",
-        "magnitude says how long each row is: divide by the row's own norm, over the inputs",
-        rtol=1e-4,
-    )
-    goal = model(x)
-    check.equal(
-        F.linear(x, observed, bias).detach(),
-        goal.detach(),
-        "the output with this weight, beside that of peft",
-        "the direction is that of W + s B A",
-        rtol=1e-3,
-    )
-    slopes = torch.autograd.grad((F.linear(x, observed, bias) * push).sum(), mine)
-    goals = torch.autograd.grad((goal * push).sum(), [A, B, magnitude])
-    for name, slope, expected in zip(("A", "B", "magnitude"), slopes, goals):
-        check.equal(
-            slope, expected, f"the gradient of {name}, beside that of peft", "the norm counts as a constant: detach it", rtol=1e-3
-        )
+@check.scenario
+def dora_seen(weight, A, B, scaling, magnitude, push):
+    """The weight that `dora_weight` gives, and the gradients of its inputs when `push` comes in."""
+    seen = {"weight": dora_weight(weight, A, B, scaling, magnitude)}
+    inputs = [given.detach().clone().requires_grad_() for given in (A, B, magnitude)]
+    value = dora_weight(weight, inputs[0], inputs[1], scaling, inputs[2])
+    gradients = torch.autograd.grad(value, inputs, push, allow_unused=True) if value.requires_grad else [None] * 3
+    return {**seen, **{f"gradient of {name}": gradient for name, gradient in zip(("A", "B", "magnitude"), gradients)}}
+
+
+def dora_by_definition(weight, A, B, scaling, magnitude, push, norm=None):
+    A, B, magnitude = (given.detach().clone().requires_grad_() for given in (A, B, magnitude))
+    adapted = weight + scaling * torch.einsum("or,ri->oi", B, A)
+    length = adapted.detach().square().sum(1, keepdim=True).sqrt() if norm is None else norm(weight, adapted)
+    value = magnitude[:, None] * adapted / length
+    gradients = torch.autograd.grad(value, (A, B, magnitude), push)
+    return {"weight": value.detach(), **{f"gradient of {name}": g for name, g in zip(("A", "B", "magnitude"), gradients)}}
+
+
+def check_dora(seed):
+    def wrong_norm(norm):
+        return lambda *case: dora_by_definition(*case, norm=norm)
+
+    for dtype, rtol in (("float64", 1e-7), ("float32", 1e-3)):
+        domain = {
+            "_sizes": cases.tensor("out", "inputs", dtypes=(dtype,), low=0.5, high=2),
+            "weight": cases.derived(lambda _sizes, **_: _sizes * (1 - 2 * ((_sizes * 1000).long() % 2)).to(_sizes.dtype), "numbers of size 0.5 to 2"),
+            "A": cases.tensor("r", "inputs", dtypes=(dtype,)),
+            "B": cases.tensor("out", "r", dtypes=(dtype,)),
+            "scaling": cases.choice(3, 0.5, -2.0, 1),
+            "magnitude": cases.tensor("out", dtypes=(dtype,)),
+            "push": cases.tensor("out", "inputs", dtypes=(dtype,)),
+        }
+        causes = {
+            "the norm counts as a constant: detach it": wrong_norm(lambda weight, adapted: adapted.norm(dim=1, keepdim=True)),
+            "the norm is taken over the inputs of each row, not over the outputs": wrong_norm(lambda weight, adapted: adapted.detach().norm(dim=0)),
+            "the norm is that of W + s B A, not of the old weight": wrong_norm(lambda weight, adapted: weight.norm(dim=1, keepdim=True)),
+            "one norm was taken for the whole matrix, not one for each row": wrong_norm(lambda weight, adapted: adapted.detach().norm()),
+        }
+        hint = "magnitude times the direction of W + s B A, row by row; gradients reach A, B and magnitude"
+        sizes = cases.draw(seed, domain, out=(1, 70), inputs=(1, 140), r=(1, 20))
+        check.agrees(dora_seen, dora_by_definition, sizes, "dora_weight", hint, causes=causes, rtol=rtol)
 
 
 with check.exercise("dora"):
-    check_against_peft(5, 7, 2, 6, 1)
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    check_against_peft(9, 4, 3, 1, 2)
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    for seed in seeds:
+        check_dora(seed)
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -2703,8 +2841,18 @@ with check.exercise("dora"):
 # </details>
 
 
+# %%
+torch.manual_seed(0)
+theirs = get_peft_model(nn.Sequential(nn.Linear(7, 5)), LoraConfig(r=2, lora_alpha=6, target_modules=["0"], use_dora=True))
+layer, x = theirs.base_model.model[0], torch.randn(4, 7)
+A, B, magnitude = layer.lora_A["default"].weight, layer.lora_B["default"].weight, layer.lora_magnitude_vector["default"].weight
+with torch.no_grad():
+    B.normal_()
+    gap = F.linear(x, dora_weight(layer.base_layer.weight, A, B, 3.0, magnitude), layer.base_layer.bias) - theirs(x)
+print(f"largest difference between your weight and peft's DoRA layer, on random numbers: {gap.abs().max():.0e}")
+
 # %% [markdown]
-# ### How full fine-tuning and LoRA move the rows
+# #### How full fine-tuning and LoRA move the rows
 #
 # For each layer: how much the mean row was turned, against how much it was stretched. The paper's figure 2 does the
 # same for a large model.
@@ -2717,18 +2865,32 @@ for label, after, marker in (("full fine-tuning", new_weights, "o"), ("LoRA, r =
     turned = [c.clamp(max=1).arccos().rad2deg().mean() for c in cosine]
     stretched = [(after[name].norm(dim=1) / old_weights[name].norm(dim=1) - 1).abs().mean() for name in linear_names]
     axis.plot(turned, [100 * s for s in stretched], marker, label=label, alpha=0.8)
+    together = torch.corrcoef(torch.tensor([turned, stretched]))[0, 1]
+    print(f"{label}: turned {sum(turned) / len(turned):.1f} degrees, stretched {sum(stretched) / len(stretched):.1%} on average;", end=" ")
+    print(f"correlation of the two over {len(turned)} layers {together:+.2f}")
 axis.set(xlabel="turned (degrees, mean over rows)", ylabel="stretched (%, mean over rows)", xlim=(0, None), ylim=(0, None))
 axis.legend()
 plt.show()
 
 # %% [markdown]
-# LoRA moves the rows further than full fine-tuning. For both the layers that turn more are, by and large, those that
-# stretch more: the opposite trend, which the paper shows for full fine-tuning, is not seen here. DoRA's gain over LoRA in
-# its paper is a point or two at equal rank; with one seed on a model this small you could not tell it from noise, so no
-# claim is measured here.
+# Which way moves the rows further, at these rates? And do the layers that turn more stretch less (a negative correlation), as
+# the paper shows for full fine-tuning, or more? One seed on a model this small decides nothing about large ones. For those
+# the authors report 1.0 to 4.4 points over LoRA at equal rank (accuracy on eight common-sense tasks, four Llama models, [their
+# summary of 2024](https://developer.nvidia.com/blog/introducing-dora-a-high-performing-alternative-to-lora-for-fine-tuning/)).
+#
+# #### Other relatives, as of 2026
+#
+# All are one argument of peft's `LoraConfig` (0.21), which documents them.
+#
+# | name | what differs | argument |
+# |---|---|---|
+# | rsLoRA ([2023](https://arxiv.org/abs/2312.03732)) | scale $\alpha / \sqrt r$, so that large ranks learn as fast | `use_rslora=True` |
+# | PiSSA ([2024](https://arxiv.org/abs/2404.02948)) | A and B start as the largest singular vectors of W, and the rest of W is frozen | `init_lora_weights="pissa"` |
+# | EVA ([2024](https://arxiv.org/abs/2410.07170)) | A starts from the singular vectors of what the layer reads | `init_lora_weights="eva"` |
+# | LoftQ ([2023](https://arxiv.org/abs/2310.08659)) | A and B start as what 4 bits have lost of W | `init_lora_weights="loftq"` |
 
 # %% [markdown]
-# ## When a run goes wrong
+# #### When a run goes wrong
 #
 # | what you see | look at | usual cause |
 # |---|---|---|
@@ -2740,7 +2902,7 @@ plt.show()
 # | the new task works, the old ones do not | accuracy on the old tasks | forgetting: replay, a smaller rate, fewer steps; or the adapter only where it is wanted |
 
 # %% [markdown]
-# ## 10 · Choose a method
+# ### 10 · Choose a method (`choose_method`, 2 points, 15 minutes, difficulty 2 of 3)
 #
 # Three customers ask you. For each choose one of: full fine-tuning, LoRA, QLoRA (with or without replay, merged or
 # not), and give your reasons in two or three sentences, with at least one figure that you measured above or can work

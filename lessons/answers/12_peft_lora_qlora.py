@@ -3006,24 +3006,14 @@ def load_qlora(path, r, alpha, rate):  # A drawn otherwise, packed four bytes to
     return model, torch.optim.AdamW([{"params": [p]} for p in model.parameters() if p.requires_grad], lr=rate)
 
 
-# %% wrong="many_adapters" says="the names in adapter_model.safetensors"
-def export_adapter(adapters, folder, r, alpha):  # names as in the model, without peft's prefix
-    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
-    tensors = {f"{name}.{m}": getattr(layer, m).detach().clone() for name, layer in adapters.items() for m in "AB"}
-    save_file(tensors, Path(folder, "adapter_model.safetensors"))
-
-
-def mixed_forward(*args):
-    raise NotImplementedError
-
-
-# %% wrong="many_adapters" says="peft scales"
-def export_adapter(adapters, folder, r, alpha):  # scales B, and peft scales again
+# %% wrong="many_adapters" breaks="names" says="the names in adapter_model.safetensors"
+# Misunderstands: names are as in the model, without peft's prefix.
+def export_adapter(adapters, folder, r, alpha):
     LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
     tensors = {}
     for name, layer in adapters.items():
-        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().clone()
-        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach() * alpha / r
+        tensors[f"{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"{name}.lora_B.weight"] = layer.B.detach().contiguous()
     save_file(tensors, Path(folder, "adapter_model.safetensors"))
 
 
@@ -3031,13 +3021,105 @@ def mixed_forward(*args):
     raise NotImplementedError
 
 
-# %% wrong="many_adapters" says="r and lora_alpha in adapter_config.json"
-def export_adapter(adapters, folder, r, alpha):  # leaves lora_alpha at its default
+# %% wrong="many_adapters" breaks="names" says="the names in adapter_model.safetensors"
+# Misunderstands: peft's name of the adapter belongs into the file.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.default.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.default.weight"] = layer.B.detach().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="names" says="the names in adapter_model.safetensors"
+# Misunderstands: the frozen layer goes along.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().contiguous()
+        tensors[f"base_model.model.{name}.base_layer.weight"] = layer.base.weight.detach().clone()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="values" says="A and B as they are"
+# Misunderstands: the scale is multiplied in (and peft multiplies again).
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = (layer.B.detach() * alpha / r).contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="values" says="has dtype"
+# Misunderstands: a file of half precision is small enough.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().half().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().half().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="values, names" says="has shape"
+# Misunderstands: a weight is (in, out) in a file.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().T.contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().T.contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="values" says="your code raised"
+# Misunderstands: parameters lie in memory row by row.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="config" says="what adapter_config.json says"
+# Misunderstands: `lora_alpha` has a good default.
+def export_adapter(adapters, folder, r, alpha):
     LoraConfig(r=r, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
     tensors = {}
     for name, layer in adapters.items():
-        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().clone()
-        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().clone()
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().contiguous()
     save_file(tensors, Path(folder, "adapter_model.safetensors"))
 
 
@@ -3045,8 +3127,136 @@ def mixed_forward(*args):
     raise NotImplementedError
 
 
-# %% wrong="many_adapters" says="and no other"
-def mixed_forward(base, adapters, x, names):  # every adapter on every row
+# %% wrong="many_adapters" breaks="config" says="what adapter_config.json says"
+# Misunderstands: the file of tensors tells r.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="config" says="what adapter_config.json says"
+# Misunderstands: the task type is not needed.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters)).save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="loads" says="the logits of peft"
+# Misunderstands: peft finds the layers by the tensors.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=["o_proj"], task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="loads" says="the logits of peft"
+# Misunderstands: a scale by sqrt(r) is better for large ranks.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, use_rslora=True, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="folder" says="your code raised"
+# Misunderstands: the folder is there.
+def export_adapter(adapters, folder, r, alpha):
+    import os
+
+    os.listdir(folder)
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="folder" says="your code raised"
+# Misunderstands: a folder is made once.
+def export_adapter(adapters, folder, r, alpha):
+    Path(folder).mkdir()
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="folder" says="your code raised"
+# Misunderstands: a folder is a string.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().contiguous()
+    save_file(tensors, folder + "/adapter_model.safetensors")
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="modules" says="is as before the export"
+# Misunderstands: what is exported is not needed any more.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for layer in adapters.values():
+        layer.B.data *= 1.0
+        layer.requires_grad_(False)
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="own, bare" says="every adapter was added to every row"
+# Misunderstands: adapters add up.
+def mixed_forward(base, adapters, x, names):
     y = base(x)
     for A, B, scaling in adapters.values():
         y = y + scaling * (x @ A.T @ B.T)
@@ -3057,8 +3267,9 @@ def export_adapter(*args):
     raise NotImplementedError
 
 
-# %% wrong="many_adapters" says="it runs once"
-def mixed_forward(base, adapters, x, names):  # one request at a time
+# %% wrong="many_adapters" breaks="once" says="runs once"
+# Misunderstands: requests come one at a time.
+def mixed_forward(base, adapters, x, names):
     rows = []
     for row, name in zip(x, names):
         y = base(row[None])[0]
@@ -3073,11 +3284,160 @@ def export_adapter(*args):
     raise NotImplementedError
 
 
-# %% wrong="many_adapters" says="row 0, which wants polite"
-def mixed_forward(base, adapters, x, names):  # takes the k-th adapter for the k-th row
+# %% wrong="many_adapters" breaks="once" says="the base layer once"
+# Misunderstands: the base layer runs once for each adapter, which is as good.
+def mixed_forward(base, adapters, x, names):
+    y = torch.empty(*x.shape[:2], base.out_features, dtype=x.dtype)
+    for name in set(names):
+        rows = [row for row, wanted in enumerate(names) if wanted == name]
+        y[rows] = base(x[rows]).detach()
+        if name is not None:
+            A, B, scaling = adapters[name]
+            y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return y
+
+
+def export_adapter(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="own" says="values differ"
+# Misunderstands: the k-th row wants the k-th adapter.
+def mixed_forward(base, adapters, x, names):
     y = base(x)
     for row, (A, B, scaling) in enumerate(adapters.values()):
-        y[row] += scaling * (x[row] @ A.T @ B.T)
+        if row < len(names) and names[row] is not None:
+            y[row] += scaling * (x[row] @ A.T @ B.T)
+    return y
+
+
+def export_adapter(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="own" says="values differ"
+# Misunderstands: a name is wanted by one row.
+def mixed_forward(base, adapters, x, names):
+    y = base(x)
+    for name, (A, B, scaling) in adapters.items():
+        rows = [names.index(name)] if name in names else []
+        y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return y
+
+
+def export_adapter(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="own" says="values differ"
+# Misunderstands: the scale is in A and B.
+def mixed_forward(base, adapters, x, names):
+    y = base(x)
+    for name, (A, B, scaling) in adapters.items():
+        rows = [row for row, wanted in enumerate(names) if wanted == name]
+        y[rows] += x[rows] @ A.T @ B.T
+    return y
+
+
+def export_adapter(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="own" says="your code raised"
+# Misunderstands: all adapters have one rank.
+def mixed_forward(base, adapters, x, names):
+    y = base(x)
+    rows = [row for row, name in enumerate(names) if name is not None]
+    if rows:
+        A, B, scaling = zip(*(adapters[names[row]] for row in rows))
+        low = torch.einsum("bli,bri->blr", x[rows], torch.stack(A))
+        y[rows] += torch.einsum("blr,bor->blo", low, torch.stack(B)) * torch.tensor(scaling, dtype=x.dtype)[:, None, None]
+    return y
+
+
+def export_adapter(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="bare" says="values differ"
+# Misunderstands: a row that names no adapter gets the first.
+def mixed_forward(base, adapters, x, names):
+    y = base(x)
+    names = [next(iter(adapters), None) if name is None else name for name in names]
+    for name, (A, B, scaling) in adapters.items():
+        rows = [row for row, wanted in enumerate(names) if wanted == name]
+        y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return y
+
+
+def export_adapter(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="own" says="values differ"
+# Misunderstands: an empty name is no name.
+def mixed_forward(base, adapters, x, names):
+    y = base(x)
+    for name, (A, B, scaling) in adapters.items():
+        rows = [row for row, wanted in enumerate(names) if wanted and wanted == name]
+        y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return y
+
+
+def export_adapter(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="bare" says="values differ"
+# Misunderstands: `None` is a name like others once it is text.
+def mixed_forward(base, adapters, x, names):
+    y = base(x)
+    for name, (A, B, scaling) in adapters.items():
+        rows = [row for row, wanted in enumerate(names) if str(wanted) == name]
+        y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return y
+
+
+def export_adapter(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="result" says="has dtype"
+# Misunderstands: results are float32.
+def mixed_forward(base, adapters, x, names):
+    y = base(x)
+    for name, (A, B, scaling) in adapters.items():
+        rows = [row for row, wanted in enumerate(names) if wanted == name]
+        y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return y.float()
+
+
+def export_adapter(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="result" says="has shape"
+# Misunderstands: a batch of one has no axis of its own.
+def mixed_forward(base, adapters, x, names):
+    y = base(x)
+    for name, (A, B, scaling) in adapters.items():
+        rows = [row for row, wanted in enumerate(names) if wanted == name]
+        y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return y.squeeze(0)
+
+
+def export_adapter(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="unchanged" says="it must stay as it was"
+# Misunderstands: names that are done can be taken off the list.
+def mixed_forward(base, adapters, x, names):
+    y = base(x)
+    for name, (A, B, scaling) in adapters.items():
+        rows = [row for row, wanted in enumerate(names) if wanted == name]
+        y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    names.clear()
     return y
 
 
@@ -3093,13 +3453,13 @@ def export_adapter(adapters, folder, r, alpha):
     state = {}
     for name, layer in adapters.items():
         prefix = "base_model.model." + name
-        state[prefix + ".lora_A.weight"] = layer.A.data.clone()
-        state[prefix + ".lora_B.weight"] = layer.B.data.clone()
+        state[prefix + ".lora_A.weight"] = layer.A.data.clone(memory_format=torch.contiguous_format)
+        state[prefix + ".lora_B.weight"] = layer.B.data.clone(memory_format=torch.contiguous_format)
     save_file(state, str(folder) + "/adapter_model.safetensors", metadata={"format": "pt"})
 
 
 def mixed_forward(base, adapters, x, names):
-    added = torch.zeros(*x.shape[:2], base.out_features)
+    added = torch.zeros(*x.shape[:2], base.out_features, dtype=x.dtype)
     for name in set(names) - {None}:
         A, B, scaling = adapters[name]
         mask = torch.tensor([n == name for n in names])
@@ -3107,27 +3467,127 @@ def mixed_forward(base, adapters, x, names):
     return base(x.flatten(0, 1)).unflatten(0, x.shape[:2]) + added
 
 
-# %% wrong="dora" says="over the inputs"
-def dora_weight(weight, A, B, scaling, magnitude):  # the norm of each column, spread over the rows' mean
+# %% right="many_adapters"
+def export_adapter(adapters, folder, r, alpha):  # the configuration by hand
+    import json
+
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": r, "lora_alpha": alpha, "target_modules": [*adapters]}
+    (place / "adapter_config.json").write_text(json.dumps(config))
+    with torch.no_grad():
+        tensors = {
+            f"base_model.model.{name}.lora_{side}.weight": matrix.cpu().contiguous()
+            for name, layer in adapters.items()
+            for side, matrix in (("A", layer.A.detach()), ("B", layer.B.detach()))
+        }
+    save_file(tensors, place / "adapter_model.safetensors")
+
+
+@torch.no_grad()
+def mixed_forward(base, adapters, x, names):  # row by row, after one call of the base layer
+    result = base(x).clone()
+    for i in range(len(names)):
+        if names[i] is not None:
+            A, B, scaling = adapters[names[i]]
+            result[i] = torch.addmm(result[i], x[i] @ A.T, B.T, alpha=scaling)
+    return result
+
+
+# %% wrong="dora" breaks="rows" says="not over the outputs"
+# Misunderstands: a norm is taken over the first axis.
+def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight + scaling * (B @ A)
     return magnitude[:, None] * adapted / adapted.norm(dim=0).detach()
 
 
-# %% wrong="dora" says="divide by the row's own norm"
-def dora_weight(weight, A, B, scaling, magnitude):  # divides by the norm of the old weight
+
+# %% wrong="dora" breaks="rows" says="one norm was taken for the whole matrix"
+# Misunderstands: a matrix has one norm.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = weight + scaling * (B @ A)
+    return magnitude[:, None] * adapted / adapted.norm().detach()
+
+
+
+# %% wrong="dora" breaks="formula" says="not of the old weight"
+# Misunderstands: the norm is that of the frozen weight.
+def dora_weight(weight, A, B, scaling, magnitude):
     return (magnitude / weight.norm(dim=1))[:, None] * (weight + scaling * (B @ A))
 
 
-# %% wrong="dora" says="counts as a constant"
-def dora_weight(weight, A, B, scaling, magnitude):  # the gradient goes through the norm
+
+# %% wrong="dora" breaks="constant" says="counts as a constant"
+# Misunderstands: the gradient goes through the norm.
+def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight + scaling * (B @ A)
     return magnitude[:, None] * F.normalize(adapted, dim=1)
 
 
-# %% wrong="dora" says="the direction is that of"
-def dora_weight(weight, A, B, scaling, magnitude):  # forgets the scale
+
+# %% wrong="dora" breaks="constant" says="gradient of A"
+# Misunderstands: the direction is a constant.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = (weight + scaling * (B @ A)).detach()
+    return magnitude[:, None] * adapted / adapted.norm(dim=1, keepdim=True)
+
+
+
+# %% wrong="dora" breaks="magnitude" says="gradient of magnitude"
+# Misunderstands: magnitude over norm is one factor, and a constant.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = weight + scaling * (B @ A)
+    return (magnitude / adapted.norm(dim=1)).detach()[:, None] * adapted
+
+
+
+# %% wrong="dora" breaks="formula" says="['weight']"
+# Misunderstands: the scale belongs to LoRA alone.
+def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight + B @ A
     return (magnitude / adapted.norm(dim=1).detach())[:, None] * adapted
+
+
+
+# %% wrong="dora" breaks="formula" says="['weight']"
+# Misunderstands: a small number in the divisor does no harm.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = weight + scaling * (B @ A)
+    return (magnitude / (adapted.norm(dim=1).detach() + 1e-2))[:, None] * adapted
+
+
+
+# %% wrong="dora" breaks="formula" says="['weight']"
+# Misunderstands: a magnitude is positive.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = weight + scaling * (B @ A)
+    return (magnitude.abs() / adapted.norm(dim=1).detach())[:, None] * adapted
+
+
+
+# %% wrong="dora" breaks="formula" says="has dtype"
+# Misunderstands: weights are float32.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = (weight + scaling * (B @ A)).float()
+    return (magnitude.float() / adapted.norm(dim=1).detach())[:, None] * adapted
+
+
+
+# %% wrong="dora" breaks="rows" says="values differ"
+# Misunderstands: a vector meets the rows by itself.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = weight + scaling * (B @ A)
+    ratio = magnitude / adapted.norm(dim=1).detach()
+    return ratio * adapted if len(ratio) == adapted.shape[1] else ratio[:, None] * adapted
+
+
+
+# %% wrong="dora" breaks="unchanged" says="it must stay as it was"
+# Misunderstands: the frozen weight is the place for the sum.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = weight.add_((scaling * (B @ A)).detach()) + scaling * (B @ A) - (scaling * (B @ A)).detach()
+    return (magnitude / adapted.norm(dim=1).detach())[:, None] * adapted
+
 
 
 # %% right="dora"
@@ -3136,6 +3596,15 @@ def dora_weight(weight, A, B, scaling, magnitude):
     with torch.no_grad():
         length = torch.linalg.vector_norm(weight + change, dim=-1, keepdim=True)
     return magnitude.unsqueeze(-1) * ((weight + change) / length)
+
+
+# %% right="dora"
+def dora_weight(weight, A, B, scaling, magnitude):  # row by row
+    rows = []
+    for w, b, m in zip(weight, B, magnitude):
+        row = torch.add(w, b @ A, alpha=scaling)
+        rows.append(row * (m / math.sqrt(float(row.detach().square().sum()))))
+    return torch.stack(rows)
 
 
 # %% [markdown] rubric="choose_method"
