@@ -171,11 +171,13 @@ def audit(names: tuple[str, ...], only: tuple[str, ...], changed: bool, jobs: in
     The reference must pass, the untouched stub must earn nothing, every `wrong` must fail with its
     words, every `right` must pass, spoilt results and small mistakes (mutants) must be rejected.
     Where a task names its rules, each must be broken by a `wrong` answer.
-    The audit is recorded in lessons/records/, an exercise at a time.
+    The audit is recorded in lessons/records/, an exercise at a time.  Beside it stands the last blind
+    round, if there was one.
     """
     from authoring import audit as auditing
     from authoring.build import Course
     from course.records import read_record, record_audit
+    from course.rounds import last_round
 
     course = Course(root)
     audits = {}
@@ -188,19 +190,22 @@ def audit(names: tuple[str, ...], only: tuple[str, ...], changed: bool, jobs: in
             record = partial(record_audit, lesson, course.records)
             audits[lesson.name] = auditing.audit_lesson(lesson, jobs, earlier, set(only) or None, step, record)
     totals = auditing.totals(audits)
+    rounds = {name: last_round(name, course.records) for name in audits}
     if as_json:
         about = {name: {e: found.as_dict() for e, found in result.items()} for name, result in audits.items()}
-        click.echo(json.dumps({"lessons": about, "totals": totals}, ensure_ascii=False, indent=1))
+        click.echo(json.dumps({"lessons": about, "totals": totals, "blind": rounds}, ensure_ascii=False, indent=1))
     else:
-        _print_audit(audits, totals)
+        _print_audit(audits, totals, rounds)
     score = totals["mutation_score"]
     return 0 if totals["sound"] and (score is None or score >= auditing.MUTANTS_WANTED) else 1
 
 
-def _print_audit(audits, totals) -> None:
+def _print_audit(audits, totals, rounds) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from course.rounds import in_words
 
     console = Console()
     for name, result in audits.items():
@@ -226,6 +231,8 @@ def _print_audit(audits, totals) -> None:
                 console.print(f"[red]✗[/red] {exercise}: {escape(note)}", highlight=False)
             for mutant in a.survivors:
                 console.print(f"[yellow]survivor[/yellow] in {exercise}: " + escape(mutant).replace("\n", "\n    "), highlight=False)
+        if last := rounds[name]:
+            console.print(f"last blind round, {last['date']}: {in_words(last)}", highlight=False)
     made, killed, equivalent = totals["mutants"]
     share = "" if totals["mutation_score"] is None else f" ({100 * totals['mutation_score']:.1f} % of those not equivalent)"
     wrong, right, spoilt = totals["wrong"], totals["right"], totals["perturbations"]

@@ -33,6 +33,9 @@ LANGUAGE = {
 }
 # Cells that are for the audit alone, and those that become part of another cell.
 UNSEEN = ("wrong", "right", "equivalent", "rubric")
+# Folded where a notebook is opened, so that a student sees one line of it: JupyterLab and Notebook 7, Colab, Kaggle.
+FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form", "_kg_hide-input": True}
+TITLE = "# @title "  # how that line begins: Colab shows the rest as a form's title
 STUB = "# YOUR CODE HERE\nraise NotImplementedError()"  # what nbgrader puts in place of a solution
 
 
@@ -53,7 +56,7 @@ def instructor_notebook(lesson: Lesson, setup: str | None = None) -> NotebookNod
     for name, cell in placed_cells(lesson):
         if cell.type == "code":
             _check_student_syntax(lesson, cell)
-        source = _source(lesson, cell, text)
+        source = _title(lesson, cell) + _source(lesson, cell, text)
         kind = "code" if cell.type == "code" or cell.role == "quiz" else "markdown"
         node = NotebookNode(id=name, cell_type=kind, metadata=NotebookNode(_metadata(lesson, cell)), source=source)
         if kind == "code":
@@ -158,6 +161,21 @@ def _check_student_syntax(lesson: Lesson, cell: Cell) -> None:
         ) from None
 
 
+def _title(lesson: Lesson, cell: Cell) -> str:
+    """The line that stays of a folded cell; empty for any other."""
+    if cell.role == "tests":
+        number = 1 + [e.id for e in lesson.exercises].index(cell.name)
+        points = lesson.exercise(cell.name).points
+        return f"{TITLE}Tests of exercise {number} · {points:g} {'point' if points == 1 else 'points'}: run me\n"
+    named = {"setup": "Set-up: run me first", "quiz": "Quiz: run me"}.get(cell.role)
+    return f"{TITLE}{named}\n" if named else ""
+
+
+def untitled(source: str) -> str:
+    """A cell's source without the line that stays of it when it is folded."""
+    return source.partition("\n")[2] if source.startswith(TITLE) else source
+
+
 def _source(lesson: Lesson, cell: Cell, setup: str) -> str:
     if cell.role == "setup":
         return _setup(lesson, setup)
@@ -182,9 +200,10 @@ def _setup(lesson: Lesson, text: str) -> str:
 
 
 def _metadata(lesson: Lesson, cell: Cell) -> dict[str, Any]:
-    """nbgrader's metadata; none for a cell that it need not know."""
+    """How a cell is shown, and nbgrader's metadata; none for a cell that it need not know."""
+    shown = json.loads(json.dumps(FOLDED)) if cell.role in ("setup", "tests", "quiz") else {}
     if cell.role not in ("exercise", "tests", "answer"):
-        return {}
+        return shown
     graded = cell.role in ("tests", "answer")
     about = {
         "grade": graded,
@@ -196,13 +215,14 @@ def _metadata(lesson: Lesson, cell: Cell) -> dict[str, Any]:
     }
     if graded:
         about["points"] = cell.options["points"]
-    return {"nbgrader": about}
+    return {**shown, "nbgrader": about}
 
 
 def lesson_line(lesson: Lesson, cell_id: str, line: int = 1) -> int:
     """The line of the lesson text for a line of a generated cell (generated text: the cell's first line)."""
     for name, cell in placed_cells(lesson):
         if name == cell_id:
+            line -= bool(_title(lesson, cell))
             inside = 1 <= line <= len(cell.source.splitlines()) and cell.role not in ("setup", "quiz")
             return cell.line + (line - 1 if inside else 0)
     return 1

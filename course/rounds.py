@@ -31,6 +31,12 @@ def last_round(name: str, folder: Path = RECORDS) -> dict[str, Any] | None:
     return rounds[-1] if rounds else None
 
 
+def totals(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sums over rounds, in the same form."""
+    sums = {key: [sum(about[key][place] for about in rounds) for place in (0, 1)] for key in ("right", "wrong")}
+    return sums | {"misleading": sum(about["misleading"] for about in rounds)}
+
+
 def in_words(about: dict[str, Any]) -> str:
     """The figures of a round."""
     (right, accepted), (wrong, rejected) = about["right"], about["wrong"]

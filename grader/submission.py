@@ -15,7 +15,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course.notebook import placed_cells, student_source
+from course.notebook import placed_cells, student_source, untitled
 from course.parts import Exercise, Lesson, defined_names
 from course.reference import is_blank, reference_cells
 
@@ -95,7 +95,7 @@ def read_submission(path: Path, student: str, cells: LessonCells) -> Submission:
             seen.setdefault(name, []).append(source)
             last_known = name
         elif cell.get("cell_type") == "code" and not name.startswith(("test_", "quiz_")) and name != "setup":
-            text = python_source(source)
+            text = python_source(untitled(source))
             if name in cells.ids:
                 last_known = name
             if text not in cells.released and not is_blank(text) and len(text) <= MAX_SOURCE:

@@ -95,8 +95,12 @@ def bench_import():
 
 @benchmark
 def bench_audit():
-    """Totals of the recorded audits, as far as they hold: what is stale counts for nothing (`make prove` renews it)."""
+    """Totals of the recorded audits, as far as they hold: what is stale counts for nothing (`make prove` renews it).
+
+    And of the lessons' last blind rounds, which say how the texts of their day fared.
+    """
     from authoring.audit import totals
+    from course import rounds
     from course.records import read_record
     from proofs.standing import audits_that_hold
 
@@ -105,14 +109,19 @@ def bench_audit():
     stale = {lesson.name[:2]: count for lesson in lessons if (count := len(lesson.exercises) - len(audits[lesson.name]))}
     told = totals(audits)
     wrong, right, spoilt, mutants = (told[k] for k in ("wrong", "right", "perturbations", "mutants"))
+    last = list(filter(None, (rounds.last_round(lesson.name) for lesson in lessons)))
+    blind = rounds.totals(last)
     return {
         "audit_wrong_rejected": (f"{wrong[1]}/{wrong[0]}", f"answers, {wrong[2]} with their words"),
         "audit_visible_rejected": (f"{told['visible'][1]}/{told['visible'][0]}", "of them already by the tests that a student sees"),
         "audit_seeds_alike": (f"{told['seeds'][1]}/{told['seeds'][0]}", "verdicts with other hidden seeds"),
         "audit_right_accepted": (f"{right[1]}/{right[0]}", "answers"),
         "audit_perturbations_rejected": (f"{spoilt[1]}/{spoilt[0]}", "spoilt results"),
-        "audit_mutation_score": (told["mutation_score"], f"of {mutants[0] - mutants[2]} mutants ({mutants[2]} equivalent left out)"),
+        "audit_mutation_score": ("–" if told["mutation_score"] is None else told["mutation_score"], f"of {mutants[0] - mutants[2]} mutants ({mutants[2]} equivalent left out)"),
         "audit_stale": (sum(stale.values()), f"exercises not counted above{': lessons ' if stale else ''}{', '.join(stale)}"),
+        "blind_wrong_rejected": (f"{blind['wrong'][1]}/{blind['wrong'][0]}", f"answers, last blind rounds of {len(last)} lessons"),
+        "blind_right_accepted": (f"{blind['right'][1]}/{blind['right'][0]}", "answers"),
+        "blind_misleading": (blind["misleading"], "messages"),
     }
 
 

@@ -27,6 +27,7 @@ from unit24 import leftovers
 from unit24.compare import as_bool, as_number, brief, equal, fail, loaded_torch, shape, shorten, type_name
 from unit24.errors import CheckFailed, NotAttempted, Unreadable
 from unit24.leftovers import put_back_modes
+from unit24.states import State, differences, module_state, random_state
 
 __all__ = [
     "CheckFailed",
@@ -40,6 +41,9 @@ __all__ = [
     "kind",
     "raises",
     "catches",
+    "unchanged",
+    "module_state",
+    "random_state",
     "parts",
     "points",
     "scenario",
@@ -356,6 +360,20 @@ def catches(
         print(
             f"◐ {what} catch {len(wrong) - len(missed)} of {len(wrong)} bugs, with no false alarm. Still unseen: {'; '.join(missed)}."
         )
+
+
+def unchanged(state: State, before: State, what: str = "the model", hint: str = "", *, changes: Sequence[str] = ()) -> None:
+    """A state (`module_state`, `random_state`) is as it was before. Both may come from a scenario.
+
+    Args:
+        what: whose state it is, as in "submodule `0` of the model after `evaluate`".
+        changes: kinds that the task changes: some of `unit24.states.KINDS`.
+    """
+    kind(state, dict, f"the state of {what}")
+    found = list(differences(state, before, what, changes))
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        fail(shorten(found[0], 300) + more, hint)
 
 
 def _lend(function: Callable, note: Callable[[str], None]) -> tuple[Callable, Callable[[], None]]:

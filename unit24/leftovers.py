@@ -25,6 +25,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from types import CellType, FunctionType
 from typing import Any
 
 # What may be left: how it is said, and how it is put back.
@@ -46,7 +48,7 @@ KINDS = {
     "import path": ("`sys.path` is longer: {}", "take out what you put in, in a `finally`"),
     "standard output": ("{} is another one", "`with contextlib.redirect_stdout(...):` (or `redirect_stderr`) puts it back"),
     "exception hook": ("`sys.excepthook` is another one{}", "put the old one back in a `finally`"),
-    "logging": ("the root logger's level is {}", "set the level of a logger of your own: `logging.getLogger(name)`"),
+    "logging": ("the root logger has {}", "set the level of a logger of your own: `logging.getLogger(name)`"),
     "open files": ("a file is still open: {}", "open it in a `with` block, or close it"),
     "open sockets": ("a socket is still open: {}", "open it in a `with` block, or close it (a server: shut it down)"),
     "threads": ("a thread still runs: {}", "let it end, and `join()` it (a pool: use a `with` block)"),
@@ -80,17 +82,17 @@ class Watches:
         self._open.append(Watch())
 
     def end(self, leaves: Iterable[str], failed: bool) -> list[Finding]:
-        """What the block that ends has left behind. What it did is not held against the block around it.
+        """What the block that ends has left behind, in the order of `KINDS`. It is not held against the block around it.
 
         Args:
             leaves: kinds that it may leave.
             failed: it has ended by an error: then settings are put back, and nothing else is looked at.
         """
-        watch = self._open.pop()
-        found = list(watch.put_back(frozenset(leaves)))
+        watch, leaves = self._open.pop(), frozenset(leaves)
+        found = list(watch.put_back(leaves))
         if not failed:
-            found += watch.still_there(frozenset(leaves))
-        if self._open and (found or failed):
+            found += watch.still_there(leaves)
+        if self._open and (found or failed or leaves):
             self._open[-1] = Watch()
         return sorted(found, key=lambda finding: list(KINDS).index(finding[0]))
 
@@ -152,7 +154,7 @@ def _settings(torch: Any) -> tuple[Setting, ...]:
         Setting("working folder", _folder, os.chdir, lambda folder: ""),
         Setting("exception hook", lambda: sys.excepthook, lambda hook: setattr(sys, "excepthook", hook), lambda hook: ""),
         Setting("logging", lambda: root.level, root.setLevel, lambda level: f"level {logging.getLevelName(level)}", set_by_imports=True),
-        Setting("logging", lambda: root.manager.disable, logging.disable, lambda level: f"disabled up to level {level}"),
+        Setting("logging", lambda: root.manager.disable, logging.disable, lambda level: f"all disabled up to level {level}"),
     )
     if torch is None:
         return general
@@ -224,10 +226,9 @@ class Watch:
         self._path = list(sys.path)
         self._streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
         self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
-        self._alarm = _alarm_is_set()
         self._free = _free_descriptors()
         self._threads = set(threading.enumerate())
-        self._processes = {process.pid for process in _processes()}
+        self._children = _children()
 
     def put_back(self, leaves: frozenset[str]) -> Iterator[Finding]:
         """Settings, variables and the like that are not as they were; they are again."""
@@ -244,13 +245,14 @@ class Watch:
 
     def still_there(self, leaves: frozenset[str]) -> list[Finding]:
         """Files, sockets, threads and processes that are new and do not end."""
-        found = self._alive(leaves)
-        if found:
-            gc.collect()  # what nobody can reach any more is closed
-        end = time.monotonic() + PATIENCE
-        while found and (found := self._alive(leaves)) and time.monotonic() < end:
+        if not self._suspects(leaves):
+            return []
+        gc.collect()  # what nobody can reach any more is closed
+        suspects, end = self._suspects(leaves), time.monotonic() + PATIENCE
+        while any(s.kind in ("threads", "processes") for s in suspects) and time.monotonic() < end:
             time.sleep(0.02)
-        return found
+            suspects = [s for s in suspects if s.lives()]
+        return [(s.kind, s.label) for s in suspects]
 
     # ---- settings, variables, lists: each says what is changed (nothing where nothing is), and puts it back
 
@@ -301,11 +303,7 @@ class Watch:
         for number in changed:
             with contextlib.suppress(OSError, TypeError, ValueError):  # not from this thread; one that Python did not set
                 signal.signal(number, self._handlers[number])
-        names = [signal.Signals(number).name for number in changed]
-        if _alarm_is_set() and not self._alarm:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            names.append("an alarm is set")
-        return ", ".join(names)
+        return ", ".join(signal.Signals(number).name for number in changed)
 
     def _path_changed(self) -> str:
         added = [entry for entry in sys.path if entry not in self._path and not _in_libraries(str(entry))]
@@ -319,16 +317,29 @@ class Watch:
             setattr(sys, name, self._streams[name])
         return " and ".join(f"`sys.{name}`" for name in changed)
 
-    def _alive(self, leaves: frozenset[str]) -> list[Finding]:
-        found = [("threads", _thread_label(t)) for t in threading.enumerate() if t not in self._threads and _is_students(t)]
-        found += [("processes", _process_label(p)) for p in _processes() if p.pid not in self._processes and _runs(p)]
-        if taken := set(self._free).difference(_free_descriptors()):
-            found += _open_things(taken)
-        return [finding for finding in found if finding[0] not in leaves]
+    # ---- what lives on
+
+    def _suspects(self, leaves: frozenset[str]) -> list[Suspect]:
+        """New threads; and if there are new children or descriptors, the Python objects behind them."""
+        found = [
+            Suspect("threads", _thread_label(thread), thread.is_alive)
+            for thread in threading.enumerate()
+            if thread not in self._threads and _is_students(thread)
+        ]
+        if children := _children() - self._children:
+            found += _processes(children)
+        if descriptors := set(self._free).difference(_free_descriptors()):
+            found += _open_things(descriptors)
+        return [suspect for suspect in found if suspect.kind not in leaves]
 
 
-def _alarm_is_set() -> bool:
-    return hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+@dataclass(frozen=True)
+class Suspect:
+    """Something new that lives on."""
+
+    kind: str
+    label: str
+    lives: Callable[[], bool]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -362,6 +373,9 @@ def _is_foreign(kind: type) -> bool:
     return file is not None and _in_libraries(file, _FOREIGN)
 
 
+CONTAINERS = (CellType, dict, list, set)
+
+
 def _is_students(thread: threading.Thread) -> bool:
     """Whether a new thread was started by a person's code, as far as its class and what it runs tell."""
     if type(thread) not in (threading.Thread, threading.Timer):
@@ -370,8 +384,7 @@ def _is_students(thread: threading.Thread) -> bool:
     if not _is_of_library(target):
         return target is not None
     if target.__module__ == "concurrent.futures.thread":  # a pool, of a person or of a library: who holds it?
-        pool = thread._args[0]()
-        return pool is not None and any(_module_of(holder) == "__main__" for holder in gc.get_referrers(pool))
+        return _is_held_by_main(thread._args[0]())
     if target.__module__.startswith(("asyncio", "multiprocessing")) or _in_libraries(_code_file(target), _FOREIGN):
         return False
     return thread.name.startswith("Thread-")  # libraries give names to threads that they keep
@@ -381,9 +394,16 @@ def _target(thread: threading.Thread) -> Any:
     return getattr(thread, "function" if type(thread) is threading.Timer else "_target", None)
 
 
-def _module_of(holder: Any) -> Any:
-    """The module of a namespace, of a class (by its dict), or of an object's class."""
-    return holder.get("__module__", holder.get("__name__")) if type(holder) is dict else type(holder).__module__
+def _is_held_by_main(thing: Any, depth: int = 2) -> bool:
+    """Whether a name, function, class or object of the notebook holds `thing`, itself or in a container."""
+    for holder in gc.get_referrers(thing) if thing is not None else ():
+        if type(holder) is dict:
+            module = holder.get("__module__", holder.get("__name__"))  # of a class, of a module
+        else:
+            module = holder.__module__ if type(holder) is FunctionType else type(holder).__module__
+        if module == "__main__" or depth > 1 and type(holder) in CONTAINERS and _is_held_by_main(holder, depth - 1):
+            return True
+    return False
 
 
 def _thread_label(thread: threading.Thread) -> str:
@@ -412,20 +432,21 @@ def _free_descriptors() -> list[int]:
     return free
 
 
-def _open_things(numbers: set[int]) -> Iterator[Finding]:
+def _open_things(descriptors: set[int]) -> Iterator[Suspect]:
     """Python's files (other than logs) and internet sockets with these descriptors. Memory maps and pipes are none."""
     things = _objects(io.FileIO, socket.socket, logging.StreamHandler)
     logs = {_descriptor(handler.stream) for handler in things if isinstance(handler, logging.StreamHandler)}
     for thing in things:
         number = _descriptor(thing)
-        if number not in numbers or number in logs:
+        if number not in descriptors or number in logs:
             continue
+        lives = functools.partial(lambda thing: _descriptor(thing) >= 0, thing)
         if isinstance(thing, io.FileIO):
             path = thing.name if isinstance(thing.name, str) else ""
             if not path.startswith(SYSTEM_FILES) and not _in_libraries(path):
-                yield "open files", os.path.basename(path) or "without a name"
+                yield Suspect("open files", os.path.basename(path) or "without a name", lives)
         elif isinstance(thing, socket.socket) and thing.family in (socket.AF_INET, socket.AF_INET6):
-            yield "open sockets", f"port {thing.getsockname()[1]}"
+            yield Suspect("open sockets", f"port {thing.getsockname()[1]}", lives)
 
 
 def _descriptor(file: Any) -> int:
@@ -441,38 +462,36 @@ def _objects(*kinds: type) -> list[Any]:
     return [thing for thing in gc.get_objects() if issubclass(type(thing), kinds)]
 
 
-def _processes() -> list[Any]:
-    """Programs and processes that Python code started and has not seen the end of, those of libraries left out."""
-    if not _has_children():
-        return []
-    programs = [p for p in _objects(subprocess.Popen) if p.returncode is None and not _runs_library(p)]
-    multiprocessing = sys.modules.get("multiprocessing")
-    started = multiprocessing.active_children() if multiprocessing else []
-    return programs + [process for process in started if not _is_foreign(type(process))]
-
-
-def _has_children() -> bool:
-    if not hasattr(os, "waitid"):  # macOS, Windows: the look at every object would be made each time
-        return False
+def _children() -> set[int]:
+    """Ids of this process's children, dead ones that nobody waited for included."""
+    if not hasattr(os, "waitid"):  # Windows, macOS
+        return set()
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        return True
     except ChildProcessError:
-        return False
+        return set()
+    try:
+        return {int(word) for task in Path("/proc/self/task").iterdir() for word in (task / "children").read_text().split()}
+    except OSError:  # may not be read
+        return {process.pid for process in _started()}
 
 
-def _runs_library(program: subprocess.Popen) -> bool:
-    """Whether it runs a file of an installed library: a helper that the library keeps."""
-    words = [program.args] if isinstance(program.args, (str, bytes, os.PathLike)) else program.args
-    return any(_in_libraries(os.fsdecode(word), _FOREIGN) for word in words)
+def _processes(children: set[int]) -> Iterator[Suspect]:
+    """Those of the processes that live, and that Python code started on its own account and not as a library's helper."""
+    for process in _started():
+        if process.pid not in children:
+            continue
+        if isinstance(process, subprocess.Popen):
+            words = process.args if isinstance(process.args, (list, tuple)) else os.fsdecode(process.args).split()
+            words, lives = [os.fsdecode(word) for word in words], functools.partial(lambda p: p.poll() is None, process)
+            if lives() and not any(_in_libraries(word, _FOREIGN) for word in words):
+                yield Suspect("processes", os.path.basename(words[0]), lives)
+        elif not _is_foreign(type(process)) and process.is_alive():
+            yield Suspect("processes", type(process).__name__, process.is_alive)
 
 
-def _runs(process: Any) -> bool:
-    return process.poll() is None if isinstance(process, subprocess.Popen) else process.is_alive()
-
-
-def _process_label(process: Any) -> str:
-    if not isinstance(process, subprocess.Popen):
-        return type(process).__name__
-    words = process.args if isinstance(process.args, (list, tuple)) else os.fsdecode(process.args).split()
-    return os.path.basename(os.fsdecode(words[0])) if words else ""
+def _started() -> list[Any]:
+    """Programs (`subprocess`) and processes (`multiprocessing`) whose end was not seen yet."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    programs = [program for program in _objects(subprocess.Popen) if program.returncode is None]
+    return programs + (multiprocessing.active_children() if multiprocessing else [])

@@ -23,7 +23,7 @@ _COMPARISON = {
 
 def edits(code: Code, node: ast.AST) -> Iterator[Edit]:
     for kind, text in _variants(node):
-        yield code.replace(kind, node, text)
+        yield code.replace(kind, node, text.replace("\n", "\n" + " " * node.col_offset))  # a compound statement keeps its indentation
 
 
 def _variants(node: ast.AST):

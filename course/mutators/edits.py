@@ -53,8 +53,9 @@ class Code:
         return self.between(self.start(node), self.end(node))
 
     def operand(self, node: ast.AST) -> str:
-        """The text of an expression, in parentheses where something may bind its parts otherwise."""
-        return self.text(node) if isinstance(node, _ATOMS) else f"({self.text(node)})"
+        """The text of an expression, in parentheses where something, or the end of a line, may part it otherwise."""
+        text = self.text(node)
+        return text if isinstance(node, _ATOMS) and "\n" not in text else f"({text})"
 
     def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
         while node := self.parents.get(node):
@@ -85,8 +86,8 @@ class Code:
     # What may be changed
 
     def replace(self, kind: str, node: ast.AST, text: str) -> Edit:
-        """`text` in place of a node; its further lines are indented as the node is."""
-        return Edit(kind, self.start(node), self.end(node), text.replace("\n", "\n" + " " * node.col_offset))
+        """`text` in place of a node."""
+        return Edit(kind, self.start(node), self.end(node), text)
 
     def rename(self, kind: str, call: ast.Call, name: str) -> Edit:
         """Another method of the same object, or function of the same module."""

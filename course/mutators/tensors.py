@@ -149,7 +149,7 @@ def _written_attribute(code: Code, node: ast.Attribute) -> Iterator[Edit]:
         yield code.replace("dtype", node, f"{module}.float32")
     elif node.attr in ("float64", "double") and given:
         yield code.replace("dtype", node, f"{code.text(node.value)}.float32")
-    elif node.attr == "device" and not isinstance(around, ast.keyword) and "to" != method(around):
+    elif node.attr == "device" and isinstance(node.ctx, ast.Load) and not isinstance(around, ast.keyword) and method(around) != "to":
         yield code.replace("device", node, 'torch.device("cpu")')
     elif node.attr in ("T", "mT", "mH", "H"):
         yield code.drop_attribute("axis", node)
@@ -278,7 +278,7 @@ def _squeeze(code: Code, call: ast.Call) -> Iterator[Edit]:
 def _rounding(code: Code, call: ast.Call) -> Iterator[Edit]:
     """Halves upwards, not to even numbers, or the other way round; towards zero, not downwards."""
     name, module, given = method(call), module_of(call), call.args + call.keywords
-    if module in _TENSOR_MODULES and len(given) == 1:
+    if module in _TENSOR_MODULES and call.args and len(given) == 1:
         x = code.operand(call.args[0])
         others = {"round": [f"{module}.floor({x} + 0.5)"], "floor": [f"{module}.trunc({x})", f"{module}.round({x} - 0.5)"]}.get(name, [])
         for other in others:
@@ -295,9 +295,9 @@ def _overflow(code: Code, call: ast.Call) -> Iterator[Edit]:
     if name == "log_softmax":
         function = code.between(code.start(call), code.end(call.func)).removesuffix(name)
         yield code.replace("overflow", call, f"{function}softmax{code.between(code.end(call.func), code.end(call))}.log()")
-    elif name == "logsumexp" and not module:
+    elif name == "logsumexp" and isinstance(call.func, ast.Attribute) and not module:
         yield code.replace("overflow", call, f"{code.operand(call.func.value)}.exp().sum{code.between(code.end(call.func), code.end(call))}.log()")
-    elif name in ("logsigmoid", "softplus", "expm1", "log1p") and (module or not call.args):
+    elif name in ("logsigmoid", "softplus", "expm1", "log1p") and bool(module) == bool(call.args):
         x = code.operand(call.args[0] if module else call.func.value)
         formula = {"logsigmoid": "{0}.sigmoid().log()", "softplus": "(1 + {0}.exp()).log()", "expm1": "({0}.exp() - 1)", "log1p": "(1 + {0}).log()"}
         yield code.replace("overflow", call, formula[name].format(x))

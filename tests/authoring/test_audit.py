@@ -12,7 +12,6 @@ from texts import copy_lesson, read_copy, replaced
 from authoring.audit import audit_lesson, totals
 from authoring.perturbations import KINDS, perturbed
 from course.lesson import read
-from course.mutants import mutants, named_equivalent
 
 SMALL = Path(__file__).parents[1] / "fixtures" / "61_small.py"
 
@@ -58,7 +57,8 @@ def test_weak_tests_are_seen(tmp_path):
     weak = spoil(tmp_path, old, "check.kind(gap_plus_one([1.0], [0.0]), float)", only={"gap_plus_one"})["gap_plus_one"]
     assert any("this wrong answer gets full points" in n for n in weak.notes)
     assert any("'negated' still pass" in n for n in weak.notes)
-    assert weak.survivors and weak.mutants[1] < weak.mutants[0]
+    assert weak.survivors == ["swapped:\n- return helper(mean_gap(x, y))\n+ return helper((mean_gap(y, x)))"]
+    assert weak.mutants == [2, 1, 0] and weak.kinds == {"swapped": [1, 0, 0], "dropped": [1, 1, 0]}
 
 
 def test_mutants_are_judged_again_where_something_changed_that_decides_on_them(sound, tmp_path):
@@ -149,36 +149,6 @@ def test_wrong_answers_that_fall_by_what_a_student_sees_are_counted(tmp_path, so
     audit = spoil(tmp_path, lines, hidden, only={"gap_plus_one"})["gap_plus_one"]
     assert audit.visible[0] == 3 and audit.visible[1] <= 3
 
-
-SOURCE = '''def f(x, y=2):
-    """Doc: 1 + 2."""
-    ### BEGIN SOLUTION
-    if x < 0:
-        raise ValueError(f"negative: {x + 1}")
-    total = x * 2 + y
-    total -= 1
-    return max(total, y)
-    ### END SOLUTION
-'''
-
-
-def test_mutants_touch_the_solution_alone():
-    made = mutants(SOURCE)
-    diffs = "\n".join(m.diff for m in made)
-    assert "Doc" not in diffs and "negative" not in "".join(m.diff for m in made if m.kind != "dropped")
-    for words in ("+ if (x <= 0):", "+ total += 1", "+ return (max(y, total))", "(x / 2)", "+ return None", "+ pass"):
-        assert words in diffs, words
-    assert len({m.source for m in made}) == len(made)
-    for mutant in made:
-        compile(mutant.source, "mutant", "exec")
-
-
-def test_naming_an_equivalent():
-    mutant = next(m for m in mutants(SOURCE) if m.kind == "comparison")
-    named = "\n".join("# " + line for line in mutant.diff.splitlines())
-    assert named_equivalent(mutant, named) and not named_equivalent(mutant, replaced(named, ("x", "z")))
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_perturbations_change_results(kind):
     import torch
@@ -197,12 +167,12 @@ def test_the_command(tmp_path):
     done = subprocess.run([*call, "--json"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    keys = "reference stub wrong right perturbations mutants survivors rules reported".split()
+    keys = "reference stub wrong right perturbations mutants kinds survivors rules reported".split()
     assert set(told["lessons"]["61_small"]["mean_gap"]) >= set(keys)
     recorded = json.loads((tmp_path / "lessons" / "records" / "61_small.json").read_text())
     assert recorded["audit"] == told["lessons"]["61_small"]
     done = subprocess.run([*call, "--changed", "61"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and "mutants 23 of 23 killed" in " ".join(done.stdout.split())
+    assert done.returncode == 0 and "mutants 18 of 18 killed" in " ".join(done.stdout.split())
     task = ("# ## 1. A mean\n", "# ## 1. A mean\n#\n# - It is a mean. <!-- rule: mean -->\n# - Lengths are equal. <!-- rule: lengths -->\n")
     copy_lesson(SMALL, tmp_path / "lessons", task, ('wrong="mean_gap" says', 'wrong="mean_gap" breaks="mean" says'))
     done = subprocess.run([*call, "--changed", "-e", "mean_gap"], capture_output=True, text=True, timeout=120)

@@ -23,6 +23,9 @@ def notebooks(tmp_path):
     return folder
 
 
+FOLDED = ".jp-InputPlaceholder"
+
+
 class Notebook:
     """An open notebook, used as a person does: click a cell, type, Shift+Enter."""
 
@@ -32,7 +35,7 @@ class Notebook:
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
 
     def cell(self, text):
-        return self.page.locator(".jp-CodeCell", has=self.page.locator(".jp-InputArea", has_text=text)).first
+        return self.page.locator(".jp-CodeCell", has=self.page.locator(".jp-Cell-inputWrapper", has_text=text)).first
 
     def run(self, text, code=None):
         """Run the cell that contains `text` (after replacing its code); returns what it shows."""
@@ -40,23 +43,36 @@ class Notebook:
 
         cell = self.cell(text)
         cell.scroll_into_view_if_needed()
-        cell.locator(".cm-content").click()
         if code is not None:
+            cell.locator(".cm-content").click()
             self.page.keyboard.press("ControlOrMeta+a")
             self.page.keyboard.insert_text(code)
-        prompt = cell.locator(".jp-InputPrompt")
-        before = prompt.inner_text()
+        prompt, output = cell.locator(".jp-InputArea-prompt"), cell.locator(".jp-OutputArea-output")
+
+        def shown():
+            return "\n".join(output.all_inner_texts()).strip()
+
+        folded = cell.locator(FOLDED).count() > 0  # it shows no prompt, but what it printed
+        before = shown() if folded else prompt.inner_text()
         for _ in range(4):  # on a busy machine the page may not listen yet: then a person presses again
-            cell.locator(".cm-content").click()
+            if folded:  # a click would unfold it, arrow keys pass it by: one comes from the cell above
+                above = self.page.locator(f".jp-Cell[data-windowed-list-index='{int(cell.get_attribute('data-windowed-list-index')) - 1}']")
+                above.click()
+                self.page.keyboard.press("Shift+Enter")
+            else:
+                cell.locator(".cm-content").click()
             self.page.keyboard.press("Shift+Enter")
             try:
-                expect(prompt).not_to_have_text(before, timeout=20_000)  # it runs
+                if folded:
+                    expect(output.filter(has_not_text=before or None).filter(has_text=re.compile(r"\S")).first).to_be_visible(timeout=60_000)
+                else:
+                    expect(prompt).not_to_have_text(before, timeout=20_000)  # it runs
                 break
             except AssertionError:
                 continue
-        expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=60_000)  # it has run
-        output = cell.locator(".jp-OutputArea-output")
-        return "\n".join(output.all_inner_texts())
+        if not folded:
+            expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=60_000)  # it has run
+        return shown()
 
 
 def test_a_student_at_work(notebooks, tmp_path, open_page):
@@ -64,10 +80,11 @@ def test_a_student_at_work(notebooks, tmp_path, open_page):
     with jupyter(notebooks, tmp_path / "server") as url:
         page.goto(url(f"lab/tree/{SMALL}/{SMALL}.ipynb?reset"))
         notebook = Notebook(page)
-        assert f"lesson {SMALL}" in notebook.run("Set-up: run this cell first")
+        assert "MINIMUM" not in page.inner_text(".jp-Notebook")
+        assert f"lesson {SMALL}" in notebook.run("Set-up: run me first")
         assert notebook.run("import math") == ""
 
-        tests = 'check.exercise("mean_gap")'
+        tests = "Tests of exercise 1 · 2 points: run me"
         notebook.run("def mean_gap")
         said = notebook.run(tests)
         assert said.startswith("○") and "mean_gap" in said and len(said.splitlines()) <= 2, said
@@ -79,6 +96,11 @@ def test_a_student_at_work(notebooks, tmp_path, open_page):
         notebook.run("def mean_gap", "def mean_gap(x, y):\n    if len(x) != len(y):\n        raise ValueError\n    return (sum(x) - sum(y)) / len(x)")
         said = notebook.run(tests)
         assert said.startswith("✓ mean_gap"), said
+
+        # All the while not a line of test code was to be seen; it is there for who wants it.
+        assert "check.exercise" not in page.inner_text(".jp-Notebook")
+        notebook.cell(tests).locator(FOLDED).get_by_title("Click to expand").click()
+        page.locator(".cm-content", has_text='check.exercise("mean_gap")').first.wait_for()
 
         # What was typed is saved with the notebook, and grading takes it from there.
         page.keyboard.press("ControlOrMeta+s")

@@ -62,6 +62,16 @@ def test_nbgrader_metadata(notebook):
     assert set(about.values()) == {None}
 
 
+def test_what_a_student_need_not_read_is_folded_to_one_line(notebook):
+    """A third of a notebook's lines were test code, unfolded, and 39 lines of set-up stood first on the screen."""
+    folded = {c.id for c in notebook.cells if c.metadata.get("jupyter", {}).get("source_hidden")}
+    assert folded == {"setup", "test_double", "quiz_end"}
+    for c in notebook.cells:
+        colab, kaggle = c.metadata.get("cellView") == "form", c.metadata.get("_kg_hide-input") is True
+        assert (c.id in folded) == colab == kaggle == c.source.startswith("# @title ")
+    assert cell(notebook, "test_double").source.splitlines()[0] == "# @title Tests of exercise 1 · 2 points: run me"
+
+
 def test_what_is_for_the_audit_alone_is_left_out(notebook):
     text = as_text(notebook)
     assert "misunderstood" not in text and "sum([value" not in text and "(number) + (number)" not in text
@@ -74,7 +84,7 @@ def test_the_rubric_stands_below_the_model_answer(notebook):
 
 def test_the_quiz_shows_no_answer_in_its_source(notebook):
     source = cell(notebook, "quiz_end").source
-    assert source.startswith('from unit24 import quiz\n\nquiz.ask("01_small", "end", "')
+    assert source.startswith('# @title Quiz: run me\nfrom unit24 import quiz\n\nquiz.ask("01_small", "end", "')
     for secret in ("four", "Exactly", "twenty", "double", "true"):
         assert secret not in source.split('"end"')[1]
     opaque = source.split('"')[-2]
@@ -84,7 +94,7 @@ def test_the_quiz_shows_no_answer_in_its_source(notebook):
 def test_the_setup_cell_is_for_this_lesson(lesson_from):
     header = "# ---\n# jupyter:\n#   unit24:\n#     needs: ['peft>=0.21']\n# ---\n\n# %% [markdown]\n# # Small"
     notebook = instructor_notebook(lesson_from(("# %% [markdown]\n# # Small", header)), SETUP)
-    assert cell(notebook, "setup").source == 'LESSON = "01_small"  # which one\nNEEDS = ["peft>=0.21"]\nimport unit24'
+    assert cell(notebook, "setup").source == '# @title Set-up: run me first\nLESSON = "01_small"  # which one\nNEEDS = ["peft>=0.21"]\nimport unit24'
     assert notebook.metadata.unit24.needs == ["peft>=0.21"] and notebook.metadata.unit24.lesson == "01_small"
     with pytest.raises(UserError, match="setup_cell.py: expected one line that begins with `NEEDS = `, found 0"):
         instructor_notebook(lesson_from(), 'LESSON = "NN_name"\n')
@@ -122,7 +132,7 @@ def test_a_line_of_a_generated_cell_is_found_in_the_text(lesson_from):
     lesson = lesson_from()
     lines = lesson.path.read_text().splitlines()
     assert lines[lesson_line(lesson, "double", 4) - 1].strip() == "secret_result = number + number"
-    assert lines[lesson_line(lesson, "test_double", 1) - 1].startswith("with check.exercise")
+    assert lines[lesson_line(lesson, "test_double", 2) - 1].startswith("with check.exercise")
     assert lines[lesson_line(lesson, "setup", 20) - 2] == "# %% setup"
 
 

@@ -198,7 +198,7 @@ check.equal(look(folder), (size, values), "size and values of the file")
         {
             "def save(path, values):\n    path.write_text(' '.join(map(str, values)))\n    return path.stat().st_size": ("passed", "✓"),
             "def save(path, values):\n    path.write_text('1 2')\n    return 3": ("failed", "size and values"),
-            "def save(path, values):\n    return 3": ("failed", "FileNotFoundError"),
+            "def save(path, values):\n    return 3": ("failed", "no file `values.txt`"),
         },
     ),
     "modes": (

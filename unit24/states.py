@@ -1,0 +1,124 @@
+"""States that a call must leave as they were, as plain data: of a module, and of the global random numbers.
+
+A scenario takes them before and after the student's code, the tests compare them (`check.unchanged`).  A state is
+``{kind: {name: value}}`` with built-in values alone, so it crosses from process to process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import sys
+from collections.abc import Collection, Iterator
+from typing import Any
+
+HOOKS = {  # kind -> where a module keeps them
+    "forward": "_forward_hooks",
+    "forward pre": "_forward_pre_hooks",
+    "backward": "_backward_hooks",
+    "backward pre": "_backward_pre_hooks",
+    "state dict": "_state_dict_hooks",
+}
+PARAMETER_HOOKS = {"gradient": "_backward_hooks", "accumulated gradient": "_post_accumulate_grad_hooks"}
+KINDS = ("submodules", "training", "hooks", "parameters", "requires_grad", "gradients", "values", "random state")
+
+State = dict[str, dict[str, Any]]
+
+
+def module_state(module: Any, values: bool = False) -> State:
+    """What can be left behind in a torch module.
+
+    Args:
+        values: those of parameters and buffers too.
+
+    Returns:
+        By submodule ``"submodules"`` (its class), ``"training"``, ``"hooks"`` (how many of each kind); by parameter and
+        buffer ``"parameters"`` (its class), by parameter ``"requires_grad"``, ``"hooks"`` and ``"gradients"``; ``"values"``.
+    """
+    modules, parameters = dict(module.named_modules()), dict(module.named_parameters())
+    tensors = {**parameters, **dict(module.named_buffers())}
+    hooks = {name: _hooks(inner, HOOKS) for name, inner in modules.items()}
+    state = {
+        "submodules": {name: type(inner).__name__ for name, inner in modules.items()},
+        "training": {name: inner.training for name, inner in modules.items()},
+        "hooks": hooks | {name: _hooks(parameter, PARAMETER_HOOKS) for name, parameter in parameters.items()},
+        "parameters": {name: type(tensor).__name__ for name, tensor in tensors.items()},
+        "requires_grad": {name: parameter.requires_grad for name, parameter in parameters.items()},
+        "gradients": {name: None if p.grad is None else _digest(p.grad) for name, p in parameters.items()},
+    }
+    return state | ({"values": {name: _digest(tensor) for name, tensor in tensors.items()}} if values else {})
+
+
+def random_state() -> State:
+    """Of Python's, NumPy's and torch's global random numbers: who draws from them, or seeds them, changes it."""
+    states = {"Python": repr(random.getstate()).encode()}
+    if "numpy" in sys.modules:
+        states["NumPy"] = repr([getattr(part, "tolist", lambda p=part: p)() for part in sys.modules["numpy"].random.get_state()]).encode()
+    if "torch" in sys.modules:
+        states["torch"] = sys.modules["torch"].get_rng_state().numpy().tobytes()
+    return {"random state": {name: _short(data) for name, data in states.items()}}
+
+
+def differences(state: State, before: State, what: str, changes: Collection[str] = ()) -> Iterator[str]:
+    """In words, what is not as it was before; kinds in `changes` may differ."""
+    for kind in KINDS:
+        if kind not in before or kind in changes:
+            continue
+        now, then = state.get(kind, {}), before[kind]
+        for name in [*then, *(name for name in now if name not in then)]:
+            said = _difference(kind, name, now.get(name, _ABSENT), then.get(name, _ABSENT), what)
+            if said:
+                yield said
+
+
+# --------------------------------------------------------------------------------------------------
+
+_ABSENT = object()
+
+
+def _difference(kind: str, name: str, now: Any, then: Any, what: str) -> str:
+    if now == then:
+        return ""
+    if kind in ("submodules", "parameters"):
+        thing = f"{'submodule' if kind == 'submodules' else 'tensor'} `{name}`"
+        if now is _ABSENT or then is _ABSENT:
+            return f"{thing} of {what} is {'gone' if now is _ABSENT else 'new'}"
+        return f"{thing} of {what} is a {now} (before: a {then})"
+    if now is _ABSENT or then is _ABSENT:  # said already: with its module, or parameter
+        return ""
+    if kind == "random state":
+        return f"the global random state of {name} has changed: draw from a generator of your own, or the one given"
+    place = f"`{name}` of {what}" if name else what
+    if kind == "training":
+        modes = {True: "training mode", False: "evaluation mode"}
+        return f"{'submodule ' if name else ''}{place} is left in {modes[bool(now)]} (before: {modes[bool(then)]})"
+    if kind == "hooks":
+        return f"{place} is left with hooks: {_counts(now)} (before: {_counts(then)}). Keep what registers a hook, and `remove()` it"
+    if kind == "requires_grad":
+        return f"{place} is left with requires_grad={now} (before: {then})"
+    if kind == "gradients":
+        left = "without its gradient" if now is None else "with a gradient (before: none)" if then is None else "with another gradient"
+        return f"{place} is left {left}"
+    return f"{place} has other values than before"
+
+
+def _counts(hooks: dict[str, int]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in hooks.items()) or "none"
+
+
+def _hooks(owner: Any, places: dict[str, str]) -> dict[str, int]:
+    return {kind: len(found) for kind, place in places.items() if (found := getattr(owner, place, None))}
+
+
+def _digest(tensor: Any) -> str:
+    """Of dtype, shape and bytes; of a tensor that keeps no plain bytes without these."""
+    torch = sys.modules["torch"]
+    data = f"{tensor.dtype} {tuple(tensor.shape)}".encode()
+    if type(tensor) in (torch.Tensor, torch.nn.Parameter) and not tensor.is_meta:
+        dense = tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
+        data += dense.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return _short(data)
+
+
+def _short(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
