@@ -189,11 +189,11 @@ print(f"TRL's loss on five rows: {trl_loss:.4f} nats a token")
 # - It returns a dictionary of these two, as lists of Python integers. <!-- rule: lists -->
 # - The tokenizer stays as it was. <!-- rule: tokenizer -->
 #
-# Here, `27` and `<|end|>` are learned:
+# In this lesson's template, for the question `2+5=` and the answer `7`:
 #
-# | token | `<\|user\|>` | `9` | `+` | `18` | `<\|assistant\|>` | `27` | `<\|end\|>` |
-# |---|---|---|---|---|---|---|---|
-# | label | −100 | −100 | −100 | −100 | −100 | `27` | `<\|end\|>` |
+# | token | `<\|user\|>` | `2` | `+` | `5` | `=` | `<\|assistant\|>` | `7` | `<\|end\|>` |
+# |---|---|---|---|---|---|---|---|---|
+# | label | −100 | −100 | −100 | −100 | −100 | −100 | its id | its id |
 #
 # `masked_loss(logits, labels)` is the loss $L$ of a batch. `logits`, float32 or float64 of shape `[batch, tokens, vocabulary]`, are the
 # model's output for whole rows, as large as ±200. `labels`, int64 of shape `[batch, tokens]`, holds −100 or any id of the vocabulary
@@ -243,7 +243,13 @@ def encoded(template, question, answer):
     row = encode(own, question, answer)
     after = own.apply_chat_template(user(question) + assistant(answer), return_dict=False)
     row = {key: row[key] for key in row} if hasattr(row, "keys") else row
-    return {"row": row, "its tokenizer's chat": after, "its tokenizer's padding": own.padding_side}
+    entries = [entry for column in row.values() for entry in column] if isinstance(row, dict) else []
+    return {
+        "row": row,
+        "its tokenizer's chat": after,
+        "its tokenizer's padding": own.padding_side,
+        "types of its entries": sorted({type(entry).__name__ for entry in entries}),
+    }
 
 
 @check.scenario
@@ -263,7 +269,12 @@ def row_by_definition(template, question, answer, opener=True, end=None, shift=0
     if end:
         labels[-end:] = [-100] * end
     row = {"input_ids": ids, "labels": labels[shift:] + [-100] * shift}
-    return {"row": row, "its tokenizer's chat": ids, "its tokenizer's padding": tokenizer.padding_side}
+    return {
+        "row": row,
+        "its tokenizer's chat": ids,
+        "its tokenizer's padding": tokenizer.padding_side,
+        "types of its entries": ["int"],
+    }
 
 
 def loss_by_definition(logits, labels, reach=1):
@@ -2013,7 +2024,7 @@ def check_reward(reward) -> None:
     texts, answers = [text for text, _ in cases], [right for _, right in cases]
     wanted = [1.0] * len(paid.split("|")) + [0.0] * len(unpaid.split("|"))
     for completions in ([assistant(text) for text in texts], texts):
-        got = reward(completions=completions, answer=answers, prompts=texts, trainer_state=None)
+        got = reward(completions=completions, answer=answers, trainer_state=None)
         assert got == wanted, "a reward is wrong"
     ### END SOLUTION
 

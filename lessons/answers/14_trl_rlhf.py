@@ -94,6 +94,18 @@ def masked_loss(logits, labels):
     return F.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:])
 
 
+# %% wrong="completion_mask" breaks="lists" says="types of its entries"
+# Misunderstands: a list of tensors is a list of numbers.
+def encode(tokenizer, question, answer):
+    start = len(tokenizer.apply_chat_template(user(question), add_generation_prompt=True, return_dict=False))
+    ids = tokenizer.apply_chat_template(user(question) + assistant(answer), return_dict=False)
+    return {"input_ids": ids, "labels": [-100] * start + list(torch.tensor(ids[start:]))}
+
+
+def masked_loss(logits, labels):
+    return F.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:])
+
+
 # %% wrong="completion_mask" breaks="tokenizer, chat" says="its tokenizer's padding"
 # Misunderstands: which side is padded is the function's to set (and the tokenizer that it gets is a copy).
 def encode(tokenizer, question, answer):
@@ -1745,6 +1757,11 @@ def exact_reward(completions, answer, **columns):
 # %% equivalent="exact_reward" because="a completion is a chat of one message, which is the first and the last"
 # - texts = [reply if isinstance(reply, str) else reply[0]["content"] for reply in completions]
 # + texts = [reply if isinstance(reply, str) else reply[(-1)]["content"] for reply in completions]
+
+
+# %% equivalent="exact_reward" because="a text is a plain string"
+# - texts = [reply if isinstance(reply, str) else reply[0]["content"] for reply in completions]
+# + texts = [reply if (type(reply) is str) else reply[0]["content"] for reply in completions]
 
 
 # %% right="exact_reward"
