@@ -1006,7 +1006,7 @@ def form_and_accuracy(model) -> dict:
     }
 
 
-recipes = {"plain": {}, "with a supervised term": dict(loss_type=["sigmoid", "sft"], loss_weights=[1.0, 1.0])}
+recipes = {"plain": {}, "supervised term": dict(loss_type=["sigmoid", "sft"], loss_weights=[1.0, 1.0])}
 three = ["What is 27+45?", "Largest of 12, 71, 33?", "Sort: 4 1 3"]
 at_the_start = form_and_accuracy(model)
 print(f"{'before':28}", ask(model, three, tokens=24))
@@ -1291,10 +1291,13 @@ prompt = tokenizer.apply_chat_template(
 with torch.no_grad():
     far, reference = (m(**prompt.to(m.device)).logits[0, -1].double().log_softmax(-1).cpu() for m in (start, model))
 torch.manual_seed(0)
-exact, means, spreads = [], [], []
+exact, means, spreads, true_spreads = [], [], [], []
 for part in (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0):
     policy = (part * far + (1 - part) * reference).log_softmax(-1)
     exact.append((policy.exp() * (policy - reference)).sum().item())
+    delta = reference - policy  # of every token of the vocabulary
+    k1_k3 = torch.stack([-delta, delta.expm1() - delta])
+    true_spreads.append((((k1_k3 - exact[-1]) ** 2 * policy.exp()).sum(1) / 20).sqrt().tolist())
     drawn = torch.multinomial(policy.exp(), 4000, replacement=True).view(200, 1, 20)
     estimates = torch.tensor([kl_estimates(policy[t], reference[t], torch.ones_like(t)) for t in drawn])
     means.append(estimates.mean(0).tolist())
@@ -1306,7 +1309,8 @@ for column, label in enumerate(("k1", "k3")):
     shares = [row[column] / e for row, e in zip(means, exact)]
     errors = [2 * row[column] / 200**0.5 / e for row, e in zip(spreads, exact)]
     panels[0].errorbar(exact, shares, errors, fmt="o-", capsize=3, label=label, alpha=0.7)
-    panels[1].loglog(exact, [row[column] for row in spreads], "o-", label=label)
+    (line,) = panels[1].loglog(exact, [row[column] for row in true_spreads], label=f"{label}, exact")
+    panels[1].loglog(exact, [row[column] for row in spreads], "o", color=line.get_color(), label=f"{label}, 200 estimates")
 panels[0].set(xlabel="exact divergence (nats)", ylabel="mean estimate / exact", title="both are right on average")
 panels[0].set(xscale="log", ylim=(0, 2))
 panels[1].set(xlabel="exact divergence (nats)", ylabel="spread of an estimate (nats)", title="which one is steadier")
@@ -1315,20 +1319,23 @@ for panel in panels:
 plt.show()
 
 unbiased = all(abs(m - e) < 4 * s / 200**0.5 + 1e-3 for e, row, dev in zip(exact, means, spreads) for m, s in zip(row, dev))
+near, far_off = (k3 / k1 for k1, k3 in (true_spreads[0], true_spreads[-1]))
 claims.record(
     "k3 estimates the KL divergence without bias and with less variance than k1",
     claimed="unbiased, lower variance",
-    measured=f"spread of k3 / spread of k1: {spreads[0][1] / spreads[0][0]:.2f} at {exact[0]:.3f} nats, {spreads[-1][1] / spreads[-1][0]:.1f} at {exact[-1]:.1f} nats",
-    holds=unbiased and all(k3 < k1 for k1, k3 in spreads),
-    how="200 estimates of 20 tokens each, from policies between the shipped model and `start`"
+    measured=f"spread of k3 / spread of k1: {near:.2g} at {exact[0]:.3f} nats, {far_off:.2g} at {exact[-1]:.1f} nats",
+    holds=unbiased and all(k3 < k1 for k1, k3 in true_spreads),
+    how="spreads over the whole vocabulary, policies between the shipped model and `start`; bias from 200 estimates of 20 tokens"
     + ("" if unbiased else "; means are off"),
 )
 
 # %% [markdown]
-# The bars on the left are two standard errors of the mean. Where $k_1$ strays from the dashed line, it is unsteady, not biased.
+# The bars on the left are two standard errors of the mean. Where an estimate strays from the dashed line within them, it is unsteady,
+# not biased. On the right, lines are computed from the whole vocabulary, points from the 200 estimates.
 #
 # Near the reference $k_3$ is far steadier; that is where a KL penalty keeps the policy, and where the claim comes from. Far away, a
-# single token that the reference likes much better than the policy makes $e^\delta$ large, and $k_3$ is the worse of the two.
+# single token that the reference likes much better than the policy makes $e^\delta$ large. The table has both ratios. Such tokens may be
+# so rare that 4,000 samples hold none: then the points lie below the line, and the estimate looks steadier (and smaller) than it is.
 # A KL curve with sudden spikes is often the estimator, not the policy.
 
 # %% [markdown]
