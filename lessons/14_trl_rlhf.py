@@ -280,9 +280,7 @@ def row_by_definition(template, question, answer, opener=True, end=None, shift=0
 def loss_by_definition(logits, labels, reach=1):
     """One token after the other, in double precision."""
     terms = [
-        -logits[i, t - reach].double().log_softmax(-1)[labels[i, t]]
-        for i, t in (labels != -100).nonzero().tolist()
-        if t > 0
+        -logits[i, t - reach].double().log_softmax(-1)[labels[i, t]] for i, t in (labels != -100).nonzero().tolist() if t > 0
     ]
     return torch.stack(terms).mean().to(logits.dtype)
 
@@ -324,7 +322,9 @@ def check_encode():
         "`encode`",
         "Everything up to where the model would begin to write is −100, all that follows is a label",
         causes={
-            "the marker that opens the assistant's turn belongs to the prompt": lambda *row: row_by_definition(*row, opener=False),
+            "the marker that opens the assistant's turn belongs to the prompt": lambda *row: row_by_definition(
+                *row, opener=False
+            ),
             "the token that ends the answer is part of it: without it the model never learns to stop": lambda *row: (
                 row_by_definition(*row, end=1)
             ),
@@ -349,11 +349,15 @@ def check_masked_loss():
         ),
         "id 0 is a token like any other": lambda logits, labels: loss_by_definition(logits, labels.where(labels > 0, -100)),
     }
-    check.agrees(masked_loss, loss_by_definition, cases.draw(seeds, batches, **sizes), "`masked_loss`", hint, causes=causes, atol=1e-4)
+    check.agrees(
+        masked_loss, loss_by_definition, cases.draw(seeds, batches, **sizes), "`masked_loss`", hint, causes=causes, atol=1e-4
+    )
     hint = "a gradient of None means that something on the way cut the graph"
     drawn = cases.draw(seeds, batches, **sizes)
     check.agrees(loss_and_gradient, gradient_by_definition, drawn, "loss and gradient of `masked_loss`", hint, atol=1e-4)
-    check.equal(masked_loss(trl_logits, trl_labels), trl_loss, "`masked_loss` on TRL's batch", "TRL's own loss is expected", rtol=1e-4)
+    check.equal(
+        masked_loss(trl_logits, trl_labels), trl_loss, "`masked_loss` on TRL's batch", "TRL's own loss is expected", rtol=1e-4
+    )
 
 
 with check.exercise("completion_mask"):
@@ -446,7 +450,6 @@ for question, answer in zip(exam["min"]["prompt"][:4], ask(start, exam["min"]["p
 # %%
 preferred = data.load("preferences", split="train", n=600, seed=0, prefer="sentence")
 print(preferred[0])
-
 
 
 def new_judge(seed: int) -> RewardTrainer:
@@ -610,7 +613,9 @@ def check_final_scores():
     check.agrees(final_scores, scores_by_definition, drawn, "`final_scores`", hint, causes=causes, rtol=0, atol=0)
     pulled = rows | {"pull": cases.derived(lambda scores, **_: torch.arange(1.0, len(scores) + 1).to(scores), "1, 2, …")}
     drawn = cases.draw(seeds, pulled, rows=(1, 9), tokens=(1, 30))
-    check.agrees(scores_gradient, scores_gradient_by_definition, drawn, "the gradient of `final_scores`", "does something cut the graph?")
+    check.agrees(
+        scores_gradient, scores_gradient_by_definition, drawn, "the gradient of `final_scores`", "does something cut the graph?"
+    )
 
 
 def check_preference_loss():
@@ -630,7 +635,9 @@ def check_preference_loss():
         drawn = pair_cases(seed, dtype)
         check.agrees(loss_gradients, gradients_by_definition, drawn, "the gradients of `preference_loss`", why, **close)
     chosen, rejected = scores_by_definition(position_scores, pair_mask).chunk(2)
-    check.equal(preference_loss(chosen, rejected), pair_loss, "`preference_loss` on TRL's batch", "TRL's own loss is expected", rtol=1e-4)
+    check.equal(
+        preference_loss(chosen, rejected), pair_loss, "`preference_loss` on TRL's batch", "TRL's own loss is expected", rtol=1e-4
+    )
 
 
 with check.exercise("bradley_terry"):
@@ -935,8 +942,12 @@ def check_dpo_loss():
         drawn = cases.draw(seed, pairs(dtype, lowest), count=3, pairs=(1, 150))
         check.agrees(dpo_loss, dpo_by_definition, drawn, "(loss, margins) of `dpo_loss`", hint, causes=causes, **close)
         drawn = cases.draw(seed, pairs(dtype, lowest), count=2, pairs=(1, 30))
-        check.agrees(loss_gradients, gradients_by_definition, drawn, "the policy's gradients of `dpo_loss`", why, rtol=1e-3, atol=1e-6)
-    logps = [logps_by_definition(x, pair_batch["input_ids"], pair_batch["completion_mask"]) for x in (policy_logits, reference_logits)]
+        check.agrees(
+            loss_gradients, gradients_by_definition, drawn, "the policy's gradients of `dpo_loss`", why, rtol=1e-3, atol=1e-6
+        )
+    logps = [
+        logps_by_definition(x, pair_batch["input_ids"], pair_batch["completion_mask"]) for x in (policy_logits, reference_logits)
+    ]
     loss, margins = dpo_loss(*logps[0].chunk(2), *logps[1].chunk(2), 0.3)
     check.equal(loss, trl_dpo["loss"], "the loss on TRL's batch", "TRL's own is expected", rtol=1e-3)
     check.equal(margins.mean(), trl_dpo["rewards/margins"], "the mean margin on TRL's batch", "TRL's own is expected", rtol=1e-2)
@@ -1034,7 +1045,9 @@ for title, recipe in recipes.items():
 figure, panels = plt.subplots(1, 3, figsize=(14, 3.4), layout="constrained")
 bars = {"before": at_the_start} | {f"{title}\nrun {i}": run for title, runs in moved.items() for i, run in enumerate(runs, 1)}
 for offset, key, colour in ((-0.2, "sentence", "tab:blue"), (0.2, "right", "tab:green")):
-    drawn = panels[0].bar([x + offset for x in range(len(bars))], [row[key] for row in bars.values()], 0.38, color=colour, label=key)
+    drawn = panels[0].bar(
+        [x + offset for x in range(len(bars))], [row[key] for row in bars.values()], 0.38, color=colour, label=key
+    )
     panels[0].bar_label(drawn, fmt="%.2f", fontsize=7)
 panels[0].set_xticks(range(len(bars)), bars, fontsize=6)
 panels[0].set(ylabel="share of held-out answers", title="form and accuracy", ylim=(0, 1.3))
@@ -1411,7 +1424,9 @@ def grpo_by_definition(rewards, group_size, scale=True, correction=1, extra=1e-4
 
 def rloo_by_definition(rewards, group_size):
     groups = [group.tolist() for group in rewards.split(group_size)]
-    return torch.tensor([r - sum(g[:i] + g[i + 1 :]) / (group_size - 1) for g in groups for i, r in enumerate(g)], dtype=rewards.dtype)
+    return torch.tensor(
+        [r - sum(g[:i] + g[i + 1 :]) / (group_size - 1) for g in groups for i, r in enumerate(g)], dtype=rewards.dtype
+    )
 
 
 def interleaved(definition, rewards, size, *rest):
@@ -1422,7 +1437,12 @@ def interleaved(definition, rewards, size, *rest):
 def drawn_rewards(**more):
     """Rewards of groups, some of them all equal, some of very different magnitude."""
     groups = cases.tensor("questions", "group_size", scale=(1e-3, 10))
-    return {"_groups": groups, "rewards": cases.derived(lambda _groups: _groups.flatten(), "as drawn"), "group_size": cases.size("group_size"), **more}
+    return {
+        "_groups": groups,
+        "rewards": cases.derived(lambda _groups: _groups.flatten(), "as drawn"),
+        "group_size": cases.size("group_size"),
+        **more,
+    }
 
 
 sizes = {"questions": (1, 20), "group_size": (2, 130)}
@@ -1441,7 +1461,13 @@ def check_group_advantages():
         drawn = cases.draw(seeds, drawn_rewards(scale=cases.choice(scale)), **sizes)
         tolerance = {"rtol": 1e-4, "atol": 1e-2} if scale else {"atol": 1e-5}
         check.agrees(group_advantages, grpo_by_definition, drawn, "`group_advantages`", hint, causes=causes, **tolerance)
-    check.equal(group_advantages(rewards_seen["grpo"], 8), kept["grpo"]["advantages"], "the advantages of TRL's GRPO batch", rtol=1e-3, atol=1e-3)
+    check.equal(
+        group_advantages(rewards_seen["grpo"], 8),
+        kept["grpo"]["advantages"],
+        "the advantages of TRL's GRPO batch",
+        rtol=1e-3,
+        atol=1e-3,
+    )
 
 
 def check_leave_one_out():
@@ -1454,7 +1480,13 @@ def check_leave_one_out():
     }
     drawn = cases.draw(seeds, drawn_rewards(), **sizes)
     check.agrees(leave_one_out, rloo_by_definition, drawn, "`leave_one_out`", hint, causes=causes, atol=1e-5)
-    check.equal(leave_one_out(rewards_seen["rloo"], 8), kept["rloo"]["advantages"], "the advantages of TRL's RLOO batch", rtol=1e-3, atol=1e-4)
+    check.equal(
+        leave_one_out(rewards_seen["rloo"], 8),
+        kept["rloo"]["advantages"],
+        "the advantages of TRL's RLOO batch",
+        rtol=1e-3,
+        atol=1e-4,
+    )
 
 
 with check.exercise("advantages"):
@@ -1664,14 +1696,18 @@ with check.exercise("grpo_loss"):
     for seed, (distance, beta, dtype) in itertools.product(seeds, kinds):
         domain, rtol = moved(distance, beta, dtype), {"float32": 1e-4, "float64": 1e-7}[dtype]
         close = {"rtol": rtol, "atol": rtol * (0.1 if distance < 1 else 10)}
-        check.agrees(grpo_loss, loss_by_definition, cases.draw(seed, domain, **sizes), "`grpo_loss`", hint, causes=causes, **close)
+        check.agrees(
+            grpo_loss, loss_by_definition, cases.draw(seed, domain, **sizes), "`grpo_loss`", hint, causes=causes, **close
+        )
         drawn = cases.draw(seed, domain, count=2, answers=(1, 9), tokens=(1, 13))
         check.agrees(loss_gradient, gradient_by_definition, drawn, "the gradient of `grpo_loss`", why, rtol=1e-3, floor="row")
     four = [case[key] for key in ("logps", "old_logps", "advantages", "mask")]
     got = grpo_loss(*four, beta=0.1, ref_logps=case["ref_logps"])
     check.equal(got, trl_grpo_loss, "the loss of TRL's batch", "TRL's own is expected", rtol=1e-3)
     plain = loss_by_definition(*four, 0.2, 0.0, None)
-    check.equal(grpo_loss(*four), plain, "the loss without the last three arguments", "epsilon is 0.2 and beta 0 by default", rtol=1e-4)
+    check.equal(
+        grpo_loss(*four), plain, "the loss without the last three arguments", "epsilon is 0.2 and beta 0 by default", rtol=1e-4
+    )
 
 
 # %% [markdown]

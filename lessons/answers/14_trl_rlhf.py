@@ -775,7 +775,7 @@ def completion_logps(logits, input_ids, completion_mask):
 
 
 def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
-    margins = ((policy_chosen - reference_chosen) - (policy_rejected - reference_rejected))
+    margins = (policy_chosen - reference_chosen) - (policy_rejected - reference_rejected)
     return -F.logsigmoid(beta * margins).mean(), margins
 
 
@@ -1154,7 +1154,7 @@ def leave_one_out(rewards, group_size):
 def group_advantages(rewards, group_size, scale=True):
     groups = rewards.view(-1, group_size)
     advantages = groups - groups.mean(1, keepdim=True)
-    return (advantages / (groups.std(1, keepdim=True) + 1e-4) if scale else advantages)
+    return advantages / (groups.std(1, keepdim=True) + 1e-4) if scale else advantages
 
 
 def leave_one_out(rewards, group_size):
@@ -1686,7 +1686,10 @@ def exact_reward(completions, answer, **columns):
 # Misunderstands: an answer that is among others is half right.
 def exact_reward(completions, answer, **columns):
     texts = [reply if isinstance(reply, str) else reply[0]["content"] for reply in completions]
-    return [1.0 if re.findall(r"-?\d+", text) == [right] else 0.5 if right in re.findall(r"-?\d+", text) else 0.0 for text, right in zip(texts, answer)]
+    return [
+        1.0 if re.findall(r"-?\d+", text) == [right] else 0.5 if right in re.findall(r"-?\d+", text) else 0.0
+        for text, right in zip(texts, answer)
+    ]
 
 
 # %% wrong="exact_reward" breaks="forms" says="your code raised TypeError"
@@ -1804,7 +1807,17 @@ def check_reward(reward):
 # Misunderstands: a reply names one number.
 def check_reward(reward):
     paid = [("12", "12"), ("The answer is 5.", "5"), ("Sure! It is 40, I think.", "40"), ("-4", "-4")]
-    unpaid = [("33", "12"), ("0", "12"), ("123", "12"), ("412", "12"), ("-12", "12"), ("12", "-12"), ("05", "5"), ("", "5"), ("no idea", "5")]
+    unpaid = [
+        ("33", "12"),
+        ("0", "12"),
+        ("123", "12"),
+        ("412", "12"),
+        ("-12", "12"),
+        ("12", "-12"),
+        ("05", "5"),
+        ("", "5"),
+        ("no idea", "5"),
+    ]
     texts, answers = (list(column) for column in zip(*paid, *unpaid))
     wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
     for completions in ([assistant(text) for text in texts], texts):
@@ -1816,7 +1829,18 @@ def check_reward(reward):
 # Misunderstands: who says nothing earns nothing, which needs no test.
 def check_reward(reward):
     paid = [("12", "12"), ("The answer is 5.", "5"), ("Sure! It is 40, I think.", "40"), ("-4", "-4")]
-    unpaid = [("33", "12"), ("0", "12"), ("123", "12"), ("412", "12"), ("-12", "12"), ("12", "-12"), ("05", "5"), ("12 71", "12"), ("71 12", "12"), ("7 7", "7")]
+    unpaid = [
+        ("33", "12"),
+        ("0", "12"),
+        ("123", "12"),
+        ("412", "12"),
+        ("-12", "12"),
+        ("12", "-12"),
+        ("05", "5"),
+        ("12 71", "12"),
+        ("71 12", "12"),
+        ("7 7", "7"),
+    ]
     texts, answers = (list(column) for column in zip(*paid, *unpaid))
     wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
     for completions in ([assistant(text) for text in texts], texts):
@@ -1828,7 +1852,20 @@ def check_reward(reward):
 # Misunderstands: a model that is asked for a number answers with a number.
 def check_reward(reward):
     paid = [("12", "12"), ("5", "5"), ("-4", "-4")]
-    unpaid = [("33", "12"), ("0", "12"), ("123", "12"), ("412", "12"), ("-12", "12"), ("12", "-12"), ("05", "5"), ("12 71", "12"), ("71 12", "12"), ("7 7", "7"), ("", "5"), ("no idea", "5")]
+    unpaid = [
+        ("33", "12"),
+        ("0", "12"),
+        ("123", "12"),
+        ("412", "12"),
+        ("-12", "12"),
+        ("12", "-12"),
+        ("05", "5"),
+        ("12 71", "12"),
+        ("71 12", "12"),
+        ("7 7", "7"),
+        ("", "5"),
+        ("no idea", "5"),
+    ]
     texts, answers = (list(column) for column in zip(*paid, *unpaid))
     wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
     for completions in ([assistant(text) for text in texts], texts):
@@ -1840,7 +1877,20 @@ def check_reward(reward):
 # Misunderstands: what counts is whether it pays.
 def check_reward(reward):
     paid = [("12", "12"), ("The answer is 5.", "5"), ("Sure! It is 40, I think.", "40"), ("-4", "-4")]
-    unpaid = [("33", "12"), ("0", "12"), ("123", "12"), ("412", "12"), ("-12", "12"), ("12", "-12"), ("05", "5"), ("12 71", "12"), ("71 12", "12"), ("7 7", "7"), ("", "5"), ("no idea", "5")]
+    unpaid = [
+        ("33", "12"),
+        ("0", "12"),
+        ("123", "12"),
+        ("412", "12"),
+        ("-12", "12"),
+        ("12", "-12"),
+        ("05", "5"),
+        ("12 71", "12"),
+        ("71 12", "12"),
+        ("7 7", "7"),
+        ("", "5"),
+        ("no idea", "5"),
+    ]
     texts, answers = (list(column) for column in zip(*paid, *unpaid))
     wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
     for completions in ([assistant(text) for text in texts], texts):
@@ -1852,7 +1902,20 @@ def check_reward(reward):
 # Misunderstands: rewards are compared as a whole, in any order.
 def check_reward(reward):
     paid = [("12", "12"), ("The answer is 5.", "5"), ("Sure! It is 40, I think.", "40"), ("-4", "-4")]
-    unpaid = [("33", "12"), ("0", "12"), ("123", "12"), ("412", "12"), ("-12", "12"), ("12", "-12"), ("05", "5"), ("12 71", "12"), ("71 12", "12"), ("7 7", "7"), ("", "5"), ("no idea", "5")]
+    unpaid = [
+        ("33", "12"),
+        ("0", "12"),
+        ("123", "12"),
+        ("412", "12"),
+        ("-12", "12"),
+        ("12", "-12"),
+        ("05", "5"),
+        ("12 71", "12"),
+        ("71 12", "12"),
+        ("7 7", "7"),
+        ("", "5"),
+        ("no idea", "5"),
+    ]
     texts, answers = (list(column) for column in zip(*paid, *unpaid))
     wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
     for completions in ([assistant(text) for text in texts], texts):
@@ -1864,7 +1927,17 @@ def check_reward(reward):
 # Misunderstands: one reply at a time is enough.
 def check_reward(reward):
     paid = [("12", "12"), ("The answer is 5.", "5"), ("-4", "-4")]
-    unpaid = [("33", "12"), ("0", "12"), ("123", "12"), ("412", "12"), ("-12", "12"), ("05", "5"), ("12 71", "12"), ("71 12", "12"), ("", "5")]
+    unpaid = [
+        ("33", "12"),
+        ("0", "12"),
+        ("123", "12"),
+        ("412", "12"),
+        ("-12", "12"),
+        ("05", "5"),
+        ("12 71", "12"),
+        ("71 12", "12"),
+        ("", "5"),
+    ]
     for wanted, cases in ((1.0, paid), (0.0, unpaid)):
         for text, right in cases:
             for completion in (assistant(text), text):
@@ -1875,7 +1948,20 @@ def check_reward(reward):
 # Misunderstands: completions are chats.
 def check_reward(reward):
     paid = [("12", "12"), ("The answer is 5.", "5"), ("Sure! It is 40, I think.", "40"), ("-4", "-4")]
-    unpaid = [("33", "12"), ("0", "12"), ("123", "12"), ("412", "12"), ("-12", "12"), ("12", "-12"), ("05", "5"), ("12 71", "12"), ("71 12", "12"), ("7 7", "7"), ("", "5"), ("no idea", "5")]
+    unpaid = [
+        ("33", "12"),
+        ("0", "12"),
+        ("123", "12"),
+        ("412", "12"),
+        ("-12", "12"),
+        ("12", "-12"),
+        ("05", "5"),
+        ("12 71", "12"),
+        ("71 12", "12"),
+        ("7 7", "7"),
+        ("", "5"),
+        ("no idea", "5"),
+    ]
     texts, answers = (list(column) for column in zip(*paid, *unpaid))
     wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
     for completions in ([assistant(text) for text in texts],):
@@ -1887,7 +1973,20 @@ def check_reward(reward):
 # Misunderstands: a reward gets what it needs.
 def check_reward(reward):
     paid = [("12", "12"), ("The answer is 5.", "5"), ("Sure! It is 40, I think.", "40"), ("-4", "-4")]
-    unpaid = [("33", "12"), ("0", "12"), ("123", "12"), ("412", "12"), ("-12", "12"), ("12", "-12"), ("05", "5"), ("12 71", "12"), ("71 12", "12"), ("7 7", "7"), ("", "5"), ("no idea", "5")]
+    unpaid = [
+        ("33", "12"),
+        ("0", "12"),
+        ("123", "12"),
+        ("412", "12"),
+        ("-12", "12"),
+        ("12", "-12"),
+        ("05", "5"),
+        ("12 71", "12"),
+        ("71 12", "12"),
+        ("7 7", "7"),
+        ("", "5"),
+        ("no idea", "5"),
+    ]
     texts, answers = (list(column) for column in zip(*paid, *unpaid))
     wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
     for completions in ([assistant(text) for text in texts], texts):
@@ -1920,7 +2019,21 @@ def check_reward(reward):
 # Misunderstands: a minus sign may stand anywhere before its number (the contract says directly before it).
 def check_reward(reward):
     paid = [("12", "12"), ("The answer is 5.", "5"), ("Sure! It is 40, I think.", "40"), ("-4", "-4")]
-    unpaid = [("33", "12"), ("0", "12"), ("123", "12"), ("412", "12"), ("-12", "12"), ("12", "-12"), ("05", "5"), ("12 71", "12"), ("71 12", "12"), ("7 7", "7"), ("", "5"), ("no idea", "5"), ("- 4", "4")]
+    unpaid = [
+        ("33", "12"),
+        ("0", "12"),
+        ("123", "12"),
+        ("412", "12"),
+        ("-12", "12"),
+        ("12", "-12"),
+        ("05", "5"),
+        ("12 71", "12"),
+        ("71 12", "12"),
+        ("7 7", "7"),
+        ("", "5"),
+        ("no idea", "5"),
+        ("- 4", "4"),
+    ]
     texts, answers = (list(column) for column in zip(*paid, *unpaid))
     wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
     for completions in ([assistant(text) for text in texts], texts):
@@ -1960,7 +2073,9 @@ def check_reward(reward):
     pairs = [(a + " " + b, right) for a in pieces for b in pieces for right in answers]
     pairs += [("123", "12"), ("412", "12"), ("It is 3.", "3")]
     for wrapped in (assistant, str):
-        rewards = reward(completions=[wrapped(text) for text, _ in pairs], answer=[right for _, right in pairs], trainer_state=None)
+        rewards = reward(
+            completions=[wrapped(text) for text, _ in pairs], answer=[right for _, right in pairs], trainer_state=None
+        )
         if len(rewards) != len(pairs):
             raise ValueError("not one reward a reply")
         for (text, right), given in zip(pairs, rewards):
