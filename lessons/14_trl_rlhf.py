@@ -14,17 +14,19 @@
 #
 # **You need first** lesson 04 (the loop), lesson 07 (chat templates, `generate`) and what a log-probability is.
 #
-# **Time** four to five hours: eight exercises, 26 points, and a written answer, 3 points. No GPU is needed.
+# **Time** four to five hours: eight exercises, 26 points, and a written answer, 3 points. Where an exercise asks for two functions,
+# each earns half of its points. No GPU is needed.
 #
-# ```text
-#                    what you must have               what TRL trains with       what you write
+# | method | what you must have | what TRL trains with | what you write |
+# |---|---|---|---|
+# | **SFT**, supervised fine-tuning | a question and its answer | `SFTTrainer` | the completion mask |
+# | **reward model** | a question, a better and a worse answer | `RewardTrainer` | the Bradley-Terry loss |
+# | **DPO**, direct preference optimisation | a question, a better and a worse answer | `DPOTrainer` | the loss, from log-probabilities |
+# | **GRPO**, group-relative policy optimisation | a question and a program that marks answers | `GRPOTrainer` | advantages, KL term, clipped loss |
+# | **RLOO**, REINFORCE leave-one-out | the same | `RLOOTrainer` | the leave-one-out baseline |
 #
-#   chat model ──►  SFT     question + answer         SFTTrainer                 the completion mask
-#              ──►  reward  question + good + bad     RewardTrainer              the Bradley-Terry loss
-#              ──►  DPO     question + good + bad     DPOTrainer                 the loss, from log-probabilities
-#              ──►  GRPO    question + a verifier     GRPOTrainer                advantages, KL term, clipped loss
-#              ──►  RLOO    question + a verifier     RLOOTrainer                the leave-one-out baseline
-# ```
+# In the words of the papers: the model that is trained is the *policy*, an answer that it samples is a *rollout* or *completion*, a
+# program that marks it a *verifier*.
 #
 # Every formula comes in the same three steps: you write it in a few lines; your numbers are compared with those that TRL
 # computes on the same batch; then TRL trains with it. (The KL term is the exception: it is measured, not trained with.)
@@ -33,6 +35,7 @@
 
 # %%
 import copy
+import itertools
 import logging
 import math
 import re
@@ -55,14 +58,14 @@ from trl import (
 )
 
 # fmt: on
-from unit24 import check, claims, data
+from unit24 import cases, check, claims, data
 from unit24.data.tasks import FORMS, form, verify
 
 # %% [markdown]
 # The model is the one of lesson 07, or in the hub tier a real one. We let its tokenizer pad on the left, as generation wants it.
 #
-# TRL's configurations are `TrainingArguments` of transformers with a few more fields. Their defaults are made for a GPU:
-# bf16 weights, gradient checkpointing, a report to every tracker that is installed. On a CPU these are switched off.
+# TRL's configurations are `TrainingArguments` of transformers with a few more fields. Their defaults are made for a GPU: mixed
+# precision (`bf16`: the arithmetic, not the weights) and gradient checkpointing. On a CPU both are switched off.
 
 # %%
 name = env.model("chat")
@@ -100,7 +103,7 @@ def train(trainer) -> list[dict]:
 
 @torch.no_grad()
 def ask(model, questions: list[str], sample: bool = False, tokens: int = 16) -> list[str]:
-    """The model's answer to each question: the likeliest tokens, or drawn at temperature 1."""
+    """The model's answer to each question: the likeliest tokens, or sampled at temperature 1."""
     chats = [[{"role": "user", "content": question}] for question in questions]
     batch = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True)
     model.eval()
@@ -118,7 +121,8 @@ def accuracy(model, rows, sample: bool = False) -> float:
 exam = {task: data.load("tasks", names=task, split="test", n=150, seed=1) for task in ("min", "sort", "add2", "max")}
 model = load_model()
 print(f"{name.rsplit('/', 1)[-1]}: {model.num_parameters():,} parameters")
-print("held-out accuracy:", {task: round(accuracy(model, rows), 2) for task, rows in exam.items()})
+at_first = {task: accuracy(model, rows) for task, rows in exam.items()}
+print("held-out accuracy:", {task: round(share, 2) for task, share in at_first.items()})
 for question in ("What is 27+45?", "Largest of 12, 71, 33?", "Smallest of 12, 71, 33?"):
     print(f"{question:26} {ask(model, [question])[0]!r}")
 
@@ -170,19 +174,41 @@ print(f"TRL's loss on five rows: {trl_loss:.4f} nats a token")
 # %% [markdown]
 # ### Exercise 1 · The completion mask (`completion_mask`, 3 points, 25 minutes, difficulty 1 of 3)
 #
-# `encode(tokenizer, question, answer)`
-# - returns a dictionary with two lists of Python integers of equal length: `input_ids`, the whole chat (one user message, one
-#   assistant message) in the tokenizer's chat template; `labels`, the same with −100 on everything that stands in the
-#   prompt. The marker that opens the assistant's turn belongs to the prompt, the token that ends the answer to the answer.
+# Two functions, each of which earns half of the points on its own.
 #
-# `masked_loss(logits, labels)`
-# - `logits`: float tensor `[batch, tokens, vocabulary]`, the model's output for the whole rows; `labels`: int64
-#   `[batch, tokens]`, not shifted: `labels[i, t]` is token `t` itself, or −100. A label on a row's first token does not count:
-#   nothing predicts it.
-# - returns the mean cross-entropy over **all learned tokens of the batch** (a scalar tensor, natural logarithm).
+# `encode(tokenizer, question, answer)` prepares one row. `tokenizer` is any tokenizer with a chat template: this lesson's, or one
+# whose template begins with a system text, opens a turn with several tokens, or writes something after the end token. `question` and
+# `answer` are texts of one character or more; an answer begins with a letter, a digit or a sign.
+#
+# - `input_ids` is the whole chat, one user message and one assistant message, as the tokenizer's chat template writes
+#   it. <!-- rule: chat -->
+# - `labels` is as long, with −100 on everything that stands in the prompt. The marker that opens the assistant's turn belongs to the
+#   prompt: it is given to the model, not written by it. <!-- rule: prompt -->
+# - On all that follows, to the end of the chat, labels are the tokens themselves, **not shifted**. The token that ends the answer is
+#   one of them. <!-- rule: answer -->
+# - It returns a dictionary of these two, as lists of Python integers. <!-- rule: lists -->
+# - The tokenizer stays as it was. <!-- rule: tokenizer -->
+#
+# In this lesson's template, for the question `2+5=` and the answer `7`:
+#
+# | token | `<\|user\|>` | `2` | `+` | `5` | `=` | `<\|assistant\|>` | `7` | `<\|end\|>` |
+# |---|---|---|---|---|---|---|---|---|
+# | label | −100 | −100 | −100 | −100 | −100 | −100 | its id | its id |
+#
+# `masked_loss(logits, labels)` is the loss $L$ of a batch. `logits`, float32 or float64 of shape `[batch, tokens, vocabulary]`, are the
+# model's output for whole rows, as large as ±200. `labels`, int64 of shape `[batch, tokens]`, holds −100 or any id of the vocabulary
+# (0 is one). There are one row or more, two tokens or more, and at least one label that counts.
+#
+# - The label of token $t$ is compared with the logits of position $t - 1$. <!-- rule: shift -->
+# - A label on a row's first token does not count: nothing predicts it. <!-- rule: first -->
+# - Every other label but −100 counts, wherever it stands. <!-- rule: labels -->
+# - It returns the mean cross-entropy (natural logarithm) over **all learned tokens of the batch**, a scalar tensor of the logits'
+#   dtype: a token of a long answer weighs as much as one of a short answer. <!-- rule: mean -->
+# - Gradients flow to the logits, and they are right. <!-- rule: gradients -->
+# - `logits` and `labels` stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="completion_mask" minutes=25 difficulty=1
+# %% exercise="completion_mask" minutes=25 difficulty=1 apart=true
 def encode(tokenizer, question: str, answer: str) -> dict[str, list[int]]:
     """One chat as input_ids and labels, -100 on all that the model is not to write."""
     ### BEGIN SOLUTION
@@ -202,90 +228,146 @@ def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 # %% tests="completion_mask" points=3
-def compare_row(got, wanted, what):
-    check.kind(got, dict, f"`encode` of {what}")
-    check.equal(sorted(got), ["input_ids", "labels"], f"the keys of `encode` of {what}")
-    check.equal(
-        list(got["input_ids"]), wanted["input_ids"], f"the input_ids of {what}", "both messages go through the chat template"
-    )
-    labels = list(got["labels"])
-    check.equal(len(labels), len(wanted["labels"]), f"the number of labels of {what}", "one label a token")
-    learned, right = ([t for t, label in enumerate(row) if label != -100] for row in (labels, wanted["labels"]))
-    check.true(len(learned) > 0, f"No token of {what} has a label: there is nothing to learn.")
-    check.equal(
-        learned[0],
-        right[0],
-        f"the first learned token of {what}",
-        "the prompt ends with the marker that opens the assistant's turn (`add_generation_prompt=True`)",
-    )
-    check.equal(
-        learned[-1],
-        right[-1],
-        f"the last learned token of {what}",
-        "the token that ends the answer is part of it: without it the model never learns to stop",
-    )
-    check.equal(labels, wanted["labels"], f"the labels of {what}", "labels are the tokens themselves, not shifted")
+@check.shared
+def tokenizer_with(template):
+    """A copy of the lesson's tokenizer, with another chat template (None: its own)."""
+    copied = copy.deepcopy(tokenizer)
+    copied.chat_template = template or copied.chat_template
+    return copied
 
 
-def loss_by_hand(logits, labels):
-    """Token after token, in double precision: token t is predicted from position t - 1."""
+@check.scenario
+def encoded(template, question, answer):
+    """What `encode` returns, and what its tokenizer makes of the chat afterwards."""
+    own = tokenizer_with(template)
+    row = encode(own, question, answer)
+    after = own.apply_chat_template(user(question) + assistant(answer), return_dict=False)
+    row = {key: row[key] for key in row} if hasattr(row, "keys") else row
+    entries = [entry for column in row.values() for entry in column] if isinstance(row, dict) else []
+    return {
+        "row": row,
+        "its tokenizer's chat": after,
+        "its tokenizer's padding": own.padding_side,
+        "types of its entries": sorted({type(entry).__name__ for entry in entries}),
+    }
+
+
+@check.scenario
+def loss_and_gradient(logits, labels):
+    leaf = logits.clone().requires_grad_()
+    loss = masked_loss(leaf, labels)
+    if loss.requires_grad:
+        loss.backward()
+    return loss.detach(), leaf.grad
+
+
+def row_by_definition(template, question, answer, opener=True, end=None, shift=0):
+    own = tokenizer_with(template)
+    prompt = own.apply_chat_template(user(question), add_generation_prompt=opener, return_dict=False)
+    ids = own.apply_chat_template(user(question) + assistant(answer), return_dict=False)
+    labels = [token if len(prompt) <= place else -100 for place, token in enumerate(ids)]
+    if end:
+        labels[-end:] = [-100] * end
+    row = {"input_ids": ids, "labels": labels[shift:] + [-100] * shift}
+    return {
+        "row": row,
+        "its tokenizer's chat": ids,
+        "its tokenizer's padding": tokenizer.padding_side,
+        "types of its entries": ["int"],
+    }
+
+
+def loss_by_definition(logits, labels, reach=1):
+    """One token after the other, in double precision."""
     terms = [
-        -logits[i, t - 1].double().log_softmax(-1)[labels[i, t]]
-        for i in range(labels.shape[0])
-        for t in range(1, labels.shape[1])
-        if labels[i, t] != -100
+        -logits[i, t - reach].double().log_softmax(-1)[labels[i, t]] for i, t in (labels != -100).nonzero().tolist() if t > 0
     ]
-    return torch.stack(terms).mean().float()
+    return torch.stack(terms).mean().to(logits.dtype)
+
+
+def gradient_by_definition(logits, labels):
+    leaf = logits.double().requires_grad_()
+    loss = F.cross_entropy(leaf[:, :-1].transpose(1, 2), labels[:, 1:])
+    return loss.detach().to(logits.dtype), torch.autograd.grad(loss, leaf)[0].to(logits.dtype)
+
+
+def labelled(_ids, _learned, logits=None):
+    learned = _learned.clone()
+    learned[0, 1] = True
+    return torch.where(learned, _ids, -100)
+
+
+chatml = (
+    "{{ '<|system|>Be brief.<|end|>' }}{% for m in messages %}{{ '<|' + m['role'] + '|>\\n' + m['content'] + '<|end|>' }}"
+    "{% if AFTER and not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}{% if AFTER %}{{ '\\n' }}{% endif %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
+)
+templates = (None, chatml.replace("AFTER", "false"), chatml.replace("AFTER", "true"))
+replies = ("72", "7", "The answer is 12.", "q w e r", "-4", "Zwölf, 漢字 🙂", "5\n\n6 ", 40 * "on and ")
+chats = {"template": cases.choice(*templates), "question": cases.text("question"), "answer": cases.choice(*replies)}
+batches = {
+    "logits": cases.tensor("rows", "tokens", "vocabulary", scale=(0.3, 200)),
+    "_ids": cases.tensor("rows", "tokens", dtypes=("int64",), below="vocabulary"),
+    "_learned": cases.tensor("rows", "tokens", dtypes=("bool",)),
+    "labels": cases.derived(labelled, "−100 and ids"),
+}
+sizes = {"rows": (1, 9), "tokens": (2, 150), "vocabulary": (2, 40)}
+
+
+def check_encode():
+    check.agrees(
+        encoded,
+        row_by_definition,
+        cases.draw(seeds, chats, question=(1, 60)),
+        "`encode`",
+        "Everything up to where the model would begin to write is −100, all that follows is a label",
+        causes={
+            "the marker that opens the assistant's turn belongs to the prompt": lambda *row: row_by_definition(
+                *row, opener=False
+            ),
+            "the token that ends the answer is part of it: without it the model never learns to stop": lambda *row: (
+                row_by_definition(*row, end=1)
+            ),
+            "labels are not shifted here: that is the loss's work": lambda *row: row_by_definition(*row, shift=1),
+        },
+    )
+    got = encoded(None, lessons[0]["prompt"], lessons[0]["answer"])["row"]["labels"]
+    check.equal(got, trl_rows[0]["labels"], f"the labels of {lessons[0]['prompt']!r}", "TRL's own are expected")
+
+
+def check_masked_loss():
+    hint = "position t − 1 predicts token t, in each row; the mean runs over all learned tokens of the batch"
+    causes = {
+        "the logits of position t are compared with token t": lambda logits, labels: F.cross_entropy(
+            logits.transpose(1, 2), labels
+        ),
+        "each row's mean weighs the same": lambda logits, labels: torch.stack(
+            [F.cross_entropy(x[:-1], y[1:]) for x, y in zip(logits, labels)]
+        ).nanmean(),
+        "rows run into each other: nothing predicts a row's first token": lambda logits, labels: F.cross_entropy(
+            logits.flatten(0, 1)[:-1], labels.flatten()[1:]
+        ),
+        "id 0 is a token like any other": lambda logits, labels: loss_by_definition(logits, labels.where(labels > 0, -100)),
+    }
+    check.agrees(
+        masked_loss, loss_by_definition, cases.draw(seeds, batches, **sizes), "`masked_loss`", hint, causes=causes, atol=1e-4
+    )
+    hint = "a gradient of None means that something on the way cut the graph"
+    drawn = cases.draw(seeds, batches, **sizes)
+    check.agrees(loss_and_gradient, gradient_by_definition, drawn, "loss and gradient of `masked_loss`", hint, atol=1e-4)
+    check.equal(
+        masked_loss(trl_logits, trl_labels), trl_loss, "`masked_loss` on TRL's batch", "TRL's own loss is expected", rtol=1e-4
+    )
 
 
 with check.exercise("completion_mask"):
-    for i in (0, 3):
-        row = lessons[i]
-        compare_row(encode(tokenizer, row["prompt"], row["answer"]), trl_rows[i], repr(row["prompt"]))
-    torch.manual_seed(1)
-    logits, labels = 2 * torch.randn(3, 7, 11), torch.randint(11, (3, 7))
-    labels[0, :5] = labels[1, :2] = labels[2, :4] = labels[2, 6:] = -100
-    logits.requires_grad_()
-    wanted = loss_by_hand(logits, labels)  # before your function gets a copy, in which it may work in place
-    loss = masked_loss(logits.clone(), labels.clone())
-    check.shape(loss, (), "the loss")
-    check.equal(
-        loss,
-        wanted,
-        "`masked_loss` of 3 rows with 2, 5 and 2 learned tokens",
-        "position t predicts token t + 1; the mean runs over all learned tokens of the batch, however they lie in rows",
-        rtol=1e-4,
-        dtype=False,
-    )
-    loss_of_batch = masked_loss(trl_logits.clone(), trl_labels.clone())
-    check.equal(loss_of_batch, trl_loss, "`masked_loss` on TRL's batch", "TRL's own loss is expected", rtol=1e-4)
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    loss.backward()
-    check.true(logits.grad.abs().sum() > 0, "No gradient flows from the loss to the logits.")
-    labels[1, 0], labels[0, 0] = 3, 7  # the first token of a row has nothing before it to predict it
-    wanted = loss_by_hand(logits, labels)
-    check.equal(
-        masked_loss(logits.clone(), labels.clone()),
-        wanted,
-        "the loss with a label on the first token",
-        "rows must not run into each other: nothing predicts a row's first token",
-        rtol=1e-4,
-        dtype=False,
-    )
-    chatml = copy.deepcopy(tokenizer)
-    chatml.chat_template = (
-        "{{ '<|system|>Be brief.<|end|>' }}{% for m in messages %}{{ '<|' + m['role'] + '|>\\n' }}"
-        "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] + '<|end|>' }}{% endgeneration %}"
-        "{% else %}{{ m['content'] + '<|end|>' }}{% endif %}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
-    )
-    for question, answer in (("Repeat: q w e r", "q w e r"), ("27+45=", "72")):
-        both = chatml.apply_chat_template(user(question) + assistant(answer), return_dict=True, return_assistant_tokens_mask=True)
-        wanted = [token if learn else -100 for token, learn in zip(both["input_ids"], both["assistant_masks"])]
-        compare_row(
-            encode(chatml, question, answer), {"input_ids": both["input_ids"], "labels": wanted}, "a chat in another template"
-        )
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    check.parts({"encode": check_encode, "masked_loss": check_masked_loss})
+check.points(3)
 
 
 # %% [markdown]
@@ -335,9 +417,9 @@ def load_start():
 
 
 before = {task: accuracy(start, rows) for task, rows in exam.items()}
-drawn_before = accuracy(start, exam["min"], sample=True)
-print(f"'smallest of': greedy {before['min']:.2f}, drawn {drawn_before:.2f}")
-print("everything else:", ", ".join(f"{task} {before[task]:.2f}" for task in exam if task != "min"))
+sampled_before = accuracy(start, exam["min"], sample=True)
+print(f"'smallest of': likeliest tokens {before['min']:.2f} right, sampled {sampled_before:.2f}")
+print("old tasks:", ", ".join(f"{task} {at_first[task]:.2f} -> {before[task]:.2f}" for task in exam if task != "min"))
 for question, answer in zip(exam["min"]["prompt"][:4], ask(start, exam["min"]["prompt"][:4])):
     print(f"{question:26} {answer!r}")
 
@@ -346,9 +428,9 @@ for question, answer in zip(exam["min"]["prompt"][:4], ask(start, exam["min"]["p
 # holds on to that very model. A deep copy's `forward` would still run the weights of the original, while the optimizer
 # changes those of the copy: a training that costs its full time and changes nothing. No error, no warning, a flat curve.
 #
-# One answer in several is right now, and a drawn answer less often. That is a bad student and a good start: section 6
-# goes on from here without showing it a single answer more. (The old tasks have paid for it, sums most of all: a few dozen steps on
-# one task are enough to forget others. Lesson 12 measures that, and what helps.)
+# The model is right now and then. That is a bad student and a good start: section 6 goes on from here without showing it a single
+# answer more. (What it now gets wrong of the old tasks is the price: a few dozen steps on one task are enough to forget others.
+# Lesson 12 measures that, and what helps.)
 #
 # ## 2 · A reward model: from comparisons to a number
 #
@@ -369,13 +451,25 @@ for question, answer in zip(exam["min"]["prompt"][:4], ask(start, exam["min"]["p
 preferred = data.load("preferences", split="train", n=600, seed=0, prefer="sentence")
 print(preferred[0])
 
-torch.manual_seed(24)
-judge = RewardTrainer(
-    model=AutoModelForSequenceClassification.from_pretrained(name, num_labels=1, dtype=torch.float32),
-    args=RewardConfig(**settings, per_device_train_batch_size=16, learning_rate=1e-4, max_steps=20, lr_scheduler_type="constant"),
-    train_dataset=preferred.select_columns(["prompt", "chosen", "rejected"]),
-    processing_class=tokenizer,
-)
+
+def new_judge(seed: int) -> RewardTrainer:
+    """A reward model (the chat model with a new head, made with `seed`) and what trains it."""
+    torch.manual_seed(seed)
+    return RewardTrainer(
+        model=AutoModelForSequenceClassification.from_pretrained(name, num_labels=1, dtype=torch.float32),
+        args=RewardConfig(
+            **(settings | {"seed": seed}),
+            per_device_train_batch_size=16,
+            learning_rate=1e-4,
+            max_steps=12,
+            lr_scheduler_type="constant",
+        ),
+        train_dataset=preferred.select_columns(["prompt", "chosen", "rejected"]),
+        processing_class=tokenizer,
+    )
+
+
+judge = new_judge(24)
 batch = judge.data_collator([judge.train_dataset[i] for i in range(6)])  # first the six chosen rows, then the six rejected
 batch = {key: value.to(judge.model.device) for key, value in batch.items()}
 with torch.no_grad():
@@ -389,17 +483,31 @@ print(f"TRL's loss before training: {pair_loss:.4f}; log 2 would be a coin toss:
 # %% [markdown]
 # ### Exercise 2 · The Bradley-Terry loss (`bradley_terry`, 3 points, 25 minutes, difficulty 2 of 3)
 #
-# `final_scores(scores, attention_mask)`
-# - `scores`: float32 `[batch, tokens]`, the head's output at every position; `attention_mask`: int64 `[batch, tokens]`, 1 at
-#   real tokens, which lie in one run; padding may stand on the right, on the left, **or on both sides**.
-# - returns float32 `[batch]`: the score at the last real token of each row.
+# Two functions, each of which earns half of the points on its own.
 #
-# `preference_loss(chosen, rejected, margin=None)`
-# - `chosen`, `rejected`: float tensors `[pairs]`; `margin`: None or a float tensor `[pairs]`.
-# - returns the mean loss (scalar tensor). It must stay finite, and so must its gradient, when a pair is wrong by 200.
+# `final_scores(scores, attention_mask)` picks the rewards out of what the head says at every position. `scores` has shape
+# `[batch, tokens]`; `attention_mask`, int64 of the same shape, is 1 at real tokens, which lie in one run, and 0 at padding. There are
+# one row or more, and one real token or more in each.
+#
+# - It returns the score at the **last real token** of each row, shape `[batch]`. <!-- rule: last -->
+# - Padding may stand on the right, on the left, **on both sides** or nowhere, in each row of a batch
+#   differently. <!-- rule: sides -->
+# - The mask alone says which tokens are real: a score may be 0, or negative, like any other. <!-- rule: mask_alone -->
+#
+# `preference_loss(chosen, rejected, margin=None)` takes the rewards of one pair or more, each argument of shape `[pairs]`.
+#
+# - It returns the mean of $-\log \sigma(r_c - r_r - m)$ over the pairs, a scalar tensor. <!-- rule: loss -->
+# - `margin` is $m$, pair by pair; None stands for 0. <!-- rule: margin -->
+# - Loss and gradient are finite and right however wrong a pair is: differences go up to 1000. <!-- rule: far -->
+#
+# And for both: all floats of a call are float32, or all are float64, and
+#
+# - the result has their dtype; <!-- rule: dtype -->
+# - gradients flow to `scores`, to `chosen` and to `rejected`, and they are right; <!-- rule: gradients -->
+# - the arguments stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="bradley_terry" minutes=25 difficulty=2
+# %% exercise="bradley_terry" minutes=25 difficulty=2 apart=true
 def final_scores(scores: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
     """The score at the last real token of each row; scores and attention_mask [batch, tokens] -> [batch]."""
     ### BEGIN SOLUTION
@@ -420,83 +528,126 @@ def preference_loss(chosen: torch.Tensor, rejected: torch.Tensor, margin: torch.
 
 
 # %% tests="bradley_terry" points=3
-def pair_loss_by_hand(chosen, rejected, margin=None):
-    """log(1 + exp(-d)) in double precision; d itself for very wrong pairs."""
-    total = 0.0
-    for i, (c, r) in enumerate(zip(chosen.tolist(), rejected.tolist())):
-        d = c - r - (0.0 if margin is None else margin[i].item())
-        total += math.log1p(math.exp(-d)) if d > -30 else -d
-    return total / len(chosen)
+@check.scenario
+def scores_gradient(scores, attention_mask, pull):
+    leaf = scores.clone().requires_grad_()
+    pulled = (final_scores(leaf, attention_mask) * pull).sum()
+    if pulled.requires_grad:
+        pulled.backward()
+    return leaf.grad
+
+
+@check.scenario
+def loss_gradients(chosen, rejected, margin):
+    leaves = [x.clone().requires_grad_() for x in (chosen, rejected)]
+    loss = preference_loss(*leaves, margin)
+    if loss.requires_grad:
+        loss.backward()
+    return [leaf.grad for leaf in leaves]
+
+
+def last_real(attention_mask):
+    return [max(t for t, real in enumerate(row) if real) for row in attention_mask.tolist()]
+
+
+def scores_by_definition(scores, attention_mask):
+    return torch.stack([row[t] for row, t in zip(scores, last_real(attention_mask))])
+
+
+def scores_gradient_by_definition(scores, attention_mask, pull):
+    gradient = torch.zeros_like(scores)
+    gradient[range(len(scores)), last_real(attention_mask)] = pull
+    return gradient
+
+
+def loss_by_definition(chosen, rejected, margin=None):
+    """log(1 + exp(-d)) of each pair, in double precision; for very wrong pairs that is -d."""
+    wrong_by = rejected.double() - chosen.double() + (0 if margin is None else margin.double())
+    return torch.stack([w if w > 40 else w.exp().log1p() for w in wrong_by]).mean().to(chosen.dtype)
+
+
+def gradients_by_definition(chosen, rejected, margin):
+    difference = chosen.double() - rejected.double() - (0 if margin is None else margin.double())
+    slope = (-(-difference).sigmoid() / len(chosen)).to(chosen.dtype)
+    return [slope, -slope]
+
+
+def one_run(_first, _second, **_):
+    """A mask with ones from the smaller of two places to the larger, in each row."""
+    low, high = torch.minimum(_first, _second), torch.maximum(_first, _second)
+    places = torch.arange(_first.shape[1])
+    return ((places >= low[:, :1]) & (places <= high[:, :1])).long()
+
+
+rows = {
+    "scores": cases.tensor("rows", "tokens", scale=(1e-3, 1e3)),
+    "_first": cases.tensor("rows", "tokens", dtypes=("int64",), below="tokens"),
+    "_second": cases.tensor("rows", "tokens", dtypes=("int64",), below="tokens"),
+    "attention_mask": cases.derived(one_run, "one run of ones a row"),
+}
+
+
+def pair_cases(seed, dtype):
+    """Rewards of pairs without and with a margin; huge ones among them."""
+    rewards = cases.tensor("pairs", dtypes=(dtype,), scale=(1e-3, 300), also=("one large",))
+    domain = {"chosen": rewards, "rejected": rewards}
+    for margin in (cases.choice(None), rewards):
+        yield from cases.draw(seed, domain | {"margin": margin}, count=3, pairs=(1, 150))
+
+
+def check_final_scores():
+    hint = "find the last 1 of the mask, wherever the padding is"
+    causes = {
+        "the last column of a short row is padding": lambda scores, mask: scores[:, -1],
+        "the number of tokens is not the place of the last one where padding comes first": lambda scores, mask: scores[
+            range(len(scores)), mask.sum(1) - 1
+        ],
+        "the first padding need not follow the last token": lambda scores, mask: scores[
+            range(len(scores)), (mask == 0).int().argmax(1) - 1
+        ],
+        "a real token's score may be 0 like any other": lambda scores, mask: torch.stack(
+            [row[row != 0][-1] if row.any() else row[-1] for row in scores * mask]
+        ),
+    }
+    drawn = cases.draw(seeds, rows, rows=(1, 40), tokens=(1, 300))
+    check.agrees(final_scores, scores_by_definition, drawn, "`final_scores`", hint, causes=causes, rtol=0, atol=0)
+    pulled = rows | {"pull": cases.derived(lambda scores, **_: torch.arange(1.0, len(scores) + 1).to(scores), "1, 2, …")}
+    drawn = cases.draw(seeds, pulled, rows=(1, 9), tokens=(1, 30))
+    check.agrees(
+        scores_gradient, scores_gradient_by_definition, drawn, "the gradient of `final_scores`", "does something cut the graph?"
+    )
+
+
+def check_preference_loss():
+    hint = "minus the mean of log sigmoid(chosen − rejected − margin)"
+    causes = {
+        "a sum is no mean": lambda c, r, m: loss_by_definition(c, r, m) * len(c),
+        "a margin asks for more: it is taken off the difference": lambda c, r, m: loss_by_definition(c, r, -m),
+        "a margin stands inside the sigmoid": lambda c, r, m: loss_by_definition(c, r) + m.mean(),
+        "sigmoid(−200) is 0 in float32, and its logarithm is infinite: compute log sigmoid in one go": lambda c, r, m: (
+            -(c - r - (0 if m is None else m)).sigmoid().log().mean()
+        ),
+    }
+    for seed, (dtype, rtol) in itertools.product(seeds, {"float32": 1e-4, "float64": 1e-7}.items()):
+        drawn, close = pair_cases(seed, dtype), {"rtol": rtol, "atol": 1e-6}
+        check.agrees(preference_loss, loss_by_definition, drawn, "`preference_loss`", hint, causes=causes, **close)
+        why = "None means that something cut the graph; a NaN, that log sigmoid is not computed in one go"
+        drawn = pair_cases(seed, dtype)
+        check.agrees(loss_gradients, gradients_by_definition, drawn, "the gradients of `preference_loss`", why, **close)
+    chosen, rejected = scores_by_definition(position_scores, pair_mask).chunk(2)
+    check.equal(
+        preference_loss(chosen, rejected), pair_loss, "`preference_loss` on TRL's batch", "TRL's own loss is expected", rtol=1e-4
+    )
 
 
 with check.exercise("bradley_terry"):
-    torch.manual_seed(2)
-    scores = torch.randn(4, 9)
-    right_padded = torch.tensor([[1] * n + [0] * (9 - n) for n in (9, 4, 6, 1)])
-    check.equal(
-        final_scores(scores.clone(), right_padded.clone()),
-        torch.stack([scores[0, 8], scores[1, 3], scores[2, 5], scores[3, 0]]),
-        "`final_scores` of rows of 9, 4, 6 and 1 tokens, padded on the right",
-        "the last column of a short row is padding: find the last 1 of the mask",
-    )
-    check.equal(
-        final_scores(scores.clone(), right_padded.flip(1)),
-        scores[:, 8],
-        "`final_scores` of rows padded on the left",
-        "the number of tokens is not the place of the last one when padding comes first",
-    )
-    check.equal(
-        final_scores(scores[1:].clone(), right_padded[1:].roll(2, 1)),
-        torch.stack([scores[1, 5], scores[2, 7], scores[3, 2]]),
-        "`final_scores` of rows padded on both sides",
-        "find the last 1 of the mask, wherever the padding is",
-    )
-    chosen, rejected = torch.tensor([1.5, -0.3, 2.0, 0.1, 0.9]), torch.tensor([0.2, 0.4, -1.1, 0.1, 1.2])
-    loss = preference_loss(chosen.clone(), rejected.clone())
-    check.shape(loss, (), "the loss of five pairs", "a mean over pairs")
-    check.equal(
-        loss.item(),
-        pair_loss_by_hand(chosen, rejected),
-        "the loss of five pairs",
-        "minus the mean of log sigmoid(chosen - rejected)",
-    )
-    margin = torch.tensor([0.5, 0.0, 1.0, 0.3, 2.0])
-    check.equal(
-        preference_loss(chosen.clone(), rejected.clone(), margin.clone()).item(),
-        pair_loss_by_hand(chosen, rejected, margin),
-        "the loss with margins",
-        "a margin asks for more: it is taken off the difference, inside the sigmoid",
-    )
-    both = final_scores(position_scores.clone(), pair_mask.clone())
-    check.equal(preference_loss(both[:6], both[6:]).item(), pair_loss, "your two functions on TRL's batch", rtol=1e-4)
-    far = torch.tensor([-120.0, 0.5], requires_grad=True)
-    loss = preference_loss(far.clone(), torch.tensor([80.0, 0.1]))
-    check.true(
-        loss.isfinite(),
-        f"The loss of a pair that is wrong by 200 is {loss.item()}: sigmoid(-200) is 0 in float32, and its logarithm is not finite. "
-        "Use a function that computes log sigmoid in one go.",
-    )
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    check.equal(loss.item(), pair_loss_by_hand(far, torch.tensor([80.0, 0.1])), "the loss of a pair that is wrong by 200")
-    loss.backward()
-    check.equal(
-        far.grad,
-        torch.tensor([-0.5, -0.5 / (1 + math.exp(0.4))]),
-        "the gradient for a pair that is wrong by 200, and for a near one",
-    )
-    scores = torch.randn(3, 7)
-    middle = torch.tensor([[0, 0, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 1, 1]])
-    scores[0, 4] = 0.0
-    wanted = torch.stack([scores[0, 4], scores[1, 5], scores[2, 6]])
-    check.equal(
-        final_scores(scores.clone(), middle.clone()),
-        wanted,
-        "`final_scores` of three other rows",
-        "the mask alone says which token is the last: its score may be 0 like any other",
-    )
-    a, b, m = torch.randn(7, dtype=torch.float64), torch.randn(7, dtype=torch.float64), torch.rand(7, dtype=torch.float64)
-    check.equal(preference_loss(a.clone(), b.clone(), m.clone()).item(), pair_loss_by_hand(a, b, m), "seven pairs in float64")
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    check.parts({"final_scores": check_final_scores, "preference_loss": check_preference_loss})
+check.points(3)
 
 
 # %% [markdown]
@@ -520,13 +671,14 @@ with check.exercise("bradley_terry"):
 # </details>
 
 # %% [markdown]
-# Now `RewardTrainer` takes 20 steps with this loss. Afterwards the judge looks at held-out pairs that differ in form, as
-# those of its training did, and at pairs that nobody asked it about: right against wrong, in the same form.
+# Now `RewardTrainer` takes 12 steps with this loss, twice, from two heads and with the pairs in two orders. Afterwards each judge looks
+# at held-out pairs that differ in form, as those of its training did, and at pairs that nobody asked it about: right against wrong, in
+# the same form.
 
 
 # %%
 @torch.no_grad()
-def rewards_of(questions: list[str], replies: list[str]) -> torch.Tensor:
+def rewards_of(judge, questions: list[str], replies: list[str]) -> torch.Tensor:
     """The judge's reward for each reply [rows]."""
     chats = [user(question) + assistant(reply) for question, reply in zip(questions, replies)]
     batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_dict=True).to(judge.model.device)
@@ -534,9 +686,8 @@ def rewards_of(questions: list[str], replies: list[str]) -> torch.Tensor:
     return final_scores(judge.model.score(judge.model.model(**batch).last_hidden_state)[..., 0], batch["attention_mask"]).cpu()
 
 
-log = train(judge)
 held_out = exam["add2"]
-questions, truth = held_out["prompt"], held_out["answer"]
+truth = held_out["answer"]
 wrong_number = [str(int(number) + 10) for number in truth]
 candidates = {
     "sentence, right": [FORMS["sentence"].format(number) for number in truth],
@@ -544,33 +695,42 @@ candidates = {
     "bare, right": truth,
     "chatty, right": [FORMS["chatty"].format(number) for number in truth],
 }
-scored = {kind: rewards_of(questions, replies) for kind, replies in candidates.items()}
+form_pairs, truth_pairs, logs = [], [], []
+for trainer in (judge, new_judge(25)):
+    logs.append(train(trainer))
+    scored = {kind: rewards_of(trainer, held_out["prompt"], replies) for kind, replies in candidates.items()}
+    best, others = scored["sentence, right"], torch.maximum(scored["bare, right"], scored["chatty, right"])
+    form_pairs.append((best > others).float().mean().item())
+    truth_pairs.append((best > scored["sentence, wrong by 10"]).float().mean().item())
+
 figure, panels = plt.subplots(1, 2, figsize=(11, 3.2), layout="constrained")
-panels[0].plot([entry["step"] for entry in log], [entry["accuracy"] for entry in log], "o-")
+for number, log in enumerate(logs, 1):
+    panels[0].plot([entry["step"] for entry in log], [entry["accuracy"] for entry in log], "o-", label=f"run {number}")
+panels[0].legend(fontsize=8)
 panels[0].set(xlabel="step", ylabel="pairs in the right order", title="RewardTrainer", ylim=(0, 1.05))
 for kind, values in scored.items():
     panels[1].hist(values.numpy(), bins=30, alpha=0.6, label=kind)
-panels[1].set(xlabel="reward", ylabel="answers", title="what the judge gives to held-out answers")
+panels[1].set(xlabel="reward", ylabel="answers", title="what the second judge gives to held-out answers")
 panels[1].legend(fontsize=8)
 plt.show()
 
-form_pairs = (scored["sentence, right"] > torch.maximum(scored["bare, right"], scored["chatty, right"])).float().mean().item()
-truth_pairs = (scored["sentence, right"] > scored["sentence, wrong by 10"]).float().mean().item()
-print(f"the sentence beats the other forms: {form_pairs:.0%}; the right sum beats the wrong one: {truth_pairs:.0%}")
+both = " and ".join
+form_said, truth_said = (both(f"{share:.0%}" for share in shares) for shares in (form_pairs, truth_pairs))
+print(f"the sentence beats the other forms: {form_said}; the right sum beats the wrong one: {truth_said}")
 
 claims.record(
     "a reward model that orders nearly all held-out pairs is a good judge of answers",
     claimed="agrees with people, so it can stand in for them",
-    measured=f"preferred form wins {form_pairs:.0%}; right sum beats wrong sum {truth_pairs:.0%} (a coin: 50%)",
-    holds=form_pairs > 0.9 and truth_pairs > 0.9,
-    how="held-out sums; pairs that differ in form, and pairs that differ in the number alone",
+    measured=f"preferred form wins {form_said}; right sum beats wrong sum {truth_said} (a coin: 50%)",
+    holds=min(form_pairs) > 0.9 and min(truth_pairs) > 0.9,
+    how="two runs; held-out sums; pairs that differ in form, and pairs that differ in the number alone",
 )
 
 # %% [markdown]
-# The judge orders held-out pairs almost without a mistake. Whether a sum is right, it does not know. Where its share of right
-# sums is not that of a coin, it likes some digits better than others: an accident of its weights, which may fall on either side.
-# Nothing in the pairs told it what is right: the data card says so ("differ in form alone"). A reward model learns what
-# *separates* its pairs. Whoever trains against it gets exactly that, which is the beginning of section 5.
+# Compare the two lines of shares. About the form the judges agree with their pairs. About the sums they say what a coin says, or they
+# like some digits better than others: an accident of the weights, which may fall on either side. Nothing in the pairs told them what
+# is right: the data card says so ("differ in form alone"). A reward model learns what *separates* its pairs. Whoever trains against
+# it gets exactly that, which is the beginning of section 5.
 
 # %% [markdown]
 # ## 3 · DPO: preferences without a judge
@@ -614,19 +774,37 @@ print("input_ids", tuple(pair_batch["input_ids"].shape), " completion_mask of ro
 # %% [markdown]
 # ### Exercise 3 · DPO by hand (`dpo`, 4 points, 35 minutes, difficulty 3 of 3)
 #
-# `completion_logps(logits, input_ids, completion_mask)`
-# - `logits`: float `[rows, tokens, vocabulary]`; `input_ids`, `completion_mask`: int64 `[rows, tokens]`. The mask is 1 on the
-#   tokens of the completion; none of them is the first token of a row.
-# - returns `[rows]`: the log-probability of each row's completion, summed over its tokens, also where the probability of one
-#   token, or of all together, underflows in float32. Gradients flow to `logits`.
+# Two functions, each of which earns half of the points on its own.
 #
-# `dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta)`
-# - four float tensors `[pairs]` of such log-probabilities, and a number.
-# - returns two tensors: the mean loss (scalar), and the **margins** `[pairs]`, the implied reward of the chosen completion minus
-#   that of the rejected one. It must stay finite for margins of a few hundred. Gradients flow to the policy's log-probabilities.
+# `completion_logps(logits, input_ids, completion_mask)` gives $\log \pi(y|x)$ of each row. `logits` has shape
+# `[rows, tokens, vocabulary]` and is as large as ±200; `input_ids` and `completion_mask`, int64 of shape `[rows, tokens]`, hold ids of
+# the vocabulary, and 1 where a token belongs to the completion. There are one row or more and two tokens or more.
+#
+# - The log-probability of token $t$ comes from the logits of position $t - 1$. <!-- rule: shift -->
+# - It returns their **sum** over the completion of each row, shape `[rows]`. <!-- rule: sum -->
+# - The mask alone says what belongs to the completion, wherever it lies in the row; it is 0 on every row's first token. A row without
+#   any completion gives 0. <!-- rule: mask -->
+# - A token may be so unlikely, and a completion so long, that its probability is 0 in float32; its log-probability is not infinite, and
+#   neither is the result. <!-- rule: underflow -->
+#
+# `dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta)` takes four tensors `[pairs]` of such
+# log-probabilities, one pair or more, between −1000 and 0, and a number from 0.01 to 1.
+#
+# - The implied reward of a completion is $\beta$ times (policy − reference). The **margin** of a pair is the reward of the chosen
+#   completion minus that of the rejected one. <!-- rule: margins -->
+# - The loss is the mean of $-\log \sigma(\text{margin})$ over the pairs. <!-- rule: loss -->
+# - It is finite and right for margins of ±2000, too, and so is its gradient. <!-- rule: far -->
+# - It returns two tensors: the loss (a scalar) and the margins (`[pairs]`). <!-- rule: two -->
+#
+# And for both: all floats of a call are float32, or all are float64, and
+#
+# - results have their dtype; <!-- rule: dtype -->
+# - gradients flow to `logits` and, through the loss, to the policy's log-probabilities, and they are
+#   right; <!-- rule: gradients -->
+# - the arguments stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="dpo" minutes=35 difficulty=3
+# %% exercise="dpo" minutes=35 difficulty=3 apart=true
 def completion_logps(logits: torch.Tensor, input_ids: torch.Tensor, completion_mask: torch.Tensor) -> torch.Tensor:
     """Log-probability of each row's completion [rows]; logits [rows, tokens, vocabulary], the others [rows, tokens]."""
     ### BEGIN SOLUTION
@@ -644,89 +822,145 @@ def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejecte
 
 
 # %% tests="dpo" points=4
-def logps_by_hand(logits, ids, mask):
+@check.scenario
+def logps_gradient(logits, input_ids, completion_mask):
+    leaf = logits.clone().requires_grad_()
+    logps = completion_logps(leaf, input_ids, completion_mask)
+    if logps.requires_grad:
+        (logps * torch.arange(1, len(logps) + 1)).sum().backward()
+    return leaf.grad
+
+
+@check.scenario
+def loss_gradients(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
+    leaves = [x.clone().requires_grad_() for x in (policy_chosen, policy_rejected)]
+    loss = dpo_loss(*leaves, reference_chosen, reference_rejected, beta)[0]
+    if loss.requires_grad:
+        loss.backward()
+    return [leaf.grad for leaf in leaves]
+
+
+def logps_by_definition(logits, input_ids, completion_mask, reach=1, mean=False):
     """Row by row, token by token, in double precision."""
-    rows = [
-        sum(logits[i, t - 1].double().log_softmax(-1)[ids[i, t]] for t in range(1, ids.shape[1]) if mask[i, t])
-        for i in range(len(ids))
+    result = torch.zeros(len(logits), dtype=torch.float64)
+    for i, t in completion_mask.nonzero().tolist():
+        result[i] += logits[i, t - reach].double().log_softmax(-1)[input_ids[i, t]]
+    return (result / completion_mask.sum(1) if mean else result).to(logits.dtype)
+
+
+def logps_gradient_by_definition(logits, input_ids, completion_mask):
+    """For each learned token: 1 at the token minus the probabilities, times the number of its row."""
+    gradient = torch.zeros_like(logits, dtype=torch.float64)
+    for i, t in completion_mask.nonzero().tolist():
+        gradient[i, t - 1] -= (i + 1) * logits[i, t - 1].double().softmax(-1)
+        gradient[i, t - 1, input_ids[i, t]] += i + 1
+    return gradient.to(logits.dtype)
+
+
+def margins_by_definition(pc, pr, rc, rr, beta):
+    return beta * ((pc.double() - rc.double()) - (pr.double() - rr.double()))
+
+
+def dpo_by_definition(pc, pr, rc, rr, beta):
+    margins = margins_by_definition(pc, pr, rc, rr, beta)
+    losses = torch.stack([-m if m < -40 else (-m).exp().log1p() for m in margins])
+    return losses.mean().to(pc.dtype), margins.to(pc.dtype)
+
+
+def gradients_by_definition(pc, pr, rc, rr, beta):
+    slope = -beta * (-margins_by_definition(pc, pr, rc, rr, beta)).sigmoid() / len(pc)
+    return [slope.to(pc.dtype), -slope.to(pc.dtype)]
+
+
+def without_first(_mask, **_):
+    mask = _mask.clone()
+    mask[:, 0] = 0
+    return mask
+
+
+rows = {
+    "logits": cases.tensor("rows", "tokens", "vocabulary", scale=(0.3, 200)),
+    "input_ids": cases.tensor("rows", "tokens", dtypes=("int64",), below="vocabulary"),
+    "_mask": cases.tensor("rows", "tokens", dtypes=("int64",), high=1),
+    "completion_mask": cases.derived(without_first, "0 and 1"),
+}
+
+
+def pairs(dtype, lowest):
+    logps = cases.tensor("pairs", dtypes=(dtype,), low=lowest, high=0)
+    names = ("policy_chosen", "policy_rejected", "reference_chosen", "reference_rejected")
+    return {name: logps for name in names} | {"beta": cases.number(0.01, 1)}
+
+
+def check_completion_logps():
+    hint = "a sum over the completion's tokens; token t is predicted by the logits of position t − 1"
+    causes = {
+        "it is a sum, not a mean": lambda *x: logps_by_definition(*x, mean=True),
+        "the logits of position t are taken for token t": lambda *x: logps_by_definition(*x, reach=0),
+        "the mask marks tokens, so it moves along with them": lambda x, ids, mask: logps_by_definition(
+            x, ids, F.pad(mask[:, :-1], (1, 0))
+        ),
+        "a probability below 1e-45 is 0 in float32: no logarithm of a softmax or of a product": lambda x, ids, mask: (
+            x[:, :-1].softmax(-1).gather(-1, ids[:, 1:, None])[..., 0].where(mask[:, 1:] == 1, 1).log().sum(1)
+        ),
+    }
+    drawn = cases.draw(seeds, rows, rows=(1, 9), tokens=(2, 70), vocabulary=(2, 40))
+    check.agrees(completion_logps, logps_by_definition, drawn, "`completion_logps`", hint, causes=causes, atol=1e-3)
+    drawn = cases.draw(seeds, rows, count=2, rows=(1, 5), tokens=(2, 20), vocabulary=(2, 40))
+    hint = "None means that something cut the graph"
+    check.agrees(logps_gradient, logps_gradient_by_definition, drawn, "the gradient of `completion_logps`", hint, atol=1e-3)
+
+
+def check_dpo_loss():
+    def caused(wrong):
+        def compute(pc, pr, rc, rr, beta):
+            loss, margins = wrong(pc, pr, rc, rr, beta)
+            return loss.mean(), margins
+
+        return compute
+
+    def without_reference(pc, pr, rc, rr, beta):
+        return -F.logsigmoid(beta * (pc - pr)), beta * (pc - pr)
+
+    def beta_outside(pc, pr, rc, rr, beta):
+        margins = margins_by_definition(pc, pr, rc, rr, 1)
+        return -beta * F.logsigmoid(margins), beta * margins
+
+    def in_two_steps(pc, pr, rc, rr, beta):
+        margins = beta * ((pc - rc) - (pr - rr))
+        return -margins.sigmoid().log(), margins
+
+    causes = {
+        "an implied reward is beta * (policy − reference): the reference is missing": caused(without_reference),
+        "beta stands inside the sigmoid": caused(beta_outside),
+        "sigmoid(−200) is 0 in float32, and its logarithm is infinite: compute log sigmoid in one go": caused(in_two_steps),
+    }
+    hint = "beta * ((policy − reference) of the chosen, minus the same of the rejected); then minus the mean of log sigmoid"
+    why = "None means that something cut the graph; a NaN, that log sigmoid is not computed in one go"
+    for seed, (dtype, rtol), lowest in itertools.product(seeds, {"float32": 1e-4, "float64": 1e-7}.items(), (-9, -1000)):
+        close = {"rtol": rtol, "atol": 1e-5 if lowest == -9 else 1e-3}
+        drawn = cases.draw(seed, pairs(dtype, lowest), count=3, pairs=(1, 150))
+        check.agrees(dpo_loss, dpo_by_definition, drawn, "(loss, margins) of `dpo_loss`", hint, causes=causes, **close)
+        drawn = cases.draw(seed, pairs(dtype, lowest), count=2, pairs=(1, 30))
+        check.agrees(
+            loss_gradients, gradients_by_definition, drawn, "the policy's gradients of `dpo_loss`", why, rtol=1e-3, atol=1e-6
+        )
+    logps = [
+        logps_by_definition(x, pair_batch["input_ids"], pair_batch["completion_mask"]) for x in (policy_logits, reference_logits)
     ]
-    return torch.stack(rows).float()
-
-
-def dpo_by_hand(policy, reference, beta):
-    margins = [beta * (pc - rc - pr + rr) for pc, pr, rc, rr in zip(*policy, *reference)]
-    return sum(math.log1p(math.exp(-m)) if m > -30 else -m for m in margins) / len(margins), margins
+    loss, margins = dpo_loss(*logps[0].chunk(2), *logps[1].chunk(2), 0.3)
+    check.equal(loss, trl_dpo["loss"], "the loss on TRL's batch", "TRL's own is expected", rtol=1e-3)
+    check.equal(margins.mean(), trl_dpo["rewards/margins"], "the mean margin on TRL's batch", "TRL's own is expected", rtol=1e-2)
 
 
 with check.exercise("dpo"):
-    torch.manual_seed(3)
-    logits, ids = 2 * torch.randn(3, 8, 13), torch.randint(13, (3, 8))
-    mask = torch.tensor([[0, 0, 0, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 1, 0]])
-    wanted = logps_by_hand(logits, ids, mask)
-    got = completion_logps(logits.requires_grad_().clone(), ids.clone(), mask.clone())
-    check.shape(got, (3,), "`completion_logps` of 3 rows", "one sum a row")
-    check.equal(
-        got,
-        wanted,
-        "`completion_logps` of rows with 3, 7 and 1 completion tokens",
-        "a sum over the completion's tokens, not a mean; token t is predicted by the logits of position t - 1",
-        dtype=False,
-    )
-    check.true(got.requires_grad, "The log-probabilities have no graph: no gradient would reach the model.")
-    policy, reference = ([-3.0, -9.5, -2.2, -7.0], [-4.5, -8.0, -2.0, -1.0]), ([-3.5, -9.0, -6.0, -7.5], [-4.0, -9.5, -1.0, -3.0])
-    loss, margins = dpo_loss(
-        *(torch.tensor(x, requires_grad=True).clone() for x in policy), *(torch.tensor(x) for x in reference), 0.3
-    )
-    wanted_loss, wanted_margins = dpo_by_hand(policy, reference, 0.3)
-    check.shape(loss, (), "the DPO loss of four pairs")
-    check.equal(
-        margins,
-        torch.tensor(wanted_margins),
-        "the margins of four pairs",
-        "an implied reward is beta * (policy - reference), and the margin is that of the chosen minus that of the rejected",
-        atol=1e-6,
-        dtype=False,
-    )
-    check.equal(loss.item(), wanted_loss, "the DPO loss of four pairs", "minus the mean of log sigmoid(margin), beta inside it")
-    check.true(loss.requires_grad, "The loss has no graph: nothing would be learned.")
-    tokens = pair_batch["input_ids"], pair_batch["completion_mask"]
-    logps = [completion_logps(x.clone(), *(y.clone() for y in tokens)) for x in (policy_logits, reference_logits)]
-    loss, margins = dpo_loss(*logps[0].chunk(2), *logps[1].chunk(2), 0.3)
-    check.equal(loss.item(), trl_dpo["loss"], "your two functions on TRL's batch: the loss", rtol=1e-3)
-    check.equal(
-        margins.mean().item(), trl_dpo["rewards/margins"], "your two functions on TRL's batch: the mean margin", rtol=1e-2
-    )
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    policy = [torch.tensor(x, requires_grad=True) for x in ([-400.0, -2.0, -3.0], [-20.0, -5.0, -1.0])]
-    reference = [torch.tensor(x) for x in ([-10.0, -2.5, -1.5], [-330.0, -4.0, -1.25])]
-    loss, margins = dpo_loss(*(x.clone() for x in (*policy, *reference)), 0.7)
-    wanted_loss, wanted_margins = dpo_by_hand([x.tolist() for x in policy], [x.tolist() for x in reference], 0.7)
-    check.equal(margins, torch.tensor(wanted_margins), "margins of which one is very negative", dtype=False)
-    check.true(loss.isfinite(), f"The loss of a pair with margin -490 is {loss.item()}: compute log sigmoid in one go.")
-    check.equal(loss.item(), wanted_loss, "the loss with a margin of -490")
-    loss.backward()
-    check.true(policy[0].grad is not None, "No gradient flows from the loss to the policy's log-probabilities.")
-    weight = torch.tensor([1 / (1 + math.exp(m)) if m > -30 else 1.0 for m in wanted_margins])
-    check.equal(policy[0].grad, -0.7 * weight / 3, "the gradient for the chosen log-probabilities", rtol=1e-4)
-    check.equal(policy[1].grad, 0.7 * weight / 3, "the gradient for the rejected log-probabilities", rtol=1e-4)
-    logits, ids = torch.randn(5, 6, 9).double(), torch.randint(9, (5, 6))
-    mask = torch.tensor([[0, 0, 1, 1, 1, 0], [0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1], [0, 1, 1, 1, 1, 1], [0, 0, 1, 0, 1, 0]])
-    wanted = logps_by_hand(logits, ids, mask)
-    check.equal(
-        completion_logps(logits.clone(), ids.clone(), mask.clone()).float(), wanted, "`completion_logps` of five other rows"
-    )
-    logits, ids, mask = 40 * torch.randn(2, 62, 13), torch.randint(13, (2, 62)), torch.ones(2, 62, dtype=torch.int64)
-    mask[:, 0] = mask[0, :3] = 0
-    wanted = logps_by_hand(logits, ids, mask)
-    check.equal(
-        completion_logps(logits.clone(), ids.clone(), mask.clone()),
-        wanted,
-        "`completion_logps` of long completions with very unlikely tokens",
-        "log_softmax in one go, then a sum: a probability below 1e-45 is 0 in float32, whether of one token or a product of many",
-        rtol=1e-4,
-        dtype=False,
-    )
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    check.parts({"completion_logps": check_completion_logps, "dpo_loss": check_dpo_loss})
+check.points(4)
 
 
 # %% [markdown]
@@ -764,9 +998,8 @@ print(f"{'TRL':12}" + "".join(f"{trl_dpo[key]:9.4f}" for key in ("loss", "reward
 print("".join(f"{trl_dpo[key]:9.3f}" for key in ("logps/chosen", "logps/rejected")))
 
 # %% [markdown]
-# Train twice. The first run is what the paper's formula says, with a usual $\beta$ of 0.1. The second adds the supervised
-# loss of section 1 on the chosen answers (`loss_type=["sigmoid", "sft"]`), holds on to the reference three times as firmly,
-# and takes half the step.
+# Train with the paper's formula and a usual $\beta$ of 0.1, and once more with **one thing changed**: the supervised loss of section 1
+# on the chosen answers is added (`loss_type=["sigmoid", "sft"]`). Each with two seeds, which decide the order of the pairs.
 #
 # Both prefer the sentence. Watch what else moves.
 
@@ -784,59 +1017,75 @@ def form_and_accuracy(model) -> dict:
     }
 
 
-recipes = {
-    "plain": dict(beta=0.1, learning_rate=2e-4),
-    "with a supervised term": dict(beta=0.3, learning_rate=1e-4, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 1.0]),
-}
-moved, curves, answers = {"before": form_and_accuracy(model)}, {}, {}
+recipes = {"plain": {}, "supervised term": dict(loss_type=["sigmoid", "sft"], loss_weights=[1.0, 1.0])}
+three = ["What is 27+45?", "Largest of 12, 71, 33?", "Sort: 4 1 3"]
+at_the_start = form_and_accuracy(model)
+print(f"{'before':28}", ask(model, three, tokens=24))
+moved, curves = {title: [] for title in recipes}, {title: [] for title in recipes}
 for title, recipe in recipes.items():
-    trainer = DPOTrainer(
-        model=load_model(),
-        args=DPOConfig(**settings, **recipe, per_device_train_batch_size=16, lr_scheduler_type="constant", max_steps=36),
-        train_dataset=preferred.select_columns(["prompt", "chosen", "rejected"]),
-        processing_class=tokenizer,
-    )
-    curves[title] = train(trainer)
-    moved[title] = form_and_accuracy(trainer.model)
-    answers[title] = ask(trainer.model, ["What is 27+45?", "Largest of 12, 71, 33?", "Sort: 4 1 3"], tokens=24)
-answers["before"] = ask(model, ["What is 27+45?", "Largest of 12, 71, 33?", "Sort: 4 1 3"], tokens=24)
+    for seed in (24, 25):
+        trainer = DPOTrainer(
+            model=load_model(),
+            args=DPOConfig(
+                **(settings | {"seed": seed}),
+                **recipe,
+                beta=0.1,
+                learning_rate=2e-4,
+                per_device_train_batch_size=8,
+                lr_scheduler_type="constant",
+                max_steps=25,
+            ),
+            train_dataset=preferred.select_columns(["prompt", "chosen", "rejected"]),
+            processing_class=tokenizer,
+        )
+        curves[title].append(train(trainer))
+        moved[title].append(form_and_accuracy(trainer.model))
+        print(f"{title + f', seed {seed}':28}", ask(trainer.model, three, tokens=24))
 
 figure, panels = plt.subplots(1, 3, figsize=(14, 3.4), layout="constrained")
+bars = {"before": at_the_start} | {f"{title}\nrun {i}": run for title, runs in moved.items() for i, run in enumerate(runs, 1)}
 for offset, key, colour in ((-0.2, "sentence", "tab:blue"), (0.2, "right", "tab:green")):
-    bars = panels[0].bar([x + offset for x in range(3)], [row[key] for row in moved.values()], 0.38, color=colour, label=key)
-    panels[0].bar_label(bars, fmt="%.3f", fontsize=8)
-panels[0].set_xticks(range(3), moved, fontsize=8)
+    drawn = panels[0].bar(
+        [x + offset for x in range(len(bars))], [row[key] for row in bars.values()], 0.38, color=colour, label=key
+    )
+    panels[0].bar_label(drawn, fmt="%.2f", fontsize=7)
+panels[0].set_xticks(range(len(bars)), bars, fontsize=6)
 panels[0].set(ylabel="share of held-out answers", title="form and accuracy", ylim=(0, 1.3))
 panels[0].legend(fontsize=8, loc="upper left", ncols=2)
 for panel, which in zip(panels[1:], ("chosen", "rejected")):
-    for title, log in curves.items():
-        panel.plot([entry["step"] for entry in log], [entry[f"logps/{which}"] for entry in log], "o-", label=title)
+    for (title, runs), colour in zip(curves.items(), ("tab:red", "tab:green")):
+        for run, log in enumerate(runs):
+            values = [entry[f"logps/{which}"] for entry in log]
+            panel.plot([entry["step"] for entry in log], values, "o-", color=colour, label="" if run else title)
     panel.set(xlabel="step", ylabel="log-probability (nats)", title=f"{which} completions")
     panel.legend(fontsize=8)
 plt.show()
-for title, replies in answers.items():
-    print(f"{title:24}", replies)
 
-plain, cured = moved["plain"], moved["with a supervised term"]
-print("the plain run is wrong on", *(f"{question} {reply!r}" for question, reply in plain["wrong"][:2]), sep="\n    ")
+plain, cured = ([run["right"] for run in runs] for runs in moved.values())
+if wrong := [case for run in moved["plain"] for case in run["wrong"]]:
+    print("plain DPO is wrong on", *(f"{question} {reply!r}" for question, reply in wrong[:3]), sep="\n    ")
+plain_said, cured_said = (both(f"{share:.1%}" for share in shares) for shares in (plain, cured))
 claims.record(
     "alignment costs capability, and a supervised term pays it back",
     claimed="an alignment tax that can be avoided",
-    measured=f"right answers {moved['before']['right']:.1%}; after DPO {plain['right']:.1%}; with the supervised term {cured['right']:.1%}",
-    holds=plain["right"] < moved["before"]["right"] - 0.03 and cured["right"] > moved["before"]["right"] - 0.04,
-    how=f"sums and maxima held out; the preferred form rose from {moved['before']['sentence']:.1%} to {plain['sentence']:.1%} and {cured['sentence']:.1%}",
+    measured=f"right answers {at_the_start['right']:.1%}; after DPO {plain_said}; with the supervised term {cured_said}",
+    holds=max(plain) < at_the_start["right"] - 0.03 and min(cured) > max(plain),
+    how="two runs each, which differ in that term alone; held-out sums and maxima; the preferred form rose from "
+    + f"{at_the_start['sentence']:.0%} to {min(run['sentence'] for runs in moved.values() for run in runs):.0%} or more",
 )
 
 # %% [markdown]
-# Both runs move the form to the sentence. The plain run pays for it with arithmetic: that is the **alignment tax**. Its mistakes
-# look like right answers: a sentence, with a wrong number in it. The other panels show how. The loss wants a *difference* of log-probabilities, and does not care how it comes about: pushing the
-# rejected answer off a cliff is enough. By the end nearly every answer is a sentence, so a chosen one should cost next to nothing. In
-# the plain run it still costs a good deal: what the words of the sentence gained, the number in it lost. Chosen and rejected answers
-# share their digits, and the push against the one hits the other.
+# Plain DPO pays for the form with arithmetic: that is the **alignment tax**. How much depends on the run, as the two seeds show. Its
+# mistakes look like right answers: a sentence, with a wrong number in it.
 #
-# The supervised term holds the chosen answer up, its log-probability comes close to zero, and the tax is gone. The smaller step and
-# the firmer reference alone pay back only a part: leave `loss_type` and `loss_weights` out of the second recipe and see. Cheaper
-# than another algorithm: look at `logps/chosen` in every DPO run, not only at `rewards/accuracies`, which is near 1 in both.
+# The other panels show how. The loss wants a *difference* of log-probabilities, and does not care how it comes about: pushing the
+# rejected answer down is enough. By the end nearly every answer is a sentence, so a chosen one should cost next to nothing. Under plain
+# DPO it costs more: what the words of the sentence gained, the number in it lost. Chosen and rejected answers share their digits, and
+# the push against the one hits the other. (*Likelihood displacement*,
+# [Razin et al. 2024](https://arxiv.org/abs/2410.08847).)
+#
+# The supervised term holds the chosen answer up, and its log-probability comes closer to zero. A larger $\beta$ with a smaller step
+# helps, too: try `beta=0.3, learning_rate=1e-4`. In every DPO run look at `logps/chosen`, not only at `rewards/accuracies`.
 #
 # One trap beside it. Without `ref_model=`, TRL loads the reference from the checkpoint named in the model's configuration, not
 # from the weights you pass. If you trained the model in memory first (as `start` was), the reference is the model *before* that
@@ -845,16 +1094,17 @@ claims.record(
 #
 # ## 4 · The parts of reinforcement learning from rewards
 #
-# DPO needs pairs that somebody judged. Where a program can check the answer, the model can make its own examples: draw several
+# DPO needs pairs that somebody judged. Where a program can check the answer, the model can make its own examples: sample several
 # answers, let the program mark them, make the good ones likelier. GRPO
 # ([Shao et al. 2024](https://arxiv.org/abs/2402.03300)) and RLOO ([Ahmadian et al. 2024](https://arxiv.org/abs/2402.14740)) both
-# do this without a second network that predicts rewards. Three formulas make them up. To compare yours, one step
-# of each trainer goes under a microscope.
+# do this without a **critic**, the second network by which PPO predicts what an unfinished answer will earn (a *value* network; the reward
+# may still come from a reward model). What an answer earns is compared with what other answers to the same question earn. Three
+# formulas make these methods up. To compare yours, one step of each trainer goes under a microscope.
 
 
 # %%
 class KeepSamples:
-    """Beside a trainer: keeps the batch of drawn answers that goes into the loss."""
+    """Beside a trainer: keeps the batch of sampled answers that goes into the loss."""
 
     def _generate_and_score_completions(self, inputs):
         self.kept = super()._generate_and_score_completions(inputs)
@@ -905,7 +1155,7 @@ for title, trainer_class, config in (
 # %% [markdown]
 # Three questions, eight answers each. The answers to one question are a **group**, and lie one after the other.
 #
-# Now a case for the loss. We take the log-probabilities of the drawn tokens, pretend that the answers were drawn some updates
+# Now a case for the loss. We take the log-probabilities of the sampled tokens, pretend that the answers were sampled some updates
 # ago (the old log-probabilities are a little different), and let TRL compute its loss.
 
 # %%
@@ -932,10 +1182,10 @@ print(f"TRL: KL to the shipped model {trl_kl:.4f} nats a token; loss of the case
 # %% [markdown]
 # ### How far from the reference?
 #
-# A policy that chases a reward forgets what it was. The leash is the divergence
+# A policy that chases a reward forgets what it was. What holds it back is a **KL penalty**: the divergence from a reference,
 # $\mathrm{KL}(\pi_\theta \| \pi_\text{ref}) = \mathbb{E}_{x \sim \pi_\theta}[\log \pi_\theta(x) - \log \pi_\text{ref}(x)]$.
-# Summing over the whole vocabulary at every position is expensive, so it is estimated from the drawn tokens alone. With
-# $\delta = \log \pi_\text{ref}(x) - \log \pi_\theta(x)$ of a drawn token,
+# Summing over the whole vocabulary at every position is expensive, so it is estimated from the sampled tokens alone.
+# With $\delta = \log \pi_\text{ref}(x) - \log \pi_\theta(x)$ of a sampled token,
 # [Schulman](http://joschu.net/blog/kl-approx.html) compares
 #
 # $$k_1 = -\delta, \qquad k_3 = e^{\delta} - \delta - 1 .$$
@@ -945,13 +1195,20 @@ print(f"TRL: KL to the shipped model {trl_kl:.4f} nats a token; loss of the case
 #
 # ### Exercise 4 · Two estimates of the divergence (`kl_estimates`, 2 points, 15 minutes, difficulty 1 of 3)
 #
-# `kl_estimates(logps, ref_logps, mask)`
-# - `logps`, `ref_logps`: float `[answers, tokens]`, log-probabilities of the drawn tokens under the policy that drew them and under
-#   the reference; `mask`: int64, same shape, 1 on real tokens, wherever they stand.
-# - returns two scalar tensors, the means of $k_1$ and of $k_3$ over **all real tokens**.
+# `kl_estimates(logps, ref_logps, mask)`: `logps` and `ref_logps` are log-probabilities of sampled tokens, under the policy that sampled
+# them and under the reference, both float32 or both float64, of shape `[answers, tokens]`. At every place, padding included, they
+# are finite and differ by at most 20. `mask`, int64 of the same shape, is 1 on real tokens and 0 on padding. Every axis has length 1 or
+# more, and at least one token is real; an answer may have none.
+#
+# - $\delta$ is reference minus policy. The first result is the mean of $k_1$, which may be negative. <!-- rule: k1 -->
+# - The second is the mean of $k_3$, never negative (but for rounding: the tests allow an error of 0.00001). <!-- rule: k3 -->
+# - Padding counts neither in the sum nor in the count, wherever it stands. <!-- rule: padding -->
+# - Each real token weighs the same, in a long answer and in a short one. <!-- rule: tokens -->
+# - Both results are scalar tensors of the dtype of `logps`. No gradient is needed: this is for measuring. <!-- rule: scalars -->
+# - The arguments stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="kl_estimates" minutes=15 difficulty=1
+# %% exercise="kl_estimates" minutes=15 difficulty=1 apart=true
 def kl_estimates(logps: torch.Tensor, ref_logps: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Means of k1 and k3 over the real tokens, in nats a token; all inputs [answers, tokens]."""
     ### BEGIN SOLUTION
@@ -962,45 +1219,59 @@ def kl_estimates(logps: torch.Tensor, ref_logps: torch.Tensor, mask: torch.Tenso
 
 
 # %% tests="kl_estimates" points=2
+def estimates_by_definition(logps, ref_logps, mask, k3=lambda d: d.expm1() - d):
+    """Of the real tokens, in double precision."""
+    delta = (ref_logps.double() - logps.double())[mask == 1]
+    return -delta.mean().to(logps.dtype), k3(delta).mean().to(logps.dtype)
+
+
+def some_real(_mask, **_):
+    mask = _mask.clone()
+    mask[-1, -1] = 1
+    return mask
+
+
+def nearby(distance):
+    """A reference that differs from the policy by so much at most."""
+    return {
+        "logps": cases.tensor("answers", "tokens", low=-30, high=0),
+        "_apart": cases.tensor("answers", "tokens", low=-distance, high=distance),
+        "_whole": cases.choice(False, True),  # many tokens are exactly as likely under both
+        "ref_logps": cases.derived(
+            lambda logps, _apart, _whole: logps + (_apart.round() if _whole else _apart).to(logps), f"up to {distance} away"
+        ),
+        "_mask": cases.tensor("answers", "tokens", dtypes=("int64",), high=1),
+        "mask": cases.derived(some_real, "0 and 1"),
+    }
+
+
 with check.exercise("kl_estimates"):
-    torch.manual_seed(4)
-    logps = -3 * torch.rand(3, 5)
-    ref_logps, mask = logps + torch.randn(3, 5), torch.tensor([[1, 1, 1, 1, 1], [1, 0, 0, 0, 0], [0, 1, 1, 0, 1]])
-    real = [(p, q) for a, b, m in zip(logps, ref_logps, mask) for p, q, r in zip(a.tolist(), b.tolist(), m.tolist()) if r]
-    got = kl_estimates(logps.clone(), ref_logps.clone(), mask.clone())
-    check.equal(len(got), 2, "the number of results", "k1 and k3")
-    k1, k3 = got
-    check.shape(k1, (), "k1 of 3 answers")
-    check.shape(k3, (), "k3 of 3 answers")
-    check.equal(
-        k1.item(),
-        sum(p - q for p, q in real) / len(real),
-        "k1 of answers with 5, 1 and 3 tokens",
-        "log policy - log reference, over all real tokens, wherever the mask has them: padding does not count, and a long answer "
-        "counts more than a short one",
-        rtol=1e-4,
-    )
-    check.equal(
-        k3.item(),
-        sum(math.exp(q - p) - (q - p) - 1 for p, q in real) / len(real),
-        "k3 of answers with 5, 1 and 3 tokens",
-        "exp(d) - d - 1 with d = log reference - log policy: the ratio has the reference on top",
-        rtol=1e-4,
-    )
-    got = kl_estimates(*(case[key].clone() for key in ("logps", "ref_logps", "mask")))
-    check.equal(got[1].item(), trl_kl, "k3 on TRL's batch", "TRL's own figure is expected", rtol=1e-2, atol=1e-5)
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    same = kl_estimates(logps.clone(), logps.clone(), mask.clone())
-    check.equal([x.item() for x in same], [0.0, 0.0], "both estimates of a policy that equals its reference", atol=1e-7)
-    policy = torch.tensor([[-0.1, -2.0], [-4.0, -0.5]], dtype=torch.float64, requires_grad=True)
-    reference, mask = torch.tensor([[-1.0, -0.2], [-0.3, -9.0]], dtype=torch.float64), torch.tensor([[1, 1], [1, 0]])
-    k1, k3 = kl_estimates(policy.clone(), reference.clone(), mask.clone())
-    check.equal(k1.item(), (0.9 - 1.8 - 3.7) / 3, "k1 of three tokens, which may be negative")
-    check.equal(k3.item(), sum(math.exp(d) - d - 1 for d in (-0.9, 1.8, 3.7)) / 3, "k3 of three tokens")
-    k3.backward()
-    wanted = torch.tensor([[1 - math.exp(-0.9), 1 - math.exp(1.8)], [1 - math.exp(3.7), 0]], dtype=torch.float64) / 3
-    check.equal(policy.grad, wanted, "the gradient of k3", "k3 is part of a loss: keep its graph")
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    hint = "k1 is the mean of log policy − log reference over all real tokens, k3 that of exp(d) − d − 1, with d = log reference − log policy"
+    causes = {
+        "d is log reference − log policy": lambda p, q, m: estimates_by_definition(q, p, m),
+        "the ratio in k3 has the reference on top": lambda p, q, m: (
+            estimates_by_definition(p, q, m)[0],
+            estimates_by_definition(q, p, m)[1],
+        ),
+        "padding counts here": lambda p, q, m: estimates_by_definition(p, torch.where(m == 1, q, p), torch.ones_like(m)),
+        "each answer weighs the same here, however long it is": lambda p, q, m: [
+            torch.tensor(row).nanmean()
+            for row in zip(*(estimates_by_definition(*answer) for answer in zip(p, q, m) if answer[2].any()))
+        ],
+        "a mask is not a length: real tokens may stand anywhere": lambda p, q, m: estimates_by_definition(
+            p, q, (torch.arange(m.shape[1]) < m.sum(1, keepdim=True)).long()
+        ),
+    }
+    for seed, distance in itertools.product(seeds, (0, 1, 20)):
+        drawn = cases.draw(seed, nearby(distance), answers=(1, 40), tokens=(1, 200))
+        check.agrees(kl_estimates, estimates_by_definition, drawn, "(k1, k3)", hint, causes=causes, rtol=1e-4, atol=1e-5)
+    got = kl_estimates(case["logps"], case["ref_logps"], case["mask"])
+    check.equal(got[1], trl_kl, "k3 on TRL's batch", "TRL's own figure is expected", rtol=1e-2)
 
 
 # %% [markdown]
@@ -1024,7 +1295,7 @@ with check.exercise("kl_estimates"):
 # %% [markdown]
 # Are both right on average, and which is the better estimate? At the first position of an answer the whole vocabulary is at hand,
 # so the exact divergence of `start` from the shipped model can be computed. To have policies at every distance we go from one to the
-# other in steps, mixing log-probabilities. At each distance: 200 estimates, each from 20 drawn tokens.
+# other in steps, mixing log-probabilities. At each distance: 200 estimates, each from 20 sampled tokens.
 
 # %%
 prompt = tokenizer.apply_chat_template(
@@ -1033,43 +1304,51 @@ prompt = tokenizer.apply_chat_template(
 with torch.no_grad():
     far, reference = (m(**prompt.to(m.device)).logits[0, -1].double().log_softmax(-1).cpu() for m in (start, model))
 torch.manual_seed(0)
-exact, means, spreads = [], [], []
+exact, means, spreads, true_spreads = [], [], [], []
 for part in (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0):
     policy = (part * far + (1 - part) * reference).log_softmax(-1)
     exact.append((policy.exp() * (policy - reference)).sum().item())
+    delta = reference - policy  # of every token of the vocabulary
+    k1_k3 = torch.stack([-delta, delta.expm1() - delta])
+    true_spreads.append((((k1_k3 - exact[-1]) ** 2 * policy.exp()).sum(1) / 20).sqrt().tolist())
     drawn = torch.multinomial(policy.exp(), 4000, replacement=True).view(200, 1, 20)
     estimates = torch.tensor([kl_estimates(policy[t], reference[t], torch.ones_like(t)) for t in drawn])
     means.append(estimates.mean(0).tolist())
     spreads.append(estimates.std(0).tolist())
 
 figure, panels = plt.subplots(1, 2, figsize=(11, 3.4), layout="constrained")
-panels[0].loglog(exact, exact, "k--", lw=1, label="exact")
+panels[0].axhline(1, color="black", ls="--", lw=1, label="exact")
 for column, label in enumerate(("k1", "k3")):
-    errors = [2 * row[column] / 200**0.5 for row in spreads]
-    panels[0].errorbar(exact, [row[column] for row in means], errors, fmt="o-", capsize=3, label=label, alpha=0.7)
-    panels[1].loglog(exact, [row[column] for row in spreads], "o-", label=label)
-panels[0].set(xlabel="exact divergence (nats)", ylabel="mean estimate (nats)", title="both are right on average")
-panels[0].set_ylim(min(exact) / 4, 2 * max(exact))
+    shares = [row[column] / e for row, e in zip(means, exact)]
+    errors = [2 * row[column] / 200**0.5 / e for row, e in zip(spreads, exact)]
+    panels[0].errorbar(exact, shares, errors, fmt="o-", capsize=3, label=label, alpha=0.7)
+    (line,) = panels[1].loglog(exact, [row[column] for row in true_spreads], label=f"{label}, exact")
+    panels[1].loglog(exact, [row[column] for row in spreads], "o", color=line.get_color(), label=f"{label}, 200 estimates")
+panels[0].set(xlabel="exact divergence (nats)", ylabel="mean estimate / exact", title="both are right on average")
+panels[0].set(xscale="log", ylim=(0, 2))
 panels[1].set(xlabel="exact divergence (nats)", ylabel="spread of an estimate (nats)", title="which one is steadier")
 for panel in panels:
     panel.legend()
 plt.show()
 
 unbiased = all(abs(m - e) < 4 * s / 200**0.5 + 1e-3 for e, row, dev in zip(exact, means, spreads) for m, s in zip(row, dev))
+near, far_off = (k3 / k1 for k1, k3 in (true_spreads[0], true_spreads[-1]))
 claims.record(
     "k3 estimates the KL divergence without bias and with less variance than k1",
     claimed="unbiased, lower variance",
-    measured=f"spread of k3 / spread of k1: {spreads[0][1] / spreads[0][0]:.2f} at {exact[0]:.3f} nats, {spreads[-1][1] / spreads[-1][0]:.1f} at {exact[-1]:.1f} nats",
-    holds=unbiased and all(k3 < k1 for k1, k3 in spreads),
-    how="200 estimates of 20 tokens each, from policies between the shipped model and `start`"
+    measured=f"spread of k3 / spread of k1: {near:.2g} at {exact[0]:.3f} nats, {far_off:.2g} at {exact[-1]:.1f} nats",
+    holds=unbiased and all(k3 < k1 for k1, k3 in true_spreads),
+    how="spreads over the whole vocabulary, policies between the shipped model and `start`; bias from 200 estimates of 20 tokens"
     + ("" if unbiased else "; means are off"),
 )
 
 # %% [markdown]
-# The bars on the left are two standard errors of the mean. Where $k_1$ strays from the dashed line, it is unsteady, not biased.
+# The bars on the left are two standard errors of the mean. Where an estimate strays from the dashed line within them, it is unsteady,
+# not biased. On the right, lines are computed from the whole vocabulary, points from the 200 estimates.
 #
-# Near the reference $k_3$ is far steadier; that is where a leash keeps the policy, and where the claim comes from. Far away, a
-# single token that the reference likes much better than the policy makes $e^\delta$ large, and $k_3$ is the worse of the two.
+# Near the reference $k_3$ is far steadier; that is where a KL penalty keeps the policy, and where the claim comes from. Far away, a
+# single token that the reference likes much better than the policy makes $e^\delta$ large. The table has both ratios. Such tokens may be
+# so rare that 4,000 samples hold none: then the points lie below the line, and the estimate looks steadier (and smaller) than it is.
 # A KL curve with sudden spikes is often the estimator, not the policy.
 
 # %% [markdown]
@@ -1085,12 +1364,31 @@ claims.record(
 #
 # ### Exercise 5 · Advantages (`advantages`, 4 points, 25 minutes, difficulty 2 of 3)
 #
-# Both functions take `rewards`, float32 `[questions * group_size]`, the answers to one question next to each other, and return
-# the advantages in the same shape and order. Each is checked, and earns its points, on its own.
+# Two functions, each of which earns half of the points on its own. `rewards`, float32 or float64, has shape
+# `[questions * group_size]`: the answers to one question lie next to each other. There are one question or more, of 2 answers or more
+# each; rewards are any numbers from −10 to 10.
 #
-# - `group_advantages(rewards, group_size, scale=True)`: GRPO's; with `scale=False` without the division (Dr. GRPO,
-#   [Liu et al. 2025](https://arxiv.org/abs/2503.20783); in TRL `scale_rewards="none"`).
-# - `leave_one_out(rewards, group_size)`: RLOO's.
+# - Advantages come back in the shape, order and dtype of the rewards. <!-- rule: order -->
+# - A group is compared with itself alone: other questions change nothing. <!-- rule: group -->
+#
+# `group_advantages(rewards, group_size, scale=True)` is GRPO's.
+#
+# - The group's mean is taken off. <!-- rule: mean -->
+# - With `scale`, the difference is divided by the group's sample standard deviation ($G - 1$ in the
+#   denominator) plus 0.0001. <!-- rule: spread -->
+# - With `scale=False` nothing is divided (Dr. GRPO, [Liu et al. 2025](https://arxiv.org/abs/2503.20783); in TRL
+#   `scale_rewards="none"`). <!-- rule: scale -->
+# - Where a whole group earns the same, its advantages are 0 (rounding may leave up to 0.01), never
+#   NaN. <!-- rule: same -->
+#
+# `leave_one_out(rewards, group_size)` is RLOO's.
+#
+# - The mean of the *other* answers of the group is taken off: an answer's own reward is neither in the sum nor in the
+#   count. <!-- rule: others -->
+#
+# For both:
+#
+# - `rewards` stays as it was. <!-- rule: unchanged -->
 
 
 # %% exercise="advantages" minutes=25 difficulty=2 apart=true
@@ -1115,98 +1413,89 @@ def leave_one_out(rewards: torch.Tensor, group_size: int) -> torch.Tensor:
 
 
 # %% tests="advantages" points=4
-def grpo_by_hand(rewards, size, scale=True):
-    out = []
-    for first in range(0, len(rewards), size):
-        group = rewards[first : first + size]
-        mean = sum(group) / size
-        spread = math.sqrt(sum((r - mean) ** 2 for r in group) / (size - 1))
-        out += [(r - mean) / (spread + 1e-4 if scale else 1.0) for r in group]
-    return torch.tensor(out)
+def grpo_by_definition(rewards, group_size, scale=True, correction=1, extra=1e-4):
+    """Group by group, in double precision."""
+    result = []
+    for group in rewards.double().split(group_size):
+        spread = ((group - group.mean()).square().sum() / (group_size - correction)).sqrt()
+        result.append((group - group.mean()) / (spread + extra if scale else 1))
+    return torch.cat(result).to(rewards.dtype)
 
 
-def rloo_by_hand(rewards, size):
-    groups = [rewards[first : first + size] for first in range(0, len(rewards), size)]
-    return torch.tensor([r - sum(g[:i] + g[i + 1 :]) / (size - 1) for g in groups for i, r in enumerate(g)])
-
-
-few = [1.0, 0.0, 0.0, 0.0, 0.5, 2.0, 1.0, 3.0, -1.0, 4.0, 0.25, 0.75, 1.0, 1.0, 1.0]  # three groups of five
-narrow = [0.001, 0.002, 0.0, 0.9, 0.1, 0.2]  # two groups of three; in the first the 1e-4 is felt
-
-
-def test_group_advantages():
-    got = group_advantages(torch.tensor(few), 5)
-    check.shape(got, (15,), "`group_advantages` of 3 groups of 5", "as the rewards came")
-    for rewards, size in ((few, 5), (narrow, 3)):
-        check.equal(
-            group_advantages(torch.tensor(rewards), size, scale=False),
-            grpo_by_hand(rewards, size, False),
-            f"`group_advantages` of {len(rewards) // size} groups of {size} with scale=False",
-            "the mean is that of the group, not of the batch; groups lie one after the other; nothing is divided",
-            rtol=1e-4,
-            atol=1e-6,
-        )
-    check.equal(
-        got,
-        grpo_by_hand(few, 5),
-        "`group_advantages` of 3 groups of 5",
-        "the spread is the group's sample standard deviation (G - 1 in the denominator), with 1e-4 added to it",
-        rtol=1e-4,
+def rloo_by_definition(rewards, group_size):
+    groups = [group.tolist() for group in rewards.split(group_size)]
+    return torch.tensor(
+        [r - sum(g[:i] + g[i + 1 :]) / (group_size - 1) for g in groups for i, r in enumerate(g)], dtype=rewards.dtype
     )
+
+
+def interleaved(definition, rewards, size, *rest):
+    """As if the answers to one question stood `questions` places apart."""
+    return definition(rewards.view(size, -1).T.flatten(), size, *rest).view(-1, size).T.flatten()
+
+
+def drawn_rewards(**more):
+    """Rewards of groups, some of them all equal, some of very different magnitude."""
+    groups = cases.tensor("questions", "group_size", scale=(1e-3, 10))
+    return {
+        "_groups": groups,
+        "rewards": cases.derived(lambda _groups: _groups.flatten(), "as drawn"),
+        "group_size": cases.size("group_size"),
+        **more,
+    }
+
+
+sizes = {"questions": (1, 20), "group_size": (2, 130)}
+
+
+def check_group_advantages():
+    hint = "groups lie one after the other: take each group's mean off, and with `scale` divide by its sample standard deviation + 1e-4"
+    causes = {
+        "mean and spread are those of the group, not of the batch": lambda r, g, s: grpo_by_definition(r, len(r), s),
+        "groups lie one after the other": lambda r, g, s: interleaved(grpo_by_definition, r, g, s),
+        "the spread has G − 1 in its denominator": lambda r, g, s: grpo_by_definition(r, g, s, correction=0),
+        "0.0001 is added to the spread": lambda r, g, s: grpo_by_definition(r, g, s, extra=1e-8),
+        "with scale=False nothing is divided": lambda r, g, s: grpo_by_definition(r, g),
+    }
+    for scale in (True, False):
+        drawn = cases.draw(seeds, drawn_rewards(scale=cases.choice(scale)), **sizes)
+        tolerance = {"rtol": 1e-4, "atol": 1e-2} if scale else {"atol": 1e-5}
+        check.agrees(group_advantages, grpo_by_definition, drawn, "`group_advantages`", hint, causes=causes, **tolerance)
     check.equal(
-        group_advantages(torch.tensor(narrow), 3),
-        grpo_by_hand(narrow, 3),
-        "`group_advantages` of rewards that lie close together",
-        "1e-4 is added to the spread",
-        rtol=1e-4,
-    )
-    check.equal(
-        group_advantages(rewards_seen["grpo"].clone(), 8),
+        group_advantages(rewards_seen["grpo"], 8),
         kept["grpo"]["advantages"],
         "the advantages of TRL's GRPO batch",
         rtol=1e-3,
-        atol=1e-4,
+        atol=1e-3,
     )
-    ### BEGIN HIDDEN TESTS
-    other = [0.002, 0.0, 0.0, 0.004, 5.0, 1.0, 2.5, 2.0]
-    for scale in (False, True):
-        got, what = (
-            group_advantages(torch.tensor(other), 4, scale=scale),
-            f"`group_advantages` of 2 groups of 4 with scale={scale}",
-        )
-        check.equal(got, grpo_by_hand(other, 4, scale), what, rtol=1e-4)
-    same = group_advantages(torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]), 3)
-    check.equal(same, torch.zeros(6), "advantages of groups in which all earn the same", "nothing to learn, and no NaN")
-    ### END HIDDEN TESTS
 
 
-def test_leave_one_out():
-    got = leave_one_out(torch.tensor(few), 5)
-    check.shape(got, (15,), "`leave_one_out` of 3 groups of 5", "as the rewards came")
-    for rewards, size in ((few, 5), (narrow, 3)):
-        check.equal(
-            leave_one_out(torch.tensor(rewards), size),
-            rloo_by_hand(rewards, size),
-            f"`leave_one_out` of {len(rewards) // size} groups of {size}",
-            "the baseline is the mean of the others in the group: an answer's own reward is neither in the sum nor in the count",
-            rtol=1e-4,
-            atol=1e-6,
-        )
+def check_leave_one_out():
+    hint = "the baseline is the mean of the others in the group: an answer's own reward is neither in the sum nor in the count"
+    causes = {
+        "the mean of the whole group holds the answer itself": lambda r, g: grpo_by_definition(r, g, False),
+        "groups lie one after the other": lambda r, g: interleaved(rloo_by_definition, r, g),
+        "the others are those of the group, not of the batch": lambda r, g: rloo_by_definition(r, len(r)),
+        "of the others there are G − 1": lambda r, g: r - (r - rloo_by_definition(r, g)) * (g - 1) / g,
+    }
+    drawn = cases.draw(seeds, drawn_rewards(), **sizes)
+    check.agrees(leave_one_out, rloo_by_definition, drawn, "`leave_one_out`", hint, causes=causes, atol=1e-5)
     check.equal(
-        leave_one_out(rewards_seen["rloo"].clone(), 8),
+        leave_one_out(rewards_seen["rloo"], 8),
         kept["rloo"]["advantages"],
         "the advantages of TRL's RLOO batch",
         rtol=1e-3,
         atol=1e-4,
     )
-    ### BEGIN HIDDEN TESTS
-    pair = torch.tensor([3.0, 1.0, -2.0, 5.0])
-    check.equal(leave_one_out(pair, 2), torch.tensor([2.0, -2.0, -7.0, 7.0]), "`leave_one_out` of 2 groups of 2")
-    ### END HIDDEN TESTS
 
 
 with check.exercise("advantages"):
-    check.parts({"group_advantages": test_group_advantages, "leave_one_out": test_leave_one_out})
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
+    check.parts({"group_advantages": check_group_advantages, "leave_one_out": check_leave_one_out})
 check.points(4)
 
 
@@ -1256,27 +1545,42 @@ plt.show()
 # %% [markdown]
 # ### The clipped loss
 #
-# Each token of an answer is pushed with the answer's advantage. The answers may be a few updates old, so the push is weighted by
-# the ratio of the token's probability now to then, and a token that has already moved far enough gets no further push
-# (PPO's clipping, [Schulman et al. 2017](https://arxiv.org/abs/1707.06347)):
+# Each token of an answer is pushed with the answer's advantage. The answers may be a few updates old (*off-policy*), so the push is
+# weighted by the ratio of the token's probability now to then. A token that has already moved far enough gets no further push (PPO's
+# clipping, [Schulman et al. 2017](https://arxiv.org/abs/1707.06347)):
 #
 # $$\rho_{i,t} = \frac{\pi_\theta(x_{i,t})}{\pi_\text{old}(x_{i,t})}, \qquad
 # \ell_{i,t} = -\min\!\big(\rho_{i,t} A_i,\ \mathrm{clip}(\rho_{i,t}, 1-\epsilon, 1+\epsilon)\, A_i\big) + \beta\, \rho_{i,t}\, k_3^{(i,t)},$$
 #
 # and the loss is the mean of $\ell$ over all real tokens of the batch (TRL's default, `loss_type="dapo"`). The ratio in front of
-# $k_3$ is newer than most descriptions of GRPO: it makes the *gradient* of the leash right, which the gradient of $k_3$ alone is
+# $k_3$ is newer than most descriptions of GRPO: it makes the *gradient* of the penalty right, which the gradient of $k_3$ alone is
 # not ([DeepSeek-V3.2](https://arxiv.org/abs/2512.02556); `use_bias_correction_kl=True`, TRL's default).
 #
 # ### Exercise 6 · GRPO's loss (`grpo_loss`, 4 points, 30 minutes, difficulty 3 of 3)
 #
-# `grpo_loss(logps, old_logps, advantages, mask, epsilon=0.2, beta=0.0, ref_logps=None)`
-# - `logps`, `old_logps`, `ref_logps`: float `[answers, tokens]`; only `logps` carries a graph. `advantages`: float `[answers]`. `mask`:
-#   int64 `[answers, tokens]`. `ref_logps` is None only where `beta` is 0.
-# - returns the loss, a scalar tensor, through which gradients flow to `logps`. Write $k_3$ out here: exercise 4 gave its mean, this
-#   needs it token by token.
+# `grpo_loss(logps, old_logps, advantages, mask, epsilon=0.2, beta=0.0, ref_logps=None)`: `logps`, `old_logps` and `ref_logps`, of
+# shape `[answers, tokens]`, are finite log-probabilities of the sampled tokens; `advantages` has shape `[answers]`. All four are
+# float32, or all float64. `mask`, int64 `[answers, tokens]`, is 1 on real tokens, wherever they stand, and at least one is.
+# `epsilon` lies between 0.05 and 0.5, `beta` between 0 and 2; `ref_logps` may be None where `beta` is 0. Names and defaults of the
+# arguments are as given.
+#
+# - The ratio of a token is that of its probabilities, now to then. It is clipped to $1 \pm \epsilon$. <!-- rule: clip -->
+# - Each token of an answer takes the answer's advantage. The policy term is minus the **smaller of the two products**, ratio times
+#   advantage and clipped ratio times advantage. <!-- rule: smaller -->
+# - Nothing else is clipped or clamped: `logps` and `old_logps` differ by up to 8, and a token with a negative advantage that
+#   has become likelier costs as much as the formula says. <!-- rule: unbounded -->
+# - `beta` times ratio times $k_3$ is added, token by token, with the unclipped ratio; `logps` and `ref_logps` differ by
+#   up to 3. (Write $k_3$ out: exercise 4 gave its mean.) <!-- rule: penalty -->
+# - It returns the mean over all real tokens of the batch, a scalar tensor of the dtype of `logps`; padding counts
+#   nowhere. <!-- rule: mean -->
+# - Gradients flow to `logps`, through the ratio in both terms, and they are right. <!-- rule: gradients -->
+# - The arguments stay as they were. <!-- rule: unchanged -->
+#
+# For one token with $\epsilon = 0.2$, $\beta = 0$: with advantage 2 and ratio 1.5 the loss is −2.4 (clipped, no gradient); with
+# advantage −2 and ratio 1.5 it is 3 (not clipped: it has moved the wrong way).
 
 
-# %% exercise="grpo_loss" minutes=30 difficulty=3
+# %% exercise="grpo_loss" minutes=30 difficulty=3 apart=true
 def grpo_loss(logps, old_logps, advantages, mask, epsilon=0.2, beta=0.0, ref_logps=None) -> torch.Tensor:
     """Clipped policy loss plus beta * ratio * k3, averaged over all real tokens of the batch."""
     ### BEGIN SOLUTION
@@ -1291,72 +1595,119 @@ def grpo_loss(logps, old_logps, advantages, mask, epsilon=0.2, beta=0.0, ref_log
 
 
 # %% tests="grpo_loss" points=4
-def loss_and_gradient(logps, old_logps, advantages, mask, epsilon, beta, ref_logps):
-    """Token by token in plain Python: the loss, and its derivative with respect to each log-probability."""
-    count, total, slopes = int(mask.sum()), 0.0, torch.zeros_like(logps)
-    for i, t in mask.nonzero().tolist():
-        a, ratio = advantages[i].item(), math.exp(logps[i, t] - old_logps[i, t])
-        clipped = min(max(ratio, 1 - epsilon), 1 + epsilon)
-        total -= min(ratio * a, clipped * a)
-        moved_enough = ratio > 1 + epsilon if a > 0 else ratio < 1 - epsilon
-        slope = 0.0 if moved_enough else -ratio * a
-        if beta:
-            d = (ref_logps[i, t] - logps[i, t]).item()
-            total, slope = total + beta * ratio * (math.exp(d) - d - 1), slope - beta * ratio * d  # the slope of ratio * k3
-        slopes[i, t] = slope / count
-    return total / count, slopes
+@check.scenario
+def loss_gradient(logps, old_logps, advantages, mask, epsilon, beta, ref_logps):
+    leaf = logps.clone().requires_grad_()
+    loss = grpo_loss(leaf, old_logps, advantages, mask, epsilon=epsilon, beta=beta, ref_logps=ref_logps)
+    if loss.requires_grad:
+        loss.backward()
+    return leaf.grad
 
 
-def compare_loss(what, seed, answers, tokens, epsilon, beta):
-    torch.manual_seed(seed)
-    logps = -2 * torch.rand(answers, tokens)
-    old_logps, ref_logps = logps + 0.4 * torch.randn(logps.shape), logps + 0.7 * torch.randn(logps.shape)
-    advantages = torch.randn(answers)
-    mask = (torch.arange(tokens) < torch.randint(1, tokens + 1, (answers, 1))).long()
-    mask[0] = 1
-    logps.requires_grad_()
-    wanted, slopes = loss_and_gradient(logps.detach(), old_logps, advantages, mask, epsilon, beta, ref_logps)
-    copies = (x.clone() for x in (logps, old_logps, advantages, mask))
-    loss = grpo_loss(*copies, epsilon, beta, ref_logps.clone() if beta else None)
-    check.shape(loss, (), f"the loss of {what}")
-    check.equal(
-        loss.item(),
-        wanted,
-        f"the loss of {what}",
-        "clip the ratio, take the smaller of the two products (not of the two ratios), average over all real tokens; "
-        "k3 is multiplied by beta and by the ratio as it is",
-        rtol=1e-4,
-        atol=1e-6,
-    )
-    check.true(loss.requires_grad, f"The loss of {what} has no graph: nothing would be learned.")
-    (got,) = torch.autograd.grad(loss, logps)
-    check.equal(
-        got,
-        slopes,
-        f"the gradient of {what}",
-        "a token that has moved far enough in the right direction gets no push; one that has moved the wrong way still does"
-        + ("; the ratio in front of k3 carries a gradient too" if beta else ""),
-        rtol=1e-3,
-        atol=1e-6,
-    )
+def terms(logps, old_logps, advantages, mask, epsilon, beta, ref_logps):
+    """Ratio, clipped ratio, advantage, and distance to the reference of each real token, in double precision."""
+    real = mask == 1
+    ratio = (logps.double() - old_logps.double()).exp()[real]
+    clipped = torch.where(ratio < 1 - epsilon, 1 - epsilon, torch.where(ratio > 1 + epsilon, 1 + epsilon, ratio))
+    delta = torch.zeros_like(ratio) if ref_logps is None else (ref_logps.double() - logps.double())[real]
+    return ratio, clipped, advantages.double()[:, None].expand(mask.shape)[real], delta
 
+
+def loss_by_definition(logps, old_logps, advantages, mask, epsilon, beta, ref_logps):
+    ratio, clipped, a, delta = terms(logps, old_logps, advantages, mask, epsilon, beta, ref_logps)
+    policy = -torch.where(ratio * a < clipped * a, ratio * a, clipped * a)
+    return (policy + beta * ratio * (delta.expm1() - delta)).mean().to(logps.dtype)
+
+
+def gradient_by_definition(logps, old_logps, advantages, mask, epsilon, beta, ref_logps):
+    """The slope of a token: of the policy term unless it has moved far enough, and of ratio * k3."""
+    ratio, clipped, a, delta = terms(logps, old_logps, advantages, mask, epsilon, beta, ref_logps)
+    far_enough = ((a > 0) & (ratio > 1 + epsilon)) | ((a < 0) & (ratio < 1 - epsilon))
+    slope = torch.where(far_enough, 0, -ratio * a) - beta * ratio * delta
+    return torch.zeros_like(logps, dtype=torch.float64).masked_scatter(mask == 1, slope / len(slope)).to(logps.dtype)
+
+
+def some_real(_mask, **_):
+    mask = _mask.clone()
+    mask[-1, -1] = 1
+    return mask
+
+
+def moved(distance, beta, dtype):
+    """Arguments of which the old log-probabilities are up to `distance` away."""
+    place = {"dtypes": (dtype,)}
+    far = cases.tensor("answers", "tokens", low=-distance, high=distance, **place)
+    near = cases.tensor("answers", "tokens", low=-3, high=3, **place)
+    reference = {"_ref": near, "ref_logps": cases.derived(lambda logps, _ref, **_: logps + _ref, "up to 3 away")}
+    return {
+        "logps": cases.tensor("answers", "tokens", low=-12, high=0, **place),
+        "_old": far,
+        "old_logps": cases.derived(lambda logps, _old, **_: logps + _old, f"up to {distance} away"),
+        "advantages": cases.tensor("answers", **place),
+        "_mask": cases.tensor("answers", "tokens", dtypes=("int64",), high=1),
+        "mask": cases.derived(some_real, "0 and 1"),
+        "epsilon": cases.number(0.05, 0.5),
+        "beta": beta,
+        **(reference if beta is not NONE else {"ref_logps": cases.choice(None)}),
+    }
+
+
+NONE = cases.choice(0.0)  # beta, where there is no reference
+
+
+def caused(policy=None, k3=None, by_answer=False):
+    """The loss with another policy term, or another KL term; the mean of the answers' means."""
+
+    def compute(logps, old_logps, advantages, mask, epsilon, beta, ref_logps):
+        ratio, clipped, a, delta = terms(logps, old_logps, advantages, mask, epsilon, beta, ref_logps)
+        policy_term = policy(ratio, clipped, a) if policy else -torch.minimum(ratio * a, clipped * a)
+        loss = policy_term + beta * (k3(ratio, delta) if k3 else ratio * (delta.expm1() - delta))
+        if not by_answer:
+            return loss.mean()
+        return torch.stack([part.mean() for part in loss.split(mask.sum(1).tolist()) if len(part)]).mean()
+
+    return compute
+
+
+causes = {
+    "of the two products the smaller is taken, not of the two ratios": caused(lambda r, c, a: -torch.minimum(r, c) * a),
+    "the minimum is missing: a token that has moved the wrong way is not clipped": caused(lambda r, c, a: -c * a),
+    "the larger of the two losses is the smaller of the two products": caused(lambda r, c, a: -torch.maximum(r * a, c * a)),
+    "each answer weighs the same here, however long it is": caused(by_answer=True),
+    "k3 is multiplied by the ratio, too": caused(k3=lambda r, d: d.expm1() - d),
+    "k3 is added to the loss: distance costs": caused(k3=lambda r, d: -r * (d.expm1() - d)),
+    "d of k3 is reference minus policy": caused(k3=lambda r, d: r * ((-d).expm1() + d)),
+}
 
 with check.exercise("grpo_loss"):
-    compare_loss("5 answers of up to 7 tokens, beta 0", 5, 5, 7, 0.2, 0.0)
-    compare_loss("4 answers of up to 9 tokens, beta 0.3", 6, 4, 9, 0.2, 0.3)
-    fields = ("logps", "old_logps", "advantages", "mask")
-    check.equal(
-        grpo_loss(*(case[key].clone() for key in fields), beta=0.1, ref_logps=case["ref_logps"].clone()).item(),
-        trl_grpo_loss,
-        "the loss of TRL's batch",
-        "TRL's own loss is expected",
-        rtol=1e-3,
-        atol=1e-5,
-    )
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    compare_loss("7 answers with epsilon 0.35", 7, 7, 6, 0.35, 0.0)
-    compare_loss("6 answers with epsilon 0.1 and beta 1.5", 8, 6, 11, 0.1, 1.5)
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    hint = "clip the ratio, take the smaller product, add beta * ratio * k3, average over all real tokens of the batch"
+    why = (
+        "None means that something cut the graph. A token that has moved far enough in the right direction gets no push, one that "
+        "has moved the wrong way does; the ratio in front of k3 carries a gradient, too"
+    )
+    sizes = {"answers": (1, 20), "tokens": (1, 70)}
+    some = cases.choice(0.3, 0.0, 0.01, 2.0)
+    kinds = ((0.5, some, "float32"), (8, some, "float32"), (8, NONE, "float64"))
+    for seed, (distance, beta, dtype) in itertools.product(seeds, kinds):
+        domain, rtol = moved(distance, beta, dtype), {"float32": 1e-4, "float64": 1e-7}[dtype]
+        close = {"rtol": rtol, "atol": rtol * (0.1 if distance < 1 else 10)}
+        check.agrees(
+            grpo_loss, loss_by_definition, cases.draw(seed, domain, **sizes), "`grpo_loss`", hint, causes=causes, **close
+        )
+        drawn = cases.draw(seed, domain, count=2, answers=(1, 9), tokens=(1, 13))
+        check.agrees(loss_gradient, gradient_by_definition, drawn, "the gradient of `grpo_loss`", why, rtol=1e-3, floor="row")
+    four = [case[key] for key in ("logps", "old_logps", "advantages", "mask")]
+    got = grpo_loss(*four, beta=0.1, ref_logps=case["ref_logps"])
+    check.equal(got, trl_grpo_loss, "the loss of TRL's batch", "TRL's own is expected", rtol=1e-3)
+    plain = loss_by_definition(*four, 0.2, 0.0, None)
+    check.equal(
+        grpo_loss(*four), plain, "the loss without the last three arguments", "epsilon is 0.2 and beta 0 by default", rtol=1e-4
+    )
 
 
 # %% [markdown]
@@ -1399,14 +1750,28 @@ for advantage, label in ((1.0, "a good answer (advantage +1)"), (-1.0, "a bad an
     ]
     panel.plot(ratios, row, label=label)
 panel.axvspan(0.8, 1.2, alpha=0.1, color="black")
-panel.set(xlabel="probability now / probability when it was drawn", ylabel="loss", title="no reward for going too far")
+panel.set(xlabel="probability now / probability when it was sampled", ylabel="loss", title="no reward for going too far")
 panel.legend()
 plt.show()
 
 # %% [markdown]
+# Clipping acts only where the ratio can move. The runs below use each batch for one update (*on-policy*): then it is 1, and TRL's
+# `clip_ratio/region_mean` 0, as section 6 prints. With `num_iterations` above 1, or where sampling runs ahead of training, it acts.
+#
+# > **Beyond the first GRPO** (TRL 1.16, November 2026; each is a field of `GRPOConfig`)
+# >
+# > - *Clip-higher*: an upper limit of 0.28 beside the lower one of 0.2, so that unlikely tokens can grow (`epsilon_high`;
+# >   [DAPO](https://arxiv.org/abs/2503.14476)). It slows the fall of **entropy**, which TRL logs as `entropy`: where that nears 0, all
+# >   rollouts of a question are the same, and nothing is left to compare.
+# > - *GSPO*: one ratio a sequence, the mean of its log ratios, in place of one a token (`importance_sampling_level="sequence"`;
+# >   [Zheng et al. 2025](https://arxiv.org/abs/2507.18071)).
+# > - *Two engines*: rollouts usually come from vLLM, whose log-probabilities differ a little from the trainer's for the same weights.
+# >   TRL weighs them with the ratio of the two, and drops what is too far off (`vllm_importance_sampling_correction`, on by default).
+
+# %% [markdown]
 # ## 5 · A reward with a hole
 #
-# Only the reward is missing. In TRL it is a function: it gets the drawn `completions` and every column of the data set, as
+# Only the reward is missing. In TRL it is a function: it gets the sampled `completions` and every column of the data set, as
 # keyword arguments, one entry an answer, and returns one number an answer. A first try checks what *smallest* means: no number of
 # the question lies below it.
 
@@ -1425,7 +1790,7 @@ examples = ["12", "The answer is 12.", "33", "71", "I do not know."]
 print(dict(zip(examples, lowest_reward([assistant(reply) for reply in examples], ["Smallest of 12, 71, 33?"] * 5))))
 
 # %% [markdown]
-# Right answers are paid, wrong ones are not. A reviewer would let it pass. GRPO takes twenty steps from `start` with it.
+# Right answers are paid, wrong ones are not. A reviewer would let it pass. GRPO takes a few steps from `start` with it.
 
 
 # %%
@@ -1447,7 +1812,7 @@ hacker = GRPOTrainer(
         learning_rate=2e-4,
         lr_scheduler_type="constant",
         beta=0.0,
-        max_steps=20,
+        max_steps=12,
     ),
     train_dataset=questions,
     processing_class=tokenizer,
@@ -1459,7 +1824,7 @@ hacked = ask(hacker.model, exam["min"]["prompt"], sample=True)
 figure, panels = plt.subplots(1, 2, figsize=(12, 3.4), layout="constrained")
 panels[0].plot([entry["step"] for entry in log], [entry["reward"] for entry in log], "o-")
 panels[0].set(xlabel="step", ylabel="mean reward", title="what the trainer reports", ylim=(0, 1.05))
-for replies, label in ((exam["min"]["answer"], "right answers"), (honest, "before"), (hacked, "after 20 steps")):
+for replies, label in ((exam["min"]["answer"], "right answers"), (honest, "before"), (hacked, "after 12 steps")):
     numbers = [int(found[0]) for found in (re.findall(r"\d+", reply) for reply in replies) if found]
     panels[1].hist(numbers, bins=range(0, 101, 2), alpha=0.6, label=label)
 panels[1].set(xlabel="number answered", ylabel="held-out questions", title="what it answers (the axis is cut)", ylim=(0, 30))
@@ -1474,28 +1839,38 @@ claims.record(
     claimed="the reward curve is the progress",
     measured=f"paid {paid_before:.0%} -> {paid_after:.0%}, right {right_before:.0%} -> {right_after:.0%} in {hacker.state.global_step} steps",
     holds=right_after > right_before,
-    how="drawn answers to held-out questions; a reward that checks a property of the right answer, not the answer",
+    how="sampled answers to held-out questions; a reward that checks a property of the right answer, not the answer",
 )
 
 # %% [markdown]
 # The curve on the left is all that a dashboard shows, and it could not look better. The panel on the right shows what happened: whatever
 # the question, the model now answers with next to nothing, since no number lies below *that*. It has unlearned the little that it
-# knew. Nobody told it to cheat; the reward did. The check asked for one property of the answer and forgot the other: that the
-# number stands in the question at all. Sorting that is checked by "is it ascending?", code that is checked by "do the tests pass?" have
-# holes of the same kind.
+# knew (*reward hacking*). Nobody told it to cheat; the reward did. The check asked for one property of the answer and forgot the
+# other: that the number stands in the question at all. Sorting that is checked by "is it ascending?", code that is checked by "do the
+# tests pass?" have holes of the same kind.
 #
 # There is a second hole, which this model did not need: a reply that names *all* the numbers is paid too. Before any training, read
 # what your reward pays for, and during training read answers.
 #
 # ### Exercise 7 · Close the hole (`exact_reward`, 3 points, 20 minutes, difficulty 2 of 3)
 #
-# `exact_reward(completions, answer, **columns)`
-# - `completions`: a list with one entry an answer: a chat of one message (`[{"role": "assistant", "content": text}]`), or, where
-#   TRL was given prompts as plain text, the text itself. `answer`: a list of strings, the right number for each. Whatever else TRL
-#   passes arrives in `columns`.
-# - returns a list of Python floats of the same length: 1.0 where the reply names **exactly one number, and it is the
-#   answer**, else 0.0. Words around it are welcome. A number is a run of digits, wherever it stands, with a minus sign if one
-#   stands directly before it; it must be written as in `answer`.
+# `exact_reward(completions, answer, **columns)`: `completions` is a list of one reply or more. Each is a chat of one message,
+# `[{"role": "assistant", "content": text}]`, or, where TRL was given prompts as plain text, the text itself; all of a call are of one
+# form. `answer` is a list of as many strings, the right number for each, such as `"12"`, `"0"` or `"-4"`. A text may be empty.
+#
+# A **number** in a text is a run of the digits 0 to 9, as long as it goes, wherever it stands (between letters, too), with a minus
+# sign (`-`) if one stands directly before it. `3.8` holds two numbers, `9 - 12` holds `9` and `12`, and `x-7y` holds `-7`. (No other
+# kinds of digits come.)
+#
+# - The reward is 1.0 where the text names **exactly one number**, once. <!-- rule: one -->
+# - That number must be the answer, the whole of it and written as it is in `answer`: `05` is not `5`, nor is `-5`. <!-- rule: answer -->
+# - Words and signs around it are welcome. <!-- rule: words -->
+# - In every other case the reward is 0.0. <!-- rule: zero -->
+# - It returns a list of Python floats, one for each completion, in their order. <!-- rule: list -->
+# - Both forms of completions are understood; each shows by itself which it is. <!-- rule: forms -->
+# - Whatever other columns TRL passes arrive in `columns`: any number of them, of any content, or
+#   none. <!-- rule: columns -->
+# - Arguments stay as they were. <!-- rule: unchanged -->
 
 
 # %% exercise="exact_reward" minutes=20 difficulty=2 apart=true
@@ -1508,59 +1883,93 @@ def exact_reward(completions, answer, **columns) -> list[float]:
 
 
 # %% tests="exact_reward" points=3
-def compare_reward(cases, why):
-    """Each case: reply, right answer, reward."""
-    replies, answers, wanted = zip(*cases)
-    chats = [assistant(reply) for reply in replies]
-    extra = {"prompts": [user("?")] * len(cases), "completion_ids": [[1]] * len(cases), "trainer_state": None}
-    got = exact_reward(completions=chats, answer=list(answers), **extra)
-    check.kind(got, list, "what `exact_reward` returns", "TRL wants one number an answer")
-    check.equal(len(got), len(cases), "the number of rewards", "one for each completion, also for an empty one")
-    for reply, right, reward, expected in zip(replies, answers, got, wanted):
-        check.kind(reward, float, f"the reward of {reply!r}")
-        check.equal(reward, expected, f"the reward of {reply!r} where {right} is right", why)
+@check.scenario
+def rewards(completions, answer, columns):
+    """Called as TRL does; each reward with its type."""
+    given = exact_reward(completions=completions, answer=answer, **columns)
+    return [[type(reward).__name__, reward] for reward in given] if type(given) is list else given
+
+
+def rewards_by_definition(completions, answer, columns):
+    """Numbers of a text: it is read sign by sign."""
+    result = []
+    for reply, right in zip(completions, answer):
+        numbers, before = [], ""
+        for sign in reply if isinstance(reply, str) else reply[0]["content"]:
+            if sign in "0123456789" and before and before in "0123456789":
+                numbers[-1] += sign
+            elif sign in "0123456789":
+                numbers.append("-" + sign if before == "-" else sign)
+            before = sign
+        result.append(["float", float(numbers == [right])])
+    return result
+
+
+# by what they show: pairs of text and answer
+kinds = {
+    "one reply, one answer": "12=12|33=12|71=33|100=100|0=0|-4=-4",
+    "a number that is small enough is not yet the answer: that is what the model was paid for above": "0=12|3=12|-1=5",
+    "words and signs around the number are welcome": "The answer is 12.=12|Sure! It is 7, I think. More?=7| 40\n=40|(12)=12|100%=100|5!=5",
+    "a reply without a number earns nothing": "=5|I do not know.=5|five=5",
+    "naming several numbers must not pay, or the model will name them all": "12 71 33=12|71 12=12|33, no, 12=12|12 or 71=12|1 2=12",
+    "the same number twice is not one number": "12 12=12|5, so 5.=5",
+    "the whole number must be the answer, not a part of it": "123=12|412=12|120=0|0123456789=5|3 8=38|3.8=3|3.8=38",
+    "a number is written as in the answer": "05=5|00=0|5.0=5|012=12",
+    "a minus sign belongs to the number that it stands directly before": "-12=12|-0=0|4=-4|- 4=-4|- 4=4|9 - 12=12|-40=-4|5-5=5|x-7=-7|12-=12|3-8=38",
+    "a run of digits is a number wherever it stands": "x12y=12|a5=5|No.7=7|x=y7",
+}
+why = {hint: [tuple(pair.rsplit("=", 1)) for pair in texts.split("|")] for hint, texts in kinds.items()}
+columns = (
+    {"prompts": [user("?")], "completion_ids": [[1]], "trainer_state": None},
+    {},
+    {"prompts": ["?"], "question": ["Smallest of 3, 12?"], "texts": [""], "reply": "12", "right": 12},
+)
+
+
+def drawn_texts(seed):
+    """Texts of digits, signs and letters, and a right answer that stands in them where there is a number."""
+    generator = torch.Generator().manual_seed(seed)
+    for length in range(1, 60):
+        text = "".join("0123456789--., ax"[i] for i in torch.randint(17, (length % 9 + 1,), generator=generator))
+        yield text, (re.findall(r"-?\d+", text) or ["7"])[-1]
+
+
+def single_calls(pairs):
+    """One text at a time, in both forms."""
+    for text, right in pairs:
+        for completion in (assistant(text), text):
+            yield cases.Case(
+                {"completions": [completion], "answer": [right], "columns": {}},
+                {"completions": repr([completion]), "answer": repr([right])},
+            )
+
+
+def batches(seed):
+    """All texts at once, in another order, in both forms and with other columns."""
+    pairs = [pair for texts in why.values() for pair in texts] + list(drawn_texts(seed))
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
+    texts, answers = zip(*(pairs[i] for i in order))
+    for some in columns:
+        for wrapped, what in ((map(assistant, texts), "chats"), (texts, "texts")):
+            yield cases.Case(
+                {"completions": list(wrapped), "answer": list(answers), "columns": some},
+                {"completions": f"{len(texts)} {what}", "columns": repr(some)},
+            )
 
 
 with check.exercise("exact_reward"):
-    compare_reward(
-        [("12", "12", 1.0), ("33", "12", 0.0), ("71", "33", 0.0), ("", "5", 0.0), ("I do not know.", "5", 0.0)],
-        "one reply, one answer, in the same order",
-    )
-    compare_reward(
-        [("0", "12", 0.0), ("3", "12", 0.0), ("-1", "5", 0.0)],
-        "a number that is small enough is not yet the answer: this is what the model was paid for above",
-    )
-    compare_reward(
-        [("The answer is 12.", "12", 1.0), ("Sure! It is 7, I think.", "7", 1.0), (" 40\n", "40", 1.0)],
-        "words around the number are welcome",
-    )
-    compare_reward(
-        [("12 71 33", "12", 0.0), ("12 or 71", "12", 0.0), ("33, no, 12", "12", 0.0), ("7 7", "7", 0.0)],
-        "naming several numbers must not pay, or the model will name them all",
-    )
-    compare_reward(
-        [("123", "12", 0.0), ("412", "12", 0.0), ("120", "0", 0.0), ("-12", "12", 0.0), ("-4", "-4", 1.0)],
-        "the whole number must be the answer, not a part of it; a minus sign belongs to it",
-    )
-    texts = ["It is 12.", "12 71"]
-    for what, replies in (("plain text", texts), ("chats", [assistant(text) for text in texts])):
-        why = "TRL passes strings, not chats, where prompts were strings; each completion shows by itself which it is"
-        try:
-            got = exact_reward(completions=replies, answer=["12", "12"])
-        except (TypeError, AttributeError, KeyError):
-            got = None
-        check.true(got is not None, f"`exact_reward` fails on {what}, given without any other column: {why}.")
-        check.equal(got, [1.0, 0.0], f"the rewards of completions that are {what}, given without any other column", why)
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    compare_reward(
-        [("0123456789", "5", 0.0), ("3 8", "38", 0.0), ("3.8", "3", 0.0), ("x12y", "12", 1.0), ("9 - 12", "12", 0.0)],
-        "one number, written as in the answer; a run of digits counts wherever it stands",
-    )
-    compare_reward(
-        [("05", "5", 0.0), ("twelve", "12", 0.0), ("- 4", "4", 1.0), ("5!", "5", 1.0)],
-        "one number, written as in the answer; a minus sign belongs to it only where it stands directly before",
-    )
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    for hint, pairs in why.items():
+        check.agrees(rewards, rewards_by_definition, single_calls(pairs), "the rewards", hint)
+    for seed in seeds:
+        hint = "exactly one number, the whole of it, written as in the answer"
+        check.agrees(rewards, rewards_by_definition, single_calls(drawn_texts(seed)), "the rewards", hint)
+        hint = "each reply has its own answer, and one reward in its place"
+        check.agrees(rewards, rewards_by_definition, batches(seed), "the rewards", hint)
 
 
 # %% [markdown]
@@ -1595,11 +2004,26 @@ print(
 # ### Exercise 8 · Tests for a reward (`check_reward`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # A reward is a program that an optimiser will search for mistakes, thousands of times an hour. So it deserves tests more than
-# most programs do. Write `check_reward(reward)`: it returns silently for a reward that keeps the contract of exercise 7, and raises
-# (use `assert`) for one that breaks it. Call it as TRL does, with keyword arguments: `reward(completions=..., answer=...)`.
+# most programs do. Write `check_reward(reward)`. It calls the reward that it is given, as TRL does, with keyword arguments
+# (`reward(completions=..., answer=...)`, and other columns if you like) and with what exercise 7 allows.
 #
-# Here are a few rewards as people write them. You are graded by the bugs that you catch, among them some that are not shown.
-# Rejecting a correct one earns nothing.
+# - If the reward keeps the contract of exercise 7, however it is written, nothing is raised. <!-- rule: accepts -->
+#
+# If it breaks the contract in one of these ways, an error is raised (use `assert`; what you return is ignored):
+#
+# - Replies that name one number: it pays for another number than the answer, for one that only begins or ends with it, for one with
+#   another sign or another spelling, or it does not pay for the answer. <!-- rule: number -->
+# - Replies that name several numbers: it pays. <!-- rule: several -->
+# - Replies that name no number: it pays. <!-- rule: silence -->
+# - Words around the answer: it does not pay. <!-- rule: words -->
+# - The values are others than 1.0 and 0.0. <!-- rule: values -->
+# - Several replies in one call: rewards are not one for each, in their order, by its own answer. <!-- rule: batch -->
+# - It understands only one of the two forms of completions. <!-- rule: forms -->
+# - It fails when TRL passes other columns. <!-- rule: columns -->
+#
+# (Whether arguments stay as they were need not be checked.) Your checks are run on correct rewards and on broken ones, some of them
+# hidden, all of these kinds. A correct one that you turn down costs all points. Otherwise the share of the broken ones that you catch
+# is the share of the points that you get. Here are a few, as people write them, and what they pay.
 
 
 # %%
@@ -1633,25 +2057,24 @@ for title, reward in (shown_rights | shown_bugs).items():
     print(f"{title:46}", *(f"{value:13.0f}" for value in reward([assistant(reply) for reply in sample], ["12"] * len(sample))))
 
 
-# %% exercise="check_reward" minutes=25 difficulty=2
+# %% exercise="check_reward" minutes=25 difficulty=2 apart=true
 def check_reward(reward) -> None:
     """Raise for a reward function that breaks the contract of exercise 7; else return."""
     ### BEGIN SOLUTION
     paid = "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4"
-    unpaid = "33=12|0=12|12 71=12|71 12=12|7 7=7|123=12|412=12|-12=12|12=-12|=5|no idea=5"
+    unpaid = "33=12|0=12|12 71=12|71 12=12|7 7=7|123=12|412=12|05=5|-12=12|12=-12|=5|no idea=5"
     cases = [case.split("=") for case in f"{paid}|{unpaid}".split("|")]
     texts, answers = [text for text, _ in cases], [right for _, right in cases]
     wanted = [1.0] * len(paid.split("|")) + [0.0] * len(unpaid.split("|"))
     for completions in ([assistant(text) for text in texts], texts):
-        got = reward(completions=completions, answer=answers, prompts=texts, trainer_state=None)
-        assert isinstance(got, list), "the rewards are not a list"
+        got = reward(completions=completions, answer=answers, trainer_state=None)
         assert got == wanted, "a reward is wrong"
     ### END SOLUTION
 
 
 # %% tests="check_reward" points=3
-def another_right_reward(completions, answer, **columns):
-    """Right too, in another style."""
+def by_matches(completions, answer, **columns):
+    """Right, in another style."""
     out = []
     for reply, right in zip(completions, answer):
         text = reply if isinstance(reply, str) else reply[0]["content"]
@@ -1660,46 +2083,60 @@ def another_right_reward(completions, answer, **columns):
     return out
 
 
+def by_one_pattern(completions, answer, prompts=None, **columns):
+    """Right: the whole text is no digits, a number, no digits."""
+    texts = [reply if type(reply) is str else reply[-1]["content"] for reply in completions]
+    matches = [re.fullmatch(r"\D*?(-?\d+)\D*", text) for text in texts]
+    return [float(match is not None and match[1] == right) for match, right in zip(matches, answer)]
+
+
+def one_number(rule):
+    """A reward that pays by `rule(number, right)` where there is exactly one number."""
+    return on_texts(lambda text, right: len(numbers_in(text)) == 1 and rule(numbers_in(text)[0], right))
+
+
+exact = one_number(lambda number, right: number == right)
+
+
+def first_answer_for_all(completions, answer, **columns):
+    return exact(completions, [answer[0]] * len(completions))
+
+
+def skips_empty(completions, answer, **columns):
+    some = [(c, a) for c, a in zip(completions, answer) if numbers_in(c if isinstance(c, str) else c[0]["content"])]
+    return exact([c for c, _ in some], [a for _, a in some])
+
+
+def chats_only(completions, answer, **columns):
+    return [float(numbers_in(reply[0]["content"]) == [right]) for reply, right in zip(completions, answer)]
+
+
 with check.exercise("check_reward"):
-    check.catches(check_reward, shown_rights | {"another style": another_right_reward}, shown_bugs, "your checks")
-    ### BEGIN HIDDEN TESTS
-    exact = on_texts(lambda text, right: numbers_in(text) == [right])
-
-    def first_answer_for_all(completions, answer, **columns):
-        return exact(completions, [answer[0]] * len(completions))
-
-    def skips_empty(completions, answer, **columns):
-        kept = [(c, a) for c, a in zip(completions, answer) if numbers_in(c if isinstance(c, str) else c[0]["content"])]
-        return exact([c for c, _ in kept], [a for _, a in kept])
-
-    def chats_only(completions, answer, **columns):
-        return [float(numbers_in(reply[0]["content"]) == [right]) for reply, right in zip(completions, answer)]
-
-    hidden = {
+    right = shown_rights | {"looks at matches": by_matches}
+    wrong = shown_bugs | {
         "takes the first number": on_texts(lambda text, right: numbers_in(text)[:1] == [right]),
         "ignores the minus sign": on_texts(lambda text, right: re.findall(r"\d+", text) == [right.lstrip("-")]),
-        "pays for the answer said twice": on_texts(lambda text, right: set(numbers_in(text)) == {right}),
-        "pays for a number that begins with the answer": on_texts(
-            lambda text, right: len(numbers_in(text)) == 1 and numbers_in(text)[0].startswith(right)
-        ),
-        "pays for a number that ends with the answer": on_texts(
-            lambda text, right: len(numbers_in(text)) == 1 and numbers_in(text)[0].endswith(right)
-        ),
+        "pays for a number that begins with the answer": one_number(str.startswith),
         "never pays": on_texts(lambda text, right: False),
-        "pays for any single number": on_texts(lambda text, right: len(numbers_in(text)) == 1),
         "pays half": on_texts(lambda text, right: (numbers_in(text) == [right]) / 2),
-        "gives minus one for a wrong answer": on_texts(lambda text, right: 2.0 * (numbers_in(text) == [right]) - 1),
         "compares all with the first answer": first_answer_for_all,
-        "leaves empty replies out": skips_empty,
         "takes chats only": chats_only,
         "takes no other columns": lambda completions, answer: exact(completions, answer),
-        "returns one mean": lambda completions, answer, **c: sum(exact(completions, answer)) / len(answer),
         "returns them in reverse": lambda completions, answer, **c: exact(completions, answer)[::-1],
     }
-    check.catches(
-        check_reward, {"another style": another_right_reward, "compares lists": exact}, shown_bugs | hidden, "your checks"
-    )
+    ### BEGIN HIDDEN TESTS
+    right |= {"one pattern": by_one_pattern}
+    wrong |= {
+        "pays for the answer said twice": on_texts(lambda text, right: set(numbers_in(text)) == {right}),
+        "pays for a number that ends with the answer": one_number(str.endswith),
+        "compares the numbers, not how they are written": one_number(lambda number, right: int(number) == int(right)),
+        "pays for any single number": one_number(lambda number, right: True),
+        "gives minus one for a wrong answer": on_texts(lambda text, right: 2.0 * (numbers_in(text) == [right]) - 1),
+        "leaves replies without a number out": skips_empty,
+        "returns one mean": lambda completions, answer, **c: sum(exact(completions, answer)) / len(answer),
+    }
     ### END HIDDEN TESTS
+    check.catches(check_reward, right, wrong, "your checks")
 check.points(3)
 
 
@@ -1729,8 +2166,10 @@ check.points(3)
 # ## 6 · Learning from right and wrong alone
 #
 # Everything is in place: a model that is right now and then, and a reward without a known hole. GRPO with **your** reward, from
-# `start`, the model that the reward with the hole ruined in twenty steps. It sees questions, never an answer. Then RLOO, for its first
-# fifteen steps.
+# `start`, the model that the reward with the hole ruined. It sees questions, never an answer. Two seeds decide which questions come and
+# what is sampled. Then RLOO, for its first steps.
+#
+# What would the same questions be worth **with** their answers? That is the control: supervised training on as many questions.
 #
 # Before it starts, a forecast. If every question is answered rightly with the same probability $p$, a group of eight has something
 # to compare with probability $1 - p^8 - (1-p)^8$. At 1 % that is one group in thirteen, at 10 % more than every second. This is
@@ -1738,13 +2177,13 @@ check.points(3)
 
 
 # %%
-def reinforce(trainer_class, config_class, steps: int):
+def reinforce(trainer_class, config_class, steps: int, seed: int = 24):
     """Train a copy of `start` with your reward; the trainer and its log."""
     trainer = trainer_class(
         model=load_start(),
         reward_funcs=exact_reward,
         args=config_class(
-            **settings,
+            **(settings | {"seed": seed}),
             **drawing,
             per_device_train_batch_size=64,
             learning_rate=2e-4,
@@ -1758,68 +2197,85 @@ def reinforce(trainer_class, config_class, steps: int):
     return trainer, train(trainer)
 
 
-begin = time.process_time()
-grpo, grpo_log = reinforce(GRPOTrainer, GRPOConfig, 110)
-grpo_seconds = time.process_time() - begin
-rloo, rloo_log = reinforce(RLOOTrainer, RLOOConfig, 15)
+steps = 40
+runs = [reinforce(GRPOTrainer, GRPOConfig, steps, seed) for seed in (24, 25)]
+_, rloo_log = reinforce(RLOOTrainer, RLOOConfig, 10)
+
+answered = questions.select(range(8 * steps)).map(
+    lambda row: {"prompt": row["prompt"], "completion": assistant(row["answer"])}, remove_columns=["question", "answer"]
+)
+control = SFTTrainer(
+    model=load_start(),
+    args=SFTConfig(**settings, per_device_train_batch_size=8, learning_rate=2e-4, lr_scheduler_type="constant", max_steps=steps),
+    train_dataset=answered,
+    processing_class=tokenizer,
+)
+train(control)
 
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(12, 3.4), layout="constrained")
-for label, log in (("GRPO", grpo_log), ("RLOO", rloo_log)):
+for label, log in (*((f"GRPO, run {i}", log) for i, (_, log) in enumerate(runs, 1)), ("RLOO", rloo_log)):
     panels[0].plot([entry["step"] for entry in log], [entry["reward"] for entry in log], "o-", ms=3, label=label)
-panels[0].set(xlabel="step", ylabel="mean reward", title="'smallest of', drawn answers")
+panels[0].set(xlabel="step", ylabel="mean reward", title="'smallest of', sampled answers")
 panels[0].legend()
 share = torch.linspace(0, 1, 101)
 panels[1].plot(share, share**8 + (1 - share) ** 8, color="grey", label="forecast: all questions equally hard")
-panels[1].plot(
-    [entry["reward"] for entry in grpo_log],
-    [entry["frac_reward_zero_std"] for entry in grpo_log],
-    "o",
-    ms=4,
-    label="GRPO, each point five steps",
-)
+entries = [entry for _, log in runs for entry in log]
+silent = [entry["frac_reward_zero_std"] for entry in entries]
+panels[1].plot([entry["reward"] for entry in entries], silent, "o", ms=4, label="GRPO, each point five steps")
 panels[1].set(xlabel="mean reward", ylabel="groups without a signal", title="questions that teach nothing", ylim=(0, 1.3))
 panels[1].legend(fontsize=8)
 plt.show()
 
-after = {task: accuracy(grpo.model, rows) for task, rows in exam.items()}
-drawn_after = accuracy(grpo.model, exam["min"], sample=True)
-print(f"'smallest of': greedy {before['min']:.2f} -> {after['min']:.2f}, drawn {drawn_before:.2f} -> {drawn_after:.2f}")
-print("everything else:", ", ".join(f"{task} {before[task]:.2f} -> {after[task]:.2f}" for task in exam if task != "min"))
-for question, old, new in zip(exam["min"]["prompt"][:6], *(ask(m, exam["min"]["prompt"][:6]) for m in (start, grpo.model))):
+trained = {"before": start, "GRPO, run 1": runs[0][0].model, "GRPO, run 2": runs[1][0].model, "control": control.model}
+print(f"{'':14}{'sampled':>9}", *(f"{task:>7}" for task in exam), "  (min is the new task; the others' likeliest tokens)")
+sampled, likeliest = {}, {}
+for title, trained_model in trained.items():
+    sampled[title] = accuracy(trained_model, exam["min"], sample=True)
+    likeliest[title] = {task: accuracy(trained_model, rows) for task, rows in exam.items()}
+    print(f"{title:14}{sampled[title]:9.2f}", *(f"{share:7.2f}" for share in likeliest[title].values()))
+last = entries[-1]
+at_last, silent_share = last["reward"], last["frac_reward_zero_std"]
+print(
+    f"at a mean reward of {at_last:.0%} the forecast is {at_last**8 + (1 - at_last) ** 8:.0%} of groups without a signal, "
+    f"measured are {silent_share:.0%}; largest clip ratio of all runs: {max(e['clip_ratio/region_mean'] for e in entries):.2f}"
+)
+for question, old, new in zip(exam["min"]["prompt"][:4], *(ask(m, exam["min"]["prompt"][:4]) for m in (start, runs[0][0].model))):
     print(f"{question:26} before {old!r:>8}   after {new!r:>8}")
 
 # %% [markdown]
-# The hole is closed: what the reward counts is what the exam counts. Seven thousand answers that the model drew itself, marked
-# right or wrong, about doubled its right answers where it takes the likeliest tokens, and multiplied them several times where its
-# answers are drawn. RLOO begins as GRPO does: its advantages differ by a constant factor and by the division that it leaves out.
+# The hole is closed: what the reward counts is what the exam counts, and what the model samples gets better without a single answer
+# shown. The control says what that is worth: where the answers are at hand, compare its line in the table, and the CPU seconds above it.
+# Supervised training on as many questions asks for a fraction of the time. Learning from rewards is for what can be marked and not be shown.
 #
-# The forecast on the right is far off. At a mean reward of 40 % it says that 2 groups in a hundred are silent; measured are about
-# half of them or more. Questions differ in difficulty: for many of them all eight answers are right, or all wrong. The mean reward
-# alone does not tell how much a run can learn from.
+# RLOO begins as GRPO does. Two things differ: its advantages (a constant factor, and the division that it leaves out), and its loss.
+# TRL's RLOO adds up the log-probabilities of an answer and clips one ratio for the whole sequence, where GRPO has one a token.
 #
-# Longer runs, other temperatures, step sizes and seeds are worth trying. A step half as large again is quicker at first and may
-# end in collapse; from a start of 1 % hardly a group has a signal.
+# The forecast on the right is far off. Questions differ in difficulty: for many of them all eight answers are right, or all wrong. The
+# mean reward alone does not tell how much a run can learn from.
 #
-# And look at "everything else": nobody rewarded the old tasks, so nothing protects them. What is close to the new one suffers most,
-# since "largest of" differs from it by one word. With `beta > 0` your $k_3$ would hold on to them.
+# Look at the old tasks, too: nobody rewarded them, so nothing protects them. Would `beta` above 0? It depends on the reference. Here
+# TRL would load the *shipped* model, since that is what the configuration names, and the penalty would pull the policy back to a model
+# that knew sums and had never heard of "smallest of". To hold on to `start`, save it, and load the policy from there.
+#
+# Longer runs, other temperatures, step sizes and seeds are worth trying. From a start of 1 % hardly a group has a signal.
 
 # %% [markdown]
 # ## Claims, measured
 
 # %%
+after_grpo = [sampled["GRPO, run 1"], sampled["GRPO, run 2"]]
 claims.record(
     "GRPO with a verifier teaches a skill without showing an answer",
-    claimed="from about 15 % of right drawn answers to 60 % or more within 90 CPU seconds",
-    measured=f"greedy {before['min']:.0%} -> {after['min']:.0%}, drawn {drawn_before:.0%} -> {drawn_after:.0%}, {grpo_seconds:.0f} CPU seconds",
-    holds=drawn_after >= 0.6 and grpo_seconds < 90,
-    how=f"{len(exam['min'])} held-out questions; {grpo.state.global_step} steps of 64 answers, one seed",
+    claimed="right sampled answers rise by half or more within 40 steps of 64 answers",
+    measured=f"{sampled['before']:.0%} -> {both(f'{share:.0%}' for share in after_grpo)}; control with answers {sampled['control']:.0%}",
+    holds=min(after_grpo) >= 1.5 * sampled["before"],
+    how=f"two runs; {len(exam['min'])} held-out questions; control: supervised training on as many questions",
 )
 
 # %% [markdown]
-# The table holds what this notebook has measured from top to bottom. The claim about $k_3$ holds near the reference and
-# fails far from it; a judge can be nearly perfect on its own pairs and know nothing; the tax is real, and can be avoided; a reward can
-# rise to the top while the model gets worse.
+# The table holds what this notebook has measured from top to bottom, on this machine. Where a claim fails here, read the section
+# again: what was the claim true of, and what was it told of?
 
 # %% [markdown]
 # ## Put it in words
@@ -1832,14 +2288,14 @@ claims.record(
 
 # %% [markdown] answer="choose_method" points=3 minutes=20 difficulty=2
 # (a) DPO with a supervised term on the chosen answers: there are pairs, and nothing to check by program. The first failure is the
-# alignment tax; in my run right answers fell under plain DPO and stayed with the supervised term, while the preferred form
-# went above 90 % both times. I would watch `logps/chosen` during training and a set of questions with known answers
+# alignment tax; in my runs right answers fell further under plain DPO than with the supervised term, while nearly all answers took the
+# preferred form in both. I would watch `logps/chosen` during training and a set of questions with known answers
 # after it, not `rewards/accuracies`.
 #
 # (b) GRPO or RLOO with the database as verifier. One right query in ten is enough to compare within groups of eight: here a
-# start of that kind rose several times over. The first failure is a reward with a hole, such as a query that returns
+# start of that kind rose by more than half. The first failure is a reward with a hole, such as a query that returns
 # everything and so contains the right row: here the paid share rose while the right share fell to nearly nothing. I would
-# read drawn queries, watch their length, and test the reward first. `frac_reward_zero_std` tells whether there is a
+# read sampled queries, watch their length, and test the reward first. `frac_reward_zero_std` tells whether there is a
 # signal at all.
 #
 # (c) Supervised fine-tuning with the loss on the answers alone. 300 rows are few, so the failure is forgetting everything else
@@ -1865,25 +2321,25 @@ claims.record(
 
 # %% [markdown] quiz="end"
 # 1. A model fine-tuned with labels on the answers, but with −100 on their last token, behaves how?
-# - [ ] It answers in one token :: The number of learned tokens is not the length of an answer.
 # - [x] It answers and then goes on and on :: Right: it has never been asked to write the token that ends an answer.
-# - [ ] It repeats the question :: That would come from labels on the question.
+# - [ ] It answers, and the wrong token ends the answer :: No other token was taught to end it either.
+# - [ ] As before: the end token is in the input anyway :: What stands in the input is read; only what has a label is learned.
 # 2. In a DPO run `rewards/accuracies` is 1.0 and `logps/chosen` falls steadily. What does that mean?
-# - [ ] All is well: accuracy is what counts :: It counts the order of two numbers; both can fall.
+# - [ ] The chosen answers have become likelier than the rejected ones, and nothing else is asked for :: They win the comparison; both may have become unlikely, and other answers likely.
+# - [ ] The reference is drifting, so the difference to it shrinks :: The reference is frozen.
 # - [x] The margin grows because the rejected answers fall faster than the chosen ones :: Right: and the lost probability goes to answers that nobody looked at.
-# - [ ] The reference model is being trained too :: The reference is frozen.
 # 3. You fine-tune a model in memory and pass it to `GRPOTrainer(..., beta=0.05)`. What does the KL term measure the distance to?
-# - [ ] The model as you passed it :: It would have to be saved first: TRL loads the reference anew.
+# - [ ] The model as you passed it, frozen at the start :: It would have to be saved first: TRL loads the reference anew.
 # - [x] The checkpoint named in its configuration, before your fine-tuning :: Right: save the fine-tuned model and load it from there.
-# - [ ] The model of the previous step :: That one is in the ratio of the clipped loss.
+# - [ ] The model that sampled the answers :: That one is in the ratio of the clipped loss.
 # 4. All eight answers to a question earn 1. What does GRPO learn from them?
 # - [ ] To repeat them, since they are right :: A reward counts only against the mean of its group.
+# - [ ] A little: the 0.0001 in the denominator leaves a small push :: The numerator is zero, whatever stands below it.
 # - [x] Nothing: all advantages are zero :: Right: such groups are counted in `frac_reward_zero_std`.
-# - [ ] That depends on the division by the spread :: The numerator is zero already; 1e-4 keeps the quotient zero.
 # 5. During RL the mean reward rises from 0.2 to 0.9 within 40 steps. What is the first thing to do?
-# - [ ] Stop, since the run is finished :: Finished with what?
-# - [ ] Lower the learning rate :: A quick rise is not a fault in itself.
-# - [x] Read twenty drawn answers, and look at their length :: Right: a reward that is easy to earn rises fast, and so does a cheat.
+# - [x] Read twenty sampled answers, and look at their length :: Right: a reward that is easy to earn rises fast, and so does a cheat.
+# - [ ] Look at the KL divergence: while it is small, the reward can be trusted :: A short way to a hole is a small divergence.
+# - [ ] Lower the learning rate, since so quick a rise is unstable :: A quick rise is not a fault in itself.
 
 # %% [markdown]
 # ## Read next
@@ -1905,7 +2361,7 @@ claims.record(
 # ## A bigger machine
 #
 # With a GPU and `UNIT24_TIER=hub` the same three lines train a real chat model with your `exact_reward`: longer answers, bf16, a smaller
-# step size, and a leash. Nothing of what you wrote changes.
+# step size, and a KL penalty. Nothing of what you wrote changes.
 
 # %%
 if env.tier == "hub" and env.device.startswith("cuda"):
