@@ -1343,8 +1343,9 @@ with check.exercise("check_quantizer"):
             scale = (high - low) / (steps + 1 if name == "divides by the number of codes, not of steps" else steps)
             if name != "scale 0 for a row of zeros":
                 scale = torch.where(scale > (1e-4 if name == "takes a row of small weights for one of zeros" else 0), scale, 1)
-            if name == "rounds the scale to float16":
-                scale = scale.half().float()
+            if name == "rounds the scale to 10 bits of mantissa, as TF32 does":
+                mantissa, exponent = scale.frexp()
+                scale = torch.ldexp((mantissa * 2048).round(), exponent - 11)
             zero_point = (-half - low / scale).round()
             q = (w / scale).round() + zero_point
             q = q.clamp(-half + 1 if name == "never uses the lowest code" else -half, half - 1)
@@ -1368,7 +1369,7 @@ with check.exercise("check_quantizer"):
         "scale 0 for a row of zeros",
         "divides by the number of codes, not of steps",
         "symmetric: the range is as wide as twice the largest absolute weight",
-        "rounds the scale to float16",
+        "rounds the scale to 10 bits of mantissa, as TF32 does",
         "never uses the lowest code",
         "codes and zero points one too high below 8 bits",
         "codes and zero points one too low below 8 bits",
@@ -1639,11 +1640,12 @@ def check_gptq(dtype):
                 if first == 0
                 else "it is rounded as the earlier ones left it; the error of a column over U[j, j], times row j of U, goes off ALL later ones"
             )
-            causes = {
-                "this is plain rounding: no column was changed by an earlier one": plain_rounding(*arguments)[:, first],
-                "row j of the inverse of the whole H is not row j of U": whole_inverse(*arguments)[:, first],
-                "it is not on the grid: return the rounded columns, not the ones that were corrected": left[:, first].to(dtype),
-            }
+            usual = {
+                "this is plain rounding: no column was changed by an earlier one": plain_rounding(*arguments),
+                "row j of the inverse of the whole H is not row j of U": whole_inverse(*arguments),
+                "it is not on the grid: return the rounded columns, not the ones that were corrected": left.to(dtype),
+            }  # a guess is made only if it explains every column, and where there are enough of them
+            causes = {n: v[:, first] for n, v in usual.items() if v.shape[1] > 4 and torch.allclose(v, observed, rtol=1e-4)}
             expected = torch.where(as_near, observed.double(), wanted).to(dtype)[:, first]
             check.equal(observed[:, first], expected, f"column {first} of {what}", hint, causes=causes)
             check.equal(as_near.all().item(), True, f"whether every column of {what} is right", hint)
@@ -1894,17 +1896,13 @@ def check_search():
             weight, x = search_case(seed, n, out, width, quantize, alphas, dtype)
             answer = awq_search(weight, x, quantize, alphas)
             what = f"for a weight {out} x {width} and {n} inputs"
-            output, of_weight, by_channel, left_on = errors_by_exponent(weight, x, quantize, alphas)
+            output, *_ = errors_by_exponent(weight, x, quantize, alphas)
             wanted = alphas[output.index(min(output))]
-            causes = {
-                "it must have the smallest error of the output, not of the weight": alphas[of_weight.index(min(of_weight))],
-                "errors of channels add up in the output: they cannot be judged one by one, by the strength of the channel": alphas[
-                    by_channel.index(min(by_channel))
-                ],
-                "the scale is taken off again before the error is measured": alphas[left_on.index(min(left_on))],
-            }
-            hint = f"output errors by exponent: {', '.join(f'{a}: {e:.3g}' for a, e in zip(alphas, output))}"
-            check.equal(answer[0], wanted, f"the best exponent {what}", hint, causes=causes, rtol=1e-9)
+            hint = (
+                "it has the smallest error of the output, not of the weight, not even times the strength of its channel, with the scale taken off "
+                f"again; output errors by exponent: {', '.join(f'{a}: {e:.3g}' for a, e in zip(alphas, output))}"
+            )
+            check.equal(answer[0], wanted, f"the best exponent {what}", hint, rtol=1e-9)
             check.equal(answer[1], scale_by_definition(x, wanted).to(dtype), f"the scale {what}", "that of the best exponent", floor="value")
     signs = torch.tensor([[1.0, -1, 1], [-1, -1, 1], [1, 1, 1], [-1, 1, -1]])
     for alphas in ([0.5, 0.0, 1.0], [1.0, 0.25, 0.5]):
@@ -2309,7 +2307,7 @@ def write_model(folder, plan, kind):
     before = {name: (p, p.detach().clone(), p.requires_grad) for name, p in model.named_parameters()}
     write_file(Path(folder, "model.gguf"), model, kind, add_tensors)
     after = dict(model.named_parameters())
-    same = [after.get(n) is p and torch.equal(p, value) and p.requires_grad == flag for n, (p, value, flag) in before.items()]
+    same = [after.get(n) is p and p.dtype == value.dtype and torch.equal(p, value) and p.requires_grad == flag for n, (p, value, flag) in before.items()]
     return all(same) and len(after) == len(before) and not model.training
 
 
@@ -2375,7 +2373,7 @@ def check_tensors():
                 hint = "only query and key rows are put into llama.cpp's order, by the number of their own heads"
                 check.equal(unpacked, goal, f"{name} in {what}", hint, causes=causes if "attn" in name else None)
             check.true(unchanged, f"after writing {what} the model is not as before: its weights, their requires_grad or its mode changed.")
-            if kind == "F32":
+            if kind == "F32" and seed == seeds[0]:
                 ids = torch.arange(12).view(2, 6)
                 with torch.no_grad():
                     logits = model(input_ids=ids).logits

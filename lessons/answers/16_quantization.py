@@ -2651,7 +2651,7 @@ def check_quantizer(quantize_rows):
         assert (((q.int() - zero_point) * scale - w).abs() <= 0.501 * scale).all()
 
 
-# %% wrong="check_quantizer" breaks="scale" says="rounds the scale to float16"
+# %% wrong="check_quantizer" breaks="scale" says="10 bits of mantissa"
 # Misunderstands: one part in a thousand is close enough.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
@@ -2768,7 +2768,7 @@ def check_quantizer(quantize_rows):
         assert (((q.int() - zero_point) * scale - w).abs() <= 0.501 * scale).all()
 
 
-# %% wrong="check_quantizer" breaks="raises" says="ignored"
+# %% wrong="check_quantizer" breaks="raises" says="still unseen: zero point off by one"
 # Misunderstands: tests report by what they return.
 def check_quantizer(quantize_rows):
     w = torch.randn(5, 200)
@@ -3039,7 +3039,7 @@ def check_quantizer(quantize_rows):
 # - assert ((((q.int() - zero_point) * scale) - w).abs() <= 0.501 * scale).all()
 # + assert ((((q.int() - zero_point) * scale - w).abs() < 0.501 * scale)).all()
 
-# %% wrong="gptq" breaks="order, later" says="plain rounding"
+# %% wrong="gptq" breaks="order, later" says="the earlier ones left it"
 # Misunderstands: a weight is rounded as it was given.
 def gptq(weight, H, scale, bits):
     return to_grid(weight, scale, bits)
@@ -3083,7 +3083,7 @@ def hessian(x, damping):
     return H + damping * H.diagonal().mean() * torch.eye(len(H), dtype=x.dtype)
 
 
-# %% wrong="gptq" breaks="later" says="inverse of the whole H"
+# %% wrong="gptq" breaks="later" says="times row j of U"
 # Misunderstands: the inverse of the whole H holds what each column needs.
 def gptq(weight, H, scale, bits):
     inverse = torch.linalg.inv(H)
@@ -3181,7 +3181,7 @@ def hessian(x, damping):
     return H + damping * H.diagonal().mean() * torch.eye(len(H), dtype=x.dtype)
 
 
-# %% wrong="gptq" breaks="grid" says="not on the grid"
+# %% wrong="gptq" breaks="grid" says="column 0 of"
 # Misunderstands: the corrected weight is the result.
 def gptq(weight, H, scale, bits):
     U = torch.linalg.cholesky(torch.linalg.inv(H), upper=True)
@@ -5208,7 +5208,7 @@ def read_tensors(path):
     return {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(path).tensors}
 
 
-# %% wrong="gguf_file" breaks="types" says="the tensors of a file"
+# %% wrong="gguf_file" breaks="types" says="your code raised ValueError"
 # Misunderstands: all matrices of a file have one type.
 def read_tensors(path):
     tensors = gguf.GGUFReader(path).tensors
