@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from authoring.perturbations import KINDS, perturbed
 from course.mutants import Mutant, mutants, named_equivalent
 from course.notebook import student_source
 from course.parts import Cell, Exercise, Fault, Lesson
 from course.rules import broken_rules
+from course.seeds import reseeded
 from judge.bench import Bench
 from judge.fingerprint import audit_hashes
 from judge.verdict import Verdict
 
 MUTANTS_WANTED = 0.95
+SEEDS = (101, 2027)  # for hidden tests, beside the one in the text
 MODULE = "authoring.audit"  # what it imports decides on an audit
 
 
@@ -31,9 +33,12 @@ class ExerciseAudit:
     stub: bool = False
     wrong: list[int] = field(default_factory=lambda: [0, 0, 0])  # answers, rejected, with their words
     right: list[int] = field(default_factory=lambda: [0, 0])  # answers, accepted
+    visible: list[int] = field(default_factory=lambda: [0, 0])  # wrong answers that fall, and already by what a student sees
+    seeds: list[int] = field(default_factory=lambda: [0, 0])  # answers judged with other hidden seeds, to the same points
     perturbations: list[int] = field(default_factory=lambda: [0, 0])  # that change a result, rejected
     mutants: list[int] = field(default_factory=lambda: [0, 0, 0])  # made, killed, named equivalent
-    survivors: list[str] = field(default_factory=list)  # diffs of mutants that passed
+    kinds: dict[str, list[int]] = field(default_factory=dict)  # the same for each kind of mutant
+    survivors: list[str] = field(default_factory=list)  # mutants that passed: kind and difference
     misnamed: bool = False  # an `equivalent` is none: there is a note, and mutants are to be judged again
     rules: dict[str, int] = field(default_factory=dict)  # of the task: wrong answers that break each
     reported: list[str] = field(default_factory=list)  # of the rules those that can only be reported
@@ -82,7 +87,7 @@ def audit_lesson(
             result = _audit_exercise(bench, pool, exercise, exercise.id not in still_hold, step)
             result.hash, result.mutants_hash = hashes[exercise.id], mutant_hashes[exercise.id]
             if earlier := still_hold.get(exercise.id):
-                result.mutants, result.survivors = earlier["mutants"], earlier["survivors"]
+                result.mutants, result.kinds, result.survivors = earlier["mutants"], earlier["kinds"], earlier["survivors"]
             audits[exercise.id] = result
             done(exercise.id, result)
         return audits
@@ -102,14 +107,19 @@ def answers_to_judge(lesson: Lesson, recorded: dict[str, dict] | None = None, on
     exercises = [e for e in lesson.exercises if only is None or e.id in only]
     still_hold = mutants_that_hold(lesson, recorded)
     return sum(
-        2 + len(e.wrong) + len(e.right) + len(KINDS) + (0 if e.id in still_hold else len(mutants(e.cell.source))) for e in exercises
+        2
+        + len(e.wrong) * (2 + len(_other_seeds(e)))
+        + len(e.right) * (1 + len(_other_seeds(e)))
+        + len(KINDS)
+        + (0 if e.id in still_hold else len(mutants(e.cell.source)))
+        for e in exercises
     )
 
 
 def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, with_mutants: bool, step) -> ExerciseAudit:
     result, source = ExerciseAudit(), exercise.cell.source
 
-    def judge(text: str, slack: float = 1.0) -> Verdict:
+    def judge(text: str, slack: float = 1.0, exercise: Exercise = exercise) -> Verdict:
         verdict = bench.judge(exercise, text, slack=slack)
         step(exercise.id)
         return verdict
@@ -125,12 +135,18 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
     wrong = [pool.submit(judge, cell.source) for cell in exercise.wrong]
     right = [pool.submit(judge, cell.source) for cell in exercise.right]
     spoilt = [pool.submit(judge, perturbed(source, exercise.names, kind), slack) for kind in KINDS]
+    visible = [pool.submit(judge, cell.source, exercise=_as_seen(exercise)) for cell in exercise.wrong]
+    answers = [*exercise.wrong, *exercise.right]
+    seeded = [[pool.submit(judge, cell.source, exercise=other) for cell in answers] for other in _other_seeds(exercise)]
     made = mutants(source) if with_mutants else []
     mutated = [pool.submit(judge, mutant.source, slack) for mutant in made]
 
     _count_stub(exercise, result, stub.result())
     _count_wrong(exercise, result, [f.result() for f in wrong])
     _count_right(exercise, result, [f.result() for f in right])
+    _count_visible(result, [f.result() for f in wrong], [f.result() for f in visible])
+    for seed, other in zip(SEEDS, seeded):
+        _count_seed(exercise, result, seed, [f.result() for f in (*wrong, *right)], [f.result() for f in other])
     _count_spoilt(exercise, result, [f.result() for f in spoilt])
     if with_mutants:
         _count_mutants(exercise, result, made, [f.result() for f in mutated])
@@ -172,6 +188,29 @@ def _count_right(exercise: Exercise, result: ExerciseAudit, verdicts: list[Verdi
             result.note(cell, f"this right answer is turned down ({verdict.status}, {verdict.points:g} points): {verdict.message}")
 
 
+def _as_seen(exercise: Exercise) -> Exercise:
+    """The exercise with the tests that a student has."""
+    return replace(exercise, tests=replace(exercise.tests, source=student_source(exercise.tests)))
+
+
+def _other_seeds(exercise: Exercise) -> list[Exercise]:
+    return [other for seed in SEEDS if (other := reseeded(exercise, seed))]
+
+
+def _count_visible(result: ExerciseAudit, verdicts: list[Verdict], seen: list[Verdict]) -> None:
+    for verdict, visible in zip(verdicts, seen):
+        if verdict.points < verdict.max_points:
+            result.visible = [a + b for a, b in zip(result.visible, (1, visible.points < visible.max_points))]
+
+
+def _count_seed(exercise: Exercise, result: ExerciseAudit, seed: int, verdicts: list[Verdict], seeded: list[Verdict]) -> None:
+    for cell, verdict, other in zip((*exercise.wrong, *exercise.right), verdicts, seeded):
+        same = verdict.points == other.points
+        result.seeds = [a + b for a, b in zip(result.seeds, (1, same))]
+        if not same:
+            result.note(cell, f"{verdict.points:g} points, and {other.points:g} with the hidden seed {seed}: {other.message}")
+
+
 def _count_spoilt(exercise: Exercise, result: ExerciseAudit, verdicts: list[Verdict]) -> None:
     """Those that changed a result, as the candidate itself reports; the others say nothing."""
     for kind, verdict in zip(KINDS, verdicts):
@@ -194,9 +233,11 @@ def _count_mutants(exercise: Exercise, result: ExerciseAudit, made: list[Mutant]
             result.misnamed = True
             result.note(cell, f"called equivalent, but the tests reject it: {verdict.message}")
         equivalent = bool(matches) and not killed
-        result.mutants = [a + b for a, b in zip(result.mutants, (1, killed, equivalent))]
+        one = (1, killed, equivalent)
+        result.mutants = [a + b for a, b in zip(result.mutants, one)]
+        result.kinds[mutant.kind] = [a + b for a, b in zip(result.kinds.get(mutant.kind, (0, 0, 0)), one)]
         if not killed and not equivalent:
-            result.survivors.append(mutant.diff)
+            result.survivors.append(f"{mutant.kind}:\n{mutant.diff}")
     for cell in exercise.equivalent:
         if cell.line not in named:
             result.misnamed = True
@@ -229,6 +270,8 @@ def totals(audits: dict[str, dict[str, ExerciseAudit]]) -> dict:
         "stub": sum(a.stub for a in every),
         "wrong": add("wrong"),
         "right": add("right"),
+        "visible": add("visible"),
+        "seeds": add("seeds"),
         "perturbations": add("perturbations"),
         "mutants": [made, killed, equivalent],
         "rules": sum(len(a.rules) for a in every),

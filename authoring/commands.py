@@ -204,13 +204,15 @@ def _print_audit(audits, totals) -> None:
 
     console = Console()
     for name, result in audits.items():
-        columns = [_right(h) for h in ("wrong", "named", "right", "spoilt", "mutants", "equiv.", "rules", "reported")]
+        columns = [_right(h) for h in ("wrong", "named", "seen", "right", "seeds", "spoilt", "mutants", "equiv.", "rules", "reported")]
         table = Table("exercise", "ref.", "stub", *columns, title=name, title_justify="left")
         for exercise, a in result.items():
             counts = (
                 f"{a.wrong[1]}/{a.wrong[0]}",
                 f"{a.wrong[2]}/{a.wrong[0]}",
+                f"{a.visible[1]}/{a.visible[0]}",
                 f"{a.right[1]}/{a.right[0]}",
+                f"{a.seeds[1]}/{a.seeds[0]}" if a.seeds[0] else "–",
                 f"{a.perturbations[1]}/{a.perturbations[0]}",
                 f"{a.mutants[1]}/{a.mutants[0]}",
                 str(a.mutants[2]),
@@ -222,15 +224,16 @@ def _print_audit(audits, totals) -> None:
         for exercise, a in result.items():
             for note in a.notes:
                 console.print(f"[red]✗[/red] {exercise}: {escape(note)}", highlight=False)
-            for diff in a.survivors:
-                console.print(f"[yellow]survivor[/yellow] in {exercise}:\n    " + escape(diff).replace("\n", "\n    "), highlight=False)
+            for mutant in a.survivors:
+                console.print(f"[yellow]survivor[/yellow] in {exercise}: " + escape(mutant).replace("\n", "\n    "), highlight=False)
     made, killed, equivalent = totals["mutants"]
     share = "" if totals["mutation_score"] is None else f" ({100 * totals['mutation_score']:.1f} % of those not equivalent)"
     wrong, right, spoilt = totals["wrong"], totals["right"], totals["perturbations"]
     rules = f" Rules of tasks: {totals['rules']}, {totals['reported']} of them only reported." if totals["rules"] else ""
     console.print(
-        f"{_count(totals['exercises'], 'exercise')}: wrong {wrong[1]} of {wrong[0]} rejected, {wrong[2]} with their words; right {right[1]} of {right[0]} "
-        f"accepted; spoilt results {spoilt[1]} of {spoilt[0]} rejected; mutants {killed} of {made} killed, {equivalent} equivalent{share}.{rules}",
+        f"{_count(totals['exercises'], 'exercise')}: wrong {wrong[1]} of {wrong[0]} rejected, {wrong[2]} with their words, "
+        f"{totals['visible'][1]} already by the visible tests; right {right[1]} of {right[0]} "
+        f"accepted; other hidden seeds change {totals['seeds'][0] - totals['seeds'][1]} of {totals['seeds'][0]} verdicts; spoilt results {spoilt[1]} of {spoilt[0]} rejected; mutants {killed} of {made} killed, {equivalent} equivalent{share}.{rules}",
         highlight=False,
     )
 

@@ -31,6 +31,22 @@ REQUIRED = {
 }
 
 
+@dataclass(frozen=True)
+class Markers:
+    """What may stand in the cell markers of a file.
+
+    Attributes:
+        keys: for each role a cell may have, the other keys that may stand beside it.
+        required: those of them that must.
+    """
+
+    keys: dict[str, set[str]]
+    required: dict[str, set[str]]
+
+
+OF_LESSONS = Markers(KEYS, REQUIRED)
+
+
 @dataclass
 class Text:
     """One file as it was read. `complete` is false where a cell could not be understood, and so is missing."""
@@ -42,8 +58,11 @@ class Text:
     complete: bool = True
 
 
-def read_text(path: Path) -> Text:
+def read_text(path: Path, allowed: Markers = OF_LESSONS) -> Text:
     """The cells of a file, as far as they can be understood.
+
+    Args:
+        allowed: what its markers may say.
 
     Raises:
         OSError, UnicodeDecodeError: the file cannot be read.
@@ -66,7 +85,7 @@ def read_text(path: Path) -> Text:
         return Text(path, faults=[Fault(path, 1, message)], complete=False)
     result.header = notebook.metadata
     for raw, line in zip(notebook.cells, markers):
-        cell, faults = _cell(path, raw, line)
+        cell, faults = _cell(path, raw, line, allowed)
         result.faults += faults
         if cell is None:
             result.complete = False
@@ -99,7 +118,7 @@ def _markers(lines: list[str]) -> list[int]:
     return found
 
 
-def _cell(path: Path, raw, line: int) -> tuple[Cell | None, list[Fault]]:
+def _cell(path: Path, raw, line: int, allowed: Markers) -> tuple[Cell | None, list[Fault]]:
     """The cell below the marker at `line`, and what is wrong with the marker."""
     options = {k: v for k, v in raw.metadata.items() if k not in ("lines_to_next_cell", "cell_marker")}
     title = options.pop("title", None)
@@ -107,26 +126,26 @@ def _cell(path: Path, raw, line: int) -> tuple[Cell | None, list[Fault]]:
         return Cell("setup", "setup", "code", raw.source, path, line + 1), []
     if title is not None:
         return None, [Fault(path, line, f'a cell marker carries only `key="value"` pairs or `setup`, not {title!r}')]
-    roles = [k for k in options if k in KEYS]
+    roles = [k for k in options if k in allowed.keys]
     if not options:
         return Cell("unmarked", "", raw.cell_type, raw.source, path, line + 1), []
     if len(roles) != 1:
-        known = ", ".join(KEYS)
+        known = ", ".join(allowed.keys)
         message = f"unknown cell key {', '.join(map(repr, options))}: a marked cell has exactly one of {known}"
         return None, [Fault(path, line, message)]
     role = roles[0]
     name = options.pop(role)
     return Cell(role, str(name), raw.cell_type, raw.source, path, line + 1, options), [
-        Fault(path, line, message) for message in _marker_faults(role, name, options)
+        Fault(path, line, message) for message in _marker_faults(role, name, options, allowed)
     ]
 
 
-def _marker_faults(role: str, name: object, options: dict):
+def _marker_faults(role: str, name: object, options: dict, allowed: Markers):
     for key in options:
-        if key not in KEYS[role]:
-            known = ", ".join(sorted(KEYS[role])) or "no other key"
+        if key not in allowed.keys[role]:
+            known = ", ".join(sorted(allowed.keys[role])) or "no other key"
             yield f"unknown key {key!r} beside {role}={name!r}; it may have: {known}"
-    for key in sorted(REQUIRED.get(role, set()) - set(options)):
+    for key in sorted(allowed.required.get(role, set()) - set(options)):
         yield f"{role}={name!r} needs {key}="
     if not re.fullmatch(r"[a-z][a-z0-9_]*", str(name)):
         yield f"{role}={name!r}: a name is lower case letters, digits and _"

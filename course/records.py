@@ -5,7 +5,7 @@ One small JSON file a lesson, kept in the repository.  Each key has one writer:
 - ``"solution"``, the build: hash of its source, seconds, computing seconds, peak memory;
 - ``"audit"``, by exercise, ``"nbval"``, ``"sample_class"`` and ``"stock"``, the proofs: each with the hash of
   everything that it holds for (`judge.fingerprint`);
-- ``"blind"``, by hand: rounds of readers who saw only the student notebook.
+- ``"blind"``, ``unit24 blind --record``: rounds of readers who saw only the student notebook (`course.rounds`).
 """
 
 from __future__ import annotations

@@ -5,12 +5,19 @@ from __future__ import annotations
 import atexit
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from course.lesson import lesson_names, read, texts, write_texts
-from course.parts import Lesson
+from course.parts import Exercise, Lesson
 
 SEEDED = re.compile(r"^(\s*\w+ *= *)\d+(?=\s*# release: seed\b)", re.MULTILINE)
+
+
+def reseeded(exercise: Exercise, seed: int) -> Exercise | None:
+    """The exercise with `seed` in the marked lines of its tests; None if there are none."""
+    source, count = SEEDED.subn(rf"\g<1>{seed}", exercise.tests.source)
+    return replace(exercise, tests=replace(exercise.tests, source=source)) if count else None
 
 
 def with_seed(lessons: list[Lesson], seed: int, work: Path) -> tuple[list[Lesson], dict[str, int]]:

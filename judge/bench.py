@@ -69,9 +69,7 @@ class Bench:
         self._runner: threading.Thread | None = None
         self._rebuilt: list[tuple[subprocess.Popen, socket.socket]] = []
         self._lost: set[str] = set()  # exercises whose holder died; it is made again when needed
-        wanted = [e for e in lesson.exercises if e.id in self._wanted]
-        self._tests: dict[str, Tests] = {e.id: compiled_tests(e) for e in wanted if e.apart}
-        self._together: dict[str, bytes] = {e.id: inprocess.compiled_together(e) for e in wanted if not e.apart}
+        self._compiled: dict[tuple[str, str], Tests | bytes] = {}  # by exercise and text of its tests
         self._closing = False
 
     # ---- life
@@ -140,6 +138,7 @@ class Bench:
         """Judge `source` as the whole cell of `exercise`.
 
         Args:
+            exercise: one of the lesson's, or the same with other tests.
             source: plain Python.
             own: (label, source) of the student's own cells that must run first.
             slack: multiplies the time limit.
@@ -180,7 +179,7 @@ class Bench:
 
     def _judge_apart(self, exercise: Exercise, request: Request, cells: Cells, start: Start) -> Verdict:
         """The student's code in one process; when it has run, its tests in another, which asks the first for results."""
-        tests, seconds = self._tests[exercise.id], request.limits.seconds
+        tests, seconds = self._tests(exercise), request.limits.seconds
         asking, answering = socket.socketpair()
         folders = ExitStack()
         with folders, asking, answering, start(request, answering.fileno()) as candidate:
@@ -223,9 +222,15 @@ class Bench:
             watch = _Watch(candidate.pid, request)
             _tell(candidate.channel, {"cells": cells})
             how, failure, told = inprocess.follow(
-                lambda: watch.wait(candidate.channel), candidate.channel.sendall, request.key, self._together[exercise.id]
+                lambda: watch.wait(candidate.channel), candidate.channel.sendall, request.key, self._tests(exercise)
             )
             return verdict_on(exercise, Ending(how, candidate.end(), request.limits.seconds, failure, told))
+
+    def _tests(self, exercise: Exercise) -> Tests | bytes:
+        key = (exercise.id, exercise.tests.source)
+        if key not in self._compiled:
+            self._compiled[key] = compiled_tests(exercise) if exercise.apart else inprocess.compiled_together(exercise)
+        return self._compiled[key]
 
     @contextmanager
     def _folder(self, prefix: str):

@@ -19,11 +19,12 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from judge.gradients import bridged, pullback, wants_gradient
 from judge.wire import Gone, NotPlain, Raw, decode, encode, receive, send
+from unit24 import leftovers
 from unit24.check import Unreadable, reseed
 
 STUDENT_CODE = ("<cell ", "<own cell ")  # how the file names of student code begin
@@ -199,9 +200,14 @@ class Line:
         self._lent[number] = value
         return {"function": number}
 
-    def end_loans(self) -> None:
-        """What was handed over until now cannot be called any more."""
-        self._lent.clear()
+    def count_loans(self) -> int:
+        """A number above those of all that was handed over until now."""
+        return next(self._numbers)
+
+    def end_loans(self, since: int = 0) -> None:
+        """What was handed over until now (from the number `since` on) cannot be called any more."""
+        for number in [number for number in self._lent if number >= since]:
+            del self._lent[number]
 
     def _found(self, kind: str, key: Any) -> Callable:
         if kind == "function" and type(key) is int:
@@ -253,6 +259,20 @@ class Wall:
     def reseed(self) -> None:
         self._line.call(RESEED, (), {})
 
+    def begin(self, nested: bool) -> None:
+        self._line.call(BEGIN, (nested,), {})
+
+    def end(self, leaves: Iterable[str], failed: bool) -> list[leftovers.Finding]:
+        """What the candidate says that it has left behind. It may lie: that is its right, as with all that is only reported."""
+        try:
+            return leftovers.read(self._line.call(END, (sorted(leaves), failed), {}))
+        except Gone:
+            if not failed:  # else there is something better to say
+                raise
+        except Exception:  # it answers with nonsense
+            pass
+        return []
+
 
 class Live:
     """An object on the other side: its attributes are looked up there, its methods run there."""
@@ -267,17 +287,30 @@ class Live:
 
 
 # Names that no student code can have, for what the judge asks of every candidate.
-MAKE, RESEED, REPORT = "\0make", "\0reseed", "\0report"
+MAKE, RESEED, REPORT, BEGIN, END = "\0make", "\0reseed", "\0report", "\0begin", "\0end"
 
 
-def services(report: Callable[[], str]) -> dict[str, Callable]:
+def services(line: Line, report: Callable[[], str]) -> dict[str, Callable]:
     """What a candidate answers beside the exercise's functions."""
+    watches, lent = leftovers.Watches(), []
 
     def make(cls, args, kwargs):
         instance = cls(*args, **kwargs)
         return lambda name: getattr(instance, name)
 
-    return {MAKE: make, RESEED: reseed, REPORT: report}
+    def begin(nested):
+        """A block of checks begins."""
+        if not nested:
+            leftovers.put_back_modes()
+        watches.begin(nested)
+        lent.append(line.count_loans())
+
+    def end(leaves, failed):
+        """It ends, and with it the objects that it made here."""
+        line.end_loans(lent.pop())
+        return watches.end(leaves, failed)
+
+    return {MAKE: make, RESEED: reseed, REPORT: report, BEGIN: begin, END: end}
 
 
 # --------------------------------------------------------------------------------------------------

@@ -98,8 +98,9 @@ def candidate(request: Request, namespace: dict, watched: None) -> None:
     send(channel, {"ran": failure, "defined": all(name in space for name in request.names)})
     # Scenarios see the lesson's names as the lesson made them, and of the student's those of the exercise.
     names = {**namespace, **{name: space[name] for name in request.names if name in space}}
-    names.update(services(lambda: _report(space)))
-    Line(line, names, trusts=True).serve()
+    asked = Line(line, names, trusts=True)
+    names.update(services(asked, lambda: _report(space)))
+    asked.serve()
 
 
 def _do_without_processes(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""``unit24 prove``: what of the recorded proofs does not hold is proven again."""
+"""The maintainer's commands: ``unit24 prove`` and ``unit24 blind``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from course.parts import ROOT
+
+root_option = click.option("--root", type=click.Path(path_type=Path, file_okay=False), default=ROOT, hidden=True)
 
 
 @click.command()
@@ -19,7 +22,7 @@ from course.parts import ROOT
 @click.option("--all", "--force", "afresh", is_flag=True, help="Prove again what still holds.")
 @click.option("--jobs", "-j", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes side by side (cores).")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of a table.")
-@click.option("--root", type=click.Path(path_type=Path, file_okay=False), default=ROOT, hidden=True)
+@root_option
 def prove(names: tuple[str, ...], check: bool, afresh: bool, jobs: int, as_json: bool, root: Path) -> int:
     """Prove what is recorded about lessons again where anything changed that decides on it.
 
@@ -134,3 +137,119 @@ class _Progress:
 
 def _name(job) -> str:
     return f"{job.subject}, {' and '.join(job.parts if job.subject == 'sweeps' else job.proofs)}"
+
+
+# --------------------------------------------------------------------------------------------------
+# unit24 blind
+
+
+@click.command()
+@click.argument("name", metavar="LESSON")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--messages", is_flag=True, help="List what each rejected wrong answer was told, too.")
+@click.option("--record", is_flag=True, help="Put the round's figures into the lesson's record.")
+@click.option("--jobs", "-j", type=click.IntRange(1), help="Answers graded side by side.  [default: one for each core]")
+@click.option("--json", "as_json", is_flag=True, help="Print one object instead of a table.")
+@root_option
+def blind(name: str, folder: Path, messages: bool, record: bool, jobs: int | None, as_json: bool, root: Path) -> int:
+    """Measure whether LESSON (as 04 or 04_training_loop) is graded fairly, by a reader who does not know its solutions.
+
+    \b
+    1. A new or empty DIR gets the student notebook and README.md: all that
+       the reader needs to write right and wrong answers into DIR/answers/.
+    2. Called again, it grades each answer as a student's and lists those that
+       were not treated as they must be.
+    3. Whoever judges them marks answers that are not what they were meant to
+       be (not_counted="why"), and false messages (misleads="how").
+    4. --record keeps the figures.  After that the lesson may be mended, and
+       the same call shows what became of the answers.
+
+    Verdicts are kept as they are reached: a run that was stopped goes on where it was.
+    Exit status 1 if an answer that counts was not treated as it must be.
+    """
+    from authoring.build import Course
+    from course.rounds import record_round
+    from proofs import blind as blinding
+    from proofs.blind_answers import read_answers
+    from unit24.errors import UserError
+
+    course, start = Course(root), time.monotonic()
+    (lesson,) = course.read((name,))
+    about = blinding.find_round(lesson, folder)
+    if about is None:
+        if record:
+            raise UserError(f"{folder}: there is no round to record yet; without --record it begins one.")
+        blinding.begin(lesson, folder)
+        click.echo(f"{folder} is for a reader who knows neither solutions nor hidden tests of {lesson.name}: {blinding.README} says what to do.")
+        click.echo(f"When there are answers in {folder / blinding.ANSWERS}, call this again.")
+        return 0
+    answers = read_answers(lesson, folder / blinding.ANSWERS)
+    if not answers:
+        raise UserError(f"{folder / blinding.ANSWERS}: no answers there yet; {folder / blinding.README} says how they are written.")
+    mended = not about.is_of(lesson)
+    if mended and record:
+        raise UserError(f"{lesson.name} has changed since the reader saw it: record the round with the lesson as it was.")
+    with _grading(lesson.name, len(answers)) as (going_on, done):
+        graded = blinding.grade(lesson, folder, answers, jobs, going_on, done)
+    found = blinding.figures(lesson, graded)
+    if record:
+        record_round(lesson.name, {"id": about.id, "date": about.date, **found}, course.records)
+    if as_json:
+        told = {"lesson": lesson.name, "date": about.date, "changed": mended, "recorded": record}
+        click.echo(json.dumps({**told, **found, "answers": [g.as_dict() for g in graded]}, ensure_ascii=False, indent=1))
+    else:
+        _print_round(found, graded, messages)
+        if mended:
+            click.echo(f"{lesson.name} has changed since the reader saw it: these are no figures of a blind round.")
+        click.echo(f"{'recorded, ' if record else ''}{time.monotonic() - start:.0f} s")
+    return 1 if any(g.deviates for g in graded) else 0
+
+
+@contextmanager
+def _grading(lesson: str, total: int):
+    """A progress bar on a terminal's stderr; gives two functions: what goes on, and that an answer is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(lesson, total=total)
+        yield (
+            lambda text: bar.update(task, description=f"{lesson}: {text}"[:60].ljust(60)),
+            lambda answer: bar.update(task, advance=1, description=f"{lesson}: {answer.student}"[:60].ljust(60)),
+        )
+
+
+def _print_round(found: dict, graded: list, messages: bool) -> None:
+    """The figures by exercise, then what there is to look at."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from course.rounds import in_words
+
+    headers = ("right accepted", "wrong rejected", "misleading", "not counted")
+    table = Table("exercise", *(Column(header, justify="right") for header in headers), box=box.SIMPLE_HEAD, pad_edge=False)
+    for exercise, of_it in found["exercises"].items():
+        shares = (f"{good} of {counted}" if counted else "–" for counted, good in (of_it["right"], of_it["wrong"]))
+        table.add_row(exercise, *shares, *(str(of_it[key] or "") for key in ("misleading", "not_counted")))
+    Console().print(table)
+    shown = [g for g in graded if g.deviates or g.misleading or not g.counted or (messages and not g.accepted)]
+    for one in sorted(shown, key=lambda g: (not g.deviates, not g.misleading, g.counted)):
+        _print_answer(one)
+    click.echo(f"{in_words(found)}, not counted: {found['not_counted']}.")
+
+
+def _print_answer(graded) -> None:
+    answer, verdict = graded.answer, graded.verdict
+    happened = "accepted" if graded.accepted else "rejected"
+    if graded.deviates:
+        happened = "turned down, though right" if answer.is_right else "slips through, though wrong"
+    points = f"{verdict.points:g} of {verdict.max_points:g} points"
+    click.echo(f"{answer.place}: {answer.cell.label}: {happened} ({verdict.status}, {points})")
+    told = "" if graded.accepted else " ".join(verdict.message.split())
+    about = "written as" if answer.is_right else "misunderstands"
+    for name, text in ((about, answer.says), ("told", told), ("misleads", answer.misleads), ("not counted", answer.not_counted)):
+        if text:
+            click.echo(f"    {name}: {text}")

@@ -107,6 +107,8 @@ def bench_audit():
     wrong, right, spoilt, mutants = (told[k] for k in ("wrong", "right", "perturbations", "mutants"))
     return {
         "audit_wrong_rejected": (f"{wrong[1]}/{wrong[0]}", f"answers, {wrong[2]} with their words"),
+        "audit_visible_rejected": (f"{told['visible'][1]}/{told['visible'][0]}", "of them already by the tests that a student sees"),
+        "audit_seeds_alike": (f"{told['seeds'][1]}/{told['seeds'][0]}", "verdicts with other hidden seeds"),
         "audit_right_accepted": (f"{right[1]}/{right[0]}", "answers"),
         "audit_perturbations_rejected": (f"{spoilt[1]}/{spoilt[0]}", "spoilt results"),
         "audit_mutation_score": (told["mutation_score"], f"of {mutants[0] - mutants[2]} mutants ({mutants[2]} equivalent left out)"),

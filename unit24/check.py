@@ -20,11 +20,13 @@ import sys
 import sysconfig
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from unit24 import leftovers
 from unit24.compare import as_bool, as_number, brief, equal, fail, loaded_torch, shape, shorten, type_name
 from unit24.errors import CheckFailed, NotAttempted, Unreadable
+from unit24.leftovers import put_back_modes
 
 __all__ = [
     "CheckFailed",
@@ -57,27 +59,38 @@ class exercise:
 
     On success prints one line.  `CheckFailed` gets the exercise's name in front.  A
     ``NotImplementedError`` from a stub becomes `NotAttempted`.  Any other exception of the
-    student's code becomes a `CheckFailed` that names the error and the student's line.
+    student's code becomes a `CheckFailed` that names the error and the student's line.  So does
+    what the student's code has left behind at the end (`unit24.leftovers`).
+
+    Args:
+        leaves: what it may leave behind, because that is the task: some of `leftovers.KINDS`.
     """
 
     _score: float | None = None  # of the last finished block, for `points`
     _current: exercise | None = None  # the block that is running
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, name: str, *, leaves: Sequence[str] = ()):
+        self.name, self.leaves = name, leftovers.known(leaves)
         self.score: float | None = None
 
     def __enter__(self) -> exercise:
-        put_back_modes()
         exercise._score = None
         self._outer, exercise._current = exercise._current, self
+        if self._outer is None:
+            put_back_modes()
+        else:
+            self.leaves |= self._outer.leaves
+        (_wall or _watches).begin(nested=self._outer is not None)
         return self
 
     def __exit__(self, kind, error, trace) -> bool:
         exercise._current = self._outer
         if _wall is not None:
             _wall.end_loans()
+        left = (_wall or _watches).end(self.leaves, failed=error is not None) if error is None or isinstance(error, Exception) else []
         if error is None:
+            if left:
+                raise CheckFailed(f"✗ {self.name}: {leftovers.sentence(left)}")
             exercise._score = self.score
             if self.score is None or self.score >= 1:
                 print(f"✓ {self.name}: all checks here pass.")
@@ -124,6 +137,8 @@ def _lack(error: Exception) -> str:
         return f"{brief(error.obj)} has no `{error.name}`"
     if isinstance(error, KeyError) and error.args:
         return f"it has no key {brief(error.args[0])}"
+    if isinstance(error, FileNotFoundError) and (found := re.search(r"'([^']*)'$", said)):
+        return f"there is no file `{os.path.basename(found[1])}`"
     if isinstance(error, IndexError):
         return f"it has fewer entries, or fewer axes, than the task asks for ({said})"
     if isinstance(error, TypeError) and (found := re.match(r"'(\w+)' object is not (\w+)|cannot unpack non-iterable (\w+)", said)):
@@ -416,6 +431,7 @@ def _give_share(share: float) -> None:
 # Across the wall: at grading tests run in one process (the judge), the student's code in another
 
 _wall: Any = None  # in a judge: `judge.line.Wall`; in a notebook every call is just a call
+_watches = leftovers.Watches()  # of the blocks in this process
 
 
 def scenario(function: Callable | None = None, *, clean: bool = False) -> Callable:
@@ -464,11 +480,3 @@ def reseed(seed: int = 24) -> None:
     if loaded_torch() is not None:
         loaded_torch().manual_seed(seed)
 
-
-def put_back_modes() -> None:
-    """Gradients on, default dtype float32, default device none: what a cell left switched must not decide on its tests."""
-    torch = loaded_torch()
-    if torch is not None:
-        torch.set_grad_enabled(True)
-        torch.set_default_dtype(torch.float32)
-        torch.set_default_device(None)

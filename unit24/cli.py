@@ -22,6 +22,7 @@ HELP = {
     "build": "Make solutions/ and notebooks/ from the lesson texts.",
     "audit": "Show that each exercise accepts right answers and rejects wrong ones.",
     "prove": "Prove again what is recorded about lessons, where it no longer holds.",
+    "blind": "Measure a lesson's fairness by answers of somebody who does not know its solutions.",
     "new": "Begin a lesson from the template.",
     "release": "Make the students' repository, without solutions and hidden tests.",
     "grade": "Grade the submissions of a class.",

@@ -125,6 +125,31 @@ def test_an_exercise_that_rests_on_reported_rules_alone_is_a_note(tmp_path):
     assert note.endswith("all its rules can only be reported, which a student's code can forge")
 
 
+SEEDED = '''check.equal(gap_plus_one([7.0, 2.0, 3.0], [1.0, 2.0, 0.5]), 8.5 / 3 + 1, "the gap plus one of a second pair")
+    another = 25  # release: seed
+'''
+
+
+@pytest.mark.parametrize(("then", "notes"), [("check.true(another > 0, 'seed')", 0), ("check.true(another < 2000, 'too large a seed')", 2)])
+def test_a_verdict_that_depends_on_the_seed_is_a_note(tmp_path, then, notes):
+    """Two right answers fall with the second of the audit's own seeds."""
+    old = SEEDED.splitlines()[0]
+    audit = spoil(tmp_path, old, f"{SEEDED}    {then}", only={"gap_plus_one"})["gap_plus_one"]
+    judged = audit.seeds[0]
+    assert judged == 2 * (audit.wrong[0] + audit.right[0]) and judged - audit.seeds[1] == len(audit.notes)
+    assert (len(audit.notes) > 0) == (notes > 0)
+    assert all("with the hidden seed 2027: ✗ gap_plus_one: too large a seed" in note for note in audit.notes)
+
+
+def test_wrong_answers_that_fall_by_what_a_student_sees_are_counted(tmp_path, sound):
+    """The aim is all of them, but for those that are bent to the visible values."""
+    assert [a.visible for a in sound.values()] == [[3, 2], [3, 3], [3, 3]]  # one value of `mean_gap` is hidden
+    lines = SEEDED.splitlines()[0]
+    hidden = f"check.kind(gap_plus_one([1.0], [0.0]), float)\n    ### BEGIN HIDDEN TESTS\n    {lines}\n    ### END HIDDEN TESTS"
+    audit = spoil(tmp_path, lines, hidden, only={"gap_plus_one"})["gap_plus_one"]
+    assert audit.visible[0] == 3 and audit.visible[1] <= 3
+
+
 SOURCE = '''def f(x, y=2):
     """Doc: 1 + 2."""
     ### BEGIN SOLUTION

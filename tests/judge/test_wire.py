@@ -50,6 +50,33 @@ def test_tensors_of_every_dtype(dtype, shape):
     assert torch.equal(got.to(torch.complex128), tensor.to(torch.complex128))
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [torch.randn(3, 4).T, torch.randn(3, 8)[:, ::2], torch.randn(9, 9)[2:5, 3:7], torch.randn(2, 3, 4).permute(1, 2, 0), torch.nn.Parameter(torch.randn(4, 3).T)],
+)
+def test_layouts_arrive_as_they_were(odd):
+    """A function that reckons with one order of memory failed in the notebook only: what crossed was contiguous."""
+    got = across(odd)
+    assert torch.equal(got, odd) and got.stride() == odd.stride() and type(got) is type(odd)
+    array = odd.detach().numpy()
+    assert np.array_equal(across(array), array) and across(array).strides == array.strides
+
+
+@pytest.mark.parametrize("odd", [torch.randn(5).expand(3, 5), torch.arange(9.0).unfold(0, 3, 1), torch.zeros(4, 2_000_000)[:, :2], torch.zeros(0, 3).T])
+def test_shared_or_scattered_memory_arrives_as_a_plain_copy(odd):
+    assert torch.equal(across(odd), odd) and across(odd).is_contiguous()
+
+
+@pytest.mark.parametrize("layout", [[1], [0, 1], [-1, 1], [1, 1], [1 << 40, 1], ["1", 1], [1.5, 1], "ab", [True, 1]])
+def test_a_layout_that_memory_cannot_have_is_refused(layout):
+    for value in (torch.zeros(3, 4), np.zeros((3, 4))):
+        raw = []
+        said = encode(value, raw)
+        next(iter(said.values()))[-1] = layout
+        with pytest.raises(ValueError):
+            decode(said, raw)
+
+
 def test_one_element_with_odd_strides_crosses():
     """It counts as contiguous, and refused to be viewed as bytes: a right answer lost its points."""
     tensor = torch.tensor([7.0, 8.0])[::2].reshape(1, 1)

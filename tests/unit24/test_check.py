@@ -211,6 +211,57 @@ def test_numbers_that_look_alike_are_told_apart():
     assert said.count("0.33333333333333331") == 1 and "0.333333334" in said
 
 
+@pytest.mark.parametrize(
+    ("actual", "expected", "not_said"),
+    [
+        (X.double() + 2e-6, X.double(), "off by"),  # of the size of the tolerance: rounding, not a shift
+        (torch.tensor([1e6, 300.0, -200.0]) * 2, torch.tensor([1e6, 200.0, 500.0]), "times"),  # one entry dominates the others
+        (torch.tensor([1e6, 700.0, 200.0]), torch.tensor([1e6, 200.0, 500.0]), "order"),
+    ],
+)
+def test_a_relation_must_hold_for_every_value(actual, expected, not_said):
+    """The ratio was guessed from one dominating entry, and rounding was called a shift ("every value is off by -1.904e-08")."""
+    assert not_said not in message(check.equal, actual, expected)
+
+
+def test_a_cause_is_said_only_where_its_value_was_observed():
+    causes = {"not this": X + 1, "it fails": lambda: 1 / 0, "the factor was forgotten": lambda: X}
+    assert message(check.equal, X, 2 * X, "it", "is it doubled?", causes=causes).endswith("The factor was forgotten")
+    assert message(check.equal, X - 3, 2 * X, "it", "is it doubled?", causes=causes).endswith("Is it doubled?")
+
+
+nothing, name = None, "text"
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (lambda: nothing.shape, "None has no `shape`"),
+        (lambda: nothing[0], "None has no entries"),
+        (lambda: list(3), "int has no entries"),
+        (lambda: name(), "str is no function"),
+        (lambda: {"a": 1}["b"], "it has no key 'b'"),
+        (lambda: [1][3], "fewer entries"),
+        (lambda: next(a for a, b in [(1, 2, 3)]), "it has not the 2 parts"),
+    ],
+)  # fmt: skip
+def test_an_error_of_the_test_is_said_as_what_the_result_lacks(use, words):
+    with pytest.raises(check.CheckFailed, match=re.escape(words)), check.exercise("thing"):
+        use()
+
+
+def test_catches_says_which_implementation_assertion_and_input():
+    source = "def tests(f):\n    assert f(2, power=3) == 8, 'a cube'\n    assert f(3) == 9\n"
+    linecache.cache["<cell thing>"] = (len(source), None, source.splitlines(keepends=True), "<cell thing>")
+    space = {}
+    exec(compile(source, "<cell thing>", "exec"), space)
+    right = {"with powers": lambda x, power=2: x**power + (x == 3)}
+    said = message(check.catches, space["tests"], right, {"a": lambda x, power=2: x})
+    assert "reject a correct implementation (with powers)" in said and "their last call: (3)" in said
+    assert "line 3 in tests:  assert f(3) == 9" in said
+    assert "they never called it" in message(check.catches, lambda f: None, right, {"a": abs})
+
+
 def test_catches_gives_shares(capsys):
     def tests(f):
         assert f(2) == 4

@@ -1,0 +1,1 @@
+"""Mutation operators: the systematic mistakes of `course.mutants`, a family a module."""
