@@ -3083,7 +3083,7 @@ def hessian(x, damping):
     return H + damping * H.diagonal().mean() * torch.eye(len(H), dtype=x.dtype)
 
 
-# %% wrong="gptq" breaks="later" says="times row j of U"
+# %% wrong="gptq" breaks="later" says="is not row j of U"
 # Misunderstands: the inverse of the whole H holds what each column needs.
 def gptq(weight, H, scale, bits):
     inverse = torch.linalg.inv(H)
@@ -3476,7 +3476,7 @@ def fold_scale(norm, linears, scale):
             norm.bias /= scale
 
 
-# %% wrong="awq" breaks="output" says="strength of the channel"
+# %% wrong="awq" breaks="output" says="strength of its channel"
 # Misunderstands: an error weighted by energy is the error of the output.
 def awq_search(weight, x, quantize, alphas):
     size = x.abs().mean(0).clamp(min=1e-4)
