@@ -143,9 +143,9 @@ print(f"{everything:,} weights, {in_linears:,} of them in {len(linear_names)} li
 # The output layer `lm_head` shares its matrix with the embedding. As in most toolkits it stays out of the quantization
 # of linear layers: rounding it would untie the two. Keep the share of the embedding in mind when you read "4x smaller".
 #
-# # Part A · What is rounding?
+# ## Part A · What is rounding?
 #
-# ## 1 · Affine quantization (3 points, 30 minutes, difficulty 1 of 3)
+# ### 1 · Affine quantization (3 points, 30 minutes, difficulty 1 of 3)
 #
 # With $b$ bits there are $2^b$ codes, here the signed ones from $-2^{b-1}$ to $2^{b-1}-1$. A **scale** $s$ (the step) and
 # an integer **zero point** $z$ map them to the range of the weights:
@@ -161,8 +161,8 @@ print(f"{everything:,} weights, {in_linears:,} of them in {len(linear_names)} li
 #
 # One scale for the whole tensor (*per tensor*) is cheap; one for each output row (*per channel*) follows the rows.
 #
-# **Task.** Write four functions. `w` is a float32 tensor with two to four axes, each of length 1 or more, of any memory layout.
-# Its weights are finite and up to a million in size; they may all be 0, and a range may be as narrow as 1e-9. `bits` goes from
+# **Task.** Write four functions. Tensors have any memory layout, and every axis has a length of 1 or more. `w` is float32 with two to
+# four axes. Its weights are finite and up to a million in size; they may all be 0, and a range may be as narrow as 1e-9. `bits` goes from
 # 2 to 8. (Where 0 lies halfway between two codes, either is right as zero point.)
 #
 # `affine_params(w, bits, axis=None)` returns `(scale, zero_point)`. For the weights -1, 0.5 and 2 at 2 bits the range is 3 wide
@@ -404,7 +404,7 @@ check.points(3)
 
 
 # %% [markdown]
-# ### Per tensor or per channel?
+# #### Per tensor or per channel?
 #
 # Left: one layer of the model with its strongest row made ten times larger, as happens in large models. With one scale for the
 # tensor, the large row dictates the step of all others. Right: all layers of the model as they are, error against
@@ -450,7 +450,7 @@ ratio = (inputs @ (rounded - layer).T).abs() / output_bound(scale, inputs)
 print(f"true error / bound: median {ratio.median():.3f}, largest {ratio.max():.3f}")
 
 # %% [markdown]
-# ## 2 · An int8 layer (4 points, 30 minutes, difficulty 2 of 3)
+# ### 2 · An int8 layer (4 points, 30 minutes, difficulty 2 of 3)
 #
 # Weights of a trained layer are nearly symmetric around 0, so most weight-only formats drop the zero point:
 # $s = \max|w| / 127$ for each row, codes from -127 to 127. The scale belongs to an output, so it can be applied *after*
@@ -464,7 +464,8 @@ print(f"true error / bound: median {ratio.median():.3f}, largest {ratio.max():.3
 #
 # - The scale of a row is its largest absolute weight / 127. It is worked out in float32. <!-- rule: scale -->
 # - A row of zeros has the scale 1. <!-- rule: zeros -->
-# - The codes are the row over its scale, rounded to the nearest. (No weight of the tests lies halfway.) <!-- rule: codes -->
+# - The codes are the row over its scale, rounded to the nearest. (Halfway between two codes either is
+#   right.) <!-- rule: codes -->
 # - The codes are a buffer `weight` (int8, `(out, in)`) and the scales a buffer `scale` (float32, `(out,)`), so that they are
 #   saved and moved with the module. <!-- rule: buffers -->
 # - `bias` is the layer's own parameter, the very object, or `None`. <!-- rule: bias -->
@@ -473,7 +474,7 @@ print(f"true error / bound: median {ratio.median():.3f}, largest {ratio.max():.3
 # - The given layer is not changed. <!-- rule: layer_unchanged -->
 # - The module has the training flag of the given layer. <!-- rule: mode -->
 #
-# `forward(x)` takes `x` of shape `(..., in)`, with no, one or several axes before the last.
+# `forward(x)` takes `x` of shape `(..., in)`, with no, one or several axes before the last, of any memory layout.
 #
 # - It returns what `F.linear` gives with the rounded weight and the bias, in the dtype of `x`. <!-- rule: forward -->
 # - Gradients flow to `x` and to the bias, as LoRA on top of it would need. <!-- rule: gradients -->
@@ -798,7 +799,7 @@ check.points(4)
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `self.register_buffer(name, tensor)`, `F.linear`, `weight.abs().amax(1)`; `model.named_modules()`,
+# `self.register_buffer(name, tensor)`, `.detach()`, `.float()`, `self.train(mode)`, `F.linear`, `weight.abs().amax(1)`; `model.named_modules()`,
 # `model.get_submodule(name)`, `model.set_submodule(name, module)`; `model.parameters()` gives a shared parameter once;
 # `tensor.nbytes`.
 # </details>
@@ -821,7 +822,7 @@ check.points(4)
 
 
 # %% [markdown]
-# ### Your layer and torchao's
+# #### Your layer and torchao's
 #
 # `quantize_` of torchao does the same to a model in one call: it replaces each weight by a tensor subclass that holds
 # codes and scales. The two differ in one detail: torchao divides the largest absolute weight by 127.5 and uses the code
@@ -898,7 +899,7 @@ print(
 # Two thirds of the claim "INT8 is four times smaller, two to four times faster, and less than 1 % worse" are checked. In a large
 # model the embedding has a smaller share, and the two ratios come closer. Speed has to wait for the end of the lesson.
 #
-# ## 3 · FP8: rounding to a tiny float (4 points, 35 minutes, difficulty 3 of 3)
+# ### 3 · FP8: rounding to a tiny float (4 points, 35 minutes, difficulty 3 of 3)
 #
 # Recent GPUs multiply 8-bit *floats*. Equal steps suit weights; floats suit activations and gradients, whose sizes
 # differ by factors of thousands. A float of $e$ exponent bits and $m$ mantissa bits has the bias $2^{e-1}-1$. Between
@@ -1166,7 +1167,7 @@ check.points(4)
 
 
 # %% [markdown]
-# ### A float beside an integer
+# #### A float beside an integer
 #
 # Both have 8 bits. Left: the numbers that each can name between 0 and 1 when 1 is the largest weight; the float has
 # most of them near 0. Right: the relative error. Down to its subnormal numbers e4m3 is at most 1/16 off; the integer is
@@ -1250,7 +1251,7 @@ for label, block, nvfp4, bits in (("MXFP4", 32, False, 4 + 8 / 32), ("NVFP4", 16
     print(f"{label}: {bits} bits a weight, perplexity worse by {by:+.1f} % ± {noise:.1f}")
 
 # %% [markdown]
-# ## 4 · Write the tests (3 points, 30 minutes, difficulty 2 of 3)
+# ### 4 · Write the tests (3 points, 30 minutes, difficulty 2 of 3)
 #
 # A quantizer that is a little wrong still gives a model that talks. Nobody notices a zero point that is off by one until a
 # benchmark falls by two points, and then nobody looks there. So it needs tests.
@@ -1470,7 +1471,7 @@ check.points(3)
 
 
 # %% [markdown]
-# # Part B · Having seen data
+# ## Part B · Having seen data
 #
 # Rounding every weight to the nearest code (*round to nearest*) makes the **weights** as exact as possible. What
 # counts is the **output**. A layer sees certain inputs far more often than others: an error in a direction that never
@@ -1544,7 +1545,7 @@ for before in ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_
 # ([LLM.int8()](https://arxiv.org/abs/2208.07339), Dettmers and others, 2022).
 # Remember this when you compare the two methods.
 #
-# ## 5 · GPTQ: let the next columns pay (4 points, 45 minutes, difficulty 3 of 3)
+# ### 5 · GPTQ: let the next columns pay (4 points, 45 minutes, difficulty 3 of 3)
 #
 # [GPTQ](https://arxiv.org/abs/2210.17323) (Frantar and others, 2022) rounds a layer's weight one *input column* after the
 # other and lets the columns not yet rounded make up for the error. The output error of a row changed by
@@ -1750,7 +1751,7 @@ check.points(4)
 
 
 # %% [markdown]
-# ### What it brings
+# #### What it brings
 #
 # The same grid, the same bytes, only the choice of the codes differs. The scales (one for 32 weights) come from the
 # weights before GPTQ starts.
@@ -1803,7 +1804,7 @@ print(f"At 2 bits perplexity is still {comparison[-1][2] / base_perplexity:.1f} 
 # Compare the weight errors with the output errors above: which of the two does GPTQ make smaller, and which larger? Part D comes
 # back to 2 bits.
 #
-# ## 6 · AWQ: protect the channels that matter (3 points, 30 minutes, difficulty 2 of 3)
+# ### 6 · AWQ: protect the channels that matter (3 points, 30 minutes, difficulty 2 of 3)
 #
 # [AWQ](https://arxiv.org/abs/2306.00978) (Lin and others, 2023) starts from another observation: in large models one input
 # channel in a hundred is far stronger than the others, so errors of *its* weights dominate. Multiply the weights of
@@ -1816,8 +1817,8 @@ print(f"At 2 bits perplexity is still {comparison[-1][2] / base_perplexity:.1f} 
 #
 # **Task.** Two functions.
 #
-# `awq_search(weight, x, quantize, alphas)`: `weight` is `(out, in)` and `x` is `(n, in)`, both float32 or both float64; every length
-# is 1 or more. `quantize(w)` gives the rounded weights as floats, a new tensor. `alphas` is a list of one or more numbers from 0
+# `awq_search(weight, x, quantize, alphas)`: `weight` is `(out, in)` and `x` is `(n, in)`, both float32 or both float64, of any memory
+# layout; every length is 1 or more. `quantize(w)` gives the rounded weights as floats, a new tensor. `alphas` is a list of one or more numbers from 0
 # to 1.
 #
 # - For each $\alpha$ the scale of channel $i$ is $a_i^\alpha$, with $a_i$ the mean absolute input of the channel. <!-- rule: strength -->
@@ -2079,7 +2080,7 @@ check.points(3)
 
 
 # %% [markdown]
-# ### AWQ on the model, and on the model with strong channels
+# #### AWQ on the model, and on the model with strong channels
 #
 # The model has no channels of the kind that AWQ was made for, so there is little to protect. But `fold_scale` works both
 # ways: we can *give* the model strong channels without changing a single output, by folding 1/20 into three channels of each
@@ -2135,9 +2136,9 @@ for label, model in (("model as it is", language_model), ("with strong channels"
 # yet a better model. With strong channels plain rounding suffers, because their weights are small and round to nothing while
 # their inputs are large. A method is as good as the problem it was made for.
 #
-# # Part C · Files and choices
+# ## Part C · Files and choices
 #
-# ## 7 · GGUF: write a file that others can load (4 points, 45 minutes, difficulty 3 of 3)
+# ### 7 · GGUF: write a file that others can load (4 points, 45 minutes, difficulty 3 of 3)
 #
 # [GGUF](https://github.com/ggml-org/ggml/blob/master/docs/gguf.md) is the file format of llama.cpp and the programs built on
 # it: metadata as key and value, then tensors. A quantized tensor is a row of **blocks** of 32 weights, each with its own
@@ -2228,8 +2229,9 @@ def write_file(path, model, kind, add):
 # - The model may be float32 or bfloat16 (which NumPy does not know). <!-- rule: bfloat16 -->
 # - The model stays as it was. <!-- rule: model_unchanged -->
 #
-# `read_tensors(path)` reads a GGUF file with `gguf.GGUFReader`, whose `tensors` have a `name`, `data` (the packed bytes, by rows) and
-# a `tensor_type`; `gguf.quants.dequantize(data, type)` unpacks.
+# `read_tensors(path)` reads a GGUF file with `gguf.GGUFReader`. Its `tensors` have a `name`, a `tensor_type`, and `data`: a NumPy array
+# with a row for each row of the matrix, of floats in F32 and F16, of the blocks' bytes in other types.
+# `gguf.quants.dequantize(data, type)` unpacks.
 #
 # - It returns a dict from GGUF name to array, for all tensors of the file, of whatever type. <!-- rule: types -->
 # - Arrays are float32 and have the shape `(rows, columns)` or `(length,)`. <!-- rule: shapes -->
@@ -2536,7 +2538,7 @@ check.points(4)
 
 
 # %% [markdown]
-# ### The model as GGUF, and as bitsandbytes
+# #### The model as GGUF, and as bitsandbytes
 #
 # The language model is written in four types and loaded again by transformers, which unpacks it to floats. llama.cpp
 # would compute on the packed blocks. In GGUF the embedding is packed too. (llama.cpp also wants the tokenizer in the file, as
@@ -2598,7 +2600,7 @@ for label, options in (
     )
 
 # %% [markdown]
-# ## 8 · Which one? The Pareto front (2 points, 20 minutes, difficulty 1 of 3)
+# ### 8 · Which one? The Pareto front (2 points, 20 minutes, difficulty 1 of 3)
 #
 # "4 bits" is never 4 bits: scales (and zero points) are shared by a group of weights and cost their share. And a method is
 # worth a thought only if no other is both smaller and better. What is left is the **Pareto front**.
@@ -2776,7 +2778,7 @@ check.points(2)
 
 
 # %% [markdown]
-# ### One table, one plot
+# #### One table, one plot
 #
 # The rows still missing: 4, 3 and 2 bits in groups of 32, rounded, by torchao, and with GPTQ. torchao keeps codes below 8 bits
 # unpacked, one a byte, on this kind of machine; the table counts them as packed, with float32 scales as it has them. "By hand" counts float16 scales.
@@ -2839,9 +2841,9 @@ plt.show()
 # this table does not say. Ask what else differs before you call a *method* a waste.
 
 # %% [markdown]
-# # Part D · Training for the rounding
+# ## Part D · Training for the rounding
 #
-# ## 9 · Quantization-aware training (3 points, 35 minutes, difficulty 3 of 3)
+# ### 9 · Quantization-aware training (3 points, 35 minutes, difficulty 3 of 3)
 #
 # Everything so far rounds a finished model: *post-training quantization*, PTQ. With 2 bits that fails: three levels, and
 # weights that were never meant for them. **QAT** trains the model *with* its rounding: the forward pass uses
@@ -2854,7 +2856,7 @@ plt.show()
 # **Task.** A module and two functions.
 #
 # `FakeQuantize(bits)`, with 2 to 8 bits, is an `nn.Module`. `forward(w)` takes a float32 or float64 weight with two to four axes, output
-# channels first, each of length 1 or more. Channels may differ by many orders of magnitude, down to 1e-6, and may be zero. It returns
+# channels first, each of length 1 or more, of any memory layout. Channels may differ by many orders of magnitude, down to 1e-6, and may be zero. It returns
 # the weight rounded, symmetrically and per channel. (No weight of the tests lies halfway between two codes.)
 #
 # - The scale of a channel is its largest absolute weight over $2^{b-1}-\tfrac12$. (The strongest weight lies half a step beyond the
@@ -3138,7 +3140,7 @@ check.points(3)
 
 
 # %% [markdown]
-# ### Does it pay? Three seeds, and a control
+# #### Does it pay? Three seeds, and a control
 #
 # The shipped digits network (28,702 weights) learns on at 2 and at 3 bits for 70 steps, with pictures made from *training*
 # digits. It is judged on pictures made from digits that no training has seen. Training longer might help by itself, so
@@ -3270,7 +3272,7 @@ print(
 # Look at PTQ at 2 bits with the *obvious* scale. Had we compared QAT with that, most of the gap would have been a badly chosen
 # scale. Ask of every such comparison how good the other side was made.
 #
-# ### The same on the language model, with torchao
+# #### The same on the language model, with torchao
 #
 # torchao's `QATConfig` prepares and converts a model just as you did. Twenty short steps on training text, at 2 bits in groups of
 # 32, with one seed (a glance, not a measurement of the method):
@@ -3299,7 +3301,7 @@ print(
 # Count the price too: QAT took gradients, an optimizer, and 10,240 tokens of training text. GPTQ used about a thousand tokens
 # and no gradient.
 #
-# # Claims measured
+# ## Claims measured
 #
 # "INT8: four times smaller, two to four times faster, less than 1 % worse." Size and quality you have. Speed depends on the
 # *kernel*: whoever turns int8 codes back into floats before each product does more work than before, not less. A gain needs code
@@ -3371,7 +3373,7 @@ claims.record(
 # only if the embedding is included. *Speed* is a property of kernel, shape and machine: compare the lines above, all with the
 # same int8 weights.
 #
-# ## When something goes wrong
+# ### When something goes wrong
 #
 # | what you see | look at | usual cause |
 # |---|---|---|
@@ -3384,7 +3386,7 @@ claims.record(
 # | QAT does not learn | gradient of the full weight | rounding without straight-through |
 
 # %% [markdown]
-# # On a bigger machine
+# ## On a bigger machine
 #
 # The same steps on a model of 135 million weights, on a GPU: your int8 layer, torchao compiled, and bitsandbytes NF4. Only the name
 # given to `from_pretrained` differs. It runs with `UNIT24_TIER=hub` on a GPU. The cell was tried on an H200 with the course's
@@ -3429,7 +3431,7 @@ else:
     print("Skipped: this section needs a GPU and UNIT24_TIER=hub.")
 
 # %% [markdown]
-# # Quiz
+# ## Quiz
 #
 # Five questions, with feedback for every option. Nothing is graded.
 
@@ -3461,7 +3463,7 @@ else:
 # - [ ] When the model is too large for GPTQ :: Training needs gradients and an optimizer's state on top of what GPTQ needs.
 
 # %% [markdown]
-# # What to read next
+# ## What to read next
 #
 # - [A White Paper on Neural Network Quantization](https://arxiv.org/abs/2106.08295), Nagel and others, 2021: affine
 #   quantization, PTQ and QAT from the ground up.
