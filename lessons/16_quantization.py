@@ -172,7 +172,7 @@ print(f"{everything:,} weights, {in_linears:,} of them in {len(linear_names)} li
 #   length, and each of its indices has a range of its own. <!-- rule: axis -->
 # - The range runs from the smallest to the largest weight, and contains 0. <!-- rule: range -->
 # - The scale is the width of the range over the number of steps, $2^b - 1$. <!-- rule: steps -->
-# - A range of width 0 (all weights are 0) gets the scale 1; no other does. <!-- rule: zeros -->
+# - A range of width 0 (all weights are 0) gets the scale 1. A narrow range is not one of width 0. <!-- rule: zeros -->
 # - The zero point is the code of 0: the lowest code, $-2^{b-1}$, minus the low end of the range in steps, rounded to the
 #   nearest integer. <!-- rule: zero_point -->
 #
@@ -937,7 +937,7 @@ print(
 # `float8_rows(w)` returns `(codes, scale)` for a weight `(out, in)`. Rows may be of very different size, from 1e-30 to 1e30.
 #
 # - `scale` is `(out, 1)`: the row's largest absolute weight over 448, so that it becomes 448. <!-- rule: row_scale -->
-# - A row of zeros has the scale 1, no other has it for that reason. <!-- rule: zero_row -->
+# - A row of zeros has the scale 1. A row of tiny weights is not a row of zeros. <!-- rule: zero_row -->
 # - `codes` is `w / scale` as `torch.float8_e4m3fn`, rounded once. <!-- rule: codes -->
 #
 # And for all three:
