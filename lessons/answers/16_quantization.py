@@ -723,6 +723,16 @@ def dequantize(q, scale, zero_point):
 def output_bound(scale, x):
     return F.linear(x.abs(), (scale / 2).expand(-1, x.shape[1]))
 
+
+# %% equivalent="affine" because="where 0 lies halfway between two codes either is right, and no such range is drawn"
+# - zero_point = (-low / scale).round() - 2 ** (bits - 1)
+# + zero_point = (-low / scale).add(0.5).floor() - 2 ** (bits - 1)
+
+
+# %% equivalent="affine" because="int8 minus int32 is int32"
+# - return (q.int() - zero_point) * scale
+# + return (q - zero_point) * scale
+
 # %% wrong="int8_model" breaks="freed" says="no float copy"
 # Misunderstands: a module has to keep the layer that it replaces.
 class Int8Linear(nn.Module):
