@@ -479,8 +479,8 @@ print(f"true error / bound: median {ratio.median():.3f}, largest {ratio.max():.3
 # - It returns what `F.linear` gives with the rounded weight and the bias, in the dtype of `x`. <!-- rule: forward -->
 # - Gradients flow to `x` and to the bias, as LoRA on top of it would need. <!-- rule: gradients -->
 #
-# `quantize_linears(model, skip=())`. No layer stands at two places of `model`, and `model` is not itself an `nn.Linear`. `skip`
-# is a tuple, list or set of names.
+# `quantize_linears(model, skip=())`. No layer stands at two places of `model`, `model` is not itself an `nn.Linear`, and no layer is of
+# a subclass of `nn.Linear`. `skip` is a tuple, list or set of names.
 #
 # - It replaces every `nn.Linear` of `model`, at any depth, by an `Int8Linear` made from it, in place. <!-- rule: depth -->
 # - It leaves those alone whose **full** name (as in `model.named_modules()`) is in `skip`. <!-- rule: skip -->
@@ -637,6 +637,7 @@ def check_int8_state():
         check.equal(seen["buffers"]["scale"], scale, f"the scales of {what}", hint, floor="value", atol=0, rtol=1e-5)
         observed = seen["buffers"]["weight"]
         check.shape(observed, codes.shape, f"the codes of {what}")
+        check.equal(observed.dtype, torch.int8, f"the dtype of the codes of {what}", "whole numbers in floats take four times the bytes")
         close = ((weight.double() / scale[:, None].double()) % 1 - 0.5).abs() < 1e-3  # bfloat16 has weights right in the middle
         codes = torch.where(close & ((observed.int() - codes.int()).abs() == 1), observed, codes)
         check.equal(observed, codes, f"the codes of {what}", "the row over its scale, rounded to the nearest, int8")
