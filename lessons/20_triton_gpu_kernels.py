@@ -66,7 +66,7 @@ import triton
 import triton.language as tl
 from triton.language import core  # noqa: F401  (where kernels see it, the interpreter tidies it up after each launch)
 
-from unit24 import check, claims
+from unit24 import cases, check, claims
 
 DEVICE = "cpu" if INTERPRETED else env.device
 # Tests of bfloat16 fall back to float16 on GPUs without it (a T4).
@@ -84,7 +84,7 @@ print("Kernels are", "interpreted on the CPU." if INTERPRETED else f"compiled fo
 # | a masked load without `other=` | gives 0; here NaN, by the seat belt below | gives anything |
 # | bfloat16 arithmetic | **wrong without a word**: it computes with the bit patterns | right |
 # | `tl.dot` of float32 | exact | rounded to TF32 unless `input_precision="ieee"` |
-# | `tl.dot` of small tiles | works | each side must be at least 16 |
+# | `tl.dot` of small tiles | works | a smallest size by dtype and GPU (NVIDIA, Triton 3.9: depth 16 in 16 bits, 8 in 32 bits); 16 on each side works everywhere |
 # | `@triton.autotune` | fails if there is more than one configuration | works |
 
 # %% [markdown]
@@ -174,26 +174,73 @@ def random(*shape, seed=0, dtype=torch.float32, scale=1.0, shift=0.0):
     return (values * scale + shift).to(DEVICE, dtype)
 
 
-def kept_inside(fence, hint="Which of its loads and stores has no mask, or a mask for something else?"):
-    """Fails if a kernel did not keep to its memory."""
-    check.true(not fence.problems(), f"{fence.problems()}. {hint}")
+def fenced_call(function, inputs, outputs, gaps=(), flipped=(), margin=4096, **options):
+    """Calls `function(*inputs, *outputs, **options)` on fenced tensors; what was seen, as plain data.
+
+    Args:
+        inputs: tensors by name.
+        outputs: (shape, dtype) by name; full of NaN before the call.
+        gaps: by name, the canaries between rows.
+        flipped: names of matrices that lie transposed in memory.
+    """
+    fence, gaps = Fence(margin), dict(gaps)
+
+    def placed(name, values):
+        if name in flipped:
+            return fence.place(name, values.T, gaps.get(name, 0)).T
+        return fence.place(name, values, gaps.get(name, 0))
+
+    given = {name: placed(name, values) for name, values in inputs.items()}
+    filled = {name: placed(name, torch.full(shape, math.nan, dtype=dtype)) for name, (shape, dtype) in outputs.items()}
+    with fence:
+        returned = function(*given.values(), *filled.values(), **options)
+
+    def name_of(thing):
+        return next((name for name, tensor in filled.items() if tensor is thing), f"another {type(thing).__name__}")
+
+    return {
+        "returned": list(map(name_of, returned)) if isinstance(returned, (tuple, list)) else name_of(returned),
+        "inputs": {name: tensor.cpu().clone() for name, tensor in given.items()},
+        "outputs": {name: tensor.cpu().clone() for name, tensor in filled.items()},
+        "problems": fence.problems(),
+        "reads": fence.reads,
+        "writes": fence.writes,
+        "programs": fence.programs,
+    }
 
 
-def without_nans(fence, what, hint="", **results):
-    """Fails if there are NaNs in a result that was full of them: never written, or computed?"""
-    for name, result in results.items():
-        written, size, nans = fence.writes[name], result.numel(), int(result.isnan().sum())
-        if INTERPRETED and nans:
+def kept_rules(seen, inputs, what, inside="Which of its loads and stores has no mask, or a mask for something else?", nans=""):
+    """Fails if a call (`seen` by `fenced_call`) left its memory, changed an input, or left an output unfilled."""
+    check.true(not seen["problems"], f"{what}: {seen['problems']}. {inside}")
+    names = list(seen["outputs"])
+    wanted = names if len(names) > 1 else names[0]
+    check.true(
+        seen["returned"] == wanted,
+        f"{what}: it returned {seen['returned']}, expected the tensor itself that was given: {', '.join(names)}. "
+        "Write into what was given, and return it.",
+    )
+    for name, values in inputs.items():
+        check.equal(seen["inputs"][name], values, f"{name} after {what}", "inputs stay as they were", rtol=0, atol=0)
+    for name, result in seen["outputs"].items():
+        written, size, empty = seen["writes"][name], result.numel(), int(result.isnan().sum())
+        if INTERPRETED and empty:
             check.true(
                 written >= size,
                 f"{what}: {written} of {size} elements of {name} were written, the others never. Are there enough programs, "
                 "and are the blocks long enough together?",
             )
         check.true(
-            not nans,
-            f"{what}: {nans} of {size} elements of {name} are NaN. {hint} Or are there masked loads without other=, "
-            "which give anything, in a sum? Or elements that no program writes?",
+            not empty,
+            f"{what}: {empty} of {size} elements of {name} are NaN. {nans}Are there masked loads without other=, which give "
+            "anything, in a sum? Or elements that no program writes, each program doing the same part?",
         )
+
+
+def counted(seen, what, hint="", **expected):
+    """Fails if the elements read or written differ: ``counted(seen, what, reads={"x": 10}, writes={"out": 10})``."""
+    for verb, wanted in expected.items() if INTERPRETED else ():
+        for name, count in wanted.items():
+            check.equal(seen[verb][name], count, f"{what}: the number of elements of {name} that it {verb}", hint)
 
 
 # %% [markdown]
@@ -248,7 +295,7 @@ def put_on_seat_belts():
                 raise TypeError("the grid is a tuple, also with one number: kernel[(programs,)](...)")
             for fence in FENCES:
                 fence.programs += math.prod(programs)
-            return programs
+            return tuple(programs)  # a list is one too, as on a GPU
 
         return count
 
@@ -290,14 +337,20 @@ if INTERPRETED:
 # The last block sticks out. `tl.load(addresses, mask=mask)` reads only where the mask is true, and `tl.store` writes
 # only there.
 #
-# **Task.** Write kernel and launcher.
+# **Task.** Write kernel and launcher. `x`, `y` and `out` are contiguous, of equal shape (any number of axes, at least one
+# element) and of one dtype: float32, float64 or float16. `block` is a power of two from 16 on, larger or smaller than the
+# tensors.
 #
-# - `add_kernel` adds `n` elements of `x` and `y`, one block a program. It reads and writes nothing outside of them.
-# - `add(x, y, out, block=256)` launches it for contiguous tensors of equal shape with as many programs as are needed,
-#   and no more; returns `out`. `triton.cdiv(a, b)` divides and rounds up.
+# - `add(x, y, out, block=256)` writes `x + y` into `out`, bit for bit what torch gives. <!-- rule: sum -->
+# - It returns the tensor `out` that it was given. <!-- rule: returned, reported -->
+# - `x` and `y` stay as they were. <!-- rule: unchanged -->
+# - Nothing outside of the three tensors is read or written. <!-- rule: inside, reported -->
+# - Each element of `x` and `y` is read once, each of `out` is written once. <!-- rule: once, reported -->
+# - There are as many programs as there are blocks of `block` elements, the last one perhaps incomplete, and no
+#   more. `triton.cdiv(a, b)` divides and rounds up. <!-- rule: programs, reported -->
 
 
-# %% exercise="vector_add" minutes=20 difficulty=1
+# %% exercise="vector_add" minutes=20 difficulty=1 apart=true
 @triton.jit
 def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
     """out = x + y for n elements; each program adds one block of BLOCK elements."""
@@ -320,43 +373,51 @@ def add(x, y, out, block=256):
 
 
 # %% tests="vector_add" points=3
-def check_add(shape, block, dtype=torch.float32):
-    fence = Fence()
-    x = fence.place("x", random(*shape, seed=1, dtype=dtype))
-    y = fence.place("y", random(*shape, seed=2, dtype=dtype, scale=3))
-    out = fence.place("out", torch.full(shape, math.nan, dtype=dtype))
-    with fence:
-        returned = add(x, y, out, block=block)
-    what = f"the sum of two tensors of shape {shape} in blocks of {block}"
-    kept_inside(fence, "Elements from n on do not exist: mask every load and the store with offsets < n.")
-    check.true(
-        returned is out, f"add returned {type(returned).__name__}, expected the tensor `out` itself: write into it, return it."
-    )
-    untouched = int(out.isnan().sum())
-    check.true(
-        not untouched,
-        f"{what}: {untouched} of {out.numel()} elements were never written. Are there enough programs (n divided by the "
-        "block, rounded up), and does each take its own block, by its program_id?",
-    )
-    check.equal(out, x + y, what, "does each program load x, y and store out at the same offsets?", rtol=0, atol=0)
+@check.scenario
+def seen_add(x, y, **block):
+    return fenced_call(add, {"x": x, "y": y}, {"out": (x.shape, x.dtype)}, **block)
+
+
+def check_add(shape, block, dtype, scale, seed):
+    values = {"x": random(*shape, seed=seed, dtype=dtype).cpu(), "y": random(*shape, seed=seed + 1, dtype=dtype, scale=scale).cpu()}
+    size = math.prod(shape)
+    what = f"`add` of two {str(dtype).removeprefix('torch.')} tensors of shape {shape} in blocks of {block or 'the default, 256'}"
+    seen = seen_add(**values, **({"block": block} if block else {}))
+    block = block or 256
+    kept_rules(
+        seen, values, what, "Elements from n on do not exist: mask every load and the store with offsets < n.",
+        "Does each program take its own block, by its program_id? ",
+    )  # fmt: skip
+    hint = "does each program load x, y and store out at the same offsets, of its own block?"
+    check.equal(seen["outputs"]["out"], values["x"] + values["y"], what, hint, rtol=0, atol=0)
+    counted(seen, what, "one program for each block, once", reads={"x": size, "y": size}, writes={"out": size})
     if INTERPRETED:
-        check.equal(fence.reads["x"], x.numel(), f"{what}: the elements of x that are read", "one program for each block, once")
-        check.equal(
-            fence.writes["out"], x.numel(), f"{what}: the elements of out that are written", "one program for each block, once"
-        )
         hint = "as many as are needed: n divided by the block, rounded up; one more has nothing to do"
-        check.equal(fence.programs, triton.cdiv(x.numel(), block), f"{what}: the programs that were launched", hint)
+        check.equal(seen["programs"], -(-size // block), f"{what}: the programs that were launched", hint)
 
 
 with check.exercise("vector_add"):
-    check_add((1000,), 256)
-    check_add((7,), 16)
-    check_add((512,), 128)
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    check_add((13, 11), 32)
-    check_add((1,), 64, torch.float16)
-    check_add((257,), 256, torch.float64)
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    for seed in seeds:
+        n = 20 + seed % 50
+        for shape, block, dtype, scale in (
+            ((1,), 16, torch.float32, 1.0),
+            ((7,), 16, torch.float32, 1.0),
+            ((n,), 16, torch.float32, 0.0),
+            ((13, 11), 32, torch.float32, 1e4),
+            ((512,), 128, torch.float64, 1.0),
+            ((3, 5, n), 512, torch.float16, 10.0),
+            ((1,), 64, torch.float16, 1.0),
+            ((1000,), None, torch.float32, 1e-4),
+            ((5 * n,), 2048, torch.float64, 1e-9),
+            ((1025,), 1024, torch.float32, 1.0),
+            ((9, n), 16, torch.float32, 3.0),
+        ):
+            check_add(shape, block, dtype, scale, seed)
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -438,13 +499,28 @@ for kernel in (add_kernel, careless_kernel):
 # belong to it, all of them from memory (we do not count on a cache). Tiles at the edge read only what exists. So A is
 # read once for each *column of tiles*, B once for each *row of tiles*, and the result is written once.
 #
-# **Task.** Write three functions; each earns a point.
+# **Task.** Write three functions; each earns a point. All sizes, blocks and sizes of an element are whole numbers from 1
+# on; a block may be larger than the matrix. Flops come from 0 on, bytes, peak and bandwidth are larger than 0.
 #
-# - `roofline(flops, bytes_moved, peak, bandwidth)` returns `(intensity, seconds, bound)`: flops per byte, the least
-#   time, and `"compute"` if arithmetic takes longer than memory, else `"memory"`.
-# - `softmax_bytes(rows, columns, itemsize, fused)` returns the bytes read and written, in all, by the fused kernel
-#   (`fused=True`) or by the five operations.
-# - `matmul_cost(m, n, k, block_m, block_n, itemsize)` returns `(flops, bytes_moved)` of the tiled product.
+# `roofline(flops, bytes_moved, peak, bandwidth)` returns a tuple of three.
+#
+# - First the intensity, flops per byte moved. <!-- rule: intensity -->
+# - Second the least time in seconds, by the formula above. <!-- rule: seconds -->
+# - Third `"compute"` if arithmetic takes longer than memory, else `"memory"`, also where both take equally
+#   long. <!-- rule: bound -->
+#
+# `softmax_bytes(rows, columns, itemsize, fused)` returns one number, the bytes read and written together, for elements of
+# `itemsize` bytes.
+#
+# - `fused=True`: of the one kernel. <!-- rule: fused -->
+# - `fused=False`: of the five operations, every entry of the table counted. <!-- rule: five -->
+#
+# `matmul_cost(m, n, k, block_m, block_n, itemsize)` returns `(flops, bytes_moved)` of the product in tiles.
+#
+# - The flops are those of the product alone, a multiplication and an addition each count one. <!-- rule: flops -->
+# - The bytes are what all programs together read and write. Tiles at the edge are tiles too, and read and write only what
+#   exists. For example (5, 3) x (3, 7) in tiles of 4 x 4 has two rows and two columns of tiles: A (15 elements) and B (21)
+#   are read twice each, 35 elements are written: 107 elements. <!-- rule: traffic -->
 
 
 # %% exercise="roofline_arithmetic" minutes=25 difficulty=2 apart=true
@@ -473,63 +549,81 @@ def matmul_cost(m, n, k, block_m, block_n, itemsize):
 
 
 # %% tests="roofline_arithmetic" points=3
+def roofline_by_definition(flops, bytes_moved, peak, bandwidth):
+    compute, memory = flops / peak, bytes_moved / bandwidth
+    return flops / bytes_moved, (compute if compute > memory else memory), ("compute" if compute > memory else "memory")
+
+
+def softmax_bytes_by_definition(rows, columns, itemsize, fused):
+    large, small = rows * columns, rows
+    table = [(large, small), (large + small, large), (large, large), (large, small), (large + small, large)]
+    return itemsize * sum(read + written for read, written in ([(large, large)] if fused else table))
+
+
+def matmul_cost_by_definition(m, n, k, block_m, block_n, itemsize):
+    elements = 0
+    for top in range(0, m, block_m):
+        for left in range(0, n, block_n):
+            height, width = min(block_m, m - top), min(block_n, n - left)
+            elements += height * k + k * width + height * width
+    return 2 * m * n * k, elements * itemsize
+
+
 def check_roofline():
-    for flops, moved, intensity, seconds, bound in (
-        (6e9, 3e9, 2.0, 3e9 / 5e11, "memory"),
-        (6e12, 3e9, 2000.0, 6e12 / 4e13, "compute"),
-        (8e9, 1e8, 80.0, 2e-4, "memory"),
-    ):
-        answer = roofline(flops, moved, 4e13, 5e11)
-        what = f"for {flops:g} flops and {moved:g} bytes at 40 Tflop/s and 500 GB/s"
-        check.true(type(answer) is tuple, f"roofline returned {type(answer).__name__} {what}, expected a plain tuple of three.")
-        check.equal(len(answer), 3, "the number of results", "intensity, seconds, bound")
-        check.equal(answer[0], intensity, f"the intensity {what}", "it is flops divided by bytes")
-        check.equal(
-            answer[1],
-            seconds,
-            f"the least time {what}",
-            "arithmetic and memory work at the same time: the longer one counts, not the sum",
-        )
-        check.equal(answer[2], bound, f"the bound {what}", "compare the two times, not the two rates; a draw is bound by memory")
+    draws = [cases.Case(dict(zip(("flops", "bytes_moved", "peak", "bandwidth"), four)), {"the arguments": f"{four}"})
+             for four in ((8, 1, 40, 5), (6, 3, 2, 1), (0, 5, 2, 2), (100, 10, 100, 10))]  # fmt: skip
+    numbers = {"flops": cases.number(1e3, 1e15), "bytes_moved": cases.number(1e2, 1e12)}
+    machine = {"peak": cases.number(1e12, 1e15), "bandwidth": cases.number(1e11, 1e13)}
+    draws += cases.draw(seeds, {**numbers, **machine}, count=20)
+    for case in draws:
+        what, hint = f"`roofline` of {case}", "intensity, seconds, bound"
+        answer, expected = roofline(*case), roofline_by_definition(*case)
+        check.kind(answer, tuple, what, hint)
+        check.equal(len(answer), 3, f"the number of results of {what}", hint)
+        compute, memory = case["flops"] / case["peak"], case["bytes_moved"] / case["bandwidth"]
+        check.equal(answer[0], expected[0], f"the intensity, {what}", "flops divided by bytes", rtol=1e-6)
+        hint = "arithmetic and memory work at the same time: the longer one counts"
+        check.equal(answer[1], expected[1], f"the least time, {what}", hint, rtol=1e-6, causes={"that is the sum of both times": compute + memory})
+        check.equal(answer[2], expected[2], f"the bound, {what}", "the longer of the two times decides; a draw is bound by memory")
 
 
 def check_softmax_bytes():
-    hint = "add up the table: reads and writes, the columns of m and s too"
-    check.equal(softmax_bytes(10, 30, 4, False), 4 * (8 * 300 + 40), "bytes of five operations on 10 x 30 float32", hint)
-    check.equal(
-        softmax_bytes(10, 30, 4, True), 2400, "bytes of the fused kernel on 10 x 30 float32", "it reads once and writes once"
-    )
-    ### BEGIN HIDDEN TESTS
-    check.equal(softmax_bytes(7, 5, 2, False), 2 * (8 * 35 + 28), "bytes of five operations on 7 x 5 float16", hint)
-    check.equal(softmax_bytes(7, 5, 2, True), 140, "bytes of the fused kernel on 7 x 5 float16", "2 bytes an element")
-    ### END HIDDEN TESTS
+    domain = {"rows": cases.integer(1, 5000), "columns": cases.integer(1, 5000)}
+    domain |= {"itemsize": cases.choice(4, 2, 1, 8), "fused": cases.choice(False, True)}
+    forgets = {"the columns of m and s are missing": lambda r, c, i, fused: (2 if fused else 8) * r * c * i}
+    check.agrees(
+        softmax_bytes, softmax_bytes_by_definition, cases.draw(seeds, domain), "`softmax_bytes`",
+        "add up the table, reads and writes, times the bytes of an element; the fused kernel reads once and writes once", causes=forgets,
+    )  # fmt: skip
 
 
 def check_matmul_cost():
-    cases = [(64, 96, 80, 32, 32, 2), (64, 96, 80, 16, 64, 4)]
-    ### BEGIN HIDDEN TESTS
-    cases += [(50, 70, 30, 16, 32, 2), (5, 7, 3, 16, 16, 4)]
-    ### END HIDDEN TESTS
-    for m, n, k, block_m, block_n, itemsize in cases:
-        what = f"of ({m}, {k}) x ({k}, {n}) in tiles of {block_m} x {block_n}"
-        answer = matmul_cost(m, n, k, block_m, block_n, itemsize)
-        check.true(type(answer) is tuple, f"matmul_cost returned {type(answer).__name__} {what}, expected a plain tuple of two.")
-        check.equal(len(answer), 2, "the number of results", "flops and bytes")
-        check.equal(answer[0], 2 * m * n * k, f"the flops {what}", "k multiplications and k additions for each of m n results")
-        moved = 0
-        for _ in range(0, n, block_n):
-            moved += m * k
-        for _ in range(0, m, block_m):
-            moved += k * n
+    domain = {name: cases.integer(1, 300) for name in "mnk"}
+    domain |= {"block_m": cases.choice(32, 16, 1, 64, 512), "block_n": cases.choice(16, 64, 1, 32, 512), "itemsize": cases.choice(2, 4, 1, 8)}
+    example = cases.Case(dict(zip(domain, (5, 7, 3, 4, 4, 1))), {"m, n, k, block_m, block_n, itemsize": "5, 7, 3, 4, 4, 1"})
+    draws = [example, *cases.draw(seeds, domain, count=12)]
+    for case in draws:
+        what = f"`matmul_cost` of {case}"
+        m, n, k, block_m, block_n, itemsize = case
+        answer, (flops, moved) = matmul_cost(*case), matmul_cost_by_definition(*case)
+        check.kind(answer, tuple, what, "flops and bytes")
+        check.equal(len(answer), 2, f"the number of results of {what}", "flops and bytes")
+        check.equal(answer[0], flops, f"the flops, {what}", "k multiplications and k additions for each of m n results")
+        once = (m * k + k * n + m * n) * itemsize
+        swapped = (m * k * -(-m // block_m) + k * n * -(-n // block_n) + m * n) * itemsize
         check.equal(
-            answer[1],
-            (moved + m * n) * itemsize,
-            f"the bytes {what}",
+            answer[1], moved, f"the bytes, {what}",
             "A is read once for each column of tiles, B once for each row of tiles; a tile that sticks out is a tile too, and it reads only what exists",
-        )
+            causes={"that is each operand read once": once, "that is A read once for each row of tiles": swapped} if moved not in (once, swapped) else None,
+        )  # fmt: skip
 
 
 with check.exercise("roofline_arithmetic"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
     check.parts({"roofline": check_roofline, "softmax_bytes": check_softmax_bytes, "matmul_cost": check_matmul_cost})
 check.points(3)  # the number below: your points, of 3
 
@@ -590,17 +684,23 @@ plt.show()
 # Rows need not follow one another in memory: a slice of a wider matrix has gaps between its rows. Row `r` starts at
 # `r * stride`, and `stride` is `x.stride(0)`.
 #
-# **Task.** `softmax(x, out)` writes the softmax of each row of `x` (float32, two axes, elements of a row side by side)
-# into `out` and returns `out`.
+# **Task.** Write `softmax(x, out)`. Both are float32 of shape `(rows, columns)`: 1 row or more, 1 to 4,096 columns. The
+# elements of a row lie side by side; between rows there may be gaps, in `x` others than in `out`. Values lie between -1e5
+# and 1e5 or are `-inf`, with at least one finite value in every row.
 #
-# - `x` and `out` may have different strides between rows.
-# - Large values must not overflow: subtract the row's maximum first. Single elements may be `-inf`.
-# - `x` stays as it was, and a row may be of any length.
-# - Each element of `x` is read once and each element of `out` is written once, in a single launch. That is the point
-#   of the kernel, and the fence counts.
+# - It writes the softmax of each row of `x` into `out`, right to 1e-5 of the largest probability of the row. <!-- rule: softmax -->
+# - That holds for large values too: subtract the row's maximum first. <!-- rule: large -->
+# - It holds for rows in which single values are `-inf` (their probability is 0). <!-- rule: holes -->
+# - It holds for any number of columns: padding counts neither in the maximum nor in the sum. <!-- rule: length -->
+# - It holds for any strides between rows. <!-- rule: strides -->
+# - It returns the tensor `out` that it was given. <!-- rule: returned, reported -->
+# - `x` stays as it was. <!-- rule: unchanged -->
+# - Nothing outside of the rows of `x` is read, nothing outside of the rows of `out` is written. <!-- rule: inside, reported -->
+# - Each element of `x` is read once and each of `out` is written once: that is the point of the kernel, and the fence
+#   counts. <!-- rule: once, reported -->
 
 
-# %% exercise="fused_softmax" minutes=30 difficulty=2
+# %% exercise="fused_softmax" minutes=30 difficulty=2 apart=true
 @triton.jit
 def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
     """Softmax of one row a program; BLOCK is at least `columns`."""
@@ -624,59 +724,79 @@ def softmax(x, out):
 
 
 # %% tests="fused_softmax" points=3
-def run_softmax(values, x_gap, out_gap):
-    rows, columns = values.shape
-    fence = Fence()
-    x = fence.place("x", values, gap=x_gap)
-    out = fence.place("out", torch.full((rows, columns), math.nan), gap=out_gap)
-    with fence:
-        returned = softmax(x, out)
-    what = f"softmax of {rows} rows of {columns}"
-    kept_inside(fence, "Mask the places behind a row. A row starts at row * stride, and x and out each have their own stride")
-    check.true(returned is out, f"softmax returned {type(returned).__name__}, expected the tensor `out` itself.")
-    check.true(torch.equal(x, values), f"{what}: the values of x have changed, expected them to stay as they were.")
-    return fence, out, what
+@check.scenario
+def seen_softmax(x, x_gap, out_gap):
+    return fenced_call(softmax, {"x": x}, {"out": (x.shape, x.dtype)}, gaps={"x": x_gap, "out": out_gap})
 
 
-def check_softmax_of(values, x_gap=0, out_gap=0):
-    fence, out, what = run_softmax(values, x_gap, out_gap)
-    rows, columns = values.shape
-    sums = out.sum(1)
-    hint = "Where every exp of a row is 0, 0 / 0 is NaN: is something other than the row in its maximum (padding)?"
-    if values.max() > 88:
-        hint = f"The values go up to {values.max():.0f}, and exp of that is infinite: is the row's maximum subtracted first?"
-    without_nans(fence, what, hint, out=out)
-    check.true(
-        bool(((sums - 1).abs() < 1e-3).all()),
-        f"{what}: a row sums to {sums.min():.4f}, expected 1. The block is longer than the row: what do the padded places "
-        "(other=) add to the sum, exp(0) = 1 or exp(-inf) = 0?",
-    )
-    check.equal(out, values.softmax(1), what, "exp(x - maximum of the row) / sum of these over the row")
-    if INTERPRETED:
-        check.equal(
-            fence.reads["x"],
-            values.numel(),
-            f"{what}: the elements of x that are read",
-            "each element of x is read once; keep the row in a variable",
-        )
-        check.equal(fence.writes["out"], values.numel(), f"{what}: the elements of out that are written", "each is written once")
+def softmax_by_definition(x):
+    """exp(x - maximum of the row) over its sum, in float64."""
+    e = (x.double() - x.double().amax(1, keepdim=True)).exp()
+    return (e / e.sum(1, keepdim=True)).float()
+
+
+def rows_to_normalise(rows, columns, kind, seed):
+    """Rows (float32) of one kind."""
+    kinds = {"any": (1, 0), "all below -400": (1, -500), "all near -1e5": (1, -99_990), "all near 1e5": (1, 99_990), "from -1e5 to 1e5": (3e4, 0)}
+    scale, shift = kinds.get(kind, (1, 0))
+    x = random(rows, columns, seed=seed, scale=scale, shift=shift).cpu().clamp(-1e5, 1e5)
+    if kind == "equal":
+        x[:] = x[:, :1]
+    if kind == "with -inf":
+        kept = random(rows, columns, seed=seed + 1).cpu() > 0
+        kept[:, seed % columns] = True
+        x[~kept] = -math.inf
+    return x
+
+
+def check_softmax_of(rows, columns, kind, gaps, seed):
+    x = rows_to_normalise(rows, columns, kind, seed)
+    gap_words = f", gaps of {gaps[0]} between rows of x and {gaps[1]} of out" if any(gaps) else ""
+    what = f"`softmax` of {rows} x {columns}{'' if kind == 'any' else f' ({kind})'}{gap_words}"
+    seen = seen_softmax(x, *gaps)
+    strides = "Mask the places behind a row. A row starts at row * stride, and x and out each have their own stride."
+    nans = "Where every exp of a row is 0, 0 / 0 is NaN (is something else than the row in its maximum?); exp of a value above 88 is infinite (is the row's maximum subtracted first?). "
+    kept_rules(seen, {"x": x}, what, strides, nans)
+    padding = triton.next_power_of_2(columns) - columns
+    top = x.double().amax(1, keepdim=True)
+    e = (x.double() - top).exp()
+    causes = {
+        "padded places count as 0 in the sum": (e / (e.sum(1, keepdim=True) + padding * (-top).exp())).float(),
+        "the columns are normalised, not the rows": x.softmax(0),
+    }
+    check.equal(
+        seen["outputs"]["out"], softmax_by_definition(x), what, "exp(x - maximum of the row) / sum of these over the row, nothing else in the maximum or the sum",
+        floor="row", causes=causes,
+    )  # fmt: skip
+    counted(seen, what, "keep the row in a variable: each element is read once and written once", reads={"x": x.numel()}, writes={"out": x.numel()})
 
 
 with check.exercise("fused_softmax"):
-    check_softmax_of(random(4, 16, seed=3))
-    check_softmax_of(random(5, 21, seed=4, shift=-3))
-    check_softmax_of(random(3, 19, seed=5), x_gap=5, out_gap=2)
-    check_softmax_of(random(3, 19, seed=6, scale=200))
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    check_softmax_of(random(2, 33, seed=7, shift=-500), x_gap=1, out_gap=7)
-    check_softmax_of(random(6, 1, seed=8), out_gap=3)
-    check_softmax_of(random(1, 1100, seed=10))
-    check_softmax_of(random(2, 21, seed=11, shift=-1e5))
-    holes = random(4, 11, seed=9)
-    holes[holes < 0] = -math.inf
-    holes[:, 3] = 1.0
-    check_softmax_of(holes, x_gap=2)
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    for seed in seeds:
+        odd = 17 + seed % 12
+        for rows, columns, kind, gaps in (
+            (1, 1, "any", (0, 0)),
+            (4, 16, "any", (0, 0)),
+            (3, 5, "any", (0, 0)),
+            (6, 1, "any", (0, 3)),
+            (3, odd, "any", (5, 2)),
+            (2, odd, "equal", (0, 7)),
+            (3, odd, "all below -400", (1, 0)),
+            (3, odd, "all near -1e5", (0, 0)),
+            (3, odd, "all near 1e5", (0, 0)),
+            (4, odd, "from -1e5 to 1e5", (2, 0)),
+            (4, 11, "with -inf", (2, 1)),
+            (41, 9, "any", (0, 0)),
+            (2, 1100, "any", (0, 1)),
+            (1, 4096, "any", (0, 0)),
+            (1, 4095, "with -inf", (0, 0)),
+        ):
+            check_softmax_of(rows, columns, kind, gaps, seed)
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -854,18 +974,29 @@ passed = [bug for bug in BUGS if torch.allclose(softmax_with(bug)(easy, torch.em
 print(f"{len(passed)} of {len(BUGS)} bugs pass the usual test, 4 rows of 32:", *passed, sep="\n  ")
 
 # %% [markdown]
-# **Task.** Write `check_softmax(softmax)`: it calls `softmax(x, out)` as often as it likes (float32, two axes, elements
-# of a row side by side, any strides between rows), raises `AssertionError` if something is wrong, and returns if all is
-# well. What is asked of `softmax` is what exercise 3 asks: right values in `out`, nothing touched outside of `out`, and
-# `x` left as it was; only what it returns, and how often it reads, are its own affair. `check_softmax` knows nothing about
-# the inside of the function.
+# **Task.** Write `check_softmax(softmax)`. It calls `softmax(x, out)` and judges what became of `x`, of `out` and of the
+# memory around them. It knows nothing about the inside of the function, and what `softmax` returns is of no interest.
 #
-# You earn the share of the bugs that you catch, and nothing if you turn down a correct kernel: results may differ from
-# torch's in the last digits (`torch.allclose` with `atol=1e-6` is strict enough). The hidden checks bring further
-# kernels. Use the `Fence`, or lay your own canaries.
+# What a right `softmax` does: `x` and `out` are float32 of shape `(rows, columns)`, in memory of their own, elements of a
+# row side by side, with any gaps between rows. Values of `x` lie between -1,000 and 1,000. It writes the softmax of each row
+# into `out`, leaves `x` as it was, reads nothing outside of the rows of `x` and writes nothing outside of the rows of `out`.
+# Every wrong kernel breaks one of these demands for some `x` of at most 8 rows and 40 columns.
+#
+# - `check_softmax` raises an error (`assert` does) for a kernel that writes wrong values, or leaves some
+#   unwritten. <!-- rule: values -->
+# - It raises for one that reads or writes outside of its rows, also where the values come out right. Use the `Fence`, or
+#   lay your own canaries. <!-- rule: memory -->
+# - It raises for one that changes `x`. <!-- rule: input -->
+# - It returns, without an error, for every right kernel: results may differ from torch's by up to 1e-6
+#   (`torch.allclose` with `atol=1e-6`). <!-- rule: accepts -->
+# - It calls one kernel at most 20 times, with at most 100 rows in all: the interpreter needs about a millisecond a
+#   row. <!-- rule: calls, reported -->
+#
+# You earn the share of the bugs that you catch, and nothing if you turn down a right kernel. The hidden tests bring further
+# kernels, right and wrong.
 
 
-# %% exercise="check_softmax" minutes=30 difficulty=2
+# %% exercise="check_softmax" minutes=30 difficulty=2 apart=true
 def check_softmax(softmax):
     """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
     ### BEGIN SOLUTION
@@ -883,62 +1014,112 @@ def check_softmax(softmax):
 
 
 # %% tests="check_softmax" points=3
-def by_logarithms(x, out):
-    """Right too: torch's own operations, with other rounding."""
-    x = x - x.amax(1, keepdim=True)  # a logarithm near 300 would have too few digits
-    return out.copy_((x - x.logsumexp(1, keepdim=True)).exp())
+class Notes:
+    """Stands among the fences and notes which elements of two buffers are read and written."""
 
+    def __init__(self, **buffers):
+        self.buffers, self.seen, self.programs = buffers, [], 0
+
+    def note(self, verb, addresses, itemsize):
+        for name, buffer in self.buffers.items():
+            at = (addresses - buffer.data_ptr()) // 4
+            self.seen.append([verb, name, at[(at >= 0) & (at < len(buffer))]])
+
+
+def on_memory(softmax):
+    """The same function for whole buffers and the places (shape, strides, offset) of x and out in them; tells what it touched."""
+
+    def implementation(x_buffer, x_place, out_buffer, out_place):
+        notes = Notes(x=x_buffer.clone(), out=out_buffer.clone())
+        x, out = (buffer.as_strided(*place) for buffer, place in zip(notes.buffers.values(), (x_place, out_place)))
+        FENCES.append(notes)
+        try:
+            returned = softmax(x, out)
+        finally:
+            FENCES.remove(notes)
+        x_buffer.copy_(notes.buffers["x"])
+        out_buffer.copy_(notes.buffers["out"])
+        return notes.seen, returned is out
+
+    return implementation
+
+
+@check.scenario
+def your_checks(implementation):
+    """Runs `check_softmax` on an implementation made by `on_memory`; rules of the calls are looked after here."""
+    used = {"calls": 0, "rows": 0}
+
+    def buffer_and_place(tensor):
+        flat = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())
+        return flat, [list(tensor.shape), list(tensor.stride()), tensor.storage_offset()]
+
+    def softmax(x, out):
+        for tensor in (x, out):
+            if tensor.dtype != torch.float32 or tensor.ndim != 2 or (tensor.shape[1] > 1 and tensor.stride(1) != 1):
+                raise ValueError("softmax is only promised to work for float32, two axes, elements of a row side by side")
+        if x.shape != out.shape or not bool((x.abs() <= 1000).all()) or x.untyped_storage().data_ptr() == out.untyped_storage().data_ptr():
+            raise ValueError("softmax is only promised to work for equal shapes, values from -1,000 to 1,000 and memory of their own")
+        used["calls"] += 1
+        used["rows"] += len(x)
+        if used["calls"] > 20 or used["rows"] > 100:
+            raise ValueError("at most 20 calls with at most 100 rows in all are allowed for one kernel")
+        (x_buffer, x_place), (out_buffer, out_place) = buffer_and_place(x), buffer_and_place(out)
+        touched, same = implementation(x_buffer, x_place, out_buffer, out_place)
+        for verb, name, at in touched:
+            for fence in FENCES:
+                fence.note(verb, (x_buffer if name == "x" else out_buffer).data_ptr() + 4 * at.cpu(), 4)
+        return out if same else None
+
+    return check_softmax(softmax)
+
+
+def by_logarithms(x, out):
+    """Right too: torch's own operations, with other rounding; returns nothing."""
+    x = x - x.amax(1, keepdim=True)  # a logarithm near 300 would have too few digits
+    out.copy_((x - x.logsumexp(1, keepdim=True)).exp())
+
+
+right = {"the kernel without bug": softmax_with(), "in tiles": in_tiles, "by logarithms, returns None": by_logarithms}
+wrong = {bug: softmax_with(bug) for bug in BUGS} | {"does nothing": lambda x, out: out}
+
+### BEGIN HIDDEN TESTS
+
+
+def last_row_left_out(x, out):
+    return softmax_with()(x[:-1], out[:-1]) if len(x) > 1 else out
+
+
+def only_one_row(x, out):
+    out.copy_(out.new_zeros(out.shape))
+    return softmax_with()(x[:1], out[:1])
+
+
+def spoils_its_input(x, out):
+    softmax_with()(x, out)
+    x.copy_(out)
+    return out
+
+
+def exact(x, out):
+    """Right: computed in float64."""
+    return out.copy_(x.double().softmax(1))
+
+
+right |= {"in float64": exact}
+wrong |= {
+    "leaves out the last row": last_row_left_out,
+    "does the first row alone": only_one_row,
+    "normalises the columns": lambda x, out: out.copy_(x.softmax(0)),
+    "overwrites x": spoils_its_input,
+    "is a little off": lambda x, out: softmax_with()(x * 1.02, out),
+    "writes its result elsewhere": lambda x, out: x.softmax(1),
+    "does not divide by the sum": lambda x, out: out.copy_((x - x.amax(1, keepdim=True)).exp()),
+    "gives every element the same share": lambda x, out: out.copy_(torch.full(out.shape, 1 / out.shape[1])),
+}
+### END HIDDEN TESTS
 
 with check.exercise("check_softmax"):
-    check.catches(
-        check_softmax,
-        {"the kernel without bug": softmax_with(), "in tiles": in_tiles, "by logarithms": by_logarithms},
-        {bug: softmax_with(bug) for bug in BUGS},
-        "your checks",
-    )
-
-    ### BEGIN HIDDEN TESTS
-    def last_row_left_out(x, out):
-        return softmax_with()(x[:-1], out[:-1])
-
-    def only_one_row(x, out):
-        out.copy_(out.new_zeros(out.shape))
-        return softmax_with()(x[:1], out[:1])
-
-    def other_axis(x, out):
-        return out.copy_(x.softmax(0))
-
-    def spoils_its_input(x, out):
-        softmax_with()(x, out)
-        x.copy_(out)
-        return out
-
-    def a_little_off(x, out):
-        return softmax_with()(x * 1.02, out)
-
-    def result_elsewhere(x, out):
-        return x.softmax(1)
-
-    def not_normalised(x, out):
-        return out.copy_((x - x.amax(1, keepdim=True)).exp())
-
-    check.catches(
-        check_softmax,
-        {"the kernel without bug": softmax_with(), "in tiles": in_tiles, "by logarithms": by_logarithms},
-        {
-            **{bug: softmax_with(bug) for bug in BUGS},
-            "leaves out the last row": last_row_left_out,
-            "does the first row alone": only_one_row,
-            "normalises the columns": other_axis,
-            "overwrites x": spoils_its_input,
-            "is a little off": a_little_off,
-            "writes its result elsewhere": result_elsewhere,
-            "does not divide by the sum": not_normalised,
-            "does nothing": lambda x, out: out,
-        },
-        "your checks",
-    )
-    ### END HIDDEN TESTS
+    check.catches(your_checks, {name: on_memory(f) for name, f in right.items()}, {name: on_memory(f) for name, f in wrong.items()}, "your checks")
 check.points(3)  # the number below: your points, of 3
 
 # %% [markdown]
@@ -1027,15 +1208,23 @@ print("300 squared in float16:", (half * half).item(), " in float32:", (half.flo
 #
 # $$ t = x + \text{residual}, \qquad \text{out} = \frac{t}{\sqrt{\frac{1}{C}\sum_j t_j^2 + \varepsilon}} \cdot \text{weight} $$
 #
-# **Task.** `add_rms_norm(x, residual, weight, total, out, eps)` writes `t` into `total` and the normalised rows into
-# `out`, and returns `(total, out)`. All five tensors have the same dtype: bfloat16, float16 or float32. The matrices
-# are contiguous, `(rows, columns)`; `weight` has `columns` elements.
+# **Task.** Write `add_rms_norm(x, residual, weight, total, out, eps)`. The matrices `x`, `residual`, `total` and `out` are
+# contiguous, of shape `(rows, columns)`, both from 1 on; `weight` has `columns` elements. All five have one dtype:
+# bfloat16, float16 or float32. `eps` lies between 1e-8 and 1. Values may be 0, a row may be all 0, and values are at most
+# 3,000.
 #
-# - One launch, one program a row. Everything is computed in float32: `out` from `t` before `t` is rounded.
-# - Padding must count neither in the sum of squares nor in the $C$ it is divided by.
+# - It writes $t$ into `total` and the normalised rows into `out`, by the formulas above. <!-- rule: formula -->
+# - Everything is computed in float32, whatever the dtype of the tensors. <!-- rule: float32 -->
+# - `out` follows from $t$ before $t$ is rounded to the dtype of `total`. So in float16 `out` is the exact result rounded
+#   once, in float32 it is right to 1e-5; in bfloat16 one unit in the last place is allowed, $2^{-7}$. <!-- rule: unrounded -->
+# - Padding counts neither in the sum of squares nor in the $C$ it is divided by. <!-- rule: padding -->
+# - It returns `(total, out)`, the tensors that it was given. <!-- rule: returned, reported -->
+# - `x`, `residual` and `weight` stay as they were. <!-- rule: unchanged -->
+# - Nothing outside of the five tensors is read or written. <!-- rule: inside, reported -->
+# - Each element of `x` and `residual` is read once, `total` and `out` are written once and never read. <!-- rule: once, reported -->
 
 
-# %% exercise="add_rms_norm" minutes=30 difficulty=2
+# %% exercise="add_rms_norm" minutes=30 difficulty=2 apart=true
 @triton.jit
 def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
     """One row of total = x + residual and out = total / rms(total) * weight; BLOCK is at least `columns`."""
@@ -1064,67 +1253,86 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
 
 
 # %% tests="add_rms_norm" points=3
-def check_add_rms_norm(rows, columns, dtype, scale, eps):
-    fence = Fence()
-    x = fence.place("x", random(rows, columns, seed=11, dtype=dtype, scale=scale))
-    residual = fence.place("residual", random(rows, columns, seed=12, dtype=dtype, scale=2 * scale))
-    weight = fence.place("weight", random(columns, seed=13, dtype=dtype, shift=1))
-    total, out = (fence.place(name, torch.full((rows, columns), math.nan, dtype=dtype)) for name in ("total", "out"))
-    with fence:
-        returned = add_rms_norm(x, residual, weight, total, out, eps=eps)
+@check.scenario
+def seen_add_rms_norm(inputs, **eps):
+    x = inputs["x"]
+    return fenced_call(add_rms_norm, inputs, {"total": (x.shape, x.dtype), "out": (x.shape, x.dtype)}, **eps)
+
+
+def add_rms_norm_by_definition(x, residual, weight, eps):
+    """t and its RMSNorm in float64."""
+    t = x.double() + residual.double()
+    return t, t / (t.square().mean(1, keepdim=True) + eps).sqrt() * weight.double()
+
+
+def check_add_rms_norm(rows, columns, dtype, kind, eps, seed):
+    scale = {"large": 600.0, "small": 1e-3}.get(kind, 1.0)
+    x, residual = (random(rows, columns, seed=seed + i, dtype=dtype, scale=scale).cpu() for i in (0, 1))
+    if kind == "a row of zeros":
+        x[-1], residual[-1] = 0, 0
+    if kind == "opposite":
+        residual = -x + random(rows, columns, seed=seed + 3, dtype=dtype, scale=0.05).cpu()
+    if kind == "far apart":
+        residual = residual * 100
+    inputs = {"x": x, "residual": residual, "weight": random(columns, seed=seed + 2, dtype=dtype, shift=1).cpu()}
     name = str(dtype).removeprefix("torch.")
-    what = f"of {rows} rows of {columns} in {name}"
-    kept_inside(fence)
-    check.kind(returned, tuple, "what add_rms_norm returns")
-    check.true(
-        len(returned) == 2 and returned[0] is total and returned[1] is out,
-        "add_rms_norm returned other tensors, expected (total, out).",
-    )
+    what = f"`add_rms_norm` of {rows} rows of {columns} in {name}{'' if kind == 'any' else f' ({kind})'}, eps {'by default' if eps is None else eps}"
+    seen = seen_add_rms_norm(inputs, **({} if eps is None else {"eps": eps}))
+    eps = 1e-6 if eps is None else eps
     hint = {
-        torch.bfloat16: "In bfloat16 the interpreter adds bit patterns: is everything widened with .to(tl.float32) first?",
-        torch.float16: "A float16 square overflows from 256 on: are squares and their sum in float32?",
+        torch.bfloat16: "In bfloat16 the interpreter computes with bit patterns: is everything widened with .to(tl.float32) first? ",
+        torch.float16: "A float16 square overflows from 256 on: are squares and their sum in float32? ",
     }.get(dtype, "")
-    without_nans(fence, f"total and out {what}", hint, total=total, out=out)
-    rtol = {torch.bfloat16: 2**-7, torch.float16: 2**-9, torch.float32: 1e-5}[dtype]
-    expected = x.double() + residual.double()
+    kept_rules(seen, inputs, what, nans=hint)
+    # float16 is rounded to the nearest: half a unit in the last place; bfloat16 is cut off in the interpreter: a whole one
+    rtol = {torch.bfloat16: 2**-7, torch.float16: 1.02 * 2**-11, torch.float32: 1e-5}[dtype]
+    atol = {torch.bfloat16: 1e-5 * scale, torch.float16: 2**-24, torch.float32: 1e-6 * scale}[dtype]
+    t, normed = add_rms_norm_by_definition(*inputs.values(), eps)
+    check.equal(seen["outputs"]["total"].double(), t, f"total of {what}", hint or "x + residual", rtol=rtol, atol=atol)
+    rounded, weight = t.to(dtype).double(), inputs["weight"].double()
+    block, mean = triton.next_power_of_2(columns), t.square().mean(1, keepdim=True)
+    causes = {
+        "the sum of squares is divided by the block, not by the columns": t / (mean * columns / block + eps).sqrt() * weight,
+        "eps belongs inside the root": t / (mean.sqrt() + eps) * weight,
+        "t was rounded before it was normalised": rounded / (rounded.square().mean(1, keepdim=True) + eps).sqrt() * weight,
+    }
     check.equal(
-        total.double(),
-        expected,
-        f"total {what}",
-        "widen both with .to(tl.float32) before adding: in bfloat16 the interpreter adds bit patterns",
-        rtol=rtol,
-        atol=rtol * 0.01 * scale,
-    )
-    rms = (expected.square().mean(1, keepdim=True) + eps).sqrt()
-    check.equal(
-        out.double(),
-        expected / rms * weight.double(),
-        f"out {what}",
-        "squares and their sum in float32 (a float16 square overflows from 256 on); divided by the columns, not by the block; eps inside the root; all from the sum before it is rounded",
-        rtol=1.1 * rtol,
-        atol=rtol * 0.01,
-    )
-    if INTERPRETED:
-        for name, tensor in (("x", x), ("residual", residual)):
-            check.equal(
-                fence.reads[name], tensor.numel(), f"the elements of {name} that are read", "each is read once, in one launch"
-            )
-        check.equal(
-            [fence.reads["total"], fence.reads["out"]],
-            [0, 0],
-            "the elements of total and out that are read",
-            "keep the sum in a variable: it is still there after the store",
-        )
+        seen["outputs"]["out"].double(), normed, f"out of {what}",
+        hint + "out is t / sqrt(mean of t squared + eps) * weight, all of it in float32, from t before it is rounded",
+        rtol=1.1 * rtol if dtype == torch.bfloat16 else rtol, atol=max(atol, 1e-6 if dtype != torch.float16 else 0), causes=causes,
+    )  # fmt: skip
+    counted(
+        seen, what, "keep the sum in a variable: it is still there after the store",
+        reads={"x": x.numel(), "residual": x.numel(), "total": 0, "out": 0}, writes={"total": x.numel(), "out": x.numel()},
+    )  # fmt: skip
 
 
 with check.exercise("add_rms_norm"):
-    check_add_rms_norm(3, 40, BFLOAT16, 1.0, 1e-6)
-    check_add_rms_norm(4, 21, torch.float32, 0.01, 1e-3)
-    check_add_rms_norm(3, 37, torch.float16, 150.0, 1e-6)
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    check_add_rms_norm(2, 130, BFLOAT16, 3.0, 1.0)
-    check_add_rms_norm(5, 64, BFLOAT16, 0.1, 1e-6)
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    for seed in seeds:
+        odd = 33 + seed % 20
+        for rows, columns, dtype, kind, eps in (
+            (1, 1, torch.float32, "any", 1e-6),
+            (3, 5, torch.float32, "any", None),
+            (2, 16, torch.float32, "any", 0.5),
+            (3, odd, torch.float32, "small", 1e-6),
+            (3, odd, torch.float32, "a row of zeros", 1e-3),
+            (4, odd, torch.float32, "far apart", 1.0),
+            (3, odd, BFLOAT16, "any", 1e-6),
+            (2, odd, BFLOAT16, "small", 1e-8),
+            (2, 1, BFLOAT16, "any", 1.0),
+            (3, odd, torch.float16, "any", 1e-6),
+            (4, 2 * odd, torch.float16, "large", 1e-6),
+            (4, odd, torch.float16, "opposite", 1e-4),
+            (2, 300, torch.float16, "far apart", 1e-6),
+            (2, 1030, BFLOAT16, "any", 1e-6),
+            (37, 6, torch.float32, "any", 1e-5),
+        ):
+            check_add_rms_norm(rows, columns, dtype, kind, eps, seed)
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -1197,16 +1405,34 @@ if INTERPRETED:
 # there a program takes a block of columns and goes over all rows. (Rows would have to share their sums through atomic
 # additions, whose order, and so whose last digits, change from run to run.)
 #
-# **Task.** Write the three kernels and two launchers; all tensors float32 and contiguous, `x` and `dy` of shape
-# `(rows, columns)`. Four parts earn a point each: the output, the saved statistics, `dx`, and `dw` with `db`.
+# **Task.** Write three kernels and two launchers. All tensors are float32 and contiguous; `x`, `out`, `dy` and `dx` have
+# shape `(rows, columns)`, both from 1 on, `weight`, `bias`, `dw` and `db` have `columns` elements, `mean` and `rstd` have
+# `rows`. `eps` lies between 1e-6 and 1. The mean of a row may be up to 1,000 times its spread.
 #
-# - `layer_norm(x, weight, bias, out, mean, rstd, eps)` fills `out`, and for each row `mean` and `rstd` (the $r$ above).
-#   The mean may be large against the spread: subtract it **before** squaring, $\overline{x^2} - \mu^2$ loses all digits.
-# - `layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db)` fills the last three from the saved statistics.
-# - Each reads and writes only its own memory. The first returns `out`, the second `(dx, dw, db)`.
+# `layer_norm(x, weight, bias, out, mean, rstd, eps)`; `out` and the two statistics earn a point each.
+#
+# - It fills `out` by the formula above. <!-- rule: output -->
+# - It fills `mean` and `rstd` ($\mu$ and $r$) for each row. <!-- rule: statistics -->
+# - The mean is subtracted *before* squaring: $\overline{x^2} - \mu^2$ loses all digits where the mean is large. <!-- rule: centred -->
+# - Padding counts neither in sums nor in $C$. <!-- rule: padding -->
+# - It returns the `out` that it was given. <!-- rule: returned, reported -->
+#
+# `layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db)` takes the statistics that the forward saved; `dx` earns a
+# point, `dw` with `db` another.
+#
+# - It fills `dx` by the formula above. <!-- rule: dx -->
+# - It fills `dw` and `db`, each a sum over **all** rows. <!-- rule: columns -->
+# - It returns `(dx, dw, db)`, the tensors that it was given. <!-- rule: returned_gradients, reported -->
+#
+# Both:
+#
+# - Nothing outside of the given tensors is read or written. <!-- rule: inside, reported -->
+# - What is not to be filled stays as it was. <!-- rule: unchanged -->
+#
+# Results are compared with float64: right to 1e-4 of the largest, to 2e-3 where the mean is far from 0.
 
 
-# %% exercise="layer_norm" minutes=45 difficulty=3
+# %% exercise="layer_norm" minutes=45 difficulty=3 apart=true
 @triton.jit
 def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
     """One row of the forward pass."""
@@ -1285,129 +1511,126 @@ def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
 
 
 # %% tests="layer_norm" points=4
-NORM_CASES = [(4, 21, 0.0, 1e-5), (3, 33, 3.0, 0.3)]
-### BEGIN HIDDEN TESTS
-NORM_CASES += [(5, 64, -1.0, 1e-3), (2, 40, 1000.0, 1e-5), (2, 130, 0.5, 1e-4)]
-### END HIDDEN TESTS
+@check.scenario
+def seen_forward(inputs, **eps):
+    rows, columns = inputs["x"].shape
+    outputs = {"out": (rows, columns), "mean": (rows,), "rstd": (rows,)}
+    return fenced_call(layer_norm_alone, inputs, {name: (shape, torch.float32) for name, shape in outputs.items()}, **eps)
 
 
-def forward_case(rows, columns, shift, eps):
-    fence = Fence()
-    values = random(rows, columns, seed=31, shift=shift)
-    x, weight = fence.place("x", values), fence.place("weight", random(columns, seed=32, shift=1))
-    bias = fence.place("bias", random(columns, seed=33))
-    out = fence.place("out", torch.full((rows, columns), math.nan))
-    mean, rstd = (fence.place(name, torch.full((rows,), math.nan)) for name in ("mean", "rstd"))
-    with fence:
-        returned = layer_norm(x, weight, bias, out, mean, rstd, eps=eps)
-    kept_inside(fence)
-    check.true(returned is out, f"layer_norm returned {type(returned).__name__}, expected the tensor `out` itself.")
-    return (
-        x.double(),
-        weight.double(),
-        bias.double(),
-        out,
-        mean,
-        rstd,
-        fence,
-        f"for {rows} rows of {columns} around {shift:g} with eps {eps:g}",
-    )
+@check.shared
+def layer_norm_alone(x, weight, bias, out, mean, rstd, **eps):
+    """Returns the three outputs, where layer_norm returned `out` itself."""
+    returned = layer_norm(x, weight, bias, out, mean, rstd, **eps)
+    return [returned, mean, rstd]
+
+
+@check.scenario
+def seen_backward(inputs):
+    rows, columns = inputs["x"].shape
+    outputs = {"dx": (rows, columns), "dw": (columns,), "db": (columns,)}
+    return fenced_call(layer_norm_backward, inputs, {name: (shape, torch.float32) for name, shape in outputs.items()})
+
+
+def layer_norm_by_definition(x, weight, bias, eps):
+    """out, mean and rstd in float64."""
+    x = x.double()
+    mean = x.mean(1)
+    rstd = ((x - mean[:, None]).square().mean(1) + eps) ** -0.5
+    return (x - mean[:, None]) * rstd[:, None] * weight.double() + bias.double(), mean, rstd
+
+
+def rows_to_norm():
+    """(rows, columns, mean of the rows, spread of the rows, eps), from small to large."""
+    for seed in seeds:
+        odd = 33 + seed % 20
+        yield from ((1, 1, 0.0, 1.0, 1e-2, seed), (1, 5, 2.0, 1.0, None, seed), (3, 4, 0.0, 1.0, 0.3, seed))
+        yield from ((4, odd, 3.0, 1.0, 1e-5, seed), (5, 64, -1.0, 0.1, 1e-3, seed), (2, odd, 1000.0, 1.0, 1e-5, seed))
+        yield from ((3, odd, 0.0, 1e-3, 1e-6, seed), (37, 9, 0.5, 1.0, 1e-5, seed), (2, 140, 0.5, 2.0, 1.0, seed), (1, 1030, -0.2, 1.0, 1e-5, seed))
+
+
+def words(rows, columns, shift, spread, eps):
+    return f"{rows} rows of {columns}, mean near {shift:g}, spread {spread:g}, eps {'by default' if eps is None else format(eps, 'g')}"
+
+
+def forward_cases():
+    for rows, columns, shift, spread, eps, seed in rows_to_norm():
+        inputs = {"x": random(rows, columns, seed=seed, scale=spread, shift=shift), "weight": random(columns, seed=seed + 1, shift=1), "bias": random(columns, seed=seed + 2)}
+        inputs = {name: tensor.cpu() for name, tensor in inputs.items()}
+        what = f"`layer_norm` of {words(rows, columns, shift, spread, eps)}"
+        seen = seen_forward(inputs, **({} if eps is None else {"eps": eps}))
+        yield inputs, seen, 1e-5 if eps is None else eps, what, 1e-4 if abs(shift) < 100 * spread else 2e-3
 
 
 def check_output():
-    for case in NORM_CASES:
-        x, weight, bias, out, _, _, fence, what = forward_case(*case)
-        without_nans(fence, f"out {what}", out=out)
-        expected = F.layer_norm(x, x.shape[1:], weight, bias, case[3]).float()
-        check.equal(
-            out,
-            expected,
-            f"out {what}",
-            "the padding of x - mean is -mean: mask it before squaring; divide by the columns; subtract the mean before squaring",
-            rtol=1e-4 if abs(case[2]) < 100 else 2e-3,
-        )
+    for inputs, seen, eps, what, rtol in forward_cases():
+        kept_rules({**seen, "outputs": {"out": seen["outputs"]["out"]}, "returned": seen["returned"][0]}, inputs, what)
+        out, mean, rstd = layer_norm_by_definition(*inputs.values(), eps)
+        x, weight, bias = (t.double() for t in inputs.values())
+        block = triton.next_power_of_2(x.shape[1])
+        padded = ((x - mean[:, None]).square().sum(1) + (block - x.shape[1]) * mean**2) / x.shape[1]
+        causes = {"the padding of x - mean is -mean: mask it before squaring": ((x - mean[:, None]) * (padded[:, None] + eps) ** -0.5 * weight + bias).float()}
+        hint = "(x - mean) * rstd * weight + bias: divide by the columns, subtract the mean before squaring"
+        check.equal(seen["outputs"]["out"], out.float(), f"out of {what}", hint, rtol=rtol, causes=causes)
 
 
 def check_statistics():
-    for case in NORM_CASES:
-        x, _, _, _, mean, rstd, fence, what = forward_case(*case)
-        without_nans(fence, f"the statistics {what}", mean=mean, rstd=rstd)
-        check.equal(mean, x.mean(1).float(), f"mean {what}", "the sum of the row over its columns")
-        expected = (x.var(1, correction=0) + case[3]).rsqrt().float()
-        check.equal(
-            rstd,
-            expected,
-            f"rstd {what}",
-            "1 / sqrt(variance + eps), padding masked, the variance divided by the columns",
-            rtol=1e-4,
-        )
+    for inputs, seen, eps, what, rtol in forward_cases():
+        statistics = {name: seen["outputs"][name] for name in ("mean", "rstd")}
+        kept_rules({**seen, "outputs": statistics, "returned": list(statistics)}, inputs, what)
+        _, mean, rstd = layer_norm_by_definition(*inputs.values(), eps)
+        check.equal(statistics["mean"], mean.float(), f"mean of {what}", "the sum of the row over its columns")
+        hint = "1 / sqrt(variance + eps), the mean subtracted before squaring, padding masked, divided by the columns"
+        check.equal(statistics["rstd"], rstd.float(), f"rstd of {what}", hint, rtol=rtol)
 
 
-def backward_case(rows, columns, shift, eps):
-    fence = Fence()
-    values, dy_values, w_values = (
-        random(rows, columns, seed=34, shift=shift),
-        random(rows, columns, seed=35),
-        random(columns, seed=36, shift=1),
-    )
-    wide = (
-        values.double().requires_grad_(),
-        w_values.double().requires_grad_(),
-        torch.zeros_like(w_values).double().requires_grad_(),
-    )
-    F.layer_norm(wide[0], (columns,), wide[1], wide[2], eps).backward(dy_values.double())
-    dy, x, weight = fence.place("dy", dy_values), fence.place("x", values), fence.place("weight", w_values)
-    mean = fence.place("mean", values.double().mean(1).float())
-    rstd = fence.place("rstd", (values.double().var(1, correction=0) + eps).rsqrt().float())
-    dx = fence.place("dx", torch.full((rows, columns), math.nan))
-    dw, db = (fence.place(name, torch.full((columns,), math.nan)) for name in ("dw", "db"))
-    with fence:
-        returned = layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db)
-    kept_inside(fence)
-    check.kind(returned, tuple, "what layer_norm_backward returns")
-    check.equal(
-        [id(t) for t in returned],
-        [id(dx), id(dw), id(db)],
-        "the identities of what layer_norm_backward returns",
-        "return (dx, dw, db), the tensors that were given",
-    )
-    return (
-        (dx, dw, db),
-        [leaf.grad.float() for leaf in wide],
-        fence,
-        f"for {rows} rows of {columns} around {shift:g}",
-        1e-4 if abs(shift) < 100 else 2e-3,
-    )
+def backward_cases():
+    for rows, columns, shift, spread, eps, seed in rows_to_norm():
+        x = random(rows, columns, seed=seed, scale=spread, shift=shift)
+        inputs = {"dy": random(rows, columns, seed=seed + 1), "x": x, "weight": random(columns, seed=seed + 2, shift=1)}
+        inputs = {name: tensor.cpu() for name, tensor in inputs.items()}
+        _, mean, rstd = layer_norm_by_definition(inputs["x"], inputs["weight"], inputs["weight"], 1e-5 if eps is None else eps)
+        inputs |= {"mean": mean.float(), "rstd": rstd.float()}
+        seen = seen_backward(inputs)
+        yield inputs, seen, f"`layer_norm_backward` of {words(rows, columns, shift, spread, eps)}", 1e-4 if abs(shift) < 100 * spread else 2e-3
+
+
+def only(seen, *names):
+    """What was seen, of the outputs these alone; what was returned is looked at as a whole."""
+    whole = seen["returned"] == list(seen["outputs"])
+    return {**seen, "outputs": {name: seen["outputs"][name] for name in names}, "returned": (list(names) if len(names) > 1 else names[0]) if whole else seen["returned"]}
 
 
 def check_dx():
-    for case in NORM_CASES:
-        (dx, _, _), (expected, _, _), fence, what, rtol = backward_case(*case)
-        without_nans(fence, f"dx {what}", dx=dx)
-        check.equal(
-            dx,
-            expected,
-            f"dx {what}",
-            "both means, of g and of g times the normalised x, are subtracted; they are over the columns, without padding",
-            rtol=rtol,
-        )
+    for inputs, seen, what, rtol in backward_cases():
+        kept_rules(only(seen, "dx"), inputs, what)
+        dy, x, weight, mean, rstd = (t.double() for t in inputs.values())
+        normed, g = (x - mean[:, None]) * rstd[:, None], dy * weight
+        dx = rstd[:, None] * (g - g.mean(1, keepdim=True) - normed * (g * normed).mean(1, keepdim=True))
+        causes = {
+            "the mean of g is not subtracted": (dx + rstd[:, None] * g.mean(1, keepdim=True)).float(),
+            "the mean of g times the normalised x is not subtracted": (rstd[:, None] * (g - g.mean(1, keepdim=True))).float(),
+        }
+        hint = "both means, of g and of g times the normalised x, are subtracted; they are over the columns, without padding"
+        scale = float((rstd[:, None] * g).abs().max())
+        check.equal(seen["outputs"]["dx"], dx.float(), f"dx of {what}", hint, rtol=rtol, atol=rtol * scale, causes=causes)
 
 
 def check_dw_db():
-    for case in NORM_CASES:
-        (_, dw, db), (_, expected_dw, expected_db), fence, what, rtol = backward_case(*case)
-        without_nans(fence, f"dw and db {what}", dw=dw, db=db)
-        check.equal(db, expected_db, f"db {what}", "the sum of dy over all rows, for every column", rtol=rtol)
-        check.equal(
-            dw,
-            expected_dw,
-            f"dw {what}",
-            "the sum over all rows of dy times the normalised x, (x - mean) * rstd with the statistics of that row",
-            rtol=rtol,
-        )
+    for inputs, seen, what, rtol in backward_cases():
+        kept_rules(only(seen, "dw", "db"), inputs, what)
+        dy, x, _, mean, rstd = (t.double() for t in inputs.values())
+        check.equal(seen["outputs"]["db"], dy.sum(0).float(), f"db of {what}", "the sum of dy over all rows, for every column", rtol=rtol)
+        hint = "the sum over all rows of dy times the normalised x, (x - mean) * rstd with the statistics of that row"
+        check.equal(seen["outputs"]["dw"], (dy * (x - mean[:, None]) * rstd[:, None]).sum(0).float(), f"dw of {what}", hint, rtol=rtol, atol=rtol)
 
 
 with check.exercise("layer_norm"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
     check.parts({"the output": check_output, "the statistics": check_statistics, "dx": check_dx, "dw and db": check_dw_db})
 check.points(4)  # the number below: your points, of 4
 

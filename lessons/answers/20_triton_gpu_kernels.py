@@ -1,4 +1,4 @@
-# %% wrong="vector_add" says="outside of x"
+# %% wrong="vector_add" breaks="inside" says="outside of x"
 # Misunderstands: the mask is needed for the store alone, a load does no harm.
 @triton.jit
 def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
@@ -14,7 +14,7 @@ def add(x, y, out, block=256):
     return out
 
 
-# %% wrong="vector_add" says="writes 24 elements outside of out"
+# %% wrong="vector_add" breaks="inside" says="elements outside of out"
 # Misunderstands: what was not loaded is not stored either.
 @triton.jit
 def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
@@ -31,7 +31,7 @@ def add(x, y, out, block=256):
     return out
 
 
-# %% wrong="vector_add" says="never written"
+# %% wrong="vector_add" breaks="sum, programs" says="the others never"
 # Misunderstands: division of integers drops the last, incomplete block.
 @triton.jit
 def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
@@ -46,7 +46,7 @@ def add(x, y, out, block=256):
     return out
 
 
-# %% wrong="vector_add" says="by its program_id"
+# %% wrong="vector_add" breaks="sum, once" says="by its program_id"
 # Misunderstands: a launch hands each program its own part of the tensors.
 @triton.jit
 def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
@@ -61,7 +61,7 @@ def add(x, y, out, block=256):
     return out
 
 
-# %% wrong="vector_add" says="behind its end"
+# %% wrong="vector_add" breaks="inside" says="behind its end"
 # Misunderstands: element n is the last one.
 @triton.jit
 def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
@@ -76,7 +76,7 @@ def add(x, y, out, block=256):
     return out
 
 
-# %% wrong="vector_add" says="the tensor `out` itself"
+# %% wrong="vector_add" breaks="returned" says="the tensor itself that was given"
 # Misunderstands: the kernel's result is a new tensor.
 @triton.jit
 def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
@@ -91,7 +91,7 @@ def add(x, y, out, block=256):
     return out
 
 
-# %% wrong="vector_add" says="one more has nothing to do"
+# %% wrong="vector_add" breaks="programs" says="one more has nothing to do"
 # Misunderstands: rounding up is adding one.
 @triton.jit
 def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
@@ -106,7 +106,7 @@ def add(x, y, out, block=256):
     return out
 
 
-# %% wrong="vector_add" says="the grid is a tuple"
+# %% wrong="vector_add" breaks="programs" says="the grid is a tuple"
 # Misunderstands: one number of programs needs no tuple.
 @triton.jit
 def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
@@ -118,6 +118,110 @@ def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
 def add(x, y, out, block=256):
     n = x.numel()
     add_kernel[triton.cdiv(n, block)](x, y, out, n, BLOCK=block)
+    return out
+
+
+# %% wrong="vector_add" breaks="unchanged" says="x after"
+# Misunderstands: the sum may be collected in x on the way.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    y = tl.load(y_ptr + offsets, mask=mask)
+    tl.store(x_ptr + offsets, x + y, mask=mask)
+    tl.store(out_ptr + offsets, x + y, mask=mask)
+
+
+def add(x, y, out, block=256):
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
+# %% wrong="vector_add" breaks="once" says="one program for each block, once"
+# Misunderstands: what was loaded is loaded again for free.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    y = tl.load(y_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, tl.load(x_ptr + offsets, mask=mask) + y, mask=mask)
+
+
+def add(x, y, out, block=256):
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
+# %% wrong="vector_add" breaks="sum" says="of its own block"
+# Misunderstands: kernels compute in float32, whatever they are given.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    y = tl.load(y_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, (x.to(tl.float32) + y.to(tl.float32)).to(x.dtype), mask=mask)
+
+
+def add(x, y, out, block=256):
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
+# %% wrong="vector_add" breaks="programs" says="the programs that were launched"
+# Misunderstands: the block of the signature is the only one.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    y = tl.load(y_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, x + y, mask=mask)
+
+
+def add(x, y, out, block=256):
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, 256),)](x, y, out, n, BLOCK=256)
+    return out
+
+
+# %% wrong="vector_add" breaks="sum" says="the others never"
+# Misunderstands: the number of elements is the length of the first axis.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    y = tl.load(y_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, x + y, mask=mask)
+
+
+def add(x, y, out, block=256):
+    n = len(x)
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
+# %% right="vector_add"
+# Keyword arguments by name, no gradients, a grid as a list.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    y = tl.load(y_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, x + y, mask=mask)
+
+
+@torch.no_grad()
+def add(x, y, out, block=256):
+    n = x.numel()
+    add_kernel[[-(-n // block)]](x_ptr=x, y_ptr=y, out_ptr=out, n=n, BLOCK=block)
     return out
 
 
@@ -174,7 +278,7 @@ def add(x, y, out, block=256):
 # - add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
 # + (add_kernel[triton.cdiv(n, block),](y, x, out, n, BLOCK=block))
 
-# %% wrong="roofline_arithmetic" says="not the sum"
+# %% wrong="roofline_arithmetic" breaks="seconds, five, traffic" says="the sum of both times"
 # Misunderstands: memory and arithmetic wait for each other.
 def roofline(flops, bytes_moved, peak, bandwidth):
     compute, memory = flops / peak, bytes_moved / bandwidth
@@ -189,7 +293,7 @@ def matmul_cost(m, n, k, block_m, block_n, itemsize):
     return 2 * m * n * k, (m * k + k * n + m * n) * itemsize
 
 
-# %% wrong="roofline_arithmetic" says="a tile that sticks out"
+# %% wrong="roofline_arithmetic" breaks="traffic" says="a tile that sticks out"
 # Misunderstands: only whole tiles count, and each operand is read once for each of its own tiles.
 def roofline(flops, bytes_moved, peak, bandwidth):
     times = {"memory": bytes_moved / bandwidth, "compute": flops / peak}
@@ -205,7 +309,7 @@ def matmul_cost(m, n, k, block_m, block_n, itemsize):
     return 2 * m * n * k, (m * k * (m // block_m) + k * n * (n // block_n) + m * n) * itemsize
 
 
-# %% wrong="roofline_arithmetic" says="the columns of m and s too"
+# %% wrong="roofline_arithmetic" breaks="five" says="the columns of m and s are missing"
 # Misunderstands: what is small need not be counted exactly.
 def roofline(flops, bytes_moved, peak, bandwidth):
     intensity = flops / bytes_moved
@@ -222,7 +326,7 @@ def matmul_cost(m, n, k, block_m, block_n, itemsize):
     return 2 * m * n * k, (read + m * n) * itemsize
 
 
-# %% wrong="roofline_arithmetic" says="k multiplications and k additions"
+# %% wrong="roofline_arithmetic" breaks="flops" says="k multiplications and k additions"
 # Misunderstands: a multiply-add is one operation; data sheets count two.
 def roofline(flops, bytes_moved, peak, bandwidth):
     compute, memory = flops / peak, bytes_moved / bandwidth
@@ -236,6 +340,151 @@ def softmax_bytes(rows, columns, itemsize, fused):
 def matmul_cost(m, n, k, block_m, block_n, itemsize):
     read = m * k * math.ceil(n / block_n) + k * n * math.ceil(m / block_m)
     return m * n * k, (read + m * n) * itemsize
+
+
+# %% wrong="roofline_arithmetic" breaks="intensity" says="flops divided by bytes"
+# Misunderstands: intensity is bytes for each operation.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    """(flops per byte, least seconds, "compute" or "memory"); `peak` in flop/s, `bandwidth` in bytes/s."""
+    compute, memory = flops / peak, bytes_moved / bandwidth
+    return bytes_moved / max(flops, 1), max(compute, memory), "compute" if compute > memory else "memory"
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    matrix = rows * columns
+    return (2 * matrix if fused else 8 * matrix + 4 * rows) * itemsize
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    read = m * k * math.ceil(n / block_n) + k * n * math.ceil(m / block_m)
+    return 2 * m * n * k, (read + m * n) * itemsize
+
+
+# %% wrong="roofline_arithmetic" breaks="bound" says="a draw is bound by memory"
+# Misunderstands: a draw is bound by arithmetic.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    """(flops per byte, least seconds, "compute" or "memory"); `peak` in flop/s, `bandwidth` in bytes/s."""
+    compute, memory = flops / peak, bytes_moved / bandwidth
+    return flops / bytes_moved, max(compute, memory), "compute" if compute >= memory else "memory"
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    matrix = rows * columns
+    return (2 * matrix if fused else 8 * matrix + 4 * rows) * itemsize
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    read = m * k * math.ceil(n / block_n) + k * n * math.ceil(m / block_m)
+    return 2 * m * n * k, (read + m * n) * itemsize
+
+
+# %% wrong="roofline_arithmetic" breaks="bound" says="decides"
+# Misunderstands: the larger rate decides.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    """(flops per byte, least seconds, "compute" or "memory"); `peak` in flop/s, `bandwidth` in bytes/s."""
+    compute, memory = flops / peak, bytes_moved / bandwidth
+    return flops / bytes_moved, max(compute, memory), "compute" if peak > bandwidth else "memory"
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    matrix = rows * columns
+    return (2 * matrix if fused else 8 * matrix + 4 * rows) * itemsize
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    read = m * k * math.ceil(n / block_n) + k * n * math.ceil(m / block_m)
+    return 2 * m * n * k, (read + m * n) * itemsize
+
+
+# %% wrong="roofline_arithmetic" breaks="fused" says="reads once and writes once"
+# Misunderstands: what is read need not be counted when it is written.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    """(flops per byte, least seconds, "compute" or "memory"); `peak` in flop/s, `bandwidth` in bytes/s."""
+    compute, memory = flops / peak, bytes_moved / bandwidth
+    return flops / bytes_moved, max(compute, memory), "compute" if compute > memory else "memory"
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    matrix = rows * columns
+    return (matrix if fused else 8 * matrix + 4 * rows) * itemsize
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    read = m * k * math.ceil(n / block_n) + k * n * math.ceil(m / block_m)
+    return 2 * m * n * k, (read + m * n) * itemsize
+
+
+# %% wrong="roofline_arithmetic" breaks="traffic" says="A is read once for each"
+# Misunderstands: a tile at the edge reads whole blocks.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    """(flops per byte, least seconds, "compute" or "memory"); `peak` in flop/s, `bandwidth` in bytes/s."""
+    compute, memory = flops / peak, bytes_moved / bandwidth
+    return flops / bytes_moved, max(compute, memory), "compute" if compute > memory else "memory"
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    matrix = rows * columns
+    return (2 * matrix if fused else 8 * matrix + 4 * rows) * itemsize
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    read = math.ceil(m / block_m) * math.ceil(n / block_n) * (block_m + block_n) * k
+    return 2 * m * n * k, (read + m * n) * itemsize
+
+
+# %% wrong="roofline_arithmetic" breaks="traffic" says="for each row of tiles"
+# Misunderstands: an operand is read once for each of its own tiles.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    """(flops per byte, least seconds, "compute" or "memory"); `peak` in flop/s, `bandwidth` in bytes/s."""
+    compute, memory = flops / peak, bytes_moved / bandwidth
+    return flops / bytes_moved, max(compute, memory), "compute" if compute > memory else "memory"
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    matrix = rows * columns
+    return (2 * matrix if fused else 8 * matrix + 4 * rows) * itemsize
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    read = m * k * math.ceil(m / block_m) + k * n * math.ceil(n / block_n)
+    return 2 * m * n * k, (read + m * n) * itemsize
+
+
+# %% wrong="roofline_arithmetic" breaks="seconds" says="longer one counts"
+# Misunderstands: the intensity is compared with the peak.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    """(flops per byte, least seconds, "compute" or "memory"); `peak` in flop/s, `bandwidth` in bytes/s."""
+    compute, memory = flops / peak, bytes_moved / bandwidth
+    return flops / bytes_moved, compute if flops / bytes_moved > peak else memory, "compute" if compute > memory else "memory"
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    matrix = rows * columns
+    return (2 * matrix if fused else 8 * matrix + 4 * rows) * itemsize
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    read = m * k * math.ceil(n / block_n) + k * n * math.ceil(m / block_m)
+    return 2 * m * n * k, (read + m * n) * itemsize
+
+
+# %% right="roofline_arithmetic"
+# Integers, `triton.cdiv`, early returns.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    if flops * bandwidth > bytes_moved * peak:
+        return flops / bytes_moved, flops / peak, "compute"
+    return flops / bytes_moved, bytes_moved / bandwidth, "memory"
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    if fused:
+        return 2 * rows * columns * itemsize
+    return 4 * rows * itemsize * (2 * columns + 1)
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    across, down = triton.cdiv(n, block_n), triton.cdiv(m, block_m)
+    return 2 * m * n * k, itemsize * sum((across * m * k, down * k * n, m * n))
 
 
 # %% right="roofline_arithmetic"
@@ -265,7 +514,7 @@ def matmul_cost(m, n, k, block_m, block_n, itemsize):
 # - return flops / bytes_moved, max(compute, memory), "compute" if compute > memory else "memory"
 # + return flops / bytes_moved, (max(memory, compute)), "compute" if compute > memory else "memory"
 
-# %% wrong="fused_softmax" says="a row sums to"
+# %% wrong="fused_softmax" breaks="length" says="padded places count as 0 in the sum"
 # Misunderstands: a masked load leaves the padding out of what follows.
 @triton.jit
 def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
@@ -283,7 +532,7 @@ def softmax(x, out):
     return out
 
 
-# %% wrong="fused_softmax" says="maximum subtracted first"
+# %% wrong="fused_softmax" breaks="large" says="maximum subtracted first"
 # Misunderstands: the maximum cancels, so it can be left out.
 @triton.jit
 def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
@@ -300,7 +549,7 @@ def softmax(x, out):
     return out
 
 
-# %% wrong="fused_softmax" says="between its rows"
+# %% wrong="fused_softmax" breaks="strides, inside" says="between its rows"
 # Misunderstands: rows follow one another, so the number of columns is the stride.
 @triton.jit
 def softmax_kernel(x_ptr, out_ptr, columns, BLOCK: tl.constexpr):
@@ -317,7 +566,7 @@ def softmax(x, out):
     return out
 
 
-# %% wrong="fused_softmax" says="each have their own stride"
+# %% wrong="fused_softmax" breaks="strides, inside" says="each have their own stride"
 # Misunderstands: out lies in memory as x does.
 @triton.jit
 def softmax_kernel(x_ptr, out_ptr, stride, columns, BLOCK: tl.constexpr):
@@ -334,7 +583,7 @@ def softmax(x, out):
     return out
 
 
-# %% wrong="fused_softmax" says="each element of x is read once"
+# %% wrong="fused_softmax" breaks="once" says="keep the row in a variable"
 # Misunderstands: loading again costs nothing.
 @triton.jit
 def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
@@ -353,7 +602,7 @@ def softmax(x, out):
     return out
 
 
-# %% wrong="fused_softmax" says="what do the padded places"
+# %% wrong="fused_softmax" breaks="length, large" says="in its maximum"
 # Misunderstands: any large negative number is as good as -inf.
 @triton.jit
 def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
@@ -371,7 +620,7 @@ def softmax(x, out):
     return out
 
 
-# %% wrong="fused_softmax" says="blocks long enough"
+# %% wrong="fused_softmax" breaks="length" says="blocks long enough"
 # Misunderstands: a block that is long enough for the rows at hand is long enough.
 @triton.jit
 def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
@@ -389,7 +638,7 @@ def softmax(x, out):
     return out
 
 
-# %% wrong="fused_softmax" says="without other="
+# %% wrong="fused_softmax" breaks="length" says="without other="
 # Misunderstands: what the mask leaves out is left out of the maximum and the sum too.
 @triton.jit
 def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
@@ -404,6 +653,175 @@ def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.cons
 def softmax(x, out):
     rows, columns = x.shape
     softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% wrong="fused_softmax" breaks="holes" says="NaN"
+# Misunderstands: -inf is an error in the data and is left out by multiplying with 0.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    x = tl.where(x == -float("inf"), x * 0.0, x)
+    x = tl.where(mask, x, -float("inf"))
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% wrong="fused_softmax" breaks="unchanged" says="x after"
+# Misunderstands: the input is free to hold what comes between.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(x_ptr + row * x_stride + offsets, e, mask=mask)
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% wrong="fused_softmax" breaks="returned" says="the tensor itself that was given"
+# Misunderstands: whoever calls wants a tensor of their own.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out.clone()
+
+
+# %% wrong="fused_softmax" breaks="softmax" says="the columns are normalised"
+# Misunderstands: softmax is over the first axis.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    x = x.T.contiguous()
+    result = torch.empty_like(x)
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, result, x.stride(0), result.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    out.copy_(result.T)
+    return out
+
+
+# %% wrong="fused_softmax" breaks="large" says="expected"
+# Misunderstands: values beyond 1e4 do not occur.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    e = tl.exp(tl.maximum(x, -1e4) - tl.maximum(tl.max(x, axis=0), -1e4)) * tl.where(mask, 1.0, 0.0)
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% wrong="fused_softmax" breaks="once" says="keep the row in a variable"
+# Misunderstands: a second launch for the division costs nothing.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * out_stride + offsets, e, mask=mask)
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% wrong="fused_softmax" breaks="length" says="blocks long enough"
+# Misunderstands: rows of 2,048 are the longest that a block holds.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=min(2048, triton.next_power_of_2(columns)))
+    return out
+
+
+# %% wrong="fused_softmax" breaks="softmax" says="NaN"
+# Misunderstands: a few programs are enough, one a row up to 32 rows.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[(min(rows, 32),)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% right="fused_softmax"
+# torch makes the grid from the output; base 2; the reciprocal of the sum.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    e = tl.exp2((x - tl.max(x, 0, keep_dims=True)) * 1.4426950408889634)
+    tl.store(out_ptr + row * out_stride + offsets, e * (1.0 / tl.sum(e, axis=-1)), mask=mask)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[lambda meta: (out.shape[0], 1)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
     return out
 
 
@@ -453,7 +871,7 @@ def softmax(x, out):
 # - tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
 # + tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=(-1)), mask=mask)
 
-# %% wrong="check_softmax" says="Still unseen"
+# %% wrong="check_softmax" breaks="memory, input" says="Still unseen"
 # Misunderstands: right values are the whole test.
 def check_softmax(softmax):
     for rows, columns in ((4, 32), (3, 17)):
@@ -461,7 +879,7 @@ def check_softmax(softmax):
         assert torch.allclose(softmax(x, torch.empty_like(x)), x.softmax(1), atol=1e-6)
 
 
-# %% wrong="check_softmax" says="zeros in the padding"
+# %% wrong="check_softmax" breaks="values" says="zeros in the padding"
 # Misunderstands: a kernel that keeps to its memory is right; round sizes have no padding.
 def check_softmax(softmax):
     for scale in (1, 300):
@@ -473,7 +891,7 @@ def check_softmax(softmax):
         assert not fence.problems() and torch.allclose(out, values.softmax(1), atol=1e-6)
 
 
-# %% wrong="check_softmax" says="reject a correct implementation"
+# %% wrong="check_softmax" breaks="accepts" says="reject a correct implementation"
 # Misunderstands: equal means equal to the last bit.
 def check_softmax(softmax):
     for shift in (-300.0, 300.0):
@@ -485,7 +903,7 @@ def check_softmax(softmax):
         assert not fence.problems() and torch.equal(out, values.softmax(1))
 
 
-# %% wrong="check_softmax" says="overwrites x"
+# %% wrong="check_softmax" breaks="input" says="overwrites x"
 # Misunderstands: comparing with softmax of x afterwards is the same as before; x may have changed.
 def check_softmax(softmax):
     for shift in (-300.0, 300.0):
@@ -498,11 +916,115 @@ def check_softmax(softmax):
         assert not fence.problems() and torch.allclose(out, expected, atol=1e-6)
 
 
-# %% wrong="check_softmax" says="catch none"
+# %% wrong="check_softmax" breaks="values, memory" says="catch none"
 # Misunderstands: what a check returns is what counts.
 def check_softmax(softmax):
     x = random(4, 32)
     return torch.allclose(softmax(x, torch.empty_like(x)), x.softmax(1), atol=1e-6)
+
+
+# %% wrong="check_softmax" breaks="memory" says="load without mask"
+# Misunderstands: canaries around the result are enough; what is read does no harm.
+def check_softmax(softmax):
+    for shift in (-300.0, 300.0):
+        values = random(3, 17, shift=shift)
+        wide, source = torch.full((5, 40), math.nan), torch.zeros(5, 40)
+        x, out = source[1:4, 2:19].copy_(values), wide[1:4, 8:25]
+        softmax(x, out)
+        assert torch.allclose(out, values.softmax(1), atol=1e-6) and torch.equal(x, values)
+        out[:] = math.nan
+        assert wide.isnan().all()
+
+
+# %% wrong="check_softmax" breaks="calls" says="at most 20 calls"
+# Misunderstands: the more cases, the better the test.
+def check_softmax(softmax):
+    for shift in range(-300, 301, 25):
+        fence = Fence()
+        values = random(3, 17, shift=float(shift))
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="accepts" says="returned"
+# Misunderstands: who writes into out also returns it.
+def check_softmax(softmax):
+    for shift in (-300.0, 300.0):
+        fence = Fence()
+        values = random(3, 17, shift=shift)
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            returned = softmax(x, out)
+        assert returned is out, 'it must have returned out'
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="values" says="maximum with the padding in it"
+# Misunderstands: values of one sign show everything.
+def check_softmax(softmax):
+    for shift in (300.0,):
+        fence = Fence()
+        values = random(3, 17, shift=shift)
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="values" says="does nothing"
+# Misunderstands: the sum of a row tells whether it was normalised.
+def check_softmax(softmax):
+    for shift in (-300.0, 300.0):
+        fence = Fence()
+        values = random(3, 17, shift=shift)
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", values.softmax(1), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="accepts" says="reject a correct implementation"
+# Misunderstands: a relative difference is what counts, also for probabilities near 0.
+def check_softmax(softmax):
+    for shift in (-300.0, 300.0):
+        fence = Fence()
+        values = random(3, 17, shift=shift)
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=0, rtol=1e-7), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% right="check_softmax"
+# Several small cases, by the fence's counts too, and `raise` in place of `assert`.
+def check_softmax(softmax):
+    for seed, (rows, columns, gap, other, scale) in enumerate([(1, 1, 0, 0, 1), (2, 5, 3, 0, 1), (4, 33, 0, 2, 250), (3, 7, 1, 6, 100)]):
+        fence = Fence()
+        for sign in (-1, 1):
+            values = sign * (random(rows, columns, seed=seed).abs() * scale).clamp(0, 900) - sign * 5
+            x, out = fence.place("x", values, gap=gap), fence.place("out", torch.full_like(values, math.nan), gap=other)
+            with fence:
+                softmax(x=x, out=out)
+            off = (out - torch.softmax(values, dim=-1)).abs().max()
+            if not off < 2e-6 or not torch.equal(x, values) or fence.problems():
+                raise AssertionError(f"off by {off}; {fence.problems()}")
 
 
 # %% right="check_softmax"
@@ -618,7 +1140,7 @@ def check_softmax(softmax):
 # + assert torch.allclose(out, values.softmax(1), atol=2e-06), "wrong values"
 
 
-# %% wrong="add_rms_norm" says="bit patterns"
+# %% wrong="add_rms_norm" breaks="float32" says="bit patterns"
 # Misunderstands: the dtype takes care of itself.
 @triton.jit
 def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
@@ -638,7 +1160,7 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
     return total, out
 
 
-# %% wrong="add_rms_norm" says="not by the block"
+# %% wrong="add_rms_norm" breaks="padding" says="not by the block"
 # Misunderstands: the mean is taken over the block.
 @triton.jit
 def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
@@ -658,7 +1180,7 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
     return total, out
 
 
-# %% wrong="add_rms_norm" says="overflows from 256 on"
+# %% wrong="add_rms_norm" breaks="float32" says="overflows from 256 on"
 # Misunderstands: it is enough that bfloat16 is avoided; squares are taken in the input's type.
 @triton.jit
 def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
@@ -680,7 +1202,7 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
     return total, out
 
 
-# %% wrong="add_rms_norm" says="eps inside the root"
+# %% wrong="add_rms_norm" breaks="formula" says="eps inside the root"
 # Misunderstands: eps only keeps the division from failing, so it can stand anywhere.
 @triton.jit
 def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
@@ -700,7 +1222,7 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
     return total, out
 
 
-# %% wrong="add_rms_norm" says="outside of weight"
+# %% wrong="add_rms_norm" breaks="inside" says="outside of weight"
 # Misunderstands: the weight is shared by all rows, so it needs no mask.
 @triton.jit
 def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
@@ -720,7 +1242,7 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
     return total, out
 
 
-# %% wrong="add_rms_norm" says="without other="
+# %% wrong="add_rms_norm" breaks="padding" says="without other="
 # Misunderstands: a masked load gives 0 where the mask is false.
 @triton.jit
 def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
@@ -736,6 +1258,194 @@ def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, col
 def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
     block = triton.next_power_of_2(x.shape[1])
     add_rms_norm_kernel[(len(x),)](x, residual, weight, total, out, x.shape[1], eps, BLOCK=block)
+    return total, out
+
+
+# %% wrong="add_rms_norm" breaks="unrounded" says="from t before it is rounded"
+# Misunderstands: what is written is what goes on.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    residual = tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + offsets, mask=mask).to(tl.float32)
+    total = (x + residual).to(total_ptr.dtype.element_ty).to(tl.float32)
+    rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
+    tl.store(total_ptr + at, total, mask=mask)
+    tl.store(out_ptr + at, total / rms * weight, mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    add_rms_norm_kernel[(rows,)](x, residual, weight, total, out, columns, eps, BLOCK=block)
+    return total, out
+
+
+# %% wrong="add_rms_norm" breaks="once" says="keep the sum in a variable"
+# Misunderstands: the sum must be read back from memory.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    residual = tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + offsets, mask=mask).to(tl.float32)
+    total = x + residual
+    rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
+    tl.store(total_ptr + at, total, mask=mask)
+    again = tl.load(total_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    tl.store(out_ptr + at, total / rms * weight + 0.0 * again, mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    add_rms_norm_kernel[(rows,)](x, residual, weight, total, out, columns, eps, BLOCK=block)
+    return total, out
+
+
+# %% wrong="add_rms_norm" breaks="unchanged" says="residual after"
+# Misunderstands: the residual stream is updated in place.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    residual = tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + offsets, mask=mask).to(tl.float32)
+    total = x + residual
+    rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
+    tl.store(total_ptr + at, total, mask=mask)
+    tl.store(residual_ptr + at, total, mask=mask)
+    tl.store(out_ptr + at, total / rms * weight, mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    add_rms_norm_kernel[(rows,)](x, residual, weight, total, out, columns, eps, BLOCK=block)
+    return total, out
+
+
+# %% wrong="add_rms_norm" breaks="returned" says="the tensor itself that was given"
+# Misunderstands: the normalised rows are the result.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    residual = tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + offsets, mask=mask).to(tl.float32)
+    total = x + residual
+    rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
+    tl.store(total_ptr + at, total, mask=mask)
+    tl.store(out_ptr + at, total / rms * weight, mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    add_rms_norm_kernel[(rows,)](x, residual, weight, total, out, columns, eps, BLOCK=block)
+    return out, total
+
+
+# %% wrong="add_rms_norm" breaks="formula" says="t / sqrt(mean of t squared"
+# Misunderstands: RMSNorm is layer norm, the mean is taken off first.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    residual = tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + offsets, mask=mask).to(tl.float32)
+    total = x + residual
+    centred = tl.where(mask, total - tl.sum(total, axis=0) / columns, 0.0)
+    rms = tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    tl.store(total_ptr + at, total, mask=mask)
+    tl.store(out_ptr + at, total / rms * weight, mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    add_rms_norm_kernel[(rows,)](x, residual, weight, total, out, columns, eps, BLOCK=block)
+    return total, out
+
+
+# %% wrong="add_rms_norm" breaks="formula" says="t / sqrt(mean of t squared"
+# Misunderstands: eps is a constant of the method.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    residual = tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + offsets, mask=mask).to(tl.float32)
+    total = x + residual
+    rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
+    tl.store(total_ptr + at, total, mask=mask)
+    tl.store(out_ptr + at, total / rms * weight, mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    add_rms_norm_kernel[(rows,)](x, residual, weight, total, out, columns, 1e-6, BLOCK=block)
+    return total, out
+
+
+# %% wrong="add_rms_norm" breaks="formula" says="blocks long enough"
+# Misunderstands: rows are no longer than 1,024.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    residual = tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + offsets, mask=mask).to(tl.float32)
+    total = x + residual
+    rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
+    tl.store(total_ptr + at, total, mask=mask)
+    tl.store(out_ptr + at, total / rms * weight, mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    rows, columns = x.shape
+    block = min(1024, triton.next_power_of_2(columns))
+    add_rms_norm_kernel[(rows,)](x, residual, weight, total, out, columns, eps, BLOCK=block)
+    return total, out
+
+
+# %% right="add_rms_norm"
+# `rsqrt`, pointers moved, sizes by position, no gradients.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    residual = tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + offsets, mask=mask).to(tl.float32)
+    total = x + residual
+    rms = tl.rsqrt(tl.sum(total * total, axis=0) * (1.0 / columns) + eps)
+    tl.store(total_ptr + at, total, mask=mask)
+    tl.store(out_ptr + at, total * rms * weight, mask=mask)
+
+
+@torch.no_grad()
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    add_rms_norm_kernel[(rows,)](x, residual, weight, total, out, columns, eps, BLOCK=block)
     return total, out
 
 
@@ -768,7 +1478,7 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
 # - rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
 # + rms = tl.sqrt(tl.sum(total * total, axis=(-1)) / columns + eps)
 
-# %% wrong="layer_norm" says="mask it before squaring"
+# %% wrong="layer_norm" breaks="padding" says="mask it before squaring"
 # Misunderstands: padding that was loaded as 0 stays 0.
 @triton.jit
 def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
@@ -799,7 +1509,7 @@ def layer_norm_backward(*args):
 layer_norm_dx_kernel = layer_norm_dw_db_kernel = layer_norm_kernel
 
 
-# %% wrong="layer_norm" says="subtract the mean before squaring"
+# %% wrong="layer_norm" breaks="centred" says="subtract the mean before squaring"
 # Misunderstands: the mean of squares minus the square of the mean is the same variance in floating point too.
 @triton.jit
 def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
@@ -830,7 +1540,7 @@ def layer_norm_backward(*args):
 layer_norm_dx_kernel = layer_norm_dw_db_kernel = layer_norm_kernel
 
 
-# %% wrong="layer_norm" says="both means"
+# %% wrong="layer_norm" breaks="dx" says="the mean of g is not subtracted"
 # Misunderstands: mean and variance are constants for the gradient.
 @triton.jit
 def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
@@ -871,7 +1581,7 @@ def layer_norm(*args, **options):
 layer_norm_kernel = layer_norm_dx_kernel
 
 
-# %% wrong="layer_norm" says="over all rows"
+# %% wrong="layer_norm" breaks="columns" says="over all rows"
 # Misunderstands: each row's program may simply store its share of dw and db; the last one wins.
 @triton.jit
 def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, dw_ptr, db_ptr, columns, BLOCK: tl.constexpr):
@@ -901,7 +1611,7 @@ def layer_norm(*args, **options):
 layer_norm_kernel = layer_norm_dw_db_kernel = layer_norm_dx_kernel
 
 
-# %% wrong="layer_norm" says="blocks long enough"
+# %% wrong="layer_norm" breaks="output" says="blocks long enough"
 # Misunderstands: a block that is long enough for the rows at hand is long enough.
 @triton.jit
 def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
@@ -960,6 +1670,778 @@ def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
     block = 64
     layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
     layer_norm_dw_db_kernel[(1,)](dy, x, mean, rstd, dw, db, rows, columns, BLOCK=64)
+    return dx, dw, db
+
+
+# %% wrong="layer_norm" breaks="columns" says="over all rows"
+# Misunderstands: 16 rows are a block, and one block is enough.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    g_mean = tl.sum(g, axis=0) / columns
+    product_mean = tl.sum(g * normed, axis=0) / columns
+    tl.store(dx_ptr + at, rstd * (g - g_mean - normed * product_mean), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, min(rows, 16)):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[lambda meta: (triton.cdiv(columns, meta["BLOCK"]),)](
+        dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16
+    )
+    return dx, dw, db
+
+
+# %% wrong="layer_norm" breaks="columns" says="that row"
+# Misunderstands: the statistics of the first row serve for all.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    g_mean = tl.sum(g, axis=0) / columns
+    product_mean = tl.sum(g * normed, axis=0) / columns
+    tl.store(dx_ptr + at, rstd * (g - g_mean - normed * product_mean), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr)) * tl.load(rstd_ptr)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[lambda meta: (triton.cdiv(columns, meta["BLOCK"]),)](
+        dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16
+    )
+    return dx, dw, db
+
+
+# %% wrong="layer_norm" breaks="statistics" says="rstd of"
+# Misunderstands: what is saved is the standard deviation.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, 1 / rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    g_mean = tl.sum(g, axis=0) / columns
+    product_mean = tl.sum(g * normed, axis=0) / columns
+    tl.store(dx_ptr + at, rstd * (g - g_mean - normed * product_mean), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[lambda meta: (triton.cdiv(columns, meta["BLOCK"]),)](
+        dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16
+    )
+    return dx, dw, db
+
+
+# %% wrong="layer_norm" breaks="returned" says="the tensor itself that was given"
+# Misunderstands: the statistics are returned with the output.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    g_mean = tl.sum(g, axis=0) / columns
+    product_mean = tl.sum(g * normed, axis=0) / columns
+    tl.store(dx_ptr + at, rstd * (g - g_mean - normed * product_mean), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    return out, mean, rstd
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[lambda meta: (triton.cdiv(columns, meta["BLOCK"]),)](
+        dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16
+    )
+    return dx, dw, db
+
+
+# %% wrong="layer_norm" breaks="returned_gradients" says="the tensor itself that was given"
+# Misunderstands: dx is what the layer below needs, so it is the result.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    g_mean = tl.sum(g, axis=0) / columns
+    product_mean = tl.sum(g * normed, axis=0) / columns
+    tl.store(dx_ptr + at, rstd * (g - g_mean - normed * product_mean), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[lambda meta: (triton.cdiv(columns, meta["BLOCK"]),)](
+        dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16
+    )
+    return dx
+
+
+# %% wrong="layer_norm" breaks="unchanged" says="dy after"
+# Misunderstands: dy is needed no more, so g may stand there.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    tl.store(dy_ptr + at, g, mask=mask)
+    g_mean = tl.sum(g, axis=0) / columns
+    product_mean = tl.sum(g * normed, axis=0) / columns
+    tl.store(dx_ptr + at, rstd * (g - g_mean - normed * product_mean), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[lambda meta: (triton.cdiv(columns, meta["BLOCK"]),)](
+        dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16
+    )
+    return dx, dw, db
+
+
+# %% wrong="layer_norm" breaks="inside" says="outside of mean"
+# Misunderstands: one number a row needs no care: a whole block is stored.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row + tl.arange(0, 2), mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    g_mean = tl.sum(g, axis=0) / columns
+    product_mean = tl.sum(g * normed, axis=0) / columns
+    tl.store(dx_ptr + at, rstd * (g - g_mean - normed * product_mean), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[lambda meta: (triton.cdiv(columns, meta["BLOCK"]),)](
+        dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16
+    )
+    return dx, dw, db
+
+
+# %% wrong="layer_norm" breaks="inside" says="outside of weight"
+# Misunderstands: the weight is as long as the block.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    g_mean = tl.sum(g, axis=0) / columns
+    product_mean = tl.sum(g * normed, axis=0) / columns
+    tl.store(dx_ptr + at, rstd * (g - g_mean - normed * product_mean), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[lambda meta: (triton.cdiv(columns, meta["BLOCK"]),)](
+        dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16
+    )
+    return dx, dw, db
+
+
+# %% wrong="layer_norm" breaks="dx" says="the mean of g times the normalised x"
+# Misunderstands: the spread does not depend on x.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    g_mean = tl.sum(g, axis=0) / columns
+    product_mean = tl.sum(g * normed, axis=0) / columns
+    tl.store(dx_ptr + at, rstd * (g - g_mean), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[lambda meta: (triton.cdiv(columns, meta["BLOCK"]),)](
+        dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16
+    )
+    return dx, dw, db
+
+
+# %% wrong="layer_norm" breaks="padding" says="divide by the columns"
+# Misunderstands: a mean over a block is divided by its length.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / BLOCK + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    g_mean = tl.sum(g, axis=0) / columns
+    product_mean = tl.sum(g * normed, axis=0) / columns
+    tl.store(dx_ptr + at, rstd * (g - g_mean - normed * product_mean), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[lambda meta: (triton.cdiv(columns, meta["BLOCK"]),)](
+        dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16
+    )
+    return dx, dw, db
+
+
+# %% wrong="layer_norm" breaks="columns" says="blocks long enough"
+# Misunderstands: one program has room for all columns, up to 128.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    g_mean = tl.sum(g, axis=0) / columns
+    product_mean = tl.sum(g * normed, axis=0) / columns
+    tl.store(dx_ptr + at, rstd * (g - g_mean - normed * product_mean), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[(1,)](
+        dy, x, mean, rstd, dw, db, rows, columns, BLOCK=128
+    )
+    return dx, dw, db
+
+
+# %% right="layer_norm"
+# dw and db in partial sums over groups of rows, added up at the end; grids as lists.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask)
+    bias = tl.load(bias_ptr + offsets, mask=mask)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = row * columns + offsets
+    rstd = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
+    g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    g_mean = tl.sum(g, axis=0) / columns
+    product_mean = tl.sum(g * normed, axis=0) / columns
+    tl.store(dx_ptr + at, rstd * (g - g_mean - normed * product_mean), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, GROUP: tl.constexpr, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    first = tl.program_id(1) * GROUP
+    for row in range(first, tl.minimum(first + GROUP, rows)):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + tl.program_id(1) * columns + offsets, dw, mask=mask)
+    tl.store(db_ptr + tl.program_id(1) * columns + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_kernel[[rows]](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=block)
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[[rows]](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    groups = triton.cdiv(rows, 8)
+    parts = torch.empty(2, groups, columns, device=x.device)
+    layer_norm_dw_db_kernel[[triton.cdiv(columns, 64), groups]](dy, x, mean, rstd, *parts, rows, columns, GROUP=8, BLOCK=64)
+    torch.sum(parts[0], 0, out=dw)
+    db.copy_(parts[1].sum(0))
     return dx, dw, db
 
 
