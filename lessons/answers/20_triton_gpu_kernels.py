@@ -514,7 +514,7 @@ def matmul_cost(m, n, k, block_m, block_n, itemsize):
 # - return flops / bytes_moved, max(compute, memory), "compute" if compute > memory else "memory"
 # + return flops / bytes_moved, (max(memory, compute)), "compute" if compute > memory else "memory"
 
-# %% wrong="fused_softmax" breaks="length" says="padded places count as 0 in the sum"
+# %% wrong="fused_softmax" breaks="length" says="padded places count in the sum"
 # Misunderstands: a masked load leaves the padding out of what follows.
 @triton.jit
 def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
@@ -602,7 +602,7 @@ def softmax(x, out):
     return out
 
 
-# %% wrong="fused_softmax" breaks="length, large" says="in its maximum"
+# %% wrong="fused_softmax" breaks="length, large" says="padded places count in the sum"
 # Misunderstands: any large negative number is as good as -inf.
 @triton.jit
 def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
@@ -716,21 +716,18 @@ def softmax(x, out):
 # %% wrong="fused_softmax" breaks="softmax" says="the columns are normalised"
 # Misunderstands: softmax is over the first axis.
 @triton.jit
-def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
-    row = tl.program_id(0)
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, rows, BLOCK: tl.constexpr):
+    column = tl.program_id(0)
     offsets = tl.arange(0, BLOCK)
-    mask = offsets < columns
-    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    mask = offsets < rows
+    x = tl.load(x_ptr + offsets * x_stride + column, mask=mask, other=-float("inf"))
     e = tl.exp(x - tl.max(x, axis=0))
-    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+    tl.store(out_ptr + offsets * out_stride + column, e / tl.sum(e, axis=0), mask=mask)
 
 
 def softmax(x, out):
-    x = x.T.contiguous()
-    result = torch.empty_like(x)
     rows, columns = x.shape
-    softmax_kernel[(rows,)](x, result, x.stride(0), result.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
-    out.copy_(result.T)
+    softmax_kernel[(columns,)](x, out, x.stride(0), out.stride(0), rows, BLOCK=triton.next_power_of_2(rows))
     return out
 
 
@@ -789,7 +786,7 @@ def softmax(x, out):
     return out
 
 
-# %% wrong="fused_softmax" breaks="softmax" says="NaN"
+# %% wrong="fused_softmax" breaks="softmax" says="the others never"
 # Misunderstands: a few programs are enough, one a row up to 32 rows.
 @triton.jit
 def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
@@ -2537,7 +2534,7 @@ def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
 # - normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
 # + normed = (tl.load(x_ptr + at, mask=mask, other=1.0) - tl.load(mean_ptr + row)) * rstd
 
-# %% wrong="tiled_matmul" says="Each mask needs both axes"
+# %% wrong="tiled_matmul" breaks="product, inside" says="Each mask needs both axes"
 # Misunderstands: the loop over k ends by itself, so k needs no mask.
 @triton.jit
 def matmul_kernel(
@@ -2562,7 +2559,7 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
-# %% wrong="tiled_matmul" says="pass both tiles through for_dot"
+# %% wrong="tiled_matmul" breaks="float32" says="pass both tiles through for_dot"
 # Misunderstands: tl.dot takes any floating point type, everywhere.
 @triton.jit
 def matmul_kernel(
@@ -2589,7 +2586,7 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
-# %% wrong="tiled_matmul" says="the accumulator in float32"
+# %% wrong="tiled_matmul" breaks="float32" says="the accumulator in float32"
 # Misunderstands: the accumulator has the type of the result.
 @triton.jit
 def matmul_kernel(
@@ -2617,7 +2614,7 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
-# %% wrong="tiled_matmul" says="two strides of its own"
+# %% wrong="tiled_matmul" breaks="strides, inside" says="two strides of its own"
 # Misunderstands: matrices lie row by row, the number of columns is the stride.
 @triton.jit
 def matmul_kernel(a_ptr, b_ptr, out_ptr, m, n, k, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):
@@ -2639,7 +2636,7 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
-# %% wrong="tiled_matmul" says="without other="
+# %% wrong="tiled_matmul" breaks="product" says="without other="
 # Misunderstands: a masked load gives 0 where the mask is false.
 @triton.jit
 def matmul_kernel(
@@ -2669,23 +2666,329 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
+# %% wrong="tiled_matmul" breaks="product" says="first step of k alone"
+# Misunderstands: `tl.dot` adds to what the name held before.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), input_precision="ieee")
+        if start == 0:
+            kept = acc
+    acc = kept
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+
+
+# %% wrong="tiled_matmul" breaks="blocks, traffic" says="with tiles of"
+# Misunderstands: the blocks of the signature are good enough for every size.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(m, 16), triton.cdiv(n, 16))
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=16, BLOCK_N=16, BLOCK_K=16)
+    return out
+
+
+# %% wrong="tiled_matmul" breaks="grid" says="program (i, j) of the grid"
+# Misunderstands: which axis of the grid counts rows does not matter to anyone else.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(n, block_n), triton.cdiv(m, block_m))
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+
+
+# %% wrong="tiled_matmul" breaks="returned" says="the tensor itself that was given"
+# Misunderstands: the result belongs in a tensor of its own.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out + 0
+
+
+# %% wrong="tiled_matmul" breaks="unchanged" says="a after"
+# Misunderstands: what was read is needed no more.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    zeros = tl.zeros((BLOCK_M, BLOCK_K), dtype=tl.float32)
+    tl.store(a_ptr + rows[:, None] * a_row + tl.arange(0, BLOCK_K)[None, :] * a_column, zeros, mask=(rows[:, None] < m) & (tl.arange(0, BLOCK_K)[None, :] < k))
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+
+
+# %% wrong="tiled_matmul" breaks="product" says="the accumulator in float32"
+# Misunderstands: 16 steps of k are enough.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, min(k, 256), BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+
+
+# %% wrong="tiled_matmul" breaks="float32" says="the accumulator in float32"
+# Misunderstands: float16 numbers make float16 sums (each step is rounded).
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = (acc + tl.dot(for_dot(a), for_dot(b), input_precision="ieee")).to(tl.float16).to(tl.float32)
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+
+
+# %% wrong="tiled_matmul" breaks="strides" says="two strides of its own"
+# Misunderstands: elements of a row of out always lie side by side.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :], acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+
+
+# %% wrong="tiled_matmul" breaks="traffic" says="a once for each column of tiles"
+# Misunderstands: a step beyond the end of k reads nothing new.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        again = tl.load(b_ptr + rows[:, None] * 0 + columns[None, :] * b_column, mask=columns[None, :] < n, other=0.0)
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+
+
+# %% right="tiled_matmul"
+# Masks made once, `tl.where`, operands by name, a grid as a list.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = acc + tl.dot(for_dot(a), for_dot(b), input_precision="ieee")
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = [-(-m // block_m), -(-n // block_n)]
+    strides = (*a.stride(), *b.stride(), *out.stride())
+    matmul_kernel[grid](a, b, out, m, n, k, *strides, num_warps=4, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+
+
 # %% right="tiled_matmul"
 # Addresses that move on, a grid from a function, the mask of k from what is left.
 @triton.jit
-def matmul_kernel(A, B, C, M, N, K, am, ak, bk, bn, cm, cn, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
-    rm = tl.program_id(0) * BM + tl.arange(0, BM)[:, None]
-    rn = tl.program_id(1) * BN + tl.arange(0, BN)[None, :]
-    rk = tl.arange(0, BK)
+def matmul_kernel(A, B, C, M, N, K, am, ak, bk, bn, cm, cn, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):
+    rm = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)[:, None]
+    rn = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
+    rk = tl.arange(0, BLOCK_K)
     a_at = A + rm * am + rk[None, :] * ak
     b_at = B + rk[:, None] * bk + rn * bn
-    total = tl.zeros((BM, BN), tl.float32)
-    for step in range(tl.cdiv(K, BK)):
-        left = K - step * BK
+    total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    for step in range(tl.cdiv(K, BLOCK_K)):
+        left = K - step * BLOCK_K
         tile_a = tl.load(a_at, mask=(rm < M) & (rk[None, :] < left), other=0.0)
         tile_b = tl.load(b_at, mask=(rk[:, None] < left) & (rn < N), other=0.0)
         total += tl.dot(for_dot(tile_a), for_dot(tile_b), input_precision="ieee")
-        a_at += BK * ak
-        b_at += BK * bk
+        a_at += BLOCK_K * ak
+        b_at += BLOCK_K * bk
     tl.store(C + rm * cm + rn * cn, total.to(C.dtype.element_ty), mask=(rm < M) & (rn < N))
 
 
@@ -2693,9 +2996,9 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     m, n, k = a.shape[0], b.shape[1], a.shape[1]
 
     def grid(meta):
-        return triton.cdiv(m, meta["BM"]), triton.cdiv(n, meta["BN"])
+        return triton.cdiv(m, meta["BLOCK_M"]), triton.cdiv(n, meta["BLOCK_N"])
 
-    matmul_kernel[grid](a, b, out, m, n, k, *a.stride(), *b.stride(), *out.stride(), BM=block_m, BN=block_n, BK=block_k)
+    matmul_kernel[grid](a, b, out, m, n, k, *a.stride(), *b.stride(), *out.stride(), BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
     return out
 
 
@@ -2707,7 +3010,7 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
 # - b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
 # + b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=1.0)
 
-# %% wrong="choose_tiles" says="every stage holds a tile"
+# %% wrong="choose_tiles" breaks="fits" says="every stage holds a tile"
 # Misunderstands: stages take turns in one buffer.
 def prune(configs, itemsize, shared_bytes):
     def needs(config):
@@ -2726,7 +3029,7 @@ class Tuner:
         raise NotImplementedError
 
 
-# %% wrong="choose_tiles" says="whole waves of whole tiles"
+# %% wrong="choose_tiles" breaks="waves, whole" says="whole waves of whole tiles"
 # Misunderstands: time is proportional to the work; a wave that is half empty takes half as long.
 def predicted_seconds(config, m, n, k, itemsize, gpu):
     flops, moved = matmul_cost(m, n, k, config.kwargs["BLOCK_M"], config.kwargs["BLOCK_N"], itemsize)
@@ -2742,7 +3045,7 @@ class Tuner:
         raise NotImplementedError
 
 
-# %% wrong="choose_tiles" says="answer from memory"
+# %% wrong="choose_tiles" breaks="remembered" says="answer from memory"
 # Misunderstands: measuring again does no harm.
 class Tuner:
     def __init__(self, configs, measure):
@@ -2766,7 +3069,7 @@ def predicted_seconds(*args):
     raise NotImplementedError
 
 
-# %% wrong="choose_tiles" says="keys have answers of their own"
+# %% wrong="choose_tiles" breaks="remembered" says="keys have answers of their own"
 # Misunderstands: the best tile is the best for all sizes.
 class Tuner:
     def __init__(self, configs, measure):
@@ -2792,7 +3095,7 @@ def predicted_seconds(*args):
     raise NotImplementedError
 
 
-# %% wrong="choose_tiles" says="a memory of its own"
+# %% wrong="choose_tiles" breaks="remembered" says="so have tuners"
 # Misunderstands: a dictionary in the class body is made anew for each object.
 class Tuner:
     known = {}
@@ -2820,6 +3123,594 @@ def prune(*args):
 
 def predicted_seconds(*args):
     raise NotImplementedError
+
+
+# %% wrong="choose_tiles" breaks="smallest" says="the smallest alone"
+# Misunderstands: where nothing fits, nothing is left.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except RuntimeError:
+                    pass  # it cannot win
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="smallest" says="the first of those"
+# Misunderstands: of equals any will do.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs[::-1], key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except RuntimeError:
+                    pass  # it cannot win
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="fits" says="just the room fits"
+# Misunderstands: a little room must be left.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) < shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except RuntimeError:
+                    pass  # it cannot win
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="fits" says="what fits"
+# Misunderstands: the order does not matter, the largest first is handy.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    configs = sorted(configs, key=needs, reverse=True)
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except RuntimeError:
+                    pass  # it cannot win
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="waves" says="last wave takes as long"
+# Misunderstands: a wave that is half full takes half as long.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(m, block_m) * triton.cdiv(n, block_n) / gpu.multiprocessors
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except RuntimeError:
+                    pass  # it cannot win
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="whole" says="rounded up to whole steps"
+# Misunderstands: the last step along k is shorter.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except RuntimeError:
+                    pass  # it cannot win
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="wave_seconds" says="whole waves of whole tiles"
+# Misunderstands: the bandwidth is there for every multiprocessor.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except RuntimeError:
+                    pass  # it cannot win
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="wave_seconds" says="whole waves of whole tiles"
+# Misunderstands: the result is written at every step.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n * depth / block_k) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except RuntimeError:
+                    pass  # it cannot win
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="quickest" says="first of equals"
+# Misunderstands: the last of equals is as good.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except RuntimeError:
+                    pass  # it cannot win
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(reversed(seconds), key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="failing" says="RuntimeError"
+# Misunderstands: an error of the measurement is an error of the tuner.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                seconds[config] = self.measure(config, *key)
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="failing" says="cannot win"
+# Misunderstands: what did not run took no time.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except RuntimeError:
+                    seconds[config] = 0.0
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="all_fail" says="raises RuntimeError"
+# Misunderstands: where nothing runs the first is as good as any.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except RuntimeError:
+                    pass  # it cannot win
+            if not seconds:
+                return self.configs[0]
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="other_errors" says="other errors must be seen"
+# Misunderstands: whatever goes wrong in a measurement, the configuration is out.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except Exception:
+                    pass  # it cannot win
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="remembered" says="keys have answers of their own"
+# Misunderstands: the first part of a key tells sizes apart.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        whole, key = key, key[:1]
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *whole)
+                except RuntimeError:
+                    pass  # it cannot win
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% right="choose_tiles"
+# `functools.cache` a tuner, `inf` for what fails, everything in loops.
+import functools
+
+
+def prune(configs, itemsize, shared_bytes):
+    kept, least = [], None
+    for config in configs:
+        sides = config.kwargs
+        need = config.num_stages * itemsize * sides["BLOCK_K"] * (sides["BLOCK_M"] + sides["BLOCK_N"])
+        if need <= shared_bytes:
+            kept.append(config)
+        if least is None or need < least[0]:
+            least = need, config
+    return kept if kept else [least[1]]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    bm, bn, bk = config.kwargs["BLOCK_M"], config.kwargs["BLOCK_N"], config.kwargs["BLOCK_K"]
+    programs, steps = -(-m // bm) * -(-n // bn), -(-k // bk)
+    compute = 2 * bm * bn * bk * steps * gpu.multiprocessors / gpu.peak
+    memory = (steps * bk * (bm + bn) + bm * bn) * itemsize * gpu.multiprocessors / gpu.bandwidth
+    return math.ceil(programs / gpu.multiprocessors) * max(compute, memory)
+
+
+class Tuner:
+    def __init__(self, configs, measure):
+        def seconds(config, key):
+            try:
+                return measure(config, *key)
+            except RuntimeError:
+                return math.inf
+
+        @functools.cache
+        def best(*key):
+            times = [seconds(config, key) for config in configs]
+            if min(times) == math.inf:
+                raise RuntimeError("nothing runs")
+            return configs[times.index(min(times))]
+
+        self.best = best
 
 
 # %% right="choose_tiles"
