@@ -3761,7 +3761,7 @@ class Tuner:
         return winner
 
 
-# %% wrong="flash_attention" says="acc too, shrinks"
+# %% wrong="flash_attention" breaks="online" says="acc too, shrinks"
 # Misunderstands: only the sum depends on the maximum, the weighted values do not.
 @triton.jit
 def attention_kernel(
@@ -3815,7 +3815,7 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     return out, lse
 
 
-# %% wrong="flash_attention" says="their score is -inf, not 0"
+# %% wrong="flash_attention" breaks="sizes" says="their score must be -inf"
 # Misunderstands: keys that do not exist were loaded as 0, so they weigh nothing.
 @triton.jit
 def attention_kernel(
@@ -3869,7 +3869,7 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     return out, lse
 
 
-# %% wrong="flash_attention" says="sees keys up to i + keys - queries"
+# %% wrong="flash_attention" breaks="causal" says="sees keys up to i + keys - queries"
 # Misunderstands: query i is at position i, also when earlier keys come from a cache.
 @triton.jit
 def attention_kernel(
@@ -3923,7 +3923,7 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     return out, lse
 
 
-# %% wrong="flash_attention" says="wholly behind what its queries see"
+# %% wrong="flash_attention" breaks="skipped" says="wholly behind what its queries see"
 # Misunderstands: masking the scores is all that causal means.
 @triton.jit
 def attention_kernel(
@@ -3977,7 +3977,7 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     return out, lse
 
 
-# %% wrong="flash_attention" says="is the maximum subtracted before exp"
+# %% wrong="flash_attention" breaks="online" says="is the maximum subtracted before exp"
 # Misunderstands: dividing by the sum makes the maximum unnecessary.
 @triton.jit
 def attention_kernel(
@@ -4031,7 +4031,7 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     return out, lse
 
 
-# %% wrong="flash_attention" says="need their mask"
+# %% wrong="flash_attention" breaks="sizes, inside" says="need their mask"
 # Misunderstands: a power of two is wide enough and needs no mask of its own.
 @triton.jit
 def attention_kernel(
@@ -4085,7 +4085,7 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     return out, lse
 
 
-# %% wrong="flash_attention" says="start below every score"
+# %% wrong="flash_attention" breaks="online" says="start below every score"
 # Misunderstands: a running maximum may start at 0; scores are about that size.
 @triton.jit
 def attention_kernel(
@@ -4139,7 +4139,7 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     return out, lse
 
 
-# %% wrong="flash_attention" says="their score is -inf, not 0"
+# %% wrong="flash_attention" breaks="sizes" says="over the keys that exist"
 # Misunderstands: exp(-50) is nearly 0, so -50 is as good as -inf.
 @triton.jit
 def attention_kernel(
@@ -4186,6 +4186,929 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     heads, queries, width = q.shape
     block_d = max(16, triton.next_power_of_2(width))
     grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="output" says="not divided by the root"
+# Misunderstands: the scale belongs to training.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, 1.0
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="output" says="over the keys that exist"
+# Misunderstands: the scale is the root of the padded width.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, block_d**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="lse" says="natural logarithms"
+# Misunderstands: the sum is already relative to the maximum, so its logarithm is enough.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="lse" says="natural logarithms"
+# Misunderstands: logarithms are to base 2 on a GPU.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log2(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="precision" says="over the keys that exist"
+# Misunderstands: scores are as precise as what they are made of.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee").to(tl.float16).to(tl.float32) * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="precision" says="pass every operand of tl.dot"
+# Misunderstands: the interpreter knows bfloat16.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = tl.load(q_ptr + row_at, mask=row_mask, other=0.0)
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0)
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="traffic" says="load q once"
+# Misunderstands: q is loaded for each tile of keys, like k.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="traffic" says="once for a block of queries"
+# Misunderstands: 16 queries are a block, whatever is asked for.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, 16), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=16, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="returned" says="the tensor itself that was given"
+# Misunderstands: lse is for the backward pass and not returned.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out
+
+
+# %% wrong="flash_attention" breaks="unchanged" says="q after"
+# Misunderstands: q may be scaled in place once and for all.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    tl.store(q_ptr + row_at, q * scale, mask=row_mask)
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="sizes" says="the others never"
+# Misunderstands: one head is enough for a test, so the grid has one axis.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), min(heads, 2))
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="sizes" says="expected"
+# Misunderstands: keys come in at most 128.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = tl.minimum(keys, 128)
+    if CAUSAL:
+        end = tl.minimum(end, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="sizes" says="the others never"
+# Misunderstands: a head is at most 64 wide.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = min(64, max(16, triton.next_power_of_2(width)))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="inside" says="outside of lse"
+# Misunderstands: one number a query needs no mask.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total))
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="output" says="shrinks by exp"
+# Misunderstands: the weights of a tile are normalised within the tile.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc, input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="causal" says="over the keys that exist"
+# Misunderstands: a query does not see its own key.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] < rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        top = higher
+
+    tl.store(out_ptr + row_at, acc / total[:, None], mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = (triton.cdiv(queries, block_m), heads)
+    sizes = queries, k.shape[1], width, width**-0.5
+    attention_kernel[grid](
+        q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% right="flash_attention"
+# Full tiles first without masks of their own, the width's scale folded into q, operands by name.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    row_mask = (rows[:, None] < queries) & (dims[None, :] < width)
+    row_at = (head * queries + rows[:, None]) * width + dims[None, :]
+    q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
+
+    top = tl.zeros((BLOCK_M,), dtype=tl.float32) - 1e30
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        tile_mask = (columns[:, None] < keys) & (dims[None, :] < width)
+        tile_at = (head * keys + columns[:, None]) * width + dims[None, :]
+        k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
+        v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee")
+        scores *= scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = columns[None, :] <= rows[:, None] + keys - queries
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc *= shrink[:, None]
+        acc += tl.dot(p.to(v.dtype), v, input_precision="ieee")
+        top = higher
+
+    inverse = 1 / total
+    tl.store(out_ptr + row_at, (acc * inverse[:, None]).to(out_ptr.dtype.element_ty), mask=row_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    block_d = max(16, triton.next_power_of_2(width))
+    grid = [-(-queries // block_m), heads]
     sizes = queries, k.shape[1], width, width**-0.5
     attention_kernel[grid](
         q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
