@@ -1552,22 +1552,26 @@ def rows_to_norm():
     """(rows, columns, mean of the rows, spread of the rows, eps), from small to large."""
     for seed in seeds:
         odd = 33 + seed % 20
-        yield from ((1, 1, 0.0, 1.0, 1e-2, seed), (1, 5, 2.0, 1.0, None, seed), (3, 4, 0.0, 1.0, 0.3, seed))
-        yield from ((4, odd, 3.0, 1.0, 1e-5, seed), (5, 64, -1.0, 0.1, 1e-3, seed), (2, odd, 1000.0, 1.0, 1e-5, seed))
-        yield from ((3, odd, 0.0, 1e-3, 1e-6, seed), (37, 9, 0.5, 1.0, 1e-5, seed), (2, 140, 0.5, 2.0, 1.0, seed), (1, 1030, -0.2, 1.0, 1e-5, seed))
+        yield from ((1, 1, 0.0, 1.0, 1e-2, seed), (1, 5, 2.0, 1.0, None, seed), (3, 4, 0.0, 1.0, 0.3, seed), (4, odd, 3.0, 1.0, 1e-5, seed))
+        yield from ((2, 64, -1.0, 0.1, 1e-3, seed), (2, odd, 1000.0, 1.0, 1e-5, seed), (2, odd, 0.0, 1e-3, 1e-6, seed))
+    yield from ((37, 9, 0.5, 1.0, 1e-5, seed), (2, 140, 0.5, 2.0, 1.0, seed), (1, 1030, -0.2, 1.0, 1e-5, seed))
 
 
-def words(rows, columns, shift, spread, eps):
-    return f"{rows} rows of {columns}, mean near {shift:g}, spread {spread:g}, eps {'by default' if eps is None else format(eps, 'g')}"
+def words(rows, columns, shift, spread, eps, seed):
+    return f"{rows} rows of {columns}, mean near {shift:g}, spread {spread:g}, eps {'by default' if eps is None else format(eps, 'g')} (seed {seed})"
+
+
+seen_calls = {}  # what was seen, by case: both parts of a pass look at the same call
 
 
 def forward_cases():
     for rows, columns, shift, spread, eps, seed in rows_to_norm():
         inputs = {"x": random(rows, columns, seed=seed, scale=spread, shift=shift), "weight": random(columns, seed=seed + 1, shift=1), "bias": random(columns, seed=seed + 2)}
         inputs = {name: tensor.cpu() for name, tensor in inputs.items()}
-        what = f"`layer_norm` of {words(rows, columns, shift, spread, eps)}"
-        seen = seen_forward(inputs, **({} if eps is None else {"eps": eps}))
-        yield inputs, seen, 1e-5 if eps is None else eps, what, 1e-4 if abs(shift) < 100 * spread else 2e-3
+        what = f"`layer_norm` of {words(rows, columns, shift, spread, eps, seed)}"
+        if what not in seen_calls:
+            seen_calls[what] = seen_forward(inputs, **({} if eps is None else {"eps": eps}))
+        yield inputs, seen_calls[what], 1e-5 if eps is None else eps, what, 1e-4 if abs(shift) < 100 * spread else 2e-3
 
 
 def check_output():
@@ -1599,8 +1603,10 @@ def backward_cases():
         inputs = {name: tensor.cpu() for name, tensor in inputs.items()}
         _, mean, rstd = layer_norm_by_definition(inputs["x"], inputs["weight"], inputs["weight"], 1e-5 if eps is None else eps)
         inputs |= {"mean": mean.float(), "rstd": rstd.float()}
-        seen = seen_backward(inputs)
-        yield inputs, seen, f"`layer_norm_backward` of {words(rows, columns, shift, spread, eps)}", 1e-4 if abs(shift) < 100 * spread else 2e-3
+        what = f"`layer_norm_backward` of {words(rows, columns, shift, spread, eps, seed)}"
+        if what not in seen_calls:
+            seen_calls[what] = seen_backward(inputs)
+        yield inputs, seen_calls[what], what, 1e-4 if abs(shift) < 100 * spread else 2e-3
 
 
 def only(seen, *names):

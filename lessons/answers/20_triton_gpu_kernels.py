@@ -1161,7 +1161,7 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
     return total, out
 
 
-# %% wrong="add_rms_norm" breaks="padding" says="not by the block"
+# %% wrong="add_rms_norm" breaks="padding" says="divided by the block"
 # Misunderstands: the mean is taken over the block.
 @triton.jit
 def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
@@ -1203,7 +1203,7 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
     return total, out
 
 
-# %% wrong="add_rms_norm" breaks="formula" says="eps inside the root"
+# %% wrong="add_rms_norm" breaks="formula" says="belongs inside the root"
 # Misunderstands: eps only keeps the division from failing, so it can stand anywhere.
 @triton.jit
 def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
