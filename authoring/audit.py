@@ -111,7 +111,7 @@ def answers_to_judge(lesson: Lesson, recorded: dict[str, dict] | None = None, on
         + len(e.wrong) * (2 + len(_other_seeds(e)))
         + len(e.right) * (1 + len(_other_seeds(e)))
         + len(KINDS)
-        + (0 if e.id in still_hold else len(mutants(e.cell.source)))
+        + (0 if e.id in still_hold else len(_mutants(e)))
         for e in exercises
     )
 
@@ -138,7 +138,7 @@ def _audit_exercise(bench: Bench, pool: ThreadPoolExecutor, exercise: Exercise, 
     visible = [pool.submit(judge, cell.source, exercise=_as_seen(exercise)) for cell in exercise.wrong]
     answers = [*exercise.wrong, *exercise.right]
     seeded = [[pool.submit(judge, cell.source, exercise=other) for cell in answers] for other in _other_seeds(exercise)]
-    made = mutants(source) if with_mutants else []
+    made = _mutants(exercise) if with_mutants else []
     mutated = [pool.submit(judge, mutant.source, slack) for mutant in made]
 
     _count_stub(exercise, result, stub.result())
@@ -186,6 +186,11 @@ def _count_right(exercise: Exercise, result: ExerciseAudit, verdicts: list[Verdi
         result.right = [a + b for a, b in zip(result.right, (1, accepted))]
         if not accepted:
             result.note(cell, f"this right answer is turned down ({verdict.status}, {verdict.points:g} points): {verdict.message}")
+
+
+def _mutants(exercise: Exercise) -> list[Mutant]:
+    """The field's own mistakes wait until the task says by rules what it demands: before, nobody can tell which are mistakes."""
+    return mutants(exercise.cell.source, field=bool(exercise.rules))
 
 
 def _as_seen(exercise: Exercise) -> Exercise:

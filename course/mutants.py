@@ -16,7 +16,7 @@ from course.parts import BEGIN_SOLUTION, END_SOLUTION
 
 FIELD_KINDS = tensors.KINDS | state.KINDS | flow.KINDS
 """The kinds of the field's own mistakes, with what each is."""
-_FAMILIES = (tensors.edits, state.edits, flow.edits, classic.edits)  # a mutant of two kinds bears the first one's name
+_FIELD = (tensors.edits, state.edits, flow.edits)
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,21 @@ class Mutant:
         return "\n".join([f"- {line}" for line in self.removed] + [f"+ {line}" for line in self.added])
 
 
-def mutants(source: str) -> list[Mutant]:
+def mutants(source: str, field: bool = True) -> list[Mutant]:
     """All mutants of the lines between the solution markers of an exercise cell.
 
-    Docstrings, error messages and anything outside the markers stay as they are.
+    Docstrings, error messages and anything outside the markers stay as they are.  A mutant of two kinds bears the
+    field's name.
+
+    Args:
+        field: with the field's own mistakes.
     """
     code = Code(source)
     skipped = {inner for node in ast.walk(code.tree) for outer in _prose(node) for inner in ast.walk(outer)}
     nodes = [node for node in ast.walk(code.tree) if node not in skipped]
     solutions = _solutions(code, source)
     found: dict[str, Mutant] = {}
-    for edits in _FAMILIES:
+    for edits in (*(_FIELD if field else ()), classic.edits):
         for edit in (edit for node in nodes for edit in edits(code, node)):
             changed = code.apply(edit)
             if _inside(edit, solutions) and changed != source and changed not in found and _compiles(changed):
