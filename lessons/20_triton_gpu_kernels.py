@@ -140,7 +140,12 @@ class Fence:
             self.bytes_read += len(addresses) * itemsize
         else:
             self.bytes_written += len(addresses) * itemsize
+        if not len(addresses):
+            return
+        low, high = int(addresses.min()), int(addresses.max())
         for name, (buffer, inside) in self.places.items():
+            if high < buffer.data_ptr() or low >= buffer.data_ptr() + buffer.nbytes:
+                continue
             at = (addresses - buffer.data_ptr()).div(buffer.element_size(), rounding_mode="floor")
             at = at[(at >= 0) & (at < len(buffer))]
             getattr(self, verb)[name] += len(at)
@@ -267,6 +272,11 @@ def put_on_seat_belts():
         itemsize = max(1, pointers.get_element_ty().primitive_bitwidth // 8)
         for fence in FENCES:
             fence.note(verb, addresses, itemsize)
+        if not len(addresses):
+            return
+        low, high = int(addresses.min()), int(addresses.max()) + itemsize
+        if any(start - slack <= low and high <= end + slack for start, end in given):
+            return
         known = torch.zeros(len(addresses), dtype=torch.bool)
         for start, end in given:
             known |= (addresses >= start - slack) & (addresses + itemsize <= end + slack)
@@ -1554,7 +1564,7 @@ def rows_to_norm():
         odd = 33 + seed % 20
         yield from ((1, 1, 0.0, 1.0, 1e-2, seed), (1, 5, 2.0, 1.0, None, seed), (3, 4, 0.0, 1.0, 0.3, seed), (4, odd, 3.0, 1.0, 1e-5, seed))
         yield from ((2, 64, -1.0, 0.1, 1e-3, seed), (2, odd, 1000.0, 1.0, 1e-5, seed), (2, odd, 0.0, 1e-3, 1e-6, seed))
-    yield from ((37, 9, 0.5, 1.0, 1e-5, seed), (2, 140, 0.5, 2.0, 1.0, seed), (1, 1030, -0.2, 1.0, 1e-5, seed))
+    yield from ((33, 6, 0.5, 1.0, 1e-5, seed), (2, 140, 0.5, 2.0, 1.0, seed), (1, 1030, -0.2, 1.0, 1e-5, seed))
 
 
 def words(rows, columns, shift, spread, eps, seed):
