@@ -1962,21 +1962,21 @@ with check.exercise("tiled_matmul"):
 
 # %%
 a, b = random(64, 64, seed=43), random(64, 64, seed=44)
-sides, counted, computed = (16, 32, 64), [], []
+sides, by_fence, computed = (16, 32, 64), [], []
 for side in sides:
     fence = Fence()
     with fence:
         matmul(a, b, torch.empty_like(a), side, side, 32)
     flops, moved = matmul_cost(64, 64, 64, side, side, 4)
     computed.append(flops / moved)
-    counted.append(flops / (fence.bytes_read + fence.bytes_written) if INTERPRETED else math.nan)
+    by_fence.append(flops / (fence.bytes_read + fence.bytes_written) if INTERPRETED else math.nan)
 figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
 axis.plot(sides, computed, "-", label="by arithmetic")
-axis.plot(sides, counted, "o", label="counted")
+axis.plot(sides, by_fence, "o", label="counted")
 axis.set(xlabel="side of a tile (elements)", ylabel="intensity (flop / byte)", xticks=sides, title="64 x 64 x 64 in float32")
 axis.legend()
 plt.show()
-print("Counted equals computed:", counted == computed if INTERPRETED else "not counted on a GPU")
+print("Counted equals computed:", by_fence == computed if INTERPRETED else "not counted on a GPU")
 
 # %% [markdown]
 # ### 8 · Choosing tiles (3 points, 30 minutes, difficulty 2 of 3)
@@ -2511,7 +2511,10 @@ def check_attention(heads, queries, keys, width, causal, blocks, dtype, kind, se
         for start in range(0, queries, block_m):
             last = min(start + block_m, queries) - 1 + keys - queries if causal else keys - 1
             needed += heads * width * min(keys, (last // block_n + 1) * block_n)
-        counted(seen, what, "load q once, before the loop", reads={"q": inputs["q"].numel(), "out": 0, "lse": 0}, writes={"out": out.numel(), "lse": lse.numel()})
+        reads, writes = {"q": inputs["q"].numel(), "out": 0, "lse": 0}, {"out": out.numel(), "lse": lse.numel()}
+        for verb, wanted in (("reads", reads), ("writes", writes)):
+            for name, count in wanted.items():
+                check.equal(seen[verb][name], count, f"{what}: the number of elements of {name} that it {verb}", "load q once, before the loop")
         for name in ("k", "v"):
             hint = "each tile of keys once for a block of queries, and none that lies wholly behind what its queries see"
             check.between(seen["reads"][name], None, needed, f"{what}: the number of elements of {name} that it reads", hint)

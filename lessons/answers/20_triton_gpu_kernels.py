@@ -2885,7 +2885,7 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
-# %% wrong="tiled_matmul" breaks="strides" says="two strides of its own"
+# %% wrong="tiled_matmul" breaks="strides" says="are NaN"
 # Misunderstands: elements of a row of out always lie side by side.
 @triton.jit
 def matmul_kernel(
