@@ -3099,7 +3099,7 @@ def predicted_seconds(*args):
     raise NotImplementedError
 
 
-# %% wrong="choose_tiles" breaks="remembered" says="so have tuners"
+# %% wrong="choose_tiles" breaks="remembered" says="the number of measurements"
 # Misunderstands: a dictionary in the class body is made anew for each object.
 class Tuner:
     known = {}
