@@ -14,7 +14,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from authoring import leaks
-from authoring.execute import CellFailed, Run, execute
+from authoring.execute import CellFailed, Run, execute, slowness
 from authoring.student_notebooks import ReleaseError, student_notebooks
 from course.lesson import ROOT, Lesson, LessonError, find_lessons, lesson_names, read
 from course.notebook import as_text, instructor_notebook, lesson_line, placed_cells, read_notebook, relative, without_outputs
@@ -219,7 +219,13 @@ def _execute_all(
                 continue
             write_whole(course.solution(name), as_text(done.notebook))
             source_hash = instructors[name].metadata.unit24.source_hash
-            measured = {"source_hash": source_hash, "seconds": done.seconds, "cpu_seconds": done.cpu_seconds, "peak_mb": done.peak_mb}
+            measured = {
+                "source_hash": source_hash,
+                "seconds": done.seconds,
+                "cpu_seconds": done.cpu_seconds,
+                "slowness": slowness(),
+                "peak_mb": done.peak_mb,
+            }
             update_record(name, "solution", measured, course.records)
             report.executed[name] = done
             watcher.end(name, done)

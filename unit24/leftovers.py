@@ -100,9 +100,10 @@ class Watches:
 
 def sentence(found: list[Finding]) -> str:
     """What was left, and how it is put back; of more than one the first in full."""
-    (kind, detail), *more = found
+    kind, detail = found[0]
     said, advice = KINDS[kind]
-    also = f" (Also left: {', '.join(dict.fromkeys(kind for kind, _ in more))}.)" if more else ""
+    others = dict.fromkeys(other for other, _ in found if other != kind)
+    also = f" (Also left: {', '.join(others)}.)" if others else ""
     return f"after your code {said.format(detail)}. To leave nothing behind: {advice}.{also}"
 
 
