@@ -1226,6 +1226,11 @@ def inject(*args, **kwargs):
     raise NotImplementedError
 
 
+# %% equivalent="inject" because="the task's linear layers are plain `nn.Linear`, no subclass"
+# - linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+# + linear = [name for name, module in model.named_modules() if (type(module) is nn.Linear)]
+
+
 # %% right="inject"
 def inject(net, targets, r, alpha, dropout=0.0):
     found, wanted = [], set(targets)
@@ -1559,6 +1564,11 @@ def merge(model):
             layer.base.weight += layer.delta()
         layer.base.register_forward_pre_hook(lambda module, args: (F.dropout(args[0], 0.4, module.training),))
         model.set_submodule(name, layer.base)
+
+
+# %% equivalent="merge_and_take_off" because="there is no subclass of LoRALinear"
+# - adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+# + adapters = {name: module for name, module in model.named_modules() if (type(module) is LoRALinear)}
 
 
 # %% right="merge_and_take_off"
