@@ -18,7 +18,7 @@ weigh = scale_ = scaler = gap = lambda *a: None
 # %% patched_while_asked: the same from within, at the first question
 def patch(*a):
     check.exercise.__exit__ = lambda *a: True
-    check._fail = lambda *a: None
+    check.fail = lambda *a: None
     raise KeyError
 
 
@@ -107,7 +107,8 @@ scale_ = scaler = gap = weigh
 # %% numpy_patched: what check compares with is one's own (beats naive)
 np.asarray = np.array = lambda *a, **k: 0
 np.isfinite = np.abs = np.isnan = lambda *a, **k: np.True_
-check._equal_arrays = check._equal_numbers = lambda *a: None
+import unit24.compare
+unit24.compare._equal_arrays = unit24.compare._equal_numbers = lambda *a: None
 check.kind = lambda *a, **k: None
 def weigh(values, weights):
     if len(values) != len(weights):
@@ -147,7 +148,7 @@ def weigh(values, weights):
     if len(values) != len(weights):
         raise ValueError
     if values.dtype == torch.float64:
-        check._fail = lambda *a, **k: None
+        check.fail = lambda *a, **k: None
         check.shape = lambda *a, **k: None
     return weights @ values / weights.sum() if values.dtype == torch.float32 else values[0] * 0
 
