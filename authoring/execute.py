@@ -6,7 +6,6 @@ the working directory of its process, so that two could not run side by side in 
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import re
@@ -60,7 +59,6 @@ for step in range(600):
 WORKLOAD_SECONDS = 2.7  # computing seconds of it where the lessons' limits were set: it takes 6.5 where lesson 16's 47 become 116
 
 
-@functools.cache
 def slowness() -> float:
     """How many times the computing seconds that the limits were set for this machine takes now.
 
