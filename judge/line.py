@@ -1,8 +1,8 @@
 """Calls across the wall: both sides ask and answer with the same class.
 
 A question is ``{"ask", "args", "kwargs", "grad", "no_grad", "fresh"}`` and, where the other side does not know them yet, ``"scenarios"``
-(compiled code by name).  An answer is ``{"value", "changed"}`` (`changed`: what the call made of its positional
-arguments, where that differs), ``{"raised", "text", "where"}``, or ``{"type"}`` of a result that is not plain data.
+(compiled code by name).  An answer is ``{"value", "changed"}`` (`changed`: what the call made of its
+arguments, by position or name, where that differs), ``{"raised", "text", "where"}``, or ``{"type"}`` of a result that is not plain data.
 Until the answer comes the other side may ask in its turn: for what it was handed as an argument.
 """
 
@@ -76,7 +76,7 @@ class Line:
         self.sock, self.names, self.trusts, self.forgets = sock, names, trusts, forgets
         self.scenarios = dict(scenarios or {})
         self.asked, self.fresh = 0, False  # questions until now; the other side is to take a new copy of files
-        self.changed: dict[int, Any] = {}  # of the last call: positional arguments that the other side changed
+        self.changed: dict[int | str, Any] = {}  # of the last call: arguments that the other side changed, by position or name
         self._lent: dict[int, Callable] = {}
         self._numbers = itertools.count()
         self._asking = threading.RLock()  # threads of the student's code may call what was lent
@@ -94,12 +94,12 @@ class Line:
         """
         if any(map(wants_gradient, (*args, *kwargs.values()))) and sys.modules["torch"].is_grad_enabled():
             return bridged(functools.partial(self._ask_with_graph, key), args, kwargs)
-        return self.result(key, self.ask(key, args, kwargs), args)
+        return self.result(key, self.ask(key, args, kwargs), args, kwargs)
 
     def _ask_with_graph(self, key: str | int, args: tuple, kwargs: dict) -> tuple[Any, Callable | None]:
         reply = self.ask(key, args, kwargs, grad=True)
         number = reply[0].get("pullback")
-        return self.result(key, reply, args), StandIn(self, number) if type(number) is int else None
+        return self.result(key, reply, args, kwargs), StandIn(self, number) if type(number) is int else None
 
     def ask(self, key: str | int, args: tuple, kwargs: dict, grad: bool = False) -> tuple[dict, Raw]:
         """The other side's reply, not yet read."""
@@ -121,14 +121,17 @@ class Line:
                     return said, data
                 self.answer(said, data)
 
-    def result(self, key: str | int, reply: tuple[dict, Raw], args: tuple = ()) -> Any:
+    def result(self, key: str | int, reply: tuple[dict, Raw], args: tuple, kwargs: dict) -> Any:
         """What a reply says: the value, or the exception raised."""
         said, raw = reply
         name = key if type(key) is str else "implementation"
         error = None
         try:
             if "value" in said:
-                changed = {int(i): decode(now, raw, self._found) for i, now in said["changed"]}
+                changed = {place: decode(now, raw, self._found) for place, now in said["changed"]}
+                given = {**dict(enumerate(args)), **kwargs}
+                if not changed.keys() <= given.keys():
+                    raise ValueError("not an argument")
                 value = decode(said["value"], raw, self._found)
             elif "raised" in said:
                 error = _rebuilt(said)
@@ -140,8 +143,8 @@ class Line:
             raise Unreadable(f"`{name}` returned something of type {str(said.get('type'))[:100]}, expected {PLAIN_DATA}.")
         self.changed = changed
         if self.trusts:
-            for i, now in changed.items():
-                _become(args[i], now)
+            for place, now in changed.items():
+                _become(given[place], now)
         return value
 
     # ---- answering
@@ -164,12 +167,13 @@ class Line:
                 exec(marshal.loads(base64.b64decode(code)), self.names)
             function = self._find(said["ask"])
             args, kwargs = decode(said["args"], data, self._found), decode(said["kwargs"], data, self._found)
-            before = [_picture(argument) for argument in args]
+            given = {**dict(enumerate(args)), **kwargs}
+            before = {place: _picture(argument) for place, argument in given.items()}
             with _gradients(not said.get("no_grad")):
                 value = function(*args, **kwargs)
-            changed = [[i, a] for i, a in enumerate(args) if before[i] is not None and before[i] != _picture(a)]
+            changed = {place: a for place, a in given.items() if before[place] is not None and before[place] != _picture(a)}
             reply = {
-                "changed": [[i, encode(a, raw, self._mark)] for i, a in changed],
+                "changed": [[place, encode(a, raw, self._mark)] for place, a in changed.items()],
                 "value": encode(value, raw, self._mark),
             }
             if said.get("grad"):
@@ -229,11 +233,11 @@ class Wall:
         self._line, self._clean, self._looked_at = line, clean, -1
 
     @property
-    def changed(self) -> dict[int, Any]:
+    def changed(self) -> dict[int | str, Any]:
         return self._line.changed
 
-    def changed_by(self, function: Callable) -> dict[int, Any]:
-        """What the last call made of its positional arguments, if it was one of `function` on the other side."""
+    def changed_by(self, function: Callable) -> dict[int | str, Any]:
+        """What the last call made of its arguments, if it was one of `function` on the other side."""
         return self._line.changed if type(function) is StandIn else {}
 
     def scenario(self, function: Callable, clean: bool) -> Callable:

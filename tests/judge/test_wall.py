@@ -1,10 +1,14 @@
 """Tests in one process, the answer in another: the verdicts of a notebook, and nothing to reach."""
 
 import re
+import socket
+import threading
 
 import pytest
+import torch
 
 from judge.bench import Bench
+from judge.line import Line
 from lessons import apart_lesson, in_one_process
 
 SETUP = "import asyncio, functools, math, random, os\nfrom pathlib import Path\nimport torch\nfrom torch import nn\nfrom unit24 import check\nscale = 3\n"
@@ -326,3 +330,21 @@ def test_a_library_may_look_up_the_text_of_a_reference_function():
             assert bench.judge(exercise, exercise.cell.source).status == "passed"
         verdict = bench.judge(lesson.exercise("last"), "def last():\n    return 1\n")
         assert verdict.status == "passed", verdict.message
+
+
+def test_a_change_in_place_comes_back_by_position_and_by_name():
+    """What a lent implementation wrote into an argument given by name did not: right tests of a student missed that bug."""
+    here, there = socket.socketpair()
+    with here, there:
+        other = Line(there, {"fill": lambda items, more: (items.append(1), more.add_(1), None)[2]})
+        thread = threading.Thread(target=other.serve)
+        thread.start()
+        for positional in (0, 1, 2):
+            items, more = [], torch.zeros(2)
+            given = {"items": items, "more": more}
+            names = list(given)
+            line = Line(here, {}, trusts=True)
+            line.call("fill", tuple(given.values())[:positional], {name: given[name] for name in names[positional:]})
+            assert items == [1] and more.tolist() == [1, 1]
+        here.shutdown(socket.SHUT_RDWR)
+        thread.join(timeout=10)
