@@ -61,19 +61,30 @@ def equal(
     try:
         _equal(actual, expected, what, rtol, atol, floor, terms, dtype)
     except CheckFailed as failure:
-        why = _cause(actual, causes or {}, rtol, atol, floor, terms) or hint
+        why = _cause(actual, expected, causes or {}, rtol, atol, floor, terms) or hint
         raise (CheckFailed(f"{failure} {_sentence(why)}") if why else failure) from None
 
 
-def _cause(actual: Any, causes: dict[str, Any], rtol, atol, floor, terms) -> str:
-    """The first cause whose value is `actual`."""
+def _cause(actual, expected, causes: dict[str, Any], *tolerance) -> str:
+    """The first cause whose value is `actual`; none where only the dtype is wrong, which no cause is about."""
+    if not causes or _agrees(actual, expected, *tolerance):
+        return ""
     for text, value in causes.items():
         try:
-            _equal(actual, value() if callable(value) else value, "", rtol, atol, floor, terms, False)
-        except Exception:  # another value, or a mistake that does not even compute here
+            value = value() if callable(value) else value
+        except Exception:  # a mistake that does not even compute here
             continue
-        return text
+        if _agrees(actual, value, *tolerance):
+            return text
     return ""
+
+
+def _agrees(actual, expected, rtol, atol, floor, terms) -> bool:
+    try:
+        _equal(actual, expected, "", rtol, atol, floor, terms, False)
+    except Exception:
+        return False
+    return True
 
 
 def _equal(actual, expected, what, rtol, atol, floor, terms, dtype):

@@ -228,6 +228,8 @@ def test_a_cause_is_said_only_where_its_value_was_observed():
     causes = {"not this": X + 1, "it fails": lambda: 1 / 0, "the factor was forgotten": lambda: X}
     assert message(check.equal, X, 2 * X, "it", "is it doubled?", causes=causes).endswith("The factor was forgotten")
     assert message(check.equal, X - 3, 2 * X, "it", "is it doubled?", causes=causes).endswith("Is it doubled?")
+    # Right values of another dtype were told a cause that happened to give the right values.
+    assert message(check.equal, X.double(), X, "it", "the dtype stays", causes=causes).endswith("The dtype stays")
 
 
 nothing, name = None, "text"
