@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from unit24.compare import brief
+
 TYPICAL = (3, 5, 7, 9, 11, 13)  # odd, so that no size divides another
-FLOATS = ("float32", "float64", "float16", "bfloat16")
 LAYOUTS = ("contiguous", "transposed", "with gaps", "inside a larger one")
 
 
@@ -66,8 +67,8 @@ def draw(seeds: int | list[int], domain: dict[str, Argument], count: int = 6, **
         seeds: the visible tests give one, the hidden ones another.
         domain: by argument; a name that begins with ``_`` is drawn for the others and not passed on.
         count: how many mixed cases come after the systematic ones.
-        sizes: by name ``(smallest, largest)`` or ``(smallest, largest, step)``, for shapes and lengths; choose the
-            largest beyond any constant that an answer might hold (a block, a group, a tile).
+        sizes: by name (but not `count`) ``(smallest, largest)`` or ``(smallest, largest, step)``, for shapes and lengths;
+            choose the largest beyond any constant that an answer might hold (a block, a group, a tile).
 
     Raises:
         ValueError: an argument has a size that `sizes` lacks: a fault of the test cell.
@@ -171,10 +172,18 @@ def number(low: float, high: float) -> Argument:
     return Argument({"value": ("any", "low", "high")}, make)
 
 
-def derived(compute: Callable[..., Any], words: str = "fits the others") -> Argument:
-    """What follows from the arguments before it: ``compute(**arguments)``."""
+def derived(compute: Callable[..., Any], words: str = "") -> Argument:
+    """What follows from the arguments before it: ``compute(**arguments)``.
 
-    return Argument({}, lambda chosen, drawn, source: (compute(**drawn), words), follows=True)
+    Args:
+        words: what it is, in place of its value.
+    """
+
+    def make(chosen, drawn, source):
+        value = compute(**drawn)
+        return value, words or brief(value)
+
+    return Argument({}, make, follows=True)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ def test_integers_keep_to_their_limits():
     domain = {"ids": cases.tensor("rows", dtypes=("int64",), below="columns"), "_n": cases.integer(2, 4), "twice": cases.derived(lambda ids, _n: 2 * _n)}
     drawn = list(tensors(domain=domain))
     assert all(list(case.arguments) == ["ids", "twice"] and case["twice"] in (4, 6, 8) for case in drawn)
+    assert all(str(case).endswith(f"twice = {case['twice']}") for case in drawn)
     assert {case["ids"].min().item() for case in drawn} >= {0} and max(case["ids"].max() for case in drawn) <= 299
     grey = [case["x"] for case in tensors(dtypes=("uint8",), high=255)]
     assert min(x.max() for x in grey) == 0 and max(x.min() for x in grey) == 255
