@@ -53,8 +53,8 @@ def test_a_manual_grade_in_formgrader_counts(course, tmp_path, open_page):
         assert "secret_answer" not in page.inner_text("body")
 
         cell = page.locator(".nbgrader_cell, .panel", has_text=ANSWER).filter(has=page.locator("input.score")).last
-        # formgrader gives both inputs a placeholder when it begins to listen: what was typed before that is lost.
-        cell.locator("input.score[placeholder]").wait_for()
+        # formgrader gives its inputs a placeholder when it begins to listen: what was typed before that is lost.
+        cell.locator("input.extra-credit[placeholder]").wait_for()
         cell.locator("textarea.comment[placeholder]").wait_for()
         with page.expect_response(lambda r: "/api/grade/" in r.url and r.request.method == "PUT") as saved:
             cell.locator("input.score").fill("3.5")
