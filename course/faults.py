@@ -75,11 +75,10 @@ def has_numbers(cell: Cell) -> Iterator[Fault]:
             yield cell.fault(f"difficulty={value!r} must be 1, 2 or 3")
 
 
-def has_flags(cell: Cell) -> Iterator[Fault]:
-    for key in ("processes", "apart"):
-        value = cell.options.get(key, False)
-        if not isinstance(value, bool):
-            yield cell.fault(f"{key}={value!r} must be true or false, without quotes")
+def has_flag(cell: Cell) -> Iterator[Fault]:
+    value = cell.options.get("processes", False)
+    if not isinstance(value, bool):
+        yield cell.fault(f"processes={value!r} must be true or false, without quotes")
 
 
 def names_rules_in_prose(cell: Cell) -> Iterator[Fault]:
@@ -100,7 +99,7 @@ CELL_RULES: tuple[Callable[[Cell], Iterator[Fault]], ...] = (
     hides_only_tests,
     is_tested_as_exercise,
     has_numbers,
-    has_flags,
+    has_flag,
     names_rules_in_prose,
     asks_well,
 )

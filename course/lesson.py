@@ -108,7 +108,6 @@ def _lesson(path: Path, story: Text, answers: Text, rules: dict[str, tuple[Rule,
             seconds=_number(cell, "seconds", 20),
             memory_mb=int(_number(cell, "memory_mb", 2048)),
             processes=cell.options.get("processes") is True,
-            apart=cell.options.get("apart") is True,
             rules=rules.get(name, ()),
         )
         for name, (cell, *_) in by_role.get("exercise", {}).items()

@@ -92,7 +92,6 @@ class Exercise:
     seconds: float  # limit for one candidate, CPU seconds
     memory_mb: int  # limit for one candidate above the reference state
     processes: bool = False  # a candidate may start programs
-    apart: bool = False  # its tests are written for two processes: calls with plain data, and scenarios
     rules: tuple[Rule, ...] = ()  # what its task demands, if the task says so by name
 
     @property

@@ -10,7 +10,7 @@ from course.parts import Cell, Fault
 
 # What a cell may be, by the key that names it, and the other keys that may stand beside it.
 STORY: dict[str, set[str]] = {
-    "exercise": {"minutes", "difficulty", "seconds", "memory_mb", "processes", "apart"},
+    "exercise": {"minutes", "difficulty", "seconds", "memory_mb", "processes"},
     "tests": {"points"},
     "answer": {"points", "minutes", "difficulty"},
     "quiz": set(),

@@ -199,7 +199,7 @@ def count_failures(results: Results) -> list[Failure]:
 
 
 def find_notes(results: Results) -> list[tuple[str, str, str]]:
-    """What a person should look at: tampering, unreadable submissions, answers that wait."""
+    """What a person should look at: unreadable submissions, answers that wait."""
     notes = []
     for lesson in results.lessons:
         if gone := results.gone.get(lesson.name):
@@ -208,9 +208,7 @@ def find_notes(results: Results) -> list[tuple[str, str, str]]:
         cells = LessonCells(lesson)
         for student, work in results.work[lesson.name].items():
             for exercise, mark in work.marks.items():
-                if mark.status == "tampered":
-                    notes.append((student, lesson.name, f"{exercise}: tampering: {mark.message}"))
-                elif mark.waiting and mark.status != "waiting":
+                if mark.waiting and mark.status != "waiting":
                     notes.append((student, lesson.name, f"{exercise}: graded by hand, and the code's own points have changed since"))
             if all(mark.points == 0 and mark.status in ("not attempted", "waiting") for mark in work.marks.values()):
                 submission = read_submitted(results.root, student, cells)

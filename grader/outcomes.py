@@ -25,7 +25,6 @@ SHOWN: dict[str, Shown] = {
     "timeout": Shown("T", "failed"),
     "out of memory": Shown("M", "failed"),
     "crashed": Shown("C", "failed"),
-    "tampered": Shown("!", "failed"),
     # of written answers
     "waiting": Shown("?", "by hand"),
     "graded by hand": Shown("✍", "by hand"),

@@ -7,7 +7,6 @@ tests.  Audit and grading both use this and nothing else, so what an author sees
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import json
 import os
@@ -28,7 +27,7 @@ from pathlib import Path
 from course.lesson import ROOT, LessonError
 from course.parts import Exercise, Lesson
 from course.reference import is_blank, needed_cells, reference_cells
-from judge import inprocess, isolation
+from judge import isolation
 from judge.compiled import Tests, compiled_cell, compiled_tests
 from judge.protocol import TALK_LIMIT, Limits, Request, Usage, receive, receive_bytes, send
 from judge.verdict import SCRATCH_BYTES, SCRATCH_FILES, Ending, Verdict, verdict_on
@@ -69,7 +68,7 @@ class Bench:
         self._runner: threading.Thread | None = None
         self._rebuilt: list[tuple[subprocess.Popen, socket.socket]] = []
         self._lost: set[str] = set()  # exercises whose holder died; it is made again when needed
-        self._compiled: dict[tuple[str, str], Tests | bytes] = {}  # by exercise and text of its tests
+        self._compiled: dict[tuple[str, str], Tests] = {}  # by exercise and text of its tests
         self._closing = False
 
     # ---- life
@@ -110,7 +109,7 @@ class Bench:
             for cell in reference_cells(self.lesson):
                 name, _, _, exercise = cell
                 if exercise in waiting:
-                    self._holders[exercise] = self._hold(self._main, self.lesson.exercise(exercise))
+                    self._holders[exercise] = self._hold(self._main)
                     self._ready[exercise].set()
                     waiting.discard(exercise)
                 if not waiting:
@@ -125,11 +124,11 @@ class Bench:
                 event.set()
 
     @staticmethod
-    def _hold(main: socket.socket, exercise: Exercise) -> socket.socket:
+    def _hold(main: socket.socket) -> socket.socket:
         """Have the process behind `main` keep its present state; returns the way to the one that keeps it."""
         ours, theirs = socket.socketpair()
         with theirs:
-            send(main, {"op": "hold", "together": not exercise.apart, "uses": _uses(exercise)}, (theirs.fileno(),))
+            send(main, {"op": "hold"}, (theirs.fileno(),))
         return ours
 
     # ---- judging
@@ -156,28 +155,27 @@ class Bench:
         scratch = Path(tempfile.mkdtemp(prefix="candidate-", dir=self._scratch))
         request = Request(
             id=secrets.token_hex(8),
-            role="candidate" if exercise.apart else "together",
+            role="candidate",
             limits=Limits(exercise.seconds * slack, exercise.memory_mb, exercise.processes),
             scratch=str(scratch),
             names=sorted(exercise.names),
             readable=[str(self._home)],
             isolate=self.isolate,
         )
-        judge = self._judge_apart if exercise.apart else self._judge_together
         try:
             if self.lesson.fork:
                 holder, lock = self._holder(exercise), self._locks[exercise.id]
                 try:
-                    return judge(exercise, request, cells, lambda *what: _Fork(holder, lock, *what))
+                    return self._judge(exercise, request, cells, lambda *what: _Fork(holder, lock, *what))
                 except HolderGone:
                     # Perhaps by the hand of another candidate: once more, in processes of their own that nobody shares.
                     self._lose(exercise, holder)
                     request = dataclasses.replace(request, id=secrets.token_hex(8))
-            return judge(exercise, request, cells, lambda *what: _Fresh(self.lesson, exercise, cells, *what))
+            return self._judge(exercise, request, cells, lambda *what: _Fresh(self.lesson, exercise, cells, *what))
         finally:
             _remove(scratch)
 
-    def _judge_apart(self, exercise: Exercise, request: Request, cells: Cells, start: Start) -> Verdict:
+    def _judge(self, exercise: Exercise, request: Request, cells: Cells, start: Start) -> Verdict:
         """The student's code in one process; when it has run, its tests in another, which asks the first for results."""
         tests, seconds = self._tests(exercise), request.limits.seconds
         asking, answering = socket.socketpair()
@@ -215,21 +213,10 @@ class Bench:
                     used = judge.end()
             return verdict_on(exercise, Ending(how, candidate.end(), seconds, failure, told, used))
 
-    def _judge_together(self, exercise: Exercise, request: Request, cells: Cells, start: Start) -> Verdict:
-        """The student's code and its tests in one process, which is watched."""
-        request = dataclasses.replace(request, key=secrets.token_hex(32), uses=_uses(exercise))
-        with start(request) as candidate:
-            watch = _Watch(candidate.pid, request)
-            _tell(candidate.channel, {"cells": cells})
-            how, failure, told = inprocess.follow(
-                lambda: watch.wait(candidate.channel), candidate.channel.sendall, request.key, self._tests(exercise)
-            )
-            return verdict_on(exercise, Ending(how, candidate.end(), request.limits.seconds, failure, told))
-
-    def _tests(self, exercise: Exercise) -> Tests | bytes:
+    def _tests(self, exercise: Exercise) -> Tests:
         key = (exercise.id, exercise.tests.source)
         if key not in self._compiled:
-            self._compiled[key] = compiled_tests(exercise) if exercise.apart else inprocess.compiled_together(exercise)
+            self._compiled[key] = compiled_tests(exercise)
         return self._compiled[key]
 
     @contextmanager
@@ -252,7 +239,7 @@ class Bench:
                     if cell[3] == exercise.id:
                         break
                     _run(self.lesson, main, cell)
-                self._holders[exercise.id] = self._hold(main, exercise)
+                self._holders[exercise.id] = self._hold(main)
             return self._holders[exercise.id]
 
     def _lose(self, exercise: Exercise, holder: socket.socket) -> None:
@@ -281,11 +268,6 @@ def _run(lesson: Lesson, main: socket.socket, cell: tuple[str, str, int, str | N
 def _text(lesson: Lesson, name: str) -> str:
     """The text of an earlier reference cell."""
     return next((source for known, source, _, _ in reference_cells(lesson) if known == name), "")
-
-
-def _uses(exercise: Exercise) -> list[str]:
-    """Names that the exercise's tests read."""
-    return sorted({n.id for n in ast.walk(ast.parse(exercise.tests.source)) if isinstance(n, ast.Name)})
 
 
 def _tell(channel: socket.socket, message: dict) -> None:
@@ -459,7 +441,7 @@ class _Watch:
 
     def hear(self, channel: socket.socket) -> tuple[str, dict]:
         """``(how, message)``: how is heard, gone, timeout, disk (too much in its folder) or nonsense."""
-        how, data = self.wait(channel)
+        how, data = self._wait(channel)
         if how != "heard":
             return how, {}
         try:
@@ -468,7 +450,7 @@ class _Watch:
             message = None
         return ("heard", message) if type(message) is dict else ("nonsense", {})
 
-    def wait(self, channel: socket.socket) -> tuple[str, bytes]:
+    def _wait(self, channel: socket.socket) -> tuple[str, bytes]:
         """As `hear`, for a message that is not read yet."""
         poll = select.poll()
         poll.register(channel, select.POLLIN)

@@ -29,7 +29,7 @@ def isolation_cost(lesson: Lesson, rounds: int = 20) -> tuple[float, float]:
 
 
 def own_cost(lesson: Lesson, exercise: Exercise, rounds: int = 50) -> float:
-    """CPU seconds that judging one answer costs beside its own work, everywhere: fork, confinement, probes, checks of tampering.
+    """CPU seconds that judging one answer costs beside its own work, everywhere: forks, confinement, comparing.
 
     Measured with an answer that does nothing: its functions are stubs.
     """

@@ -22,14 +22,12 @@ import sys
 import traceback
 import types
 
-from judge import inprocess, isolation, sides
+from judge import isolation, sides
 from judge.protocol import FIRST, Request, Usage, receive, send
-from judge.visible import display
 from unit24 import leftovers
 
 SOLUTION = "<reference "  # how the file names of solutions begin
 ROLES = {
-    "together": sides.together,
     "candidate": sides.candidate,
     "judge": sides.judge,
     "clean": sides.clean,
@@ -48,7 +46,6 @@ class Holder:
         self.children: dict[int, tuple[str, socket.socket]] = {}  # pid -> (id, status socket)
         self.killed: set[int] = set()  # children that the bench had killed
         self.holders: set[int] = set()
-        self.watched: dict | None = None  # from inprocess.prepare
 
     def serve(self) -> None:
         """Obey messages until the control socket closes."""
@@ -85,7 +82,7 @@ class Holder:
         if op == "run":
             send(self.control, self._run(message))
         elif op == "hold":
-            return self._hold(message, fds[0])
+            return self._hold(fds[0])
         elif op == "fork":
             status, *given = fds
             pid = os.fork()
@@ -96,8 +93,6 @@ class Holder:
             self.children[pid] = (message["id"], socket.socket(fileno=status))
             send(self.children[pid][1], {"pid": pid})
         elif op == "become":  # no fork: this process is used up
-            if message["role"] == "together":
-                self.watched = inprocess.prepare(self.namespace, message["uses"])
             self._become(message, fds)
         elif op == "confine":
             send(self.control, {"ok": isolation.confine_files(Request.of(message))})
@@ -109,11 +104,9 @@ class Holder:
                     _kill_session(pid)
         return False
 
-    def _hold(self, message: dict, fd: int) -> bool:
+    def _hold(self, fd: int) -> bool:
         """Fork: True in the new process, which keeps the state and serves the socket `fd`."""
         import_late_parts()
-        if message["together"]:
-            self.watched = inprocess.prepare(self.namespace, message["uses"], self.watched)
         gc.collect()
         gc.freeze()
         if not self.holders:  # later, each would cost memory: what has been written to since is the holder's own
@@ -146,7 +139,7 @@ class Holder:
             os.closerange(FIRST + len(fds), 4096)
             for name in [name for name in linecache.cache if name.startswith(SOLUTION)]:
                 del linecache.cache[name]
-            ROLES[request.role](request, self.namespace, self.watched)
+            ROLES[request.role](request, self.namespace)
         except BaseException:
             if os.environ.get("UNIT24_DEBUG"):
                 traceback.print_exc()
@@ -268,7 +261,7 @@ def import_late_parts() -> None:
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     module = types.ModuleType("__main__")
-    module.__dict__["display"] = display
+    module.__dict__["display"] = lambda *objects, **options: None  # notebooks have it, plain Python does not
     sys.modules["__main__"] = module
     pdb.set_trace = lambda *args, **options: None  # forgotten in an answer: nobody is at the keyboard
     isolation.prepare()

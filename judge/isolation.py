@@ -131,14 +131,13 @@ def require(level: str) -> Isolation:
 # Going in
 
 
-def enter(request: Request, files: bool = True, handlers: bool = True) -> Isolation:
+def enter(request: Request, files: bool = True) -> Isolation:
     """Confine this process (all its threads) for good; returns what was achieved.
 
     Args:
         request: its limits, ``scratch`` (the only folder it may write) and ``readable`` (more paths to read) count.
         files: False where `confine_files` was called before (Landlock holds the calling thread
             and what it starts later, so a process with threads calls it when it has none yet).
-        handlers: it may set signal handlers.
     """
     scratch, processes = request.scratch, request.limits.processes
     set_limits(request.limits)
@@ -152,7 +151,7 @@ def enter(request: Request, files: bool = True, handlers: bool = True) -> Isolat
     _libc().prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # a change of user hides the process's own /proc/self from it
     if ruleset is not None:
         landlock = abi if _restrict(ruleset) else 0
-    seccomp = _install(program(platform.machine(), os.getpid(), processes, abi >= 6, handlers or processes))
+    seccomp = _install(program(platform.machine(), os.getpid(), processes, abi >= 6))
     return Isolation(landlock, seccomp, own_user, _harmless(), True)
 
 
@@ -447,7 +446,6 @@ SHARED_MEMORY = {  # System V and POSIX message queues: would outlive the proces
     "semtimedop": (220, 192), "shmat": (30, 196), "shmctl": (31, 195), "shmdt": (67, 197), "shmget": (29, 194),
 }  # fmt: skip
 STARTING = {"execve": (59, 221), "execveat": (322, 281), "fork": (57, None), "vfork": (58, None)}
-HANDLERS = {"rt_sigaction": (13, 134)}  # a handler is given the frame that it interrupts: one of the tests, where they run together
 PRETEND_MISSING = {"clone3": (435, 435), "memfd_create": (319, 279), "memfd_secret": (447, 447)}  # callers fall back
 ONLY_SELF = {  # allowed where the first argument is 0 (this thread) or this process
     "prlimit64": (302, 261), "sched_setaffinity": (203, 122), "sched_setattr": (314, 274), "sched_setparam": (142, 118),
@@ -457,16 +455,13 @@ SIGNALS = {"kill": (62, 129), "tgkill": (234, 131)}  # allowed where the first a
 CLONE = {"clone": (56, 220)}  # allowed for threads
 
 
-def program(
-    machine: str, pid: int, processes: bool = False, scoped: bool = True, handlers: bool = True
-) -> list[tuple[int, int, int, int]] | None:
+def program(machine: str, pid: int, processes: bool = False, scoped: bool = True) -> list[tuple[int, int, int, int]] | None:
     """The filter as BPF instructions (code, jump if true, jump if false, k); None for other machines.
 
     Args:
         pid: the process that it is for: it may signal itself.
         processes: it may start others, and signal them where `scoped` (Landlock then keeps
             signals inside).
-        handlers: it may set signal handlers.
     """
     if machine not in ARCHITECTURES:
         return None
@@ -483,7 +478,7 @@ def program(
     code += [(AT_LEAST, 0, 1, LAST_KNOWN + 1), (RETURN, 0, 0, ERRNO | errno.ENOSYS)]
     for number in numbers(PRETEND_MISSING):
         code += [(EQUAL, 0, 1, number), (RETURN, 0, 0, ERRNO | errno.ENOSYS)]
-    refused = [NETWORK, OTHER_PROCESSES, SYSTEM, SHARED_MEMORY] + ([] if processes else [STARTING]) + ([] if handlers else [HANDLERS])
+    refused = [NETWORK, OTHER_PROCESSES, SYSTEM, SHARED_MEMORY] + ([] if processes else [STARTING])
     for number in numbers(*refused):
         code += [(EQUAL, 0, 1, number), refuse]
     first_argument = (LOAD, 0, 0, 16)  # its low half: both architectures are little-endian, a pid has 32 bits

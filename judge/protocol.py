@@ -20,8 +20,6 @@ A process that was forked for a role finds its descriptors from `FIRST` on:
 ===========  ======================================  ============================================================
 role         descriptors                             says to the bench
 ===========  ======================================  ============================================================
-together     channel                                 is told ``{"cells"}``; sealed messages, see `judge.inprocess` (until
-                                                     all lessons are apart)
 candidate    channel, line to the judge              is told ``{"cells"}``: (file name, source) of the student's cells, the
                                                      exercise's last; says ``{"ran": failure or null, "defined"}``, once
 judge        channel, line to the candidate, line    is told ``{"cells", "code", "scenarios"}``; says
@@ -67,8 +65,6 @@ class Request:
     isolate: bool = True
     confined: bool = False  # files were given up before
     candidate: int = 0  # for the clean process: whose files
-    uses: list[str] = field(default_factory=list)  # together: names that the tests read
-    key: str = ""  # together: of the sealed messages
 
     def message(self, op: str) -> dict:
         return {"op": op, **asdict(self)}

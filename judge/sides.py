@@ -44,12 +44,8 @@ Failure = dict[str, str]  # what went wrong in a cell: kind, text, line
 # Before the first line
 
 
-def confine(request: Request, handlers: bool = True) -> None:
-    """Give up everything that judging an answer does not need.
-
-    Args:
-        handlers: signal handlers may be set. (Together with tests they are a way to their frames.)
-    """
+def confine(request: Request) -> None:
+    """Give up everything that judging an answer does not need."""
     os.chdir(request.scratch)
     cleaned = isolation.clean_environment(dict(os.environ), request.scratch)
     os.environ.clear()
@@ -59,17 +55,10 @@ def confine(request: Request, handlers: bool = True) -> None:
     if environment is not None:  # the lesson's own folders are for reading only
         vars(environment).update(cache=Path(request.scratch), storage=Path(request.scratch))
     if request.isolate:
-        isolation.enter(request, files=not request.confined, handlers=handlers)
+        isolation.enter(request, files=not request.confined)
     else:
         isolation.set_limits(request.limits)
     check.reseed()
-
-
-def together(request: Request, namespace: dict, watched: dict) -> None:
-    """An answer and its tests in this one process, for exercises that are not yet judged apart."""
-    cells = _cells(FIRST)
-    confine(request, handlers=False)
-    watched["judge"](FIRST, cells, request, watched)
 
 
 def _cells(fd: int) -> list[tuple[str, str]]:
@@ -82,7 +71,7 @@ def _cells(fd: int) -> list[tuple[str, str]]:
 # The candidate: student code, and answers
 
 
-def candidate(request: Request, namespace: dict, watched: None) -> None:
+def candidate(request: Request, namespace: dict) -> None:
     """Run the student's cells, then answer what the judge asks."""
     channel, line = (socket.socket(fileno=FIRST + i) for i in range(2))
     cells = _cells(FIRST)
@@ -164,7 +153,7 @@ def _report(space: dict) -> str:
 # The judge: tests, and the verdict
 
 
-def judge(request: Request, namespace: dict, watched: None) -> None:
+def judge(request: Request, namespace: dict) -> None:
     """Run the tests; the exercise's functions are stand-ins for those of the candidate."""
     channel, line, clean = (socket.socket(fileno=FIRST + i) for i in range(3))
     confine(request)
@@ -222,7 +211,7 @@ def run_tests(code: str, space: dict) -> dict:
 # The clean process: looks at the student's files where their code never ran
 
 
-def clean(request: Request, namespace: dict, watched: None) -> None:
+def clean(request: Request, namespace: dict) -> None:
     """Answer each question in a process of its own, with a copy of the candidate's files: no code, no race, no links.
 
     Questions in a row, without one to the candidate between them, see the same copy.

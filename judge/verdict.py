@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from course.parts import Exercise
 from judge.protocol import Usage
 
-STATUSES = ("passed", "partial", "failed", "not attempted", "error", "timeout", "out of memory", "crashed", "tampered")
+STATUSES = ("passed", "partial", "failed", "not attempted", "error", "timeout", "out of memory", "crashed")
 REFUSED = "(Graded code has no network, starts no processes, and has files in its working folder alone.)"
 SCRATCH_BYTES, SCRATCH_FILES = 512 << 20, 20_000  # what a candidate may leave in its folder
 MESSAGE_LIMIT = 4_000  # characters
@@ -51,7 +51,7 @@ class Ending:
     Attributes:
         how: ``verdict`` (the tests said so), ``undefined`` (the student's cells ran and left no function to test),
             ``gone`` (the candidate ended before), ``judge gone``, ``timeout``, ``disk`` (too much in its folder),
-            ``tampered``, ``nonsense`` (what it wrote is no message).
+            ``nonsense`` (what it wrote is no message).
         candidate: how the candidate's process ended.
         seconds: computing time that it was allowed.
         failure: what went wrong in the student's cells: kind, text, line.
@@ -100,8 +100,6 @@ def _judged(exercise: Exercise, ending: Ending) -> tuple[str, str, float]:
     if ending.how == "disk":
         most = f"{SCRATCH_BYTES >> 20} MB, or more than {SCRATCH_FILES} files"
         return "error", f"✗ {name}: your code writes more than {most}.", 0.0
-    if ending.how == "tampered":
-        return "tampered", f"✗ {name}: {ending.told['message']}.", 0.0
     if ending.how == "nonsense":
         return "crashed", f"✗ {name}: your code wrote to the channel that the grader listens to, before the checks were done.", 0.0
     ended = ending.candidate if ending.how == "gone" or ending.judge is None else ending.judge
@@ -127,9 +125,9 @@ def _out_of_time(ending: Ending) -> bool:
 def _told(exercise: Exercise, told: dict) -> tuple[str, str, float]:
     """What the tests said."""
     status, message = str(told["status"]), str(told["message"])
-    if status not in ("passed", "scored"):
+    if status != "passed":
         return status, message, 0.0
-    if told.get("earned") in (None, ""):
+    if told.get("earned") is None:
         return "passed", message, exercise.points
     earned = min(max(float(told["earned"]), 0.0), exercise.points)
     return "passed" if earned >= exercise.points else "partial" if earned > 0 else "failed", message, earned

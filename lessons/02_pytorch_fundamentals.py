@@ -181,7 +181,7 @@ print("nothing to do, nothing copied:", ones.to("cpu") is ones)
 # - `patches` stays as it was. <!-- rule: unchanged -->
 
 
-# %% exercise="patches" minutes=20 difficulty=1 apart=true
+# %% exercise="patches" minutes=20 difficulty=1
 def patch_view(image: np.ndarray, size: int) -> torch.Tensor:
     """All patches of `image` [h, w, c] as a view [h/size, w/size, size, size, c] of its memory."""
     ### BEGIN SOLUTION
@@ -434,7 +434,7 @@ print(
 # - `centres` and `widths` stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="gaussians" minutes=20 difficulty=2 apart=true
+# %% exercise="gaussians" minutes=20 difficulty=2
 def gaussians(centres: torch.Tensor, widths: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Brightness [k, height, width] of k spots with centres [k, 2] (row, column) and widths [k]."""
     ### BEGIN SOLUTION
@@ -673,7 +673,7 @@ print("matrix product:", torch.equal(torch.einsum("ij,jk->ik", a, b), a @ b))
 # - the inputs stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="contractions" minutes=25 difficulty=2 apart=true
+# %% exercise="contractions" minutes=25 difficulty=2
 def paint(shares: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
     """Picture [c, height, width] from shares [k, height, width] and colours [k, c]."""
     ### BEGIN SOLUTION
@@ -933,7 +933,7 @@ print("out[index] += 1 :", lost.tolist(), "  index_add :", kept.tolist())
 # - the inputs stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="gather_scatter" minutes=25 difficulty=2 apart=true
+# %% exercise="gather_scatter" minutes=25 difficulty=2
 def next_token_logprobs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Log-probability [b, t - 1] of each next token of ids [b, t] under logits [b, t, v]."""
     ### BEGIN SOLUTION
@@ -1242,7 +1242,7 @@ print("only the first term sends a gradient:", torch.autograd.grad(y, weight)[0]
 #   is computed with it. <!-- rule: further -->
 
 
-# %% exercise="descend" minutes=25 difficulty=2 apart=true
+# %% exercise="descend" minutes=25 difficulty=2
 def descend(loss_of, parameters, rate: float, steps: int) -> list[float]:
     """Move `parameters` in place down the gradient of `loss_of()`; returns the loss before each step."""
     ### BEGIN SOLUTION
@@ -1572,7 +1572,7 @@ print("gradcheck compares with finite differences:", torch.autograd.gradcheck(la
 # - `x`, `weight` and the gradient that comes in stay as they were: others may need them. <!-- rule: unchanged -->
 
 
-# %% exercise="rms_norm" minutes=40 difficulty=3 apart=true
+# %% exercise="rms_norm" minutes=40 difficulty=3
 class RMSNorm(torch.autograd.Function):
     """x [..., d] divided by its root mean square over the last axis, times weight [d]."""
 
@@ -1883,7 +1883,7 @@ print("second derivatives at one point:", jacrev(grad(height_at))(where[2], torc
 #   afterwards. <!-- rule: unchanged -->
 
 
-# %% exercise="derivatives" minutes=30 difficulty=3 apart=true
+# %% exercise="derivatives" minutes=30 difficulty=3
 def per_sample_gradients(loss_of, parameters: dict, inputs: torch.Tensor, targets: torch.Tensor) -> dict:
     """Gradient of the loss of every single example: a dict of tensors [n, *parameter shape]."""
     ### BEGIN SOLUTION
@@ -2181,7 +2181,7 @@ plt.show()
 # ask of every input: which mistake could it not see? The input in the stub is a start; change it as you like.
 
 
-# %% exercise="normalise_tests" minutes=25 difficulty=2 apart=true
+# %% exercise="normalise_tests" minutes=25 difficulty=2
 def check_normalise(normalise) -> None:
     """Raise an error if `normalise(x, dim)` breaks a promise."""
     x = torch.randn(3, 2, 4, dtype=torch.float64)
@@ -2436,7 +2436,7 @@ plt.show()
 # - When the next loss is asked for, at most the graph of the newest loss is still alive. <!-- rule: graphs -->
 
 
-# %% exercise="clinic" minutes=30 difficulty=2 apart=true
+# %% exercise="clinic" minutes=30 difficulty=2
 def record(camera, count: int) -> torch.Tensor:
     """`count` frames of the camera as float32 [count, height, width] from 0 to 1."""
     ### BEGIN SOLUTION

@@ -156,7 +156,7 @@ plt.show()
 # - Everything else is as before: weights, buffers, `.grad`, and autograd goes on recording. <!-- rule: nothing_left -->
 
 
-# %% exercise="train_and_evaluate" minutes=25 difficulty=1 apart=true
+# %% exercise="train_and_evaluate" minutes=25 difficulty=1
 def train_step(model, optimizer, x, y):
     """One update of `model` on the batch (x, y); returns its mean cross-entropy before the update as a float."""
     ### BEGIN SOLUTION
@@ -480,7 +480,7 @@ print(f"validation accuracy after 8 epochs: {scores[-1][1]:.0%}")
 # - torch's own `clip_grad_norm_` is out of reach meanwhile; what it is made of is not. <!-- rule: by_hand, reported -->
 
 
-# %% exercise="clip_gradients" minutes=10 difficulty=2 apart=true
+# %% exercise="clip_gradients" minutes=10 difficulty=2
 def clip_gradients(parameters, max_norm):
     """Scale all gradients by one factor so that their global 2-norm is at most `max_norm`; returns the norm before."""
     ### BEGIN SOLUTION
@@ -691,7 +691,7 @@ plt.show()
 # - Schedules of several optimizers do not disturb each other. <!-- rule: own -->
 
 
-# %% exercise="make_schedule" minutes=20 difficulty=2 apart=true
+# %% exercise="make_schedule" minutes=20 difficulty=2
 def make_schedule(optimizer, warmup, total, floor=0.0):
     """A scheduler with linear warm-up for `warmup` updates, then a cosine down to `floor` (a share of the base rate) at `total`."""
 
@@ -935,7 +935,7 @@ for batch in (10, 40, 160):
 # - The list `batches` stays as it was. <!-- rule: unchanged -->
 
 
-# %% exercise="accumulation_step" minutes=20 difficulty=2 apart=true
+# %% exercise="accumulation_step" minutes=20 difficulty=2
 def accumulation_step(model, optimizer, batches):
     """One update on all samples of the micro-batches `batches`; returns their mean loss as a float."""
     ### BEGIN SOLUTION
@@ -1203,7 +1203,7 @@ claims.record(
 # - It returns the unscaled loss as a Python float. <!-- rule: returns -->
 
 
-# %% exercise="amp_step" minutes=25 difficulty=3 apart=true
+# %% exercise="amp_step" minutes=25 difficulty=3
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     """One mixed-precision update with clipping; returns the mean cross-entropy before the update as a float."""
     ### BEGIN SOLUTION
@@ -1476,7 +1476,7 @@ print("mean loss of the last epoch:", ", ".join(f"{name} {end:.3f}" for name, en
 # or `random`, theirs.)
 
 
-# %% exercise="fit" minutes=40 difficulty=3 apart=true
+# %% exercise="fit" minutes=40 difficulty=3
 def fit(model, optimizer, scheduler, loader, epochs, path):
     """Train until `epochs` epochs are done, with a checkpoint at `path` after each; go on from `path` if it exists. Returns all losses."""
     ### BEGIN SOLUTION
@@ -1767,7 +1767,7 @@ claims.record(
 # - Several instances do not disturb each other, and the model stays as it is. <!-- rule: own -->
 
 
-# %% exercise="early_stopping" minutes=10 difficulty=1 apart=true
+# %% exercise="early_stopping" minutes=10 difficulty=1
 class EarlyStopping:
     """Stops when the validation loss has not improved by more than `min_delta` for `patience` evaluations in a row."""
 
@@ -2052,7 +2052,7 @@ def small_case():
     return model, list(zip(x.split(4), y.split(4)))
 
 
-# %% exercise="check_train_epoch" minutes=30 difficulty=3 apart=true
+# %% exercise="check_train_epoch" minutes=30 difficulty=3
 def check_train_epoch(train_epoch):
     """Raise for an implementation of train_epoch(model, optimizer, loader) that breaks its promises; else return."""
     ### BEGIN SOLUTION
@@ -2403,7 +2403,7 @@ print(f"{activation_bytes(lambda: hungry_forward(blocks, x), blocks) / 1e6:.0f} 
 #   twice. <!-- rule: one_open, reported -->
 
 
-# %% exercise="debug_clinic" minutes=40 difficulty=3 apart=true
+# %% exercise="debug_clinic" minutes=40 difficulty=3
 def run_steps(model, optimizer, loader, steps):
     """`steps` updates with one batch after the other, over as many passes as that takes; returns the losses."""
     ### BEGIN SOLUTION

@@ -164,7 +164,7 @@ print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 # - It returns the pieces as a list; `merges` stays as it was. <!-- rule: pieces -->
 
 
-# %% exercise="bpe" minutes=40 difficulty=2 apart=true
+# %% exercise="bpe" minutes=40 difficulty=2
 def merge_pair(pieces, pair):
     """A new list with every occurrence of `pair` in `pieces`, from left to right, made one piece."""
     ### BEGIN SOLUTION
@@ -469,7 +469,7 @@ draw_pieces(
 SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
 
 
-# %% exercise="train_tokenizer" minutes=25 difficulty=2 apart=true
+# %% exercise="train_tokenizer" minutes=25 difficulty=2
 def train_tokenizer(texts, size):
     """A byte-level BPE tokenizer of `size` tokens for transformers, learned from `texts`."""
     ### BEGIN SOLUTION
@@ -792,7 +792,7 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 # - `TextGenerationPipeline` and `TextClassificationPipeline` are out of reach meanwhile. <!-- rule: own_steps, reported -->
 
 
-# %% exercise="inside_the_pipeline" minutes=30 difficulty=2 apart=true
+# %% exercise="inside_the_pipeline" minutes=30 difficulty=2
 def reply(model, tokenizer, chats, max_new_tokens):
     """The greedy answers to several conversations, as a list of strings."""
     ### BEGIN SOLUTION
@@ -1114,7 +1114,7 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 chatml = AutoTokenizer.from_pretrained(model_name, extra_special_tokens=["<|im_start|>", "<|im_end|>"], padding_side="left")
 
 
-# %% exercise="chat_template" minutes=35 difficulty=2 apart=true
+# %% exercise="chat_template" minutes=35 difficulty=2
 def chatml_template():
     """A Jinja chat template for ChatML, with generation markers."""
     ### BEGIN SOLUTION
@@ -1441,7 +1441,7 @@ with torch.no_grad():
 #   sequence, and at nothing else. <!-- rule: blocks -->
 
 
-# %% exercise="batches_and_masks" minutes=30 difficulty=2 apart=true
+# %% exercise="batches_and_masks" minutes=30 difficulty=2
 def pad_left(rows, pad_id):
     """A batch padded on the left: input_ids, attention_mask and position_ids, int64 (rows, longest)."""
     ### BEGIN SOLUTION
@@ -1721,7 +1721,7 @@ print(f"attention that real tokens of the shorter prompt pay to padding: {weight
 # - `TopKLogitsWarper` and `TopPLogitsWarper` of the library are out of reach. <!-- rule: own, reported -->
 
 
-# %% exercise="samplers" minutes=30 difficulty=2 apart=true
+# %% exercise="samplers" minutes=30 difficulty=2
 class Greedy(LogitsProcessor):
     """Keeps the highest score of each row."""
 
@@ -2059,7 +2059,7 @@ for label, processors in (
 # - `model.generate` is out of reach. <!-- rule: own_loop, reported -->
 
 
-# %% exercise="generate_by_hand" minutes=40 difficulty=3 apart=true
+# %% exercise="generate_by_hand" minutes=40 difficulty=3
 def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
     """What model.generate returns, by a loop with a cache: ids (rows, prompt + new)."""
     ### BEGIN SOLUTION
@@ -2428,7 +2428,7 @@ print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
 # combination of everything is too much.
 
 
-# %% exercise="generation_tests" minutes=30 difficulty=3 apart=true
+# %% exercise="generation_tests" minutes=30 difficulty=3
 def check_complete(complete):
     """Raise an error if `complete(name, rows, count, end)` breaks a promise."""
     ### BEGIN SOLUTION
@@ -2679,7 +2679,7 @@ for habit, call in old_habits.items():
 # - They are float32, and computed in float32 from the stored numbers (within a ten-thousandth). <!-- rule: maps_float32 -->
 
 
-# %% exercise="from_v4_to_v5" minutes=30 difficulty=2 apart=true
+# %% exercise="from_v4_to_v5" minutes=30 difficulty=2
 def answer(model, tokenizer, question):
     """The greedy answer to one question, at most 10 tokens, as a string."""
     ### BEGIN SOLUTION

@@ -227,7 +227,7 @@ def filled(layer, seed):
 #   pass takes less than 1.2 times the multiplications of the frozen layer alone. <!-- rule: work, reported -->
 
 
-# %% exercise="lora_linear" minutes=25 difficulty=2 apart=true
+# %% exercise="lora_linear" minutes=25 difficulty=2
 class LoRALinear(nn.Module):
     """A frozen linear layer and a trainable change of rank r beside it."""
 
@@ -566,7 +566,7 @@ for bug, curve in curves.items():
 # To see where your checks reject a correct layer, run `check_lora(lora_with())`.
 
 
-# %% exercise="check_lora" minutes=30 difficulty=3 apart=true
+# %% exercise="check_lora" minutes=30 difficulty=3
 def check_lora(make_lora):
     """Raise for an implementation of make_lora(base, r, alpha, dropout) that breaks a promise; else return."""
     ### BEGIN SOLUTION
@@ -816,7 +816,7 @@ except NotImplementedError:  # exercise 1 is still open: until it is written, th
 # - Buffers, such as the running means of a batch norm, are no weights. <!-- rule: buffers -->
 
 
-# %% exercise="inject" minutes=25 difficulty=2 apart=true
+# %% exercise="inject" minutes=25 difficulty=2
 def inject(model, targets, r, alpha, dropout=0.0):
     """Freeze `model` and put a LoRALinear around each nn.Linear called like one of `targets`; returns their names."""
     ### BEGIN SOLUTION
@@ -1136,7 +1136,7 @@ claims.record(
 # - Every other module stays in its place and in its mode. <!-- rule: rest -->
 
 
-# %% exercise="merge_and_take_off" minutes=20 difficulty=2 apart=true
+# %% exercise="merge_and_take_off" minutes=20 difficulty=2
 def take_off(model):
     """Put every base layer back; returns {name: LoRALinear}."""
     ### BEGIN SOLUTION
@@ -1409,7 +1409,7 @@ def with_lora(model, r=8):
 # - `before` and `runs` stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="compare" minutes=30 difficulty=2 apart=true
+# %% exercise="compare" minutes=30 difficulty=2
 def compare(load, ways, train, measure, seeds):
     """Run every way of fine-tuning on a fresh model for each seed: {way: [{model, share, losses, scores}, ...]}."""
     ### BEGIN SOLUTION
@@ -1905,7 +1905,7 @@ print(f"at r = 1 LoRA reaches {swept[1]['learned'][0]:.0%}, the full change cut 
 # - It finds the block size by itself. <!-- rule: blocksize -->
 
 
-# %% exercise="nf4" minutes=40 difficulty=3 apart=true
+# %% exercise="nf4" minutes=40 difficulty=3
 def normal_levels():
     """The 16 levels of NF4, float32, ascending from -1 to 1."""
     ### BEGIN SOLUTION
@@ -2194,7 +2194,7 @@ for size, ours, theirs in zip(sizes, errors["NF4"], errors["equally spaced"]):
 # - `optimizer` is a `torch.optim.AdamW` with learning rate `rate` over exactly the trainable weights. <!-- rule: optimizer -->
 
 
-# %% exercise="qlora" minutes=25 difficulty=2 apart=true
+# %% exercise="qlora" minutes=25 difficulty=2
 def load_qlora(path, r, alpha, rate):
     """The model at `path` in NF4 with LoRA on every linear layer, and an AdamW over the adapters."""
     ### BEGIN SOLUTION
@@ -2478,7 +2478,7 @@ claims.record(
 # - `x`, `adapters` and `names` stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="many_adapters" minutes=35 difficulty=3 apart=true
+# %% exercise="many_adapters" minutes=35 difficulty=3
 def export_adapter(adapters, folder, r, alpha):
     """Write hand-made adapters {name: LoRALinear} to `folder` as peft would."""
     ### BEGIN SOLUTION
@@ -2762,7 +2762,7 @@ with served.disable_adapter():
 # - What comes in stays as it was. <!-- rule: unchanged -->
 
 
-# %% exercise="dora" minutes=20 difficulty=2 apart=true
+# %% exercise="dora" minutes=20 difficulty=2
 def dora_weight(weight, A, B, scaling, magnitude):
     """DoRA's weight (out, in) from the frozen weight (out, in), A (r, in), B (out, r), a number, and magnitude (out,)."""
     ### BEGIN SOLUTION

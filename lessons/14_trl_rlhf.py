@@ -208,7 +208,7 @@ print(f"TRL's loss on five rows: {trl_loss:.4f} nats a token")
 # - `logits` and `labels` stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="completion_mask" minutes=25 difficulty=1 apart=true
+# %% exercise="completion_mask" minutes=25 difficulty=1
 def encode(tokenizer, question: str, answer: str) -> dict[str, list[int]]:
     """One chat as input_ids and labels, -100 on all that the model is not to write."""
     ### BEGIN SOLUTION
@@ -507,7 +507,7 @@ print(f"TRL's loss before training: {pair_loss:.4f}; log 2 would be a coin toss:
 # - the arguments stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="bradley_terry" minutes=25 difficulty=2 apart=true
+# %% exercise="bradley_terry" minutes=25 difficulty=2
 def final_scores(scores: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
     """The score at the last real token of each row; scores and attention_mask [batch, tokens] -> [batch]."""
     ### BEGIN SOLUTION
@@ -804,7 +804,7 @@ print("input_ids", tuple(pair_batch["input_ids"].shape), " completion_mask of ro
 # - the arguments stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="dpo" minutes=35 difficulty=3 apart=true
+# %% exercise="dpo" minutes=35 difficulty=3
 def completion_logps(logits: torch.Tensor, input_ids: torch.Tensor, completion_mask: torch.Tensor) -> torch.Tensor:
     """Log-probability of each row's completion [rows]; logits [rows, tokens, vocabulary], the others [rows, tokens]."""
     ### BEGIN SOLUTION
@@ -1208,7 +1208,7 @@ print(f"TRL: KL to the shipped model {trl_kl:.4f} nats a token; loss of the case
 # - The arguments stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="kl_estimates" minutes=15 difficulty=1 apart=true
+# %% exercise="kl_estimates" minutes=15 difficulty=1
 def kl_estimates(logps: torch.Tensor, ref_logps: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Means of k1 and k3 over the real tokens, in nats a token; all inputs [answers, tokens]."""
     ### BEGIN SOLUTION
@@ -1391,7 +1391,7 @@ claims.record(
 # - `rewards` stays as it was. <!-- rule: unchanged -->
 
 
-# %% exercise="advantages" minutes=25 difficulty=2 apart=true
+# %% exercise="advantages" minutes=25 difficulty=2
 def group_advantages(rewards: torch.Tensor, group_size: int, scale: bool = True) -> torch.Tensor:
     """GRPO's advantages of rewards [questions * group_size], same shape."""
     ### BEGIN SOLUTION
@@ -1580,7 +1580,7 @@ plt.show()
 # advantage −2 and ratio 1.5 it is 3 (not clipped: it has moved the wrong way).
 
 
-# %% exercise="grpo_loss" minutes=30 difficulty=3 apart=true
+# %% exercise="grpo_loss" minutes=30 difficulty=3
 def grpo_loss(logps, old_logps, advantages, mask, epsilon=0.2, beta=0.0, ref_logps=None) -> torch.Tensor:
     """Clipped policy loss plus beta * ratio * k3, averaged over all real tokens of the batch."""
     ### BEGIN SOLUTION
@@ -1873,7 +1873,7 @@ claims.record(
 # - Arguments stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="exact_reward" minutes=20 difficulty=2 apart=true
+# %% exercise="exact_reward" minutes=20 difficulty=2
 def exact_reward(completions, answer, **columns) -> list[float]:
     """1.0 where the reply names exactly one number, the right one."""
     ### BEGIN SOLUTION
@@ -2057,7 +2057,7 @@ for title, reward in (shown_rights | shown_bugs).items():
     print(f"{title:46}", *(f"{value:13.0f}" for value in reward([assistant(reply) for reply in sample], ["12"] * len(sample))))
 
 
-# %% exercise="check_reward" minutes=25 difficulty=2 apart=true
+# %% exercise="check_reward" minutes=25 difficulty=2
 def check_reward(reward) -> None:
     """Raise for a reward function that breaks the contract of exercise 7; else return."""
     ### BEGIN SOLUTION

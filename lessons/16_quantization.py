@@ -199,7 +199,7 @@ print(f"{everything:,} weights, {in_linears:,} of them in {len(linear_names)} li
 # - The arguments stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="affine" minutes=30 difficulty=1 apart=true
+# %% exercise="affine" minutes=30 difficulty=1
 def affine_params(w, bits, axis=None):
     """Scale (float32) and zero point (int32), broadcastable against `w`."""
     ### BEGIN SOLUTION
@@ -519,7 +519,7 @@ def off_the_middle(w, scale):
     return torch.where(close, (steps - 0.04 * steps.sign()) * scale, w.double()).to(w.dtype)
 
 
-# %% exercise="int8_model" minutes=30 difficulty=2 apart=true
+# %% exercise="int8_model" minutes=30 difficulty=2
 class Int8Linear(nn.Module):
     """A linear layer whose weight is stored as int8 codes with one scale for each output."""
 
@@ -969,7 +969,7 @@ def numbers_of(exponent_bits, mantissa_bits, largest):
 print("FP4 (e2m1) has these numbers and their negatives:", numbers_of(2, 1, 6.0))
 
 
-# %% exercise="float8" minutes=35 difficulty=3 apart=true
+# %% exercise="float8" minutes=35 difficulty=3
 def round_float(x, exponent_bits, mantissa_bits, largest):
     """`x` rounded to a small float format, as float32."""
     ### BEGIN SOLUTION
@@ -1285,7 +1285,7 @@ for label, block, nvfp4, bits in (("MXFP4", 32, False, 4 + 8 / 32), ("NVFP4", 16
 # there. Compare `q.int()`.
 
 
-# %% exercise="check_quantizer" minutes=30 difficulty=2 apart=true
+# %% exercise="check_quantizer" minutes=30 difficulty=2
 def check_quantizer(quantize_rows) -> None:
     """Raise an error if `quantize_rows(w, bits)` breaks a promise."""
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
@@ -1588,7 +1588,7 @@ for before in ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_
 # `hessian` earns a third of the points, `gptq` a third in each of the two dtypes.
 
 
-# %% exercise="gptq" minutes=45 difficulty=3 apart=true
+# %% exercise="gptq" minutes=45 difficulty=3
 def hessian(x, damping):
     """Mean outer product of the inputs, damped: (n, in) -> (in, in)."""
     ### BEGIN SOLUTION
@@ -1839,7 +1839,7 @@ print(f"At 2 bits perplexity is still {comparison[-1][2] / base_perplexity:.1f} 
 # - `scale` stays as it was. <!-- rule: scale_unchanged -->
 
 
-# %% exercise="awq" minutes=30 difficulty=2 apart=true
+# %% exercise="awq" minutes=30 difficulty=2
 def awq_search(weight, x, quantize, alphas):
     """The exponent and the channel scale (in,) with the smallest output error."""
     ### BEGIN SOLUTION
@@ -2232,7 +2232,7 @@ def write_file(path, model, kind, add):
 # - Arrays are float32 and have the shape `(rows, columns)` or `(length,)`. <!-- rule: shapes -->
 
 
-# %% exercise="gguf_file" minutes=45 difficulty=3 apart=true
+# %% exercise="gguf_file" minutes=45 difficulty=3
 def pack_q8_0(x):
     """Blocks of type Q8_0: float32 (rows, columns) -> uint8 (rows, columns // 32 * 34)."""
     ### BEGIN SOLUTION
@@ -2627,7 +2627,7 @@ for label, options in (
 # - None of the three changes `points`. <!-- rule: unchanged -->
 
 
-# %% exercise="pareto" minutes=20 difficulty=1 apart=true
+# %% exercise="pareto" minutes=20 difficulty=1
 def bits_per_weight(bits, group, scale_bits, zero_bits=0):
     """Bits that a weight takes, with its share of scale and zero point."""
     ### BEGIN SOLUTION
@@ -2882,7 +2882,7 @@ plt.show()
 # - What was trainable is trainable, what was frozen is frozen. <!-- rule: frozen -->
 
 
-# %% exercise="qat" minutes=35 difficulty=3 apart=true
+# %% exercise="qat" minutes=35 difficulty=3
 class FakeQuantize(nn.Module):
     """Rounds a weight in the forward pass and lets the gradient through unchanged."""
 

@@ -2239,7 +2239,7 @@ plt.show()
 #   `--enable-metrics`. Nothing goes through a shell: a model's path may have a space in it.
 
 
-# %% exercise="fit_tune_launch" minutes=25 difficulty=2 apart=true
+# %% exercise="fit_tune_launch" minutes=25 difficulty=2
 def kv_bytes_per_token(config, bytes_per_value):
     """Bytes that one token takes in the KV cache of a model with this config.json."""
     ### BEGIN SOLUTION

@@ -86,7 +86,7 @@ def numbers(seed, *shape, low=None, high=None, dtype=torch.float32):
 # $\Delta A$ survive; after subtracting 1 the rest is rounding error. Your `b` must keep its digits.
 
 
-# %% exercise="discretise" minutes=15 difficulty=1 apart=true
+# %% exercise="discretise" minutes=15 difficulty=1
 def discretise(A, B, step):
     """Zero-order hold of h' = A h + B x over the time `step`, elementwise: (a, b) with h_k = a h_(k-1) + b x_k."""
     ### BEGIN SOLUTION
@@ -203,7 +203,7 @@ plt.show()
 #   of `x`.
 
 
-# %% exercise="two_views" minutes=25 difficulty=2 apart=true
+# %% exercise="two_views" minutes=25 difficulty=2
 def run_recurrence(a, b, c, x):
     """y (batch, channels, length) of h_t = a h_(t-1) + b x_t, y_t = sum over the state of c h_t, from h = 0."""
     ### BEGIN SOLUTION

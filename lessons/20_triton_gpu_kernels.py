@@ -360,7 +360,7 @@ if INTERPRETED:
 #   more. `triton.cdiv(a, b)` divides and rounds up. <!-- rule: programs, reported -->
 
 
-# %% exercise="vector_add" minutes=20 difficulty=1 apart=true
+# %% exercise="vector_add" minutes=20 difficulty=1
 @triton.jit
 def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
     """out = x + y for n elements; each program adds one block of BLOCK elements."""
@@ -533,7 +533,7 @@ for kernel in (add_kernel, careless_kernel):
 #   are read twice each, 35 elements are written: 107 elements. <!-- rule: traffic -->
 
 
-# %% exercise="roofline_arithmetic" minutes=25 difficulty=2 apart=true
+# %% exercise="roofline_arithmetic" minutes=25 difficulty=2
 def roofline(flops, bytes_moved, peak, bandwidth):
     """(flops per byte, least seconds, "compute" or "memory"); `peak` in flop/s, `bandwidth` in bytes/s."""
     ### BEGIN SOLUTION
@@ -713,7 +713,7 @@ plt.show()
 #   counts. <!-- rule: once, reported -->
 
 
-# %% exercise="fused_softmax" minutes=30 difficulty=2 apart=true
+# %% exercise="fused_softmax" minutes=30 difficulty=2
 @triton.jit
 def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
     """Softmax of one row a program; BLOCK is at least `columns`."""
@@ -1010,7 +1010,7 @@ print(f"{len(passed)} of {len(BUGS)} bugs pass the usual test, 4 rows of 32:", *
 # kernels, right and wrong.
 
 
-# %% exercise="check_softmax" minutes=30 difficulty=2 apart=true
+# %% exercise="check_softmax" minutes=30 difficulty=2
 def check_softmax(softmax):
     """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
     ### BEGIN SOLUTION
@@ -1241,7 +1241,7 @@ print("300 squared in float16:", (half * half).item(), " in float32:", (half.flo
 # - Each element of `x` and `residual` is read once, `total` and `out` are written once and never read. <!-- rule: once, reported -->
 
 
-# %% exercise="add_rms_norm" minutes=30 difficulty=2 apart=true
+# %% exercise="add_rms_norm" minutes=30 difficulty=2
 @triton.jit
 def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
     """One row of total = x + residual and out = total / rms(total) * weight; BLOCK is at least `columns`."""
@@ -1450,7 +1450,7 @@ if INTERPRETED:
 # Results are compared with float64: right to 1e-4 of the largest, to 2e-3 where the mean is far from 0.
 
 
-# %% exercise="layer_norm" minutes=45 difficulty=3 apart=true
+# %% exercise="layer_norm" minutes=45 difficulty=3
 @triton.jit
 def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
     """One row of the forward pass."""
@@ -1805,7 +1805,7 @@ def for_dot(tile):
 # - Memory is read and written as often as `matmul_cost` of exercise 2 says, no more. <!-- rule: traffic, reported -->
 
 
-# %% exercise="tiled_matmul" minutes=40 difficulty=3 apart=true
+# %% exercise="tiled_matmul" minutes=40 difficulty=3
 @triton.jit
 def matmul_kernel(
     a_ptr, b_ptr, out_ptr, m, n, k,
@@ -2049,7 +2049,7 @@ def tile(m, n, k, stages=2):
 #   alone. <!-- rule: remembered -->
 
 
-# %% exercise="choose_tiles" minutes=30 difficulty=2 apart=true
+# %% exercise="choose_tiles" minutes=30 difficulty=2
 def prune(configs, itemsize, shared_bytes):
     """Those of `configs` whose tiles fit into `shared_bytes` of shared memory; the smallest alone if none does."""
 
@@ -2381,7 +2381,7 @@ if INTERPRETED:
 # of the loaded `v` (`p.to(v.dtype)`).
 
 
-# %% exercise="flash_attention" minutes=50 difficulty=3 apart=true
+# %% exercise="flash_attention" minutes=50 difficulty=3
 @triton.jit
 def attention_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,

@@ -50,7 +50,7 @@ def test_every_cell_knows_its_file_and_line(lesson_from):
         ('points=2', 'point=2', STORY, "# %% tests=", "unknown key 'point' beside tests='double'; it may have: points"),
         ('minutes=5 ', '', STORY, "# %% exercise=", "exercise='double' needs minutes="),
         ('exercise="double"', 'exercise="Double"', STORY, "# %% exercise=", "exercise='Double': a name is lower case"),
-        ('exercise="double" minutes', 'exercise="double" apart="yes" minutes', STORY, "def double", "apart='yes' must be true or false"),
+        ('exercise="double" minutes', 'exercise="double" processes="yes" minutes', STORY, "def double", "processes='yes' must be true or false"),
         ('difficulty=1', 'difficulty=4', STORY, "def double", "difficulty=4 must be 1, 2 or 3"),
         ('minutes=5', 'minutes=5 seconds="two"', STORY, "def double", "seconds='two' must be a number above 0"),
         ("### END SOLUTION", "### THE END", STORY, "def double", "needs `### BEGIN SOLUTION` and `### END SOLUTION`"),

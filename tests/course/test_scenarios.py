@@ -31,7 +31,7 @@ def earlier(x):
 with check.exercise("earlier"):
     check.equal(earlier(1), 1, "earlier(1)")
 
-# %% exercise="train" minutes=5 difficulty=1 apart=true
+# %% exercise="train" minutes=5 difficulty=1
 class Trainer:
     ### BEGIN SOLUTION
     rate = 0.5
@@ -104,7 +104,7 @@ def lesson_with(tmp_path):
     ],
 )  # fmt: skip
 def test_within_its_scope(lesson_with, text):
-    assert lesson_with(text).exercise("train").apart
+    assert lesson_with(text).exercise("train").id == "train"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """The corpus of attacks: points gained 0, the others' grades untouched, nothing left running or lying about.
 
-Each file of ``attacks/`` holds candidates: for exercises of ``62_target``, most of which have their tests in the same
-process, or (``wall_*.py``) of ``63_apart``, all of which are judged apart; ``innocent.py`` and ``wall_innocent.py`` hold
-right answers that look odd and must keep full points.  All are judged once, several at a time as in a class, between
-right answers before and right answers after.  A run of the tests takes some of them, `unit24 prove sweeps` all.
+Each file of ``attacks/`` holds candidates: for exercises of ``62_target`` or (``wall_*.py``) of ``63_wall``; ``innocent.py``
+and ``wall_innocent.py`` hold right answers that look odd and must keep full points.  All are judged once, several at a time
+as in a class, between right answers before and right answers after.  A run of the tests takes some of them, `unit24 prove
+sweeps` all.
 """
 
 import json

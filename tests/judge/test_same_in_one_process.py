@@ -17,7 +17,7 @@ from attacks.read import INNOCENT, corpus, lesson_path  # noqa: E402
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
-LESSON = read(lesson_path("63_apart"))
+LESSON = read(lesson_path("63_wall"))
 ODD = (
     "callable_result", "code_replaced", "data_class", "decorated", "deepcopied", "marshalled", "method_result", "mock_patches", "moved",
     "names_overwritten", "own_errors", "parameter_result", "program_output", "slots_and_metaclass", "threads_ask", "wrapped",
@@ -30,7 +30,7 @@ def answers():
         for kind, cells in (("reference", [exercise.cell]), ("right", exercise.right), ("wrong", exercise.wrong)):
             yield from ((f"{exercise.id}-{kind}{number}", exercise, cell.source) for number, cell in enumerate(cells))
         yield f"{exercise.id}-stub", exercise, exercise.cell.source.replace("### BEGIN SOLUTION", "raise NotImplementedError")
-    for odd in corpus({"63_apart": INNOCENT["63_apart"]}):
+    for odd in corpus({"63_wall": INNOCENT["63_wall"]}):
         if odd.name in ODD:
             exercise = LESSON.exercise(odd.exercise)
             yield odd.name, exercise, odd.text(exercise.right[0].source)
@@ -55,4 +55,4 @@ def test_the_same_status_and_points(name, both):
 
 
 def test_all_the_odd_answers_are_there():
-    assert {odd.name for odd in corpus({"63_apart": INNOCENT["63_apart"]})} >= set(ODD)
+    assert {odd.name for odd in corpus({"63_wall": INNOCENT["63_wall"]})} >= set(ODD)

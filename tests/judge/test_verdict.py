@@ -21,7 +21,6 @@ def failed(kind, text="", line=""):
     [
         (Ending("verdict", KILLED, 2, told=told("passed")), "passed", 2, "said"),
         (Ending("verdict", KILLED, 2, told=told("passed", earned=0.5)), "partial", 0.5, "said"),
-        (Ending("verdict", KILLED, 2, told=told("scored", earned="0.5")), "partial", 0.5, "said"),
         (Ending("verdict", KILLED, 2, told=told("passed", earned=0.0)), "failed", 0, "said"),
         (Ending("verdict", KILLED, 2, told=told("passed", earned=99)), "passed", 2, "said"),
         (Ending("verdict", KILLED, 2, told=told("passed", earned=-5)), "failed", 0, "said"),
@@ -43,7 +42,6 @@ def failed(kind, text="", line=""):
         (Ending("judge gone", KILLED, 2, judge=CPU), "timeout", 0, "still running"),
         (Ending("judge gone", KILLED, 2, judge=SEGFAULT), "crashed", 0, "tested your code ended (signal 11)"),
         (Ending("disk", KILLED, 2), "error", 0, "512 MB"),
-        (Ending("tampered", DONE, 2, told={"message": "your code did it"}), "tampered", 0, "your code did it"),
         (Ending("nonsense", KILLED, 2), "crashed", 0, "wrote to the channel"),
     ],
 )

@@ -17,7 +17,7 @@ from unit24 import check
 
 
 def apart_lesson(setup: str, exercises: dict[str, tuple[str, str]], **options) -> Lesson:
-    """A lesson of one demonstration cell and exercises judged apart: id -> (reference, test cell)."""
+    """A lesson of one demonstration cell and exercises: id -> (reference, test cell)."""
     path = Path("64_made.py")
     cells, made = [Cell("setup", "setup", "code", "", path, 1), Cell("unmarked", "", "code", setup, path, 2)], []
     for name, (reference, tests) in exercises.items():
@@ -25,7 +25,7 @@ def apart_lesson(setup: str, exercises: dict[str, tuple[str, str]], **options) -
         tests = f'with check.exercise("{name}"):\n{block}'
         pair = [Cell("exercise", name, "code", reference, path, 10), Cell("tests", name, "code", tests, path, 50)]
         cells += pair
-        fields = dict(points=4.0, minutes=5, difficulty=1, hints=3, wrong=(), right=(), equivalent=(), seconds=5.0, memory_mb=1024, apart=True)
+        fields = dict(points=4.0, minutes=5, difficulty=1, hints=3, wrong=(), right=(), equivalent=(), seconds=5.0, memory_mb=1024)
         made.append(Exercise(name, *pair, **{**fields, **options}))
     return Lesson("64_made", "Made", path, tuple(cells), tuple(made), (), (), (), True)
 

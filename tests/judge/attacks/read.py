@@ -12,13 +12,13 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 THEMES = {  # the lesson whose exercises they are for, and the one that they try first
-    "62_target": ("weigh", ("apart", "channel", "disk", "frames", "objects", "patches", "resources")),
-    "63_apart": (
+    "62_target": ("weigh", ("channel", "disk", "frames", "objects", "patches", "resources", "when_asked")),
+    "63_wall": (
         "plain",
         ("wall_catches", "wall_files", "wall_frames", "wall_memory", "wall_objects", "wall_processes", "wall_state", "wall_wire"),
     ),
 }
-INNOCENT = {"62_target": ("weigh", ("innocent",)), "63_apart": ("plain", ("wall_innocent",))}
+INNOCENT = {"62_target": ("weigh", ("innocent",)), "63_wall": ("plain", ("wall_innocent",))}
 HEADER = re.compile(r"^# %% (?P<name>\w+): (?P<what>.+?)(?: \[(?P<exercise>\w+)\])?(?P<naive> \(beats naive\))?$", re.M)
 NOTE = re.compile(r"^# (deserves|known): (.+)$", re.M)
 

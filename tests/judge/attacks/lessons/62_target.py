@@ -99,7 +99,7 @@ with check.exercise("shout"):
 # %% [markdown]
 # ## 4. From plain data to plain data
 
-# %% exercise="describe" minutes=5 difficulty=1 seconds=2 memory_mb=512 apart=true
+# %% exercise="describe" minutes=5 difficulty=1 seconds=2 memory_mb=512
 def describe(rows, places=1):
     """Largest and mean of each column, rounded: a dict. ValueError without rows."""
     ### BEGIN SOLUTION

@@ -38,7 +38,7 @@ def spread(x):
 # - `scaler(factor)`: a function that multiplies its argument by `factor`.
 # - `gap(a, b)`: absolute difference of two numbers, `AssertionError` where one of them is NaN.
 
-# %% exercise="plain" minutes=5 difficulty=1 seconds=2 memory_mb=512 apart=true
+# %% exercise="plain" minutes=5 difficulty=1 seconds=2 memory_mb=512
 def weigh(values, weights):
     """Mean of the rows by weights."""
     ### BEGIN SOLUTION
@@ -106,7 +106,7 @@ with check.exercise("plain"):
 #
 # `batches(items, size)` gives lists of `size` items, the last one shorter, one after the other (a generator, a list: as you like).
 
-# %% exercise="batches" minutes=5 difficulty=1 seconds=20 memory_mb=2048 apart=true
+# %% exercise="batches" minutes=5 difficulty=1 seconds=20 memory_mb=2048
 def batches(items, size):
     """Lists of `size` items, the last one shorter."""
     ### BEGIN SOLUTION
@@ -137,7 +137,7 @@ with check.exercise("batches"):
 # - `evaluate(model, loader)`: (loss, accuracy) over all samples, in evaluation mode, without autograd; the mode
 #   is as before afterwards. <!-- rule: autograd, reported -->
 
-# %% exercise="training" minutes=10 difficulty=2 seconds=3 memory_mb=1024 apart=true
+# %% exercise="training" minutes=10 difficulty=2 seconds=3 memory_mb=1024
 def train_step(model, optimizer, x, y):
     """One optimisation step; the loss."""
     ### BEGIN SOLUTION
@@ -270,7 +270,7 @@ check.points(4)
 #
 # `RMSNorm`, a `torch.autograd.Function` with its own backward: `RMSNorm.apply(x, weight, eps)`.
 
-# %% exercise="rms_norm" minutes=10 difficulty=2 seconds=3 memory_mb=1024 apart=true
+# %% exercise="rms_norm" minutes=10 difficulty=2 seconds=3 memory_mb=1024
 class RMSNorm(torch.autograd.Function):
     """x / sqrt(mean(x²) + eps) * weight, over the last axis."""
 
@@ -332,7 +332,7 @@ with check.exercise("rms_norm"):
 # `Window(size)` keeps the last `size` numbers: `add(x)` returns their mean; `count` (a property) how many there
 # are; `reset()` forgets them. `ValueError` for a size below 1.
 
-# %% exercise="window" minutes=5 difficulty=1 seconds=2 memory_mb=512 apart=true
+# %% exercise="window" minutes=5 difficulty=1 seconds=2 memory_mb=512
 class Window:
     """The last `size` numbers."""
 
@@ -397,7 +397,7 @@ with check.exercise("window"):
 # (int8) and `NAME.scale` (float32, one a row) for each matrix; it returns nothing. A value may differ by a 200th of its
 # row's largest one; the file has at most 1.4 bytes a value, and 600 bytes for each matrix.
 
-# %% exercise="pack" minutes=10 difficulty=2 seconds=3 memory_mb=1024 apart=true
+# %% exercise="pack" minutes=10 difficulty=2 seconds=3 memory_mb=1024
 def pack(weights, path):
     """Write `weights` as 8-bit integers with scales."""
     ### BEGIN SOLUTION
@@ -458,7 +458,7 @@ with check.exercise("pack"):
 #
 # `ship(model, example, path)` exports the model with `torch.export` and returns the file's size in bytes.
 
-# %% exercise="ship" minutes=10 difficulty=2 seconds=8 memory_mb=2048 apart=true
+# %% exercise="ship" minutes=10 difficulty=2 seconds=8 memory_mb=2048
 def ship(model, example, path):
     """Export `model` to `path`; the file's size."""
     ### BEGIN SOLUTION
@@ -506,7 +506,7 @@ with check.exercise("ship"):
 # `check_normalise(normalise)` fails (by an `assert`) for a wrong `normalise(x, dim)`, which divides by the length along
 # an axis and leaves zeros alone.
 
-# %% exercise="normalise_tests" minutes=10 difficulty=2 seconds=3 memory_mb=512 apart=true
+# %% exercise="normalise_tests" minutes=10 difficulty=2 seconds=3 memory_mb=512
 def check_normalise(normalise):
     """Accept every right `normalise`, reject wrong ones."""
     ### BEGIN SOLUTION
@@ -570,7 +570,7 @@ check.points(6)
 #   whose reward raises ValueError is left out; after `seconds` by `clock()` no further one is begun. None if there is none.
 # - `minimise(loss, x, rate, steps)`: `x` after so many steps of gradient descent on `loss(x)`.
 
-# %% exercise="callbacks" minutes=10 difficulty=2 seconds=3 memory_mb=512 apart=true
+# %% exercise="callbacks" minutes=10 difficulty=2 seconds=3 memory_mb=512
 def best(items, reward, clock, seconds):
     """(item, reward) of the highest reward, or None."""
     ### BEGIN SOLUTION
@@ -644,7 +644,7 @@ with check.exercise("callbacks"):
 # %% [markdown]
 # ## 10. Programs
 
-# %% exercise="shout" minutes=5 difficulty=1 seconds=3 memory_mb=512 processes=true apart=true
+# %% exercise="shout" minutes=5 difficulty=1 seconds=3 memory_mb=512 processes=true
 def shout(text):
     """`text` in capitals, by the program tr."""
     ### BEGIN SOLUTION

@@ -46,7 +46,7 @@ def describe(rows, places=1):
     code[2:12] = lie[2:12]  # the function that compares becomes another one
     return {}
 
-# %% always_equal_apart: an object that equals everything [describe]
+# %% always_equal_answer: an object that equals everything [describe]
 class Anything(dict):
     def __eq__(self, other): return True
     def __ne__(self, other): return False
@@ -127,6 +127,6 @@ def describe(rows, places=1):
 def describe(rows, places=1):
     yield {"largest": [3.0, 2.0]}
 
-# %% visible_only_apart: an answer for the visible check alone [describe]
+# %% visible_only_answer: an answer for the visible check alone [describe]
 def describe(rows, places=1):
     return {"largest": [3.0, 2.0], "mean": torch.tensor([2.0, 1.1])}
