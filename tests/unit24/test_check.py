@@ -44,6 +44,15 @@ def test_a_wrong_tensor_is_described(actual, words):
     assert words in message(check.equal, actual, X, "the loss", "is it so?")
 
 
+@pytest.mark.parametrize("digits", [1e-6, 1e-5, 5e-5])
+def test_values_with_too_few_digits_are_not_said_to_be_in_another_order(digits):
+    """A blind reader's softmax in float32 was told that its order is wrong: sorted, it agreed to four digits, as it did unsorted."""
+    exact = torch.tensor([0.3, 1.0, 2.0, 3.0, 3.7, 7.0]).double()
+    near = exact * (1 + digits * torch.tensor([1.0, -1.0, 0.5, -0.3, 0.9, -0.8]).double())
+    assert "order" not in (told := message(check.equal, near, exact, "the result")) and "times" not in told
+    assert "another order" in message(check.equal, near[[1, 0, 2, 3, 4, 5]], exact, "the result")
+
+
 @pytest.mark.parametrize(
     ("hint", "sentence"),
     [("is it cleared?", "Is it cleared?"), ("backward() adds", "backward() adds"), ("p.grad stays", "p.grad stays"), ("`x` is", "`x` is"), ("look: here", "Look: here")],
