@@ -23,6 +23,7 @@ import traceback
 import types
 
 from judge import isolation, sides
+from judge.notebook import display, get_ipython
 from judge.protocol import FIRST, Request, Usage, receive, send
 from unit24 import leftovers
 
@@ -261,7 +262,7 @@ def import_late_parts() -> None:
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     module = types.ModuleType("__main__")
-    module.__dict__["display"] = lambda *objects, **options: None  # notebooks have it, plain Python does not
+    module.__dict__.update(display=display, get_ipython=get_ipython)
     sys.modules["__main__"] = module
     pdb.set_trace = lambda *args, **options: None  # forgotten in an answer: nobody is at the keyboard
     isolation.prepare()

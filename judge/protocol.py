@@ -21,7 +21,8 @@ A process that was forked for a role finds its descriptors from `FIRST` on:
 role         descriptors                             says to the bench
 ===========  ======================================  ============================================================
 candidate    channel, line to the judge              is told ``{"cells"}``: (file name, source) of the student's cells, the
-                                                     exercise's last; says ``{"ran": failure or null, "defined"}``, once
+                                                     exercise's last; says ``{"ran": failure or null, "before": that of
+                                                     an earlier cell, "defined"}``, once
 judge        channel, line to the candidate, line    is told ``{"cells", "code", "scenarios"}``; says
              to the clean process                    ``{"status", "message", "earned", "report"}``
 clean        line to the judge                       nothing

@@ -6,7 +6,10 @@ places that `judge.protocol` gives, and returns when it is done.
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import contextlib
+import inspect
 import io
 import linecache
 import os
@@ -81,10 +84,10 @@ def candidate(request: Request, namespace: dict) -> None:
     sys.modules["__main__"] = module  # so that classes of the student can be pickled
     space = module.__dict__
     space.update((name, value) for name, value in namespace.items() if name not in request.names)
-    failure = run_cells(cells, space)
+    failure, first = run_cells(cells, space)
     check.put_back_modes()
     os.chdir(request.scratch)  # where `check.folder` is
-    send(channel, {"ran": failure, "defined": all(name in space for name in request.names)})
+    send(channel, {"ran": failure, "before": first, "defined": all(name in space for name in request.names)})
     # Scenarios see the lesson's names as the lesson made them, and of the student's those of the exercise.
     names = {**namespace, **{name: space[name] for name in request.names if name in space}}
     asked = Line(line, names, trusts=True)
@@ -109,12 +112,14 @@ def _do_without_processes(request: Request) -> None:
     loading.DataLoader._get_iterator = get_iterator
 
 
-def run_cells(cells: list[tuple[str, str]], space: dict) -> Failure | None:
-    """Run a student's cells; what went wrong in the last one. A failing cell of their own stops nothing."""
-    failure = None
-    for name, source in cells:
+def run_cells(cells: list[tuple[str, str]], space: dict) -> tuple[Failure | None, Failure | None]:
+    """Run a student's cells. A failing one stops nothing: what went wrong in the last, and first in those before it."""
+    first, failure = None, None
+    for place, (name, source) in enumerate(cells, start=1):
         failure = execute(name, source, space)
-    return failure
+        if failure and not first and place < len(cells):
+            first = failure | {"cell": name}
+    return failure, first
 
 
 def execute(name: str, source: str, space: dict) -> Failure | None:
@@ -125,7 +130,11 @@ def execute(name: str, source: str, space: dict) -> Failure | None:
 
     try:
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-        exec(compile(source, name, "exec", dont_inherit=True), space)
+        code = compile(source, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        if code.co_flags & inspect.CO_COROUTINE:  # `await` outside a function, as notebooks allow it
+            asyncio.run(eval(code, space))
+        else:
+            exec(code, space)
         return None
     except SyntaxError as error:
         if error.filename != name:  # raised by the student's code: of another text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import signal
 from dataclasses import asdict, dataclass, field, fields
 
@@ -57,6 +58,7 @@ class Ending:
         failure: what went wrong in the student's cells: kind, text, line.
         told: what the tests said: status, message, earned, report.
         judge: how the process of the tests ended, where they have one.
+        before: what first went wrong in the student's cells before the exercise's: kind, text, line, cell.
     """
 
     how: str
@@ -65,6 +67,7 @@ class Ending:
     failure: dict = field(default_factory=dict)
     told: dict = field(default_factory=dict)
     judge: Usage | None = None
+    before: dict = field(default_factory=dict)
 
 
 def verdict_on(exercise: Exercise, ending: Ending) -> Verdict:
@@ -74,6 +77,10 @@ def verdict_on(exercise: Exercise, ending: Ending) -> Verdict:
         message = f"✗ {exercise.id}: {message}"
     if status in ("error", "failed") and ("PermissionError" in message or "Operation not permitted" in message):
         message = f"{_shortened(message)} {REFUSED}"
+    if status not in ("passed", "not attempted") and ending.before:
+        # What is missing here may have been lost there.
+        said = ending.before["text"] or ending.before["kind"]
+        message = f"{_shortened(message)} Before it your {ending.before['cell'].strip('<>').removeprefix('own ')} stopped: {said}"
     used = [ending.candidate, *([ending.judge] if ending.judge else [])]
     return Verdict(
         exercise.id,
@@ -90,9 +97,13 @@ def verdict_on(exercise: Exercise, ending: Ending) -> Verdict:
 def _judged(exercise: Exercise, ending: Ending) -> tuple[str, str, float]:
     """Status, message, points."""
     name = exercise.id
-    if ending.how == "timeout" or _out_of_time(ending):
-        limit = f"{exercise.seconds:g} s of computing time"
+    limit = f"{exercise.seconds:g} s of computing time"
+    if _out_of_time(ending):
         return "timeout", f"✗ {name}: still running after {limit}: is there a loop that never ends?", 0.0
+    if ending.how == "timeout":
+        spent = ending.candidate.cpu + (ending.judge.cpu if ending.judge else 0)
+        waits = "does it wait for something (sleep, input, a lock, a process)?"
+        return "timeout", f"✗ {name}: no result, and only {spent:.1f} of the {limit} used: {waits}", 0.0
     if ending.how == "verdict":
         return _told(exercise, ending.told)
     if ending.how == "undefined":
@@ -144,7 +155,8 @@ def _undefined(exercise: Exercise, failure: dict) -> tuple[str, str]:
         case "stub":
             return "not attempted", f"○ {name}: not attempted yet."
         case "syntax":
-            return "error", f"✗ {name}: Python cannot read your cell{where}: {text}"
+            version = ".".join(platform.python_version_tuple()[:2])
+            return "error", f"✗ {name}: Python {version} cannot read your cell{where}: {text}"
         case "exit":
             ends = "it ends the process that should go on to the checks"
             return "error", f"✗ {name}: your cell calls exit() or sys.exit(){where}: {ends}."

@@ -36,7 +36,7 @@ def bench(small):
         ("def meen_gap(x, y):\n    return 0\n", "error", "does not define `mean_gap`"),
         ("undefined_name\n", "error", "NameError"),
         (LINE.format("while True: pass"), "timeout", "2 s of computing time"),
-        (LINE.format("import time; time.sleep(600)"), "timeout", "still running"),
+        (LINE.format("import time; time.sleep(600)"), "timeout", "does it wait for something"),
         (LINE.format("import sys; sys.exit(0)"), "error", "sys.exit"),
         ("import sys\nsys.exit(0)\n", "error", "sys.exit"),
         (LINE.format("import os; os._exit(0)"), "crashed", "exit status 0"),
@@ -55,6 +55,32 @@ def test_what_a_candidate_is_told(bench, small, source, status, words):
 def test_an_error_after_the_definition_does_not_matter(bench, small):
     """As in a notebook: the function is there, so its tests can run."""
     assert bench.judge(small.exercise("mean_gap"), RIGHT + "print(undefined_name)\n").points == 2
+
+
+def test_what_a_notebook_allows(bench, small):
+    """Top-level `await`, `display` and what IPython makes of magics once were errors: a kernel takes them all."""
+    before = """import asyncio
+gaps = await asyncio.sleep(0, [1])
+display(gaps)
+files = get_ipython().getoutput('ls')
+get_ipython().run_line_magic('matplotlib', 'inline')
+get_ipython().run_line_magic('time', 'unit = len(gaps) + len(files)')
+timing = get_ipython().run_line_magic('timeit', '-n 3 -o sum(gaps)')
+assert timing.best >= 0
+get_ipython().run_cell_magic('capture', 'seen', 'print(24)')
+get_ipython().run_cell_magic('writefile', 'unit.txt', str(seen.stdout))
+assert open('unit.txt').read().strip() == '24'
+"""
+    verdict = bench.judge(small.exercise("mean_gap"), before + replaced(RIGHT, ("/ len(x)", "/ len(x) * unit")))
+    assert verdict.status == "passed", verdict.message
+
+
+def test_the_first_cause_is_told(bench, small):
+    """Only the NameError in the exercise was told, when a cell before it had already failed on a missing package."""
+    own = [("3", "import a_package_of_colab\ngap = lambda a, b: a - b\n"), ("5", "unit = 1\n")]
+    verdict = bench.judge(small.exercise("mean_gap"), replaced(RIGHT, ("a - b for", "gap(a, b) for")), own)
+    assert verdict.status == "failed" and "name 'gap' is not defined" in verdict.message
+    assert "Before it your cell 3 stopped: ModuleNotFoundError: No module named 'a_package_of_colab'" in verdict.message
 
 
 def test_partial_credit(bench, small):
