@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from course.names import defined_names
 from unit24.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -156,22 +156,3 @@ def title_of(cells: Iterable[Cell]) -> str:
         if cell.type == "markdown" and (match := re.match(r"#\s+(.+)", cell.source)):
             return match[1].strip()
     return ""
-
-
-def defined_names(source: str) -> list[str]:
-    """Names that a piece of code binds at its top level, in order of first appearance."""
-    return list(dict.fromkeys(name for node in ast.parse(source).body for name in bound_names(node)))
-
-
-def bound_names(node: ast.AST) -> Iterator[str]:
-    """Names that a statement binds in the scope where it stands, one as often as it does."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        yield node.name
-    elif isinstance(node, (ast.Import, ast.ImportFrom)):
-        for alias in node.names:
-            yield (alias.asname or alias.name).split(".")[0]
-    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-        yield node.id
-    elif not isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
-        for child in ast.iter_child_nodes(node):
-            yield from bound_names(child)

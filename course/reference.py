@@ -6,7 +6,8 @@ import ast
 import builtins
 from collections.abc import Iterable
 
-from course.parts import Exercise, Lesson, defined_names
+from course.names import defined_names
+from course.parts import Exercise, Lesson
 
 
 def is_blank(source: str) -> bool:

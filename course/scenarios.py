@@ -11,12 +11,12 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
-import symtable
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from course.parts import Exercise, Lesson, bound_names, defined_names
+from course.names import bound_names, defined_names, global_names
+from course.parts import Exercise, Lesson
 from course.reference import reference_cells
 
 FORMS = "@check.scenario, @check.scenario(clean=True) or @check.shared"
@@ -177,14 +177,7 @@ def _reach_faults(
 
 def _looked_up(scenario: Scenario) -> set[str]:
     """Names that a scenario's text, compiled alone, takes from around it: in its body, defaults, decorators, annotations."""
-    names: set[str] = set()
-    tables = [symtable.symtable(scenario.source, "<scenario>", "exec")]
-    while tables:
-        table = tables.pop()
-        tables += table.get_children()
-        module = table.get_type() == "module"
-        names |= {s.get_name() for s in table.get_symbols() if (s.is_referenced() if module else s.is_global())}
-    return names - {scenario.name}
+    return global_names(scenario.source) - {scenario.name}
 
 
 def _reached(name: str, looked_up: dict[str, set[str]]) -> set[str]:

@@ -9,7 +9,8 @@ from course.lesson import Lesson
 from course.notebook import student_source
 from grader.gradebook import Forms
 from grader.outcomes import Verdict
-from grader.submission import Submission, python_source
+from grader.submission import Submission
+from grader.syntax import same_code
 from unit24.files import write_whole
 
 
@@ -72,11 +73,11 @@ def read_sources(root: Path, student: str, lesson: Lesson) -> dict[str, str]:
         cells = json.loads(autograded_path(root, student, lesson.name).read_bytes())["cells"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
-    stubs = {e.id: python_source(student_source(e.cell)) for e in lesson.exercises}
+    stubs = {e.id: same_code(student_source(e.cell)) for e in lesson.exercises}
     sources = {}
     for cell in cells:
         name = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
         text = "".join(cell["source"])
-        if name in stubs and python_source(text) not in ("", stubs[name]):
+        if name in stubs and same_code(text) not in ("", stubs[name]):
             sources[name] = text
     return sources

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from course.mutants import mutants
+from course.names import defined_names
 from course.notebook import student_source
-from course.parts import Exercise, Lesson, defined_names
+from course.parts import Exercise, Lesson
 from grader.gradebook import Forms
 from unit24.files import write_whole
 

@@ -7,7 +7,6 @@ builds the lesson's reference state once; jobs are finished in any order, and ne
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -17,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from course.lesson import Lesson, read, texts, write_texts
+from grader.courses import Course, judge_best
 from grader.outcomes import Verdict
 from judge import isolation
 from judge.bench import Bench
+from unit24.doctor import cores
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Job:
     """One submission: what of it has to be judged (nothing, if all verdicts are known)."""
 
     about: Any  # comes back untouched
-    tasks: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]  # (exercise id, source, own cells)
+    tasks: tuple[tuple[str, str, tuple[Course, ...]], ...]  # (exercise id, source, its courses of events)
 
 
 Engine = Callable[[Lesson, Iterable[Job], Callable[[Job, Verdict], None]], Iterator[Job]]
@@ -43,14 +44,14 @@ def threads(
     Args:
         bench: the lesson's, if it runs already; it is left running.
     """
-    count = workers or os.cpu_count() or 1
+    count = workers or cores()
 
     def run(lesson: Lesson, jobs: Iterable[Job], on_verdict) -> Iterator[Job]:
         ready = bench
 
         def judge(job: Job) -> Job:
-            for name, source, own in job.tasks:
-                on_verdict(job, ready.judge(lesson.exercise(name), source, own))
+            for name, source, ways in job.tasks:
+                on_verdict(job, judge_best(ready, lesson.exercise(name), source, ways))
             return job
 
         running: set = set()
@@ -136,4 +137,4 @@ class _Judge:
         self.bench = Bench(self.lesson).__enter__()  # lives as long as the actor
 
     def judge(self, tasks) -> list[Verdict]:
-        return [self.bench.judge(self.lesson.exercise(name), source, own) for name, source, own in tasks]
+        return [judge_best(self.bench, self.lesson.exercise(name), source, ways) for name, source, ways in tasks]

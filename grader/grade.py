@@ -9,12 +9,14 @@ from pathlib import Path
 
 from course.lesson import LESSONS, Lesson, find_lessons, lesson_names, read
 from grader.autograded import write_autograded
+from grader.courses import ALONE, courses
 from grader.engines import Engine, Job, threads
 from grader.feedback import write_feedback
 from grader.gradebook import Forms, Gradebook, exclusive, read_timestamp
 from grader.journal import Journal
 from grader.outcomes import Mark, Verdict, Work
-from grader.submission import LessonCells, Submission, prerequisites, python_source, read_submission
+from grader.submission import LessonCells, Submission, read_submission
+from grader.syntax import plain_python, same_code
 from unit24.errors import UserError
 
 
@@ -121,16 +123,16 @@ def _job(submission: Submission, cells: LessonCells, journal: Journal, force: bo
     about = _InProgress(submission, journal, {}, {})
     tasks = []
     for exercise in cells.lesson.exercises:
-        source = python_source(submission.sources.get(exercise.id, ""))
-        if source == cells.stubs[exercise.id]:
+        source = plain_python(submission.sources.get(exercise.id, ""))
+        if same_code(submission.sources.get(exercise.id, "")) == cells.stubs[exercise.id]:
             source = ""  # untouched: the bench answers without running anything
-        own = tuple(prerequisites(submission, exercise, cells)) if source else ()
-        key = about.keys[exercise.id] = journal.key(exercise, source, own)
+        ways = courses(submission, exercise, source, cells) if source else (ALONE,)
+        key = about.keys[exercise.id] = journal.key(exercise, source, ways)
         verdict = None if force else journal.find(submission.student, exercise.id, key)
         if verdict:
             about.verdicts[exercise.id] = verdict
         else:
-            tasks.append((exercise.id, source, own))
+            tasks.append((exercise.id, source, ways))
     return Job(about, tuple(tasks))
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course.parts import Exercise, Lesson
+from grader.courses import Course
 from grader.outcomes import Verdict
 from judge.fingerprint import exercise_hashes, hash_of
 
@@ -78,9 +79,9 @@ class Journal:
         self._known = {(e.student, e.verdict.exercise): (e.key, place) for place, e in _entries(self.path)}
         self._end_broken_line()
 
-    def key(self, exercise: Exercise, source: str, own: list[tuple[str, str]]) -> str:
+    def key(self, exercise: Exercise, source: str, ways: tuple[Course, ...]) -> str:
         """Hash of everything that the verdict depends on."""
-        return hash_of(self._states[exercise.id], source, *[text for _, text in own])
+        return hash_of(self._states[exercise.id], source, *[json.dumps(way.cells) for way in ways])
 
     def find(self, student: str, exercise: str, key: str) -> Verdict | None:
         """The verdict that an earlier run reached for this student and exercise, if it still holds."""

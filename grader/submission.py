@@ -7,7 +7,6 @@ raises; what is odd about it becomes a finding in words, and what can be used is
 from __future__ import annotations
 
 import ast
-import builtins
 import hashlib
 import json
 import os
@@ -15,13 +14,25 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course.notebook import placed_cells, student_source, untitled
-from course.parts import Exercise, Lesson, defined_names
+from course.names import defined_names
+from course.notebook import instructor_notebook, placed_cells, student_source, untitled
+from course.parts import Lesson
 from course.reference import is_blank, reference_cells
+from grader.syntax import plain_python, same_code
 
-MAX_BYTES = 20 << 20  # a notebook with a few plots is below 2 MB
+MAX_BYTES = 200 << 20  # most of it outputs; one with a few plots is below 2 MB
 MAX_SOURCE = 200_000  # characters of one cell
 MAX_CELLS = 2_000
+UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A piece of the student's code, as plain Python. `exercise`: of which it stands in the cell."""
+
+    label: str  # how messages call it
+    source: str
+    exercise: str = ""
 
 
 @dataclass
@@ -31,9 +42,9 @@ class Submission:
     student: str
     lesson: str
     path: Path
-    sources: dict[str, str] = field(default_factory=dict)  # exercise id -> source
+    sources: dict[str, str] = field(default_factory=dict)  # exercise id -> source, as in the notebook
     answers: dict[str, str] = field(default_factory=dict)  # written answer id -> text
-    own: list[tuple[str, str]] = field(default_factory=list)  # (label, source) of the student's own code cells
+    written: list[Written] = field(default_factory=list)  # all code that is the student's, in its order
     after: dict[str, list[str]] = field(default_factory=dict)  # cell id -> own sources that stood after it
     findings: list[str] = field(default_factory=list)
     readable: bool = True
@@ -41,8 +52,14 @@ class Submission:
     @property
     def digest(self) -> str:
         """Hash of everything that grading uses."""
-        content = json.dumps([self.sources, self.answers, self.own, self.findings], sort_keys=True)
+        written = [[piece.label, piece.source, piece.exercise] for piece in self.written]
+        content = json.dumps([self.sources, self.answers, written, self.findings], sort_keys=True)
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def before(self, exercise: str) -> list[Written]:
+        """What the student wrote before the (last) cell of an exercise; everything, where it has no cell."""
+        places = [place for place, piece in enumerate(self.written) if piece.exercise == exercise]
+        return self.written[: places[-1]] if places else list(self.written)
 
 
 class LessonCells:
@@ -54,15 +71,17 @@ class LessonCells:
         self.answers = {a.id: a for a in lesson.answers}
         placed = placed_cells(lesson)
         self.first, self.ids = placed[0][0], {name for name, _ in placed}
-        self.stubs = {e.id: python_source(student_source(e.cell)) for e in lesson.exercises}
-        self.released = {python_source(student_source(c)) for _, c in placed if c.type == "code"}
+        self.stubs = {e.id: same_code(student_source(e.cell)) for e in lesson.exercises}
+        setup = [untitled(cell.source) for cell in instructor_notebook(lesson).cells if cell.id == "setup"]
+        self.released = {same_code(text) for text in [*setup, *(student_source(c) for _, c in placed if c.type == "code")]}
+        self.given = {ast.dump(node) for text in self.released for node in _statements(text)}
+        self.setup_names = {name for text in setup for name in _defined(text)}
         self.before: dict[str, set[str]] = {}
         known: set[str] = set()
         for _, source, _, exercise in reference_cells(lesson):
             if exercise:
                 self.before[exercise] = set(known)
             known |= set(defined_names(source))
-
 
 def submission_path(root: Path, student: str, lesson: str) -> Path:
     """Where the class folder `root` keeps what a student handed in."""
@@ -86,23 +105,26 @@ def read_submission(path: Path, student: str, cells: LessonCells) -> Submission:
     for index, cell in enumerate(notebook):
         if not isinstance(cell, dict):
             continue
-        source = _source_of(cell)
-        name = _name_of(cell)
+        source, name, label = _source_of(cell), _name_of(cell), f"cell {index + 1}"
+        is_code = cell.get("cell_type") == "code"
+        if len(source) > MAX_SOURCE:
+            result.findings.append(f"{label}{f' ({name})' if name in cells.ids else ''}: {len(source)} characters, more than {MAX_SOURCE}: left out")
+            continue
+        if name in cells.ids:
+            last_known = name
         if name in cells.exercises or name in cells.answers:
-            if len(source) > MAX_SOURCE:
-                result.findings.append(f"cell {name}: {len(source)} characters, more than {MAX_SOURCE}: left out")
-                continue
             seen.setdefault(name, []).append(source)
-            last_known = name
-        elif cell.get("cell_type") == "code" and not name.startswith(("test_", "quiz_")) and name != "setup":
-            text = python_source(untitled(source))
-            if name in cells.ids:
-                last_known = name
-            if text not in cells.released and not is_blank(text) and len(text) <= MAX_SOURCE:
-                result.own.append((str(index + 1), text))
-                result.after.setdefault(last_known, []).append(text)
-        elif name in cells.ids:
-            last_known = name
+            if name in cells.exercises and not _is_stub(source, cells.stubs[name]):
+                result.written.append(Written(label, plain_python(source), name))
+        elif is_code and not name.startswith("quiz_"):
+            text = untitled(source)
+            if same_code(text) in cells.released or is_blank(text):
+                continue
+            locked = name.startswith("test_") or name == "setup"
+            added = _added(plain_python(text), cells, name == "setup") if locked or "check.exercise" in text else plain_python(text)
+            if not is_blank(added):
+                result.written.append(Written(label, added))
+                result.after.setdefault(last_known, []).append(added if locked else text)
     for name in cells.exercises:
         result.sources[name] = _pick(name, seen.get(name, []), cells, result)
     for name in cells.answers:
@@ -115,75 +137,61 @@ def read_submission(path: Path, student: str, cells: LessonCells) -> Submission:
     return result
 
 
-def prerequisites(submission: Submission, exercise: Exercise, cells: LessonCells) -> list[tuple[str, str]]:
-    """The student's other cells that must run before the exercise's cell: exercises, then own cells.
+def _is_stub(source: str, stub: str) -> bool:
+    return is_blank(source) or same_code(source) == stub
 
-    A cell is needed if it defines a name that the exercise's cell (or another needed cell) uses
-    and that neither Python nor the lesson provides.
+
+def _added(source: str, cells: LessonCells, is_setup: bool) -> str:
+    """What a student added to a cell of the course, or wrote beside a copy of its tests: lines keep their numbers.
+
+    Left out are statements of the course, changed tests, and in the set-up cell whatever touches what it sets up.
     """
-    known = cells.before[exercise.id] | set(dir(builtins)) | {"display", "get_ipython"}
-    others = [(name, python_source(text)) for name, text in submission.sources.items() if name != exercise.id]
-    available = [(name, text) for name, text in others if text != cells.stubs[name]] + submission.own
-    definitions = [(label, text, set(_defined(text))) for label, text in available]
-    source = python_source(submission.sources[exercise.id])
-    missing = _used(source) - known - set(_defined(source))
-    chosen: set[str] = set()
-    while True:
-        more = [d for d in definitions if d[0] not in chosen and d[2] & missing and d[1] != source]
-        if not more:
-            break
-        label, text, names = more[-1]  # the latest definition is the one that a notebook would hold
-        chosen.add(label)
-        missing = (missing | (_used(text) - known)) - names
-    return [(label, text) for label, text, _ in definitions if label in chosen]
+    lines = source.split("\n")
+    kept = [""] * len(lines)
+    for node in _statements(source):
+        if ast.dump(node) in cells.given or isinstance(node, ast.Pass) or _is_test(node):
+            continue
+        if is_setup and {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & cells.setup_names:
+            continue
+        start = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+        kept[start - 1 : node.end_lineno] = lines[start - 1 : node.end_lineno]
+    return "\n".join(kept).rstrip("\n")
 
 
-def python_source(source: str) -> str:
-    """`source` without notebook commands (``%`` and ``!`` lines) and trailing space.
-
-    A whole-cell command (``%%``) leaves its body, except for another language.
-    """
-    lines = source.replace("\r\n", "\n").split("\n")
-    first = next((line.strip() for line in lines if line.strip()), "")
-    if first.startswith("%%") and first.split()[0] not in ("%%time", "%%timeit", "%%capture"):
-        return ""
-    kept = []
-    for line in lines:
-        bare = line.lstrip()
-        if bare.startswith(("%", "!")) and not _inside_expression(kept):
-            kept.append(line[: len(line) - len(bare)] + "pass")
-        else:
-            kept.append(line.rstrip())
-    return "\n".join(kept).strip("\n")
+def _is_test(node: ast.stmt) -> bool:
+    """Whether a statement is part of the course's way to test: ``with check.exercise(...)``, ``@check.scenario``."""
+    heads = [item.context_expr for item in node.items] if isinstance(node, ast.With) else getattr(node, "decorator_list", [])
+    return any("check." in ast.unparse(head) for head in heads)
 
 
-def _inside_expression(lines: list[str]) -> bool:
-    """Whether the lines so far leave a bracket or a string open, so that a leading % is an operator."""
-    text = "\n".join(lines)
-    if text.count('"""') % 2 or text.count("'''") % 2 or (lines and lines[-1].endswith("\\")):
-        return True
-    return sum(text.count(c) for c in "([{") > sum(text.count(c) for c in ")]}")
+def _statements(source: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(source).body
+    except UNREADABLE:
+        return []
 
 
 def _pick(name: str, texts: list[str], cells: LessonCells, result: Submission) -> str:
     """The source that counts for an exercise, with a finding where that needed a decision."""
-    attempted = [t for t in texts if python_source(t) != cells.stubs[name] and not is_blank(t)]
-    if len(texts) > 1:
-        what = (
-            "the same in each"
-            if len(set(attempted)) <= 1
-            else "different; the last counts, as in a notebook run from top to bottom"
-        )
-        result.findings.append(f"cell {name}: occurs {len(texts)} times ({what})")
-    if attempted:
-        return attempted[-1]
+    attempted = list(dict.fromkeys(text for text in texts if not _is_stub(text, cells.stubs[name])))
     wanted = cells.exercises[name].names
-    elsewhere = [text for _, text in result.own if wanted <= set(_defined(text))]
+    if len(attempted) > 1:
+        if wanted <= set(_defined(plain_python(attempted[-1]))):
+            result.findings.append(
+                f"cell {name}: occurs {len(texts)} times (different; the last counts, as in a notebook run from top to bottom)"
+            )
+            return attempted[-1]
+        result.findings.append(f"cell {name}: occurs {len(texts)} times; its parts were joined in their order")
+        return "\n\n".join(attempted)
+    if len(texts) > 1:
+        result.findings.append(f"cell {name}: occurs {len(texts)} times (the same in each, or untouched)")
+    if attempted:
+        return attempted[0]
+    elsewhere = [piece for piece in result.written if wanted <= set(_defined(piece.source))]
     if elsewhere:
-        result.findings.append(
-            f"cell {name}: {'untouched' if texts else 'missing'}; graded the student's own cell that defines {', '.join(sorted(wanted))}"
-        )
-        return elsewhere[-1]
+        names, where = ", ".join(sorted(wanted)), elsewhere[-1].label
+        result.findings.append(f"cell {name}: {'untouched' if texts else 'missing'}; graded {where}, which defines {names}")
+        return elsewhere[-1].source
     if not texts:
         result.findings.append(f"cell {name}: missing")
     return texts[-1] if texts else ""
@@ -198,7 +206,7 @@ def _load(path: Path, result: Submission) -> list | None:
         if size > MAX_BYTES:
             result.findings.append(f"the notebook has {size >> 20} MB, more than {MAX_BYTES >> 20} MB: not read")
             return None
-        notebook = json.loads(path.read_bytes().decode("utf-8-sig"))
+        notebook = json.loads(_text(path.read_bytes()))
     except RecursionError:
         result.findings.append("the notebook is nested too deeply to be read")
         return None
@@ -209,6 +217,9 @@ def _load(path: Path, result: Submission) -> list | None:
     except OSError as error:
         result.findings.append(f"the notebook cannot be read: {error.strerror}")
         return None
+    if isinstance(notebook, dict) and isinstance(notebook.get("worksheets"), list):  # format 3
+        sheets = [sheet.get("cells") for sheet in notebook["worksheets"] if isinstance(sheet, dict)]
+        notebook["cells"] = [cell for sheet in sheets if isinstance(sheet, list) for cell in sheet]
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
         result.findings.append("the file is JSON but not a notebook: it has no list of cells")
@@ -218,11 +229,17 @@ def _load(path: Path, result: Submission) -> list | None:
     return cells[:MAX_CELLS]
 
 
+def _text(data: bytes) -> str:
+    """The text of a file, in UTF-8 or UTF-16 (some Windows editors save it so)."""
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+
+
 def _source_of(cell: dict) -> str:
-    source = cell.get("source", "")
+    source = cell.get("source", cell.get("input", ""))  # format 3 has its code in "input"
     if isinstance(source, list):
         source = "".join(s for s in source if isinstance(s, str))
-    return source if isinstance(source, str) else ""
+    # Half an emoji is valid JSON and no text: nothing could write or run it.
+    return source.encode("utf-8", "replace").decode() if isinstance(source, str) else ""
 
 
 def _name_of(cell: dict) -> str:
@@ -237,12 +254,5 @@ def _name_of(cell: dict) -> str:
 def _defined(text: str) -> list[str]:
     try:
         return defined_names(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except UNREADABLE:
         return []
-
-
-def _used(text: str) -> set[str]:
-    try:
-        return {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course.faults import is_of_its_type, is_python
+from course.names import defined_names
 from course.notebook import student_source
-from course.parts import Cell, Exercise, Fault, Lesson, LessonError, defined_names
+from course.parts import Cell, Exercise, Fault, Lesson, LessonError
 from course.percent import Markers, Text, read_text
 from course.reference import is_blank
 from judge.fingerprint import tree_hash

@@ -1,0 +1,155 @@
+"""In which company an answer is judged: alone on the lesson's own state, and, where it falls short there, with more of
+what the student wrote, as their own kernel ran it.
+
+The best verdict counts, so a notebook whose tests pass when it is run from top to bottom gets its points, whatever
+stands in other cells; and an answer that is right alone is not hurt by what stands there.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from course.names import defined_names, global_names
+from course.parts import Exercise
+from grader.outcomes import Verdict
+from grader.submission import LessonCells, Submission, Written
+from judge.bench import Bench
+
+OWN_SLACK = 3.0  # the student's other cells compute too
+UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Course:
+    """Cells of the student that run before the answer, in order: (label, source). `words` say so in a message."""
+
+    words: str
+    cells: tuple[tuple[str, str], ...]
+
+
+ALONE = Course("", ())
+
+
+def courses(submission: Submission, exercise: Exercise, source: str, cells: LessonCells) -> tuple[Course, ...]:
+    """The courses of events on which an answer is judged, until it gets full points.
+
+    1. Alone, but for cells that define what neither the lesson nor Python has.
+    2. With the cells before it that define or change, globally, what it uses.
+    3. With everything that the student wrote before it, in order.
+    """
+    before = [piece for piece in submission.before(exercise.id) if piece.source]
+    found = [
+        Course("", _as_cells(_missing(submission, exercise, source, cells))),
+        Course("with the cells that change what it uses", _as_cells(_used(before, source, exercise))),
+        Course("with everything that you wrote before it", _as_cells(before)),
+    ]
+    seen: list[Course] = []
+    for course in found:
+        if all(course.cells != other.cells for other in seen):
+            seen.append(course)
+    return tuple(seen)
+
+
+def judge_best(bench: Bench, exercise: Exercise, source: str, ways: tuple[Course, ...]) -> Verdict:
+    """The best verdict on an answer over its courses of events; of equals the first."""
+    best = None
+    for course in ways:
+        verdict = bench.judge(exercise, source, course.cells, OWN_SLACK if course.words else 1.0)
+        if best is None or verdict.points > best.points:
+            best = verdict
+            if course.words:
+                said = ", ".join(label for label, _ in course.cells)
+                best = dataclasses.replace(verdict, message=f"{verdict.message} (Judged {course.words}: {said}.)")
+        if best.points >= best.max_points or verdict.status == "not attempted":
+            break
+    return best
+
+
+def _as_cells(pieces: list[Written]) -> tuple[tuple[str, str], ...]:
+    return tuple((piece.label, piece.source) for piece in pieces)
+
+
+def _missing(submission: Submission, exercise: Exercise, source: str, cells: LessonCells) -> list[Written]:
+    """The student's other cells without which names are missing, wherever they stand: of several the last."""
+    known = cells.before[exercise.id] | set(dir(builtins)) | {"display", "get_ipython"}
+    others = [piece for piece in submission.written if piece.exercise != exercise.id and piece.source]
+    defined = {piece: set(_defined(piece.source)) for piece in others}
+    missing = names_in(source) - known - set(_defined(source))
+    chosen: set[Written] = set()
+    while more := [p for p in others if p not in chosen and defined[p] & missing and p.source != source]:
+        chosen.add(more[-1])
+        missing = (missing | (names_in(more[-1].source) - known)) - defined[more[-1]]
+    return [piece for piece in others if piece in chosen]
+
+
+def _used(before: list[Written], source: str, exercise: Exercise) -> list[Written]:
+    """Of the cells before an answer those that define or change, globally, what it or they use."""
+    wanted = names_in(source) - set(_defined(source))
+    chosen: set[Written] = set()
+    while more := [p for p in before if p not in chosen and p.exercise != exercise.id and changed_names(p.source, wanted) & wanted]:
+        chosen.update(more)
+        for piece in more:
+            wanted |= names_in(piece.source)
+    return [piece for piece in before if piece in chosen]
+
+
+def names_in(source: str) -> set[str]:
+    """Names that a cell takes from its notebook; none where Python cannot read it."""
+    try:
+        return global_names(source)
+    except UNREADABLE:
+        return set()
+
+
+def _defined(source: str) -> list[str]:
+    try:
+        return defined_names(source)
+    except UNREADABLE:
+        return []
+
+
+def changed_names(source: str, wanted: set[str]) -> set[str]:
+    """Names that a cell, when it runs, may define or change for others.
+
+    Args:
+        wanted: all of them are, where one cannot see which (``from x import *``, ``exec``, a written file).
+    """
+    try:
+        tree = ast.parse(source)
+    except UNREADABLE:
+        return set()
+    return set(_changed(tree, wanted)) | set(defined_names(source))
+
+
+def _changed(tree: ast.Module, wanted: set[str]) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(names=[ast.alias("*")]):
+                yield from wanted
+            case ast.Global(names):
+                yield from names
+            case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
+                yield from _root(node)  # T["k"] = 1, Class.method = f
+            case ast.Name(name, ast.Del()):
+                yield name
+            case ast.Call(ast.Name("exec" | "eval" | "setattr" | "delattr" | "globals"), arguments):
+                yield from wanted if not arguments or isinstance(arguments[0], ast.Constant) else _root(arguments[0])
+            case ast.Call(ast.Attribute(ast.Call(ast.Name("get_ipython")), "run_cell_magic")):
+                yield from wanted
+            case ast.Call(function, arguments):
+                if isinstance(function, ast.Attribute):
+                    yield from _root(function)  # names.append(x), torch.manual_seed(0)
+                for argument in arguments:
+                    yield from _root(argument)  # random.shuffle(names)
+
+
+def _root(node: ast.AST) -> Iterator[str]:
+    """The name at the beginning of ``a.b[c].d``."""
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call, ast.Starred)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    if isinstance(node, ast.Name):
+        yield node.id
