@@ -59,15 +59,11 @@ def find_work(root: Path, wanted: tuple[str, ...] = (), lessons: Path = LESSONS)
     known = set(lesson_names(lessons))
     work: dict[str, list[tuple[str, Path]]] = {}
     stray = []
-    for student in sorted(submitted.iterdir()):
-        if student.name.startswith("."):
-            continue
+    for student in _entries(submitted, "submitted", stray):
         if student.is_symlink() or not student.is_dir():
             stray.append(f"submitted/{student.name}: not a student's folder")
             continue
-        for folder in sorted(student.iterdir()):
-            if folder.name.startswith("."):
-                continue
+        for folder in _entries(student, f"submitted/{student.name}", stray):
             where = f"submitted/{student.name}/{folder.name}"
             if folder.is_symlink() or not folder.is_dir():
                 stray.append(f"{where}: not a lesson's folder")
@@ -76,6 +72,27 @@ def find_work(root: Path, wanted: tuple[str, ...] = (), lessons: Path = LESSONS)
             elif folder.name in chosen:
                 work.setdefault(folder.name, []).append((student.name, folder / f"{folder.name}.ipynb"))
     return ToGrade({name: work[name] for name in sorted(work)}, stray)
+
+
+def _entries(folder: Path, where: str, stray: list[str]) -> list[Path]:
+    """What lies in a folder, hidden files left out; what cannot be read or named is told in `stray`."""
+    try:
+        found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        stray.append(f"{where}: cannot be read ({error.strerror}): graded without it")
+        return []
+    named = [path for path in found if _is_text(path.name)]
+    for path in set(found) - set(named):
+        shown = path.name.encode("utf-8", "backslashreplace").decode()
+        stray.append(f"{where}/{shown}: its name is not UTF-8: rename it, then grade again")
+    return named
+
+
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def grade_class(

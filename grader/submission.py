@@ -18,6 +18,7 @@ from course.names import defined_names
 from course.notebook import instructor_notebook, placed_cells, student_source, untitled
 from course.parts import Lesson
 from course.reference import is_blank, reference_cells
+from grader.files import handed_in
 from grader.syntax import plain_python, same_code
 
 MAX_BYTES = 200 << 20  # most of it outputs; one with a few plots is below 2 MB
@@ -48,6 +49,7 @@ class Submission:
     after: dict[str, list[str]] = field(default_factory=dict)  # cell id -> own sources that stood after it
     findings: list[str] = field(default_factory=list)
     readable: bool = True
+    is_of_lesson: bool = False  # it holds exercises of it
 
     @property
     def digest(self) -> str:
@@ -94,12 +96,25 @@ def read_submitted(root: Path, student: str, cells: LessonCells) -> Submission:
 
 
 def read_submission(path: Path, student: str, cells: LessonCells) -> Submission:
-    """The submission at `path`. Never raises for anything that a student could hand in."""
+    """The submission at `path`, or in a renamed file beside it. Never raises for anything that a student could hand in."""
+
+    def is_filled(other: Path) -> bool | None:
+        found = _read(other, student, cells)
+        return bool(found.written) if found.readable and found.is_of_lesson else None
+
+    chosen, findings = handed_in(path, is_filled)
+    result = _read(chosen, student, cells)
+    result.findings[:0] = findings
+    return result
+
+
+def _read(path: Path, student: str, cells: LessonCells) -> Submission:
     result = Submission(student, cells.lesson.name, path)
     notebook = _load(path, result)
     if notebook is None:
         result.readable = False
         return result
+    result.is_of_lesson = any(isinstance(cell, dict) and _name_of(cell) in cells.exercises for cell in notebook)
     seen: dict[str, list[str]] = {}
     last_known = cells.first
     for index, cell in enumerate(notebook):

@@ -80,6 +80,7 @@ def candidate(request: Request, namespace: dict) -> None:
     cells = _cells(FIRST)
     confine(request)
     _do_without_processes(request)
+    sys.path.insert(0, "")  # as in a notebook: a cell may have written a module
     module = ModuleType("__main__")
     sys.modules["__main__"] = module  # so that classes of the student can be pickled
     space = module.__dict__
