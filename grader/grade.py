@@ -123,6 +123,7 @@ def grade_class(
                     graded = _graded(job.about, lesson)
                     _write(root, gradebook, forms, job.about.submission, graded)
                     yield graded
+            gradebook.penalise(name)
 
 
 @dataclass

@@ -181,6 +181,30 @@ class Gradebook:
         if self._pending >= 50:
             self.commit()
 
+    def penalise(self, lesson: str) -> None:
+        """Give late submissions the penalty of nbgrader's plugin, as ``nbgrader_config.py`` names and configures it.
+
+        Due dates and students' extensions are the gradebook's. A penalty that is there stays where the plugin gives none.
+        """
+        from nbgrader.preprocessors import AssignLatePenalties
+
+        self.commit()
+        if self.stock.find_assignment(lesson).duedate is None:
+            return
+        step = AssignLatePenalties(config=_configuration(self.root))
+        step.init_plugin()
+        self.db.expire_all()
+        for submission in self.stock.assignment_submissions(lesson):
+            if not submission.total_seconds_late:
+                continue
+            for notebook in submission.notebooks:
+                penalty = step.plugin_inst.late_submission_penalty(
+                    submission.student.id, notebook.score, submission.total_seconds_late
+                )
+                if penalty is not None:
+                    notebook.late_submission_penalty = step._check_late_penalty(notebook, penalty)
+        self.commit()
+
     def _unwritable(self, error: Exception) -> UserError:
         self.db.rollback()
         return UserError(f"{self.path}: the gradebook cannot be written: {_reason(error)}; verdicts are kept, run again")
@@ -238,6 +262,25 @@ class Gradebook:
                 fresh.append({"id": _uuid(), "notebook_id": notebook, "cell_id": cell, "auto_comment": said})
         if fresh:
             db.execute(insert(C), fresh)
+
+
+def _configuration(root: Path):
+    """What the class folder's ``nbgrader_config.py`` says, which may name plugins that lie beside it.
+
+    Raises:
+        UserError: the file does not run.
+    """
+    from traitlets.config import Config, PyFileConfigLoader
+
+    path = root / "nbgrader_config.py"
+    if not path.exists():
+        return Config()
+    if str(root) not in sys.path:
+        sys.path.append(str(root))
+    try:
+        return PyFileConfigLoader(path.name, path=str(root)).load_config()
+    except Exception as error:  # it is code: it raises what it likes
+        raise UserError(f"{path}: {type(error).__name__}: {_reason(error)}") from None
 
 
 def _new(db, table, **values) -> str:

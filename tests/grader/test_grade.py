@@ -127,6 +127,29 @@ def test_manual_grades_and_penalties_survive(few):
         assert {p for (p,) in db.execute("select late_submission_penalty from submitted_notebook")} == {0.5}
 
 
+def test_late_penalties_are_those_of_nbgraders_plugin(few):
+    """A due date and a method of penalties were set: stock nbgrader took points, we took none, without a word."""
+    grade(few)
+    (few / "late.py").write_text(
+        "from nbgrader.plugins import BasePlugin\n"
+        "class ATenthADay(BasePlugin):\n"
+        "    def late_submission_penalty(self, student_id, score, total_seconds_late):\n"
+        "        return 0.1 * score * round(total_seconds_late / 86400)\n"
+    )
+    (few / "nbgrader_config.py").write_text("c = get_config()\nc.AssignLatePenalties.plugin_class = 'late.ATenthADay'\n")
+    for student, day in (("s00001", 1), ("s00002", 3), ("s00003", 3)):
+        (few / "submitted" / student / "61_small" / "timestamp.txt").write_text(f"2026-03-0{day} 12:00:00 UTC")
+    with sqlite3.connect(few / "gradebook.db") as db:
+        db.execute("update assignment set duedate = '2026-03-01 12:00:00'")
+        db.execute("update submitted_assignment set extension = '1970-01-02 00:00:00' where student_id = 's00003'")
+    points = {student: record.points for student, record in grade(few).items()}
+    with sqlite3.connect(few / "gradebook.db") as db:
+        query = "select a.student_id, n.late_submission_penalty from submitted_notebook n join submitted_assignment a on n.assignment_id = a.id"
+        taken = {student: penalty or 0.0 for student, penalty in db.execute(query)}
+    days = {"s00001": 0, "s00002": 2, "s00003": 1, "s00004": 0}
+    assert taken == {student: pytest.approx(0.1 * days[student] * points[student]) for student in days}
+
+
 def test_a_written_answer_waits_for_a_person(few):
     path = few / "submitted" / "s00001" / "61_small" / "61_small.ipynb"
     notebook = json.loads(path.read_text())
