@@ -224,3 +224,34 @@ def _print_report(made, path: Path) -> None:
     said = [f"{len(made.results.students)} students", f"{len(made.pairs)} {'pair' if len(made.pairs) == 1 else 'pairs'} alike"]
     said += [f"{waiting} answers wait for a grade by hand (nbgrader formgrader)"] if waiting else []
     console.print(f"{', '.join(said)}; open {escape(str(path))}", highlight=False, soft_wrap=True)
+
+
+@click.command()
+@click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path))
+@root_option
+@click.option("--roster", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="CSV of the class: id, first_name, last_name, email, …")
+@lessons_option
+def collect(archives: tuple[Path, ...], root: Path, roster: Path | None, lessons: Path) -> None:
+    """Bring downloads of Canvas, Moodle, Gradescope, Google Classroom or Colab into submitted/.
+
+    ARCHIVES are zip or tar files, folders or single notebooks, as they come. Which lesson a notebook is it says itself; whose
+    it is, the platform's names say, by the roster where one is given. What is not taken is listed, what is replaced is kept in
+    .unit24/collected/, and the command can be run again. Exit status 1 if something was not taken.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from course.lesson import lesson_names
+    from grader.collect import collect as bring
+    from grader.collect import read_roster
+
+    done = bring(list(archives), root, lesson_names(lessons), read_roster(roster) if roster else None)
+    console = Console()
+    for path, student, lesson in done.taken:
+        console.print(f"{escape(student)}  {lesson}  [dim]{escape(path)}[/dim]", highlight=False, soft_wrap=True)
+    for path, why in done.left:
+        console.print(f"[yellow]not taken[/yellow]: {escape(path)}: {escape(why)}", highlight=False, soft_wrap=True)
+    students = len({student for _, student, _ in done.taken})
+    console.print(f"{len(done.taken)} notebooks of {students} students, {len(done.same)} unchanged, {len(done.left)} not taken.", highlight=False)
+    if any(not why.startswith("an earlier version") for _, why in done.left):
+        raise SystemExit(1)

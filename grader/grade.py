@@ -83,16 +83,13 @@ def _entries(folder: Path, where: str, stray: list[str]) -> list[Path]:
         return []
     named = [path for path in found if _is_text(path.name)]
     for path in set(found) - set(named):
-        shown = path.name.encode("utf-8", "backslashreplace").decode()
-        stray.append(f"{where}/{shown}: its name is not UTF-8: rename it, then grade again")
+        shown = ascii(path.name)
+        stray.append(f"{where}/{shown}: its name is not UTF-8, or has signs that cannot be shown: rename it, then grade again")
     return named
 
 
 def _is_text(name: str) -> bool:
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:
-        return False
+    return name.isprintable()  # half a sign is not
 
 
 def grade_class(

@@ -11,6 +11,7 @@ import copy
 import fcntl
 import json
 import os
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -307,7 +308,8 @@ def read_timestamp(submission: Submission) -> str | None:
 
     path = submission.path.parent / "timestamp.txt"
     try:
-        if path.is_symlink() or os.path.getsize(path) > 200:
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > 200:  # one that is a pipe would be waited for
             return None
         text = path.read_text(encoding="utf-8").strip()
         parse_utc(text)

@@ -12,6 +12,7 @@ import functools
 
 from IPython.core.inputtransformer2 import TransformerManager
 
+MOST = 2_000_000  # lines with commands times characters: IPython reads a cell again for each of them
 RUNNING = ("time", "prun", "capture")  # whole-cell commands whose body runs in the notebook's own names
 
 
@@ -27,6 +28,9 @@ def plain_python(source: str) -> str:
             target = next((word for word in rest.split() if word.isidentifier()), "") if name == "capture" else ""
             first = f"{target} = get_ipython().run_line_magic('capture', '')" if target else ""
             return "\n" * start + first + "\n" + plain_python("\n".join(lines[start + 1 :]))
+    commands = sum(line.lstrip()[:1] in ("%", "!", "?") or line.rstrip().endswith("?") or "= %" in line or "= !" in line for line in lines)
+    if commands * len(source) > MOST:
+        return source.strip("\n")
     try:
         text = TransformerManager().transform_cell("\n".join(lines[start:]))
     except Exception:  # not IPython's to explain: Python's own compiler will

@@ -25,6 +25,7 @@ HELP = {
     "blind": "Measure a lesson's fairness by answers of somebody who does not know its solutions.",
     "new": "Begin a lesson from the template.",
     "release": "Make the students' repository, without solutions and hidden tests.",
+    "collect": "Bring what a platform lets you download into the class folder.",
     "grade": "Grade the submissions of a class.",
     "report": "Sum up a graded class: scores, hard exercises, common mistakes.",
     "class": "Make the sample class of submissions.",

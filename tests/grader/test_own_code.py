@@ -14,6 +14,7 @@ import pytest
 from course.lesson import read
 from grader.classroom import SampleClass
 from grader.grade import find_work, grade_class
+from grader.syntax import plain_python
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 RIGHT = {
@@ -263,9 +264,23 @@ def test_format_3_is_read(tmp_path, sample):
     assert record.points == 8
 
 
+def test_many_commands_do_not_hold_up_the_class():
+    """240 kB of lines that begin with % took minutes, before any limit was looked at."""
+    assert plain_python("%x\n" * 60_000).startswith("%x")
+
+
+def test_a_pipe_as_timestamp_is_passed_over(tmp_path, sample):
+    folder = tmp_path / "submitted" / "ada" / "61_small"
+    folder.mkdir(parents=True)
+    (folder / "61_small.ipynb").write_text(json.dumps(Notebook(sample).content))
+    os.mkfifo(folder / "timestamp.txt")
+    (record,) = grade_class(tmp_path, find_work(tmp_path, ("61",), FIXTURES), lessons=FIXTURES)
+    assert record.points == 8
+
+
 def test_a_name_or_a_right_that_is_odd_stops_nobody(tmp_path, sample):
     """A folder name that is not UTF-8, or one that may not be entered, once stopped the whole class without naming it."""
-    for student in (b"ada", b"caf\xe9", b"locked"):
+    for student in (b"ada", b"caf\xe9", b"red\x1b[31m", b"locked"):
         folder = os.path.join(os.fsencode(tmp_path), b"submitted", student, b"61_small")
         os.makedirs(folder)
         with open(os.path.join(folder, b"61_small.ipynb"), "w") as file:
@@ -278,5 +293,5 @@ def test_a_name_or_a_right_that_is_odd_stops_nobody(tmp_path, sample):
     finally:
         locked.chmod(0o755)
     assert "ada" in [r.student for r in records if r.points == 8]
-    assert any("name is not UTF-8" in words for words in work.stray)
+    assert sum("name is not UTF-8" in words for words in work.stray) == 2 and "\x1b" not in str(work.stray)
     assert os.getuid() == 0 or any("locked: cannot be read" in words for words in work.stray)
