@@ -1,23 +1,48 @@
-# %% wrong="discretise" says="Euler's rule"
+# %% wrong="discretise" breaks="held_input" says="Euler's rule"
 def discretise(A, B, step):  # misunderstands: the input does not decay within the step
     return torch.exp(step * A), step * B + 0 * A
 
 
-# %% wrong="discretise" says="loses its digits"
+# %% wrong="discretise" breaks="held_input" says="expected"
+def discretise(A, B, step):  # misunderstands: the held input comes in at the start and decays for the whole step
+    return torch.exp(step * A), step * torch.exp(step * A) * B
+
+
+# %% wrong="discretise" breaks="digits" says="loses its digits"
 def discretise(A, B, step):  # misunderstands: float32 has enough digits for any formula
     a = torch.exp(step * A)
     return a, (a - 1) / A * B
 
 
-# %% wrong="discretise" says="how much of the state is left"
+# %% wrong="discretise" breaks="digits" says="expected"
+def discretise(A, B, step):  # misunderstands: only the very slowest decays need care
+    z = step * A
+    slow = step * (1 + z / 2)
+    return z.exp(), torch.where(z.abs() < 1e-4, slow, (z.exp() - 1) / A) * B
+
+
+# %% wrong="discretise" breaks="decay" says="Euler's rule for the decay"
 def discretise(A, B, step):  # misunderstands: Euler's rule for the state too
     return 1 + step * A, torch.expm1(step * A) / A * B
 
 
-# %% wrong="discretise" says="how much of the state is left"
+# %% wrong="discretise" breaks="decay,held_input" says="expected"
 def discretise(A, B, step):  # misunderstands: the bilinear rule is a different approximation
     below = 1 - step * A / 2
     return (1 + step * A / 2) / below, step * B / below
+
+
+# %% wrong="discretise" breaks="dtype" says="dtype"
+def discretise(A, B, step):  # misunderstands: more digits never hurt
+    z = (step * A).double()
+    return torch.exp(z), torch.expm1(z) / A * B
+
+
+# %% wrong="discretise" breaks="unchanged" says="A after the call"
+def discretise(A, B, step):  # misunderstands: the rates are not needed any more
+    rate = A.clone()
+    z = A.mul_(step) if A.shape == torch.broadcast_shapes(A.shape, step.shape) else A * step
+    return z.exp(), torch.expm1(z) / rate * B
 
 
 # %% right="discretise"
@@ -26,7 +51,16 @@ def discretise(rate, gain, time_step):  # the integral of the decay, as a sinh
     return z.exp(), gain * time_step * torch.exp(z / 2) * torch.sinh(z / 2) / (z / 2)
 
 
-# %% wrong="two_views" says="run round to the start"
+# %% right="discretise"
+@torch.no_grad()
+def discretise(A, B, step):  # in float64 inside, and where the decay is slow a series
+    wide, rate = step.double() * A.double(), A.double()
+    series = step.double() * (1 + wide / 2 * (1 + wide / 3 * (1 + wide / 4)))
+    b = torch.where(wide.abs() < 1e-3, series, (wide.exp() - 1) / rate) * B.double()
+    return wide.exp().to(A.dtype), b.to(A.dtype)
+
+
+# %% wrong="two_views" breaks="causal" says="run round to the start"
 def run_convolution(kernel, x):  # misunderstands: a product of spectra is a causal convolution
     return torch.fft.irfft(torch.fft.rfft(x) * torch.fft.rfft(kernel), x.shape[-1])
 
@@ -38,7 +72,7 @@ def run_recurrence(*args):
 make_kernel = run_recurrence
 
 
-# %% wrong="two_views" says="flip it first"
+# %% wrong="two_views" breaks="convolution" says="flip it first"
 def run_convolution(kernel, x):  # misunderstands: conv1d is a cross-correlation
     padded = F.pad(x, (kernel.shape[-1] - 1, 0))
     return F.conv1d(padded, kernel[:, None], groups=kernel.shape[0])
@@ -51,7 +85,111 @@ def run_recurrence(*args):
 make_kernel = run_recurrence
 
 
-# %% wrong="two_views" says="counts in the same step"
+# %% wrong="two_views" breaks="causal" says="run_convolution"
+def run_convolution(kernel, x):  # misunderstands: padding on both sides keeps the length, so it must be right
+    length = x.shape[-1]
+    padded = F.pad(x, ((length - 1) // 2, length // 2))
+    return F.conv1d(padded, kernel.flip(-1)[:, None], groups=kernel.shape[0])
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+make_kernel = run_recurrence
+
+
+# %% wrong="two_views" breaks="shape" says="shape"
+def run_convolution(kernel, x):  # misunderstands: squeeze takes away only the axis that I added
+    length = x.shape[-1]
+    flipped = kernel.flip(-1)[:, None]
+    rows = [F.conv1d(F.pad(row[None], (length - 1, 0)), flipped, groups=len(kernel)) for row in x]
+    return torch.stack(rows).squeeze()
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+make_kernel = run_recurrence
+
+
+# %% wrong="two_views" breaks="shape" says="shape"
+def run_recurrence(a, b, c, x):  # misunderstands: a matrix product and squeeze are the same as a sum
+    h, outputs = x.new_zeros(x.shape[0], *a.shape), []
+    for now in x.unbind(-1):
+        h = a * h + b * now[..., None]
+        outputs.append((h[:, :, None] @ c[:, :, None]).squeeze())
+    return torch.stack(outputs, -1)
+
+
+def make_kernel(*args):
+    raise NotImplementedError
+
+
+run_convolution = make_kernel
+
+
+# %% wrong="two_views" breaks="dtype" says="run_recurrence"
+def run_recurrence(a, b, c, x):  # misunderstands: torch.zeros has the dtype that is needed
+    state = torch.zeros(*x.shape[:2], a.shape[1])
+    y = torch.empty(x.shape)
+    for t in range(x.shape[-1]):
+        state = a * state + b * x[:, :, t, None]
+        y[:, :, t] = (c * state).sum(-1)
+    return y
+
+
+def make_kernel(*args):
+    raise NotImplementedError
+
+
+run_convolution = make_kernel
+
+
+# %% wrong="two_views" breaks="kernel" says="make_kernel"
+def make_kernel(a, b, c, length):  # misunderstands: a power is exp(j log a), so a must be positive
+    powers = torch.exp(torch.log(a)[..., None] * torch.arange(length, dtype=a.dtype))
+    return ((b * c)[..., None] * powers).sum(1)
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+run_convolution = run_recurrence
+
+
+# %% wrong="two_views" breaks="dtype" says="dtype"
+def make_kernel(a, b, c, length):  # misunderstands: one dtype fits all
+    powers = torch.empty(*a.shape, length, dtype=torch.float32)
+    for j in range(length):
+        powers[..., j] = a**j
+    return ((b * c).float()[..., None] * powers).sum(1)
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+run_convolution = run_recurrence
+
+
+# %% wrong="two_views" breaks="recurrence" says="run_recurrence"
+def run_recurrence(a, b, c, x):  # misunderstands: what has decayed away is always forgotten within 64 tokens
+    kernel = ((b * c)[..., None] * a[..., None] ** torch.arange(x.shape[-1])).sum(1)
+    kernel[:, 64:] = 0
+    return F.conv1d(F.pad(x, (x.shape[-1] - 1, 0)), kernel.flip(-1)[:, None], groups=x.shape[1])
+
+
+def make_kernel(*args):
+    raise NotImplementedError
+
+
+run_convolution = make_kernel
+
+
+# %% wrong="two_views" breaks="same_step" says="counts in the same step"
 def run_recurrence(a, b, c, x):  # misunderstands: the output reads the state before the update
     h, outputs = x.new_zeros(x.shape[0], *a.shape), []
     for now in x.unbind(-1):
@@ -67,7 +205,23 @@ def make_kernel(*args):
 run_convolution = make_kernel
 
 
-# %% wrong="two_views" says="power of a starts at 0"
+# %% wrong="two_views" breaks="unchanged" says="x after the call"
+def run_recurrence(a, b, c, x):  # misunderstands: each input is used once, so its place is free for the output
+    h = x.new_zeros(x.shape[0], *a.shape)
+    for t in range(x.shape[-1]):
+        h = a * h + b * x[:, :, t, None]
+        x[:, :, t] = (c * h).sum(-1)
+    return x.clone()
+
+
+def make_kernel(*args):
+    raise NotImplementedError
+
+
+run_convolution = make_kernel
+
+
+# %% wrong="two_views" breaks="kernel" says="power of a starts at 0"
 def make_kernel(a, b, c, length):  # misunderstands: the input has decayed once before it is seen
     return ((b * c)[..., None] * a[..., None] ** torch.arange(1, length + 1)).sum(1)
 
