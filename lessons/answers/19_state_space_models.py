@@ -275,7 +275,7 @@ def run_convolution(kernel, x):
 # + while (distance <= b.shape[-1]):
 
 
-# %% wrong="associative_scan" says="left and right are exchanged"
+# %% wrong="associative_scan" breaks="join" says="left and right are exchanged"
 def combine(left, right):  # misunderstands: which step is done first
     return left[0] * right[0], left[0] * right[1] + left[1]
 
@@ -284,7 +284,17 @@ def scan(*args):
     raise NotImplementedError
 
 
-# %% wrong="associative_scan" says="not single steps"
+# %% wrong="associative_scan" breaks="unchanged" says="left after the call"
+def combine(left, right):  # misunderstands: the left step is used up
+    a, b = left[0].mul_(right[0]), left[1].mul_(right[0]).add_(right[1])
+    return a.clone(), b.clone()
+
+
+def scan(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="rounds" says="not single steps"
 def scan(a, b, combine):  # misunderstands: an associative rule alone makes it parallel
     now, found = (a[..., 0], b[..., 0]), [b[..., 0]]
     for t in range(1, b.shape[-1]):
@@ -297,7 +307,7 @@ def combine(*args):
     raise NotImplementedError
 
 
-# %% wrong="associative_scan" says="combine was never called"
+# %% wrong="associative_scan" breaks="any_rule" says="scan"
 def scan(a, b, combine):  # misunderstands: dividing by cumulative products is the same
     products = a.cumprod(-1)
     return products * (b / products).cumsum(-1)
@@ -307,7 +317,35 @@ def combine(*args):
     raise NotImplementedError
 
 
-# %% wrong="associative_scan" says="each state is the join of all steps"
+# %% wrong="associative_scan" breaks="any_rule" says="combine was never called"
+def scan(a, b, combine):  # misunderstands: the rule is known, so it need not be called
+    distance = 1
+    while distance < b.shape[-1]:
+        b = torch.cat([b[..., :distance], a[..., distance:] * b[..., :-distance] + b[..., distance:]], -1)
+        a = torch.cat([a[..., :distance], a[..., distance:] * a[..., :-distance]], -1)
+        distance *= 2
+    return b
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="any_rule" says="with another rule"
+def scan(a, b, combine):  # misunderstands: every rule has (1, 0) as its neutral pair
+    distance = 1
+    while distance < b.shape[-1]:
+        earlier = F.pad(a, (distance, 0), value=1.0)[..., : a.shape[-1]], F.pad(b, (distance, 0))[..., : b.shape[-1]]
+        a, b = combine(earlier, (a, b))
+        distance *= 2
+    return b
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="prefixes" says="joined with `combine` alone"
 def scan(a, b, combine):  # misunderstands: positions without a partner drop out as zeros
     distance = 1
     while distance < b.shape[-1]:
@@ -321,12 +359,57 @@ def combine(*args):
     raise NotImplementedError
 
 
-# %% wrong="associative_scan" says="leave the caller's tensors"
+# %% wrong="associative_scan" breaks="prefixes" says="`scan` of a"
+def scan(a, b, combine):  # misunderstands: seven rounds are enough for any text
+    for distance in (1, 2, 4, 8, 16, 32, 64):
+        if distance < b.shape[-1]:
+            joined = combine((a[..., :-distance], b[..., :-distance]), (a[..., distance:], b[..., distance:]))
+            a = torch.cat([a[..., :distance], joined[0]], -1)
+            b = torch.cat([b[..., :distance], joined[1]], -1)
+    return b
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="unchanged" says="leave the caller's tensors"
 def scan(a, b, combine):  # misunderstands: working in place is free
     distance = 1
     while distance < b.shape[-1]:
         joined = combine((a[..., :-distance], b[..., :-distance]), (a[..., distance:], b[..., distance:]))
         a[..., distance:], b[..., distance:] = joined[0].clone(), joined[1].clone()
+        distance *= 2
+    return b.clone()
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="gradients" says="no gradient flows"
+@torch.no_grad()
+def scan(a, b, combine):  # misunderstands: a scan is only for generating
+    distance = 1
+    while distance < b.shape[-1]:
+        joined = combine((a[..., :-distance], b[..., :-distance]), (a[..., distance:], b[..., distance:]))
+        a = torch.cat([a[..., :distance], joined[0]], -1)
+        b = torch.cat([b[..., :distance], joined[1]], -1)
+        distance *= 2
+    return b
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="gradients" says="the gradients for (a, b)"
+def scan(a, b, combine):  # misunderstands: only what is added in carries a gradient
+    distance, a = 1, a.detach()
+    while distance < b.shape[-1]:
+        joined = combine((a[..., :-distance], b[..., :-distance]), (a[..., distance:], b[..., distance:]))
+        a = torch.cat([a[..., :distance], joined[0]], -1)
+        b = torch.cat([b[..., :distance], joined[1]], -1)
         distance *= 2
     return b
 
@@ -365,7 +448,22 @@ def scan(a, b, combine):  # pairs, then recursively, then the places between (Bl
     return prefixes(a, b)[1]
 
 
-# %% wrong="selective_scan" says="start from the state that is handed in"
+# %% right="associative_scan"
+def combine(left, right):
+    a, b = right[0].clone(), right[0].clone()
+    return [a.mul_(left[0]), b.mul_(left[1]).add_(right[1])]
+
+
+def scan(a, b, combine):  # time first, in place in tensors of its own, by recursion on halves of the distance
+    pairs = [part.movedim(-1, 0).clone() for part in (a, b)]
+    for k in range((len(pairs[1]) - 1).bit_length()):
+        far = 2**k
+        joined = combine(tuple(p[:-far].movedim(0, -1) for p in pairs), tuple(p[far:].movedim(0, -1) for p in pairs))
+        pairs = [torch.cat([old[:far], new.movedim(-1, 0)]) for old, new in zip(pairs, joined)]
+    return pairs[1].movedim(0, -1)
+
+
+# %% wrong="selective_scan" breaks="start" says="start from the state that is handed in"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a text always begins at its first token
     h, outputs = x.new_zeros(x.shape[0], *A.shape), []
     for t in range(x.shape[-1]):
@@ -374,7 +472,7 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a text a
     return torch.stack(outputs, -1), h
 
 
-# %% wrong="selective_scan" says="after this token's update"
+# %% wrong="selective_scan" breaks="recurrence" says="after this token's update"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the output reads the old state
     h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
     for t in range(x.shape[-1]):
@@ -383,7 +481,7 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the outp
     return torch.stack(outputs, -1), h
 
 
-# %% wrong="selective_scan" says="D * x is missing"
+# %% wrong="selective_scan" breaks="shortcut" says="D * x is missing"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: everything passes through the state
     h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
     for t in range(x.shape[-1]):
@@ -392,7 +490,7 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: everythi
     return torch.stack(outputs, -1), h
 
 
-# %% wrong="selective_scan" says="do not change it in place"
+# %% wrong="selective_scan" breaks="unchanged" says="argument state after the call"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the state is the function's own
     h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
     for t in range(x.shape[-1]):
@@ -401,7 +499,7 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the stat
     return torch.stack(outputs, -1), h.clone()
 
 
-# %% wrong="selective_scan" says="a view keeps the whole tensor"
+# %% wrong="selective_scan" breaks="small" says="a view keeps the whole tensor"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a slice is a tensor of its own
     h, states = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
     for t in range(x.shape[-1]):
@@ -411,7 +509,7 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a slice 
     return torch.einsum("bctn,bnt->bct", states, C) + D[:, None] * x, states[:, :, -1]
 
 
-# %% wrong="selective_scan" says="the step is missing there"
+# %% wrong="selective_scan" breaks="recurrence" says="the step is missing there"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the step acts on the decay alone
     h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
     for t in range(x.shape[-1]):
@@ -420,13 +518,85 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the step
     return torch.stack(outputs, -1), h
 
 
-# %% wrong="selective_scan" says="it is detached"
+# %% wrong="selective_scan" breaks="recurrence" says="one for all"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the step belongs to the channel, as in a time-invariant system
+    step = step.mean(-1, keepdim=True).expand_as(step)
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+    return torch.stack(outputs, -1), h
+
+
+# %% wrong="selective_scan" breaks="last" says="that after the last token's update"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the next call begins with the last token again
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for t in range(x.shape[-1]):
+        before = h
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+    return torch.stack(outputs, -1), before.clone()
+
+
+# %% wrong="selective_scan" breaks="gradients" says="it is detached"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: what is carried on is a number, not a computation
     h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
     for t in range(x.shape[-1]):
         h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
         outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
     return torch.stack(outputs, -1), h.detach().clone()
+
+
+# %% wrong="selective_scan" breaks="gradients" says="the gradients of the outputs"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the rates are constants
+    h, outputs, A = x.new_zeros(x.shape[0], *A.shape) if state is None else state, [], A.detach()
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+    return torch.stack(outputs, -1), h
+
+
+# %% wrong="selective_scan" breaks="gradients" says="NaN"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: what is masked out has no gradient; infinity times 0 is NaN
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for x, step, B, C in zip(*(t.split(128, -1) for t in (x, step, B, C))):
+        total = torch.cumsum(step.double()[:, :, None] * A.double()[..., None], -1)  # (batch, channels, state, length)
+        age = total[..., :, None] - total[..., None, :]
+        causal = torch.ones(age.shape[-2:], dtype=torch.bool).tril()
+        weights = age.to(x.dtype).exp().masked_fill(~causal, 0)  # to, from
+        states = torch.einsum("bcnts,bcs,bns->bcnt", weights, step * x, B) + total.to(x.dtype).exp() * h[..., None]
+        outputs.append(torch.einsum("bcnt,bnt->bct", states, C) + D[:, None] * x)
+        h = states[..., -1].clone()
+    return torch.cat(outputs, -1), h
+
+
+# %% wrong="selective_scan" breaks="digits" says="NaN"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: what is multiplied in can be divided out again
+    total = torch.cumsum(step, -1)[..., None] * A[:, None]  # (batch, channels, length, state)
+    entering = (step * x)[..., None] * B.mT[:, None]
+    start = x.new_zeros(x.shape[0], *A.shape) if state is None else state
+    states = torch.exp(total) * (start[:, :, None] + torch.cumsum(torch.exp(-total) * entering, 2))
+    return (states * C.mT[:, None]).sum(-1) + D[:, None] * x, states[:, :, -1].clone()
+
+
+# %% wrong="selective_scan" breaks="dtype" says="dtype"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a state is best kept in more digits
+    h = torch.zeros(x.shape[0], *A.shape, dtype=torch.float64) if state is None else state.double()
+    outputs = []
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+    return torch.stack(outputs, -1).to(x.dtype), h
+
+
+# %% wrong="selective_scan" breaks="dtype" says="dtype"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: everything is float32
+    h = torch.zeros(x.shape[0], *A.shape) if state is None else state
+    y = torch.zeros(x.shape)
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        y[..., t] = torch.einsum("bcs,bs->bc", h.float(), C[..., t]) + D * x[..., t]
+    return y, h
 
 
 # %% right="selective_scan"
@@ -437,6 +607,22 @@ def selective_scan(x, step, A, B, C, D, state=None):  # with the associative sca
         entering = torch.cat([entering[..., :1] + decay[..., :1] * state[..., None], entering[..., 1:]], -1)
     states = scan(decay, entering, combine)
     return torch.einsum("bcnt,bnt->bct", states, C) + D[None, :, None] * x, states[..., -1].clone()
+
+
+# %% right="selective_scan"
+def selective_scan(x, step, A, B, C, D, state=None):  # one token at a time, by a function of its own
+    def advance(h, now):
+        x, step, B, C = now
+        h = torch.exp(torch.einsum("bc,cs->bcs", step, A)) * h + torch.einsum("bc,bs->bcs", step * x, B)
+        return h, torch.einsum("bcs,bs->bc", h, C) + D * x
+
+    if state is None:
+        state = torch.zeros(x.size(0), A.size(0), A.size(1), dtype=x.dtype, device=x.device)
+    outputs = []
+    for now in zip(*(t.unbind(-1) for t in (x, step, B, C))):
+        state, y = advance(state, now)
+        outputs.append(y)
+    return torch.stack(outputs, dim=2), state
 
 
 # %% equivalent="check_scan" because="one token more shows the same"
