@@ -898,11 +898,28 @@ with check.exercise("selective_scan"):
 # short text against one stored output misses a third of the mistakes made here: below is a scan
 # with one of nine bugs. One of them you will meet in a library in part C.
 #
-# **Task.** Write `check_scan(scan)`: it gets a function with the signature and the contract of `selective_scan` and raises an
-# `AssertionError` if it is wrong. It must accept every right implementation, so compare with a tolerance (`near` below) and
-# not bit for bit. `any_inputs(length)` makes inputs; the length, and what you look at, are your choice. What is right you may
-# compute by a loop of your own or with `library_scan` of exercise 4, which knows no starting state. The points are the
-# share of bugs that you catch; a false alarm earns nothing.
+# **Task.** Write `check_scan(scan)`. It gets a function with the signature of `selective_scan`, which promises this for float32
+# arguments, each given by position or by name:
+#
+# - outputs and last state as in exercise 4, from `state` or from zero; equal to the exact ones as far as `near` (below) can
+#   tell, for texts of 1 to 300 tokens;
+# - all arguments stay as they were.
+#
+# (Gradients and memory are not part of it: everything runs without gradients.) `any_inputs(length)` makes inputs; the length,
+# and what you look at, are your choice. What is right you may compute by a loop of your own or with `library_scan` of exercise
+# 4, which knows no starting state.
+#
+# - If a promise is broken, `check_scan` raises an error, for instance by `assert`. What it returns is ignored. <!-- rule: raises -->
+# - If all are kept it raises nothing. Right implementations differ in rounding, so compare with `near`, not bit for
+#   bit. <!-- rule: no_false_alarm -->
+# - A bug may show only if a state is handed in. <!-- rule: with_a_state -->
+# - A bug may show only in the last state. <!-- rule: last_state -->
+# - A bug may show only in what became of an argument. <!-- rule: arguments -->
+# - A bug may show only in a long text (kernels work in chunks, of up to 64 tokens here), or only in a text of a single token, as in
+#   generating. <!-- rule: lengths -->
+#
+# It is run on right implementations and on broken ones: the nine below and, at grading, others. A right one turned down costs
+# all points; otherwise the share of the broken ones that you catch is the share of the points.
 
 
 # %%
@@ -918,39 +935,36 @@ def near(observed, expected):
     return observed.shape == expected.shape and torch.allclose(observed, expected, rtol=1e-3, atol=1e-4)
 
 
+@torch.no_grad()
+def scan_one_by_one(x, step, A, B, C, D, state, bug=None):
+    """A selective scan, token by token; with one of `bugs`, or right."""
+    if bug == "exchanges B and C":
+        B, C = C, B
+    if bug == "uses one step for all tokens":
+        step = step.mean(-1, keepdim=True).expand_as(step)
+    if bug == "uses one step for all channels":
+        step = step.mean(1, keepdim=True).expand_as(step)
+    if bug == "starts every call at zero" or state is None:
+        state = x.new_zeros(x.shape[0], *A.shape)
+    h, outputs = state, []
+    for t in range(x.shape[-1]):
+        if bug == "forgets everything after every 16 tokens" and t and t % 16 == 0:
+            h = torch.zeros_like(h)
+        before = h
+        decay = torch.exp(step[..., t, None] * A)
+        entering = (step * x)[..., t, None] * B[:, None, :, t]
+        h = h.mul_(decay).add_(entering) if bug == "changes the caller's state" else decay * h + entering
+        read = before if bug == "reads the state before the update" else h
+        outputs.append((read * C[:, None, :, t]).sum(-1))
+    y = torch.stack(outputs, -1)
+    if bug != "leaves out D":
+        y = y + D[:, None] * x
+    return y, (before if bug == "returns the state before the last token" else h).clone()
+
+
 def scan_with(bug=None):
-    """A selective scan; with one of `bugs`, or right."""
-
-    def scan(x, step, A, B, C, D, state=None):
-        if bug == "exchanges B and C":
-            B, C = C, B
-        if bug == "uses one step for all tokens":
-            step = step.mean(-1, keepdim=True).expand_as(step)
-        if bug == "uses one step for all channels":
-            step = step.mean(1, keepdim=True).expand_as(step)
-        if bug == "starts every call at zero" or state is None:
-            state = x.new_zeros(x.shape[0], *A.shape)
-        h, outputs, before = state, [], state
-        if bug == "changes the caller's state":
-            h = h.detach()
-        for t in range(x.shape[-1]):
-            if bug == "forgets everything after every 16 tokens" and t and t % 16 == 0:
-                h = torch.zeros_like(h)
-            before = h
-            decay = torch.exp(step[..., t, None] * A)
-            entering = (step * x)[..., t, None] * B[:, None, :, t]
-            if bug == "changes the caller's state":
-                h.mul_(decay.detach()).add_(entering.detach())
-            else:
-                h = decay * h + entering
-            read = before if bug == "reads the state before the update" else h
-            outputs.append((read * C[:, None, :, t]).sum(-1))
-        y = torch.stack(outputs, -1)
-        if bug != "leaves out D":
-            y = y + D[:, None] * x
-        return y, (before if bug == "returns the state before the last token" else h).clone()
-
-    return scan
+    """`scan_one_by_one` with a bug, under the signature of `selective_scan`."""
+    return lambda x, step, A, B, C, D, state=None: scan_one_by_one(x, step, A, B, C, D, state, bug)
 
 
 bugs = [
@@ -966,86 +980,120 @@ bugs = [
 ]
 
 
-# %% exercise="check_scan" minutes=25 difficulty=2
+# %% exercise="check_scan" minutes=25 difficulty=2 apart=true
 def check_scan(scan):
-    """Raise an AssertionError if `scan` breaks the contract of `selective_scan`."""
+    """Raise an AssertionError if `scan` breaks a promise of `selective_scan`."""
     ### BEGIN SOLUTION
-    x, step, A, B, C, D, start = any_inputs(17)
-    for state in (None, start):
-        h = torch.zeros_like(start) if state is None else state.clone()
-        expected = []
-        for t in range(x.shape[-1]):
-            h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
-            expected.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
-        kept = start.clone()
-        y, last = scan(x, step, A, B, C, D, state)
-        assert near((y, last), (torch.stack(expected, -1), h)), f"outputs or last state, from {state}"
-        assert torch.equal(start, kept), "the caller's state was changed"
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        x, step, A, B, C, D = given
+        for state in (None, start):
+            h = torch.zeros_like(start) if state is None else state.clone()
+            expected = []
+            for t in range(length):
+                h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+                expected.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+            handed = [t.clone() for t in (*given, start)]
+            y, last = scan(*handed[:6], None if state is None else handed[6])
+            assert near(y, torch.stack(expected, -1)), f"outputs of {length} tokens, from {state}"
+            assert near(last, h), f"last state of {length} tokens, from {state}"
+            assert all(map(torch.equal, handed, (*given, start))), "an argument was changed"
     ### END SOLUTION
 
 
 # %% tests="check_scan" points=3
-def by_einsum(x, step, A, B, C, D, state=None):
-    """Right too: all decays as products over ranges, no loop over the state."""
-    total = torch.cumsum(step, -1)
-    age = total[..., :, None] - total[..., None, :]  # (batch, channels, to, from)
-    causal = torch.ones(x.shape[-1], x.shape[-1], dtype=torch.bool).tril()
-    weights = torch.exp(age[:, :, None] * A[None, :, :, None, None]).masked_fill(~causal, 0)
-    states = torch.einsum("bcnts,bcs,bns->bcnt", weights, step * x, B)
-    if state is not None:
-        states = states + torch.exp(total[:, :, None] * A[None, :, :, None]) * state[..., None]
-    return torch.einsum("bcnt,bnt->bct", states, C) + D[:, None] * x, states[..., -1].clone()
+@torch.no_grad()
+def in_chunks(x, step, A, B, C, D, state=None):
+    """Right too: matrix products within chunks of 16 tokens, the state carried over."""
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for x_now, step_now, B_now, C_now in zip(*(t.split(16, -1) for t in (x, step, B, C))):
+        total = torch.cumsum(step_now[:, :, None] * A[..., None], -1)  # (batch, channels, state, length)
+        age = total[..., :, None] - total[..., None, :]
+        causal = torch.ones(age.shape[-2:], dtype=torch.bool).tril()
+        weights = age.masked_fill(~causal, -torch.inf).exp()  # to, from
+        states = torch.einsum("bcnts,bcs,bns->bcnt", weights, step_now * x_now, B_now) + total.exp() * h[..., None]
+        outputs.append(torch.einsum("bcnt,bnt->bct", states, C_now) + D[:, None] * x_now)
+        h = states[..., -1].clone()
+    return torch.cat(outputs, -1), h
 
 
-def in_float64(*given):
+@torch.no_grad()
+def in_float64(x, step, A, B, C, D, state=None):
     """Right too: more digits inside."""
-    return tuple(part.float() for part in scan_with()(*(t if t is None else t.double() for t in given)))
+    wide = (t if t is None else t.double() for t in (x, step, A, B, C, D, state))
+    return tuple(part.float() for part in scan_one_by_one(*wide))
 
 
 with check.exercise("check_scan"):
-    check.catches(
-        check_scan,
-        {"a loop": scan_with(), "einsum without a loop": by_einsum, "float64 inside": in_float64},
-        {bug: scan_with(bug) for bug in bugs},
-        "your checks",
-    )
-
+    right_scans = {"a loop": scan_with(), "in chunks": in_chunks, "float64 inside": in_float64}
+    wrong_scans = {bug: scan_with(bug) for bug in bugs}
     ### BEGIN HIDDEN TESTS
-    def looks_ahead(x, step, A, B, C, D, state=None):
-        return scan_with()(x, step, A, B, C.roll(-1, -1), D, state)
 
-    def euler_decay(x, step, A, B, C, D, state=None):
-        now, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
-        for t in range(x.shape[-1]):
-            now = (1 + step[..., t, None] * A) * now + (step * x)[..., t, None] * B[:, None, :, t]
-            outputs.append((now * C[:, None, :, t]).sum(-1))
-        return torch.stack(outputs, -1) + D[:, None] * x, now
+    @torch.no_grad()
+    def hidden_scan(bug, x, step, A, B, C, D, state):
+        """The same for the hidden bugs."""
+        length, start = x.shape[-1], x.new_zeros(x.shape[0], *A.shape) if state is None else state
+        if bug == "reads C of the next token":
+            C = C.roll(-1, -1)
+        if bug == "uses the first row's B for all rows":
+            B = B[:1].expand_as(B)
+        if bug == "has one rate for all entries of the state":
+            A = A[:, :1].expand_as(A)
+        if bug == "has one D for all channels":
+            D = D[:1].expand_as(D)
+        if bug == "forgets everything after every 64 tokens" and length > 64:
+            first, _ = scan_one_by_one(x[..., :64], step[..., :64], A, B[..., :64], C[..., :64], D, state)
+            rest, last = hidden_scan(bug, x[..., 64:], step[..., 64:], A, B[..., 64:], C[..., 64:], D, None)
+            return torch.cat([first, rest], -1), last
+        if bug == "returns the old state after a single token" and length == 1:
+            return scan_one_by_one(x, step, A, B, C, D, state)[0], start.clone()
+        if bug == "takes a single token for the first one" and length == 1:
+            state = None
+        if bug == "decays by Euler's rule":
+            h, outputs = start, []
+            for t in range(length):
+                h = (1 + step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+                outputs.append((h * C[:, None, :, t]).sum(-1))
+            return torch.stack(outputs, -1) + D[:, None] * x, h
+        if bug == "adds the starting state only to the last state":
+            y, last = scan_one_by_one(x, step, A, B, C, D, None)
+            return y, last + start
+        if bug == "adds the starting state undecayed":
+            y, last = scan_one_by_one(x, step, A, B, C, D, None)
+            return y + (start[..., None] * C[:, None]).sum(2), last + start
+        y, last = scan_one_by_one(x, step, A, B, C, D, state)
+        if bug == "gives zeros":
+            return 0 * y, 0 * last
+        if bug == "returns the last state without its batch":
+            return y, last[0]
+        if bug == "writes the outputs over x":
+            x.copy_(y)
+        if bug == "writes step * x over step":
+            step.mul_(x)
+        return y, last
 
-    def mixes_the_batch(x, step, A, B, C, D, state=None):
-        return scan_with()(x, step, A, B[:1].expand_as(B), C, D, state)
+    def hidden_scan_with(bug):
+        return lambda x, step, A, B, C, D, state=None: hidden_scan(bug, x, step, A, B, C, D, state)
 
-    def one_rate_for_all(x, step, A, B, C, D, state=None):
-        return scan_with()(x, step, A[:, :1].expand_as(A), B, C, D, state)
-
-    def adds_the_state_at_the_end(x, step, A, B, C, D, state=None):
-        y, last = scan_with()(x, step, A, B, C, D)
-        return y, last if state is None else last + state
-
-    check.catches(
-        check_scan,
-        {"a loop": scan_with()},
-        {
-            **{bug: scan_with(bug) for bug in bugs},
-            "reads C of the next token": looks_ahead,
-            "decays by Euler's rule": euler_decay,
-            "uses the first row's B for all rows": mixes_the_batch,
-            "has one rate for all entries of the state": one_rate_for_all,
-            "adds the starting state only to the last state": adds_the_state_at_the_end,
-            "gives zeros": lambda x, step, A, B, C, D, state=None: (0 * x, x.new_zeros(x.shape[0], *A.shape)),
-        },
-        "your checks",
-    )
+    hidden_bugs = [
+        "reads C of the next token",
+        "uses the first row's B for all rows",
+        "has one rate for all entries of the state",
+        "has one D for all channels",
+        "forgets everything after every 64 tokens",
+        "returns the old state after a single token",
+        "takes a single token for the first one",
+        "decays by Euler's rule",
+        "adds the starting state only to the last state",
+        "adds the starting state undecayed",
+        "gives zeros",
+        "returns the last state without its batch",
+        "writes the outputs over x",
+        "writes step * x over step",
+    ]
+    wrong_scans |= {bug: hidden_scan_with(bug) for bug in hidden_bugs}
     ### END HIDDEN TESTS
+    check.catches(check_scan, right_scans, wrong_scans, "your checks")
 check.points(3)  # the number below: your points, of 3
 
 # %% [markdown]
@@ -1053,7 +1101,8 @@ check.points(3)  # the number below: your points, of 3
 #
 # Which bugs can be seen at all with state 0? Which need a text of a certain length? Which stay hidden if all steps are
 # equal, if `B` equals `C`, or if the batch has one row? Choose inputs in which everything differs from everything, and
-# look at all that a call leaves behind: the outputs, the last state, and the tensor that was handed in.
+# look at all that a call leaves behind: the outputs, the last state, and the tensors that were handed in. Keep copies of
+# those, and compute what is right from the copies.
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
@@ -1062,15 +1111,14 @@ check.points(3)  # the number below: your points, of 3
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# x, step, A, B, C, D, start = any_inputs(...)
-# for state in (None, start):
-#     h, expected = torch.zeros_like(start) if state is None else state.clone(), []
-#     for t in range(x.shape[-1]):
-#         h = ...
-#         expected.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
-#     y, last = scan(x, step, A, B, C, D, state)
-#     assert near(y, torch.stack(expected, -1))
-#     ...                                         # the last state; and is `start` what it was?
+# for length in (1, ...):
+#     x, step, A, B, C, D, start = any_inputs(length)
+#     for state in (None, start):
+#         ...                                         # a loop: expected outputs, and h at the end
+#         handed = [t.clone() for t in ...]
+#         y, last = scan(*handed[:6], None if state is None else handed[6])
+#         assert near(y, torch.stack(expected, -1))
+#         ...                                         # the last state; and are all of `handed` what they were?
 # ```
 # </details>
 
@@ -1081,29 +1129,36 @@ check.points(3)  # the number below: your points, of 3
 # ## 6 · Mamba's block, with its state (5 points, 40 minutes, difficulty 3 of 3)
 #
 # A Mamba block wraps the scan in four things: a projection that doubles the width twice (one half becomes the input, the
-# other a gate), a short causal convolution, small projections that make $\Delta$, $B$, $C$ from the input, and the gate.
+# other a gate), a short causal convolution, small projections that make $\Delta$, $B$, $C$ from the input, and the gate. In the
+# order of the computation, with the parts of `mixer` in code letters:
 #
-# ```text
-#           ┌─► x ─► causal conv, K taps ─► SiLU ─┬──────────────────────► x ┐
-#   hidden ─┤ in_proj                             └─ x_proj ─► low, B, C ───► selective scan ─► y ─► · ─► out_proj
-#           │                                        softplus(dt_proj(low)) ─► step ┘                ▲
-#           └─► gate ─► SiLU ──────────────────────────────────────────────────────────────────────┘
-# ```
+# | line | what | how |
+# |---|---|---|
+# | 1 | `x`, `gate` | the two halves of `in_proj(hidden)`, in this order |
+# | 2 | `x` | SiLU of the causal convolution `conv1d` of `x`, each channel with its own `conv_kernel_size` taps |
+# | 3 | `low`, B, C | the parts of `x_proj(x)`, in this order: `time_step_rank`, `ssm_state_size` and `ssm_state_size` numbers a token |
+# | 4 | `step` | softplus of `dt_proj(low)` |
+# | 5 | `y` | the selective scan of `x`, with $A = -e^{\texttt{A_log}}$ and `D` |
+# | 6 | `out` | `out_proj` of `y` times SiLU of `gate` |
 #
 # Two things must be carried from token to token: the state $h$, and what the convolution still needs of the past, its last
-# $K - 1$ inputs. Together they are all that Mamba ever remembers, after ten tokens or ten million.
+# $K - 1$ inputs ($K$ is `conv_kernel_size`). Together they are all that Mamba ever remembers, after ten tokens or ten million.
 #
 # **Task.** Write `mamba_block(mixer, hidden, state=None)` with the weights of `mixer`, one of transformers' `MambaMixer`s; its
-# parts are printed below. `hidden` has shape `(batch, length, hidden_size)`. Return `(out, state)`: `out` of the shape of
-# `hidden`, and a `state` of your own making (tensors in a tuple, list or dictionary) that a later call takes.
+# parts are printed below. Any of `in_proj`, `conv1d`, `out_proj` may have a bias or none; $K$ is 2 to 4. `hidden` is float32
+# `(batch, length, hidden_size)`, each axis 1 or longer. Return `(out, state)`: `out` of the shape of `hidden`, and a `state` of your
+# own making (tensors in a tuple, list or dictionary) that a later call takes.
 #
-# - From `None` it gives what `mixer(hidden)` gives.
-# - A text read in pieces of **any** lengths, single tokens included, gives what reading it whole gives, in outputs and
-#   gradients. A piece may be shorter than the convolution.
-# - The state has the same number of bytes after every text, and keeps no larger tensor alive.
-# - The order inside the projections: `in_proj` gives first the input `x`, then the gate; `x_proj` gives first `low`
-#   (`time_step_rank` numbers a token), then B, then C (`ssm_state_size` each).
-# - Call your `selective_scan`; `A` is $-e^{\texttt{A\_log}}$. Do not call the mixer itself, only its parts.
+# - From `None` it gives what `mixer(hidden)` gives. <!-- rule: whole -->
+# - A text read in pieces gives what reading it whole gives. <!-- rule: pieces -->
+# - A piece may be of **any** length, also shorter than the convolution. <!-- rule: short_pieces -->
+# - Gradients of a text in pieces are those of the whole text. <!-- rule: gradients -->
+# - It calls `selective_scan`, by that name and from inside the function: the tests put a scan of their own in its
+#   place. <!-- rule: scan -->
+# - The mixer itself is not called, only its parts. <!-- rule: parts -->
+# - The state has the same number of bytes after every text (of one batch size), keeps no larger tensor alive, and has at most
+#   `ssm_state_size` + $K$ numbers for each row and channel. <!-- rule: size, reported -->
+# - `hidden`, `mixer` and the `state` that was given stay as they were: several answers may start from one state. <!-- rule: unchanged -->
 
 
 # %%
@@ -1134,7 +1189,7 @@ for name, value in [("A_log", mixer.A_log), ("D", mixer.D)]:
 print(f"time_step_rank {mixer.time_step_rank}, ssm_state_size {mixer.ssm_state_size}, conv_kernel_size {mixer.conv_kernel_size}")
 
 
-# %% exercise="mamba_block" minutes=40 difficulty=3
+# %% exercise="mamba_block" minutes=40 difficulty=3 apart=true
 def mamba_block(mixer, hidden, state=None):
     """`mixer` applied to hidden (batch, length, hidden_size), from `state`: (out, new state)."""
     ### BEGIN SOLUTION
@@ -1153,115 +1208,199 @@ def mamba_block(mixer, hidden, state=None):
 
 
 # %% tests="mamba_block" points=5
-def refusing(mixer):
-    """The mixer with its parts, but not to be called whole."""
-
-    def refuse(*args, **kwargs):
-        raise check.CheckFailed("the mixer itself was called: put its parts together yourself.")
-
-    mixer = copy.copy(mixer)
-    mixer.forward = refuse
+@check.shared
+def mixer_of(plan):
+    """A mixer with biases that count."""
+    mixer = tiny_mamba(**plan).backbone.layers[-1].mixer
+    with torch.no_grad():
+        for layer in (mixer.in_proj, mixer.conv1d, mixer.out_proj):
+            if layer.bias is not None:
+                layer.bias.add_(0.5 * torch.randn_like(layer.bias))
     return mixer
 
 
-def in_pieces(mixer, hidden, lengths):
-    """Outputs of mamba_block on pieces of the given lengths, and the last state."""
-    outputs, state = [], None
-    for piece in hidden.split(lengths, dim=1):
-        out, state = mamba_block(mixer, piece, state)
-        outputs.append(out)
-    return torch.cat(outputs, 1), state
+@check.shared
+def plain_scan(x, step, A, B, C, D, state=None, factor=1.0):
+    """A right selective scan; with a factor, one whose outputs tell that it was called."""
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for now, by, into, out in zip(*(t.unbind(-1) for t in (x, step, B, C))):
+        h = torch.exp(by[..., None] * A) * h + (by * now)[..., None] * into[:, None]
+        outputs.append((h * out[:, None]).sum(-1) + D * now)
+    return factor * torch.stack(outputs, -1), h
+
+
+@check.scenario
+def block_in_pieces(plan, hidden, lengths, factor=1.0, weights=None):
+    """What `mamba_block` gives for a text in pieces, with `plain_scan` in the place of `selective_scan`."""
+    mixer = mixer_of(plan)
+    before = check.module_state(mixer, values=True)
+
+    def refuse(*given, **named):
+        raise AssertionError("the mixer itself was called: put its parts together yourself")
+
+    def own_scan(*given, **named):
+        return plain_scan(*given, **named, factor=factor)
+
+    mixer.forward = refuse
+    names = getattr(inspect.unwrap(mamba_block), "__globals__", globals())
+    kept, names["selective_scan"] = names.get("selective_scan"), own_scan
+    found = {"shapes": [], "bytes": [], "again": None}
+    try:
+        with torch.set_grad_enabled(weights is not None):
+            text = hidden.clone().requires_grad_(weights is not None)
+            outputs, states = [], [None]
+            for piece in text.split(lengths, dim=1):
+                result = mamba_block(mixer, piece, states[-1])
+                if not (isinstance(result, (tuple, list)) and len(result) == 2):
+                    return {"returned": type(result).__name__}
+                outputs.append(result[0])
+                states.append(result[1])
+                found["shapes"].append(list(result[0].shape))
+                found["bytes"].append(kept_bytes(result[1]))
+            if len(lengths) > 1:  # the last piece once more, from the state that it had
+                found["again"] = mamba_block(mixer, text[:, -lengths[-1] :], states[-2])[0].detach()
+            found["last piece"] = outputs[-1].detach()
+            if weights is not None:
+                out = torch.cat(outputs, 1)
+                given = [text, *mixer.parameters()]
+                found["gradients"] = None
+                if out.requires_grad:
+                    found["gradients"] = torch.autograd.grad((out * weights).sum(), given, allow_unused=True, materialize_grads=True)
+    finally:
+        names["selective_scan"] = kept
+    del mixer.forward
+    found["states"] = check.module_state(mixer, values=True), before
+    found["hidden"] = text.detach()
+    found["out"] = torch.cat([out.detach() for out in outputs], 1) if len({tuple(out.shape[2:]) for out in outputs}) == 1 else outputs[-1].detach()
+    return found
+
+
+def block_by_definition(plan, hidden, factor=1.0, mistake=None):
+    """The table, line by line."""
+    mixer = mixer_of(plan)
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)[:: -1 if mistake == "halves" else 1]
+    taps = mixer.conv1d.weight.flip(-1) if mistake == "flip" else mixer.conv1d.weight
+    x = F.conv1d(F.pad(x, (mixer.conv_kernel_size - 1, 0)), taps, mixer.conv1d.bias, groups=x.shape[1])
+    x = x if mistake == "no SiLU" else F.silu(x)
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size], dim=-1)
+    B, C = (C, B) if mistake == "B and C" else (B, C)
+    step = F.linear(low, mixer.dt_proj.weight) if mistake == "no bias" else mixer.dt_proj(low)
+    step = step.exp() if mistake == "no softplus" else F.softplus(step)
+    y, _ = plain_scan(x, step.mT, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, factor=factor)
+    return mixer.out_proj((y * (gate if mistake == "gate" else F.silu(gate))).mT)
+
+
+MISTAKES = {
+    "in_proj gives first the input, then the gate": "halves",
+    "the convolution of torch needs no flip": "flip",
+    "SiLU follows the convolution": "no SiLU",
+    "x_proj gives low, then B, then C": "B and C",
+    "dt_proj has a bias": "no bias",
+    "the gate goes through SiLU": "gate",
+}
+
+
+def check_pieces_of(plan, hidden, lengths, what, hint, factor=1.0):
+    """A text in pieces against the mixer (or, with a factor, against the table)."""
+    with torch.no_grad():
+        expected = mixer_of(plan)(hidden) if factor == 1 else block_by_definition(plan, hidden, factor)
+        causes = {text: block_by_definition(plan, hidden, factor, name) for text, name in MISTAKES.items()}
+        if factor != 1:
+            causes = {"`selective_scan` was not called": block_by_definition(plan, hidden)}
+    seen, (_, after, *_) = check.after(block_in_pieces, plan, hidden, lengths, factor)
+    check.true("out" in seen, f"`mamba_block` returned one {seen.get('returned')}, expected the pair (out, state).")
+    batch, _, width = hidden.shape
+    check.equal(seen["shapes"], [[batch, n, width] for n in lengths], f"the shapes of the outputs of {what}")
+    check.equal(seen["out"], expected, f"the output of {what}", hint, causes=causes, rtol=1e-4)
+    check.unchanged(*seen["states"], f"the mixer after {what}")
+    check.equal(seen["hidden"], hidden, f"`hidden` after {what}", "does one of your steps work in place?", rtol=0, atol=0)
+    return seen
+
+
+PLANS = [
+    {},
+    {"conv_kernel": 3, "use_conv_bias": False, "hidden_size": 24, "time_step_rank": 3},
+    {"use_bias": True, "expand": 3, "state_size": 2, "conv_kernel": 2},
+    {"state_size": 1, "time_step_rank": 7, "num_hidden_layers": 1},
+]
 
 
 def check_whole():
-    mixer = tiny_mamba().backbone.layers[0].mixer
-    hidden = numbers(200, 2, 9, 16)
-    expected = mixer(hidden).detach()
-    result = mamba_block(refusing(mixer), hidden)
-    check.kind(result, tuple, "what mamba_block returns")
-    check.equal(len(result), 2, "the number of results")
-    out = result[0].detach()
-    check.shape(out, hidden.shape, "the output")
-    check.equal(
-        out[:, 0],
-        expected[:, 0],
-        "the output at the first token",
-        "in_proj gives the input, then the gate; x_proj gives low, B, C; SiLU, softplus, dt_proj's bias: is each at its place?",
-        rtol=1e-4,
-    )
-    check.equal(
-        out, expected, "the output", "the first token is right: convolution (causal, no flip) and scan mix the others", rtol=1e-4
-    )
-    ### BEGIN HIDDEN TESTS
-    for changes in (
-        {"conv_kernel": 3, "use_conv_bias": False, "hidden_size": 24},
-        {"use_bias": True, "expand": 3, "state_size": 2},
-    ):
-        mixer = tiny_mamba(3, **changes).backbone.layers[1].mixer
-        hidden = numbers(201, 3, 14, mixer.hidden_size)
-        check.equal(
-            mamba_block(refusing(mixer), hidden)[0].detach(), mixer(hidden).detach(), f"the output with {changes}", rtol=1e-4
-        )
-    ### END HIDDEN TESTS
+    hint = "follow the table line by line; convolution (causal, no flip) and scan have the time last, the projections the width"
+    for seed in seeds:
+        for i, plan in enumerate(PLANS):
+            for batch, length in ((1, 1), (2, 9), (3, 40)) if i == 0 else ((2, 14),):
+                plan = {**plan, "seed": seed + i}
+                hidden = numbers(seed + i, length, batch, plan.get("hidden_size", 16)).transpose(0, 1)
+                what = f"a text of {batch} x {length} tokens with {plan}"
+                check_pieces_of(plan, hidden, [length], what, hint)
+        called = "call `selective_scan` by its name: exercise 4 does the work"
+        check_pieces_of({"seed": seed}, numbers(seed, 2, 9, 16), [9], "a text, where selective_scan gives the outputs doubled", called, 2.0)
 
 
 def check_pieces():
-    mixer = tiny_mamba(1).backbone.layers[1].mixer
-    hidden = numbers(202, 2, 10, 16)
-    expected = mixer(hidden).detach()
-    for lengths, what in (([5, 5], "two halves"), ([1] * 10, "single tokens"), ([2, 1, 6, 1], "pieces of 2, 1, 6, 1 tokens")):
-        out, _ = in_pieces(refusing(mixer), hidden, lengths)
-        check.shape(out, hidden.shape, f"the output of {what}")
-        check.equal(
-            out.detach(),
-            expected,
-            f"the output of {what}",
-            "two things go from call to call: h, and the last inputs of the convolution (before SiLU), as many as its taps less one",
-            rtol=1e-4,
-        )
-    first = mamba_block(refusing(mixer), hidden[:, :4])[1]
-    once, again = (mamba_block(refusing(mixer), hidden[:, 4:], first)[0].detach() for _ in range(2))
-    check.equal(
-        again,
-        once,
-        "a second call from the same state",
-        "a call must not change the state it is given: several answers may start there",
-    )
-    ### BEGIN HIDDEN TESTS
-    mixer = tiny_mamba(4, conv_kernel=3, use_conv_bias=False, state_size=3).backbone.layers[0].mixer
-    hidden = numbers(203, 3, 11, 16).requires_grad_()
-    weights, given = numbers(204, 3, 11, 16), (hidden, mixer.A_log, mixer.conv1d.weight, mixer.dt_proj.bias)
-    expected = torch.autograd.grad((mixer(hidden) * weights).sum(), given)
-    observed = torch.autograd.grad((in_pieces(refusing(mixer), hidden, [1, 4, 1, 5])[0] * weights).sum(), given)
-    check.equal(
-        observed, expected, "the gradients of a text in pieces", "the state carries gradients too: do not detach it", rtol=1e-3
-    )
-    ### END HIDDEN TESTS
+    hint = "two things go from call to call: h, and the last inputs of the convolution (before SiLU), as many as its taps less one"
+    for seed in seeds:
+        for i, (plan, batch, lengths) in enumerate(
+            [
+                (PLANS[0], 2, [5, 5]),
+                (PLANS[0], 1, [1] * 10),
+                (PLANS[0], 2, [2, 1, 6, 1]),
+                (PLANS[1], 3, [1, 70, 2, 1]),
+                (PLANS[2], 2, [1, 1, 4]),
+                (PLANS[3], 1, [3, 3]),
+            ]
+        ):
+            plan = {**plan, "seed": seed + i}
+            hidden = numbers(seed + 10 + i, batch, sum(lengths), plan.get("hidden_size", 16))
+            what = f"pieces of {', '.join(map(str, lengths))} tokens with {plan}"
+            seen = check_pieces_of(plan, hidden, lengths, what, hint)
+            again = "a call must not change the state it is given: several answers may start there"
+            check.equal(seen["again"], seen["last piece"], f"the last of {what}, read a second time from the same state", again, rtol=0, atol=1e-6)
+        plan, lengths = {**PLANS[1], "seed": seed}, [1, 4, 1, 5]
+        hidden, weights = numbers(seed + 20, 3, 11, 24), numbers(seed + 21, 3, 11, 24)
+        observed = block_in_pieces(plan, hidden, lengths, 1.0, weights)["gradients"]
+        check.true(observed is not None, "no gradient flows from the outputs to the text and the weights.")
+        mixer, text = mixer_of(plan), hidden.clone().requires_grad_()
+        names = ["hidden", *(name for name, _ in mixer.named_parameters())]
+        expected = torch.autograd.grad((mixer(text) * weights).sum(), [text, *mixer.parameters()])
+        for name, mine, right in zip(names, observed, expected):
+            carried = "the state carries gradients too: do not detach it, nor the inputs that are kept for the convolution"
+            check.equal(mine, right, f"the gradient for {name} of a text in pieces of {lengths}", carried, rtol=1e-3)
 
 
 def check_state():
-    mixer = tiny_mamba(2).backbone.layers[0].mixer
-    with torch.no_grad():
-        sizes = {length: kept_bytes(mamba_block(refusing(mixer), numbers(205, 1, length, 16))[1]) for length in (1, 7, 300)}
-    expected = 32 * (3 + 5) * 4
-    for length, size in sizes.items():
-        check.between(
-            size,
-            expected,
-            expected + 32 * 4,
-            f"the bytes that the state keeps alive after {length} tokens",
-            "32 channels with 5 numbers of state and 3 past inputs make 1,024 bytes: is there a view of a longer tensor in it?",
-        )
+    for plan, channels, numbers_kept in (({}, 32, 5 + 4), ({"conv_kernel": 2, "expand": 3, "state_size": 2}, 48, 2 + 2)):
+        for batch in (1, 3):
+            sizes = {}
+            for lengths in ([1], [2, 1], [7], [300], [299, 1]):
+                size = block_in_pieces(plan, numbers(205, batch, sum(lengths), 16), lengths).get("bytes", [None])[-1]
+                sizes[", then ".join(map(str, lengths))] = size
+            most = batch * channels * numbers_kept * 4
+            for words, size in sizes.items():
+                check.between(
+                    size,
+                    1,
+                    most,
+                    f"the bytes that the state keeps alive after {words} tokens ({batch} rows, {channels} channels)",
+                    "the numbers of h and the last inputs of the convolution: is there a view of a longer tensor in it?",
+                )
+            check.equal(len(set(sizes.values())), 1, f"the number of different sizes of the state, {sizes}")
 
 
 with check.exercise("mamba_block"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
     check.parts({"the whole text": check_whole, "a text in pieces": check_pieces, "the size of the state": check_state})
 check.points(5)  # the number below: your points, of 5
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Follow the drawing from left to right and write the shape behind each line; the linear layers want the width last, the
+# Follow the table and write the shape behind each line; the linear layers want the width last, the
 # convolution and your scan want the time last. In the first call the convolution sees zeros before the text. What does it
 # see in the second call? Is that from before or after the SiLU?
 # </details>
@@ -1274,16 +1413,12 @@ check.points(5)  # the number below: your points, of 5
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# x, gate = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
-# reach = mixer.conv_kernel_size - 1
-# past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+# x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+# past, h = (x.new_zeros(*x.shape[:2], mixer.conv_kernel_size - 1), None) if state is None else state
 # seen = torch.cat([past, x], -1)
 # x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=...))
-# low, B, C = mixer.x_proj(x.transpose(1, 2)).split([...], dim=-1)
-# step = ...
-# y, h = selective_scan(x, step, ...)
-# out = mixer.out_proj((y * ...).transpose(1, 2))
-# return out, (seen[..., -reach:].clone(), h)
+# low, B, C = mixer.x_proj(x.mT).split([...], dim=-1)
+# y, h = selective_scan(x, ...)
 # ```
 # </details>
 

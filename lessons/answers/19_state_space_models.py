@@ -626,118 +626,401 @@ def selective_scan(x, step, A, B, C, D, state=None):  # one token at a time, by 
 
 
 # %% equivalent="check_scan" because="one token more shows the same"
-# - x, step, A, B, C, D, start = any_inputs(17)
-# + x, step, A, B, C, D, start = any_inputs(18)
+# - for length in (1, 80):
+# + for length in (1, 81):
+
+# %% equivalent="check_scan" because="one token less shows the same"
+# - for length in (1, 80):
+# + for length in (1, 79):
 
 # %% equivalent="check_scan" because="the comparison is symmetric up to its tolerance"
-# - assert near((y, last), (torch.stack(expected, -1), h)), f"outputs or last state, from {state}"
-# + assert (near((torch.stack(expected, -1), h), (y, last))), f"outputs or last state, from {state}"
+# - assert near(last, h), f"last state of {length} tokens, from {state}"
+# + assert (near(h, last)), f"last state of {length} tokens, from {state}"
 
-# %% equivalent="check_scan" because="equality is symmetric"
-# - assert torch.equal(start, kept), "the caller's state was changed"
-# + assert (torch.equal(kept, start)), "the caller's state was changed"
-
-
-# %% wrong="check_scan" says="Still unseen: starts every call at zero"
+# %% wrong="check_scan" breaks="with_a_state" says="Still unseen: starts every call at zero"
 def check_scan(scan):  # misunderstands: what is right from zero is right from anywhere
-    given = scan_inputs(1, 2, 3, 40, 4)
-    y, last = scan(*given)
-    torch.testing.assert_close(y, library_scan(*given)[0], rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(last, library_scan(*given)[1], rtol=1e-3, atol=1e-4)
+    for length in (1, 80):
+        *given, _ = any_inputs(length)
+        handed = [t.clone() for t in given]
+        y, last = scan(*handed)
+        right, end = library_scan(*given)
+        assert near(y, right) and near(last, end)
+        assert all(map(torch.equal, handed, given))
 
 
-# %% wrong="check_scan" says="forgets everything after every 16 tokens"
+# %% wrong="check_scan" breaks="lengths" says="forgets everything after every 16 tokens"
 def check_scan(scan):  # misunderstands: a short text shows all that a long one does
-    x, step, A, B, C, D = scan_inputs(1, 2, 3, 8, 4)
-    start = numbers(9, 2, 3, 4)
-    kept = start.clone()
-    y, last = scan(x, step, A, B, C, D, start)
-    expected, now = scan_with()(x, step, A, B, C, D, kept)
-    torch.testing.assert_close(y, expected, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(last, now, rtol=1e-3, atol=1e-4)
-    assert torch.equal(start, kept)
+    for length in (1, 8):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            result = scan(*handed[:6], None if state is None else handed[6])
+            assert near(result, scan_one_by_one(*given, state))
+            assert all(map(torch.equal, handed, (*given, start)))
 
 
-# %% wrong="check_scan" says="reject a correct implementation"
+# %% wrong="check_scan" breaks="lengths" says="every 64 tokens"
+def check_scan(scan):  # misunderstands: what is right after 16 tokens is right after any number
+    for length in (1, 33):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            result = scan(*handed[:6], None if state is None else handed[6])
+            assert near(result, scan_one_by_one(*given, state))
+            assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="lengths" says="single token"
+def check_scan(scan):  # misunderstands: a long text contains all that can go wrong in a short one
+    *given, start = any_inputs(80)
+    for state in (None, start):
+        handed = [t.clone() for t in (*given, start)]
+        result = scan(*handed[:6], None if state is None else handed[6])
+        assert near(result, scan_one_by_one(*given, state))
+        assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="last_state" says="Still unseen: returns the state before the last token"
+def check_scan(scan):  # misunderstands: a wrong state would show in the outputs
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            y, _ = scan(*handed[:6], None if state is None else handed[6])
+            assert near(y, scan_one_by_one(*given, state)[0])
+            assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="arguments" says="Still unseen: changes the caller's state"
+def check_scan(scan):  # misunderstands: a function answers by what it returns
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            expected = scan_one_by_one(*given, state)
+            assert near(scan(*(t.clone() for t in given), None if state is None else state.clone()), expected)
+
+
+# %% wrong="check_scan" breaks="arguments" says="Still unseen: writes"
+def check_scan(scan):  # misunderstands: only a state can be changed
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = start.clone()
+            result = scan(*(t.clone() for t in given), None if state is None else handed)
+            assert near(result, scan_one_by_one(*given, state))
+            assert torch.equal(handed, start)
+
+
+# %% wrong="check_scan" breaks="no_false_alarm" says="reject a correct implementation"
 def check_scan(scan):  # misunderstands: equal means equal in every bit
-    given = scan_inputs(1, 2, 3, 40, 4)
-    assert torch.equal(scan(*given)[0], scan_with()(*given)[0])
+    *given, start = any_inputs(80)
+    kept = start.clone()
+    y, last = scan(*given, start)
+    expected, end = scan_one_by_one(*given, kept)
+    assert torch.equal(y, expected) and torch.equal(last, end) and torch.equal(start, kept)
 
 
-# %% wrong="check_scan" says="catch none of"
+# %% wrong="check_scan" breaks="raises" says="reject with `assert`"
+def check_scan(scan):  # misunderstands: the caller looks at what a test returns
+    *given, start = any_inputs(80)
+    return near(scan(*given, start.clone()), scan_one_by_one(*given, start))
+
+
+# %% wrong="check_scan" breaks="raises" says="Still unseen: starts every call at zero"
 def check_scan(scan):  # misunderstands: the right shape is the right answer
-    y, last = scan(*scan_inputs(1, 2, 3, 40, 4))
-    assert y.shape == (2, 3, 40) and last.shape == (2, 3, 4) and torch.isfinite(y).all()
+    *given, start = any_inputs(80)
+    y, last = scan(*given, start)
+    assert y.shape == (2, 3, 80) and last.shape == (2, 3, 4) and torch.isfinite(y).all()
 
 
 # %% right="check_scan"
 def check_scan(implementation):  # properties: against the library, and pieces against the whole
-    x, step, A, B, C, D = scan_inputs(5, 3, 2, 50, 3)
+    x, step, A, B, C, D, start = any_inputs(150)
     expected, end = library_scan(x, step, A, B, C, D)
-
-    def near(p, q):
-        return torch.allclose(p, q, rtol=1e-3, atol=1e-4)
-
-    whole = implementation(x, step, A, B, C, D)
+    given = dict(x=x, step=step, A=A, B=B, C=C, D=D)
+    copies = {name: t.clone() for name, t in given.items()}
+    whole = implementation(**given)
     assert near(whole[0], expected) and near(whole[1], end)
+    assert all(torch.equal(given[name], copies[name]) for name in given), "an argument was changed"
     pieces, state = [], None
-    for part in (slice(0, 1), slice(1, 20), slice(20, 50)):
+    for part in (slice(0, 1), slice(1, 2), slice(2, 70), slice(70, 150)):
         old = None if state is None else state.clone()
-        y, new = implementation(x[..., part], step[..., part], A, B[..., part], C[..., part], D, state)
+        y, new = implementation(x[..., part], step[..., part], A, B[..., part], C[..., part], D, state=state)
         assert old is None or torch.equal(old, state), "the caller's state was changed"
         pieces.append(y)
         state = new
     assert near(torch.cat(pieces, -1), expected) and near(state, end)
 
 
-# %% wrong="mamba_block" says="a text in pieces"
+# %% right="check_scan"
+def check_scan(scan):  # inputs of its own, among them transposed ones, and an oracle in float64
+    def oracle(x, step, A, B, C, D, h):
+        outputs = []
+        for t in range(x.shape[-1]):
+            h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+            outputs.append(torch.einsum("bcs,bs->bc", h, C[..., t]) + D * x[..., t])
+        return torch.stack(outputs, -1), h
+
+    for seed, length in enumerate((1, 2, 17, 65, 200)):
+        given = [t.mT.contiguous().mT if t.ndim > 1 else t for t in scan_inputs(10 * seed, 3, 4, length, 2)]
+        start = torch.randn(3, 4, 2)
+        for state in (start, torch.zeros_like(start)):
+            handed = [t.clone() for t in (*given, state)]
+            y, last = scan(*handed) if state is start else scan(*handed[:-1])
+            right, end = (t.float() for t in oracle(*(t.double() for t in (*given, state))))
+            if not (near(y, right) and near(last, end)):
+                raise ValueError(f"wrong after {length} tokens")
+            for mine, theirs in zip((*given, state), handed):
+                torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
+# %% wrong="mamba_block" breaks="pieces,short_pieces" says="a text in pieces"
 def mamba_block(mixer, hidden, state=None):  # misunderstands: h is all the memory; the convolution starts from zeros
-    x, gate = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
-    x = F.silu(mixer.conv1d(x)[..., : hidden.shape[1]])
-    low, B, C = mixer.x_proj(x.transpose(1, 2)).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
-    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
-    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.transpose(1, 2), C.transpose(1, 2), mixer.D, state and state[0])
-    return mixer.out_proj((y * F.silu(gate)).transpose(1, 2)), (h,)
-
-
-# %% wrong="mamba_block" says="is there a view of a longer tensor"
-def mamba_block(mixer, hidden, state=None):  # misunderstands: a slice is small because its shape is
-    x, gate = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
-    past, h = (x.new_zeros(*x.shape[:2], mixer.conv_kernel_size - 1), None) if state is None else state
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = x.new_zeros(*x.shape[:2], reach), state
     seen = torch.cat([past, x], -1)
     x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
-    low, B, C = mixer.x_proj(x.transpose(1, 2)).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
-    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
-    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.transpose(1, 2), C.transpose(1, 2), mixer.D, h)
-    return mixer.out_proj((y * F.silu(gate)).transpose(1, 2)), (seen[..., 1 - mixer.conv_kernel_size :], h)
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), h
 
 
-# %% wrong="mamba_block" says="last inputs of the convolution"
-def mamba_block(mixer, hidden, state=None):  # misunderstands: a piece is always longer than the convolution
-    x, gate = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
+# %% wrong="mamba_block" breaks="pieces,short_pieces" says="a text in pieces"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: what the convolution keeps is its output
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
     reach = mixer.conv_kernel_size - 1
     past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
-    new_past = F.pad(x, (reach, 0))[..., -reach:].clone()
-    x = F.silu(F.conv1d(torch.cat([past, x], -1), mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
-    low, B, C = mixer.x_proj(x.transpose(1, 2)).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
-    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
-    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.transpose(1, 2), C.transpose(1, 2), mixer.D, h)
-    return mixer.out_proj((y * F.silu(gate)).transpose(1, 2)), (new_past, h)
-
-
-# %% wrong="mamba_block" says="is each at its place"
-def mamba_block(mixer, hidden, state=None):  # misunderstands: which half is the input and which the gate
-    gate, x = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
-    past, h = (x.new_zeros(*x.shape[:2], mixer.conv_kernel_size - 1), None) if state is None else state
     seen = torch.cat([past, x], -1)
     x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
-    low, B, C = mixer.x_proj(x.transpose(1, 2)).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
-    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
-    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.transpose(1, 2), C.transpose(1, 2), mixer.D, h)
-    return mixer.out_proj((y * F.silu(gate)).transpose(1, 2)), (seen[..., 1 - mixer.conv_kernel_size :].clone(), h)
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (F.pad(x, (reach, 0))[..., -reach:].clone(), h)
 
 
-# %% wrong="mamba_block" says="the mixer itself was called"
+# %% wrong="mamba_block" breaks="pieces,short_pieces" says="a text in pieces"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: the window of the convolution is all that Mamba remembers
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, _ = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    h = None
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="size" says="is there a view of a longer tensor"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a slice is small because its shape is
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:], h)
+
+
+# %% wrong="mamba_block" breaks="size" says="the bytes that the state keeps alive"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: keeping all inputs of the convolution does no harm
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen[..., -x.shape[-1] - reach :], mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen, h)
+
+
+# %% wrong="mamba_block" breaks="short_pieces" says="a text in pieces"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a piece is always longer than the convolution
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    given, reach = x, mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (F.pad(given, (reach, 0))[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="whole,pieces,short_pieces" says="in_proj gives first the input"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: which half is the input and which the gate
+    gate, x = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="whole,pieces,short_pieces" says="x_proj gives low, then B, then C"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: the way out stands before the way in
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, C, B = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="whole,pieces,short_pieces" says="dt_proj has a bias"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a projection is its weight
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(low @ mixer.dt_proj.weight.T).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="whole,pieces,short_pieces" says="the output of"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a convolution has no bias
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, None, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="whole" says="the output of"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: every convolution has 4 taps, every state 16 numbers or as many as in the first example
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = 3
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -mixer.conv_kernel_size + 1 :].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="gradients" says="the gradient for"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: what is carried on is a number, not a computation
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].detach().clone(), h)
+
+
+# %% wrong="mamba_block" breaks="gradients" says="the gradient for"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: the old state is data
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else (state[0], state[1].detach())
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="gradients" says="no gradient flows"
+@torch.no_grad()
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a state is only for generating
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="unchanged" says="a second time from the same state"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: the state is the function's own
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    state = [x.new_zeros(*x.shape[:2], reach), None] if state is None else state
+    past, h = state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    state[:] = seen[..., -reach:].clone(), h
+    return mixer.out_proj((y * F.silu(gate)).mT), state
+
+
+# %% wrong="mamba_block" breaks="unchanged" says="`hidden` after"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: the input has been read, so its place is free
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    out = mixer.out_proj((y * F.silu(gate)).mT)
+    if not torch.is_grad_enabled():
+        hidden.copy_(out)
+    return out, (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="unchanged" says="the mixer after"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a block that is to be trained puts its parts into training mode
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    mixer.train()
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="scan" says="`selective_scan` was not called"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: the recurrence may as well be written once more
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    h, outputs = x.new_zeros(*x.shape[:2], mixer.ssm_state_size) if h is None else h, []
+    for t in range(x.shape[-1]):
+        h = torch.exp(-step[..., t, None] * mixer.A_log.exp()) * h + (step * x)[..., t, None] * B[:, None, t]
+        outputs.append((h * C[:, None, t]).sum(-1) + mixer.D * x[..., t])
+    y = torch.stack(outputs, -1)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="parts,scan,size" says="the mixer itself was called"
 def mamba_block(mixer, hidden, state=None):  # reads the whole text again at each call
     text = hidden if state is None else torch.cat([state, hidden], 1)
     return mixer(text)[:, -hidden.shape[1] :], text
@@ -748,11 +1031,8 @@ def mamba_block(m, hidden, state=None):  # token by token, with the convolution 
     inner = m.in_proj.out_features // 2
     taps = m.conv1d.weight[:, 0]
     if state is None:
-        state = (
-            hidden.new_zeros(hidden.shape[0], inner, m.conv_kernel_size - 1),
-            hidden.new_zeros(hidden.shape[0], inner, m.ssm_state_size),
-        )
-    window, h = state
+        state = {"window": hidden.new_zeros(hidden.shape[0], inner, m.conv_kernel_size - 1), "h": None}
+    window, h = state["window"], state["h"]
     A, outs = -torch.exp(m.A_log), []
     for token in hidden.unbind(1):
         both = m.in_proj(token)
@@ -764,10 +1044,28 @@ def mamba_block(m, hidden, state=None):  # token by token, with the convolution 
         made = m.x_proj(x)
         low, B, C = made[:, : m.time_step_rank], made[:, m.time_step_rank : -m.ssm_state_size], made[:, -m.ssm_state_size :]
         step = F.softplus(m.dt_proj(low))
-        h = torch.exp(step[..., None] * A) * h + (step * x)[..., None] * B[:, None]
-        y = torch.einsum("bcs,bs->bc", h, C) + m.D * x
-        outs.append(m.out_proj(y * F.silu(gate)))
-    return torch.stack(outs, 1), (window, h)
+        y, h = selective_scan(x[..., None], step[..., None], A=A, B=B[..., None], C=C[..., None], D=m.D, state=h)
+        outs.append(m.out_proj(y[..., 0] * F.silu(gate)))
+    return torch.stack(outs, 1), {"window": window, "h": h}
+
+
+# %% right="mamba_block"
+def mamba_block(mixer, hidden, state=None):  # the module of the convolution on zeros or the past in front, K inputs kept
+    K, length = mixer.conv1d.kernel_size[0], hidden.size(1)
+    values, gate = torch.split(mixer.in_proj(hidden), mixer.intermediate_size, dim=-1)
+    values = values.transpose(1, 2)
+    if state is None:
+        state = [torch.zeros(values.size(0), values.size(1), K), None]
+    window = torch.cat((state[0], values), dim=2)
+    x = mixer.act(mixer.conv1d(window)[:, :, K : K + length])
+    parts = mixer.x_proj(x.transpose(1, 2))
+    rank, n = mixer.time_step_rank, mixer.ssm_state_size
+    step = F.softplus(F.linear(parts[..., :rank], mixer.dt_proj.weight, mixer.dt_proj.bias))
+    B, C = parts[..., rank : rank + n], parts[..., rank + n :]
+    A = -torch.exp(mixer.A_log)
+    y, last = selective_scan(x, step.transpose(1, 2), A, B.transpose(1, 2), C.transpose(1, 2), mixer.D, state[1])
+    out = mixer.out_proj(y.transpose(1, 2) * mixer.act(gate))
+    return [out, [window[:, :, -K:].contiguous() if window.size(2) == K else window[:, :, -K:].clone(), last]]
 
 
 # %% equivalent="cache_size" because="at -1 the list of attention layers is empty and there is one Mamba layer too many: it never fits where 0 did not"
