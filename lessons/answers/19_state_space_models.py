@@ -905,19 +905,6 @@ def mamba_block(mixer, hidden, state=None):  # misunderstands: a convolution has
     return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
 
 
-# %% wrong="mamba_block" breaks="whole" says="the output of"
-def mamba_block(mixer, hidden, state=None):  # misunderstands: every convolution has 4 taps, every state 16 numbers or as many as in the first example
-    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
-    reach = 3
-    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
-    seen = torch.cat([past, x], -1)
-    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
-    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
-    step = F.softplus(mixer.dt_proj(low)).mT
-    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
-    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -mixer.conv_kernel_size + 1 :].clone(), h)
-
-
 # %% wrong="mamba_block" breaks="gradients" says="the gradient for"
 def mamba_block(mixer, hidden, state=None):  # misunderstands: what is carried on is a number, not a computation
     x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
@@ -1072,7 +1059,7 @@ def mamba_block(mixer, hidden, state=None):  # the module of the convolution on 
 # - for number in range(count, -1, -1):
 # + for number in range(count, -2, -1):
 
-# %% wrong="cache_size" says="keys and values: twice"
+# %% wrong="cache_size" breaks="attention" says="keys and values: twice"
 def predicted_bytes(layers, tokens, batch=1, size=4):  # misunderstands: one tensor a layer
     sizes = [
         x["kv_heads"] * x["head_dim"] * tokens
@@ -1090,7 +1077,7 @@ def cache_bytes(*args):
 most_attention = cache_bytes
 
 
-# %% wrong="cache_size" says="its length does not matter"
+# %% wrong="cache_size" breaks="mamba" says="its length does not matter"
 def predicted_bytes(layers, tokens, batch=1, size=4):  # misunderstands: a state for each token
     sizes = [
         2 * x["kv_heads"] * x["head_dim"] if "kv_heads" in x else x["conv_channels"] * x["kernel"] + x["channels"] * x["state"]
@@ -1106,7 +1093,39 @@ def cache_bytes(*args):
 most_attention = cache_bytes
 
 
-# %% wrong="cache_size" says="object has no attribute 'keys'"
+# %% wrong="cache_size" breaks="mamba" says="predicted_bytes"
+def predicted_bytes(layers, tokens, batch=1, size=4):  # misunderstands: a short text does not fill the window of the convolution
+    sizes = [
+        2 * x["kv_heads"] * x["head_dim"] * tokens
+        if x["kind"] == "attention"
+        else x["conv_channels"] * min(x["kernel"], tokens) + x["channels"] * x["state"]
+        for x in layers
+    ]
+    return sum(sizes) * batch * size
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = cache_bytes
+
+
+# %% wrong="cache_size" breaks="batch" says="a state of its own"
+def predicted_bytes(layers, tokens, batch=1, size=4):  # misunderstands: the state belongs to the layer
+    attention = sum(2 * x["kv_heads"] * x["head_dim"] * tokens for x in layers if x["kind"] == "attention")
+    mamba = sum(x["conv_channels"] * x["kernel"] + x["channels"] * x["state"] for x in layers if x["kind"] == "mamba")
+    return (attention * batch + mamba) * size
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = cache_bytes
+
+
+# %% wrong="cache_size" breaks="all_kinds" says="no attribute 'keys'"
 def cache_bytes(cache):  # misunderstands: every layer has keys and values
     return sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values) if t is not None)
 
@@ -1118,7 +1137,112 @@ def predicted_bytes(*args):
 most_attention = predicted_bytes
 
 
-# %% wrong="cache_size" says="the others are Mamba and need room too"
+# %% wrong="cache_size" breaks="all_kinds" says="elements times bytes of one"
+def cache_bytes(cache):  # misunderstands: a layer is either attention or Mamba
+    total = 0
+    for layer in cache.layers:
+        if hasattr(layer, "conv_states"):
+            tensors = [*layer.conv_states.values(), *layer.recurrent_states.values()]
+        else:
+            tensors = [layer.keys, layer.values]
+        total += sum(t.nbytes for t in tensors if t is not None)
+    return total
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = predicted_bytes
+
+
+# %% wrong="cache_size" breaks="all_kinds" says="elements times bytes of one"
+def cache_bytes(cache):  # misunderstands: a Mamba layer has one state
+    total = 0
+    for layer in cache.layers:
+        tensors = [getattr(layer, "keys", None), getattr(layer, "values", None)]
+        tensors += [getattr(layer, name)[0] for name in ("conv_states", "recurrent_states") if hasattr(layer, name)]
+        total += sum(t.nbytes for t in tensors if t is not None)
+    return total
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = predicted_bytes
+
+
+# %% wrong="cache_size" breaks="measured" says="not always 4 bytes"
+def cache_bytes(cache):  # misunderstands: a number has 4 bytes
+    total = 0
+    for layer in cache.layers:
+        tensors = [getattr(layer, "keys", None), getattr(layer, "values", None)]
+        tensors += [*getattr(layer, "conv_states", {}).values(), *getattr(layer, "recurrent_states", {}).values()]
+        total += sum(4 * t.numel() for t in tensors if t is not None)
+    return total
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = predicted_bytes
+
+
+# %% wrong="cache_size" breaks="measured" says="storage does not count"
+def cache_bytes(cache):  # misunderstands: the task asks for what is kept alive
+    total = 0
+    for layer in cache.layers:
+        tensors = [getattr(layer, "keys", None), getattr(layer, "values", None)]
+        tensors += [*getattr(layer, "conv_states", {}).values(), *getattr(layer, "recurrent_states", {}).values()]
+        total += sum(t.untyped_storage().nbytes() for t in tensors if t is not None)
+    return total
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = predicted_bytes
+
+
+# %% wrong="cache_size" breaks="unused" says="has no attribute 'nbytes'"
+def cache_bytes(cache):  # misunderstands: a cache that exists is in use
+    total = 0
+    for layer in cache.layers:
+        if hasattr(layer, "keys"):
+            total += layer.keys.nbytes + layer.values.nbytes
+        total += sum(t.nbytes for name in ("conv_states", "recurrent_states") for t in getattr(layer, name, {}).values())
+    return total
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = predicted_bytes
+
+
+# %% wrong="cache_size" breaks="unchanged" says="only look at it"
+def cache_bytes(cache):  # misunderstands: what has been counted may be given back
+    total = 0
+    for layer in cache.layers:
+        for name in ("keys", "values", "conv_states", "recurrent_states"):
+            held = vars(layer).get(name)
+            tensors = [held.pop(key) for key in list(held)] if isinstance(held, dict) else [held]
+            total += sum(t.nbytes for t in tensors if t is not None)
+    return total
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = predicted_bytes
+
+
+# %% wrong="cache_size" breaks="most" says="the others are Mamba"
 def most_attention(count, attention, mamba, tokens, budget):  # misunderstands: Mamba layers are free
     each = 8 * attention["kv_heads"] * attention["head_dim"] * tokens
     return min(count, budget // each)
@@ -1129,6 +1253,59 @@ def cache_bytes(*args):
 
 
 predicted_bytes = cache_bytes
+
+
+# %% wrong="cache_size" breaks="most" says="exactly the budget fits"
+def most_attention(count, attention, mamba, tokens, budget):  # misunderstands: at most means less than
+    for number in range(count, -1, -1):
+        if predicted_bytes([attention] * number + [mamba] * (count - number), tokens) < budget:
+            return number
+    raise ValueError("nothing fits")
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+# %% wrong="cache_size" breaks="none_fits" says="raise ValueError"
+def most_attention(count, attention, mamba, tokens, budget):  # misunderstands: 0 attention layers always fit
+    for number in range(count, 0, -1):
+        if predicted_bytes([attention] * number + [mamba] * (count - number), tokens) <= budget:
+            return number
+    return 0
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+# %% wrong="cache_size" breaks="short_texts" says="few may not fit where many do"
+def most_attention(count, attention, mamba, tokens, budget):  # misunderstands: attention is always the larger one
+    number = -1
+    while number < count:
+        more = number + 1
+        if predicted_bytes([attention] * more + [mamba] * (count - more), tokens) > budget:
+            break
+        number = more
+    if number < 0:
+        raise ValueError("nothing fits")
+    return number
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
 
 
 # %% right="cache_size"
@@ -1166,7 +1343,43 @@ def most_attention(count, attention, mamba, tokens, budget):
     return max(fitting)
 
 
-# %% wrong="hybrid" says="is x added both times"
+# %% right="cache_size"
+def cache_bytes(cache):
+    total = 0
+    for layer in cache.layers:
+        if hasattr(layer, "conv_states"):
+            for states in (layer.conv_states, layer.recurrent_states):
+                for state in states.values():
+                    total += 0 if state is None else state.numel() * state.dtype.itemsize
+        if getattr(layer, "keys", None) is not None:
+            total += layer.keys.numel() * layer.keys.dtype.itemsize + layer.values.numel() * layer.values.dtype.itemsize
+    return total
+
+
+def predicted_bytes(layers, tokens, batch=1, size=4):
+    total = 0
+    for layer in layers:
+        match layer:
+            case {"kind": "attention", "kv_heads": heads, "head_dim": width}:
+                total += 2 * batch * heads * tokens * width * size
+            case {"kind": "mamba"}:
+                total += batch * size * layer["conv_channels"] * layer["kernel"]
+                total += batch * size * layer["channels"] * layer["state"]
+    return total
+
+
+def most_attention(count, attention, mamba, tokens, budget):  # by a formula
+    one, other = predicted_bytes([attention], tokens), predicted_bytes([mamba], tokens)
+    if one <= other:  # the more attention, the smaller
+        if count * one > budget:
+            raise ValueError("too small")
+        return count
+    if count * other > budget:
+        raise ValueError("too small")
+    return min(count, (budget - count * other) // (one - other))
+
+
+# %% wrong="hybrid" breaks="halves" says="is x added both times"
 def hybrid_block(layer, x, positions):  # misunderstands: one shortcut around the whole layer
     middle = layer.input_layernorm(x)
     if layer.block_type == "full_attention":
@@ -1180,7 +1393,7 @@ def hybrid_logits(*args):
     raise NotImplementedError
 
 
-# %% wrong="hybrid" says="each norm in front of its own part"
+# %% wrong="hybrid" breaks="halves" says="x + part(norm(x))"
 def hybrid_block(layer, x, positions):  # misunderstands: norms stand after the sum, as in the first Transformer
     if layer.block_type == "full_attention":
         middle = layer.self_attn(hidden_states=x, position_embeddings=positions, attention_mask=None)[0]
@@ -1194,7 +1407,47 @@ def hybrid_logits(*args):
     raise NotImplementedError
 
 
-# %% wrong="hybrid" says="a whole layer or model was called"
+# %% wrong="hybrid" breaks="halves" says="x + part(norm(x))"
+def hybrid_block(layer, x, positions):  # misunderstands: what is kept is the normalised x
+    x = layer.input_layernorm(x)
+    attends = layer.block_type == "full_attention"
+    x = x + (layer.self_attn(x, positions, None)[0] if attends else layer.mamba(x))
+    return x + layer.feed_forward(layer.pre_ff_layernorm(x))
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="kinds" says="has no attribute"
+def hybrid_block(layer, x, positions):  # misunderstands: what is called attention attends
+    middle = layer.input_layernorm(x)
+    middle = layer.self_attn(middle, positions, None)[0] if "attention" in layer.block_type else layer.mamba(middle)
+    x = x + middle
+    return x + layer.feed_forward(layer.pre_ff_layernorm(x))
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="positions" says="attention also gets the positions"
+def hybrid_block(layer, x, positions):  # misunderstands: an angle of 0 is no harm where a mask tells the order
+    middle = layer.input_layernorm(x)
+    if layer.block_type == "full_attention":
+        cos, sin = positions
+        middle = layer.self_attn(middle, (torch.ones_like(cos), torch.zeros_like(sin)), None)[0]
+    else:
+        middle = layer.mamba(middle)
+    x = x + middle
+    return x + layer.feed_forward(layer.pre_ff_layernorm(x))
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="parts" says="a whole layer or model was called"
 def hybrid_block(layer, x, positions):  # calls the layer
     return layer(x, position_embeddings=positions)[0]
 
@@ -1203,7 +1456,43 @@ def hybrid_logits(*args):
     raise NotImplementedError
 
 
-# %% wrong="hybrid" says="the last norm, the head"
+# %% wrong="hybrid" breaks="parts" says="a whole layer or model was called"
+def hybrid_logits(model, ids):  # calls all but the head
+    return model.lm_head(model.model(ids, use_cache=False).last_hidden_state)
+
+
+def hybrid_block(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="unchanged" says="changed in place"
+def hybrid_block(layer, x, positions):  # misunderstands: a residual stream is written in place
+    middle = layer.input_layernorm(x)
+    attends = layer.block_type == "full_attention"
+    x += layer.self_attn(middle, positions, None)[0] if attends else layer.mamba(middle)
+    x += layer.feed_forward(layer.pre_ff_layernorm(x))
+    return x.clone()
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="unchanged" says="the model after"
+def hybrid_logits(model, ids):  # misunderstands: where no gradient is asked for, the weights need none
+    x = model.model.embed_tokens(ids)
+    positions = model.model.rotary_emb(x, position_ids=torch.arange(ids.shape[1])[None])
+    for layer in model.model.layers:
+        layer.requires_grad_(False)
+        x = hybrid_block(layer, x, positions)
+    return model.lm_head(model.model.final_layernorm(x))
+
+
+def hybrid_block(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="logits" says="the last norm, the head"
 def hybrid_logits(model, ids):  # misunderstands: every layer normalises its own output
     x = model.model.embed_tokens(ids)
     positions = model.model.rotary_emb(x, position_ids=torch.arange(ids.shape[1])[None])
@@ -1213,6 +1502,32 @@ def hybrid_logits(model, ids):  # misunderstands: every layer normalises its own
         x = x + (layer.self_attn(middle, positions, None)[0] if attends else layer.mamba(middle))
         x = x + layer.feed_forward(layer.pre_ff_layernorm(x))
     return model.lm_head(x)
+
+
+def hybrid_block(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="logits" says="need not be the embedding"
+def hybrid_logits(model, ids):  # misunderstands: the head is always the embedding
+    x = model.model.embed_tokens(ids)
+    positions = model.model.rotary_emb(x, position_ids=torch.arange(ids.shape[1])[None])
+    for layer in model.model.layers:
+        x = hybrid_block(layer, x, positions)
+    return F.linear(model.model.final_layernorm(x), model.model.embed_tokens.weight)
+
+
+def hybrid_block(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="logits" says="positions count from 0"
+def hybrid_logits(model, ids):  # misunderstands: the angles follow the ids
+    x = model.model.embed_tokens(ids)
+    positions = model.model.rotary_emb(x, position_ids=ids)
+    for layer in model.model.layers:
+        x = hybrid_block(layer, x, positions)
+    return model.lm_head(model.model.final_layernorm(x))
 
 
 def hybrid_block(*args):
@@ -1241,92 +1556,334 @@ def hybrid_logits(model, ids):
     return inner.final_layernorm(hidden) @ model.lm_head.weight.T
 
 
-# %% wrong="fair_pair" says="initializer_range decides it"
+# %% right="hybrid"
+@torch.no_grad()
+def hybrid_block(layer, x, positions):  # in place, on a copy
+    mixers = {"linear_attention": lambda h: layer.mamba(h), "full_attention": lambda h: layer.self_attn(h, positions, None)[0]}
+    x = x.clone()
+    x += mixers[layer.block_type](layer.input_layernorm(x))
+    x += layer.feed_forward(layer.pre_ff_layernorm(x))
+    return x
+
+
+def hybrid_logits(model, ids):  # without hybrid_block
+    embed, norm, rotary = model.model.embed_tokens, model.model.final_layernorm, model.model.rotary_emb
+    x = embed(ids)
+    where = torch.arange(ids.shape[1]).unsqueeze(0)
+    for layer in model.model.layers:
+        h = layer.input_layernorm(x)
+        if layer.block_type == "linear_attention":
+            h = layer.mamba(h)
+        else:
+            h, _ = layer.self_attn(hidden_states=h, position_embeddings=rotary(x, position_ids=where), attention_mask=None)
+        x = x + h
+        x = x + layer.feed_forward(layer.pre_ff_layernorm(x))
+    return model.lm_head(norm(x))
+
+
+# %% wrong="fair_pair" breaks="start" says="initializer_range decides it"
 def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: defaults are neutral
-    common = dict(
-        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, tie_word_embeddings=True, pad_token_id=None, eos_token_id=None
-    )
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
     torch.manual_seed(seed)
-    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=57, initializer_range=std))
-    return attention, MambaForCausalLM(MambaConfig(**common, state_size=state))
-
-
-def accuracy(*args):
-    raise NotImplementedError
-
-
-# %% wrong="fair_pair" says="how many columns are missing"
-def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: equal widths make equal models
-    common = dict(
-        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, tie_word_embeddings=True, pad_token_id=None, eos_token_id=None
-    )
-    torch.manual_seed(seed)
-    attention = LlamaForCausalLM(
-        LlamaConfig(**common, num_attention_heads=4, intermediate_size=4 * hidden, initializer_range=std)
-    )
-    return attention, MambaForCausalLM(MambaConfig(**common, state_size=state, initializer_range=std))
-
-
-def accuracy(*args):
-    raise NotImplementedError
-
-
-# %% wrong="fair_pair" says="has a head of its own"
-def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: tying is a detail
-    common = dict(
-        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, eos_token_id=None, initializer_range=std
-    )
-    torch.manual_seed(seed)
-    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=57))
-    return attention, MambaForCausalLM(MambaConfig(**common, state_size=state))
-
-
-def accuracy(*args):
-    raise NotImplementedError
-
-
-# %% wrong="fair_pair" says="whose embedding is zero"
-def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: naming a padding token costs nothing
-    common = dict(
-        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=0, eos_token_id=0, initializer_range=std
-    )
-    torch.manual_seed(seed)
-    attention = LlamaForCausalLM(LlamaConfig(**common, tie_word_embeddings=True, num_attention_heads=4, intermediate_size=57))
-    return attention, MambaForCausalLM(MambaConfig(**common, state_size=state))
-
-
-def accuracy(*args):
-    raise NotImplementedError
-
-
-# %% wrong="fair_pair" says="library's own numbers count"
-def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: a token that is not named does not exist
-    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, initializer_range=std)
-    torch.manual_seed(seed)
-    mamba = MambaForCausalLM(MambaConfig(**common, tie_word_embeddings=True, state_size=state))
+    mamba = MambaForCausalLM(MambaConfig(**{**common, 'initializer_range': 0.1}, state_size=state))
     rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
     width = round((mamba.num_parameters() - rest) / (6 * hidden))
-    config = LlamaConfig(**common, tie_word_embeddings=True, num_attention_heads=4, intermediate_size=width)
-    return LlamaForCausalLM(config), mamba
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
 
 
 def accuracy(*args):
     raise NotImplementedError
 
 
-# %% wrong="fair_pair" says="what is said at t - 1 answers for t"
+# %% wrong="fair_pair" breaks="start" says="initializer_range decides it"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: Llama's default is small enough for anybody
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**{**common, 'initializer_range': 0.02}, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="own_start" says="a start of its own"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: a fair start is the same distribution for every weight
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    for name, weight in mamba.named_parameters():
+        if weight.dim() > 1 and 'A_log' not in name:
+            nn.init.normal_(weight, std=std)
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="own_start" says="a start of its own"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: rates and steps are weights like others
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    for layer in mamba.backbone.layers:
+        nn.init.normal_(layer.mixer.A_log, std=std)
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="parameters" says="how many columns are missing"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: equal widths make equal models
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=4 * hidden))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="parameters" says="how many columns are missing"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: within 1 % is near enough
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = 1 + round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="parameters" says="how many columns are missing"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: embeddings are shared, so they count twice
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = 2 * vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="tied" says="has a head of its own"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: tying is a detail
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**{**common, 'tie_word_embeddings': False}, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="special" says="whose embedding is zero"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: naming a padding token costs nothing
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=0, bos_token_id=None, eos_token_id=0)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="special" says="library's own numbers count"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: a token that is not named does not exist
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="seed" says="before the models are made"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: a seed belongs to training, not to the models
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="seed" says="the Mamba model is the same"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: one seed for all makes it comparable
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(0)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    torch.manual_seed(seed)
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="sizes" says="the settings of the Mamba model"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: 16 numbers of state are what Mamba has
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="sizes" says="library's default"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: two KV heads are as good as four
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (3 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, num_key_value_heads=2, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="shift" says="what is said at t - 1 answers for t"
 def accuracy(logits, labels):  # misunderstands: labels are already shifted
-    asked = labels != -100
-    return (logits.argmax(-1) == labels)[asked].double().mean().item()
+    guess, wanted = logits.argmax(-1), labels
+    asked = wanted != -100
+    return (guess == wanted)[asked].double().mean().item()
 
 
 def fair_pair(*args):
     raise NotImplementedError
 
 
-# %% wrong="fair_pair" says="places with -100 do not count"
+# %% wrong="fair_pair" breaks="shift" says="`accuracy` of"
+def accuracy(logits, labels):  # misunderstands: the answer comes one place before the question
+    guess, wanted = logits[:, 1:].argmax(-1), labels[:, :-1]
+    asked = wanted != -100
+    return (guess == wanted)[asked].double().nan_to_num().mean().item()
+
+
+def fair_pair(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="asked" says="places with -100 do not count"
 def accuracy(logits, labels):  # misunderstands: all positions count
-    return (logits[:, :-1].argmax(-1) == labels[:, 1:]).double().mean().item()
+    guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+    asked = wanted != -100
+    return (guess == wanted).double().mean().item()
+
+
+def fair_pair(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="asked" says="in whatever row"
+def accuracy(logits, labels):  # misunderstands: the mean of rows is the mean
+    guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+    asked = wanted != -100
+    rows = [(g == w)[a].double().mean() for g, w, a in zip(guess, wanted, asked) if a.any()]
+    return torch.stack(rows).mean().item()
+
+
+def fair_pair(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="asked" says="`accuracy` of"
+def accuracy(logits, labels):  # misunderstands: token 0 is padding
+    guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+    asked = wanted > 0
+    return (guess == wanted)[asked].double().sum().div(asked.sum().clamp(min=1)).item()
+
+
+def fair_pair(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="float" says="the accuracy is of type"
+def accuracy(logits, labels):  # misunderstands: a tensor without axes is a number
+    guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+    asked = wanted != -100
+    return (guess == wanted)[asked].double().mean()
+
+
+def fair_pair(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="unchanged" says="labels after the call"
+def accuracy(logits, labels):  # misunderstands: what is not asked may be overwritten
+    guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+    asked = wanted.ge(0)
+    labels.clamp_(min=0)
+    unused = wanted != -100
+    return (guess == wanted)[asked].double().mean().item()
 
 
 def fair_pair(*args):
@@ -1356,3 +1913,29 @@ def accuracy(logits, labels):
         right += int((logits[here, t - 1].argmax(-1) == labels[here, t]).sum())
         asked += int(here.sum())
     return right / asked
+
+
+# %% right="fair_pair"
+def fair_pair(vocab, hidden, state, std, seed):  # the width by trying, in a scope that puts the generator back
+    shared = {"vocab_size": vocab, "hidden_size": hidden, "num_hidden_layers": 2, "tie_word_embeddings": True, "initializer_range": std}
+    shared.update(dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id")))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        mamba = MambaForCausalLM(MambaConfig(state_size=state, **shared))
+        best = None
+        for width in range(1, 6 * hidden):
+            with torch.device("meta"):
+                empty = LlamaForCausalLM(LlamaConfig(num_attention_heads=4, intermediate_size=width, **shared))
+            distance = abs(empty.num_parameters() - mamba.num_parameters())
+            if best is not None and distance > best[0]:
+                break
+            best = distance, width
+        torch.manual_seed(seed + 1000)
+        llama = LlamaForCausalLM(LlamaConfig(num_attention_heads=4, intermediate_size=best[1], **shared))
+    return llama, mamba
+
+
+def accuracy(logits, labels):  # flat, with the places that are asked taken out first
+    places = (labels[:, 1:] != -100).nonzero()
+    rows, before = places.unbind(1)
+    return sum(map(torch.equal, logits[rows, before].max(-1).indices, labels[rows, before + 1])) / len(places)
