@@ -1464,15 +1464,17 @@ with torch.no_grad():
     whole = model(text).logits[:, 8:]
     cache = model(text[:, :8], use_cache=True).cache_params
     library = model(text[:, 8:], cache_params=cache, use_cache=True).logits
+    cache = model(text[:, :8], use_cache=True).cache_params
+    singly = torch.cat([model(token, cache_params=cache, use_cache=True).logits for token in text[:, 8:].split(1, 1)], 1)
     ours = own_logits(model, text[:, 8:], own_logits(model, text[:, :8])[1])[0]
-for name, logits in (("your block", ours), ("transformers", library)):
+for name, logits in (("your block", ours), ("transformers", library), ("transformers, token by token", singly)):
     print(f"12 tokens after 8 in a cache, largest error of a logit: {name} {(logits - whole).abs().max():.2g}")
 
 # %% [markdown]
 # In transformers 5.17 the scan over more than one token starts at zero whatever the cache holds (its source says why: the
-# CUDA kernel takes no starting state). With single tokens, as `generate` feeds them, the cache is right. So a conversation
-# that adds a whole second prompt to a cached first one is answered as if nearly all of the first had been
-# forgotten (the convolution still sees its last tokens), without an error.
+# CUDA kernel takes no starting state). With single tokens, as `generate` feeds them, the cache is right: the third line is the
+# control. So a conversation that adds a whole second prompt to a cached first one is answered as if nearly all of the first had
+# been forgotten (the convolution still sees its last tokens), without an error.
 # A test like your `check_scan` finds it.
 
 # %% [markdown]
@@ -1758,7 +1760,10 @@ def most_by_definition(count, attention, mamba, tokens, budget):
 
 def check_most():
     source = random.Random(seeds[-1])
-    hint = "the others are Mamba layers and need room too; exactly the budget fits"
+    hint = (
+        "the others are Mamba layers and need room too; exactly the budget fits; if no number fits, not even 0, raise ValueError; in "
+        "a short text few may not fit where many do"
+    )
     for attention in (ATTENTION, WIDE):
         for mamba in (MAMBA, DEEP):
             for count, tokens in ((1, 1), (1, 100), (2, 50), (4, 2), (6, 100), (6, 1), (40, 3), (64, 5000)):
@@ -1768,13 +1773,7 @@ def check_most():
                     expected = most_by_definition(*given)
                     found = most_with_right_prediction(*given)
                     what = f"`most_attention` of {count} layers, {attention} or {mamba}, {tokens} tokens, {budget} bytes"
-                    each = bytes_by_definition([attention], tokens)
-                    wrong = {
-                        "the others are Mamba layers and need room too": lambda: min(count, budget // each),
-                        "if no number fits, not even 0, raise ValueError": 0 if expected == -1 else None,
-                        "in a short text an attention layer is the smaller one: few may not fit where many do": -1 if expected >= 0 else None,
-                    }
-                    check.equal(found, expected, f"{what} (-1 stands for a ValueError)", hint, causes=wrong)
+                    check.equal(found, expected, f"{what} (-1 stands for a ValueError)", hint)
 
 
 with check.exercise("cache_size"):
@@ -2028,7 +2027,19 @@ check.points(3)  # the number below: your points, of 3
 
 # %% [markdown]
 # A trap to know: called directly with a cache, Bamba's model counts positions from 0 in every call unless you give
-# `position_ids`. `generate` gives them. Mamba layers have no positions and do not notice; the attention layers do.
+# `position_ids` (transformers 5.17). `generate` gives them. Mamba layers have no positions and do not notice; the attention
+# layers do.
+#
+# **In 2026** most new models with a recurrent state are hybrids, and the recurrent layer need not be Mamba: Qwen3-Next and OLMo
+# Hybrid have a gated delta rule, Kimi Linear a variant of it. The frame and the cache are the same. How many of their layers attend, by
+# the default configurations in the installed transformers:
+
+# %%
+from transformers import JambaConfig, KimiLinearConfig, OlmoHybridConfig, Qwen3NextConfig
+
+for config in (JambaConfig(), Qwen3NextConfig(), KimiLinearConfig(), OlmoHybridConfig()):
+    attend = sum(kind == "full_attention" for kind in config.layer_types)
+    print(f"{config.model_type}: {attend} of {config.num_hidden_layers} layers attend")
 
 # %% [markdown]
 # # Part D · A fair comparison
@@ -2158,7 +2169,7 @@ def check_start(weights, std, state, name):
             check.between(weight.abs().max().item(), 0.8 * limit, 1.0001 * limit, f"the largest number of {own}", hint)
 
 
-def check_pair_of(vocab, hidden, state, std, seed):
+def check_pair_of(vocab, hidden, state, std, seed, repeat):
     given = f"fair_pair({vocab}, {hidden}, {state}, {std}, {seed})"
     pair = pair_of(vocab, hidden, state, std, seed, 1)
     check.equal([one["class"] for one in pair], ["LlamaForCausalLM", "MambaForCausalLM"], f"the classes that {given} returns")
@@ -2191,6 +2202,8 @@ def check_pair_of(vocab, hidden, state, std, seed):
                 weight.copy_(one["weights"][part])
             logits = model(input_ids=torch.arange(8)[None] % vocab, use_cache=False).logits
         check.equal(one["logits"], logits, f"the logits of {name}", "what is not named keeps the library's default", rtol=1e-4)
+    if not repeat:
+        return
     again, other = pair_of(vocab, hidden, state, std, seed, 2), pair_of(vocab, hidden, state, std, seed + 1, 1)
     for one, same, different, name in zip(pair, again, other, ("attention", "Mamba")):
         equal = all(torch.equal(w, same["weights"][part]) for part, w in one["weights"].items())
@@ -2202,10 +2215,13 @@ def check_pair_of(vocab, hidden, state, std, seed):
         check.true(not frozen, f"with seed {seed + 1} in place of {seed} the {name} model is the same in {', '.join(frozen[:2])}.")
 
 
+PAIRS = [(24, 48, 8, 0.05), (50, 64, 16, 0.02), (31, 40, 3, 0.11), (8, 8, 1, 0.2), (145, 16, 4, 0.01)]
+
+
 def check_pair():
-    for seed in seeds:
-        for vocab, hidden, state, std in ((24, 48, 8, 0.05), (50, 64, 16, 0.02), (31, 40, 3, 0.11), (8, 8, 1, 0.2), (145, 16, 4, 0.01)):
-            check_pair_of(vocab, hidden, state, std, seed)
+    for i, seed in enumerate(seeds):
+        for number, given in enumerate(PAIRS[i % 2 :: 2]):
+            check_pair_of(*given, seed, repeat=number == 0)
 
 
 def accuracy_by_definition(logits, labels, shift=1, all_count=False, by_rows=False):
@@ -2436,6 +2452,9 @@ claims.record(
     holds=slower["Mamba"] < 2 and slower["attention (Llama)"] > 3,
     how="CPU time of one token, 4 layers of width 64",
 )
+for what, sizes, times in (("generating", tokens_before, decode), ("reading", text_lengths, prefill)):
+    faster = [f"{n:,}" for n, mamba, attends in zip(sizes, times["Mamba"], times["attention (Llama)"]) if mamba < attends]
+    print(f"{what}: Mamba is the faster one at {', '.join(faster) or 'none'} of these lengths")
 power = {name: math.log(times[-1] / times[-2]) / math.log(4) for name, times in prefill.items()}
 claims.record(
     "reading a text is linear for an SSM and quadratic for attention",
@@ -2446,9 +2465,8 @@ claims.record(
 )
 
 # %% [markdown]
-# The slopes are the point, not the heights. On a CPU and without its kernel Mamba reads *slower* than attention at all of
-# these lengths, because the library's loop calls torch several times for each token and layer; the lines would cross further
-# to the right. In generating they cross within the picture. Constant memory is what holds everywhere.
+# The slopes are the point, not the heights: where the lines cross is decided by the implementation. The library's loop for
+# reading calls torch several times for each token and layer; its CUDA kernel does not. Constant memory is what holds everywhere.
 
 # %% [markdown]
 # ## Measured: who remembers, who carries on
@@ -2558,6 +2576,7 @@ print(f"forward and backward: transformers' loop {library:.0f} ms, your block {o
 # %%
 recall = contest("recall")
 unmatched = contest("recall", std=0.02, who=["attention"])
+second = {std: contest("recall", seed=1, std=std, who=["attention"]) for std in (0.1, 0.02)}  # another seed
 
 
 def smooth(curve, width=10):
@@ -2568,6 +2587,8 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constraine
 left.plot(smooth(recall["attention"][0]), "C0", label="attention, std 0.1")
 left.plot(smooth(unmatched["attention"][0]), "C0--", label="attention, std 0.02 (Llama's default)")
 left.plot(smooth(recall["Mamba"][0]), "C1", label="Mamba, std 0.1 (its default)")
+for std, style in ((0.1, "C0"), (0.02, "C0--")):
+    left.plot(smooth(second[std]["attention"][0]), style, lw=0.6)  # thin: the other seed
 left.set(xlabel="update", ylabel="right answers (share)", title="recall, while training", ylim=(0, 1.05))
 left.legend(fontsize=8)
 for name, colour in (("attention", "C0"), ("Mamba", "C1")):
@@ -2578,35 +2599,37 @@ right.legend(fontsize=8)
 plt.show()
 for name, (_, scores, taken) in recall.items():
     print(f"{name}:", ", ".join(f"{n} pairs {score:.2f}" for n, score in scores.items()), f"({taken:.0f} CPU s)")
-late = {
-    key: sum(curve[-20:]) / 20
-    for key, curve in (
-        ("attention", recall["attention"][0]),
-        ("attention at 0.02", unmatched["attention"][0]),
-        ("Mamba", recall["Mamba"][0]),
-    )
+curves = {
+    "attention": [recall["attention"][0], second[0.1]["attention"][0]],
+    "attention at 0.02": [unmatched["attention"][0], second[0.02]["attention"][0]],
+    "Mamba": [recall["Mamba"][0]],
 }
+late = {name: [sum(curve[-20:]) / 20 for curve in both] for name, both in curves.items()}
+order = sorted(late, key=lambda name: -min(late[name]))
+print("share of right answers in the last 20 updates, best first:")
+for name in order:
+    print(f"  {name}: {', '.join(f'{share:.2f}' for share in late[name])}")
 claims.record(
     "attention recalls better than an SSM",
     claimed="attention looks up, a state of fixed size forgets",
     measured=f"8 pairs: attention {recall['attention'][1][8]:.2f}, Mamba {recall['Mamba'][1][8]:.2f}",
     holds=recall["attention"][1][8] > recall["Mamba"][1][8] + 0.1,
-    how="equal parameters and starts, 200 updates, one seed",
+    how="equal parameters and starts, 200 updates, one seed (three in the table below)",
 )
 claims.record(
     "initialisation alone can decide a comparison",
     claimed="match it first",
-    measured=f"last 20 updates: Mamba {late['Mamba']:.2f}; attention {late['attention']:.2f}, or {late['attention at 0.02']:.2f} from its default",
-    holds=late["attention at 0.02"] < late["Mamba"] < late["attention"],
-    how="initializer_range 0.1 for both, or each library default",
+    measured=f"last 20 updates: Mamba {late['Mamba'][0]:.2f}; attention {min(late['attention']):.2f} at least, or from its default at "
+    f"most {max(late['attention at 0.02']):.2f}",
+    holds=max(late["attention at 0.02"]) < late["Mamba"][0] < min(late["attention"]),
+    how="initializer_range 0.1 for both, or each library default; attention with two seeds",
 )
 
 # %% [markdown]
-# The dashed line is the lesson in small. Take both libraries' defaults, train for 200 updates, and Mamba is ahead. Give both
-# the same start, and attention is: it has solved the task. One knob outside the architecture turned the result around.
+# Compare the dashed line with the other two: it is the same attention model, with Llama's default start. Where the printed order
+# has Mamba between the two, one knob outside the architecture has turned the result of the comparison around.
 #
-# What this does *not* show: that Mamba cannot learn it. 200 updates are few, and the models are tiny. It shows that attention
-# gets there at once, and keeps it for lists longer than any in training.
+# What this does *not* show: that Mamba cannot learn it. 200 updates are few, and the models are tiny.
 
 # %%
 copying = contest("copying", steps=300)
@@ -2628,12 +2651,13 @@ claims.record(
     claimed="Mamba extrapolates, attention with rotary positions does not",
     measured=f"trained to 24, tested at 96: Mamba {copying['Mamba'][1][96]:.2f}, attention {copying['attention'][1][96]:.2f}",
     holds=copying["Mamba"][1][96] > copying["attention"][1][96] + 0.1,
-    how="selective copying of 2 symbols, 300 updates, one seed",
+    how="selective copying of 2 symbols, 300 updates, one seed (three in the table below)",
 )
 
 # %% [markdown]
 # One seed is one seed. In the course's repository, `python tools/state_space.py recall` and
-# `python tools/state_space.py copying --steps 300` run the same code for the seeds 0, 1 and 2. They gave, with a start of 0.1:
+# `python tools/state_space.py copying --steps 300` run the same code for the seeds 0, 1 and 2. In November 2026, on a CPU with torch
+# 2.13 and transformers 5.17, they gave, with a start of 0.1 (on another machine the last digits differ):
 #
 # | task | size | attention | Mamba |
 # |---|---|---|---|
@@ -2644,9 +2668,9 @@ claims.record(
 # | copying | 96 tokens | 0.74, 0.62, 0.64 | 1.00, 0.81, 0.99 |
 # | copying | 192 tokens | 0.60, 0.59, 0.58 | 0.99, 0.42, 0.92 |
 #
-# Recall hardly depends on the seed. Length does: at two and four times the training length Mamba is ahead in all three runs,
-# at eight times in two; with seed 1 it has fallen behind there (and, with 200 updates, at four times already). Nothing in the
-# training asked for longer texts, so how far it carries is left to chance. "Mamba extrapolates" is a tendency, not a law.
+# In this table recall hardly depends on the seed. Length does: at two and four times the training length Mamba is ahead in all
+# three runs, at eight times in two; with seed 1 it has fallen behind there. Nothing in the training asked for longer texts, so how
+# far it carries is left to chance. "Mamba extrapolates" is a tendency, not a law.
 #
 # And the hybrid? `python tools/state_space.py neighbours` makes recall harder: key and value are two tokens again, so a
 # model must first join neighbours and then look up. One Bamba layer of each kind (with 11 % more parameters), 200 updates:
@@ -2656,9 +2680,9 @@ claims.record(
 # | 8 pairs, the longest trained | 0.28, 0.27, 0.27 | 0.30, 0.27, 0.28 | 1.00, 1.00, 1.00 |
 # | 11 pairs | 0.23, 0.25, 0.24 | 0.24, 0.25, 0.25 | 1.00, 1.00, 1.00 |
 #
-# Two layers of either kind alone are still guessing among the values shown. Together they have it: the convolution in the
-# Mamba layer joins the neighbours, the attention layer looks up. (Alone, attention must first grow a head that looks one
-# token back; with several times as many updates it does.)
+# In these runs two layers of either kind alone are still guessing among the values shown, and together they have it. A likely
+# reason: the convolution in the Mamba layer joins the neighbours, the attention layer looks up. (Alone, attention must first grow a
+# head that looks one token back.)
 
 # %% [markdown]
 # # Claims measured
