@@ -1130,15 +1130,15 @@ check.points(3)  # the number below: your points, of 3
 #
 # A Mamba block wraps the scan in four things: a projection that doubles the width twice (one half becomes the input, the
 # other a gate), a short causal convolution, small projections that make $\Delta$, $B$, $C$ from the input, and the gate. In the
-# order of the computation, with the parts of `mixer` in code letters:
+# order of the computation, with the parts of `mixer` by their names:
 #
 # | line | what | how |
 # |---|---|---|
 # | 1 | `x`, `gate` | the two halves of `in_proj(hidden)`, in this order |
 # | 2 | `x` | SiLU of the causal convolution `conv1d` of `x`, each channel with its own `conv_kernel_size` taps |
 # | 3 | `low`, B, C | the parts of `x_proj(x)`, in this order: `time_step_rank`, `ssm_state_size` and `ssm_state_size` numbers a token |
-# | 4 | `step` | softplus of `dt_proj(low)` |
-# | 5 | `y` | the selective scan of `x`, with $A = -e^{\texttt{A_log}}$ and `D` |
+# | 4 | `step` | softplus of `dt_proj(low)`, which may be as large as 150 |
+# | 5 | `y` | the selective scan of `x`, with $A = -e^{\texttt{A\_log}}$ and `D` |
 # | 6 | `out` | `out_proj` of `y` times SiLU of `gate` |
 #
 # Two things must be carried from token to token: the state $h$, and what the convolution still needs of the past, its last
@@ -1210,9 +1210,13 @@ def mamba_block(mixer, hidden, state=None):
 # %% tests="mamba_block" points=5
 @check.shared
 def mixer_of(plan):
-    """A mixer with biases that count."""
+    """A mixer with biases that count; `plan` may name a bias for the step of the last channel."""
+    plan = dict(plan)
+    step = plan.pop("step", None)
     mixer = tiny_mamba(**plan).backbone.layers[-1].mixer
     with torch.no_grad():
+        if step is not None:
+            mixer.dt_proj.bias[-1] = step
         for layer in (mixer.in_proj, mixer.conv1d, mixer.out_proj):
             if layer.bias is not None:
                 layer.bias.add_(0.5 * torch.randn_like(layer.bias))
@@ -1321,7 +1325,7 @@ PLANS = [
     {},
     {"conv_kernel": 3, "use_conv_bias": False, "hidden_size": 24, "time_step_rank": 3},
     {"use_bias": True, "expand": 3, "state_size": 2, "conv_kernel": 2},
-    {"state_size": 1, "time_step_rank": 7, "num_hidden_layers": 1},
+    {"state_size": 1, "time_step_rank": 7, "num_hidden_layers": 1, "step": 100.0},
 ]
 
 

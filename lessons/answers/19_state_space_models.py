@@ -625,6 +625,14 @@ def selective_scan(x, step, A, B, C, D, state=None):  # one token at a time, by 
     return torch.stack(outputs, dim=2), state
 
 
+# %% equivalent="check_scan" because="nothing changes h in place, and a copy of the state is handed out"
+# - h = torch.zeros_like(start) if state is None else state.clone()
+# + h = torch.zeros_like(start) if state is None else state
+
+# %% equivalent="check_scan" because="the comparison is symmetric up to its tolerance"
+# - assert near(y, torch.stack(expected, -1)), f"outputs of {length} tokens, from {state}"
+# + assert (near(torch.stack(expected, -1), y)), f"outputs of {length} tokens, from {state}"
+
 # %% equivalent="check_scan" because="one token more shows the same"
 # - for length in (1, 80):
 # + for length in (1, 81):
@@ -888,6 +896,19 @@ def mamba_block(mixer, hidden, state=None):  # misunderstands: a projection is i
     x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
     low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
     step = F.softplus(low @ mixer.dt_proj.weight.T).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="whole" says="step"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: softplus is log(1 + e^x), however large x is
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = torch.log(1 + torch.exp(mixer.dt_proj(low))).mT
     y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
     return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
 
@@ -1379,6 +1400,11 @@ def most_attention(count, attention, mamba, tokens, budget):  # by a formula
     return min(count, (budget - count * other) // (one - other))
 
 
+# %% equivalent="hybrid" because="no mask is the default"
+# - middle = layer.self_attn(hidden_states=middle, position_embeddings=positions, attention_mask=None)[0]
+# + middle = layer.self_attn(hidden_states=middle, position_embeddings=positions)[0]
+
+
 # %% wrong="hybrid" breaks="halves" says="is x added both times"
 def hybrid_block(layer, x, positions):  # misunderstands: one shortcut around the whole layer
     middle = layer.input_layernorm(x)
@@ -1579,6 +1605,11 @@ def hybrid_logits(model, ids):  # without hybrid_block
         x = x + h
         x = x + layer.feed_forward(layer.pre_ff_layernorm(x))
     return model.lm_head(norm(x))
+
+
+# %% equivalent="fair_pair" because="the ideal width is never halfway between two: its fraction is 0 or a third"
+# - return attention(1 + round(missing / a_column)), mamba
+# + return attention(1 + int((missing / a_column) + 0.5)), mamba
 
 
 # %% wrong="fair_pair" breaks="start" says="initializer_range decides it"
