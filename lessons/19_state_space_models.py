@@ -2594,7 +2594,7 @@ left.plot(smooth(recall["Mamba"][0]), "C1", label="Mamba, std 0.1 (its default)"
 for std, style in ((0.1, "C0"), (0.02, "C0--")):
     left.plot(smooth(second[std]["attention"][0]), style, lw=0.6)  # thin: the other seed
 left.set(xlabel="update", ylabel="right answers (share)", title="recall, while training", ylim=(0, 1.05))
-left.legend(fontsize=8)
+left.legend(fontsize=8, loc="upper left")
 for name, colour in (("attention", "C0"), ("Mamba", "C1")):
     right.plot(recall[name][1].keys(), recall[name][1].values(), "o-", color=colour, label=name)
 right.axvspan(2, 8, color="0.92", label="lengths in training")
