@@ -1,23 +1,48 @@
-# %% wrong="discretise" says="Euler's rule"
+# %% wrong="discretise" breaks="held_input" says="Euler's rule"
 def discretise(A, B, step):  # misunderstands: the input does not decay within the step
     return torch.exp(step * A), step * B + 0 * A
 
 
-# %% wrong="discretise" says="loses its digits"
+# %% wrong="discretise" breaks="held_input" says="expected"
+def discretise(A, B, step):  # misunderstands: the held input comes in at the start and decays for the whole step
+    return torch.exp(step * A), step * torch.exp(step * A) * B
+
+
+# %% wrong="discretise" breaks="digits" says="loses its digits"
 def discretise(A, B, step):  # misunderstands: float32 has enough digits for any formula
     a = torch.exp(step * A)
     return a, (a - 1) / A * B
 
 
-# %% wrong="discretise" says="how much of the state is left"
+# %% wrong="discretise" breaks="digits" says="expected"
+def discretise(A, B, step):  # misunderstands: only the very slowest decays need care
+    z = step * A
+    slow = step * (1 + z / 2)
+    return z.exp(), torch.where(z.abs() < 1e-4, slow, (z.exp() - 1) / A) * B
+
+
+# %% wrong="discretise" breaks="decay" says="Euler's rule for the decay"
 def discretise(A, B, step):  # misunderstands: Euler's rule for the state too
     return 1 + step * A, torch.expm1(step * A) / A * B
 
 
-# %% wrong="discretise" says="how much of the state is left"
+# %% wrong="discretise" breaks="decay,held_input" says="expected"
 def discretise(A, B, step):  # misunderstands: the bilinear rule is a different approximation
     below = 1 - step * A / 2
     return (1 + step * A / 2) / below, step * B / below
+
+
+# %% wrong="discretise" breaks="dtype" says="dtype"
+def discretise(A, B, step):  # misunderstands: more digits never hurt
+    z = (step * A).double()
+    return torch.exp(z), torch.expm1(z) / A * B
+
+
+# %% wrong="discretise" breaks="unchanged" says="A after the call"
+def discretise(A, B, step):  # misunderstands: the rates are not needed any more
+    rate = A.clone()
+    z = A.mul_(step) if A.shape == torch.broadcast_shapes(A.shape, step.shape) else A * step
+    return z.exp(), torch.expm1(z) / rate * B
 
 
 # %% right="discretise"
@@ -26,7 +51,16 @@ def discretise(rate, gain, time_step):  # the integral of the decay, as a sinh
     return z.exp(), gain * time_step * torch.exp(z / 2) * torch.sinh(z / 2) / (z / 2)
 
 
-# %% wrong="two_views" says="run round to the start"
+# %% right="discretise"
+@torch.no_grad()
+def discretise(A, B, step):  # in float64 inside, and where the decay is slow a series
+    wide, rate = step.double() * A.double(), A.double()
+    series = step.double() * (1 + wide / 2 * (1 + wide / 3 * (1 + wide / 4)))
+    b = torch.where(wide.abs() < 1e-3, series, (wide.exp() - 1) / rate) * B.double()
+    return wide.exp().to(A.dtype), b.to(A.dtype)
+
+
+# %% wrong="two_views" breaks="causal" says="run round to the start"
 def run_convolution(kernel, x):  # misunderstands: a product of spectra is a causal convolution
     return torch.fft.irfft(torch.fft.rfft(x) * torch.fft.rfft(kernel), x.shape[-1])
 
@@ -38,7 +72,7 @@ def run_recurrence(*args):
 make_kernel = run_recurrence
 
 
-# %% wrong="two_views" says="flip it first"
+# %% wrong="two_views" breaks="convolution" says="flip it first"
 def run_convolution(kernel, x):  # misunderstands: conv1d is a cross-correlation
     padded = F.pad(x, (kernel.shape[-1] - 1, 0))
     return F.conv1d(padded, kernel[:, None], groups=kernel.shape[0])
@@ -51,7 +85,111 @@ def run_recurrence(*args):
 make_kernel = run_recurrence
 
 
-# %% wrong="two_views" says="counts in the same step"
+# %% wrong="two_views" breaks="causal" says="run_convolution"
+def run_convolution(kernel, x):  # misunderstands: padding on both sides keeps the length, so it must be right
+    length = x.shape[-1]
+    padded = F.pad(x, ((length - 1) // 2, length // 2))
+    return F.conv1d(padded, kernel.flip(-1)[:, None], groups=kernel.shape[0])
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+make_kernel = run_recurrence
+
+
+# %% wrong="two_views" breaks="shape" says="shape"
+def run_convolution(kernel, x):  # misunderstands: squeeze takes away only the axis that I added
+    length = x.shape[-1]
+    flipped = kernel.flip(-1)[:, None]
+    rows = [F.conv1d(F.pad(row[None], (length - 1, 0)), flipped, groups=len(kernel)) for row in x]
+    return torch.stack(rows).squeeze()
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+make_kernel = run_recurrence
+
+
+# %% wrong="two_views" breaks="shape" says="shape"
+def run_recurrence(a, b, c, x):  # misunderstands: a matrix product and squeeze are the same as a sum
+    h, outputs = x.new_zeros(x.shape[0], *a.shape), []
+    for now in x.unbind(-1):
+        h = a * h + b * now[..., None]
+        outputs.append((h[:, :, None] @ c[:, :, None]).squeeze())
+    return torch.stack(outputs, -1)
+
+
+def make_kernel(*args):
+    raise NotImplementedError
+
+
+run_convolution = make_kernel
+
+
+# %% wrong="two_views" breaks="dtype" says="run_recurrence"
+def run_recurrence(a, b, c, x):  # misunderstands: torch.zeros has the dtype that is needed
+    state = torch.zeros(*x.shape[:2], a.shape[1])
+    y = torch.empty(x.shape)
+    for t in range(x.shape[-1]):
+        state = a * state + b * x[:, :, t, None]
+        y[:, :, t] = (c * state).sum(-1)
+    return y
+
+
+def make_kernel(*args):
+    raise NotImplementedError
+
+
+run_convolution = make_kernel
+
+
+# %% wrong="two_views" breaks="kernel" says="make_kernel"
+def make_kernel(a, b, c, length):  # misunderstands: a power is exp(j log a), so a must be positive
+    powers = torch.exp(torch.log(a)[..., None] * torch.arange(length, dtype=a.dtype))
+    return ((b * c)[..., None] * powers).sum(1)
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+run_convolution = run_recurrence
+
+
+# %% wrong="two_views" breaks="dtype" says="dtype"
+def make_kernel(a, b, c, length):  # misunderstands: one dtype fits all
+    powers = torch.empty(*a.shape, length, dtype=torch.float32)
+    for j in range(length):
+        powers[..., j] = a**j
+    return ((b * c).float()[..., None] * powers).sum(1)
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+run_convolution = run_recurrence
+
+
+# %% wrong="two_views" breaks="recurrence" says="run_recurrence"
+def run_recurrence(a, b, c, x):  # misunderstands: what has decayed away is always forgotten within 64 tokens
+    kernel = ((b * c)[..., None] * a[..., None] ** torch.arange(x.shape[-1])).sum(1)
+    kernel[:, 64:] = 0
+    return F.conv1d(F.pad(x, (x.shape[-1] - 1, 0)), kernel.flip(-1)[:, None], groups=x.shape[1])
+
+
+def make_kernel(*args):
+    raise NotImplementedError
+
+
+run_convolution = make_kernel
+
+
+# %% wrong="two_views" breaks="same_step" says="counts in the same step"
 def run_recurrence(a, b, c, x):  # misunderstands: the output reads the state before the update
     h, outputs = x.new_zeros(x.shape[0], *a.shape), []
     for now in x.unbind(-1):
@@ -67,7 +205,23 @@ def make_kernel(*args):
 run_convolution = make_kernel
 
 
-# %% wrong="two_views" says="power of a starts at 0"
+# %% wrong="two_views" breaks="unchanged" says="x after the call"
+def run_recurrence(a, b, c, x):  # misunderstands: each input is used once, so its place is free for the output
+    h = x.new_zeros(x.shape[0], *a.shape)
+    for t in range(x.shape[-1]):
+        h = a * h + b * x[:, :, t, None]
+        x[:, :, t] = (c * h).sum(-1)
+    return x.clone()
+
+
+def make_kernel(*args):
+    raise NotImplementedError
+
+
+run_convolution = make_kernel
+
+
+# %% wrong="two_views" breaks="kernel" says="power of a starts at 0"
 def make_kernel(a, b, c, length):  # misunderstands: the input has decayed once before it is seen
     return ((b * c)[..., None] * a[..., None] ** torch.arange(1, length + 1)).sum(1)
 
@@ -121,7 +275,7 @@ def run_convolution(kernel, x):
 # + while (distance <= b.shape[-1]):
 
 
-# %% wrong="associative_scan" says="left and right are exchanged"
+# %% wrong="associative_scan" breaks="join" says="left and right are exchanged"
 def combine(left, right):  # misunderstands: which step is done first
     return left[0] * right[0], left[0] * right[1] + left[1]
 
@@ -130,7 +284,17 @@ def scan(*args):
     raise NotImplementedError
 
 
-# %% wrong="associative_scan" says="not single steps"
+# %% wrong="associative_scan" breaks="unchanged" says="left after the call"
+def combine(left, right):  # misunderstands: the left step is used up
+    a, b = left[0].mul_(right[0]), left[1].mul_(right[0]).add_(right[1])
+    return a.clone(), b.clone()
+
+
+def scan(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="rounds" says="not single steps"
 def scan(a, b, combine):  # misunderstands: an associative rule alone makes it parallel
     now, found = (a[..., 0], b[..., 0]), [b[..., 0]]
     for t in range(1, b.shape[-1]):
@@ -143,7 +307,7 @@ def combine(*args):
     raise NotImplementedError
 
 
-# %% wrong="associative_scan" says="combine was never called"
+# %% wrong="associative_scan" breaks="any_rule" says="scan"
 def scan(a, b, combine):  # misunderstands: dividing by cumulative products is the same
     products = a.cumprod(-1)
     return products * (b / products).cumsum(-1)
@@ -153,7 +317,35 @@ def combine(*args):
     raise NotImplementedError
 
 
-# %% wrong="associative_scan" says="each state is the join of all steps"
+# %% wrong="associative_scan" breaks="any_rule" says="combine was never called"
+def scan(a, b, combine):  # misunderstands: the rule is known, so it need not be called
+    distance = 1
+    while distance < b.shape[-1]:
+        b = torch.cat([b[..., :distance], a[..., distance:] * b[..., :-distance] + b[..., distance:]], -1)
+        a = torch.cat([a[..., :distance], a[..., distance:] * a[..., :-distance]], -1)
+        distance *= 2
+    return b
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="any_rule" says="with another rule"
+def scan(a, b, combine):  # misunderstands: every rule has (1, 0) as its neutral pair
+    distance = 1
+    while distance < b.shape[-1]:
+        earlier = F.pad(a, (distance, 0), value=1.0)[..., : a.shape[-1]], F.pad(b, (distance, 0))[..., : b.shape[-1]]
+        a, b = combine(earlier, (a, b))
+        distance *= 2
+    return b
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="prefixes" says="joined with `combine` alone"
 def scan(a, b, combine):  # misunderstands: positions without a partner drop out as zeros
     distance = 1
     while distance < b.shape[-1]:
@@ -167,12 +359,57 @@ def combine(*args):
     raise NotImplementedError
 
 
-# %% wrong="associative_scan" says="leave the caller's tensors"
+# %% wrong="associative_scan" breaks="prefixes" says="`scan` of a"
+def scan(a, b, combine):  # misunderstands: seven rounds are enough for any text
+    for distance in (1, 2, 4, 8, 16, 32, 64):
+        if distance < b.shape[-1]:
+            joined = combine((a[..., :-distance], b[..., :-distance]), (a[..., distance:], b[..., distance:]))
+            a = torch.cat([a[..., :distance], joined[0]], -1)
+            b = torch.cat([b[..., :distance], joined[1]], -1)
+    return b
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="unchanged" says="leave the caller's tensors"
 def scan(a, b, combine):  # misunderstands: working in place is free
     distance = 1
     while distance < b.shape[-1]:
         joined = combine((a[..., :-distance], b[..., :-distance]), (a[..., distance:], b[..., distance:]))
         a[..., distance:], b[..., distance:] = joined[0].clone(), joined[1].clone()
+        distance *= 2
+    return b.clone()
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="gradients" says="no gradient flows"
+@torch.no_grad()
+def scan(a, b, combine):  # misunderstands: a scan is only for generating
+    distance = 1
+    while distance < b.shape[-1]:
+        joined = combine((a[..., :-distance], b[..., :-distance]), (a[..., distance:], b[..., distance:]))
+        a = torch.cat([a[..., :distance], joined[0]], -1)
+        b = torch.cat([b[..., :distance], joined[1]], -1)
+        distance *= 2
+    return b
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="gradients" says="the gradients for (a, b)"
+def scan(a, b, combine):  # misunderstands: only what is added in carries a gradient
+    distance, a = 1, a.detach()
+    while distance < b.shape[-1]:
+        joined = combine((a[..., :-distance], b[..., :-distance]), (a[..., distance:], b[..., distance:]))
+        a = torch.cat([a[..., :distance], joined[0]], -1)
+        b = torch.cat([b[..., :distance], joined[1]], -1)
         distance *= 2
     return b
 
@@ -211,7 +448,22 @@ def scan(a, b, combine):  # pairs, then recursively, then the places between (Bl
     return prefixes(a, b)[1]
 
 
-# %% wrong="selective_scan" says="start from the state that is handed in"
+# %% right="associative_scan"
+def combine(left, right):
+    a, b = right[0].clone(), right[0].clone()
+    return [a.mul_(left[0]), b.mul_(left[1]).add_(right[1])]
+
+
+def scan(a, b, combine):  # time first, in place in tensors of its own, by recursion on halves of the distance
+    pairs = [part.movedim(-1, 0).clone() for part in (a, b)]
+    for k in range((len(pairs[1]) - 1).bit_length()):
+        far = 2**k
+        joined = combine(tuple(p[:-far].movedim(0, -1) for p in pairs), tuple(p[far:].movedim(0, -1) for p in pairs))
+        pairs = [torch.cat([old[:far], new.movedim(-1, 0)]) for old, new in zip(pairs, joined)]
+    return pairs[1].movedim(0, -1)
+
+
+# %% wrong="selective_scan" breaks="start" says="start from the state that is handed in"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a text always begins at its first token
     h, outputs = x.new_zeros(x.shape[0], *A.shape), []
     for t in range(x.shape[-1]):
@@ -220,7 +472,7 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a text a
     return torch.stack(outputs, -1), h
 
 
-# %% wrong="selective_scan" says="after this token's update"
+# %% wrong="selective_scan" breaks="recurrence" says="after this token's update"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the output reads the old state
     h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
     for t in range(x.shape[-1]):
@@ -229,7 +481,7 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the outp
     return torch.stack(outputs, -1), h
 
 
-# %% wrong="selective_scan" says="D * x is missing"
+# %% wrong="selective_scan" breaks="shortcut" says="D * x is missing"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: everything passes through the state
     h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
     for t in range(x.shape[-1]):
@@ -238,7 +490,7 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: everythi
     return torch.stack(outputs, -1), h
 
 
-# %% wrong="selective_scan" says="do not change it in place"
+# %% wrong="selective_scan" breaks="unchanged" says="argument state after the call"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the state is the function's own
     h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
     for t in range(x.shape[-1]):
@@ -247,7 +499,7 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the stat
     return torch.stack(outputs, -1), h.clone()
 
 
-# %% wrong="selective_scan" says="a view keeps the whole tensor"
+# %% wrong="selective_scan" breaks="small" says="a view keeps the whole tensor"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a slice is a tensor of its own
     h, states = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
     for t in range(x.shape[-1]):
@@ -257,7 +509,7 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a slice 
     return torch.einsum("bctn,bnt->bct", states, C) + D[:, None] * x, states[:, :, -1]
 
 
-# %% wrong="selective_scan" says="the step is missing there"
+# %% wrong="selective_scan" breaks="recurrence" says="the step is missing there"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the step acts on the decay alone
     h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
     for t in range(x.shape[-1]):
@@ -266,13 +518,85 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the step
     return torch.stack(outputs, -1), h
 
 
-# %% wrong="selective_scan" says="it is detached"
+# %% wrong="selective_scan" breaks="recurrence" says="one for all"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the step belongs to the channel, as in a time-invariant system
+    step = step.mean(-1, keepdim=True).expand_as(step)
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+    return torch.stack(outputs, -1), h
+
+
+# %% wrong="selective_scan" breaks="last" says="that after the last token's update"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the next call begins with the last token again
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for t in range(x.shape[-1]):
+        before = h
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+    return torch.stack(outputs, -1), before.clone()
+
+
+# %% wrong="selective_scan" breaks="gradients" says="it is detached"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: what is carried on is a number, not a computation
     h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
     for t in range(x.shape[-1]):
         h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
         outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
     return torch.stack(outputs, -1), h.detach().clone()
+
+
+# %% wrong="selective_scan" breaks="gradients" says="the gradients of the outputs"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the rates are constants
+    h, outputs, A = x.new_zeros(x.shape[0], *A.shape) if state is None else state, [], A.detach()
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+    return torch.stack(outputs, -1), h
+
+
+# %% wrong="selective_scan" breaks="gradients" says="NaN"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: what is masked out has no gradient; infinity times 0 is NaN
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for x, step, B, C in zip(*(t.split(128, -1) for t in (x, step, B, C))):
+        total = torch.cumsum(step.double()[:, :, None] * A.double()[..., None], -1)  # (batch, channels, state, length)
+        age = total[..., :, None] - total[..., None, :]
+        causal = torch.ones(age.shape[-2:], dtype=torch.bool).tril()
+        weights = age.to(x.dtype).exp().masked_fill(~causal, 0)  # to, from
+        states = torch.einsum("bcnts,bcs,bns->bcnt", weights, step * x, B) + total.to(x.dtype).exp() * h[..., None]
+        outputs.append(torch.einsum("bcnt,bnt->bct", states, C) + D[:, None] * x)
+        h = states[..., -1].clone()
+    return torch.cat(outputs, -1), h
+
+
+# %% wrong="selective_scan" breaks="digits" says="NaN"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: what is multiplied in can be divided out again
+    total = torch.cumsum(step, -1)[..., None] * A[:, None]  # (batch, channels, length, state)
+    entering = (step * x)[..., None] * B.mT[:, None]
+    start = x.new_zeros(x.shape[0], *A.shape) if state is None else state
+    states = torch.exp(total) * (start[:, :, None] + torch.cumsum(torch.exp(-total) * entering, 2))
+    return (states * C.mT[:, None]).sum(-1) + D[:, None] * x, states[:, :, -1].clone()
+
+
+# %% wrong="selective_scan" breaks="dtype" says="dtype"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a state is best kept in more digits
+    h = torch.zeros(x.shape[0], *A.shape, dtype=torch.float64) if state is None else state.double()
+    outputs = []
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+    return torch.stack(outputs, -1).to(x.dtype), h
+
+
+# %% wrong="selective_scan" breaks="dtype" says="dtype"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: everything is float32
+    h = torch.zeros(x.shape[0], *A.shape) if state is None else state
+    y = torch.zeros(x.shape)
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        y[..., t] = torch.einsum("bcs,bs->bc", h.float(), C[..., t]) + D * x[..., t]
+    return y, h
 
 
 # %% right="selective_scan"
@@ -285,119 +609,426 @@ def selective_scan(x, step, A, B, C, D, state=None):  # with the associative sca
     return torch.einsum("bcnt,bnt->bct", states, C) + D[None, :, None] * x, states[..., -1].clone()
 
 
-# %% equivalent="check_scan" because="one token more shows the same"
-# - x, step, A, B, C, D, start = any_inputs(17)
-# + x, step, A, B, C, D, start = any_inputs(18)
+# %% right="selective_scan"
+def selective_scan(x, step, A, B, C, D, state=None):  # one token at a time, by a function of its own
+    def advance(h, now):
+        x, step, B, C = now
+        h = torch.exp(torch.einsum("bc,cs->bcs", step, A)) * h + torch.einsum("bc,bs->bcs", step * x, B)
+        return h, torch.einsum("bcs,bs->bc", h, C) + D * x
+
+    if state is None:
+        state = torch.zeros(x.size(0), A.size(0), A.size(1), dtype=x.dtype, device=x.device)
+    outputs = []
+    for now in zip(*(t.unbind(-1) for t in (x, step, B, C))):
+        state, y = advance(state, now)
+        outputs.append(y)
+    return torch.stack(outputs, dim=2), state
+
+
+# %% equivalent="check_scan" because="nothing changes h in place, and a copy of the state is handed out"
+# - h = torch.zeros_like(start) if state is None else state.clone()
+# + h = torch.zeros_like(start) if state is None else state
 
 # %% equivalent="check_scan" because="the comparison is symmetric up to its tolerance"
-# - assert near((y, last), (torch.stack(expected, -1), h)), f"outputs or last state, from {state}"
-# + assert (near((torch.stack(expected, -1), h), (y, last))), f"outputs or last state, from {state}"
+# - assert near(y, torch.stack(expected, -1)), f"outputs of {length} tokens, from {state}"
+# + assert (near(torch.stack(expected, -1), y)), f"outputs of {length} tokens, from {state}"
 
-# %% equivalent="check_scan" because="equality is symmetric"
-# - assert torch.equal(start, kept), "the caller's state was changed"
-# + assert (torch.equal(kept, start)), "the caller's state was changed"
+# %% equivalent="check_scan" because="one token more shows the same"
+# - for length in (1, 80):
+# + for length in (1, 81):
 
+# %% equivalent="check_scan" because="one token less shows the same"
+# - for length in (1, 80):
+# + for length in (1, 79):
 
-# %% wrong="check_scan" says="Still unseen: starts every call at zero"
+# %% equivalent="check_scan" because="the comparison is symmetric up to its tolerance"
+# - assert near(last, h), f"last state of {length} tokens, from {state}"
+# + assert (near(h, last)), f"last state of {length} tokens, from {state}"
+
+# %% wrong="check_scan" breaks="with_a_state" says="Still unseen: starts every call at zero"
 def check_scan(scan):  # misunderstands: what is right from zero is right from anywhere
-    given = scan_inputs(1, 2, 3, 40, 4)
-    y, last = scan(*given)
-    torch.testing.assert_close(y, library_scan(*given)[0], rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(last, library_scan(*given)[1], rtol=1e-3, atol=1e-4)
+    for length in (1, 80):
+        *given, _ = any_inputs(length)
+        handed = [t.clone() for t in given]
+        y, last = scan(*handed)
+        right, end = library_scan(*given)
+        assert near(y, right) and near(last, end)
+        assert all(map(torch.equal, handed, given))
 
 
-# %% wrong="check_scan" says="forgets everything after every 16 tokens"
+# %% wrong="check_scan" breaks="lengths" says="forgets everything after every 16 tokens"
 def check_scan(scan):  # misunderstands: a short text shows all that a long one does
-    x, step, A, B, C, D = scan_inputs(1, 2, 3, 8, 4)
-    start = numbers(9, 2, 3, 4)
-    kept = start.clone()
-    y, last = scan(x, step, A, B, C, D, start)
-    expected, now = scan_with()(x, step, A, B, C, D, kept)
-    torch.testing.assert_close(y, expected, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(last, now, rtol=1e-3, atol=1e-4)
-    assert torch.equal(start, kept)
+    for length in (1, 8):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            result = scan(*handed[:6], None if state is None else handed[6])
+            assert near(result, scan_one_by_one(*given, state))
+            assert all(map(torch.equal, handed, (*given, start)))
 
 
-# %% wrong="check_scan" says="reject a correct implementation"
+# %% wrong="check_scan" breaks="lengths" says="every 64 tokens"
+def check_scan(scan):  # misunderstands: what is right after 16 tokens is right after any number
+    for length in (1, 33):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            result = scan(*handed[:6], None if state is None else handed[6])
+            assert near(result, scan_one_by_one(*given, state))
+            assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="lengths" says="single token"
+def check_scan(scan):  # misunderstands: a long text contains all that can go wrong in a short one
+    *given, start = any_inputs(80)
+    for state in (None, start):
+        handed = [t.clone() for t in (*given, start)]
+        result = scan(*handed[:6], None if state is None else handed[6])
+        assert near(result, scan_one_by_one(*given, state))
+        assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="last_state" says="Still unseen: returns the state before the last token"
+def check_scan(scan):  # misunderstands: a wrong state would show in the outputs
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            y, _ = scan(*handed[:6], None if state is None else handed[6])
+            assert near(y, scan_one_by_one(*given, state)[0])
+            assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="arguments" says="Still unseen: changes the caller's state"
+def check_scan(scan):  # misunderstands: a function answers by what it returns
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            expected = scan_one_by_one(*given, state)
+            assert near(scan(*(t.clone() for t in given), None if state is None else state.clone()), expected)
+
+
+# %% wrong="check_scan" breaks="arguments" says="Still unseen: writes"
+def check_scan(scan):  # misunderstands: only a state can be changed
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = start.clone()
+            result = scan(*(t.clone() for t in given), None if state is None else handed)
+            assert near(result, scan_one_by_one(*given, state))
+            assert torch.equal(handed, start)
+
+
+# %% wrong="check_scan" breaks="no_false_alarm" says="reject a correct implementation"
 def check_scan(scan):  # misunderstands: equal means equal in every bit
-    given = scan_inputs(1, 2, 3, 40, 4)
-    assert torch.equal(scan(*given)[0], scan_with()(*given)[0])
+    *given, start = any_inputs(80)
+    kept = start.clone()
+    y, last = scan(*given, start)
+    expected, end = scan_one_by_one(*given, kept)
+    assert torch.equal(y, expected) and torch.equal(last, end) and torch.equal(start, kept)
 
 
-# %% wrong="check_scan" says="catch none of"
+# %% wrong="check_scan" breaks="raises" says="reject with `assert`"
+def check_scan(scan):  # misunderstands: the caller looks at what a test returns
+    *given, start = any_inputs(80)
+    return near(scan(*given, start.clone()), scan_one_by_one(*given, start))
+
+
+# %% wrong="check_scan" breaks="raises" says="Still unseen: starts every call at zero"
 def check_scan(scan):  # misunderstands: the right shape is the right answer
-    y, last = scan(*scan_inputs(1, 2, 3, 40, 4))
-    assert y.shape == (2, 3, 40) and last.shape == (2, 3, 4) and torch.isfinite(y).all()
+    *given, start = any_inputs(80)
+    y, last = scan(*given, start)
+    assert y.shape == (2, 3, 80) and last.shape == (2, 3, 4) and torch.isfinite(y).all()
 
 
 # %% right="check_scan"
 def check_scan(implementation):  # properties: against the library, and pieces against the whole
-    x, step, A, B, C, D = scan_inputs(5, 3, 2, 50, 3)
+    x, step, A, B, C, D, start = any_inputs(150)
     expected, end = library_scan(x, step, A, B, C, D)
-
-    def near(p, q):
-        return torch.allclose(p, q, rtol=1e-3, atol=1e-4)
-
-    whole = implementation(x, step, A, B, C, D)
+    given = dict(x=x, step=step, A=A, B=B, C=C, D=D)
+    copies = {name: t.clone() for name, t in given.items()}
+    whole = implementation(**given)
     assert near(whole[0], expected) and near(whole[1], end)
+    assert all(torch.equal(given[name], copies[name]) for name in given), "an argument was changed"
     pieces, state = [], None
-    for part in (slice(0, 1), slice(1, 20), slice(20, 50)):
+    for part in (slice(0, 1), slice(1, 2), slice(2, 70), slice(70, 150)):
         old = None if state is None else state.clone()
-        y, new = implementation(x[..., part], step[..., part], A, B[..., part], C[..., part], D, state)
+        y, new = implementation(x[..., part], step[..., part], A, B[..., part], C[..., part], D, state=state)
         assert old is None or torch.equal(old, state), "the caller's state was changed"
         pieces.append(y)
         state = new
     assert near(torch.cat(pieces, -1), expected) and near(state, end)
 
 
-# %% wrong="mamba_block" says="a text in pieces"
+# %% right="check_scan"
+def check_scan(scan):  # inputs of its own, among them transposed ones, and an oracle in float64
+    def oracle(x, step, A, B, C, D, h):
+        outputs = []
+        for t in range(x.shape[-1]):
+            h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+            outputs.append(torch.einsum("bcs,bs->bc", h, C[..., t]) + D * x[..., t])
+        return torch.stack(outputs, -1), h
+
+    for seed, length in enumerate((1, 2, 17, 65, 200)):
+        given = [t.mT.contiguous().mT if t.ndim > 1 else t for t in scan_inputs(10 * seed, 3, 4, length, 2)]
+        start = torch.randn(3, 4, 2)
+        for state in (start, torch.zeros_like(start)):
+            handed = [t.clone() for t in (*given, state)]
+            y, last = scan(*handed) if state is start else scan(*handed[:-1])
+            right, end = (t.float() for t in oracle(*(t.double() for t in (*given, state))))
+            if not (near(y, right) and near(last, end)):
+                raise ValueError(f"wrong after {length} tokens")
+            for mine, theirs in zip((*given, state), handed):
+                torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
+# %% wrong="mamba_block" breaks="pieces,short_pieces" says="a text in pieces"
 def mamba_block(mixer, hidden, state=None):  # misunderstands: h is all the memory; the convolution starts from zeros
-    x, gate = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
-    x = F.silu(mixer.conv1d(x)[..., : hidden.shape[1]])
-    low, B, C = mixer.x_proj(x.transpose(1, 2)).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
-    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
-    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.transpose(1, 2), C.transpose(1, 2), mixer.D, state and state[0])
-    return mixer.out_proj((y * F.silu(gate)).transpose(1, 2)), (h,)
-
-
-# %% wrong="mamba_block" says="is there a view of a longer tensor"
-def mamba_block(mixer, hidden, state=None):  # misunderstands: a slice is small because its shape is
-    x, gate = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
-    past, h = (x.new_zeros(*x.shape[:2], mixer.conv_kernel_size - 1), None) if state is None else state
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = x.new_zeros(*x.shape[:2], reach), state
     seen = torch.cat([past, x], -1)
     x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
-    low, B, C = mixer.x_proj(x.transpose(1, 2)).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
-    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
-    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.transpose(1, 2), C.transpose(1, 2), mixer.D, h)
-    return mixer.out_proj((y * F.silu(gate)).transpose(1, 2)), (seen[..., 1 - mixer.conv_kernel_size :], h)
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), h
 
 
-# %% wrong="mamba_block" says="last inputs of the convolution"
-def mamba_block(mixer, hidden, state=None):  # misunderstands: a piece is always longer than the convolution
-    x, gate = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
+# %% wrong="mamba_block" breaks="pieces,short_pieces" says="a text in pieces"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: what the convolution keeps is its output
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
     reach = mixer.conv_kernel_size - 1
     past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
-    new_past = F.pad(x, (reach, 0))[..., -reach:].clone()
-    x = F.silu(F.conv1d(torch.cat([past, x], -1), mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
-    low, B, C = mixer.x_proj(x.transpose(1, 2)).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
-    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
-    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.transpose(1, 2), C.transpose(1, 2), mixer.D, h)
-    return mixer.out_proj((y * F.silu(gate)).transpose(1, 2)), (new_past, h)
-
-
-# %% wrong="mamba_block" says="is each at its place"
-def mamba_block(mixer, hidden, state=None):  # misunderstands: which half is the input and which the gate
-    gate, x = mixer.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
-    past, h = (x.new_zeros(*x.shape[:2], mixer.conv_kernel_size - 1), None) if state is None else state
     seen = torch.cat([past, x], -1)
     x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
-    low, B, C = mixer.x_proj(x.transpose(1, 2)).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
-    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
-    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.transpose(1, 2), C.transpose(1, 2), mixer.D, h)
-    return mixer.out_proj((y * F.silu(gate)).transpose(1, 2)), (seen[..., 1 - mixer.conv_kernel_size :].clone(), h)
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (F.pad(x, (reach, 0))[..., -reach:].clone(), h)
 
 
-# %% wrong="mamba_block" says="the mixer itself was called"
+# %% wrong="mamba_block" breaks="pieces,short_pieces" says="a text in pieces"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: the window of the convolution is all that Mamba remembers
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, _ = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    h = None
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="size" says="is there a view of a longer tensor"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a slice is small because its shape is
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:], h)
+
+
+# %% wrong="mamba_block" breaks="size" says="the bytes that the state keeps alive"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: keeping all inputs of the convolution does no harm
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen[..., -x.shape[-1] - reach :], mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen, h)
+
+
+# %% wrong="mamba_block" breaks="short_pieces" says="a text in pieces"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a piece is always longer than the convolution
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    given, reach = x, mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (F.pad(given, (reach, 0))[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="whole,pieces,short_pieces" says="in_proj gives first the input"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: which half is the input and which the gate
+    gate, x = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="whole,pieces,short_pieces" says="x_proj gives low, then B, then C"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: the way out stands before the way in
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, C, B = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="whole,pieces,short_pieces" says="dt_proj has a bias"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a projection is its weight
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(low @ mixer.dt_proj.weight.T).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="whole" says="step"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: softplus is log(1 + e^x), however large x is
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = torch.log(1 + torch.exp(mixer.dt_proj(low))).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="whole,pieces,short_pieces" says="the output of"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a convolution has no bias
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, None, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="gradients" says="the gradient for"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: what is carried on is a number, not a computation
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].detach().clone(), h)
+
+
+# %% wrong="mamba_block" breaks="gradients" says="the gradient for"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: the old state is data
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else (state[0], state[1].detach())
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="gradients" says="no gradient flows"
+@torch.no_grad()
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a state is only for generating
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="unchanged" says="a second time from the same state"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: the state is the function's own
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    state = [x.new_zeros(*x.shape[:2], reach), None] if state is None else state
+    past, h = state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    state[:] = seen[..., -reach:].clone(), h
+    return mixer.out_proj((y * F.silu(gate)).mT), state
+
+
+# %% wrong="mamba_block" breaks="unchanged" says="`hidden` after"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: the input has been read, so its place is free
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    out = mixer.out_proj((y * F.silu(gate)).mT)
+    if not torch.is_grad_enabled():
+        hidden.copy_(out)
+    return out, (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="unchanged" says="the mixer after"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a block that is to be trained puts its parts into training mode
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    mixer.train()
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="scan" says="`selective_scan` was not called"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: the recurrence may as well be written once more
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    h, outputs = x.new_zeros(*x.shape[:2], mixer.ssm_state_size) if h is None else h, []
+    for t in range(x.shape[-1]):
+        h = torch.exp(-step[..., t, None] * mixer.A_log.exp()) * h + (step * x)[..., t, None] * B[:, None, t]
+        outputs.append((h * C[:, None, t]).sum(-1) + mixer.D * x[..., t])
+    y = torch.stack(outputs, -1)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="parts,scan,size" says="the mixer itself was called"
 def mamba_block(mixer, hidden, state=None):  # reads the whole text again at each call
     text = hidden if state is None else torch.cat([state, hidden], 1)
     return mixer(text)[:, -hidden.shape[1] :], text
@@ -408,11 +1039,8 @@ def mamba_block(m, hidden, state=None):  # token by token, with the convolution 
     inner = m.in_proj.out_features // 2
     taps = m.conv1d.weight[:, 0]
     if state is None:
-        state = (
-            hidden.new_zeros(hidden.shape[0], inner, m.conv_kernel_size - 1),
-            hidden.new_zeros(hidden.shape[0], inner, m.ssm_state_size),
-        )
-    window, h = state
+        state = {"window": hidden.new_zeros(hidden.shape[0], inner, m.conv_kernel_size - 1), "h": None}
+    window, h = state["window"], state["h"]
     A, outs = -torch.exp(m.A_log), []
     for token in hidden.unbind(1):
         both = m.in_proj(token)
@@ -424,17 +1052,35 @@ def mamba_block(m, hidden, state=None):  # token by token, with the convolution 
         made = m.x_proj(x)
         low, B, C = made[:, : m.time_step_rank], made[:, m.time_step_rank : -m.ssm_state_size], made[:, -m.ssm_state_size :]
         step = F.softplus(m.dt_proj(low))
-        h = torch.exp(step[..., None] * A) * h + (step * x)[..., None] * B[:, None]
-        y = torch.einsum("bcs,bs->bc", h, C) + m.D * x
-        outs.append(m.out_proj(y * F.silu(gate)))
-    return torch.stack(outs, 1), (window, h)
+        y, h = selective_scan(x[..., None], step[..., None], A=A, B=B[..., None], C=C[..., None], D=m.D, state=h)
+        outs.append(m.out_proj(y[..., 0] * F.silu(gate)))
+    return torch.stack(outs, 1), {"window": window, "h": h}
+
+
+# %% right="mamba_block"
+def mamba_block(mixer, hidden, state=None):  # the module of the convolution on zeros or the past in front, K inputs kept
+    K, length = mixer.conv1d.kernel_size[0], hidden.size(1)
+    values, gate = torch.split(mixer.in_proj(hidden), mixer.intermediate_size, dim=-1)
+    values = values.transpose(1, 2)
+    if state is None:
+        state = [torch.zeros(values.size(0), values.size(1), K), None]
+    window = torch.cat((state[0], values), dim=2)
+    x = mixer.act(mixer.conv1d(window)[:, :, K : K + length])
+    parts = mixer.x_proj(x.transpose(1, 2))
+    rank, n = mixer.time_step_rank, mixer.ssm_state_size
+    step = F.softplus(F.linear(parts[..., :rank], mixer.dt_proj.weight, mixer.dt_proj.bias))
+    B, C = parts[..., rank : rank + n], parts[..., rank + n :]
+    A = -torch.exp(mixer.A_log)
+    y, last = selective_scan(x, step.transpose(1, 2), A, B.transpose(1, 2), C.transpose(1, 2), mixer.D, state[1])
+    out = mixer.out_proj(y.transpose(1, 2) * mixer.act(gate))
+    return [out, [window[:, :, -K:].contiguous() if window.size(2) == K else window[:, :, -K:].clone(), last]]
 
 
 # %% equivalent="cache_size" because="at -1 the list of attention layers is empty and there is one Mamba layer too many: it never fits where 0 did not"
 # - for number in range(count, -1, -1):
 # + for number in range(count, -2, -1):
 
-# %% wrong="cache_size" says="keys and values: twice"
+# %% wrong="cache_size" breaks="attention" says="keys and values: twice"
 def predicted_bytes(layers, tokens, batch=1, size=4):  # misunderstands: one tensor a layer
     sizes = [
         x["kv_heads"] * x["head_dim"] * tokens
@@ -452,7 +1098,7 @@ def cache_bytes(*args):
 most_attention = cache_bytes
 
 
-# %% wrong="cache_size" says="its length does not matter"
+# %% wrong="cache_size" breaks="mamba" says="its length does not matter"
 def predicted_bytes(layers, tokens, batch=1, size=4):  # misunderstands: a state for each token
     sizes = [
         2 * x["kv_heads"] * x["head_dim"] if "kv_heads" in x else x["conv_channels"] * x["kernel"] + x["channels"] * x["state"]
@@ -468,7 +1114,39 @@ def cache_bytes(*args):
 most_attention = cache_bytes
 
 
-# %% wrong="cache_size" says="object has no attribute 'keys'"
+# %% wrong="cache_size" breaks="mamba" says="predicted_bytes"
+def predicted_bytes(layers, tokens, batch=1, size=4):  # misunderstands: a short text does not fill the window of the convolution
+    sizes = [
+        2 * x["kv_heads"] * x["head_dim"] * tokens
+        if x["kind"] == "attention"
+        else x["conv_channels"] * min(x["kernel"], tokens) + x["channels"] * x["state"]
+        for x in layers
+    ]
+    return sum(sizes) * batch * size
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = cache_bytes
+
+
+# %% wrong="cache_size" breaks="batch" says="a state of its own"
+def predicted_bytes(layers, tokens, batch=1, size=4):  # misunderstands: the state belongs to the layer
+    attention = sum(2 * x["kv_heads"] * x["head_dim"] * tokens for x in layers if x["kind"] == "attention")
+    mamba = sum(x["conv_channels"] * x["kernel"] + x["channels"] * x["state"] for x in layers if x["kind"] == "mamba")
+    return (attention * batch + mamba) * size
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = cache_bytes
+
+
+# %% wrong="cache_size" breaks="all_kinds" says="no attribute 'keys'"
 def cache_bytes(cache):  # misunderstands: every layer has keys and values
     return sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values) if t is not None)
 
@@ -480,7 +1158,112 @@ def predicted_bytes(*args):
 most_attention = predicted_bytes
 
 
-# %% wrong="cache_size" says="the others are Mamba and need room too"
+# %% wrong="cache_size" breaks="all_kinds" says="elements times bytes of one"
+def cache_bytes(cache):  # misunderstands: a layer is either attention or Mamba
+    total = 0
+    for layer in cache.layers:
+        if hasattr(layer, "conv_states"):
+            tensors = [*layer.conv_states.values(), *layer.recurrent_states.values()]
+        else:
+            tensors = [layer.keys, layer.values]
+        total += sum(t.nbytes for t in tensors if t is not None)
+    return total
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = predicted_bytes
+
+
+# %% wrong="cache_size" breaks="all_kinds" says="elements times bytes of one"
+def cache_bytes(cache):  # misunderstands: a Mamba layer has one state
+    total = 0
+    for layer in cache.layers:
+        tensors = [getattr(layer, "keys", None), getattr(layer, "values", None)]
+        tensors += [getattr(layer, name)[0] for name in ("conv_states", "recurrent_states") if hasattr(layer, name)]
+        total += sum(t.nbytes for t in tensors if t is not None)
+    return total
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = predicted_bytes
+
+
+# %% wrong="cache_size" breaks="measured" says="not always 4 bytes"
+def cache_bytes(cache):  # misunderstands: a number has 4 bytes
+    total = 0
+    for layer in cache.layers:
+        tensors = [getattr(layer, "keys", None), getattr(layer, "values", None)]
+        tensors += [*getattr(layer, "conv_states", {}).values(), *getattr(layer, "recurrent_states", {}).values()]
+        total += sum(4 * t.numel() for t in tensors if t is not None)
+    return total
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = predicted_bytes
+
+
+# %% wrong="cache_size" breaks="measured" says="storage does not count"
+def cache_bytes(cache):  # misunderstands: the task asks for what is kept alive
+    total = 0
+    for layer in cache.layers:
+        tensors = [getattr(layer, "keys", None), getattr(layer, "values", None)]
+        tensors += [*getattr(layer, "conv_states", {}).values(), *getattr(layer, "recurrent_states", {}).values()]
+        total += sum(t.untyped_storage().nbytes() for t in tensors if t is not None)
+    return total
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = predicted_bytes
+
+
+# %% wrong="cache_size" breaks="unused" says="has no attribute 'nbytes'"
+def cache_bytes(cache):  # misunderstands: a cache that exists is in use
+    total = 0
+    for layer in cache.layers:
+        if hasattr(layer, "keys"):
+            total += layer.keys.nbytes + layer.values.nbytes
+        total += sum(t.nbytes for name in ("conv_states", "recurrent_states") for t in getattr(layer, name, {}).values())
+    return total
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = predicted_bytes
+
+
+# %% wrong="cache_size" breaks="unchanged" says="only look at it"
+def cache_bytes(cache):  # misunderstands: what has been counted may be given back
+    total = 0
+    for layer in cache.layers:
+        for name in ("keys", "values", "conv_states", "recurrent_states"):
+            held = vars(layer).get(name)
+            tensors = [held.pop(key) for key in list(held)] if isinstance(held, dict) else [held]
+            total += sum(t.nbytes for t in tensors if t is not None)
+    return total
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+most_attention = predicted_bytes
+
+
+# %% wrong="cache_size" breaks="most" says="the others are Mamba"
 def most_attention(count, attention, mamba, tokens, budget):  # misunderstands: Mamba layers are free
     each = 8 * attention["kv_heads"] * attention["head_dim"] * tokens
     return min(count, budget // each)
@@ -491,6 +1274,59 @@ def cache_bytes(*args):
 
 
 predicted_bytes = cache_bytes
+
+
+# %% wrong="cache_size" breaks="most" says="exactly the budget fits"
+def most_attention(count, attention, mamba, tokens, budget):  # misunderstands: at most means less than
+    for number in range(count, -1, -1):
+        if predicted_bytes([attention] * number + [mamba] * (count - number), tokens) < budget:
+            return number
+    raise ValueError("nothing fits")
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+# %% wrong="cache_size" breaks="none_fits" says="raise ValueError"
+def most_attention(count, attention, mamba, tokens, budget):  # misunderstands: 0 attention layers always fit
+    for number in range(count, 0, -1):
+        if predicted_bytes([attention] * number + [mamba] * (count - number), tokens) <= budget:
+            return number
+    return 0
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+# %% wrong="cache_size" breaks="short_texts" says="few may not fit where many do"
+def most_attention(count, attention, mamba, tokens, budget):  # misunderstands: attention is always the larger one
+    number = -1
+    while number < count:
+        more = number + 1
+        if predicted_bytes([attention] * more + [mamba] * (count - more), tokens) > budget:
+            break
+        number = more
+    if number < 0:
+        raise ValueError("nothing fits")
+    return number
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
 
 
 # %% right="cache_size"
@@ -528,7 +1364,48 @@ def most_attention(count, attention, mamba, tokens, budget):
     return max(fitting)
 
 
-# %% wrong="hybrid" says="is x added both times"
+# %% right="cache_size"
+def cache_bytes(cache):
+    total = 0
+    for layer in cache.layers:
+        if hasattr(layer, "conv_states"):
+            for states in (layer.conv_states, layer.recurrent_states):
+                for state in states.values():
+                    total += 0 if state is None else state.numel() * state.dtype.itemsize
+        if getattr(layer, "keys", None) is not None:
+            total += layer.keys.numel() * layer.keys.dtype.itemsize + layer.values.numel() * layer.values.dtype.itemsize
+    return total
+
+
+def predicted_bytes(layers, tokens, batch=1, size=4):
+    total = 0
+    for layer in layers:
+        match layer:
+            case {"kind": "attention", "kv_heads": heads, "head_dim": width}:
+                total += 2 * batch * heads * tokens * width * size
+            case {"kind": "mamba"}:
+                total += batch * size * layer["conv_channels"] * layer["kernel"]
+                total += batch * size * layer["channels"] * layer["state"]
+    return total
+
+
+def most_attention(count, attention, mamba, tokens, budget):  # by a formula
+    one, other = predicted_bytes([attention], tokens), predicted_bytes([mamba], tokens)
+    if one <= other:  # the more attention, the smaller
+        if count * one > budget:
+            raise ValueError("too small")
+        return count
+    if count * other > budget:
+        raise ValueError("too small")
+    return min(count, (budget - count * other) // (one - other))
+
+
+# %% equivalent="hybrid" because="no mask is the default"
+# - middle = layer.self_attn(hidden_states=middle, position_embeddings=positions, attention_mask=None)[0]
+# + middle = layer.self_attn(hidden_states=middle, position_embeddings=positions)[0]
+
+
+# %% wrong="hybrid" breaks="halves" says="is x added both times"
 def hybrid_block(layer, x, positions):  # misunderstands: one shortcut around the whole layer
     middle = layer.input_layernorm(x)
     if layer.block_type == "full_attention":
@@ -542,7 +1419,7 @@ def hybrid_logits(*args):
     raise NotImplementedError
 
 
-# %% wrong="hybrid" says="each norm in front of its own part"
+# %% wrong="hybrid" breaks="halves" says="x + part(norm(x))"
 def hybrid_block(layer, x, positions):  # misunderstands: norms stand after the sum, as in the first Transformer
     if layer.block_type == "full_attention":
         middle = layer.self_attn(hidden_states=x, position_embeddings=positions, attention_mask=None)[0]
@@ -556,7 +1433,47 @@ def hybrid_logits(*args):
     raise NotImplementedError
 
 
-# %% wrong="hybrid" says="a whole layer or model was called"
+# %% wrong="hybrid" breaks="halves" says="x + part(norm(x))"
+def hybrid_block(layer, x, positions):  # misunderstands: what is kept is the normalised x
+    x = layer.input_layernorm(x)
+    attends = layer.block_type == "full_attention"
+    x = x + (layer.self_attn(x, positions, None)[0] if attends else layer.mamba(x))
+    return x + layer.feed_forward(layer.pre_ff_layernorm(x))
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="kinds" says="has no attribute"
+def hybrid_block(layer, x, positions):  # misunderstands: what is called attention attends
+    middle = layer.input_layernorm(x)
+    middle = layer.self_attn(middle, positions, None)[0] if "attention" in layer.block_type else layer.mamba(middle)
+    x = x + middle
+    return x + layer.feed_forward(layer.pre_ff_layernorm(x))
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="positions" says="attention also gets the positions"
+def hybrid_block(layer, x, positions):  # misunderstands: an angle of 0 is no harm where a mask tells the order
+    middle = layer.input_layernorm(x)
+    if layer.block_type == "full_attention":
+        cos, sin = positions
+        middle = layer.self_attn(middle, (torch.ones_like(cos), torch.zeros_like(sin)), None)[0]
+    else:
+        middle = layer.mamba(middle)
+    x = x + middle
+    return x + layer.feed_forward(layer.pre_ff_layernorm(x))
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="parts" says="a whole layer or model was called"
 def hybrid_block(layer, x, positions):  # calls the layer
     return layer(x, position_embeddings=positions)[0]
 
@@ -565,7 +1482,43 @@ def hybrid_logits(*args):
     raise NotImplementedError
 
 
-# %% wrong="hybrid" says="the last norm, the head"
+# %% wrong="hybrid" breaks="parts" says="a whole layer or model was called"
+def hybrid_logits(model, ids):  # calls all but the head
+    return model.lm_head(model.model(ids, use_cache=False).last_hidden_state)
+
+
+def hybrid_block(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="unchanged" says="changed in place"
+def hybrid_block(layer, x, positions):  # misunderstands: a residual stream is written in place
+    middle = layer.input_layernorm(x)
+    attends = layer.block_type == "full_attention"
+    x += layer.self_attn(middle, positions, None)[0] if attends else layer.mamba(middle)
+    x += layer.feed_forward(layer.pre_ff_layernorm(x))
+    return x.clone()
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="unchanged" says="the model after"
+def hybrid_logits(model, ids):  # misunderstands: where no gradient is asked for, the weights need none
+    x = model.model.embed_tokens(ids)
+    positions = model.model.rotary_emb(x, position_ids=torch.arange(ids.shape[1])[None])
+    for layer in model.model.layers:
+        layer.requires_grad_(False)
+        x = hybrid_block(layer, x, positions)
+    return model.lm_head(model.model.final_layernorm(x))
+
+
+def hybrid_block(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="logits" says="the last norm, the head"
 def hybrid_logits(model, ids):  # misunderstands: every layer normalises its own output
     x = model.model.embed_tokens(ids)
     positions = model.model.rotary_emb(x, position_ids=torch.arange(ids.shape[1])[None])
@@ -575,6 +1528,32 @@ def hybrid_logits(model, ids):  # misunderstands: every layer normalises its own
         x = x + (layer.self_attn(middle, positions, None)[0] if attends else layer.mamba(middle))
         x = x + layer.feed_forward(layer.pre_ff_layernorm(x))
     return model.lm_head(x)
+
+
+def hybrid_block(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="logits" says="need not be the embedding"
+def hybrid_logits(model, ids):  # misunderstands: the head is always the embedding
+    x = model.model.embed_tokens(ids)
+    positions = model.model.rotary_emb(x, position_ids=torch.arange(ids.shape[1])[None])
+    for layer in model.model.layers:
+        x = hybrid_block(layer, x, positions)
+    return F.linear(model.model.final_layernorm(x), model.model.embed_tokens.weight)
+
+
+def hybrid_block(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="logits" says="positions count from 0"
+def hybrid_logits(model, ids):  # misunderstands: the angles follow the ids
+    x = model.model.embed_tokens(ids)
+    positions = model.model.rotary_emb(x, position_ids=ids)
+    for layer in model.model.layers:
+        x = hybrid_block(layer, x, positions)
+    return model.lm_head(model.model.final_layernorm(x))
 
 
 def hybrid_block(*args):
@@ -603,92 +1582,339 @@ def hybrid_logits(model, ids):
     return inner.final_layernorm(hidden) @ model.lm_head.weight.T
 
 
-# %% wrong="fair_pair" says="initializer_range decides it"
+# %% right="hybrid"
+@torch.no_grad()
+def hybrid_block(layer, x, positions):  # in place, on a copy
+    mixers = {"linear_attention": lambda h: layer.mamba(h), "full_attention": lambda h: layer.self_attn(h, positions, None)[0]}
+    x = x.clone()
+    x += mixers[layer.block_type](layer.input_layernorm(x))
+    x += layer.feed_forward(layer.pre_ff_layernorm(x))
+    return x
+
+
+def hybrid_logits(model, ids):  # without hybrid_block
+    embed, norm, rotary = model.model.embed_tokens, model.model.final_layernorm, model.model.rotary_emb
+    x = embed(ids)
+    where = torch.arange(ids.shape[1]).unsqueeze(0)
+    for layer in model.model.layers:
+        h = layer.input_layernorm(x)
+        if layer.block_type == "linear_attention":
+            h = layer.mamba(h)
+        else:
+            h, _ = layer.self_attn(hidden_states=h, position_embeddings=rotary(x, position_ids=where), attention_mask=None)
+        x = x + h
+        x = x + layer.feed_forward(layer.pre_ff_layernorm(x))
+    return model.lm_head(norm(x))
+
+
+# %% equivalent="fair_pair" because="the ideal width is never halfway between two: its fraction is 0 or a third"
+# - return attention(1 + round(missing / a_column)), mamba
+# + return attention(1 + int((missing / a_column) + 0.5)), mamba
+
+
+# %% wrong="fair_pair" breaks="start" says="initializer_range decides it"
 def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: defaults are neutral
-    common = dict(
-        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, tie_word_embeddings=True, pad_token_id=None, eos_token_id=None
-    )
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
     torch.manual_seed(seed)
-    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=57, initializer_range=std))
-    return attention, MambaForCausalLM(MambaConfig(**common, state_size=state))
-
-
-def accuracy(*args):
-    raise NotImplementedError
-
-
-# %% wrong="fair_pair" says="how many columns are missing"
-def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: equal widths make equal models
-    common = dict(
-        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, tie_word_embeddings=True, pad_token_id=None, eos_token_id=None
-    )
-    torch.manual_seed(seed)
-    attention = LlamaForCausalLM(
-        LlamaConfig(**common, num_attention_heads=4, intermediate_size=4 * hidden, initializer_range=std)
-    )
-    return attention, MambaForCausalLM(MambaConfig(**common, state_size=state, initializer_range=std))
-
-
-def accuracy(*args):
-    raise NotImplementedError
-
-
-# %% wrong="fair_pair" says="has a head of its own"
-def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: tying is a detail
-    common = dict(
-        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, eos_token_id=None, initializer_range=std
-    )
-    torch.manual_seed(seed)
-    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=57))
-    return attention, MambaForCausalLM(MambaConfig(**common, state_size=state))
-
-
-def accuracy(*args):
-    raise NotImplementedError
-
-
-# %% wrong="fair_pair" says="whose embedding is zero"
-def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: naming a padding token costs nothing
-    common = dict(
-        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=0, eos_token_id=0, initializer_range=std
-    )
-    torch.manual_seed(seed)
-    attention = LlamaForCausalLM(LlamaConfig(**common, tie_word_embeddings=True, num_attention_heads=4, intermediate_size=57))
-    return attention, MambaForCausalLM(MambaConfig(**common, state_size=state))
-
-
-def accuracy(*args):
-    raise NotImplementedError
-
-
-# %% wrong="fair_pair" says="library's own numbers count"
-def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: a token that is not named does not exist
-    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, initializer_range=std)
-    torch.manual_seed(seed)
-    mamba = MambaForCausalLM(MambaConfig(**common, tie_word_embeddings=True, state_size=state))
+    mamba = MambaForCausalLM(MambaConfig(**{**common, 'initializer_range': 0.1}, state_size=state))
     rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
     width = round((mamba.num_parameters() - rest) / (6 * hidden))
-    config = LlamaConfig(**common, tie_word_embeddings=True, num_attention_heads=4, intermediate_size=width)
-    return LlamaForCausalLM(config), mamba
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
 
 
 def accuracy(*args):
     raise NotImplementedError
 
 
-# %% wrong="fair_pair" says="what is said at t - 1 answers for t"
+# %% wrong="fair_pair" breaks="start" says="initializer_range decides it"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: Llama's default is small enough for anybody
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**{**common, 'initializer_range': 0.02}, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="own_start" says="a start of its own"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: a fair start is the same distribution for every weight
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    for name, weight in mamba.named_parameters():
+        if weight.dim() > 1 and 'A_log' not in name:
+            nn.init.normal_(weight, std=std)
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="own_start" says="a start of its own"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: rates and steps are weights like others
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    for layer in mamba.backbone.layers:
+        nn.init.normal_(layer.mixer.A_log, std=std)
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="parameters" says="how many columns are missing"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: equal widths make equal models
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=4 * hidden))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="parameters" says="how many columns are missing"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: within 1 % is near enough
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = 1 + round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="parameters" says="how many columns are missing"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: embeddings are shared, so they count twice
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = 2 * vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="tied" says="has a head of its own"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: tying is a detail
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**{**common, 'tie_word_embeddings': False}, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="special" says="whose embedding is zero"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: naming a padding token costs nothing
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=0, bos_token_id=None, eos_token_id=0)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="special" says="library's own numbers count"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: a token that is not named does not exist
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="seed" says="before the models are made"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: a seed belongs to training, not to the models
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="seed" says="the Mamba model is the same"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: one seed for all makes it comparable
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(0)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    torch.manual_seed(seed)
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="sizes" says="the settings of the Mamba model"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: 16 numbers of state are what Mamba has
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="sizes" says="library's default"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: two KV heads are as good as four
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (3 * hidden**2 + 2 * hidden)
+    width = round((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, num_key_value_heads=2, intermediate_size=width))
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="shift" says="what is said at t - 1 answers for t"
 def accuracy(logits, labels):  # misunderstands: labels are already shifted
-    asked = labels != -100
-    return (logits.argmax(-1) == labels)[asked].double().mean().item()
+    guess, wanted = logits.argmax(-1), labels
+    asked = wanted != -100
+    return (guess == wanted)[asked].double().mean().item()
 
 
 def fair_pair(*args):
     raise NotImplementedError
 
 
-# %% wrong="fair_pair" says="places with -100 do not count"
+# %% wrong="fair_pair" breaks="shift" says="`accuracy` of"
+def accuracy(logits, labels):  # misunderstands: the answer comes one place before the question
+    guess, wanted = logits[:, 1:].argmax(-1), labels[:, :-1]
+    asked = wanted != -100
+    return (guess == wanted)[asked].double().nan_to_num().mean().item()
+
+
+def fair_pair(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="asked" says="places with -100 do not count"
 def accuracy(logits, labels):  # misunderstands: all positions count
-    return (logits[:, :-1].argmax(-1) == labels[:, 1:]).double().mean().item()
+    guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+    asked = wanted != -100
+    return (guess == wanted).double().mean().item()
+
+
+def fair_pair(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="asked" says="in whatever row"
+def accuracy(logits, labels):  # misunderstands: the mean of rows is the mean
+    guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+    asked = wanted != -100
+    rows = [(g == w)[a].double().mean() for g, w, a in zip(guess, wanted, asked) if a.any()]
+    return torch.stack(rows).mean().item()
+
+
+def fair_pair(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="asked" says="`accuracy` of"
+def accuracy(logits, labels):  # misunderstands: token 0 is padding
+    guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+    asked = wanted > 0
+    return (guess == wanted)[asked].double().sum().div(asked.sum().clamp(min=1)).item()
+
+
+def fair_pair(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="float" says="the accuracy is of type"
+def accuracy(logits, labels):  # misunderstands: a tensor without axes is a number
+    guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+    asked = wanted != -100
+    return (guess == wanted)[asked].double().mean()
+
+
+def fair_pair(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="unchanged" says="labels after the call"
+def accuracy(logits, labels):  # misunderstands: what is not asked may be overwritten
+    guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+    asked = wanted.ge(0)
+    labels.clamp_(min=0)
+    unused = wanted != -100
+    return (guess == wanted)[asked].double().mean().item()
 
 
 def fair_pair(*args):
@@ -718,3 +1944,29 @@ def accuracy(logits, labels):
         right += int((logits[here, t - 1].argmax(-1) == labels[here, t]).sum())
         asked += int(here.sum())
     return right / asked
+
+
+# %% right="fair_pair"
+def fair_pair(vocab, hidden, state, std, seed):  # the width by trying, in a scope that puts the generator back
+    shared = {"vocab_size": vocab, "hidden_size": hidden, "num_hidden_layers": 2, "tie_word_embeddings": True, "initializer_range": std}
+    shared.update(dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id")))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        mamba = MambaForCausalLM(MambaConfig(state_size=state, **shared))
+        best = None
+        for width in range(1, 6 * hidden):
+            with torch.device("meta"):
+                empty = LlamaForCausalLM(LlamaConfig(num_attention_heads=4, intermediate_size=width, **shared))
+            distance = abs(empty.num_parameters() - mamba.num_parameters())
+            if best is not None and distance > best[0]:
+                break
+            best = distance, width
+        torch.manual_seed(seed + 1000)
+        llama = LlamaForCausalLM(LlamaConfig(num_attention_heads=4, intermediate_size=best[1], **shared))
+    return llama, mamba
+
+
+def accuracy(logits, labels):  # flat, with the places that are asked taken out first
+    places = (labels[:, 1:] != -100).nonzero()
+    rows, before = places.unbind(1)
+    return sum(map(torch.equal, logits[rows, before].max(-1).indices, labels[rows, before + 1])) / len(places)
