@@ -382,7 +382,7 @@ def export_program(*args):
     raise NotImplementedError
 
 
-# %% wrong="aoti_export" breaks="sizes" says="the rows in one call of run"
+# %% wrong="aoti_export" breaks="sizes" says="the number of calls of run for"
 # Misunderstands: the number of chunks is what is limited.
 def run_in_chunks(run, images, largest):
     if len(images) == 0:
@@ -4051,7 +4051,7 @@ def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
     return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "rollback"
 
 
-# %% wrong="canary" breaks="harm" says="or more: the number itself"
+# %% wrong="canary" breaks="harm" says="`decide`"
 # Misunderstands: `sf(k)` is the probability of k or more.
 def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
     from scipy.stats import fisher_exact, norm
