@@ -157,7 +157,7 @@ def load_onnx(path):
     return lambda images: loaded[path].run(["logits"], {"images": images})[0]
 
 
-# %% wrong="onnx_export" breaks="run" says="the logits that load_onnx's run gives"
+# %% wrong="onnx_export" breaks="run" says="has shape (1, 2, 4), expected (2, 4)"
 # Misunderstands: `session.run` gives the output. It gives a list of outputs, and stacked it has one axis more.
 def export_onnx(model, example, path):
     two = torch.cat([example, example])
