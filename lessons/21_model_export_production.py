@@ -2215,7 +2215,7 @@ claims.record(
 # **Compose** starts it with its settings; a **workflow** tests it at every change. None of these runs in this notebook.
 # Below stands one complete set for the service of this lesson, and each file is read by the parser of its format as far
 # as it is installed: Triton's own protobuf schema (from NVIDIA's package `tritonclient`), YAML, and for the Dockerfile
-# `docker build --check` where there is Docker.
+# `docker buildx build --check` where there is Docker with BuildKit.
 
 # %%
 import importlib.util
@@ -2304,7 +2304,7 @@ jobs:
     timeout-minutes: 15
     steps:
       - uses: actions/checkout@v4
-      - run: docker build --check .
+      - run: docker buildx build --check .
       - run: docker compose up --build --detach --wait
       - run: curl --fail --max-time 5 http://localhost:8000/health/ready
       - run: docker compose stop && docker compose ps --all --format '{{.ExitCode}}'
@@ -2314,11 +2314,13 @@ for name, text in (("Dockerfile", DOCKERFILE), ("compose.yaml", COMPOSE), ("work
 services = yaml.safe_load(COMPOSE)["services"]
 jobs = yaml.safe_load(WORKFLOW)["jobs"]
 print(f"compose.yaml: read, services {list(services)}; workflow.yaml: read, {len(jobs['image']['steps'])} steps")
-if shutil.which("docker"):
-    checked = subprocess.run(["docker", "build", "--check", "-f", workshop / "Dockerfile", workshop], capture_output=True, text=True)
-    print("Dockerfile: docker build --check says", "fine" if checked.returncode == 0 else checked.stderr.strip()[-300:])
+buildx = ["docker", "buildx"]
+if shutil.which("docker") and subprocess.run([*buildx, "version"], capture_output=True).returncode == 0:
+    command = [*buildx, "build", "--check", "-f", workshop / "Dockerfile", workshop]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    print("Dockerfile: docker buildx build --check says", "fine" if checked.returncode == 0 else checked.stderr.strip()[-300:])
 else:
-    print("Dockerfile: not checked, for there is no Docker on this machine")
+    print("Dockerfile: not checked, for there is no Docker with BuildKit on this machine")
 
 # %% [markdown]
 # ### 8 · Promote, go on, or roll back (`canary`, 3 points, 30 minutes, difficulty 2 of 3)
