@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   unit24:
-#     needs: ["fastapi>=0.110", "gradio>=5", "httpx", "huggingface_hub", "matplotlib>=3.8", "onnx>=1.16", "onnxruntime>=1.18", "onnxscript", "prometheus-client>=0.19", "protobuf>=5", "pydantic>=2", "scikit-learn", "scipy", "torch>=2.6", "tritonclient>=2.50", "uvicorn"]
+#     needs: ["fastapi>=0.110", "gradio>=5", "httpx", "huggingface_hub", "matplotlib>=3.8", "onnx>=1.16", "onnxruntime>=1.18", "onnxscript", "prometheus-client>=0.19", "protobuf>=5", "pydantic>=2", "pyyaml", "scikit-learn", "scipy", "torch>=2.6", "tritonclient>=2.50", "uvicorn"]
 # ---
 
 # %% [markdown]
@@ -11,31 +11,28 @@
 # PyTorch, the file becomes a service that survives bad clients, and the service becomes something that you can roll
 # out, watch, and take back.
 #
-# **You will build** an ONNX file and a compiled package of the digits network, an acceptance test for both, a FastAPI
-# service with micro-batching, limits, timeouts, health checks and metrics, the files that NVIDIA Triton Inference
-# Server, BentoML and Docker want, a rule that rolls a bad canary back, a Gradio demo and a model card. At the end the
-# real service runs in its own process, under load and under attack.
+# **You will build** an ONNX file and an exported program of the digits network, an acceptance test for both, a FastAPI
+# service with micro-batching, limits, timeouts, health checks and metrics, an open-loop load generator and a graceful
+# shutdown, a statistical test that rolls a bad canary back, a Gradio demo and a model card. At the end the real service
+# runs in its own process, under load and under attack.
 #
 # **You need first** lessons 03 (`nn.Module`, eval mode) and 13 (what a graph is); `async`/`await` at the level of the
 # [asyncio tutorial](https://docs.python.org/3/library/asyncio-task.html).
 #
 # **Time** about five hours: nine exercises of 25 to 45 minutes, 30 points. No GPU is needed.
 #
-# ```text
-#            torch.export            ┌──► model.onnx ──► ONNX Runtime ──┐
-#  nn.Module ────────────► program ──┤                                  ├──► accept? ──► service
-#   (eval)                           └──► model.pt2  ──► AOTInductor ───┘                  │
-#                                                                                          ▼
-#   client ──► limits ──► validation ──► queue ──► batch ──► model ──► answer     health, metrics ──► canary:
-#              413, 408   422            503       504       500       200                            promote or roll back
-# ```
-#
 # | part | what you write | the question it answers |
 # |---|---|---|
-# | A | ONNX export, AOTInductor export, an acceptance test | Is the file the model? |
-# | B | micro-batcher, service, health and metrics | Does it survive its clients? |
-# | C | Triton, BentoML and Docker files, canary rule, demo and card | Can it be shipped, and taken back? |
+# | A | ONNX export, export for AOTInductor, an acceptance test | Is the file the model? |
+# | B | micro-batcher, service, health and metrics, open-loop load and graceful shutdown | Does it survive its clients? |
+# | C | canary rule, demo and card (shown: files for Triton, Docker, Compose and CI) | Can it be shipped, and taken back? |
 # | D | (nothing: the live service) | What does it do under load? |
+#
+# A request passes these stations; each has its own way to say no:
+#
+# | station | read the body | validate | queue | model | answer |
+# |---|---|---|---|---|---|
+# | status if it fails | 413, 408 | 422 | 503 | 504, 500 | (200) |
 
 # %% setup
 
@@ -53,6 +50,7 @@ import selectors
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +61,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from unit24 import check, claims, models
+from unit24 import cases, check, claims, models
 from unit24.data import digits
 from unit24.models.digits_cnn import DigitsCNN
 
@@ -95,9 +93,11 @@ for axis, picture, label in zip(axes, pictures, labels):
 plt.show()
 
 # %% [markdown]
-# # Part A · Is the file the model?
+
+# %% [markdown]
+# ## Part A · Is the file the model?
 #
-# ## 1 · Export to ONNX (3 points, 25 minutes, difficulty 2 of 3)
+# ### 1 · Export to ONNX (`onnx_export`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # ONNX is a file format for computation graphs: operators with fixed meanings, weights, names for inputs and outputs.
 # ONNX Runtime runs it from Python, C++, Java or JavaScript without PyTorch. `torch.onnx.export(..., dynamo=True)` first
@@ -105,17 +105,22 @@ plt.show()
 # every branch of `if self.training`, and, unless you say otherwise, the batch size. There is a second trap: an axis of
 # size 1 in the example is taken to be 1 for ever, even where you declared it free, or the export refuses it.
 #
-# **Task.** Write two functions.
+# `export_onnx(model, example, path)` writes `model` to the file `path` (a string or a `Path`, in a folder that exists).
+# `model` is any `nn.Module` with one input and one output, in any mode: its submodules may differ from it. `example` is
+# **one** input with its batch axis: float32, shape `(1, ...)`, with one to three more axes.
 #
-# `export_onnx(model, example, path)` writes `model` to the file `path`.
+# - The input is called `images`, the output `logits`. <!-- rule: names -->
+# - The batch axis is free: any size from 1 up. The other axes are those of `example`. <!-- rule: batch -->
+# - The file computes what the model computes in **eval mode** of all its submodules, within a ten-thousandth of the largest
+#   logit. <!-- rule: eval -->
+# - Everything is in this **one** file, weights included: nothing else lies beside it afterwards. <!-- rule: one_file -->
+# - The model is afterwards as it was, each submodule in its own mode. <!-- rule: untouched, reported -->
 #
-# - `example` is **one** input with its batch axis: float32, shape `(1, ...)`.
-# - The input is called `images`, the output `logits`. The batch axis is free: any size from 1 up.
-# - The file computes what the model computes in **eval mode**, in whatever mode it comes; `model.training` is
-#   afterwards as it was.
+# `load_onnx(path)` returns a function `run(images)`: float32 array `(n, ...)` in, in any memory layout; array of logits out.
 #
-# `load_onnx(path)` returns a function `run(images)`: float32 array `(n, ...)` in, array of logits out. The session runs
-# on the CPU with **one** thread (`intra_op_num_threads`): in a server many requests share the cores.
+# - `run` computes what stands in the file when `load_onnx` is called. <!-- rule: run -->
+# - `load_onnx` makes one session, on the CPU, with **one** thread (`intra_op_num_threads`): in a server many requests share
+#   the cores. <!-- rule: threads, reported -->
 #
 # The tests use small networks in which the mode shows:
 
@@ -143,19 +148,17 @@ def small_net(seed, shape, classes):
 _ = torch.onnx.export(nn.ReLU().eval(), (torch.zeros(2),), dynamo=True, verbose=False)
 
 
-# %% exercise="onnx_export" minutes=25 difficulty=2
+# %% exercise="onnx_export" minutes=25 difficulty=2 seconds=60 apart=true
 def export_onnx(model, example, path):
     """Write `model` in eval mode as ONNX with a free batch axis; `example` is float32 (1, ...)."""
     ### BEGIN SOLUTION
-    was_training = model.training
-    model.eval()
+    quiet = copy.deepcopy(model).eval()  # the model itself keeps its modes
     two = torch.cat([example, example])  # an axis of size 1 would be taken for a constant
     free = {0: torch.export.Dim("batch")}
     program = torch.onnx.export(
-        model, (two,), dynamo=True, dynamic_shapes=(free,), input_names=["images"], output_names=["logits"], verbose=False
+        quiet, (two,), dynamo=True, dynamic_shapes=(free,), input_names=["images"], output_names=["logits"], verbose=False
     )
     program.save(path)
-    model.train(was_training)
     ### END SOLUTION
 
 
@@ -175,98 +178,145 @@ def load_onnx(path):
 
 
 # %% tests="onnx_export" points=3
-def reference_session(path):
-    check.true(Path(path).is_file(), f"export_onnx wrote no file {Path(path).name}: is the exported program saved to `path`?")
+@check.shared
+def net_in_mode(seed, shape, classes, mode):
+    net = small_net(seed, shape, classes).train()
+    if mode == "eval":
+        net.eval()
+    if mode == "eval, its children in training":
+        net.training = False
+    if mode == "training, its batch norm in eval":
+        net[2].eval()
+    return net
+
+
+@check.scenario
+def write_file(plan, path):
+    """Exports the planned network; its state before and after."""
+    net = net_in_mode(**plan)
+    Path(path).parent.mkdir(parents=True)
+    before = check.module_state(net, values=True)
+    export_onnx(net, torch.randn(1, *plan["shape"], generator=torch.Generator().manual_seed(plan["seed"])), Path(path) if plan["seed"] % 2 else path)
+    return {"before": before, "after": check.module_state(net, values=True)}
+
+
+@check.scenario
+def run_student(path, views):
+    """load_onnx's result, and the sessions that it made."""
+    import gc
+
+    def sessions():
+        return {id(o): o for o in gc.get_objects() if isinstance(o, onnxruntime.InferenceSession)}
+
+    before = sessions()
+    run = load_onnx(path)
+    made = [session for key, session in sessions().items() if key not in before]
+    settings = [(s.get_session_options().intra_op_num_threads, s.get_providers()) for s in made]
+    return {"logits": [run(images) for images in views], "settings": settings}
+
+
+@check.scenario
+def replace_and_run(source, target, images):
+    """Loads a copy of `target`, puts another file in its place, and loads it again."""
+    import shutil
+
+    place = shutil.copy(target, f"{target}.again")
+    load_onnx(place)
+    shutil.copy(source, place)
+    return load_onnx(place)(images)
+
+
+@check.scenario(clean=True)
+def look_at_file(path, batches):
+    """The file as ONNX Runtime sees it, in a process that has never seen the exporting code."""
+    files = sorted(p.name for p in Path(path).parent.iterdir())
+    if not Path(path).is_file():
+        return {"files": files}
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    seen = {"files": files, "inputs": [i.name for i in inputs], "outputs": [o.name for o in outputs], "shape": list(inputs[0].shape)}
+    if seen["inputs"] == ["images"] and seen["outputs"] == ["logits"] and not isinstance(seen["shape"][0], int):
+        seen["logits"] = [session.run(["logits"], {"images": images})[0] for images in batches]
+    return seen
 
 
-def check_export(net, shape, seed, sizes):
-    generator = torch.Generator().manual_seed(seed)
-    path = Path(tempfile.mkdtemp()) / "net.onnx"
-    expected = copy.deepcopy(net).eval()
-    was = net.training
-    export_onnx(net, torch.randn((1, *shape), generator=generator), path)
-    session = reference_session(path)
-    check.equal([i.name for i in session.get_inputs()], ["images"], "the names of the inputs", "input_names gives them")
-    check.equal([o.name for o in session.get_outputs()], ["logits"], "the names of the outputs", "output_names gives them")
-    axis = session.get_inputs()[0].shape[0]
+def check_file(plan, sizes, folder):
+    generator = torch.Generator().manual_seed(plan["seed"] + 1)
+    batches = [torch.randn((size, *plan["shape"]), generator=generator) for size in sizes]
+    path, what = f"{folder}/net.onnx", f"a network in mode `{plan['mode']}`, example (1, {str(plan['shape'])[1:]}"
+    state = write_file(plan, path)
+    seen = look_at_file(path, [images.numpy() for images in batches])
+    check.equal(seen["files"], ["net.onnx"], f"the files in the folder after the export of {what}",
+                "the exported program is saved to `path`, and weights may go to a second file: torch.onnx.export(f=...) does that "
+                "unless `external_data` is False")  # fmt: skip
+    check.equal(seen["inputs"], ["images"], "the names of the inputs", "input_names gives them")
+    check.equal(seen["outputs"], ["logits"], "the names of the outputs", "output_names gives them")
+    axis = seen["shape"][0]
     check.true(
         not isinstance(axis, int),
         f"the batch axis of the input is fixed at {axis}: the file will refuse any other batch size. dynamic_shapes must name it, "
         "and the example must have more than one row, for a size of 1 is taken for a constant.",
     )
-    check.equal(list(session.get_inputs()[0].shape[1:]), list(shape), "the other axes of the input")
-    for size in sizes:
-        images = torch.randn((size, *shape), generator=generator)
-        with torch.no_grad():
-            wanted = expected(images).numpy()
-        what = f"the logits of a batch of {size}"
-        check.equal(
-            session.run(["logits"], {"images": images.numpy()})[0],
-            wanted,
-            what,
-            "was the model in training mode while it was exported? Each `if self.training` is then recorded as it ran",
-            rtol=1e-4,
-        )
-        check.equal(load_onnx(path)(images.numpy()), wanted, f"load_onnx's run: {what}", rtol=1e-4)
-    check.true(
-        net.training == was,
-        f"the model came {'in training' if was else 'in eval'} mode and left in the other: put it back as it was.",
-    )
-    return path
+    check.equal(seen["shape"][1:], list(plan["shape"]), "the other axes of the input")
+    eager = net_in_mode(**plan).eval()
+    with torch.no_grad():
+        wanted = [eager(images).numpy() for images in batches]
+    for images, logits, expected in zip(batches, seen["logits"], wanted):
+        check.equal(logits, expected, f"the file's logits for a batch of {len(images)}, exported from {what}",
+                    "the file computes what the model computes in eval mode of every submodule: each `if self.training` is recorded as "
+                    "it runs during the export", rtol=1e-4)  # fmt: skip
+    check.unchanged(state["after"], state["before"], "the model after export_onnx", "put it back as it was, or export a copy")
+    return path, batches, wanted
 
 
-def session_threads(path):
-    """What load_onnx asks of ONNX Runtime: the options of the sessions that it makes."""
-    made, original = [], onnxruntime.InferenceSession
-
-    def noting(path, *args, **options):
-        made.append(original(path, *args, **options))
-        return made[-1]
-
-    onnxruntime.InferenceSession = noting
-    try:
-        load_onnx(path)
-    finally:
-        onnxruntime.InferenceSession = original
-    return [(s.get_session_options().intra_op_num_threads, s.get_providers()) for s in made]
+def check_loading(files):
+    for path, batches, wanted in files:
+        for images, expected in zip(batches, wanted):
+            told = run_student(path, [images.numpy(), np.repeat(images.numpy(), 2, axis=0)[::2]])
+            for logits in told["logits"]:
+                check.equal(logits, expected, f"the logits that load_onnx's run gives for {len(images)} images", rtol=1e-4)
+        check.equal(told["settings"], [(1, ["CPUExecutionProvider"])], "threads and providers of the sessions that load_onnx makes",
+                    "SessionOptions().intra_op_num_threads = 1, handed to InferenceSession, once")  # fmt: skip
 
 
 with check.exercise("onnx_export"):
-    path = check_export(small_net(1, (2, 3), 5).train(), (2, 3), 11, (1, 2, 7))
-    check.equal(
-        session_threads(path),
-        [(1, ["CPUExecutionProvider"])],
-        "threads and providers of the session that load_onnx makes, once",
-        "SessionOptions().intra_op_num_threads = 1, handed to InferenceSession",
-    )
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    check_export(small_net(2, (1, 4, 2), 3).eval(), (1, 4, 2), 12, (5, 1))
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    place, files = check.folder(), []
+    modes = ["training, its batch norm in eval", "eval, its children in training", "training", "eval"]
+    for number, mode in enumerate(modes[: 2 * len(seeds)]):  # an export takes a second or so
+        plan = {"seed": seeds[number // 2] + number % 2, "shape": [(2, 3), (1, 4, 2)][number % 2], "classes": 5 - number % 2, "mode": mode}
+        files.append(check_file(plan, (1, 2, 70), f"{place}/{number}"))
+    (old, _, _), (new, batches, wanted) = files[:2]
+    check.equal(replace_and_run(new, old, batches[1].numpy()), wanted[1], "the logits of a file that took the place of one loaded before",
+                "each load_onnx reads the file anew", rtol=1e-4)  # fmt: skip
+    check_loading(files)
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
 # Three things of the recorded run must not be left to chance: the mode of the model, the number of rows in the example,
-# and which axes may change later. And one thing must be put back afterwards.
+# and which axes may change later. And the model itself must not notice: would a copy do?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
 # `torch.onnx.export(model, (inputs,), dynamo=True, dynamic_shapes=..., input_names=..., output_names=...)` returns a
 # program with `.save(path)`; `torch.export.Dim("batch")`; `torch.cat`; `onnxruntime.SessionOptions`,
-# `InferenceSession(path, options, providers=[...])`, `session.run(None, {name: array})` (a list of outputs).
+# `copy.deepcopy`, `InferenceSession(path, options, providers=[...])`, `session.run(None, {name: array})` (a list of outputs).
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# was_training = model.training
-# ...                                       # eval mode
+# quiet = ...                               # a copy of the model, in eval mode
 # two = torch.cat([example, example])
-# program = torch.onnx.export(model, (two,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},),
+# program = torch.onnx.export(quiet, (two,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},),
 #                             input_names=[...], output_names=[...], verbose=False)
-# ...                                       # save; back to the old mode
+# ...                                       # save
 #
 # options = onnxruntime.SessionOptions()
 # options.intra_op_num_threads = ...
@@ -293,7 +343,7 @@ print(
 )
 
 # %% [markdown]
-# ## 2 · Export for AOTInductor (3 points, 25 minutes, difficulty 2 of 3)
+# ### 2 · Export for AOTInductor (`aoti_export`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # `torch.compile` compiles while the service runs. AOTInductor compiles *ahead of time*: `torch.export` gives a program,
 # `torch._inductor.aoti_compile_and_package` turns it into C++ and then into a shared library inside a `.pt2` package,
@@ -301,29 +351,34 @@ print(
 # what range. A promise that the model's code breaks is an error at export, not at three in the morning.
 #
 # The compiled code wants batches between 1 and the `largest` size promised; what comes from clients is sometimes more.
+# Each of the two functions earns half.
 #
-# **Task.** Write two functions.
+# `export_program(model, example, largest)`, with `model` and `example` as in exercise 1, and a whole number `largest` of 2
+# or more:
 #
-# `export_program(model, example, largest)` returns the `ExportedProgram` of the model in eval mode (afterwards in the
-# mode it came in), for one input like `example` (float32 `(1, ...)`), with a free batch axis from 1 to `largest` (at
-# least 2). More than `largest` rows must be refused by the program.
+# - It returns the `ExportedProgram` (`torch.export`) of the model in **eval mode** of all its
+#   submodules. <!-- rule: program -->
+# - The program takes any number of rows from 1 to `largest`. <!-- rule: free -->
+# - It refuses more than `largest` rows with an error. <!-- rule: limit -->
+# - The model is afterwards as it was, each submodule in its own mode. <!-- rule: untouched, reported -->
 #
-# `run_in_chunks(run, images, largest)` gives the result of `run` for any number of images, also 0, calling `run` with 1
-# to `largest` rows at a time, in order, with no more calls than needed. `run` maps a float32 tensor `(n, ...)` to a
-# float32 tensor `(n, classes)`; for 0 images return an empty tensor with `classes` columns: here `classes` can only be
-# found by running one blank (zero) image.
+# `run_in_chunks(run, images, largest)`: `run` maps a float32 tensor `(n, ...)` to a float32 tensor `(n, classes)`; `images` is
+# a float32 tensor of any number of rows, also 0; `largest` is 1 or more.
+#
+# - It returns the results of `run` for all images, in order: float32 `(len(images), classes)`. <!-- rule: rows -->
+# - Each call of `run` gets 1 to `largest` rows. <!-- rule: sizes -->
+# - There are no more calls than needed. <!-- rule: calls -->
+# - For 0 images the result is an empty tensor with `classes` columns. How many these are can only be found by running one
+#   blank (zero) image, once. <!-- rule: empty -->
 
 
-# %% exercise="aoti_export" minutes=25 difficulty=2
+# %% exercise="aoti_export" minutes=25 difficulty=2 seconds=60 apart=true
 def export_program(model, example, largest):
     """The exported program of `model` in eval mode with 1 to `largest` rows; `example` is float32 (1, ...)."""
     ### BEGIN SOLUTION
-    was_training = model.training
-    model.eval()
-    rows = torch.export.Dim("batch", max=largest)
-    program = torch.export.export(model, (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
-    model.train(was_training)
-    return program
+    quiet = copy.deepcopy(model).eval()
+    rows = torch.export.Dim("batch", min=1, max=largest)
+    return torch.export.export(quiet, (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
     ### END SOLUTION
 
 
@@ -337,87 +392,114 @@ def run_in_chunks(run, images, largest):
 
 
 # %% tests="aoti_export" points=3
-def refuses(call, argument):
-    """Whether `call(argument)` raises an error."""
-    try:
-        call(argument)
-    except Exception:
-        return True
-    return False
+@check.shared
+def net_for_program(seed, shape, classes, mode):
+    net = small_net(seed, shape, classes).train()
+    if mode == "eval":
+        net.eval()
+    if mode == "eval, its children in training":
+        net.training = False
+    if mode == "training, its batch norm in eval":
+        net[2].eval()
+    return net
 
 
-def check_program(net, shape, largest, seed):
-    generator = torch.Generator().manual_seed(seed)
-    expected, was = copy.deepcopy(net).eval(), net.training
-    program = export_program(net, torch.randn((1, *shape), generator=generator), largest)
-    check.kind(program, torch.export.ExportedProgram, "what export_program returns", "torch.export.export gives it")
-    check.true(net.training == was, "the model left export_program in another mode than it came in: put it back.")
-    exported = program.module()
-    for size in (1, 2, largest):
-        images = torch.randn((size, *shape), generator=generator)
+@check.scenario
+def exported_program(plan, largest, batches):
+    """What the exported program of the planned network gives for each batch, or the error it raises."""
+    net = net_for_program(**plan)
+    before = check.module_state(net, values=True)
+    program = export_program(net, torch.randn(1, *plan["shape"], generator=torch.Generator().manual_seed(plan["seed"])), largest)
+    seen = {"before": before, "after": check.module_state(net, values=True), "type": type(program).__name__, "gives": []}
+    if not isinstance(program, torch.export.ExportedProgram):
+        return seen
+    call = program.module()
+    for images in batches:
         try:
-            logits = exported(images).detach()
+            seen["gives"].append(call(images).detach())
         except Exception as error:
-            said = str(error).splitlines()[0][:120]
-            check.true(
-                False,
-                f"the program refuses {size} of at most {largest} rows ({said}). Is the batch axis declared free from 1 to largest?",
-            )
-        check.equal(
-            logits,
-            expected(images).detach(),
-            f"the program's logits for {size} rows",
-            "was the model exported in eval mode?",
-            rtol=1e-4,
-        )
+            seen["gives"].append(f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}")
+    return seen
+
+
+def check_program(plan, largest):
+    generator = torch.Generator().manual_seed(plan["seed"] + 1)
+    batches = [torch.randn((size, *plan["shape"]), generator=generator) for size in (1, 2, largest, largest + 1)]
+    seen = exported_program(plan, largest, batches)
+    what = f"a network in mode `{plan['mode']}`, largest={largest}"
+    check.equal(seen["type"], "ExportedProgram", f"the type of what export_program returns for {what}", "torch.export.export gives it")
+    with torch.no_grad():
+        wanted = [net_for_program(**plan).eval()(images) for images in batches]
+    for images, logits, expected in zip(batches[:-1], seen["gives"], wanted):
+        if isinstance(logits, str):
+            check.true(False, f"the program of {what} refuses {len(images)} rows ({logits}). Is the batch axis declared free from 1 to largest?")
+        check.equal(logits, expected, f"the program's logits for {len(images)} rows, exported from {what}",
+                    "was every submodule of what was exported in eval mode?", rtol=1e-4)  # fmt: skip
     check.true(
-        refuses(exported, torch.randn((largest + 1, *shape), generator=generator)),
-        f"the program accepts {largest + 1} rows, and promised at most {largest}: `max=` of torch.export.Dim says so to the compiler.",
+        isinstance(seen["gives"][-1], str),
+        f"the program of {what} accepts {largest + 1} rows, and promised at most {largest}: `max=` of torch.export.Dim says so to the compiler.",
     )
+    check.unchanged(seen["after"], seen["before"], "the model after export_program", "put it back as it was, or export a copy")
 
 
-def check_chunks(images, largest, weight):
-    seen = []
+@check.scenario
+def chunked(images, largest, classes):
+    """run_in_chunks with a `run` that notes how many rows it got."""
+    sizes, seen = [], []
 
     def run(part):
-        seen.append(len(part))
-        check.between(len(part), 1, largest, "the rows in one call of run", "split the images; an empty batch is not a batch")
-        return part.flatten(1) @ weight
+        sizes.append(len(part))
+        seen.append(part.abs().sum().item() == 0)
+        flat = part.flatten(1).double().cumsum(1)[:, -1:]
+        return (flat * torch.arange(1, classes + 1)).float()
 
-    wanted = images.flatten(1) @ weight
-    observed = run_in_chunks(run, images, largest)
-    check.equal(
-        observed, wanted, f"the result for {len(images)} images, at most {largest} at a time", "all chunks, in order, joined"
-    )
-    needed = max(1, math.ceil(len(images) / largest))
-    check.equal(
-        len(seen),
-        needed,
-        f"the number of calls for {len(images)} images, at most {largest} at a time",
-        "each call costs: fill it",
-    )
+    result = run_in_chunks(run, images, largest)
+    return {"result": result, "sizes": sizes, "blank": seen if len(images) == 0 else []}
 
 
-def check_all_chunks():
-    generator = torch.Generator().manual_seed(5)
-    weight = torch.randn(6, 5, generator=generator)
-    for count, largest in ((7, 3), (6, 3), (1, 4), (0, 4)):
-        check_chunks(torch.randn(count, 2, 3, generator=generator), largest, weight)
-    ### BEGIN HIDDEN TESTS
-    for count, largest in ((13, 4), (5, 1), (0, 1), (4, 9)):
-        check_chunks(torch.randn(count, 3, 1, 2, generator=generator), largest, weight)
-    ### END HIDDEN TESTS
+def chunked_by_definition(images, largest, classes):
+    sums = images.flatten(1).double().sum(1, keepdim=True)
+    full, rest = divmod(len(images), largest)
+    sizes = sorted([largest] * full + [rest] * bool(rest)) or [1]
+    return {"result": (sums * torch.arange(1, classes + 1)).float(), "sizes": sizes, "blank": [] if len(images) else [True]}
 
 
-def check_programs():
-    check_program(small_net(3, (2, 3), 4).train(), (2, 3), 8, 21)
-    ### BEGIN HIDDEN TESTS
-    check_program(small_net(4, (1, 3, 3), 2).eval(), (1, 3, 3), 5, 22)
-    ### END HIDDEN TESTS
+def check_chunks(seeds):
+    def seen(images, largest, classes):  # a smaller chunk may come first or last
+        told = chunked(images, largest, classes)
+        for size in told["sizes"]:
+            check.between(size, 1, largest, f"the rows in one call of run, for {len(images)} images, at most {largest} at a time",
+                          "split the images; an empty batch is not a batch")  # fmt: skip
+        needed = max(1, -(-len(images) // largest))
+        check.equal(len(told["sizes"]), needed, f"the number of calls of run for {len(images)} images, at most {largest} at a time",
+                    "each call costs: fill it")  # fmt: skip
+        return {"result": told["result"], "rows": sum(told["sizes"]), "blank": told["blank"]}
+
+    def wanted(images, largest, classes):
+        told = chunked_by_definition(images, largest, classes)
+        return {"result": told["result"], "rows": sum(told["sizes"]), "blank": told["blank"]}
+
+    for axes in (("rows", 3), ("rows", "a", 2), ("rows", 1, "a", 3)):
+        domain = {"images": cases.tensor(*axes, dtypes=("float32",)), "largest": cases.size("largest"), "classes": cases.choice(3, 1)}
+        sizes = {"rows": (0, 70), "largest": (1, 80)} | ({"a": (1, 3)} if "a" in axes else {})
+        check.agrees(seen, wanted, cases.draw(seeds, domain, **sizes), "`run_in_chunks` (its result, the rows given to `run`, whether they were blank)",
+                     "all chunks, in order, joined; for no image one blank image is run and none of it returned")  # fmt: skip
+
+
+def check_programs(seeds):
+    modes = ["training, its batch norm in eval", "eval, its children in training", "training", "eval"]
+    for number, mode in enumerate(modes[: 2 * len(seeds)]):
+        plan = {"seed": seeds[number // 2] + number % 2, "shape": [(2, 3), (1, 3, 3)][number % 2], "classes": 2 + number % 2, "mode": mode}
+        check_program(plan, [8, 2, 5, 70][number])
 
 
 with check.exercise("aoti_export"):
-    check.parts({"export_program": check_programs, "run_in_chunks": check_all_chunks})
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
+    check.parts({"export_program": lambda: check_programs(seeds), "run_in_chunks": lambda: check_chunks(seeds)})
 check.points(3)  # the number below: your points, of 3
 
 # %% [markdown]
@@ -428,14 +510,14 @@ check.points(3)  # the number below: your points, of 3
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `torch.export.export(model, args, dynamic_shapes=...)`, `torch.export.Dim(name, max=...)`, `Tensor.split`,
+# `torch.export.export(model, args, dynamic_shapes=...)`, `torch.export.Dim(name, min=..., max=...)`, `Tensor.split`,
 # `torch.cat`, `Tensor.new_zeros`, and slicing `[:0]`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# rows = torch.export.Dim("batch", max=...)
-# program = torch.export.export(model, (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
+# rows = torch.export.Dim("batch", min=..., max=...)
+# program = torch.export.export(quiet, (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
 #
 # if len(images) == 0:
 #     return run(one blank image)[:0]
@@ -460,31 +542,42 @@ print(
 )
 
 # %% [markdown]
-# ## 3 · Write the acceptance test (3 points, 30 minutes, difficulty 2 of 3)
+# ### 3 · Write the acceptance test (`accept_export`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # A file that passes on the one batch that you tried is not accepted yet. Exports go wrong quietly: the batch size of the
 # example is baked in, batch norm looks at its neighbours, a normalisation is done twice, the input is changed on the
 # way, the last layer is not the one you think.
 #
-# **Task.** Write `accept(run, model, images)`. It returns (anything) if `run` may replace `model`, and raises an
-# `AssertionError` if not. `images` is a float32 array `(12, 1, 16, 16)`, `model` the network in eval mode, `run` a
-# function from a float32 array `(n, 1, 16, 16)` to an array. The contract:
+# `run` is a function from a float32 array `(n, 1, 16, 16)` with 1 to 12 rows to an array. It may replace `model` (the digits
+# network, in eval mode, without gradients) if it keeps this contract:
 #
-# - For **every** batch size (1, a few, all 12) the result is a float32 array `(n, 10)`: the model's **logits**, within
-#   0.001 (rounding is allowed, another precision is not).
-# - The answer for an image does not depend on which other images are in the batch, on earlier calls, or on how the array
-#   lies in memory (a slice with steps, a transposed copy).
-# - Blank images (all zeros) are images too.
-# - The input array is not changed.
+# - It takes **every** batch size from 1 to 12, one alone too. <!-- rule: sizes -->
+# - The result is a NumPy array, float32, of shape `(n, 10)`. <!-- rule: type -->
+# - It holds the model's **logits**: each differs by at most 0.001, whatever its size. Rounding is allowed, another precision
+#   is not. <!-- rule: logits -->
+# - The answer for an image depends neither on which other images are in the batch, nor on earlier
+#   calls. <!-- rule: alone -->
+# - It does not depend on how the array lies in memory: views with steps, backwards too, and transposed
+#   ones. <!-- rule: layout -->
+# - Blank images (all zeros) are images too. <!-- rule: blank -->
+# - The input array is not changed. <!-- rule: unchanged -->
 #
-# Your test is graded on correct implementations, which it must accept, and on broken ones, which it must reject.
+# Write `accept(run, model, images)`; `images` is a float32 array `(12, 1, 16, 16)`.
+#
+# - If the contract is broken it raises an error: an `assert`, say. What it returns is ignored. <!-- rule: raises -->
+# - If the contract is kept it raises nothing. Correct implementations round differently, by up to
+#   0.0009. <!-- rule: no_false_alarm -->
+#
+# Your test is run on correct implementations and on broken ones, some of them hidden. A correct one that you turn down costs
+# all points. Otherwise the share of the broken ones that you catch is the share of the points that you get. Pixels are
+# between -2 and 3.
 
 
-# %% exercise="accept_export" minutes=30 difficulty=2
+# %% exercise="accept_export" minutes=30 difficulty=2 apart=true
 def accept(run, model, images):
     """Raise AssertionError unless `run` (array to array) may replace `model` on images like `images` (12, 1, 16, 16)."""
     ### BEGIN SOLUTION
-    views = [images, images[:1], images[::-1], images * 0]  # all, one alone, backwards, blank
+    views = [images, images[:1], images[::-1], images[::2].swapaxes(2, 3), images * 0]  # all, one, backwards, transposed, blank
     for view in views:
         kept = view.copy()
         logits = run(view)
@@ -497,15 +590,21 @@ def accept(run, model, images):
 
 
 # %% tests="accept_export" points=3
+@check.scenario
+def accepting(run, images):
+    """The student's test on one implementation, with the lesson's model."""
+    return accept(run, model, images)
+
+
 def plain_run(images):
     """What an exported model should do."""
-    return model(torch.tensor(np.ascontiguousarray(images))).numpy()
+    return model(torch.tensor(np.array(images, order="C"))).numpy()
 
 
 def in_double(images):
     """Right, with other rounding: computed in float64."""
     exact = copy.deepcopy(model).double()
-    return exact(torch.tensor(images.copy()).double()).float().numpy()
+    return exact(torch.tensor(np.array(images, order="C")).double()).float().numpy()
 
 
 def in_pairs(images):
@@ -513,7 +612,8 @@ def in_pairs(images):
 
 
 def fixed_batch(images):
-    assert len(images) == 12, "Got: a batch of another size. Expected: 12"
+    if len(images) != 12:
+        raise ValueError("Got: a batch of another size. Expected: 12")
     return plain_run(images)
 
 
@@ -530,7 +630,7 @@ def with_batch_statistics(images):
     for layer in noisy.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.train()
-    return noisy(torch.tensor(images.copy())).numpy()
+    return noisy(torch.tensor(np.array(images, order="C"))).numpy()
 
 
 def changes_its_input(images):
@@ -545,7 +645,7 @@ def in_float64(images):
 
 def in_half(images):
     half = copy.deepcopy(model).bfloat16()
-    return half(torch.tensor(images.copy()).bfloat16()).float().numpy()
+    return half(torch.tensor(np.array(images, order="C")).bfloat16()).float().numpy()
 
 
 def first_answer_for_all(images):
@@ -562,8 +662,10 @@ def make_remembering():
 
 
 def ignores_strides(images):
-    base = images if images.base is None else images.base
-    return plain_run(base.reshape(-1, 1, 16, 16)[: len(images)])
+    if min(images.strides) < 0:
+        return plain_run(images)
+    plain = tuple(4 * math.prod(images.shape[axis + 1 :]) for axis in range(4))
+    return plain_run(np.lib.stride_tricks.as_strided(images, images.shape, plain))
 
 
 def scales_by_the_brightest(images):
@@ -576,35 +678,22 @@ def one_row_loses_its_axis(images):
     return plain_run(images).squeeze()
 
 
-def slightly_off(images):
-    return plain_run(images) + np.float32(0.0018)
-
-
-def hardly_off(images):
-    return plain_run(images) + np.float32(0.0009)
-
-
-broken = {
-    "works for the batch size of the example only": fixed_batch,
-    "answers at most 8 images": at_most_eight,
-    "gives probabilities": with_softmax,
-    "has batch norm in training mode": with_batch_statistics,
-    "changes its input": changes_its_input,
-    "gives float64": in_float64,
-    "computes in bfloat16": in_half,
-}
-
 with check.exercise("accept_export"):
     some = pictures[40:52].numpy()
-
-    def judge(run):
-        return accept(run, model, some.copy())
-
-    check.catches(judge, {"eager PyTorch": plain_run, "two at a time": in_pairs}, broken, "your checks")
+    right = {"eager PyTorch": plain_run, "two at a time": in_pairs}
+    wrong = {
+        "works for the batch size of the example only": fixed_batch,
+        "answers at most 8 images": at_most_eight,
+        "gives probabilities": with_softmax,
+        "has batch norm in training mode": with_batch_statistics,
+        "changes its input": changes_its_input,
+        "gives float64": in_float64,
+        "computes in bfloat16": in_half,
+    }
     ### BEGIN HIDDEN TESTS
-    other = pictures[100:112].numpy()
-    judge_other = lambda run: accept(run, model, other.copy())
-    more = {
+    some = pictures[100:112].numpy()
+    right |= {"computed in float64": in_double, "off by 0.0009": lambda images: plain_run(images) + np.float32(0.0009)}
+    wrong |= {
         "gives the first image's answer to all": first_answer_for_all,
         "remembers answers by the shape of the batch": make_remembering(),
         "ignores how the array lies in memory": ignores_strides,
@@ -612,13 +701,14 @@ with check.exercise("accept_export"):
         "drops the batch axis of a single image": one_row_loses_its_axis,
         "gives a torch tensor": lambda images: torch.tensor(plain_run(images)),
         "turns the images by a quarter": lambda images: plain_run(images.swapaxes(2, 3)),
-        "is off by 0.0018": slightly_off,
+        "is off by 0.0018": lambda images: plain_run(images) + np.float32(0.0018),
+        "is off by 0.1 %": lambda images: plain_run(images) * np.float32(1.001),
         "gives negated logits": lambda images: -plain_run(images),
         "sorts the rows": lambda images: np.sort(plain_run(images), 0),
         "gives zeros": lambda images: np.zeros((len(images), 10), np.float32),
     }
-    check.catches(judge_other, {"computed in float64": in_double, "off by 0.0009": hardly_off}, {**broken, **more}, "your checks")
     ### END HIDDEN TESTS
+    check.catches(lambda run: accepting(run, some.copy()), right, wrong, "your checks")
 check.points(3)  # the number below: your points, of 3
 
 # %% [markdown]
@@ -649,8 +739,9 @@ check.points(3)  # the number below: your points, of 3
 
 # %% [markdown]
 # Your test on the file from exercise 1, and on a file with a fault that happens: somebody saved the *parameters* of the
-# network and forgot the *buffers*, so that one batch norm starts again with mean 0 and variance 1. The
-# network loads without complaint, gives plausible logits, and is worse. It will be the canary of part D.
+# network and forgot the *buffers*. `load_state_dict` would complain ("Missing key(s)"); with `strict=False`, which somebody
+# wrote to get rid of the complaint, every batch norm starts again with mean 0 and variance 1. Here one of the four does, as
+# after a slip in one block: the network gives plausible logits, and is worse. It will be the canary of part D.
 
 # %%
 samples = pictures[:12].numpy()
@@ -670,7 +761,7 @@ except AssertionError as error:
     print(f"forgetful.onnx, {right:.0%} right on the held-out pictures: rejected ({str(error).splitlines()[0][:60]})")
 
 # %% [markdown]
-# # Part B · Does it survive its clients?
+# ## Part B · Does it survive its clients?
 #
 # A service is concurrent: while one request waits for the model, others arrive. The tests below must not depend on how
 # fast this machine is, so they run on an event loop whose clock **jumps**: where everybody only waits for time to pass,
@@ -679,16 +770,24 @@ except AssertionError as error:
 
 # %%
 class JumpingSelector(selectors.DefaultSelector):
-    """Where an event loop would wait for time to pass, its clock `now` jumps instead."""
+    """Where an event loop would wait for time to pass, its clock `now` jumps instead.
 
-    now = 0.0
+    As a real clock it never stands still: each turn of the loop takes ten billionths of a second.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.now, self.turns, self.threads = 0.0, 0, threading.active_count()
 
     def select(self, timeout=None):
-        ready = super().select(1 if timeout is None else min(timeout, 0.002))  # a moment for threads, if there are any
+        patience = 0.002 if threading.active_count() > self.threads else 0.0  # a moment for threads, if there are any
+        ready = super().select(1 if timeout is None else min(timeout, patience))
+        self.turns += 1
         if not ready and timeout is None:
             raise RuntimeError("everything waits for something that never comes: is every waiting request answered?")
-        if not ready:
-            self.now += timeout
+        if self.turns > 100_000:
+            raise RuntimeError("the loop turns and turns: does something ask again and again in place of waiting?")
+        self.now += 1e-8 + (0 if ready else timeout)
         return ready
 
 
@@ -718,27 +817,40 @@ async def one_minute():
 print(f"{run_async(one_minute()):.0f} s on the loop's clock")
 
 # %% [markdown]
-# ## 4 · A micro-batcher (4 points, 45 minutes, difficulty 3 of 3)
+# ### 4 · A micro-batcher (`micro_batcher`, 4 points, 45 minutes, difficulty 3 of 3)
 #
 # Each call of a model costs something that does not depend on the number of rows: Python, starting kernels, reading
 # all weights from memory once. A micro-batcher lets requests that arrive together share one call. It must keep every
 # promise that a single call keeps: the right answer to the right caller, errors told, nobody waiting for ever.
 #
-# **Task.** Write the class. `predict` is an **async** function from a float32 array `(n, ...)` to an array of `n` rows.
-# `await batcher.submit(item)` (one item, without batch axis) returns the row of the result that belongs to it.
+# `MicroBatcher(predict, max_batch, max_wait, max_waiting)`: `predict` is an **async** function from a float32 array `(n, ...)`
+# to an array of `n` rows; `max_batch` and `max_waiting` are 1 or more, `max_wait` is a number of seconds above 0.
+# `await batcher.submit(item)` takes one item (float32, without batch axis). An item **waits** from `submit` until a call of
+# `predict` with it starts.
 #
-# - One call of `predict` runs at a time. While it runs, others gather.
-# - A call starts as soon as no other runs **and** `max_batch` items wait, or the oldest waiting item has waited
-#   `max_wait` seconds (also where it waited during another call). It takes the oldest items, at most `max_batch`.
-# - Where `predict` raises, every caller of that batch gets the error, and the batcher goes on with the next batch.
-# - A caller may give up (its task is cancelled, by a timeout for instance). The others of its batch are not hurt; if it
-#   gave up before the call started, its item is not in the batch.
-# - Where `max_waiting` items wait for a call to start, `submit` raises `Overloaded` at once: a queue without end is an
-#   answer too late for everybody.
+# - `submit` returns the row of the result that belongs to its item. <!-- rule: rows -->
+# - One call of `predict` runs at a time. While it runs, others gather. <!-- rule: single -->
+# - A call starts as soon as no other runs and `max_batch` items wait … <!-- rule: full -->
+# - … or no other runs and the oldest waiting item has waited `max_wait` seconds (counted from its `submit`, also where it
+#   waited during another call). <!-- rule: due -->
+# - A call takes the items that have waited longest, in order, at most `max_batch`. <!-- rule: oldest -->
+# - Where `predict` raises (any `Exception`), every caller of that batch gets the error, and the batcher goes on with the next
+#   batch. <!-- rule: errors -->
+# - A caller may give up at any time (its task is cancelled, by a timeout for instance). The others of its batch get their
+#   answers. <!-- rule: others -->
+# - The item of a caller who gives up before the call starts waits no more: it is in no batch, and counts neither for
+#   `max_batch` nor for `max_waiting` nor as the oldest. <!-- rule: left -->
+# - Where `max_waiting` items wait already, `submit` raises `Overloaded` at once: a queue without end is an answer too late
+#   for everybody. <!-- rule: overload -->
+# - Two batchers share nothing. <!-- rule: own -->
 #
-# All of it runs on one event loop: no threads, no locks; add methods of your own as you like. The cell below has the
-# error, and a model and clients to try your batcher with: `run_async(play(MicroBatcher, [(0, 1), (0.2, 2)]))` lets item
-# 1 arrive at 0 s and item 2 at 0.2 s.
+# For example with `max_batch=2`, `max_wait=0.3` and calls of 0.2 s, items that come at 0, 0.01 and 0.02 s: the first call
+# starts at 0.01 s with two items; the third is due at 0.32 s, and the call with it starts then.
+#
+# All of it runs on one event loop: no threads, no locks; add methods of your own as you like. Time is the loop's clock,
+# `asyncio.get_running_loop().time()`, by which `asyncio.sleep` and timeouts go: in the tests it jumps, and the clocks of the
+# module `time` do not. The cell below has the error, and a model and clients to try your batcher with:
+# `run_async(play(MicroBatcher, [(0, 1), (0.2, 2)]))` lets item 1 arrive at 0 s and item 2 at 0.2 s.
 
 # %%
 from collections import deque
@@ -749,10 +861,12 @@ class Overloaded(Exception):
 
 
 class Watched:
-    """A model that doubles, takes `seconds` a call, and fails on items of 13.
+    """A model that doubles, takes `seconds` a call, and fails on items of 13, 14 and 15, each with an error of its own.
 
     It notes its calls as (start, items), and in `most` how many ran at the same time.
     """
+
+    errors = {13: ValueError, 14: OSError, 15: AttributeError}
 
     def __init__(self, seconds):
         self.seconds, self.calls, self.running, self.most = seconds, [], 0, 0
@@ -760,45 +874,57 @@ class Watched:
     async def __call__(self, batch):
         self.running += 1
         self.most = max(self.most, self.running)
-        self.calls.append((round(asyncio.get_running_loop().time(), 6), batch[:, 0].tolist()))
+        self.calls.append((round(asyncio.get_running_loop().time(), 5), batch[:, 0].tolist()))
         try:
             await asyncio.sleep(self.seconds)
         finally:
             self.running -= 1
-        if (batch[:, 0] == 13).any():
-            raise ValueError("13")
+        for value, error in self.errors.items():
+            if (batch[:, 0] == value).any():
+                raise error(str(value))
         return batch * 2
 
 
-async def ask_at(batcher, when, value):
-    """Submit an item at a time; gives its answer or error, and when it came."""
+async def ask_batcher(batcher, value, patience=None):
+    """Submit an item; gives its answer, or the error's name, or "gave up" after `patience` seconds; and when that was."""
     loop = asyncio.get_running_loop()
-    await asyncio.sleep(when)
+    task = asyncio.create_task(batcher.submit(np.array([value, value + 0.5], dtype=np.float32)))
+    if patience is not None:
+        loop.call_later(patience, task.cancel)
     try:
-        answer = await batcher.submit(np.array([value, value + 0.5], dtype=np.float32))
-    except (Overloaded, ValueError) as error:
-        answer = error
-    return answer, round(loop.time(), 6)
+        answer = np.asarray(await task).tolist()
+    except asyncio.CancelledError:
+        answer = "gave up"
+    except (Overloaded, *Watched.errors.values()) as error:
+        answer = type(error).__name__
+    return answer, round(loop.time(), 5)
 
 
 async def play(make_batcher, arrivals, seconds=0.1, **settings):
-    """Let items arrive at times; gives the model and the answers, in the order of the arrivals."""
+    """Let items arrive: (time, value) or (time, value, seconds until the caller gives up), in order of time.
+
+    Gives the model and for each arrival (answer, time).
+    """
     settings = {"max_batch": 3, "max_wait": 0.05, "max_waiting": 100} | settings
-    model = Watched(seconds)
+    model, loop, clients = Watched(seconds), asyncio.get_running_loop(), []
     batcher = make_batcher(model, **settings)
-    answers = await asyncio.gather(*(ask_at(batcher, when, value) for when, value in arrivals))
-    return model, answers
+    begin = loop.time()
+    for when, *rest in arrivals:
+        if begin + when > loop.time():
+            await asyncio.sleep(begin + when - loop.time())
+        clients.append(asyncio.create_task(ask_batcher(batcher, *rest)))
+    return model, list(await asyncio.gather(*clients))
 
 
-# %% exercise="micro_batcher" minutes=45 difficulty=3 seconds=5
+# %% exercise="micro_batcher" minutes=45 difficulty=3 seconds=20 apart=true
 class MicroBatcher:
     """Collects single items into batches for `predict`, an async function from an array (n, ...) to n rows."""
 
     def __init__(self, predict, max_batch, max_wait, max_waiting):
         ### BEGIN SOLUTION
         self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
-        self.waiting = deque()  # (time of arrival, item, future)
-        self.arrived = asyncio.Event()
+        self.waiting = deque()  # (when it is due, item, future)
+        self.changed = asyncio.Event()
         self.worker = None
         ### END SOLUTION
 
@@ -808,162 +934,171 @@ class MicroBatcher:
         if len(self.waiting) >= self.max_waiting:
             raise Overloaded(f"{self.max_waiting} requests wait already")
         loop = asyncio.get_running_loop()
-        answer = loop.create_future()
-        self.waiting.append((loop.time(), item, answer))
-        self.arrived.set()
+        entry = loop.time() + self.max_wait, item, loop.create_future()
+        self.waiting.append(entry)
+        self.changed.set()
         if self.worker is None:
             self.worker = asyncio.create_task(self.work())
-        return await answer
+        try:
+            return await entry[2]
+        finally:
+            for place, other in enumerate(self.waiting):  # still waiting: its caller gave up
+                if other is entry:
+                    del self.waiting[place]
+                    self.changed.set()
+                    break
 
     async def work(self):
         """Runs batches as long as somebody waits."""
+        loop = asyncio.get_running_loop()
         while self.waiting:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self.waiting[0][0] + self.max_wait):
-                    while len(self.waiting) < self.max_batch:
-                        self.arrived.clear()
-                        await self.arrived.wait()
-            batch = []
-            while self.waiting and len(batch) < self.max_batch:
-                _, item, answer = self.waiting.popleft()
-                if not answer.done():  # done: its caller gave up
-                    batch.append((item, answer))
-            if batch:
-                await self.call(batch)
+            due = self.waiting[0][0]
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            await self.call([self.waiting.popleft() for _ in range(min(self.max_batch, len(self.waiting)))])
         self.worker = None
 
     async def call(self, batch):
         """One call of predict, and its answers."""
         try:
-            rows, error = await self.predict(np.stack([item for item, _ in batch])), None
+            rows, error = await self.predict(np.stack([item for _, item, _ in batch])), None
         except Exception as raised:
             rows, error = [None] * len(batch), raised
-        for (_, answer), row in zip(batch, rows):
-            if answer.done():
+        for (_, _, answer), row in zip(batch, rows):
+            if answer.done():  # its caller gave up
                 continue
             answer.set_exception(error) if error else answer.set_result(row)
         ### END SOLUTION
 
 
 # %% tests="micro_batcher" points=4
-def check_answers(answers, values, what):
-    for (answer, _), value in zip(answers, values):
-        if isinstance(answer, Exception):
-            check.true(False, f"{what}: item {value} got {type(answer).__name__}({answer}) instead of an answer.")
-        check.equal(
-            np.asarray(answer),
-            np.array([2 * value, 2 * value + 1], dtype=np.float32),
-            f"{what}: the answer for item {value}",
-            "row i belongs to item i",
-        )
+@check.scenario
+def played(arrivals, seconds, settings):
+    """The calls and answers of one batcher."""
+    model, answers = run_async(play(MicroBatcher, arrivals, seconds, **settings))
+    return {"calls": model.calls, "answers": answers, "most": model.most}
 
 
-def check_batches():
-    model, answers = run_async(play(MicroBatcher, [(0, 1), (0, 2), (0, 3), (0.01, 4), (0.02, 5)]))
-    check.true(model.most == 1, "a second call of predict started while one was running: one at a time.")
-    check.equal(
-        [items for _, items in model.calls], [[1, 2, 3], [4, 5]], "the batches for 3 items at once, then 2, with max_batch=3",
-        "the oldest first, at most max_batch",
-    )  # fmt: skip
-    check_answers(answers, range(1, 6), "5 items")
-    check.equal(model.calls[0][0], 0.0, "the start (s) of a full batch", "a full batch does not wait for max_wait")
-    check.equal(
-        model.calls[1][0], 0.1, "the start (s) of the batch that gathered during a call of 0.1 s, with max_wait=0.05",
-        "its oldest item has waited longer than max_wait already when the model is free",
-    )  # fmt: skip
-    model, answers = run_async(play(MicroBatcher, [(0, 1), (0.03, 2), (1, 3)]))
-    check.equal(
-        model.calls, [(0.05, [1, 2]), (1.05, [3])], "starts (s) and items of batches that never fill, with max_wait=0.05",
-        "a call starts max_wait after the arrival of its oldest item, not of its newest",
-    )  # fmt: skip
-    check_answers(answers, (1, 2, 3), "three lonely items")
-    ### BEGIN HIDDEN TESTS
-    model, answers = run_async(
-        play(
-            MicroBatcher, [(0, 1), (0.01, 2), (0.02, 3), (0.03, 4), (0.04, 5), (0.21, 6)], seconds=0.2, max_batch=2, max_wait=0.3
-        )
-    )
-    check.equal(model.calls, [(0.01, [1, 2]), (0.21, [3, 4]), (0.41, [5, 6])], "starts and items with max_batch=2, max_wait=0.3")
-    check_answers(answers, range(1, 7), "six items")
-    model, answers = run_async(play(MicroBatcher, [(0, 1), (0.15, 2)], seconds=0.1, max_batch=4, max_wait=0.2))
-    check.equal(model.calls, [(0.2, [1, 2])], "one batch of two, max_wait after the first")
-    model, answers = run_async(play(MicroBatcher, [(0, 1), (0.06, 2)], seconds=0.1, max_batch=2, max_wait=0.05))
-    check.equal(model.calls, [(0.05, [1]), (0.15, [2])], "an item that arrived during a call of 0.1 s, 0.01 s after its start")
-    model, answers = run_async(play(MicroBatcher, [(0, 1), (0, 2), (0, 3), (0.06, 4), (0.09, 5)]))
-    check.equal(
-        model.calls, [(0.0, [1, 2, 3]), (0.11, [4, 5])], "two items that arrived 0.04 s and 0.01 s before the end of a call"
-    )
-    model, answers = run_async(play(MicroBatcher, [(0, 1), (0.14, 2)], seconds=0.1, max_batch=2, max_wait=0.05))
-    check.equal(model.calls, [(0.05, [1]), (0.19, [2])], "an item that arrived 0.01 s before the end of a call")
-    ### END HIDDEN TESTS
+@check.scenario
+def played_twice(arrivals, others, settings):
+    """Two batchers at the same time, each with items and a model of its own."""
+
+    async def both():
+        return await asyncio.gather(*(play(MicroBatcher, some, 0.1, **settings) for some in (arrivals, others)))
+
+    return [{"calls": model.calls, "answers": answers} for model, answers in run_async(both())]
 
 
-def check_errors():
-    model, answers = run_async(play(MicroBatcher, [(0, 1), (0, 13), (0, 3), (0.01, 4), (2, 5)]))
-    check.equal(
-        [type(answer).__name__ for answer, _ in answers[:3]], ["ValueError"] * 3, "what three callers get whose batch raised ValueError",
-        "every caller of the batch must hear of it, or waits for ever",
-    )  # fmt: skip
-    check_answers(answers[3:], (4, 5), "after a batch that raised")
-
-    async def give_up(when_it_leaves):
-        model = Watched(0.1)
-        batcher = MicroBatcher(model, max_batch=3, max_wait=0.05, max_waiting=100)
-        tasks = [asyncio.create_task(ask_at(batcher, 0, value)) for value in (1, 2)]
-        await asyncio.sleep(when_it_leaves)
-        tasks[0].cancel()
-        later = await ask_at(batcher, 0.5, 3)
-        return model, [await tasks[1], later]
-
-    model, answers = run_async(give_up(0.1))
-    check_answers(answers, (2, 3), "a caller of the batch gave up during the call")
-    model, answers = run_async(give_up(0.02))
-    check_answers(answers, (2, 3), "a caller gave up before the call")
-    check.equal(
-        model.calls[0][1],
-        [2.0],
-        "the items of the batch, one of whose callers had given up",
-        "leave it out: nobody wants the answer",
-    )
-    ### BEGIN HIDDEN TESTS
-
-    async def all_gone():
-        model = Watched(0.1)
-        batcher = MicroBatcher(model, max_batch=2, max_wait=0.05, max_waiting=100)
-        tasks = [asyncio.create_task(ask_at(batcher, 0, value)) for value in (1, 2)]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        late = asyncio.create_task(ask_at(batcher, 0, 7))
-        await asyncio.sleep(0.06)
-        late.cancel()
-        tasks[0].cancel()
-        await asyncio.sleep(1)
-        return model, [await tasks[1], await ask_at(batcher, 1, 3), await ask_at(batcher, 0, 4)]
-
-    model, answers = run_async(all_gone())
-    check_answers(answers, (2, 3, 4), "two callers gave up, one of them before its call")
-    check.equal([items for _, items in model.calls], [[1, 2], [3], [4]], "the batches: the item of a caller who left is in none")
-    ### END HIDDEN TESTS
+def batcher_by_definition(arrivals, seconds, settings, slip=""):
+    """The same by the rules, event by event. `slip`: a usual mistake."""
+    most, wait, room = settings["max_batch"], settings["max_wait"], settings["max_waiting"]
+    waiting, calls, answers, free_at, running = [], [], [None] * len(arrivals), -1.0, []
+    leaving = {i: a[0] + a[2] for i, a in enumerate(arrivals) if len(a) > 2 and a[2] is not None}
+    todo = list(range(len(arrivals)))
+    while todo or waiting or running:
+        events = [(arrivals[i][0], 2, i) for i in todo[:1]]
+        events += [(leaving[i], 1, i) for i in waiting + running if i in leaving and answers[i] is None]
+        if running:
+            events.append((free_at, 0, -1))
+        elif waiting:
+            newest = slip == "newest"
+            due = max(arrivals[waiting[-1 if newest else 0]][0] + wait, free_at, arrivals[waiting[0]][0])
+            full = len(waiting) >= most and slip != "fixed"
+            events.append((max(free_at, max(arrivals[i][0] for i in waiting[:most])) if full else due, 3, -1))
+        now, kind, i = min(events)
+        if kind == 0:
+            bad = next((Watched.errors[v].__name__ for v in (13, 14, 15) if v in [arrivals[j][1] for j in running]), None)
+            for j in running:
+                value = arrivals[j][1]
+                answers[j] = answers[j] or (bad or [2.0 * value, 2.0 * value + 1], now)
+            running = []
+        elif kind == 1:
+            answers[i] = ("gave up", now)
+            if i in waiting:
+                waiting.remove(i)
+        elif kind == 2:
+            todo.pop(0)
+            if len(waiting) >= room:
+                answers[i] = ("Overloaded", now)
+            else:
+                waiting.append(i)
+        else:
+            batch, waiting = waiting[:most], waiting[most:]
+            calls.append((now, [float(arrivals[j][1]) for j in batch]))
+            running, free_at = batch, now + seconds
+    return {"calls": calls, "answers": answers}
 
 
-def check_overload():
-    burst = [(0.010 + 0.001 * i, 4 + i) for i in range(8)]
-    model, answers = run_async(play(MicroBatcher, [(0, 1), (0, 2), (0, 3), *burst, (0.4, 20)], max_waiting=5))
-    refused = [isinstance(answer, Overloaded) for answer, _ in answers]
-    check.equal(
-        refused,
-        [False] * 8 + [True] * 3 + [False],
-        "who is refused, of 3 items (a running call), 8 more during it and one later, with max_waiting=5",
-        "only items that wait for a call to start count; who comes after the 5th is refused",
-    )
-    check.equal(
-        [when for _, when in answers[8:11]], [0.015, 0.016, 0.017], "when (s) they are refused", "at once, not after waiting"
-    )
-    check_answers(answers[:8] + answers[11:], [*range(1, 9), 20], "those who were let in")
+def story(_seed, n, gap, trouble):
+    """Arrivals, on a grid of 10 ms; callers leave 5 ms beside it, calls end and items fall due beside both."""
+    import random
+
+    source, now, arrivals = random.Random(_seed), 0, []
+    for _ in range(n):
+        value = source.choice([13, 14, 15]) if trouble == "errors" and source.random() < 0.3 else source.randint(20, 99)
+        leaves = source.choice([0.005, 0.025, 0.065, 0.135]) if trouble == "leavers" and source.random() < 0.5 else None
+        arrivals.append((now / 100, value, leaves))
+        now += source.randint(0 if trouble == "at once" else 1, gap)
+    return arrivals
+
+
+def check_stories(seeds, what, trouble, hint, rooms=(100,), causes=()):
+    def seen(arrivals, seconds, settings):
+        told = played(arrivals, seconds, settings)
+        check.true(told.pop("most") <= 1, f"with the items {arrivals} a second call of predict started while one was running: one at a time.")
+        return told
+
+    domain = {
+        "_seed": cases.integer(0, 10**6), "_n": cases.size("n"), "_gap": cases.choice(2, 6, 20),
+        "_max_batch": cases.choice(3, 1, 2, 5), "_max_wait": cases.choice(0.053, 0.013, 0.303), "_room": cases.choice(*rooms),
+        "arrivals": cases.derived(lambda _seed, _n, _gap, **_: story(_seed, _n, _gap, trouble)),
+        "seconds": cases.choice(0.0401, 0.1101, 0.0101),
+        "settings": cases.derived(lambda _max_batch, _max_wait, _room, **_: {"max_batch": _max_batch, "max_wait": _max_wait, "max_waiting": _room}),
+    }  # fmt: skip
+    said = {text: lambda *case, slip=slip: batcher_by_definition(*case, slip) for text, slip in causes}
+    drawn = cases.draw(seeds, domain, n=(1, 14))
+    check.agrees(seen, batcher_by_definition, drawn, f"a batcher with {what}", hint, causes=said, rtol=0, atol=0.002)
+
+
+def check_own(seeds):
+    for seed in seeds:
+        first, second = story(seed, 7, 4, "at once"), story(seed + 1000, 6, 5, "")
+        settings = {"max_batch": 3, "max_wait": 0.053, "max_waiting": 9}
+        wanted = [batcher_by_definition(some, 0.1, settings) for some in (first, second)]
+        check.equal(played_twice(first, second, settings), wanted, "what two batchers do at the same time, each with its own items",
+                    "each has a queue, a worker and a model of its own", rtol=0, atol=0.002)  # fmt: skip
 
 
 with check.exercise("micro_batcher"):
-    check.parts({"batches and times": check_batches, "errors and callers who give up": check_errors, "overload": check_overload})
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
+    slips = [("each arrival starts the waiting time anew: the oldest item decides, not the newest", "newest"),
+             ("a full batch does not wait for max_wait", "fixed")]  # fmt: skip
+    starts = "calls as (start, items), answers as (answer, time): the oldest items, at most max_batch, as soon as the batch is full or its oldest item is due"
+    check.parts(
+        {
+            "batches and times": lambda: check_stories(seeds, "items that come now and then", "at once", starts, causes=slips),
+            "errors": lambda: check_stories(
+                seeds, "items that make predict raise", "errors", "every caller of the batch gets the error, and the next batch is served"
+            ),
+            "callers who give up": lambda: check_stories(
+                seeds, "callers who give up", "leavers",
+                "who gave up before the call starts is in no batch, and is neither counted nor the oldest; the others are not hurt",
+            ),
+            "overload": lambda: check_stories(
+                seeds, "little room", "leavers", "only items that wait for a call to start count; who finds max_waiting of them is refused at once",
+                rooms=(3, 1, 2, 5),
+            ),
+            "two batchers": lambda: check_own(seeds),
+        }
+    )  # fmt: skip
 check.points(4)  # the number below: your points, of 4
 
 # %% [markdown]
@@ -984,22 +1119,25 @@ check.points(4)  # the number below: your points, of 4
 # ```python
 # async def submit(self, item):
 #     ...                                        # Overloaded?
-#     answer = loop.create_future()
-#     self.waiting.append((loop.time(), item, answer))
-#     self.arrived.set()
+#     entry = loop.time() + self.max_wait, item, loop.create_future()
+#     self.waiting.append(entry)
+#     self.changed.set()
 #     if self.worker is None:
 #         self.worker = asyncio.create_task(self.work())
-#     return await answer
+#     try:
+#         return await entry[2]
+#     finally:
+#         ...                                    # still waiting? its caller gave up: take it out, and tell the worker
 #
 # async def work(self):
 #     while self.waiting:
-#         with contextlib.suppress(TimeoutError):
-#             async with asyncio.timeout_at(arrival of the oldest + self.max_wait):
-#                 while len(self.waiting) < self.max_batch:
-#                     self.arrived.clear()
-#                     await self.arrived.wait()
-#         ...                                    # take at most max_batch whose future is not done
-#         ...                                    # await predict; set_result or set_exception where not done
+#         if not full and not due:
+#             self.changed.clear()
+#             with contextlib.suppress(TimeoutError):
+#                 async with asyncio.timeout_at(when the oldest is due):
+#                     await self.changed.wait()
+#             continue                           # somebody came or left: look again
+#         ...                                    # take at most max_batch; await predict; set_result or set_exception where not done
 #     self.worker = None
 # ```
 # </details>
@@ -1014,7 +1152,7 @@ async def busy_minute():
     generator = torch.Generator().manual_seed(3)
     arrivals = (torch.rand(60, generator=generator) ** 2 * 0.6).sort().values.tolist()
     model, answers = await play(
-        MicroBatcher, [(when, i) for i, when in enumerate(arrivals)], seconds=0.02, max_batch=8, max_wait=0.01
+        MicroBatcher, [(when, 100 + i) for i, when in enumerate(arrivals)], seconds=0.02, max_batch=8, max_wait=0.01
     )
     return model.calls, arrivals, [when for _, when in answers]
 
@@ -1039,28 +1177,38 @@ print(
 )
 
 # %% [markdown]
-# ## 5 · The service (5 points, 45 minutes, difficulty 3 of 3)
+# ### 5 · The service (`service`, 5 points, 45 minutes, difficulty 3 of 3)
 #
 # A client can send anything, as slowly as it likes, and leave at any moment. A service answers each of them in bounded
 # time, says whose fault it was (4xx: yours, 5xx: mine), and goes on. FastAPI validates JSON for you once it has read
 # *all* of the body into memory; how much and how long it reads is up to you, so here you read the body yourself.
 #
-# **Task.** Write `make_app(batcher, max_bytes, body_seconds, answer_seconds)`, which returns a FastAPI application with
-# one endpoint, `POST /predict`. Its body is JSON, `{"image": 16 rows of 16 numbers}`; the answer is
-# `{"label": 7, "probabilities": [ten numbers]}` (softmax of the ten logits that `batcher.submit` gives for the float32
-# array `(1, 16, 16)`).
+# Write `make_app(batcher, max_bytes, body_seconds, answer_seconds)`. It returns a FastAPI application with one endpoint,
+# `POST /predict`. A valid body is UTF-8 JSON: `{"image": 16 rows of 16 numbers}`, whole numbers or not.
 #
-# | what happens | status |
-# |---|---|
-# | not JSON; no `image`; not 16 x 16; something that is no number; NaN or infinity (Python's JSON lets them through!); an unknown field | 422 |
-# | more than `max_bytes` bytes of body: stop reading as soon as it is clear | 413 |
-# | the body is not there `body_seconds` after the request began | 408 |
-# | the batcher raises `Overloaded` | 503, with a header `Retry-After` |
-# | the batcher gives no answer within `answer_seconds` | 504 |
-# | the batcher raises anything else | 500, and nothing of the error's text in the answer |
+# - `batcher.submit` gets the image as a float32 array `(1, 16, 16)`, once; the answer is 200 with
+#   `{"label": 7, "probabilities": [ten numbers]}`: the softmax of the ten logits that `submit` returns, and the place of the
+#   largest. <!-- rule: answer -->
+# - Requests at the same time, and two applications, do not mix. <!-- rule: own -->
 #
-# Write `async def`. The live service in part D runs a copy of your whole cell together with the cell just below and your
-# batcher: imports and helpers of your own belong into the exercise's cell.
+# - 422: the body is not UTF-8 JSON, however deep it nests, or not an object. <!-- rule: json -->
+# - 422: there is no `image`, another field beside it, or it is not 16 rows of 16. <!-- rule: fields -->
+# - 422: an entry is no JSON number, but text (`"0.5"` too), `true`, `null` or a list. <!-- rule: numbers -->
+# - 422: an entry is NaN or infinity (Python's JSON lets them through) or beyond float32 (`1e39`, a number of 400
+#   digits). <!-- rule: finite -->
+# - What is answered with 422 never reaches the batcher. <!-- rule: validated_first -->
+# - 413: the body has more than `max_bytes` bytes. After the piece that makes it too much nothing is read. <!-- rule: size -->
+# - 408: the body is not complete `body_seconds` after the request began: one limit for all its pieces
+#   together. <!-- rule: pace -->
+# - 503, with a header `Retry-After`: the batcher raises `Overloaded`. <!-- rule: overloaded -->
+# - 504: the batcher gives no answer within `answer_seconds` from `submit`; the time for the body does not
+#   count. <!-- rule: late -->
+# - 500: the batcher raises any other `Exception`. It goes no further, and nothing of its text stands in the
+#   answer. <!-- rule: private -->
+#
+# Write `async def`. The live service in part D runs a copy of your whole cell. It finds there your micro-batcher,
+# `Overloaded`, `json`, `math`, `os`, `copy`, and what the next cell imports and defines; anything else (a name of the
+# notebook, say) you import or define in the exercise's cell.
 
 # %%
 import asyncio
@@ -1151,20 +1299,14 @@ class FakeBatcher:
         return (np.asarray(item).reshape(16, 16)[:10].sum(1) / 3).astype(np.float32)
 
 
-def image_body(seed=0, **changes):
-    """The JSON of a valid request as bytes; `changes` replace or add fields."""
-    image = np.random.default_rng(seed).uniform(-0.5, 1.5, (16, 16)).round(3).tolist()
-    return json.dumps({"image": image} | changes).encode()
-
-
-# %% exercise="service" minutes=45 difficulty=3
+# %% exercise="service" minutes=45 difficulty=3 seconds=20 apart=true
 def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
     """A FastAPI application with POST /predict in front of `batcher.submit`."""
     ### BEGIN SOLUTION
     Row = Annotated[list[FiniteFloat], Field(min_length=16, max_length=16)]
 
     class Picture(BaseModel):
-        model_config = ConfigDict(extra="forbid")
+        model_config = ConfigDict(extra="forbid", strict=True)  # strict: "0.5" and true are no numbers
         image: Annotated[list[Row], Field(min_length=16, max_length=16)]
 
     async def read_body(request):
@@ -1183,11 +1325,15 @@ def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
 
     @app.post("/predict")
     async def predict(request: Request):
+        body = await read_body(request)
         try:
-            picture = Picture.model_validate_json(await read_body(request))
+            picture = Picture.model_validate_json(body)
         except ValidationError as error:
             raise HTTPException(422, [{"at": e["loc"], "what": e["msg"]} for e in error.errors()]) from None
-        item = np.array([picture.image], dtype=np.float32)
+        with np.errstate(over="ignore"):
+            item = np.array([picture.image], dtype=np.float32)
+        if not np.isfinite(item).all():
+            raise HTTPException(422, "a number is too large")
         try:
             async with asyncio.timeout(answer_seconds):
                 logits = await batcher.submit(item)
@@ -1204,144 +1350,171 @@ def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
 
 
 # %% tests="service" points=5
-def post(batcher, body=b"", pieces=None, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
-    """One POST /predict to a fresh application."""
-    app = make_app(batcher, max_bytes=max_bytes, body_seconds=body_seconds, answer_seconds=answer_seconds)
-    return run_async(ask(app, "POST", "/predict", body, pieces))
+@check.scenario
+def posted(requests, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0, seconds=0.0, error="", apps=1):
+    """What each client of POST /predict sees, all at the same time, and what the batchers got.
+
+    A request is a body, or a list of pieces (seconds to wait, bytes); request i goes to application i % apps.
+    """
+    made = {"": None, "Overloaded": Overloaded("full")}
+    raised = made[error] if error in made else getattr(__import__("builtins"), error)("secret path /srv/model")
+    batchers = [FakeBatcher(seconds, raised) for _ in range(apps)]
+    served = [make_app(batcher, max_bytes=max_bytes, body_seconds=body_seconds, answer_seconds=answer_seconds) for batcher in batchers]
+
+    async def all_at_once():
+        asked = [{"pieces": request} if isinstance(request, list) else {"body": request} for request in requests]
+        return await asyncio.gather(*(ask(served[i % apps], "POST", "/predict", **each) for i, each in enumerate(asked)))
+
+    return {"answers": [vars(answer) for answer in run_async(all_at_once())], "items": [batcher.items for batcher in batchers]}
 
 
-def expect_status(answer, status, what, cause=""):
-    wanted = (status,) if isinstance(status, int) else status
-    named = " or ".join(map(str, wanted))
+@check.scenario
+def other_method():
+    return run_async(ask(make_app(FakeBatcher(), 20_000, 2.0, 1.0), "GET", "/predict")).status
+
+
+@check.shared
+def body_for(seed):
+    """The JSON of a valid request as bytes; whole numbers among the others."""
+    image = np.random.default_rng(seed).uniform(-0.5, 1.5, (16, 16)).round(3).tolist()
+    image[0][:3] = [0, 1, -1]
+    return json.dumps({"image": image}).encode()
+
+
+def one(request, what, status, why="", **settings):
+    """One request's answer, whose status is as expected."""
+    told = posted([request], **settings)
+    answer = told["answers"][0]
     check.true(
-        answer.status in wanted,
-        f"{what} is answered with {answer.status} ({answer.body[:80].decode(errors='replace')}), expected {named}. {cause}",
+        answer["status"] == status,
+        f"{what} is answered with {answer['status']} ({answer['body'][:80].decode(errors='replace')}), expected {status}. {why}",
     )
+    return answer, told["items"][0]
 
 
-def check_valid(seed=0):
-    batcher = FakeBatcher()
-    answer = post(batcher, image_body(seed))
-    expect_status(answer, 200, "a valid request", "Compare the field names and the shape with the task.")
-    item = np.array(json.loads(image_body(seed))["image"], dtype=np.float32)[None]
-    check.equal(len(batcher.items), 1, "the number of items given to batcher.submit")
-    check.equal(batcher.items[0], item, "the item given to batcher.submit", "float32, with the channel's axis: (1, 16, 16)")
+def expect_answer(answer, item, what):
     logits = FakeBatcher.logits(item)
-    result = answer.json()
-    check.equal(sorted(result), ["label", "probabilities"], "the fields of the answer")
-    check.equal(result["label"], int(logits.argmax()), "the label", "the index of the largest logit")
-    check.equal(result["probabilities"], softmax(logits).tolist(), "the probabilities", "the softmax of the logits", rtol=1e-4)
-    pieces = [(0.1, image_body(seed)[:700]), (0.1, image_body(seed)[700:])]
-    expect_status(
-        post(FakeBatcher(), pieces=pieces), 200, "a valid request whose body comes in two pieces", "Read until the end."
-    )
-    full = len(image_body(seed))
-    expect_status(
-        post(FakeBatcher(), image_body(seed), max_bytes=full),
-        200,
-        "a body of exactly max_bytes",
-        "At most max_bytes are allowed.",
-    )
+    result = json.loads(answer["body"])
+    check.kind(result, dict, f"the answer to {what}")
+    check.equal(sorted(result), ["label", "probabilities"], f"the fields of the answer to {what}")
+    check.equal(result["label"], int(logits.argmax()), f"the label in the answer to {what}", "the place of the largest logit")
+    check.equal(result["probabilities"], softmax(logits).tolist(), f"the probabilities in the answer to {what}", "the softmax of the logits", rtol=1e-4)
 
 
-def check_invalid():
-    rows = json.loads(image_body())["image"]
-    text = json.dumps({"image": rows})
-    bad = {
-        "a body that is no JSON": b"{image: ",
-        "an empty body": b"",
-        "JSON that is no object": b"[1, 2]",
-        "a body without image": b"{}",
-        "15 rows": json.dumps({"image": rows[:15]}).encode(),
-        "a row of 17": json.dumps({"image": [*rows[:15], [0.0] * 17]}).encode(),
-        "a row of 15": json.dumps({"image": [*rows[:15], [0.0] * 15]}).encode(),
-        "a row of 3": json.dumps({"image": [*rows[:15], [0.0] * 3]}).encode(),
-        "17 rows": json.dumps({"image": [*rows, rows[0]]}).encode(),
-        "words in place of numbers": json.dumps({"image": [*rows[:15], ["ink"] * 16]}).encode(),
-        "NaN in the image": text.replace(str(rows[3][3]), "NaN", 1).encode(),
-        "infinity in the image": text.replace(str(rows[3][4]), "-Infinity", 1).encode(),
-        "an image with null": text.replace(str(rows[3][5]), "null", 1).encode(),
-        "an unknown field": image_body(model="latest"),
-        "bytes that are no UTF-8": b'{"image": "\xff\xfe"}',
-    }
-    for what, body in bad.items():
-        batcher = FakeBatcher()
-        answer = post(batcher, body)
-        cause = {
-            "NaN in the image": "Numbers must be finite: the model would answer NaN for it.",
-            "infinity in the image": "Numbers must be finite.",
-            "an unknown field": "A misspelt option must not be ignored in silence: extra fields are forbidden.",
-        }.get(what, "Bad input is the client's fault: validate it, and turn the validation's error into this status.")
-        expect_status(answer, 422, what, cause)
-        check.true(not batcher.items, f"{what} reached the batcher: validate first.")
-    app = make_app(FakeBatcher(), 20_000, 2.0, 1.0)
-    expect_status(run_async(ask(app, "GET", "/predict")), 405, "GET /predict", "Only POST is served there.")
+def check_valid(seeds):
+    for seed in seeds:
+        body = body_for(seed)
+        item = np.array(json.loads(body)["image"], dtype=np.float32)[None]
+        halves = [(0.1, body[:700]), (0.1, b""), (0.1, body[700:])]
+        extremes = json.dumps({"image": [[3e38, -3e38, 1e-45, 0] * 4] * 16}).encode()
+        for request, what, settings in ((body, "a valid request", {}), (halves, "a valid request whose body comes in pieces", {}),
+                                        (body, "a body of exactly max_bytes", {"max_bytes": len(body)}),
+                                        (b" \n" + body + b"\t", "a valid request with blanks around it", {})):  # fmt: skip
+            answer, items = one(request, what, 200, "Compare the field names and the shape with the task.", **settings)
+            check.equal(len(items), 1, f"the number of items given to batcher.submit for {what}")
+            check.equal(items[0], item, f"the item given to batcher.submit for {what}", "float32, with the channel's axis: (1, 16, 16)")
+            expect_answer(answer, item, what)
+        told = posted([extremes])
+        check.equal(told["items"][0], [np.array([[[3e38, -3e38, 1e-45, 0] * 4] * 16], dtype=np.float32)], "the items of a request with the largest numbers that float32 holds")
+        bodies = [body_for(100 * seed + i) for i in range(6)]
+        told = posted(bodies, seconds=0.4, apps=2)
+        for i, (body, answer) in enumerate(zip(bodies, told["answers"])):
+            check.true(answer["status"] == 200, f"one of six requests at the same time to two applications is answered with {answer['status']}, expected 200.")
+            expect_answer(answer, np.array(json.loads(body)["image"], dtype=np.float32)[None], f"request {i} of six at the same time, to two applications")
+        check.equal([len(items) for items in told["items"]], [3, 3], "the items that each of the two applications' batchers got", "each has its own batcher")
 
 
-def check_bodies():
-    huge = [(0, b"[" * 1000)] * 500
-    answer = post(FakeBatcher(), pieces=huge, max_bytes=4500)
-    expect_status(answer, 413, "a body of 500,000 bytes, with max_bytes=4500", "Count what has come, piece by piece.")
-    check.between(
-        answer.read, 4501, 5000, "the bytes read of a body of 500,000, in pieces of 1000, with max_bytes=4500",
-        "stop at the piece that makes it too much: a body that is read to its end fills the memory first",
-    )  # fmt: skip
-    drip = [(0.5, b" ")] * 100 + [(0, image_body())]
-    answer = post(FakeBatcher(), pieces=drip, body_seconds=3.0)
-    expect_status(
-        answer, 408, "a client that sends a byte every half second, with body_seconds=3", "A time limit for the whole body."
-    )
-    check.between(
-        answer.seconds,
-        2.9,
-        3.6,
-        "the seconds after which the slow client is answered, with body_seconds=3",
-        "one limit for all pieces together",
-    )
+def check_invalid(seeds):
+    for seed in seeds:
+        rows = json.loads(body_for(seed))["image"]
+        place = seed % 16
+
+        def with_entry(entry):
+            return json.dumps({"image": rows[:place] + [rows[0][:15] + ["ENTRY"]] + rows[place + 1 :]}).replace('"ENTRY"', entry).encode()
+
+        bad = {
+            "a body that is no JSON": b"{image: ",
+            "an empty body": b"",
+            "JSON that is no object": b"[1, 2]",
+            "JSON that is no object (null)": b"null",
+            "bytes that are no UTF-8": b'{"image": "\xff\xfe"}',
+            "9,000 brackets one inside the other": b"[" * 9000,
+            "an image of 4,000 closed brackets one inside the other": b'{"image": ' + b"[" * 4000 + b"]" * 4000 + b"}",
+            "a body without image": b"{}",
+            "15 rows": json.dumps({"image": rows[:15]}).encode(),
+            "17 rows": json.dumps({"image": [*rows, rows[0]]}).encode(),
+            **{f"a row of {n}": json.dumps({"image": [*rows[:15], [0.5] * n]}).encode() for n in (17, 15, 1, 0)},
+            "256 numbers, in no rows": json.dumps({"image": sum(rows, [])}).encode(),
+            "8 rows of 32": json.dumps({"image": [[0.5] * 32] * 8}).encode(),
+            "an unknown field": json.dumps({"image": rows, "model": "latest"}).encode(),
+            "a word in place of a number": with_entry('"ink"'),
+            'the text "0.5" in place of a number': with_entry('"0.5"'),
+            "true in place of a number": with_entry("true"),
+            "null in place of a number": with_entry("null"),
+            "a list in place of a number": with_entry("[0.5]"),
+            "NaN in the image": with_entry("NaN"),
+            "infinity in the image": with_entry("-Infinity"),
+            "1e400 in the image": with_entry("1e400"),
+            "1e39 in the image": with_entry("1e39"),
+            "a whole number of 400 digits in the image": with_entry("9" * 400),
+        }
+        why = {"NaN": "Numbers must be finite: the model would answer NaN for it.", "infinity": "Numbers must be finite.", "1e": "Numbers must be finite, in float32 too.",
+               "a whole number of": "Numbers must be finite, in float32 too.",
+               "an unknown": "A misspelt option must not be ignored in silence: extra fields are forbidden.",
+               "the text": "Text is no number: validation must not convert it (pydantic: strict).", "true": "A truth value is no number: validation must not convert it."}  # fmt: skip
+        for what, body in bad.items():
+            cause = next((text for start, text in why.items() if what.startswith(start)), "Bad input is the client's fault: validate it, and turn the validation's error into this status.")
+            _, items = one(body, what, 422, cause)
+            check.true(not items, f"{what} reached the batcher: validate first.")
+    check.equal(other_method(), 405, "the status of GET /predict", "only POST is served there")
+
+
+def check_bodies(seeds):
+    body = body_for(seeds[-1])
+    for limit in (4500, len(body) - 1):
+        many = [(0, b"[" * 1000)] * 500
+        answer, _ = one(many, f"a body of 500,000 bytes, with max_bytes={limit}", 413, "Count what has come, piece by piece.", max_bytes=limit)
+        check.between(
+            answer["read"], None, limit // 1000 * 1000 + 1000, f"the bytes read of a body of 500,000, in pieces of 1000, with max_bytes={limit}",
+            "stop at the piece that makes it too much: a body that is read to its end fills the memory first",
+        )  # fmt: skip
+    one(body, f"a body of {len(body)} bytes, with max_bytes={len(body) - 1}", 413, "One byte too many is too many.", max_bytes=len(body) - 1)
+    drip = [(0.5, b" ")] * 100 + [(0, body)]
+    answer, _ = one(drip, "a client that sends a byte every half second, with body_seconds=3.2", 408, "A time limit for the whole body.", body_seconds=3.2)
+    check.between(answer["seconds"], 3.1, 3.7, "the seconds after which the slow client is answered, with body_seconds=3.2", "one limit for all pieces together")
     silent = [(1000.0, b"")]
-    expect_status(
-        post(FakeBatcher(), pieces=silent, body_seconds=0.5), 408, "a client that sends nothing", "A time limit around reading."
-    )
-    slow_but_well = [(0.9, image_body()[:100]), (0.9, image_body()[100:])]
-    expect_status(
-        post(FakeBatcher(), pieces=slow_but_well, body_seconds=2.0), 200, "a body that is there after 1.8 s, with body_seconds=2"
-    )
+    answer, _ = one(silent, "a client that sends nothing", 408, "A time limit around reading.", body_seconds=0.5)
+    check.between(answer["seconds"], 0.4, 0.7, "the seconds after which a silent client is answered, with body_seconds=0.5")
+    pieces = [(0.9, body[:100]), (0.9, body[100:])]
+    one(pieces, "a body that is there after 1.8 s, with body_seconds=2", 200, "It was in time.", body_seconds=2.0)
 
 
-def check_model_trouble():
-    answer = post(FakeBatcher(error=Overloaded("full")), image_body())
-    expect_status(
-        answer, 503, "a request where the batcher is overloaded", "Overloaded is no error of the client's and no surprise: 503."
-    )
-    check.true("retry-after" in answer.headers, "the 503 has no header Retry-After: clients would try again at once.")
-    answer = post(FakeBatcher(seconds=60.0), image_body(), answer_seconds=1.5)
-    expect_status(answer, 504, "a request whose answer would take 60 s, with answer_seconds=1.5", "A time limit around submit.")
-    check.between(answer.seconds, 1.4, 1.7, "the seconds until that 504, with answer_seconds=1.5")
-    answer = post(FakeBatcher(error=RuntimeError("secret path /srv/model")), image_body())
-    expect_status(answer, 500, "a request where the batcher raises RuntimeError")
-    check.true(b"not handled" not in answer.body, "the batcher's RuntimeError left the application: catch it and answer 500.")
-    check.true(b"secret" not in answer.body, "the 500 tells the client the text of an internal error: keep it for the log.")
-    slow = [(0.9, image_body())]
-    answer = post(FakeBatcher(seconds=0.9), pieces=slow, body_seconds=1.0, answer_seconds=1.0)
-    expect_status(
-        answer, 200, "a body after 0.9 s and a model that takes 0.9 s, with 1 s for each", "Two limits, one after the other."
-    )
-
-
-def check_all_valid():
-    check_valid()
-    ### BEGIN HIDDEN TESTS
-    check_valid(7)
-    ### END HIDDEN TESTS
+def check_model_trouble(seeds):
+    body = body_for(seeds[-1])
+    answer, _ = one(body, "a request where the batcher is overloaded", 503, "Overloaded is no error of the client's and no surprise: 503.", error="Overloaded")
+    check.true("retry-after" in answer["headers"], "the 503 has no header Retry-After: clients would try again at once.")
+    answer, _ = one(body, "a request whose answer would take 60 s, with answer_seconds=1.5", 504, "A time limit around submit.", seconds=60.0, answer_seconds=1.5)
+    check.between(answer["seconds"], 1.4, 1.7, "the seconds until that 504, with answer_seconds=1.5")
+    for error in ("RuntimeError", "ValueError", "KeyError"):
+        answer, _ = one(body, f"a request where the batcher raises {error}", 500, error=error)
+        check.true(b"not handled" not in answer["body"], f"the batcher's {error} left the application: catch it and answer 500.")
+        check.true(b"secret" not in answer["body"], "the 500 tells the client the text of an internal error: keep it for the log.")
+    slow = [(0.9, body)]
+    one(slow, "a body after 0.9 s and a model that takes 0.9 s, with 1 s for each", 200, "Two limits, one after the other.", seconds=0.9, body_seconds=1.0, answer_seconds=1.0)
 
 
 with check.exercise("service"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
     check.parts(
         {
-            "valid requests": check_all_valid,
-            "invalid content": check_invalid,
-            "size and pace of the body": check_bodies,
-            "trouble behind": check_model_trouble,
+            "valid requests": lambda: check_valid(seeds),
+            "invalid content": lambda: check_invalid(seeds),
+            "size and pace of the body": lambda: check_bodies(seeds),
+            "trouble behind": lambda: check_model_trouble(seeds),
         }
     )
 check.points(5)  # the number below: your points, of 5
@@ -1356,7 +1529,7 @@ check.points(5)  # the number below: your points, of 5
 # <details><summary>Hint 2 · what to look up</summary>
 #
 # `async for piece in request.stream()`; `asyncio.timeout(seconds)`; `HTTPException(status, detail, headers=...)`;
-# pydantic: `BaseModel.model_validate_json(bytes)`, `ValidationError`, `ConfigDict(extra="forbid")`, `FiniteFloat`,
+# pydantic: `BaseModel.model_validate_json(bytes)`, `ValidationError`, `ConfigDict(extra="forbid", strict=True)`, `FiniteFloat`,
 # `Annotated[list[FiniteFloat], Field(min_length=16, max_length=16)]`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
@@ -1364,7 +1537,7 @@ check.points(5)  # the number below: your points, of 5
 # ```python
 # Row = Annotated[list[FiniteFloat], Field(min_length=16, max_length=16)]
 # class Picture(BaseModel):
-#     model_config = ConfigDict(extra="forbid")
+#     model_config = ConfigDict(extra="forbid", strict=True)
 #     image: ...
 #
 # async def read_body(request):
@@ -1381,7 +1554,7 @@ check.points(5)  # the number below: your points, of 5
 # app = FastAPI()
 # @app.post("/predict")
 # async def predict(request: Request):
-#     ...                                               # validate: 422
+#     ...                                               # validate: 422, also what float32 cannot hold
 #     try:
 #         async with asyncio.timeout(answer_seconds):
 #             logits = await batcher.submit(np.array([picture.image], dtype=np.float32))
@@ -1416,27 +1589,31 @@ for answer, label in zip(run_async(first_requests(), jump=False), [*labels[:6].t
     print(f"{label!s:>13}: {answer.status}  {said}")
 
 # %% [markdown]
-# ## 6 · Health and metrics (3 points, 30 minutes, difficulty 2 of 3)
+# ### 6 · Health and metrics (`health_and_metrics`, 3 points, 30 minutes, difficulty 2 of 3)
 #
-# Whoever runs the service asks two different questions. *Is the process alive?* If not, it is started anew. *Is it
-# ready for requests?* If not (the model is still loading, say), it gets none for a while. Answering the first with the
-# second kills a process that was merely warming up.
+# Whoever runs the service asks two different questions. *Is the process alive?* If not, it is started anew (a liveness
+# probe). *Is it ready for requests?* If not (the model is still loading, say), it gets none for a while (a readiness
+# probe). Answering the first with the second kills a process that was merely warming up.
 #
 # And Prometheus, or anything that reads its format, collects numbers every few seconds: counters that only grow, and
 # histograms. Each combination of label values is a time series of its own. A label must therefore never hold what a
 # client may choose freely, such as the path of an address that does not exist: one scanner would make a million series.
 #
-# **Task.** Write `watch(app, registry, ready)`. It adds to a FastAPI application:
+# Write `watch(app, registry, ready)`. It adds to a FastAPI application, before its first request:
 #
-# - `GET /health/live`: 200 as long as the process answers at all;
-# - `GET /health/ready`: 200 if `ready()` is true at that moment, otherwise 503;
-# - `GET /metrics`: the text of `registry` in Prometheus' format (`generate_latest`, with its content type);
-# - for every request, also these three, a counter `requests` with the labels `path` and `status`, and a histogram
-#   `request_seconds` with the label `path`, both in `registry`. `path` is the path of the route, such as `/predict`, or
-#   `other` where no route matches. A request whose endpoint raises counts with status `500`, and the exception goes on.
+# - `GET /health/live`: 200 as long as the process answers at all. <!-- rule: live -->
+# - `GET /health/ready`: 200 if `ready()` is true at that moment, otherwise 503. <!-- rule: ready -->
+# - `GET /metrics`: what `registry` holds, in Prometheus' text format and with its content type. <!-- rule: metrics -->
+# - A counter `requests` in `registry` with the labels `path` and `status`: each request once, also those for these three
+#   paths. <!-- rule: count -->
+# - A histogram `request_seconds` in `registry` with the label `path`: the seconds from before the endpoint to after it, for
+#   each request, also one that fails. <!-- rule: seconds -->
+# - The label `path` is the path of the route as the application wrote it, such as `/models/{name}`, or `other` where no
+#   route matches. <!-- rule: path -->
+# - A request whose endpoint raises counts with status `500`, and the exception goes on. <!-- rule: raises -->
 
 
-# %% exercise="health_and_metrics" minutes=30 difficulty=2
+# %% exercise="health_and_metrics" minutes=30 difficulty=2 apart=true
 def watch(app, registry, ready):
     """Add health checks, /metrics and the counting of requests to a FastAPI application."""
     ### BEGIN SOLUTION
@@ -1473,13 +1650,18 @@ def watch(app, registry, ready):
 
 
 # %% tests="health_and_metrics" points=3
-from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 
-def watched_app(ready=lambda: True):
-    """An application with a fast, a slow, a failing and a parameterised endpoint, watched by the student's code."""
-    app, registry = FastAPI(), CollectorRegistry()
+@check.scenario
+def watched_requests(requests):
+    """An application with a fast, a slow, a failing and a parameterised endpoint, watched by the student's code.
+
+    A request is (method, path, whether ready() is true then). Gives each answer, and the registry's text at the end.
+    """
+    from prometheus_client import CollectorRegistry
+
+    app, registry, state = FastAPI(), CollectorRegistry(), {"ready": False}
 
     @app.post("/predict")
     async def predict():
@@ -1500,103 +1682,96 @@ def watched_app(ready=lambda: True):
             raise HTTPException(404)
         return {"name": name}
 
-    watch(app, registry, ready)
-    return app, registry
-
-
-def ask_all(app, *wanted):
-    """Several requests, one after the other, on a real clock."""
+    watch(app, registry, lambda: state["ready"])
 
     async def go():
-        return [await ask(app, *request) for request in wanted]
+        answers = []
+        for method, path, ready in requests:
+            state["ready"] = ready
+            answers.append(vars(await ask(app, method, path)))
+        return answers
 
-    return run_async(go(), jump=False)
+    answers = run_async(go(), jump=False)
+    return {"answers": answers, "registry": generate_latest(registry).decode()}
 
 
 def check_health():
-    state = {"ready": False}
-    app, _ = watched_app(lambda: state["ready"])
-    live, not_yet = ask_all(app, ("GET", "/health/live"), ("GET", "/health/ready"))
-    check.equal(
-        live.status, 200, "the status of /health/live while the service is not ready", "it is alive: do not have it killed"
-    )
-    check.equal(not_yet.status, 503, "the status of /health/ready while ready() is False")
-    state["ready"] = True
-    now, live = ask_all(app, ("GET", "/health/ready"), ("GET", "/health/live"))
-    check.equal(
-        now.status, 200, "the status of /health/ready once ready() is True", "ask at every request, not when the app is made"
-    )
-    check.equal(live.status, 200, "the status of /health/live")
+    for order in ((False, True, False), (True, False, True)):
+        asked = [("GET", path, ready) for ready in order for path in ("/health/live", "/health/ready")]
+        told = watched_requests(asked)["answers"]
+        for (_, path, ready), answer in zip(asked, told):
+            live = path == "/health/live"
+            why = "it is alive: do not have it killed" if live else "ask at every request, not when the app is made"
+            check.equal(answer["status"], 200 if live or ready else 503, f"the status of {path} while ready() is {ready}", why)
 
 
-def samples_of(text):
+def samples_of(text, what):
     """Samples of Prometheus' text format: {(name, labels): value}."""
-    families = text_string_to_metric_families(text)
+    try:
+        families = list(text_string_to_metric_families(text))
+    except Exception as error:
+        check.true(False, f"{what} is not in Prometheus' text format ({type(error).__name__}: {str(error)[:80]}). generate_latest writes it.")
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
 
 
-def check_metrics():
-    app, registry = watched_app(lambda: False)
-    answers = ask_all(
-        app, ("POST", "/predict"), ("POST", "/predict"), ("GET", "/slow"), ("GET", "/fails"), ("GET", "/models/a"), ("GET", "/models/b"),
-        ("GET", "/models/none"), ("GET", "/wp-login.php"), ("GET", "/admin/x"), ("GET", "/health/ready"), ("GET", "/metrics"),
-    )  # fmt: skip
-    check.equal(answers[3].status, 500, "the status of an endpoint that raises", "the middleware must let the exception go on")
-    last = answers[-1]
-    check.equal(last.status, 200, "the status of /metrics")
-    check.true(
-        last.headers.get("content-type", "").startswith("text/plain"),
-        f"/metrics has the content type {last.headers.get('content-type')}, expected Prometheus' own (CONTENT_TYPE_LATEST).",
-    )
-    try:
-        seen = samples_of(last.body.decode())
-    except Exception as error:
-        check.true(
-            False,
-            f"/metrics is not in Prometheus' text format ({type(error).__name__}: {str(error)[:80]}). generate_latest writes it.",
-        )
-    counted = {labels: value for (name, labels), value in seen.items() if name == "requests_total"}
-    check.true(
-        bool(counted), f"/metrics has no requests_total. It has: {', '.join(sorted({name for name, _ in seen})) or 'nothing'}."
-    )
-    wanted = {
-        ("/predict", "200"): 2, ("/slow", "200"): 1, ("/fails", "500"): 1, ("/models/{name}", "200"): 2, ("/models/{name}", "404"): 1,
-        ("other", "404"): 2, ("/health/ready", "503"): 1,
-    }  # fmt: skip
-    check.equal(
-        {(dict(labels).get("path"), dict(labels).get("status")): value for labels, value in counted.items()},
-        {key: float(value) for key, value in wanted.items()},
-        "requests_total by (path, status)",
-        "the route's own path, `other` where there is no route, 500 where the endpoint raises; each request once",
-    )
-    lasted = {dict(labels)["path"]: value for (name, labels), value in seen.items() if name == "request_seconds_sum"}
-    times = {dict(labels)["path"]: value for (name, labels), value in seen.items() if name == "request_seconds_count"}
-    check.equal(
-        {path: times.get(path) for path, _ in wanted}, {"/predict": 2.0, "/slow": 1.0, "/fails": 1.0, "/models/{name}": 3.0, "other": 2.0, "/health/ready": 1.0},
-        "request_seconds_count by path", "every request is observed, also one that fails",
-    )  # fmt: skip
-    check.between(
-        lasted["/slow"],
-        0.079,
-        30,
-        "request_seconds_sum of a request that takes 0.08 s",
-        "seconds from before the endpoint to after it",
-    )
-    ### BEGIN HIDDEN TESTS
-    (again,) = ask_all(app, ("GET", "/metrics"))
-    seen = samples_of(again.body.decode())
-    check.equal(
-        seen[("requests_total", (("path", "/metrics"), ("status", "200")))], 1.0, "the earlier request of /metrics, counted"
-    )
-    check.equal(
-        [value for (name, labels), value in samples_of(generate_latest(registry).decode()).items() if name == "request_seconds_count" and ("path", "/metrics") in labels],
-        [2.0], "request_seconds_count of /metrics in the registry",
-    )  # fmt: skip
-    ### END HIDDEN TESTS
+def by_path(seen, name, labels=("path",)):
+    return {tuple(dict(at).get(label) for label in labels): value for (sample, at), value in seen.items() if sample == name}
+
+
+def route_of(path):
+    if path.startswith("/models/") and path.count("/") == 2:
+        return "/models/{name}"
+    return path if path in ("/predict", "/slow", "/fails", "/health/live", "/health/ready", "/metrics") else "other"
+
+
+def check_metrics(seeds):
+    import collections
+    import random
+
+    kinds = [("POST", "/predict", 200), ("GET", "/slow", 200), ("GET", "/fails", 500), ("GET", "/models/a", 200), ("GET", "/models/b7", 200),
+             ("GET", "/models/none", 404), ("GET", "/wp-login.php", 404), ("GET", "/admin/x", 404), ("GET", "/health/ready", 503),
+             ("GET", "/health/live", 200), ("GET", "/metrics", 200)]  # fmt: skip
+    for seed in seeds:
+        source = random.Random(seed)
+        asked = kinds + source.choices(kinds, k=8)
+        source.shuffle(asked)
+        told = watched_requests([(method, path, False) for method, path, _ in [*asked, ("GET", "/metrics", 200)]])
+        for (_, path, status), answer in zip(asked, told["answers"]):
+            if path == "/fails":
+                check.true(
+                    answer["body"].startswith(b"not handled: RuntimeError"),
+                    f"the RuntimeError of an endpoint did not go on (answered with {answer['status']}): whoever logs errors never hears of it.",
+                )
+            check.equal(answer["status"], status, f"the status of {path}")
+        last = told["answers"][-1]
+        check.equal(last["status"], 200, "the status of /metrics")
+        kind = last["headers"].get("content-type", "")
+        check.true(kind.startswith("text/plain") and "version=" in kind, f"/metrics has the content type {kind!r}, expected Prometheus' own (CONTENT_TYPE_LATEST).")
+        seen = samples_of(last["body"].decode(errors="replace"), "/metrics")
+        names = ", ".join(sorted({name for name, _ in seen})[:8]) or "nothing"
+        counted = by_path(seen, "requests_total", ("path", "status"))
+        check.true(bool(counted), f"/metrics has no requests_total. It has: {names}.")
+        wanted = collections.Counter((route_of(path), str(status)) for _, path, status in asked)
+        check.equal(counted, {key: float(value) for key, value in wanted.items()}, "requests_total by (path, status)",
+                    "the route's own path, `other` where there is no route, 500 where the endpoint raises; each request once")  # fmt: skip
+        times, lasted = by_path(seen, "request_seconds_count"), by_path(seen, "request_seconds_sum")
+        wanted = collections.Counter((route_of(path),) for _, path, _ in asked)
+        check.equal(times, {key: float(value) for key, value in wanted.items()}, "request_seconds_count by path", "every request is observed, also one that fails")
+        check.true(any(name == "request_seconds_bucket" for name, _ in seen), f"request_seconds is no histogram: there is no request_seconds_bucket among {names}.")
+        slow = lasted.get(("/slow",), 0.0) / wanted[("/slow",)]
+        check.between(slow, 0.079, 10, "request_seconds_sum of a request that takes 0.08 s", "seconds from before the endpoint to after it")
+        registry = by_path(samples_of(told["registry"], "the registry's text"), "requests_total", ("path", "status"))
+        check.equal(registry.get(("/metrics", "200")), counted.get(("/metrics", "200"), 0.0) + 1, "the requests of /metrics that the registry has counted",
+                    "those for /metrics itself count too, in the registry that was given")  # fmt: skip
 
 
 with check.exercise("health_and_metrics"):
-    check.parts({"health": check_health, "metrics": check_metrics})
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
+    check.parts({"health": check_health, "metrics": lambda: check_metrics(seeds)})
 check.points(3)  # the number below: your points, of 3
 
 # %% [markdown]
@@ -1638,56 +1813,417 @@ check.points(3)  # the number below: your points, of 3
 # ```
 # </details>
 
+# %% [markdown]
+# ### 7 · Load that does not wait, and a stop that loses nothing (`open_loop`, 4 points, 45 minutes, difficulty 3 of 3)
+#
+# Two things that are tried too late, as a rule by the users. The first is load. A client that sends its next request
+# when the last one is answered (a *closed loop*) is polite: where the service stalls for a second, it sends nothing for
+# a second, and one slow answer stands in its table. Users are not polite. An *open loop* sends by a schedule, whatever
+# the service does, and measures from the **planned** time. To leave out what was not sent in time is called *coordinated
+# omission*: the client and the service agree on not measuring the worst part.
+#
+# The second is the end. An orchestrator that replaces a container sends it **SIGTERM**, waits some seconds, then kills
+# it. A *graceful shutdown* uses the time: no new requests, those accepted are answered, exit code 0.
+#
+# `open_loop(send, schedule)` is a coroutine. `schedule` is a list of times in seconds after its start, ascending, equal ones
+# among them (a burst); it may be empty. `await send(i)` sends request number `i` and gives its answer.
+#
+# - `send(i)` starts `schedule[i]` seconds after the start of `open_loop`, whether or not the earlier requests are answered; if
+#   the event loop was blocked then, as soon as it is free. Later ones are on time again. <!-- rule: schedule -->
+# - The result is a list of `(seconds, answer)`, one for each request, in the order of the
+#   schedule. <!-- rule: results -->
+# - `seconds` run from the planned time to the answer, also where the request was sent late. <!-- rule: planned -->
+# - Where `send(i)` raises (any `Exception`), the answer is the name of the exception's type, such as `"ConnectionError"`, and
+#   the other requests go on. <!-- rule: failures -->
+#
+# `serve(accept, handle, grace)` is a coroutine, the heart of a server or of a queue's worker. `await accept()` gives the next
+# request; it waits until there is one, and may be cancelled, like `asyncio.Queue.get`. `await handle(request)` answers it.
+# The main thread runs it: `sys.exit(asyncio.run(serve(...)))`.
+#
+# - Requests are handled at the same time: the next is accepted while earlier ones are being
+#   handled. <!-- rule: concurrent -->
+# - Where `handle` raises (any `Exception`), the service and the other requests go on. <!-- rule: survives -->
+# - From SIGTERM on, no request is accepted: a waiting `accept()` is cancelled. <!-- rule: stop -->
+# - What `accept()` has returned is handled to its end, also where the signal came in the same moment. <!-- rule: drain -->
+# - But `grace` seconds after the signal, what is still being handled is cancelled. <!-- rule: grace -->
+# - It returns as soon as nothing is being handled any more: 0, or 1 if something had to be cancelled. (A `handle` that
+#   raised is no reason for 1.) <!-- rule: code -->
+# - A second SIGTERM changes nothing. <!-- rule: again -->
+#
+# Time is the loop's clock, as in exercise 4. Each of the two earns half.
+
+# %%
+import signal
+
+
+def run_here(coroutine):
+    """As `run_async`, but in this thread: only the main thread can handle signals."""
+    outer = asyncio._get_running_loop()  # a notebook's
+    asyncio._set_running_loop(None)
+    selector = JumpingSelector()
+
+    def make_loop():
+        loop = asyncio.SelectorEventLoop(selector)
+        loop.time = lambda: selector.now
+        return loop
+
+    try:
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            return runner.run(coroutine)
+    finally:
+        asyncio._set_running_loop(outer)
+
+
+# %% exercise="open_loop" minutes=45 difficulty=3 seconds=20 apart=true
+async def open_loop(send, schedule):
+    """Send request i at schedule[i], whatever the earlier ones do; [(seconds since the planned time, answer), ...]."""
+    ### BEGIN SOLUTION
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+
+    async def one(number, planned):
+        try:
+            answer = await send(number)
+        except Exception as error:
+            answer = type(error).__name__
+        return loop.time() - planned, answer
+
+    tasks = []
+    for number, after in enumerate(schedule):
+        planned = begin + after
+        if planned > loop.time():
+            await asyncio.sleep(planned - loop.time())
+        tasks.append(asyncio.create_task(one(number, planned)))
+    return [await task for task in tasks]
+    ### END SOLUTION
+
+
+async def serve(accept, handle, grace):
+    """Handle what `accept` gives until SIGTERM, then what was accepted, for at most `grace` seconds; the exit code."""
+    ### BEGIN SOLUTION
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    stopping, handling = asyncio.create_task(stop.wait()), set()
+    try:
+        while not stop.is_set():
+            accepting = asyncio.create_task(accept())
+            await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if accepting.done():
+                handling.add(task := asyncio.create_task(handle(accepting.result())))
+                task.add_done_callback(handling.discard)
+            else:
+                accepting.cancel()
+        late = (await asyncio.wait(handling, timeout=grace))[1] if handling else set()
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        return 1 if late else 0
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+    ### END SOLUTION
+
+
+# %% tests="open_loop" points=4
+@check.scenario
+def loaded(schedule, service):
+    """open_loop against a service: for each request (seconds, error's name or "", seconds that it blocks the loop at its start)."""
+    import builtins
+
+    starts = [None] * len(schedule)
+
+    async def send(i):
+        loop = asyncio.get_running_loop()
+        starts[i] = round(loop.time(), 5)
+        seconds, error, blocks = service[i]
+        loop._selector.now += blocks  # as long work without an await does
+        await asyncio.sleep(seconds)
+        if error:
+            raise getattr(builtins, error)("refused")
+        return {"request": i}
+
+    async def whole():
+        begin = asyncio.get_running_loop().time()
+        results = await open_loop(send, schedule)
+        return [round(start - begin, 5) for start in starts if start is not None], results
+
+    starts_seen, results = run_async(whole())
+    return {"starts": starts_seen, "results": results}
+
+
+def load_by_definition(schedule, service, slip=""):
+    """When each request starts, and the result. `slip`: a usual mistake."""
+    starts, results, blocked, free = [], [], [], 0.0
+    for planned, (seconds, error, blocks) in zip(schedule, service):
+        start = max(planned, free)
+        if slip == "waits" and results:
+            start = max(start, starts[-1] + results[-1][0])
+        if blocks:
+            blocked.append((start, start + blocks))
+            free = start + blocks
+        starts.append(start)
+        results.append([start + blocks + seconds, error or None])
+    for i, (planned, start) in enumerate(zip(schedule, starts)):
+        end, error = results[i]
+        for low, high in blocked:
+            end = high if low < end < high else end
+        results[i] = (end - (start if slip == "sent" else planned), error or {"request": i})
+    return {"starts": starts, "results": results}
+
+
+def load_story(_seed, n, gap, trouble):
+    """Times on a grid of 10 ms; answers come 3 ms beside it. At most one request blocks, at a time of its own."""
+    import random
+
+    source, now, schedule, service = random.Random(_seed), 0, [], []
+    blocking = source.randrange(n) if n and trouble == "blocks" else -1
+    for i in range(n):
+        now += 2 if i == blocking else 0
+        schedule.append(now / 100)
+        error = source.choice(["ConnectionError", "TimeoutError", "KeyError"]) if trouble == "errors" and source.random() < 0.4 else ""
+        blocks = source.choice([0.15, 0.4]) if i == blocking else 0.0
+        service.append((source.choice([0.003, 0.033, 0.203, 1.003]), error, blocks))
+        now += 1 if i == blocking else source.choice([0, 1, gap])
+    return schedule, service
+
+
+def check_load(seeds):
+    hint = "`starts`: when each send began; `results`: (seconds from the planned time to the answer, the answer), in the order of the schedule"
+    causes = {"latency counts from the planned time, not from when the request was sent": lambda *case: load_by_definition(*case, "sent")}
+    for trouble in ("none", "errors", "blocks"):
+        domain = {
+            "_seed": cases.integer(0, 10**6), "_n": cases.size("n"), "_gap": cases.choice(3, 1, 20),
+            "_story": cases.derived(lambda _seed, _n, _gap, **_: load_story(_seed, _n, _gap, trouble)),
+            "schedule": cases.derived(lambda _story, **_: _story[0]), "service": cases.derived(lambda _story, **_: _story[1], "(seconds, error, blocks) for each"),
+        }  # fmt: skip
+        check.agrees(loaded, load_by_definition, cases.draw(seeds, domain, n=(0, 40)), "`open_loop`", hint, causes=causes, rtol=0, atol=0.002)
+
+
+@check.scenario
+def served(requests, signals, grace):
+    """serve() on a script. A request is (time, seconds to handle, whether it raises, whether SIGTERM comes as it is accepted)."""
+    log, over = {"handled": {}, "lost": []}, asyncio.Event()
+
+    def terminate():
+        if over.is_set():  # serve has returned
+            return
+        if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, signal.default_int_handler, None):
+            log["lost"].append("nobody handles SIGTERM: the process would have ended at once")
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    async def whole():
+        loop, queue = asyncio.get_running_loop(), asyncio.Queue()
+
+        async def accept():
+            number = await queue.get()
+            if requests[number][3]:
+                terminate()
+            return number
+
+        async def handle(number):
+            begin = loop.time()
+            try:
+                await asyncio.sleep(requests[number][1])
+                end = "raised" if requests[number][2] else "answered"
+            except asyncio.CancelledError:
+                end = "cancelled"
+                raise
+            finally:
+                log["handled"][number] = (round(begin, 5), round(loop.time(), 5), end)
+            if end == "raised":
+                raise ValueError("a request that cannot be handled")
+
+        for number, request in enumerate(requests):
+            loop.call_at(request[0] + 1e-6 * number, queue.put_nowait, number)  # in order, also where times are equal
+        for when in signals:
+            loop.call_at(when, terminate)
+        last = loop.call_later(600, lambda: None)  # so that time goes on
+        try:
+            code = await asyncio.wait_for(serve(accept, handle, grace), 300)
+        except TimeoutError:
+            return "it does not return"
+        finally:
+            over.set()
+            last.cancel()
+        at = round(loop.time(), 5)
+        await asyncio.sleep(400)
+        return {"code": code, "at": at, "left": [queue.get_nowait() for _ in range(queue.qsize())]}
+
+    ended = run_here(whole())
+    return {"handled": dict(sorted(log["handled"].items())), "end": ended, "lost": log["lost"]}
+
+
+def served_by_definition(requests, signals, grace):
+    stop = min([*signals, *(r[0] for r in requests if r[3])])
+    handled, left = {}, []
+    for number, (when, seconds, raises, with_signal) in enumerate(requests):
+        if when > stop and not with_signal:
+            left.append(number)
+        elif when + seconds > stop + grace:
+            handled[number] = (when, stop + grace, "cancelled")
+        else:
+            handled[number] = (when, when + seconds, "raised" if raises else "answered")
+    code = int(any(how == "cancelled" for _, _, how in handled.values()))
+    return {"handled": handled, "end": {"code": code, "at": max([stop, *(end for _, end, _ in handled.values())]), "left": left}, "lost": []}
+
+
+def serve_story(_seed, n, trouble):
+    """Requests on a grid of 10 ms, handled 3 ms beside it; signals 5 ms, the end of the grace 6 ms beside it."""
+    import random
+
+    source = random.Random(_seed)
+    times = sorted(source.choices(range(60), k=n))
+    requests = [(t / 100, source.choice([0.003, 0.053, 0.203, 0.403]), trouble == "errors" and source.random() < 0.4, False) for t in times]
+    signals = [source.randrange(60) / 100 + 0.005]
+    if trouble == "twice":
+        signals.append(signals[0] + 0.02)
+    if trouble == "same moment":
+        later = max([0.0, *(t / 100 for t in times)]) + 0.01
+        requests.append((later, 0.053, False, True))
+        signals = [later + 0.5]
+    return requests, signals
+
+
+def check_serve(seeds):
+    hint = "`handled`: (begin, end, how) of each request; `end`: the exit code, when serve returned, and the requests that it left to others"
+
+    def seen(requests, signals, grace):
+        told = served(requests, signals, grace)
+        what = f"with requests {requests} (time, seconds, raises, SIGTERM with it), SIGTERM at {signals}, grace={grace}"
+        check.true(not told["lost"], f"{what}: {(told['lost'] or [''])[0]}. loop.add_signal_handler handles it, until serve returns.")
+        check.true(told["end"] != "it does not return", f"{what}: serve does not return. Does it wait for a request, or for an answer that takes longer than the grace?")
+        return told
+
+    for trouble in ("none", "errors", "twice", "same moment"):
+        domain = {
+            "_seed": cases.integer(0, 10**6), "_n": cases.size("n"),
+            "_story": cases.derived(lambda _seed, _n, **_: serve_story(_seed, _n, trouble)),
+            "requests": cases.derived(lambda _story, **_: _story[0]), "signals": cases.derived(lambda _story, **_: _story[1]),
+            "grace": cases.choice(5.001, 0.021, 0.181),
+        }  # fmt: skip
+        check.agrees(seen, served_by_definition, cases.draw(seeds, domain, n=(0, 12)), "`serve`", hint, rtol=0, atol=0.002)
+
+
+with check.exercise("open_loop"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
+    check.parts({"open_loop": lambda: check_load(seeds), "serve": lambda: check_serve(seeds)})
+check.points(4)  # the number below: your points, of 4
 
 # %% [markdown]
-# # Part C · Can it be shipped, and taken back?
+# <details><summary>Hint 1 · what to think about</summary>
 #
-# ## 7 · Files for servers that others wrote (4 points, 40 minutes, difficulty 2 of 3)
+# Load: who sends request 2 while request 1 is still under way? Each needs a task of its own. Where does the time that a
+# request should have been sent come from, if it was sent late? Service: two things can happen next, a request or the
+# signal, and you wait for whichever comes first. Which tasks are still alive then, and who ends them?
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
 #
-# Your own service is one way. Two servers do batching, queues and metrics for you: NVIDIA's **Triton Inference Server**
-# reads a folder of models, each with a configuration; **BentoML** reads a Python class with decorators. And whatever
-# serves goes into a **container**, described by a Dockerfile. None of the three runs in this notebook: Triton comes as a
-# container image, Docker needs a machine that lets you start containers, and BentoML wants older versions of packages
-# that the course needs newer. What can be checked without them is checked against what they publish: Triton's own
-# protobuf schema (from NVIDIA's package `tritonclient`), and BentoML's configuration schema (copied from
-# `_bentoml_sdk/service/config.py` of BentoML 1.4.40, Apache-2.0, and made to refuse unknown keys, which BentoML 1.4.40
-# drops in silence). The solution's class was also started once with the real `bentoml serve` of that version, in an
-# environment of its own, and answered.
+# `asyncio.create_task`, `loop.time()`, `asyncio.sleep`. `loop.add_signal_handler(signal.SIGTERM, function)` and
+# `remove_signal_handler`; `asyncio.Event`; `asyncio.wait(tasks, timeout=..., return_when=asyncio.FIRST_COMPLETED)`, which
+# returns the sets `done` and `pending` and raises nothing; `task.cancel()`; `asyncio.gather(*tasks, return_exceptions=True)`.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
 #
-# **Task.** Three parts; each earns its share.
+# ```python
+# for number, after in enumerate(schedule):
+#     planned = begin + after
+#     ...                                         # sleep until then, if it is not past
+#     tasks.append(asyncio.create_task(one(number, planned)))     # one: send, and the seconds since `planned`
+# return [await task for task in tasks]
 #
-# `write_model_repository(folder, name, onnx_path, max_batch, delay_us)` writes what Triton wants:
-# `folder/name/config.pbtxt` and `folder/name/1/model.onnx` (version 1, a copy of the file). The configuration: the name;
-# the backend `onnxruntime`; `max_batch_size`; every input and output **of the file** with its name, `TYPE_FP32` (all
-# files here are float32) and its dims **without** the batch axis; dynamic batching that waits at most `delay_us`
-# microseconds; one instance on the CPU (`KIND_CPU`). `triton.ModelConfig` below is the schema's message; a config.pbtxt
-# is its text format, so you may write text or fill the message and print it.
+# stop = asyncio.Event()
+# loop.add_signal_handler(signal.SIGTERM, stop.set)
+# stopping, handling = asyncio.create_task(stop.wait()), set()
+# while not stop.is_set():
+#     accepting = asyncio.create_task(accept())
+#     await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+#     if accepting.done():
+#         ...                                     # a task that handles it
+#     else:
+#         accepting.cancel()
+# ...                                             # wait for `handling` with a timeout; cancel what is pending; 0 or 1
+# ```
+# </details>
+
+
+# %% [markdown]
+# The same service under the same plan, 50 requests a second, measured twice. It answers one request after the other in
+# 10 ms, and once it stalls for a second. One client waits for its answers, the other is yours.
+
+
+# %%
+def stalling_service():
+    """One request at a time, 10 ms each; nothing from second 2 to second 3."""
+    gate = asyncio.Lock()
+
+    async def send(number):
+        loop = asyncio.get_running_loop()
+        async with gate:
+            if 2 <= loop.time() < 3:
+                await asyncio.sleep(3 - loop.time())
+            await asyncio.sleep(0.01)
+
+    return send
+
+
+async def closed_loop(send, schedule):
+    """A client that waits: it sends when the time has come **and** the last answer is there, and measures from then."""
+    loop, results = asyncio.get_running_loop(), []
+    for number, planned in enumerate(schedule):
+        await asyncio.sleep(max(0.0, planned - loop.time()))
+        begin = loop.time()
+        await send(number)
+        results.append((loop.time() - begin, None))
+    return results
+
+
+plan = [i / 50 for i in range(300)]
+by_client = {
+    "closed loop": run_async(closed_loop(stalling_service(), plan)),
+    "open loop": run_async(open_loop(stalling_service(), plan)),
+}
+figure, axis = plt.subplots(figsize=(8, 2.8), layout="constrained")
+p99 = {}
+for (name, results), marker in zip(by_client.items(), ("o", ".")):
+    seconds = np.array([seconds for seconds, _ in results])
+    p99[name] = np.percentile(seconds, 99)
+    slow = (seconds > 0.1).sum()
+    axis.plot(plan, 1000 * seconds, marker, label=name, alpha=0.7)
+    print(f"{name:12} median {1000 * np.median(seconds):4.0f} ms, p99 {1000 * p99[name]:4.0f} ms, {slow} of {len(plan)} requests above 100 ms")
+axis.set(xlabel="planned time of the request (s)", ylabel="measured latency (ms)")
+axis.legend()
+plt.show()
+claims.record(
+    "a client that waits for its answers hides a stall",
+    claimed="p99 ten times as high in the open loop",
+    measured=f"p99 {1000 * p99['closed loop']:.0f} ms in the closed loop, {1000 * p99['open loop']:.0f} ms in the open one, same service and plan",
+    holds=p99["open loop"] >= 10 * p99["closed loop"],
+    how="300 requests on a clock that jumps; the service stalls for one second",
+)
+
+# %% [markdown]
+# ## Part C · Can it be shipped, and taken back?
 #
-# `make_bento(bentoml, run)` returns a BentoML service class: decorated by `bentoml.service` with the name `digits`, one CPU,
-# a timeout of 2 seconds and at most 64 requests at once; with one API method `predict`, which takes `images: np.ndarray`
-# and returns an `np.ndarray`, the result of `run(images)`; batchable, at most 32 rows in a batch and 1000 ms of latency. You
-# are given the module as an argument: here a stand-in that checks, on a machine with BentoML the real one.
+# ### Shown: files for servers that others wrote
 #
-# `dockerfile()` returns the text of a Dockerfile for a folder with `service.py` (the application is `service:app`),
-# `model.onnx` and `requirements.txt`:
-#
-# - the base image is a fixed version of a slim Python, not `latest`;
-# - requirements are installed before `service.py` is copied, so that a change of the code does not install all again;
-#   pip keeps no cache in the image;
-# - it does not run as root;
-# - it starts uvicorn in the exec form (a JSON list: signals then reach the server), reachable from outside the container
-#   (which host?), on port 8000, which it exposes;
-# - a `HEALTHCHECK` asks one of the health endpoints, with what a slim Python image has (no curl);
-# - no secret stands in it.
+# Your own service is one way. NVIDIA's **Triton Inference Server** does batching, queues and metrics for you: it reads a
+# folder of models, each with a configuration. Whatever serves goes into a **container**, described by a Dockerfile;
+# **Compose** starts it with its settings; a **workflow** tests it at every change. None of these runs in this notebook.
+# Below stands one complete set for the service of this lesson, and each file is read by the parser of its format as far
+# as it is installed: Triton's own protobuf schema (from NVIDIA's package `tritonclient`), YAML, and for the Dockerfile
+# `docker buildx build --check` where there is Docker with BuildKit.
 
 # %%
 import importlib.util
 import re
 import shutil
 
+import yaml
 from google.protobuf import text_format
-from pydantic import PositiveFloat, PositiveInt, TypeAdapter, with_config
-from typing_extensions import TypedDict
 
 
 def load_triton_schema():
@@ -1699,79 +2235,11 @@ def load_triton_schema():
     return module
 
 
-triton = load_triton_schema()
-forbid = with_config(ConfigDict(extra="forbid"))  # BentoML itself ignores an unknown key in silence
+def write_model_repository(folder, name, onnx_file, max_batch, delay_us):
+    """folder/name/config.pbtxt and folder/name/1/model.onnx (version 1) for Triton Inference Server."""
+    session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
 
-
-@forbid
-class Traffic(TypedDict, total=False):
-    timeout: PositiveFloat  # seconds
-    max_concurrency: PositiveInt  # more are refused
-    concurrency: PositiveInt
-    external_queue: bool
-
-
-@forbid
-class Resources(TypedDict, total=False):
-    cpu: str | PositiveInt | PositiveFloat
-    memory: str | PositiveInt | PositiveFloat
-    gpu: PositiveFloat
-    gpu_type: str
-
-
-@forbid
-class BentoConfig(TypedDict, total=False):
-    traffic: Traffic
-    resources: Resources
-    workers: PositiveInt | str
-    threads: PositiveInt
-    metrics: dict
-    logging: dict
-    http: dict
-    endpoints: dict
-
-
-class BentoCheck:
-    """In the place of the module `bentoml`: the same decorators, which check their arguments and note them."""
-
-    @staticmethod
-    def service(inner=None, /, *, name=None, **config):
-        TypeAdapter(BentoConfig).validate_python(config)
-
-        def decorate(service):
-            service.bento_name, service.bento_config = name or service.__name__, config
-            return service
-
-        return decorate if inner is None else decorate(inner)
-
-    @staticmethod
-    def api(function=None, /, *, route=None, name=None, batchable=False, batch_dim=0, max_batch_size=100, max_latency_ms=60000):
-        def decorate(method):
-            method.bento_api = {
-                "batchable": batchable,
-                "batch_dim": batch_dim,
-                "max_batch_size": max_batch_size,
-                "max_latency_ms": max_latency_ms,
-            }
-            return method
-
-        return decorate if function is None else decorate(function)
-
-
-def dockerfile_steps(text):
-    """The (INSTRUCTION, argument) pairs of a Dockerfile, without comments, with continued lines joined."""
-    lines = re.sub(r"\\\s*\n", " ", re.sub(r"(?m)^\s*#.*\n?", "", text)).splitlines()
-    pairs = [line.strip().partition(" ") for line in lines if line.strip()]
-    return [(word.upper(), " ".join(rest.split())) for word, _, rest in pairs]
-
-
-# %% exercise="deploy_files" minutes=40 difficulty=2
-def write_model_repository(folder, name, onnx_path, max_batch, delay_us):
-    """Write folder/name/config.pbtxt and folder/name/1/model.onnx for Triton Inference Server."""
-    ### BEGIN SOLUTION
-    session = onnxruntime.InferenceSession(onnx_path, providers=["CPUExecutionProvider"])
-
-    def tensors(values):
+    def tensors(values):  # with max_batch_size Triton adds the batch axis itself
         return [{"name": value.name, "data_type": "TYPE_FP32", "dims": value.shape[1:]} for value in values]
 
     config = triton.ModelConfig(
@@ -1783,302 +2251,110 @@ def write_model_repository(folder, name, onnx_path, max_batch, delay_us):
         dynamic_batching={"max_queue_delay_microseconds": delay_us},
         instance_group=[{"kind": "KIND_CPU", "count": 1}],
     )
-    model_folder = Path(folder) / name
-    (model_folder / "1").mkdir(parents=True)
-    shutil.copy(onnx_path, model_folder / "1" / "model.onnx")
-    (model_folder / "config.pbtxt").write_text(text_format.MessageToString(config))
-    ### END SOLUTION
+    (folder / name / "1").mkdir(parents=True)
+    shutil.copy(onnx_file, folder / name / "1" / "model.onnx")
+    (folder / name / "config.pbtxt").write_text(text_format.MessageToString(config))
 
 
-def make_bento(bentoml, run):
-    """A BentoML service class with the batchable API `predict`, which answers with run(images)."""
+triton = load_triton_schema()
+write_model_repository(workshop / "models", "digits", onnx_path, 32, 2000)
+written = (workshop / "models" / "digits" / "config.pbtxt").read_text()
+print(written)
+config = text_format.Parse(written, triton.ModelConfig())  # refuses a field that the schema does not have
+print(f"config.pbtxt: read by Triton's schema; batches of at most {config.max_batch_size}")
 
-    ### BEGIN SOLUTION
-    @bentoml.service(name="digits", resources={"cpu": 1}, traffic={"timeout": 2, "max_concurrency": 64})
-    class Digits:
-        @bentoml.api(batchable=True, max_batch_size=32, max_latency_ms=1000)
-        def predict(self, images: np.ndarray) -> np.ndarray:
-            return run(images)
+# %% [markdown]
+# The Dockerfile, line by line: a fixed version, not `latest`; the requirements before the code, so that a change of the
+# code installs nothing anew; no root; `HEALTHCHECK` with what a slim Python image has (no curl); the exec form of `CMD` (a
+# JSON list), because in the shell form the shell gets SIGTERM and the server never hears of it; and the host `0.0.0.0`,
+# which is every interface: uvicorn's default, `127.0.0.1`, is reached from inside the container only.
 
-    return Digits
-    ### END SOLUTION
-
-
-def dockerfile():
-    """The text of the Dockerfile."""
-    ### BEGIN SOLUTION
-    return """
-FROM python:3.12-slim
+# %%
+DOCKERFILE = """\
+# syntax=docker/dockerfile:1
+ARG PYTHON_VERSION=3.12.7
+FROM python:${PYTHON_VERSION}-slim
 WORKDIR /srv
 COPY requirements.txt .
-RUN pip install --no-cache-dir -r requirements.txt
-COPY service.py model.onnx ./
+RUN --mount=type=cache,target=/root/.cache/pip pip install -r requirements.txt
+COPY ["service.py", "model.onnx", "./"]
 USER 10001
 EXPOSE 8000
 HEALTHCHECK CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health/live')"]
-CMD ["uvicorn", "service:app", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["uvicorn", "service:app", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "10"]
 """
-    ### END SOLUTION
-
-
-# %% tests="deploy_files" points=4
-def tiny_onnx(inputs, outputs):
-    """An ONNX file with the given inputs and outputs {name: shape without batch}: each output is the mean of all inputs."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    def values(shapes):
-        return [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape]) for name, shape in shapes.items()]
-
-    nodes = [helper.make_node("Flatten", [name], [f"flat_{name}"], axis=1) for name in inputs]
-    nodes += [helper.make_node("Concat", [f"flat_{name}" for name in inputs], ["all"], axis=1)]
-    for name, (width,) in outputs.items():
-        nodes.append(helper.make_node("ReduceMean", ["all"], [f"mean_{name}"], axes=[1], keepdims=1))
-        nodes.append(helper.make_node("Concat", [f"mean_{name}"] * width, [name], axis=1))
-    graph = helper.make_graph(nodes, "tiny", values(inputs), values(outputs))
-    path = Path(tempfile.mkdtemp()) / "some.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
-    return path
-
-
-def check_repository(name, inputs, outputs, max_batch, delay):
-    source, folder = tiny_onnx(inputs, outputs), Path(tempfile.mkdtemp()) / "models"
-    folder.mkdir()
-    write_model_repository(folder, name, source, max_batch, delay)
-    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    check.equal(
-        found,
-        [f"{name}/1/model.onnx", f"{name}/config.pbtxt"],
-        "the files in the model repository",
-        "a folder for the model, in it one for each version",
-    )
-    check.equal((folder / name / "1" / "model.onnx").read_bytes(), source.read_bytes(), "the content of model.onnx")
-    text = (folder / name / "config.pbtxt").read_text()
-    try:
-        config = text_format.Parse(text, triton.ModelConfig())
-    except text_format.ParseError as error:
-        check.true(False, f"config.pbtxt does not follow Triton's schema: {error}. Is every field spelt as in ModelConfig?")
-    check.equal(config.name, name, "name in config.pbtxt", "it must be the folder's name")
-    check.true(
-        config.backend == "onnxruntime" or config.platform == "onnxruntime_onnx",
-        f"config.pbtxt has backend {config.backend!r} and platform {config.platform!r}, expected the backend onnxruntime.",
-    )
-    check.equal(config.max_batch_size, max_batch, "max_batch_size", "0, the default, means: no batching at all")
-    for what, observed, wanted in (("input", config.input, inputs), ("output", config.output, outputs)):
-        check.equal(
-            {t.name: list(t.dims) for t in observed}, {key: list(shape) for key, shape in wanted.items()}, f"names and dims of each {what}",
-            "ask the ONNX file for them; with max_batch_size the batch axis is not in dims",
-        )  # fmt: skip
-        kinds = {triton.DataType.Name(t.data_type) for t in observed}
-        check.equal(kinds, {"TYPE_FP32"}, f"the data types of each {what}")
-    check.true(config.HasField("dynamic_batching"), "config.pbtxt has no dynamic_batching: requests would go one by one.")
-    check.equal(config.dynamic_batching.max_queue_delay_microseconds, delay, "max_queue_delay_microseconds")
-    groups = [(triton.ModelInstanceGroup.Kind.Name(g.kind), g.count) for g in config.instance_group]
-    check.equal(groups, [("KIND_CPU", 1)], "kind and count of the instance groups")
-
-
-def check_triton():
-    check_repository("digits", {"images": (1, 16, 16)}, {"logits": (10,)}, 32, 2000)
-    ### BEGIN HIDDEN TESTS
-    check_repository("pair_model", {"left": (3, 2), "right": (5,)}, {"score": (2,), "kind": (4,)}, 7, 150)
-    ### END HIDDEN TESTS
-
-
-def check_bento():
-    called = []
-
-    def run(images):
-        called.append(images)
-        return images.reshape(len(images), -1)[:, :10] + 1
-
-    service = make_bento(BentoCheck, run)
-    check.true(hasattr(service, "bento_config"), "make_bento returned something that bentoml.service did not decorate.")
-    check.equal(service.bento_name, "digits", "the service's name")
-    config = service.bento_config
-    check.equal(float(config.get("resources", {}).get("cpu", 0)), 1.0, "resources: cpu", 'resources={"cpu": ...}')
-    traffic = {key: float(value) for key, value in config.get("traffic", {}).items()}
-    check.equal(traffic, {"timeout": 2.0, "max_concurrency": 64.0}, "traffic", "seconds, and the number of requests at once")
-    method = vars(service).get("predict")
-    check.true(hasattr(method, "bento_api"), "the class has no method predict that bentoml.api decorated.")
-    api = method.bento_api
-    check.equal(
-        api, {"batchable": True, "batch_dim": api["batch_dim"], "max_batch_size": 32, "max_latency_ms": 1000}, "the settings of the API predict",
-        "BentoML batches nothing unless it is told to, and by default would wait up to a minute",
-    )  # fmt: skip
-    check.true(api["batch_dim"] in (0, (0, 0)), f"batch_dim is {api['batch_dim']}, expected the first axis.")
-    check.equal(
-        {key: method.__annotations__.get(key) for key in ("images", "return")}, {"images": np.ndarray, "return": np.ndarray},
-        "the types of predict's argument and result", "BentoML makes the HTTP interface from them",
-    )  # fmt: skip
-    images = np.arange(3 * 256, dtype=np.float32).reshape(3, 1, 16, 16)
-    check.equal(service().predict(images=images), images.reshape(3, -1)[:, :10] + 1, "the result of predict", "run(images)")
-    check.equal(len(called), 1, "the number of calls of run")
-
-
-def argument_list(steps, instruction):
-    """The JSON list of the last such instruction; [] without one."""
-    values = [value for word, value in steps if word == instruction]
-    if not values:
-        return []
-    try:
-        parts = json.loads(values[-1])
-        assert isinstance(parts, list)
-        return parts
-    except (ValueError, AssertionError):
-        check.true(
-            False,
-            f"{instruction} is {values[-1]!r}: the exec form is a JSON list in double quotes. In the shell form a shell gets the signals, not the server.",
-        )
-
-
-def check_dockerfile():
-    text = dockerfile()
-    check.kind(text, str, "what dockerfile() returns")
-    steps = dockerfile_steps(text)
-    known = (
-        "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL ONBUILD RUN SHELL STOPSIGNAL USER VOLUME WORKDIR".split()
-    )
-    for word, _ in steps:
-        check.true(word in known, f"{word} is no instruction of a Dockerfile.")
-    froms = [value for word, value in steps if word == "FROM"]
-    check.true(bool(froms), "the Dockerfile has no FROM: every image starts from another.")
-    image = froms[-1].split(" ")[0]
-    check.true(
-        image.startswith("python:") or "/python:" in image,
-        f"the base image is {image}, expected a Python image (python:VERSION-slim).",
-    )
-    tag = image.split(":")[-1]
-    check.true(
-        "@sha256:" in image or re.match(r"3\.\d+", tag) is not None,
-        f"the base image is {image}: name a version, or the image changes under you from one build to the next.",
-    )
-    check.true("slim" in image, f"the base image is {image}: the slim one is a tenth of the size, and has fewer holes.")
-    installs = [
-        i
-        for i, (word, value) in enumerate(steps)
-        if word == "RUN" and re.search(r"\b(pip3?|uv pip) install\b.*requirements\.txt", value)
-    ]
-    check.true(bool(installs), "nothing installs requirements.txt.")
-    check.true(
-        "--no-cache-dir" in steps[installs[0]][1] or any(w == "ENV" and "PIP_NO_CACHE_DIR" in v for w, v in steps),
-        "pip keeps its cache in the image: --no-cache-dir.",
-    )
-    copies = [(i, value.split(" ")) for i, (word, value) in enumerate(steps) if word in ("COPY", "ADD")]
-
-    def first_copy(name):
-        places = [i for i, parts in copies if any(part.rstrip("/") in (name, f"./{name}", ".", "*") for part in parts[:-1])]
-        check.true(bool(places), f"{name} is never copied into the image.")
-        return min(places)
-
-    check.true(first_copy("requirements.txt") < installs[0], "requirements.txt is copied after it is used.")
-    check.true(
-        first_copy("service.py") > installs[0],
-        "service.py is copied before the requirements are installed: each change of the code then installs everything again.",
-    )
-    first_copy("model.onnx")
-    users = [(i, value) for i, (word, value) in enumerate(steps) if word == "USER"]
-    check.true(bool(users) and users[-1][1].split(":")[0] not in ("root", "0"), "the server runs as root: USER names another.")
-    check.true(users[-1][0] > installs[0], "USER stands before pip installs: that user may not write there.")
-    command = argument_list(steps, "ENTRYPOINT") + argument_list(steps, "CMD")
-    check.true(bool(command), "the image starts nothing: CMD or ENTRYPOINT.")
-    words = " ".join(map(str, command)).replace("=", " ").split(" ")
-    check.true("uvicorn" in words and "service:app" in words, f"the image starts {command}, expected uvicorn with service:app.")
-    host = words[words.index("--host") + 1] if "--host" in words[:-1] else "127.0.0.1, uvicorn's default"
-    check.true(
-        host in ("0.0.0.0", "::"),
-        f"the server listens on {host}: inside a container nobody outside reaches that. 0.0.0.0 is every interface.",
-    )
-    port = words[words.index("--port") + 1] if "--port" in words[:-1] else "8000"
-    check.equal(port, "8000", "the server's port")
-    exposed = [part for word, value in steps if word == "EXPOSE" for part in value.split(" ")]
-    check.true("8000" in exposed or "8000/tcp" in exposed, f"EXPOSE says {exposed or 'nothing'}, expected 8000.")
-    health = [value for word, value in steps if word == "HEALTHCHECK"]
-    check.true(
-        bool(health) and re.search(r"8000/health/(live|ready)", health[-1]) is not None,
-        f"HEALTHCHECK is {health or 'missing'}, expected a request of a health endpoint on port 8000.",
-    )
-    bare = not any(word == "RUN" and re.search(r"install.*\b(curl|wget)\b", value) for word, value in steps)
-    check.true(
-        not (bare and re.search(r"\b(curl|wget)\b", health[-1])),
-        "HEALTHCHECK uses curl or wget, which a slim image does not have: every container would be called ill.",
-    )
-    secrets = [value for word, value in steps if word in ("ENV", "ARG") and re.search(r"(?i)token|passw|secret|api_?key", value)]
-    check.true(
-        not secrets, f"a secret stands in the image for everybody who has it: {secrets}. Give it when the container starts."
-    )
-
-
-with check.exercise("deploy_files"):
-    check.parts({"model repository for Triton": check_triton, "BentoML service": check_bento, "Dockerfile": check_dockerfile})
-check.points(4)  # the number below: your points, of 4
+COMPOSE = """\
+services:
+  digits:
+    build: .
+    ports: ["8000:8000"]
+    environment: {MODEL: model.onnx, MAX_BATCH: "32", OMP_NUM_THREADS: "1"}
+    stop_grace_period: 15s  # longer than the server's own grace: SIGKILL comes at its end
+    read_only: true
+    restart: unless-stopped
+    deploy: {resources: {limits: {cpus: "1", memory: 512M}}}
+"""
+WORKFLOW = """\
+name: service
+on: [push, pull_request]
+permissions: {contents: read}
+jobs:
+  image:
+    runs-on: ubuntu-24.04
+    timeout-minutes: 15
+    steps:
+      - uses: actions/checkout@v4
+      - run: docker buildx build --check .
+      - run: docker compose up --build --detach --wait
+      - run: curl --fail --max-time 5 http://localhost:8000/health/ready
+      - run: docker compose stop && docker compose ps --all --format '{{.ExitCode}}'
+"""
+for name, text in (("Dockerfile", DOCKERFILE), ("compose.yaml", COMPOSE), ("workflow.yaml", WORKFLOW)):
+    (workshop / name).write_text(text)
+services = yaml.safe_load(COMPOSE)["services"]
+jobs = yaml.safe_load(WORKFLOW)["jobs"]
+print(f"compose.yaml: read, services {list(services)}; workflow.yaml: read, {len(jobs['image']['steps'])} steps")
+buildx = ["docker", "buildx"]
+if shutil.which("docker") and subprocess.run([*buildx, "version"], capture_output=True).returncode == 0:
+    command = [*buildx, "build", "--check", "-f", workshop / "Dockerfile", workshop]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    print("Dockerfile: docker buildx build --check says", "fine" if checked.returncode == 0 else checked.stderr.strip()[-300:])
+else:
+    print("Dockerfile: not checked, for there is no Docker with BuildKit on this machine")
 
 # %% [markdown]
-# <details><summary>Hint 1 · what to think about</summary>
-#
-# Triton: who knows the names and shapes? The file. What does Triton add in front of `dims` by itself? Docker: an image is
-# a stack of layers, each kept until something above it changes; which files change every day, which every month?
-# </details>
-# <details><summary>Hint 2 · what to look up</summary>
-#
-# `session.get_inputs()` (`.name`, `.shape`); `triton.ModelConfig(field=..., ...)`, where a dict fills a message and a
-# string an enum; `text_format.MessageToString`; `shutil.copy`. `bentoml.service(name=..., resources={...}, traffic={...})`,
-# `bentoml.api(batchable=True, ...)`. Docker: `FROM`, `COPY`, `RUN`, `USER`, `EXPOSE`, `HEALTHCHECK CMD [...]`, `CMD [...]`.
-# </details>
-# <details><summary>Hint 3 · most of the code</summary>
-#
-# ```python
-# config = triton.ModelConfig(
-#     name=name, backend="onnxruntime", max_batch_size=...,
-#     input=[{"name": i.name, "data_type": "TYPE_FP32", "dims": ...} for i in session.get_inputs()],
-#     output=..., dynamic_batching={"max_queue_delay_microseconds": ...}, instance_group=[{"kind": ..., "count": 1}])
-#
-# @bentoml.service(name="digits", resources={"cpu": 1}, traffic={"timeout": ..., "max_concurrency": ...})
-# class Digits:
-#     @bentoml.api(batchable=True, ...)
-#     def predict(self, images: np.ndarray) -> np.ndarray:
-#         ...
-#
-# # Dockerfile: FROM, WORKDIR, COPY requirements.txt ., RUN pip install ..., COPY service.py model.onnx ./, USER, EXPOSE,
-# # HEALTHCHECK CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/...')"], CMD [...]
-# ```
-# </details>
-
-
-# %% [markdown]
-# What Triton would read for the digits network, and how all three are started on a machine that has them:
-
-# %%
-write_model_repository(workshop / "models", "digits", onnx_path, 32, 2000)
-print((workshop / "models" / "digits" / "config.pbtxt").read_text())
-print(
-    "docker run --rm -p 8001:8000 -v $PWD/models:/models nvcr.io/nvidia/tritonserver:25.10-py3 tritonserver --model-repository=/models\n"
-    "pip install bentoml onnxruntime && bentoml serve bento_service:Digits --port 8002   # bento_service.py: Digits = make_bento(bentoml, run)\n"
-    "docker build -t digits . && docker run --rm -p 8000:8000 digits"
-)
-
-# %% [markdown]
-# ## 8 · Promote, go on, or roll back (3 points, 30 minutes, difficulty 2 of 3)
+# ### 8 · Promote, go on, or roll back (`canary`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # A new version first gets a small share of the traffic: the *canary*. Both versions are judged on what can be counted
 # for each request: here, whether the answer was wrong (an error counts as wrong). After every few hundred requests somebody
 # must decide. Two mistakes are possible, and both have a price: to keep a worse version, and to throw away a good
-# one because of bad luck. And there is a third, quiet one: who looks ten times at a fair coin, each time ready to cry
-# foul at one chance in a hundred, cries foul far more often than that.
+# one because of bad luck. There are two more, quiet ones. Who looks ten times at a fair coin, each time ready to cry
+# foul at one chance in a hundred, cries foul far more often than that. And who takes the rate *counted* of the stable
+# version for its *true* rate forgets that it is uncertain too, the more so the fewer requests it had. So we need a
+# **two-sample** test.
 #
-# **Task.** Write `decide(stable, canary, look, looks, margin, alpha)`. `stable` and `canary` are `Window`s with the
-# counts **since the start**; this is look number `look` (1, 2, ...) of `looks` planned. Return `"rollback"`,
-# `"continue"` or `"promote"` by this rule:
+# `decide(stable, canary, look, looks, margin, alpha)`: `stable` and `canary` are `Window`s with the counts **since the start**
+# (1 to a million requests each, 0 to all of them failures); this is look number `look` (1, 2, ...) of `looks`. `margin` and
+# `alpha` are between 0 and 1. It returns `"rollback"`, `"continue"` or `"promote"`:
 #
-# 1. The stable version's failure rate $p$ is estimated as $(\text{failures} + 1) / (\text{requests} + 2)$, so that one
-#    without a failure so far is not taken to be perfect.
-# 2. **Harm.** If a canary with the rate $p$ would have so many failures **or more** with a probability below
-#    `alpha / looks`: `"rollback"`, at any look. (Dividing by the number of looks keeps the chance of a false alarm over
-#    all of them below `alpha`.)
-# 3. Before the last look: `"continue"`.
-# 4. **Proof.** Harm comes first, at the last look too. If there is none, then at the last look: `"promote"` if a canary with the rate $p$ + `margin` would have so few failures **or fewer**
-#    with a probability below `alpha`; otherwise `"rollback"`: not shown to be good enough is not good enough.
+# - **Harm**, at any look: `"rollback"` if the one-sided p-value of **Fisher's exact test** is below `alpha / looks`. This
+#   p-value is the probability of as many canary failures as counted **or more** if all failures of both versions were dealt
+#   out by chance (the hypergeometric distribution). <!-- rule: harm -->
+# - `alpha` is divided by the number of looks planned: the chances of a false alarm at each look add up to at most
+#   `alpha`. <!-- rule: looks -->
+# - No harm, and not the last look: `"continue"`. <!-- rule: continue -->
+# - No harm, and the last look: `"promote"` if the canary is shown to be worse by less than `margin`, as defined
+#   below. <!-- rule: proof -->
+# - No harm, the last look, and not shown: `"rollback"`. Not shown to be good enough is not good enough. <!-- rule: doubt -->
 #
-# The number of failures among $n$ requests with rate $p$ is binomial.
+# **Shown** means: with $p = (\text{failures} + 1) / (\text{requests} + 2)$ for each version (Agresti and Caffo's interval for the
+# difference of two rates, 2000), the upper limit
+# $p_c - p_s + z \sqrt{\frac{p_c (1 - p_c)}{n_c + 2} + \frac{p_s (1 - p_s)}{n_s + 2}}$ lies below `margin`. Here $c$ is the canary, $s$ the
+# stable version, $n$ the number of requests, and $z$ the point below which a standard normal number lies with probability
+# 1 - `alpha`.
+#
+# For example with 3 of 20 canary requests wrong and 5 of 100 stable ones, `alpha=0.05` and two looks: of 120 requests with 8
+# failures, 20 drawn by chance hold 3 or more failures with probability 0.13. That is not below 0.025: no harm.
 
 
 # %%
@@ -2090,188 +2366,238 @@ class Window:
     failures: int
 
 
-# %% exercise="canary" minutes=30 difficulty=2
+# %% exercise="canary" minutes=30 difficulty=2 apart=true
 def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
     """ "rollback", "continue" or "promote", from the counts since the start; this is look `look` of `looks`."""
     ### BEGIN SOLUTION
-    from scipy.stats import binom
+    from scipy.stats import hypergeom, norm
 
-    rate = (stable.failures + 1) / (stable.requests + 2)
-    as_bad_or_worse = binom.sf(canary.failures - 1, canary.requests, rate)
+    requests, failures = stable.requests + canary.requests, stable.failures + canary.failures
+    as_bad_or_worse = hypergeom.sf(canary.failures - 1, requests, failures, canary.requests)
     if as_bad_or_worse < alpha / looks:
         return "rollback"
     if look < looks:
         return "continue"
-    as_good_or_better = binom.cdf(canary.failures, canary.requests, rate + margin)
-    return "promote" if as_good_or_better < alpha else "rollback"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    error = math.sqrt(p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2))
+    return "promote" if p - q + norm.ppf(1 - alpha) * error < margin else "rollback"
     ### END SOLUTION
 
 
 # %% tests="canary" points=3
-def tail(failures, requests, rate, at_least):
-    """The probability of that many failures or more (or fewer), added up term by term."""
-    counts = range(failures, requests + 1) if at_least else range(failures + 1)
-    return math.fsum(
-        math.exp(
-            math.lgamma(requests + 1)
-            - math.lgamma(k + 1)
-            - math.lgamma(requests - k + 1)
-            + k * math.log(rate)
-            + (requests - k) * math.log1p(-rate)
-        )
-        for k in counts
-    )
+@check.scenario
+def decided(stable, canary, look, looks, margin, alpha):
+    return decide(Window(*stable), Window(*canary), look, looks, margin=margin, alpha=alpha)
 
 
-def expect(stable, canary, look, looks, wanted, why, **settings):
-    observed = decide(Window(*stable), Window(*canary), look, looks, **settings)
-    check.equal(
-        observed, wanted,
-        f"the decision for stable {stable[1]} of {stable[0]} wrong, canary {canary[1]} of {canary[0]} wrong, look {look} of {looks}"
-        + "".join(f", {key}={value}" for key, value in settings.items()),
-        why,
-    )  # fmt: skip
+@check.scenario
+def decided_by_default(stable, canary, look, looks):
+    return decide(Window(*stable), Window(*canary), look, looks)
 
 
-def edge(stable, requests, limit, rate_more, at_least):
-    """The count of failures at which the decision turns."""
-    rate = (stable[1] + 1) / (stable[0] + 2) + rate_more
-    if at_least:
-        return next(k for k in range(requests + 1) if tail(k, requests, rate, True) < limit)
-    return next(k for k in range(requests, -1, -1) if tail(k, requests, rate, False) < limit)
+def fisher(stable, canary):
+    """P(as many canary failures or more), added up term by term."""
+    from scipy.special import gammaln
+
+    (n, f), (m, k) = stable, canary
+    marked, whole = f + k, n + m
+
+    def log_choose(a, b):
+        return gammaln(a + 1) - gammaln(b + 1) - gammaln(a - b + 1)
+
+    i = np.arange(max(k, m - (whole - marked)), min(marked, m) + 1)
+    return float(np.exp(log_choose(marked, i) + log_choose(whole - marked, m - i) - log_choose(whole, m)).sum())
 
 
-def check_harm(stable, requests, looks, alpha):
-    bad = edge(stable, requests, alpha / looks, 0.0, True)
-    expect(
-        stable,
-        (requests, bad),
-        1,
-        looks,
-        "rollback",
-        "so many failures or more are too unlikely at the stable version's rate",
-        alpha=alpha,
-    )
-    expect(
-        stable, (requests, bad - 1), 1, looks, "continue",
-        "this may still be bad luck: the limit is alpha divided by the number of looks, for that many failures or more", alpha=alpha,
-    )  # fmt: skip
+def upper_limit(stable, canary, alpha):
+    from statistics import NormalDist
+
+    (n, f), (m, k) = stable, canary
+    p, q = (k + 1) / (m + 2), (f + 1) / (n + 2)
+    return p - q + NormalDist().inv_cdf(1 - alpha) * math.sqrt(p * (1 - p) / (m + 2) + q * (1 - q) / (n + 2))
 
 
-def check_proof(stable, requests, looks, margin, alpha):
-    good = edge(stable, requests, alpha, margin, False)
-    settings = {"margin": margin, "alpha": alpha}
-    expect(stable, (requests, good), looks, looks, "promote", "at the last look it is shown to be within the margin", **settings)
-    expect(stable, (requests, good + 1), looks, looks, "rollback", "not shown to be good enough is not good enough", **settings)
-    if looks > 1:
-        expect(stable, (requests, good), looks - 1, looks, "continue", "only the last look may promote", **settings)
+def decision(stable, canary, look, looks, margin, alpha, slip=""):
+    """The rule. `slip`: a usual mistake."""
+    harm = fisher(stable, (canary[0], canary[1] + (slip == "more than"))) < (alpha if slip == "one look" else alpha / looks)
+    if harm and slip != "harm last" or harm and look < looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    return "promote" if upper_limit(stable, canary, alpha) < margin else "rollback"
+
+
+def turning(test, low, high):
+    """The least number of failures in low..high for which `test` holds, or high (it holds from there on)."""
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if test(middle) else (middle + 1, high)
+    return low
+
+
+def counts(_rate, _stable, _canary, _edge, looks, margin, alpha, **_):
+    """Windows just where the decision turns, or beside it."""
+    stable = (_stable, round(_rate * _stable))
+    if _edge.startswith("harm"):
+        k = turning(lambda k: fisher(stable, (_canary, k)) < alpha / looks, 0, _canary)
+    elif _edge.startswith("proof"):
+        k = turning(lambda k: upper_limit(stable, (_canary, k), alpha) >= margin, 0, _canary) - 1
+    elif _edge == "expected":
+        k = round(_rate * _canary)
+    else:
+        k = {"none": 0, "all": _canary}[_edge]
+    k += {"-": -1, "+": 1}.get(_edge[-1], 0)
+    return stable, (_canary, min(max(k, 0), _canary))
+
+
+def check_decisions(seeds):
+    hint = "harm by Fisher's test first, at any look; then `continue` before the last look; at the last one the upper limit of the difference"
+    causes = {
+        "alpha is divided by the number of looks": lambda *case: decision(*case, "one look"),
+        "the p-value counts as many failures or more: the number itself is among them": lambda *case: decision(*case, "more than"),
+        "harm comes first, at the last look too": lambda *case: decision(*case, "harm last"),
+    }
+    edges = ("harm", "harm-", "proof", "proof+", "expected", "harm+", "none", "all")
+    for rate in (0.1, 0.0, 0.6):
+        domain = {
+            "_rate": cases.choice(rate), "_stable": cases.choice(900, 60, 4000, 9, 1), "_canary": cases.choice(300, 20, 1000, 5, 1),
+            "_edge": cases.choice(*edges), "_last": cases.choice(False, True), "_looks": cases.choice(5, 2, 10, 1),
+            "_margin": cases.choice(0.05, 0.2, 0.0), "_alpha": cases.choice(0.01, 0.1, 0.05),
+            "_windows": cases.derived(lambda _looks, _margin, _alpha, **drawn: counts(**drawn, looks=_looks, margin=_margin, alpha=_alpha)),
+            "stable": cases.derived(lambda _windows, **_: _windows[0]), "canary": cases.derived(lambda _windows, **_: _windows[1]),
+            "look": cases.derived(lambda _last, _looks, **_: _looks if _last else max(1, _looks - 1)), "looks": cases.derived(lambda _looks, **_: _looks),
+            "margin": cases.derived(lambda _margin, **_: _margin), "alpha": cases.derived(lambda _alpha, **_: _alpha),
+        }  # fmt: skip
+        check.agrees(decided, decision, cases.draw(seeds, domain, count=12), "`decide` (windows are (requests, failures))", hint, causes=causes)
+    for edge in edges:
+        for looks, look in ((5, 1), (5, 5), (3, 2)):
+            stable, canary = counts(0.1, 900 + seeds[-1], 300, edge, looks, 0.05, 0.01)
+            wanted = decision(stable, canary, look, looks, 0.05, 0.01)
+            what = f"`decide` for stable {stable}, canary {canary} (requests, failures), look {look} of {looks}, margin and alpha not given"
+            check.equal(decided_by_default(stable, canary, look, looks), wanted, what, hint)
+    large = (1_000_000, 100_000)
+    for canary in ((1_000_000, 100_000), (1_000_000, 102_000), (500_000, 49_000)):
+        check.equal(decided(large, canary, 3, 3, 0.01, 0.01), decision(large, canary, 3, 3, 0.01, 0.01), f"`decide` for stable {large}, canary {canary}", hint)
 
 
 with check.exercise("canary"):
-    expect((1000, 100), (200, 60), 1, 5, "rollback", "30 % wrong instead of 10 % is no accident")
-    expect((1000, 100), (200, 20), 2, 5, "continue", "nothing is wrong, and nothing is shown yet")
-    expect(
-        (500, 0),
-        (100, 1),
-        1,
-        5,
-        "continue",
-        "one failure where the stable version had none: is its rate taken to be 0? See step 1 of the rule",
-    )
-    check_harm((1000, 100), 200, 5, 0.01)
-    check_proof((4000, 400), 400, 5, 0.05, 0.01)
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    check_harm((40, 3), 60, 10, 0.05)
-    check_harm((300, 0), 500, 3, 0.02)
-    check_harm((9, 2), 31, 2, 0.1)
-    check_proof((300, 30), 120, 1, 0.08, 0.05)
-    expect((4000, 400), (1500, 193), 5, 5, "rollback", "it is within the margin, and yet clearly worse: harm comes first")
-    check_proof((10, 4), 50, 3, 0.2, 0.1)
-    expect((0, 0), (40, 0), 1, 1, "promote", "half of nothing: the rate of an unseen stable version is 1/2")
-    expect((5000, 0), (100, 0), 4, 4, "rollback", "100 requests are too few to show anything", margin=0.01)
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    check_decisions(seeds)
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Two probabilities of the binomial distribution, two tails: "this many or more" for harm, "this few or fewer" for proof,
-# each at its own rate. "Or more" includes the number itself.
+# An urn holds all requests of both versions, the failures among them marked. The canary drew its requests from it: how
+# likely are so many marked ones or more? "Or more" includes the number itself.
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
 #
-# `scipy.stats.binom.sf(k, n, p)` is the probability of **more than** k, `binom.cdf(k, n, p)` of k or fewer;
-# `scipy.stats.binomtest(k, n, p, alternative="greater").pvalue` is the first tail ready-made.
+# `scipy.stats.hypergeom.sf(k, all, marked, drawn)` is the probability of **more than** k;
+# `scipy.stats.fisher_exact([[a, b], [c, d]], alternative="greater").pvalue` is the p-value ready-made (which rows, which
+# columns?). `scipy.stats.norm.ppf(probability)`.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# rate = (stable.failures + 1) / (stable.requests + 2)
-# as_bad_or_worse = binom.sf(canary.failures - 1, canary.requests, rate)
+# as_bad_or_worse = hypergeom.sf(canary.failures - 1, all requests, all failures, canary.requests)
 # if as_bad_or_worse < ...:
 #     return "rollback"
 # if look < looks:
 #     return ...
-# as_good_or_better = binom.cdf(canary.failures, canary.requests, ...)
-# return ...
+# p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+# error = math.sqrt(...)
+# return "promote" if p - q + norm.ppf(1 - alpha) * error < ... else ...
 # ```
 # </details>
 
 
 # %% [markdown]
-# The rule on 400 pretended canaries of each kind: just as good as the stable version (10 % wrong), and worse (15 %).
-# Five looks, 300 requests more at each.
+# The rule on pretended canaries: just as good as the stable version (10 % wrong), worse by the margin (15 %), and clearly
+# worse (20 %). Five looks, 300 canary requests more at each; the stable version gets nine, three or one times as many. Is
+# the chance of a false alarm below `alpha` for each of them?
 
 
 # %%
-def pretend(rate, looks=5, step=300, seed=0, rule=decide):
+def pretend(rate, times, seed, looks=5, step=300):
     """One canary with failure rate `rate` against a stable version with 0.1: the decision and the look at which it fell."""
     generator = np.random.default_rng(seed)
     stable, canary = Window(0, 0), Window(0, 0)
     for look in range(1, looks + 1):
-        stable = Window(stable.requests + 9 * step, stable.failures + int(generator.binomial(9 * step, 0.1)))
+        stable = Window(stable.requests + times * step, stable.failures + int(generator.binomial(times * step, 0.1)))
         canary = Window(canary.requests + step, canary.failures + int(generator.binomial(step, rate)))
-        decision = rule(stable, canary, look, looks)
-        if decision != "continue":
-            return decision, look
+        result = decide(stable, canary, look, looks)
+        if result != "continue":
+            return result, look
 
 
-figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
-for offset, (rate, name) in enumerate([(0.10, "as good (10 % wrong)"), (0.15, "worse (15 % wrong)")]):
-    ends = [pretend(rate, seed=seed) for seed in range(400)]
-    for decision, colour in (("rollback", "C3"), ("promote", "C2")):
-        shares = [100 * sum(end == (decision, look) for end in ends) / len(ends) for look in range(1, 6)]
-        axis.bar(np.arange(1, 6) + 0.4 * offset - 0.2, shares, 0.36, bottom=0 if decision == "rollback" else [0] * 4 + [100 * sum(e == ("rollback", 5) for e in ends) / len(ends)],
-                 color=colour, alpha=1 if offset else 0.45, label=f"{name}: {decision}")  # fmt: skip
-    promoted = sum(decision == "promote" for decision, _ in ends)
-    early = sum(decision == "rollback" and look < 5 for decision, look in ends)
-    print(f"{name}: {promoted / 4:.1f} % promoted, {early / 4:.1f} % rolled back before the last look")
-axis.set(xlabel="look at which the decision fell (300 canary requests each)", ylabel="share of canaries (%)")
-axis.legend(fontsize=8)
+pretended = 400
+kinds = {"as good (10 % wrong)": 0.10, "worse by the margin (15 %)": 0.15, "clearly worse (20 %)": 0.20}
+alarms, shares = {}, {}
+for times in (9, 3, 1):
+    for name, rate in kinds.items():
+        ends = [pretend(rate, times, seed=seed + 1000 * times) for seed in range(pretended)]
+        shares[times, name] = [
+            sum(end[0] == "rollback" and end[1] < 5 for end in ends) / pretended,
+            sum(end == ("rollback", 5) for end in ends) / pretended,
+            sum(end[0] == "promote" for end in ends) / pretended,
+        ]
+    early = round(pretended * shares[times, "as good (10 % wrong)"][0])
+    alarms[times] = early
+figure, axes = plt.subplots(1, 3, figsize=(9, 2.6), sharey=True, layout="constrained")
+for axis, times in zip(axes, (9, 3, 1)):
+    left = np.zeros(3)
+    for part, (label, colour) in enumerate((("rolled back early", "C3"), ("rolled back at the end", "C1"), ("promoted", "C2"))):
+        width = np.array([100 * shares[times, name][part] for name in kinds])
+        axis.barh(list(kinds), width, left=left, color=colour, label=label)
+        left += width
+    axis.set(title=f"stable : canary = {times} : 1", xlabel="canaries (%)")
+axes[0].legend(fontsize=7, loc="lower left")
 plt.show()
+for times, early in alarms.items():
+    print(f"stable : canary = {times} : 1, an equally good canary: {early} of {pretended} rolled back before the last look ({early / pretended:.2%})")
+total = sum(alarms.values())
+claims.record(
+    "a two-sample test keeps false alarms at the level asked for, however small the stable version's share",
+    claimed="at most 1 % before the last look",
+    measured=", ".join(f"{early / pretended:.2%} at {times}:1" for times, early in alarms.items()),
+    holds=total / (3 * pretended) <= 0.01,
+    how=f"{pretended} pretended canaries each, five looks, alpha 1 %",
+)
 
 # %% [markdown]
-# ## 9 · Show it and say what it is (2 points, 30 minutes, difficulty 1 of 3)
+# ### 9 · Show it and say what it is (`demo_and_card`, 2 points, 30 minutes, difficulty 1 of 3)
 #
-# A demo lets people try the model; a card tells them when not to. Both are part of shipping.
+# A demo lets people try the model; a card tells them when not to. Both are part of shipping. Each of the two functions earns
+# half.
 #
-# **Task.** Two functions.
+# `make_demo(run)` returns a Gradio app (`gr.Interface` or `gr.Blocks`); `run` maps float32 `(n, 1, 16, 16)` to logits `(n, 10)`.
 #
-# `make_demo(run)` returns a Gradio app (`gr.Interface` or `gr.Blocks`) with one image input, one label output, and one
-# function under the API name `classify` between them. The function gets a picture as people draw it, **dark ink on
-# white paper**, grey, uint8, of any size. It shrinks it to 16 x 16 with PIL's `Image.BOX` (each new pixel is the mean of
-# a block), turns it into what the model knows (ink 1, paper 0, float32), and returns `{"0": probability, ...}` for all
-# ten digits. Without a picture (`None`) it raises `gr.Error`, which Gradio shows to the user, instead of a traceback in
-# your log.
+# - The app has one function with the API name `classify`: one input, a `gr.Image` (not a drawing pad, which gives its
+#   function something else), one output, a `gr.Label`. <!-- rule: api -->
+# - It takes a picture as people draw it, **dark ink on white paper**, grey, of any size from 1 x 1, and shrinks it to
+#   16 x 16 with PIL's `Image.BOX` (each new pixel is the mean of a block). <!-- rule: shrink -->
+# - `run` gets, once, what the model knows: float32 `(1, 1, 16, 16)`, ink 1, paper 0, grey between
+#   them. <!-- rule: ink -->
+# - `classify` returns `{"0": probability, ...}` for all ten digits: the softmax of the logits. <!-- rule: probabilities -->
+# - Without a picture (`None`) it raises `gr.Error` with a sentence that says what to do: Gradio shows it to the user, in place
+#   of a traceback in your log. <!-- rule: none -->
 #
-# `make_card(accuracy, count)` returns the text of a model card. Its YAML header has the licence `mit`, the pipeline tag
-# `image-classification`, and a model-index with one result: the `accuracy` on the dataset of held-out cluttered digits. Below stand
-# four sections, `## Intended use`, `## Limits`, `## Training data`, `## Evaluation`, with a sentence or more in each (at
-# least 40 characters), and the evaluation names the accuracy in percent with one decimal and the number of pictures,
-# `count`.
+# `make_card(accuracy, count)` returns the text of a model card; `accuracy` (0 to 1) was measured on `count` (1 or more) held-out
+# pictures.
+#
+# - It begins with a YAML header between lines of `---`: the licence `mit`, the pipeline tag
+#   `image-classification`. <!-- rule: header -->
+# - The header's model-index has one result, for the task `image-classification`: the metric `accuracy` with its value from 0 to
+#   1, as it was given, on a dataset that you name. <!-- rule: result -->
+# - Below stand the sections `## Intended use`, `## Limits`, `## Training data`, `## Evaluation`, each with 40 characters or
+#   more. <!-- rule: sections -->
+# - The evaluation says the accuracy in percent with one decimal (`89.3 %` or `89.3%`), and `count`. <!-- rule: figures -->
 
 # %%
-import threading
-
 import gradio as gr
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from PIL import Image
@@ -2281,7 +2607,7 @@ with gr.Blocks():  # the first app that is made sets Gradio up: once, here
     pass
 
 
-# %% exercise="demo_and_card" minutes=30 difficulty=1
+# %% exercise="demo_and_card" minutes=30 difficulty=1 apart=true
 def make_demo(run):
     """A Gradio app in which `run` (float32 (n, 1, 16, 16) to logits (n, 10)) reads a drawn digit."""
 
@@ -2327,7 +2653,7 @@ It does not read several digits, letters, other sizes or photographs, and it nev
 
 ## Training data
 
-Cluttered renderings of the training half of scikit-learn's digits, written by 43 people.
+Cluttered renderings of the training half of scikit-learn's digits, which are the test half of UCI's set, written by 13 people.
 
 ## Evaluation
 
@@ -2337,124 +2663,125 @@ Accuracy {accuracy:.1%} on {count} held-out pictures made from digits that no tr
 
 
 # %% tests="demo_and_card" points=2
-def find_block(demo):
-    check.true(
-        isinstance(demo, gr.Blocks),
-        f"make_demo returned {type(demo).__name__}, expected a Gradio app (gr.Interface or gr.Blocks).",
-    )
-    named = [block for block in demo.fns.values() if block.api_name == "classify"]
-    check.true(
-        len(named) == 1, f"the app has the API names {[block.api_name for block in demo.fns.values()]}, expected classify once."
-    )
-    check.true(len(named[0].inputs) == 1 and len(named[0].outputs) == 1, "classify has one input and one output.")
-    check.true(
-        isinstance(named[0].inputs[0], (gr.Image, gr.ImageEditor)),
-        f"the input is a {type(named[0].inputs[0]).__name__}, expected gr.Image.",
-    )
-    check.true(
-        isinstance(named[0].outputs[0], gr.Label), f"the output is a {type(named[0].outputs[0]).__name__}, expected gr.Label."
-    )
-    return named[0]
+@check.scenario
+def demo_seen(pictures, logits):
+    """What the app is made of, and what classify gives for pictures that go through its components as in the running app.
 
-
-def upload(block, picture):
-    """What classify returns for a picture that goes through the components as in the running app: {label: probability}."""
+    `run` answers the i-th picture with row i of `logits`.
+    """
     from gradio.data_classes import ImageData
 
-    path = Path(tempfile.mkdtemp()) / "drawn.png"
-    Image.fromarray(picture).save(path)
-    result = block.fn(block.inputs[0].preprocess(ImageData(path=str(path), orig_name="drawn.png")))
-    check.kind(result, dict, "what classify returns", "gr.Label takes {label: probability}")
-    check.equal(sorted(map(str, result)), list("0123456789"), "the labels", "all ten digits, as text")
-    block.outputs[0].postprocess(result)
-    return {str(label): probability for label, probability in result.items()}
-
-
-def check_demo(seed, scale):
-    generator = np.random.default_rng(seed)
-    ink = generator.integers(0, 256, (16, 16)).astype(np.uint8)
-    weights = generator.normal(size=(256, 10)).astype(np.float32)
-    seen = []
+    given = []
 
     def run(images):
-        seen.append(images)
-        return images.reshape(len(images), -1) @ weights / 8
+        given.append(images)
+        return logits[len(given) - 1 : len(given)]
 
-    block = find_block(make_demo(run))
-    drawn = np.kron(255 - ink, np.ones(scale, dtype=np.uint8))
-    observed = upload(block, drawn)
-    check.true(len(seen) == 1, f"one picture led to {len(seen)} calls of run, expected 1.")
-    check.equal(
-        seen[0], (ink / 255).astype(np.float32)[None, None], "the array given to run",
-        "float32 (1, 1, 16, 16), ink 1 and paper 0: people draw dark on white, the model knows white on black", atol=1e-3,
-    )  # fmt: skip
-    wanted = softmax((ink / 255).astype(np.float32).reshape(1, -1) @ weights / 8)[0]
-    check.equal(
-        observed,
-        {str(k): float(p) for k, p in enumerate(wanted)},
-        "the probabilities",
-        "softmax of the logits, plain floats",
-        rtol=0.1,
-        atol=0.01,
-    )
-    error = check.raises(gr.Error, lambda: block.fn(None), "classify without a picture", "gr.Error is shown to the user")
-    check.true(len(str(error)) > 8, "the gr.Error has no message: say what to do.")
+    demo = make_demo(run)
+    seen = {"app": type(demo).__name__, "is app": isinstance(demo, gr.Blocks), "names": [], "given": [], "told": []}
+    if not seen["is app"]:
+        return seen
+    functions = list(demo.fns.values())
+    seen["names"] = [str(function.api_name) for function in functions]
+    named = [function for function in functions if function.api_name == "classify"]
+    if len(named) != 1:
+        return seen
+    seen["inputs"] = [(type(part).__name__, isinstance(part, gr.Image)) for part in named[0].inputs]
+    seen["outputs"] = [(type(part).__name__, isinstance(part, gr.Label)) for part in named[0].outputs]
+    if [fits for _, fits in seen["inputs"]] != [True] or [fits for _, fits in seen["outputs"]] != [True]:
+        return seen
+    (image,), (label,) = named[0].inputs, named[0].outputs
+    for number, picture in enumerate(pictures):
+        place = Path(tempfile.mkdtemp()) / "drawn.png"
+        Image.fromarray(picture).save(place)
+        result = named[0].fn(image.preprocess(ImageData(path=str(place), orig_name="drawn.png")))
+        if isinstance(result, dict) and all(isinstance(value, (int, float)) for value in result.values()):
+            label.postprocess(result)
+        seen["told"].append(result)
+        seen["calls"] = seen.get("calls", []) + [len(given) - number]
+    seen["given"] = given
+    try:
+        named[0].fn(None)
+        seen["none"] = ("no error", "")
+    except gr.Error as error:
+        seen["none"] = ("Error", str(error.message))
+    except Exception as error:
+        seen["none"] = (type(error).__name__, "")
+    return seen
+
+
+def check_demo(seeds):
+    for seed in seeds:
+        generator = np.random.default_rng(seed)
+        sizes = [(16, 16), (128, 128), (40, 100), (9, 5), (1, 1), tuple(generator.integers(17, 200, 2).tolist())]
+        pictures = [generator.integers(0, 256, size).astype(np.uint8) for size in sizes] + [np.full((30, 30), 255, np.uint8)]
+        logits = (3 * generator.normal(size=(len(pictures), 10))).astype(np.float32)
+        seen = demo_seen(pictures, logits)
+        check.true(seen["is app"], f"make_demo returned {seen['app']}, expected a Gradio app (gr.Interface or gr.Blocks).")
+        check.true(seen["names"].count("classify") == 1, f"the app has the API names {seen['names']}, expected classify once.")
+        for what, wanted in (("inputs", "Image"), ("outputs", "Label")):
+            kinds = [name for name, _ in seen[what]]
+            check.true([fits for _, fits in seen[what]] == [True], f"classify's {what} are {', '.join(kinds) or 'none'}, expected one gr.{wanted}.")
+        check.equal(seen["calls"], [1] * len(pictures), "the number of calls of run, less those for earlier pictures", "one picture, one call")
+        for picture, row, given, told in zip(pictures, logits, seen["given"], seen["told"]):
+            what = f"a picture of {picture.shape[0]} x {picture.shape[1]}"
+            small = np.asarray(Image.fromarray(picture).resize((16, 16), Image.BOX), dtype=np.float32) / 255
+            check.equal(given, 1 - small[None, None], f"the array given to run for {what}",
+                        "float32 (1, 1, 16, 16), ink 1 and paper 0, each pixel the mean of a block",
+                        causes={"people draw dark on white, the model knows white on black": small[None, None]}, rtol=0, atol=0.005)  # fmt: skip
+            check.kind(told, dict, f"what classify returns for {what}", "gr.Label takes {label: probability}")
+            wanted = {str(digit): float(p) for digit, p in enumerate(softmax(row))}
+            check.equal({str(name): p for name, p in told.items()}, wanted, f"the probabilities for {what}", "the softmax of the logits, for all ten digits", rtol=1e-3, atol=1e-6)
+        kind, message = seen["none"]
+        check.true(kind == "Error", f"classify without a picture: {kind}, expected gr.Error, which is shown to the user.")
+        check.true(len(message) > 8, "the gr.Error has no message: say what to do.")
 
 
 def check_card(accuracy, count):
+    what = f"make_card({accuracy}, {count})"
     text = make_card(accuracy, count)
-    check.kind(text, str, "the card")
-    check.true(text.startswith("---\n"), "the card does not begin with a YAML header between lines of ---.")
+    check.kind(text, str, what)
+    check.true(text.startswith("---\n"), f"{what} does not begin with a YAML header between lines of ---.")
     try:
         card = ModelCard(text)
-        data = card.data
+        data, body = card.data, card.text
+        results = data.eval_results or []
+        header = (data.license, data.get("pipeline_tag"))
     except Exception as error:
-        check.true(False, f"the card's header cannot be read: {type(error).__name__}: {str(error)[:150]}")
-    check.equal(data.license, "mit", "license in the header")
-    check.equal(data.get("pipeline_tag"), "image-classification", "pipeline_tag in the header")
-    results = data.eval_results or []
-    check.equal(
-        len(results),
-        1,
-        "the number of results in the model-index",
-        "EvalResult in ModelCardData(eval_results=[...], model_name=...)",
-    )
+        check.true(False, f"the header of {what} cannot be read: {type(error).__name__}: {str(error)[:150]}")
+    check.equal(header[0], "mit", "license in the header")
+    check.equal(header[1], "image-classification", "pipeline_tag in the header")
+    check.equal(len(results), 1, "the number of results in the model-index", "EvalResult in ModelCardData(eval_results=[...], model_name=...)")
     check.equal(results[0].metric_type, "accuracy", "the metric's type")
-    check.equal(results[0].metric_value, accuracy, "the metric's value", "the measured accuracy as it is, from 0 to 1")
+    check.equal(results[0].metric_value, accuracy, "the metric's value", "the measured accuracy as it is, from 0 to 1", rtol=1e-9)
     check.equal(results[0].task_type, "image-classification", "the task of the result")
-    sections = {part.splitlines()[0].strip(): part.partition("\n")[2].strip() for part in re.split(r"(?m)^## ", card.text)[1:]}
+    sections = {part.splitlines()[0].strip(): part.partition("\n")[2].strip() for part in re.split(r"(?m)^## ", body)[1:]}
     for name in ("Intended use", "Limits", "Training data", "Evaluation"):
-        check.true(
-            len(sections.get(name, "")) >= 40,
-            f"the section '## {name}' is missing or says almost nothing ({len(sections.get(name, ''))} characters).",
-        )
-    said = sections["Evaluation"].replace(" %", "%")
-    check.true(
-        f"{accuracy:.1%}" in said, f"the evaluation does not name the accuracy, {accuracy:.1%}. A card repeats what was measured."
-    )
-    check.true(
-        re.search(rf"(?<![\d.]){count}(?![\d.]*\d)", said) is not None,
-        f"the evaluation does not say on how many pictures it was measured ({count}).",
-    )
+        length = len(sections.get(name, ""))
+        check.true(length >= 40, f"the section '## {name}' is missing or says almost nothing ({length} characters).")
+    said = re.sub(r"(?<=\d),(?=\d{3})", "", re.sub(r"\s+%", "%", sections["Evaluation"]))
+    numbers = re.findall(r"\d+(?:\.\d+)?%?", said)
+    wanted = {f"{accuracy:.1%}", f"{100 * accuracy:.1f}%"}
+    check.true(bool(wanted & set(numbers)), f"the evaluation of {what} does not name the accuracy, {accuracy:.1%}. A card repeats what was measured.")
+    check.true(str(count) in numbers, f"the evaluation of {what} does not say on how many pictures it was measured ({count}).")
 
 
-def check_demos():
-    check_demo(1, (8, 8))
-    ### BEGIN HIDDEN TESTS
-    check_demo(2, (5, 3))
-    check_demo(3, (1, 1))
-    ### END HIDDEN TESTS
-
-
-def check_cards():
-    check_card(0.8925, 400)
-    ### BEGIN HIDDEN TESTS
-    check_card(0.125, 16)
-    ### END HIDDEN TESTS
+def check_cards(seeds):
+    check_card(1.0, 1)
+    check_card(0.0, 7)
+    for seed in seeds:
+        generator = np.random.default_rng(seed)
+        for count in generator.integers(20, 5000, 4).tolist():
+            check_card(int(generator.integers(0, count)) / count, count)
 
 
 with check.exercise("demo_and_card"):
-    check.parts({"demo": check_demos, "card": check_cards})
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
+    check.parts({"demo": lambda: check_demo(seeds), "card": lambda: check_cards(seeds)})
 check.points(2)  # the number below: your points, of 2
 
 # %% [markdown]
@@ -2496,9 +2823,9 @@ accuracy = float((run_onnx(pictures.numpy()).argmax(1) == labels.numpy()).mean()
 print(make_card(accuracy, len(labels)))
 
 # %% [markdown]
-# # Part D · The live service
+# ## Part D · The live service
 #
-# Nothing more to write: now everything runs. The file `service.py` is made of *your* cells (exercises 1, 4, 5 and 6) and
+# Nothing more to write: now everything runs. The file `service.py` is made of *your* cells (exercises 1, 4, 5 and 6; 7 comes below) and
 # a few lines that put them together. It imports no PyTorch: the process that serves needs NumPy, ONNX Runtime and
 # FastAPI, starts in seconds, and takes little memory (its own figure stands in the metrics below).
 
@@ -2720,9 +3047,110 @@ print(
 )
 
 # %% [markdown]
+# ### A stop that loses nothing
+#
+# Your `serve` at the heart of a second program, `worker.py`: one connection, one line of JSON in, one out; 0.2 s of waiting
+# stand for a larger model. Your `open_loop` sends 60 requests a second over real connections, and in the middle the
+# process gets SIGTERM. As a control the same program gets SIGKILL, which nobody can handle.
+
+# %%
+WORKER = """
+import signal
+import sys
+
+run, counts = load_onnx(os.environ["MODEL"]), {"accepted": 0, "answered": 0}
+
+
+async def main():
+    connections = asyncio.Queue()
+    batcher = MicroBatcher(lambda images: asyncio.to_thread(run, images), 32, 0.005, 256)
+
+    async def accept():
+        connection = await connections.get()
+        counts["accepted"] += 1
+        return connection
+
+    async def handle(connection):
+        reader, writer = connection
+        try:
+            image = np.array([json.loads(await reader.readline())["image"]], np.float32)
+            await asyncio.sleep(0.2)
+            logits = await batcher.submit(image)
+            writer.write(json.dumps({"label": int(logits.argmax())}).encode() + b"\\n")
+            await writer.drain()
+            counts["answered"] += 1
+        finally:
+            writer.close()
+
+    async def connected(*connection):
+        await connections.put(connection)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    code = await serve(accept, handle, 5.0)
+    server.close()
+    print(json.dumps(counts), flush=True)
+    return code
+
+
+sys.exit(asyncio.run(main()))
+"""
+parts = [BEGIN, *map(cell_of, (softmax, load_onnx, MicroBatcher.submit, serve)), WORKER]
+(workshop / "worker.py").write_text("\n\n".join(parts))
+
+
+async def load_and_stop(process, port, number, stop_after=1.0):
+    """Open-loop load on a worker that gets a signal: the results, and the seconds until the process ended."""
+
+    async def send(i):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(good + b"\n")
+            line = await reader.readline()
+        finally:
+            writer.close()
+        if not line:
+            raise ConnectionError("closed without an answer")
+        return json.loads(line)["label"]
+
+    async def stop():
+        await asyncio.sleep(stop_after)
+        process.send_signal(number)
+        begin = time.monotonic()
+        await asyncio.to_thread(process.wait, 20)
+        return time.monotonic() - begin
+
+    return await asyncio.gather(open_loop(send, [i / 60 for i in range(120)]), stop())
+
+
+stopped = {}
+for number in (signal.SIGTERM, signal.SIGKILL):
+    settings = os.environ | {"MODEL": str(onnx_path), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, "worker.py"], cwd=workshop, env=settings, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            results, seconds = run_async(load_and_stop(process, int(process.stdout.readline()), number), jump=False)
+            said = process.stdout.read().strip()
+        finally:
+            process.kill()
+    answered = sum(isinstance(answer, int) for _, answer in results)
+    before = sum(not isinstance(answer, int) for i, (_, answer) in enumerate(results) if i / 60 < 0.9)
+    stopped[number] = before, process.returncode
+    print(
+        f"{number.name}: {answered} of {len(results)} answered; of those sent up to 0.1 s before the signal, {before} got no answer; "
+        f"the process ended after {seconds:.1f} s with exit code {process.returncode}; it counted {said or 'nothing any more'}"
+    )
+claims.record(
+    "a graceful shutdown loses no accepted request",
+    claimed="0 lost, exit code 0",
+    measured=f"SIGTERM: {stopped[signal.SIGTERM][0]} lost, exit code {stopped[signal.SIGTERM][1]}; SIGKILL: {stopped[signal.SIGKILL][0]} lost",
+    holds=stopped[signal.SIGTERM] == (0, 0),
+    how="60 requests a second by schedule, about 12 under way when the signal comes",
+)
+
+# %% [markdown]
 # ### Does batching raise throughput?
 #
-# It depends on what a call costs. The digits network is so small that reading HTTP costs more than computing. So the
+# It depends on what a call costs. For the small digits network reading HTTP is a large part of it. So the
 # second model here is *wide*: three linear layers with 18 million random weights, 71 MB. For one row it must read all of
 # them from memory; for 32 rows it reads them once as well. (That is also why batching pays on a GPU.) 32 clients ask as
 # fast as they get answers. Besides the wall clock, which other programs disturb, we look at the CPU time that the
@@ -2780,6 +3208,7 @@ export_onnx(wide, pictures[:1], wide_path)
 
 bodies, measured = [body_of(picture) for picture in pictures[:320]], {}
 for name, file, max_batch in (
+    ("digits, one a call", onnx_path, 1),
     ("digits, up to 32 a call", onnx_path, 32),
     ("wide, one a call", wide_path, 1),
     ("wide, up to 32 a call", wide_path, 32),
@@ -2804,13 +3233,17 @@ right.barh(list(measured), [1000 * cpu for _, cpu, _ in measured.values()], colo
 right.set(xlabel="CPU time of the server (ms per request)", yticklabels=[])
 plt.show()
 
-(alone, alone_cpu, _), (batched, batched_cpu, _) = measured["wide, one a call"], measured["wide, up to 32 a call"]
+gain = {}
+for kind in ("digits", "wide"):
+    (alone, alone_cpu, _), (batched, batched_cpu, _) = measured[f"{kind}, one a call"], measured[f"{kind}, up to 32 a call"]
+    gain[kind] = batched / alone, alone_cpu / batched_cpu
+    print(f"{kind}: batching gives {batched / alone:.1f}x the requests/s, and takes {alone_cpu / batched_cpu:.1f}x less CPU time for each")
 claims.record(
-    "micro-batching raises throughput",
-    claimed="several times more requests per second",
-    measured=f"{batched / alone:.1f}x requests/s, {alone_cpu / batched_cpu:.1f}x less CPU time per request (wide model, 32 clients)",
-    holds=batched / alone >= 2,
-    how="for the small digits network HTTP itself is most of the cost",
+    "micro-batching raises throughput where a call is expensive",
+    claimed="at least twice the requests per second",
+    measured=f"{gain['wide'][0]:.1f}x requests/s, {gain['wide'][1]:.1f}x less CPU time per request (wide model, 32 clients); digits {gain['digits'][0]:.1f}x",
+    holds=gain["wide"][0] >= 2,
+    how="closed loop, 32 clients; for the small digits network HTTP is a large part of the cost",
 )
 
 # %% [markdown]
@@ -2948,34 +3381,36 @@ gains = {
 said = {name: f"{name} {one:.1f}x alone, {many:.1f}x at {batch_sizes[-1]}" for name, (one, many) in gains.items()}
 claims.record(
     "an exported model answers faster than eager PyTorch",
-    claimed="at least 2x",
+    claimed="at least 1.5x, for one picture and for 64",
     measured="; ".join(said[name] for name in ways if name in ("ONNX Runtime", "AOTInductor")),
-    holds=all(min(gains[name]) >= 2 for name in ("ONNX Runtime", "AOTInductor") if name in gains),
+    holds=all(min(gains[name]) >= 1.5 for name in ("ONNX Runtime", "AOTInductor") if name in gains),
     how=f"CPU time, one thread, a network of {sum(p.numel() for p in model.parameters()):,} weights; {said['exported program']}",
 )
 
 # %% [markdown]
-# Exporting alone gains nothing: the exported program runs the same operators one by one, and for a single picture it is
-# slower, because each call first checks what the export promised. The gain comes from whoever compiles the program:
-# batch norms are folded into convolutions, operators are fused, memory is planned once. The gain is largest for one
-# picture, where the overhead of each operator weighs most, and shrinks as the batch grows. It is for this network, on
-# this processor: measure your own model.
+# Exporting alone compiles nothing: the exported program runs the same operators one by one, and each call first checks what
+# the export promised. What the others gain comes from whoever compiles the program: batch norms are folded into
+# convolutions, operators are fused, memory is planned once. It is for this network, on this processor: measure your own
+# model.
 
 # %% [markdown]
-# # Claims measured
+# ## Claims measured
 #
 # | claim | where |
 # |---|---|
 # | bad requests get a 4xx answer in bounded time, and the service stays up | part D, under attack |
 # | a client that never finishes its header is sent away too | part D, under attack |
-# | micro-batching raises throughput | part D |
+# | a client that waits for its answers hides a stall | exercise 7 |
+# | a two-sample test keeps false alarms at the level asked for | exercise 8 |
+# | a graceful shutdown loses no accepted request | part D |
+# | micro-batching raises throughput where a call is expensive | part D |
 # | a canary with a worse model is rolled back by the rule | part D, the canary |
 # | an exported model answers faster than eager PyTorch | part D, last section |
 #
 # The table with your own figures stands below the last of them; `unit24 claims` prints it in a terminal.
 
 # %% [markdown]
-# # On a bigger machine
+# ## On a bigger machine
 #
 # The same export with a real ResNet on a GPU: exported with a free batch axis, compiled ahead of time for CUDA, accepted,
 # and compared with eager. It runs with `UNIT24_TIER=hub` on a GPU. The cell was tried on an H200 with random weights in the
@@ -3017,7 +3452,7 @@ else:
     print("Skipped: this section needs a GPU and UNIT24_TIER=hub.")
 
 # %% [markdown]
-# # Quiz
+# ## Quiz
 #
 # Five questions, with feedback for every option. Nothing is graded.
 
@@ -3037,26 +3472,28 @@ else:
 # - [ ] live: 503, ready: 503 :: Then it is restarted while it loads, and loads again, for ever.
 # - [ ] live: 200, ready: 200 :: Then the first users wait or fail.
 # - [ ] live: 503, ready: 200 :: That kills it and sends it requests.
-# 4. Why does micro-batching help the wide model much and the digits network hardly?
-# - [ ] The wide model is more accurate :: Its weights are random.
-# - [ ] ONNX Runtime is slow for small models :: It is fast for them; that is the point.
-# - [x] One call of the wide model reads 71 MB of weights, whether for 1 row or 32 :: The cost that does not depend on the rows is shared. For the digits network HTTP is the larger part.
-# - [ ] The digits network cannot take batches :: It can, up to any size.
+# 4. Why does micro-batching help the wide model more than the digits network?
+# - [ ] It has more layers, and each layer is called once a batch :: It has fewer. What counts is what a call costs, whatever its rows.
+# - [ ] ONNX Runtime cannot batch convolutions :: It can; the digits file takes any batch.
+# - [x] One call of the wide model reads 71 MB of weights, whether for 1 row or 32 :: The cost that does not depend on the rows is shared. For the digits network HTTP is a larger part.
+# - [ ] Requests with large answers wait longer in the queue :: Both answer with ten numbers.
 # 5. After every 200 requests you test at the level of 1 % whether the canary is worse, ten times, and roll back at the first alarm. What is the chance that an equally good canary is rolled back?
-# - [ ] 1 % :: That is the chance at one look.
+# - [ ] 1 %: the level of the test :: That is the chance at one look.
 # - [x] More than 1 %, up to 10 % :: Each look is another chance for bad luck. Dividing the level by the number of looks bounds the sum.
-# - [ ] 0.1 % :: That is the level for each look that would bound the sum at 1 %.
-# - [ ] 50 % :: It is equally good, but the test asks for strong evidence each time.
+# - [ ] 0.1 %: the level is shared by the looks :: That would be the level for each look that bounds the sum at 1 %; nobody divided it here.
+# - [ ] Less than 1 %, because later looks hold more requests :: More requests make each estimate better; every look is still a chance of 1 % or so.
 
 # %% [markdown]
-# # What to read next
+# ## What to read next
 #
 # - [Export to ONNX](https://docs.pytorch.org/docs/stable/onnx.html) and [torch.export](https://docs.pytorch.org/docs/stable/export.html):
 #   what can be recorded, and what dynamic shapes promise.
 # - [AOTInductor](https://docs.pytorch.org/docs/stable/torch.compiler_aot_inductor.html): also how C++ loads a `.pt2`.
 # - [ONNX Runtime's performance guide](https://onnxruntime.ai/docs/performance/): threads, graph optimisations, quantisation.
-# - [Triton's model configuration](https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_configuration.html)
-#   and [BentoML's services](https://docs.bentoml.com/): all that the files of exercise 7 can say.
+# - [Triton's model configuration](https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_configuration.html):
+#   all that `config.pbtxt` can say.
 # - [Prometheus: instrumentation](https://prometheus.io/docs/practices/instrumentation/): which labels, which buckets.
 # - [Canarying releases](https://sre.google/workbook/canarying-releases/) in Google's SRE workbook.
+# - Not here, and asked for at work in 2026: int8 and float16 files (lesson 16 has the arithmetic), start-up probes beside
+#   the two of exercise 6, traces across services (OpenTelemetry), and watching the inputs for drift.
 # - Next: project 33 puts several such services behind a balancer.

@@ -1,9 +1,8 @@
-# %% wrong="onnx_export" says="batch axis of the input is fixed at 1"
-def export_onnx(model, example, path):  # believes that a file takes any batch by itself
-    was = model.training
-    model.eval()
-    torch.onnx.export(model, (example,), dynamo=True, input_names=["images"], output_names=["logits"], verbose=False).save(path)
-    model.train(was)
+# %% wrong="onnx_export" breaks="batch" says="batch axis of the input is fixed at 1"
+# Misunderstands: a file takes any batch by itself.
+def export_onnx(model, example, path):
+    quiet = copy.deepcopy(model).eval()
+    torch.onnx.export(quiet, (example,), dynamo=True, input_names=["images"], output_names=["logits"], verbose=False).save(path)
 
 
 def load_onnx(path):
@@ -13,12 +12,14 @@ def load_onnx(path):
     return lambda images: session.run(None, {"images": images})[0]
 
 
-# %% wrong="onnx_export" says="training mode while it was exported"
-def export_onnx(model, example, path):  # exports in the mode that it finds
+# %% wrong="onnx_export" breaks="eval" says="in eval mode of every submodule"
+# Misunderstands: an export is always one for inference. It records the mode that it finds.
+def export_onnx(model, example, path):
     two = torch.cat([example, example])
     free = {0: torch.export.Dim("batch")}
+    quiet = copy.deepcopy(model)
     torch.onnx.export(
-        model, (two,), dynamo=True, dynamic_shapes=(free,), input_names=["images"], output_names=["logits"], verbose=False
+        quiet, (two,), dynamo=True, dynamic_shapes=(free,), input_names=["images"], output_names=["logits"], verbose=False
     ).save(path)
 
 
@@ -29,8 +30,29 @@ def load_onnx(path):
     return lambda images: session.run(None, {"images": images})[0]
 
 
-# %% wrong="onnx_export" says="put it back as it was"
-def export_onnx(model, example, path):  # leaves the model in eval mode
+# %% wrong="onnx_export" breaks="eval" says="in eval mode of every submodule"
+# Misunderstands: `model.training` speaks for the submodules too.
+def export_onnx(model, example, path):
+    quiet = copy.deepcopy(model)
+    if quiet.training:
+        quiet.eval()
+    two = torch.cat([example, example])
+    free = {0: torch.export.Dim("batch")}
+    torch.onnx.export(
+        quiet, (two,), dynamo=True, dynamic_shapes=(free,), input_names=["images"], output_names=["logits"], verbose=False
+    ).save(path)
+
+
+def load_onnx(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {"images": images})[0]
+
+
+# %% wrong="onnx_export" breaks="untouched" says="the model after export_onnx"
+# Misunderstands: whoever exports a model does not train it any more.
+def export_onnx(model, example, path):
     two = torch.cat([example, example])
     free = {0: torch.export.Dim("batch")}
     torch.onnx.export(
@@ -45,21 +67,8 @@ def load_onnx(path):
     return lambda images: session.run(None, {"images": images})[0]
 
 
-# %% wrong="onnx_export" says="names of the inputs"
-def export_onnx(model, example, path):  # leaves the names to chance: the clients must then guess them
-    was = model.training
-    model.eval()
-    free = {0: torch.export.Dim("batch")}
-    torch.onnx.export(model, (example.repeat_interleave(3, 0),), dynamo=True, dynamic_shapes=(free,), verbose=False).save(path)
-    model.train(was)
-
-
-def load_onnx(path):
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {session.get_inputs()[0].name: images})[0]
-
-
-# %% wrong="onnx_export" says="threads and providers"
+# %% wrong="onnx_export" breaks="untouched" says="the model after export_onnx"
+# Misunderstands: `model.train(was)` puts every submodule back. It gives all of them the mode of the outermost.
 def export_onnx(model, example, path):
     was = model.training
     model.eval()
@@ -71,16 +80,108 @@ def export_onnx(model, example, path):
     model.train(was)
 
 
-def load_onnx(path):  # a thread for every core, in every session
+def load_onnx(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {"images": images})[0]
+
+
+# %% wrong="onnx_export" breaks="names" says="names of the inputs"
+# Misunderstands: names do not matter. The clients must then guess them.
+def export_onnx(model, example, path):
+    free = {0: torch.export.Dim("batch")}
+    quiet = copy.deepcopy(model).eval()
+    torch.onnx.export(quiet, (example.repeat_interleave(3, 0),), dynamo=True, dynamic_shapes=(free,), verbose=False).save(path)
+
+
+def load_onnx(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {session.get_inputs()[0].name: images})[0]
+
+
+# %% wrong="onnx_export" breaks="one_file" says="the files in the folder"
+# Misunderstands: `f=` writes one file. The weights go to a second one, which nobody copies.
+def export_onnx(model, example, path):
+    free = {0: torch.export.Dim("batch")}
+    torch.onnx.export(
+        copy.deepcopy(model).eval(), (torch.cat([example, example]),), f=path, dynamo=True, dynamic_shapes=(free,),
+        input_names=["images"], output_names=["logits"], verbose=False,
+    )  # fmt: skip
+
+
+def load_onnx(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {"images": images})[0]
+
+
+# %% wrong="onnx_export" breaks="threads" says="threads and providers"
+# Misunderstands: more threads are faster. Each session takes one for every core.
+def export_onnx(model, example, path):
+    two = torch.cat([example, example])
+    free = {0: torch.export.Dim("batch")}
+    torch.onnx.export(
+        copy.deepcopy(model).eval(), (two,), dynamo=True, dynamic_shapes=(free,), input_names=["images"], output_names=["logits"],
+        verbose=False,
+    ).save(path)  # fmt: skip
+
+
+def load_onnx(path):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda images: session.run(["logits"], {"images": images})[0]
+
+
+# %% wrong="onnx_export" breaks="run" says="reads the file anew"
+# Misunderstands: a path names one content for ever.
+def export_onnx(model, example, path):
+    two = torch.cat([example, example])
+    free = {0: torch.export.Dim("batch")}
+    torch.onnx.export(
+        copy.deepcopy(model).eval(), (two,), dynamo=True, dynamic_shapes=(free,), input_names=["images"], output_names=["logits"],
+        verbose=False,
+    ).save(path)  # fmt: skip
+
+
+loaded = {}
+
+
+def load_onnx(path):
+    if path not in loaded:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        loaded[path] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda images: loaded[path].run(["logits"], {"images": images})[0]
+
+
+# %% wrong="onnx_export" breaks="run" says="has shape (1, 2, 4), expected (2, 4)"
+# Misunderstands: `session.run` gives the output. It gives a list of outputs, and stacked it has one axis more.
+def export_onnx(model, example, path):
+    two = torch.cat([example, example])
+    free = {0: torch.export.Dim("batch")}
+    torch.onnx.export(
+        copy.deepcopy(model).eval(), (two,), dynamo=True, dynamic_shapes=(free,), input_names=["images"], output_names=["logits"],
+        verbose=False,
+    ).save(path)  # fmt: skip
+
+
+def load_onnx(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda images: np.array(session.run(["logits"], {"images": images}))
 
 
 # %% right="onnx_export"
 def export_onnx(net, one, where):
     quiet = copy.deepcopy(net).eval()
     program = torch.export.export(quiet, (one.repeat(4, *[1] * (one.ndim - 1)),), dynamic_shapes=[{0: torch.export.Dim("batch")}])
-    torch.onnx.export(program, f=str(where), dynamo=True, input_names=["images"], output_names=["logits"], verbose=False)
+    torch.onnx.export(
+        program, f=str(where), dynamo=True, input_names=["images"], output_names=["logits"], verbose=False, external_data=False
+    )
 
 
 def load_onnx(where):
@@ -95,14 +196,43 @@ def load_onnx(where):
     return run
 
 
+# %% right="onnx_export"
+# In place: every submodule's mode is noted and put back.
+@torch.no_grad()
+def export_onnx(model, example, path):
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        rows = example.expand(3, *example.shape[1:]).clone()
+        torch.onnx.export(
+            model, args=(rows,), dynamo=True, input_names=["images"], output_names=["logits"], verbose=False,
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+        ).save(str(path))  # fmt: skip
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+class load_onnx:
+    def __init__(self, path):
+        from onnxruntime import InferenceSession, SessionOptions
+
+        settings = SessionOptions()
+        settings.intra_op_num_threads = 1
+        self.session = InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+
+    def __call__(self, images):
+        return self.session.run(None, dict(images=images))[0]
+
+
 # %% equivalent="onnx_export" because="the axis may have any name"
 # - free = {0: torch.export.Dim("batch")}
 # + free = {0: torch.export.Dim('hctab')}
 
 
 # %% equivalent="onnx_export" because="verbose only prints progress"
-# - model, (two,), dynamo=True, dynamic_shapes=(free,), input_names=["images"], output_names=["logits"], verbose=False
-# + model, (two,), dynamo=True, dynamic_shapes=(free,), input_names=["images"], output_names=["logits"], verbose=True
+# - quiet, (two,), dynamo=True, dynamic_shapes=(free,), input_names=["images"], output_names=["logits"], verbose=False
+# + quiet, (two,), dynamo=True, dynamic_shapes=(free,), input_names=["images"], output_names=["logits"], verbose=True
 
 
 # %% equivalent="onnx_export" because="an unknown provider is skipped and the CPU, always the last resort, takes its place"
@@ -110,44 +240,92 @@ def load_onnx(where):
 # + session = onnxruntime.InferenceSession(path, options, providers=['redivorPnoitucexEUPC'])
 
 
-# %% wrong="aoti_export" says="declared free from 1 to largest"
-def export_program(model, example, largest):  # believes that the example's size does not matter
-    was = model.training
-    model.eval()
-    program = torch.export.export(model, (example.repeat(largest, *[1] * (example.ndim - 1)),))
-    model.train(was)
-    return program
+# %% wrong="aoti_export" breaks="free" says="declared free from 1 to largest"
+# Misunderstands: the example's size does not matter.
+def export_program(model, example, largest):
+    return torch.export.export(copy.deepcopy(model).eval(), (example.repeat(largest, *[1] * (example.ndim - 1)),))
 
 
 def run_in_chunks(*args):
     raise NotImplementedError
 
 
-# %% wrong="aoti_export" says="promised at most"
-def export_program(model, example, largest):  # leaves the range open
-    was = model.training
-    model.eval()
-    program = torch.export.export(model, (torch.cat([example, example]),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-    model.train(was)
-    return program
+# %% wrong="aoti_export" breaks="limit" says="promised at most"
+# Misunderstands: a free axis needs no end. The compiler is told nothing then.
+def export_program(model, example, largest):
+    dynamic = ({0: torch.export.Dim.DYNAMIC},)
+    return torch.export.export(copy.deepcopy(model).eval(), (torch.cat([example, example]),), dynamic_shapes=dynamic)
 
 
 def run_in_chunks(*args):
     raise NotImplementedError
 
 
-# %% wrong="aoti_export" says="exported in eval mode"
-def export_program(model, example, largest):  # forgets the mode
+# %% wrong="aoti_export" breaks="limit" says="promised at most"
+# Misunderstands: `max` is the first size that is too many.
+def export_program(model, example, largest):
+    rows = torch.export.Dim("batch", max=largest + 1)
+    return torch.export.export(copy.deepcopy(model).eval(), (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
+
+
+def run_in_chunks(*args):
+    raise NotImplementedError
+
+
+# %% wrong="aoti_export" breaks="program" says="in eval mode"
+# Misunderstands: an export is always one for inference.
+def export_program(model, example, largest):
     rows = torch.export.Dim("batch", min=1, max=largest)
-    return torch.export.export(model, (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
+    return torch.export.export(copy.deepcopy(model), (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
 
 
 def run_in_chunks(*args):
     raise NotImplementedError
 
 
-# %% wrong="aoti_export" says="number of calls"
-def run_in_chunks(run, images, largest):  # one by one: right, and as slow as it gets
+# %% wrong="aoti_export" breaks="program" says="in eval mode"
+# Misunderstands: the outermost flag is the mode of the whole model.
+def export_program(model, example, largest):
+    quiet = copy.deepcopy(model)
+    quiet.training = False
+    rows = torch.export.Dim("batch", min=1, max=largest)
+    return torch.export.export(quiet, (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
+
+
+def run_in_chunks(*args):
+    raise NotImplementedError
+
+
+# %% wrong="aoti_export" breaks="program" says="the type of what export_program returns"
+# Misunderstands: the callable module is the program. Nothing can be compiled or saved from it.
+def export_program(model, example, largest):
+    rows = torch.export.Dim("batch", min=1, max=largest)
+    quiet = copy.deepcopy(model).eval()
+    return torch.export.export(quiet, (torch.cat([example, example]),), dynamic_shapes=({0: rows},)).module()
+
+
+def run_in_chunks(*args):
+    raise NotImplementedError
+
+
+# %% wrong="aoti_export" breaks="untouched" says="the model after export_program"
+# Misunderstands: `train(was)` puts every submodule back.
+def export_program(model, example, largest):
+    was = model.training
+    model.eval()
+    rows = torch.export.Dim("batch", min=1, max=largest)
+    program = torch.export.export(model, (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
+    model.train(was)
+    return program
+
+
+def run_in_chunks(*args):
+    raise NotImplementedError
+
+
+# %% wrong="aoti_export" breaks="calls" says="number of calls"
+# Misunderstands: one by one is right, so it is enough.
+def run_in_chunks(run, images, largest):
     if len(images) == 0:
         return run(torch.zeros(1, *images.shape[1:]))[:0]
     return torch.cat([run(image[None]) for image in images])
@@ -157,8 +335,21 @@ def export_program(*args):
     raise NotImplementedError
 
 
-# %% wrong="aoti_export" says="all chunks, in order"
-def run_in_chunks(run, images, largest):  # drops the rest that does not fill a chunk
+# %% wrong="aoti_export" breaks="calls" says="number of calls"
+# Misunderstands: the width must be known beforehand, so a blank image is run every time.
+def run_in_chunks(run, images, largest):
+    parts = [run(images.new_zeros(1, *images.shape[1:]))[:0]]
+    parts += [run(part) for part in images.split(largest) if len(part)]
+    return torch.cat(parts)
+
+
+def export_program(*args):
+    raise NotImplementedError
+
+
+# %% wrong="aoti_export" breaks="rows" says="number of calls"
+# Misunderstands: only full chunks count. The rest that does not fill one is dropped.
+def run_in_chunks(run, images, largest):
     if len(images) < largest:
         return run(images) if len(images) else run(torch.zeros(1, *images.shape[1:]))[:0]
     full = len(images) // largest
@@ -169,8 +360,57 @@ def export_program(*args):
     raise NotImplementedError
 
 
-# %% wrong="aoti_export" says="an empty batch is not a batch"
-def run_in_chunks(run, images, largest):  # an empty batch goes to the compiled code, which wants at least one row
+# %% wrong="aoti_export" breaks="rows" says="joined"
+# Misunderstands: the order of the chunks does not matter.
+def run_in_chunks(run, images, largest):
+    if len(images) == 0:
+        return run(images.new_zeros(1, *images.shape[1:]))[:0]
+    return torch.cat([run(part) for part in reversed(images.split(largest))])
+
+
+def export_program(*args):
+    raise NotImplementedError
+
+
+# %% wrong="aoti_export" breaks="sizes, empty" says="an empty batch is not a batch"
+# Misunderstands: compiled code takes an empty batch.
+def run_in_chunks(run, images, largest):
+    return torch.cat([run(part) for part in images.split(largest)])
+
+
+def export_program(*args):
+    raise NotImplementedError
+
+
+# %% wrong="aoti_export" breaks="sizes" says="the number of calls of run for"
+# Misunderstands: the number of chunks is what is limited.
+def run_in_chunks(run, images, largest):
+    if len(images) == 0:
+        return run(images.new_zeros(1, *images.shape[1:]))[:0]
+    return torch.cat([run(part) for part in images.chunk(largest)])
+
+
+def export_program(*args):
+    raise NotImplementedError
+
+
+# %% wrong="aoti_export" breaks="empty" says="the number of calls of run for 0 images"
+# Misunderstands: there are ten classes everywhere.
+def run_in_chunks(run, images, largest):
+    if len(images) == 0:
+        return torch.zeros(0, 10)
+    return torch.cat([run(part) for part in images.split(largest)])
+
+
+def export_program(*args):
+    raise NotImplementedError
+
+
+# %% wrong="aoti_export" breaks="empty" says="none of it returned"
+# Misunderstands: the blank image belongs to the result.
+def run_in_chunks(run, images, largest):
+    if len(images) == 0:
+        images = images.new_zeros(1, *images.shape[1:])
     return torch.cat([run(part) for part in images.split(largest)])
 
 
@@ -191,9 +431,36 @@ def run_in_chunks(run, images, largest):
     return torch.cat(parts, dim=0)
 
 
+# %% right="aoti_export"
+# In place with the modes put back; the result filled row by row.
+def export_program(model, example, largest):
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            rows = example.repeat(2, *[1] * (example.ndim - 1))
+            return torch.export.export(model, (rows,), dynamic_shapes=(({0: torch.export.Dim("n", min=1, max=largest)}),))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@torch.no_grad()
+def run_in_chunks(run, images, largest):
+    if not len(images):
+        blank = torch.zeros_like(images.new_empty(1, *images.shape[1:]))
+        return run(blank)[1:]
+    out = None
+    for start in range(0, len(images), largest):
+        some = run(images[start : start + largest])
+        out = images.new_empty(len(images), some.shape[1]) if out is None else out
+        out[start : start + len(some)] = some
+    return out
+
+
 # %% equivalent="aoti_export" because="the name of the axis is only shown in messages"
-# - rows = torch.export.Dim("batch", max=largest)
-# + rows = torch.export.Dim('hctab', max=largest)
+# - rows = torch.export.Dim("batch", min=1, max=largest)
+# + rows = torch.export.Dim('hctab', min=1, max=largest)
 
 
 # %% equivalent="aoti_export" because="of one row, all but the last is none"
@@ -201,32 +468,100 @@ def run_in_chunks(run, images, largest):
 # + return run(images.new_zeros(1, *images.shape[1:]))[:(-1)]
 
 
-# %% wrong="accept_export" says="computes in bfloat16"
-def accept(run, model, images):  # one number: the labels agree
-    for view in (images, images[:1], images[:5]):
+# %% wrong="accept_export" breaks="logits" says="computes in bfloat16"
+# Misunderstands: the labels agree, so the logits do.
+def accept(run, model, images):
+    for view in (images, images[:1], images[::-2], images[::2].swapaxes(2, 3), images * 0):
         kept = view.copy()
         out = run(view)
-        assert out.shape == (len(view), 10) and out.dtype == np.float32
-        assert np.array_equal(view, kept)
-        assert (out.argmax(1) == model(torch.tensor(kept)).numpy().argmax(1)).mean() > 0.5
-        assert (out < 0).any()
+        assert type(out) is np.ndarray and out.shape == (len(view), 10) and out.dtype == np.float32
+        assert np.array_equal(view, kept) and np.isfinite(out).all()
+        assert (out.argmax(1) == model(torch.tensor(kept)).numpy().argmax(1)).all()
 
 
-# %% wrong="accept_export" says="reject a correct implementation"
-def accept(run, model, images):  # asks for equal bits
+# %% wrong="accept_export" breaks="logits" says="is off by 0.1 %"
+# Misunderstands: a tolerance of 0.001 is `rtol`. With large logits it lets ten times as much through.
+def accept(run, model, images):
+    for view in (images, images[:1], images[::-2], images[::2].swapaxes(2, 3), images * 0):
+        kept = view.copy()
+        out = run(view)
+        assert type(out) is np.ndarray
+        np.testing.assert_array_equal(view, kept)
+        torch.testing.assert_close(torch.tensor(out), model(torch.tensor(kept)), rtol=1e-3, atol=1e-3)
+
+
+# %% wrong="accept_export" breaks="no_false_alarm" says="reject a correct implementation"
+# Misunderstands: a right file gives equal bits.
+def accept(run, model, images):
     assert np.array_equal(run(images[:5]), model(torch.tensor(images)).numpy()[:5])
 
 
-# %% wrong="accept_export" says="works for the batch size of the example only"
-def accept(run, model, images):  # one batch, of the size that was exported
-    kept = images.copy()
-    logits = run(images)
-    assert logits.dtype == np.float32 and np.array_equal(images, kept)
-    np.testing.assert_allclose(logits, model(torch.tensor(kept)).numpy(), atol=1e-3)
+# %% wrong="accept_export" breaks="sizes" says="works for the batch size of the example only"
+# Misunderstands: one batch stands for all sizes.
+def accept(run, model, images):
+    for view in (images, images[::-1], images.swapaxes(2, 3), images * 0):
+        kept = view.copy()
+        logits = run(view)
+        assert type(logits) is np.ndarray and logits.dtype == np.float32 and np.array_equal(view, kept)
+        np.testing.assert_allclose(logits, model(torch.tensor(kept)).numpy(), rtol=0, atol=1e-3)
 
 
-# %% wrong="accept_export" says="reject with `assert`"
-def accept(run, model, images):  # gives a verdict that nobody reads
+# %% wrong="accept_export" breaks="type" says="gives float64"
+# Misunderstands: `assert_allclose` compares dtypes.
+def accept(run, model, images):
+    for view in (images, images[:1], images[::-2], images[::2].swapaxes(2, 3), images * 0):
+        kept = view.copy()
+        logits = run(view)
+        assert np.array_equal(view, kept)
+        np.testing.assert_allclose(logits, model(torch.tensor(kept)).numpy(), rtol=0, atol=1e-3)
+
+
+# %% wrong="accept_export" breaks="alone" says="gives the first image's answer to all"
+# Misunderstands: one image alone shows everything.
+def accept(run, model, images):
+    for row in range(len(images)):
+        for view in (images[row : row + 1], images[row : row + 1].swapaxes(2, 3), images[:1] * 0):
+            kept = view.copy()
+            logits = run(view)
+            assert type(logits) is np.ndarray and logits.dtype == np.float32 and np.array_equal(view, kept)
+            np.testing.assert_allclose(logits, model(torch.tensor(kept)).numpy(), rtol=0, atol=1e-3)
+    assert run(images).shape == (12, 10)
+
+
+# %% wrong="accept_export" breaks="layout" says="ignores how the array lies in memory"
+# Misunderstands: an array is its shape and numbers.
+def accept(run, model, images):
+    for view in (images, images[:1], images[3:8], images * 0):
+        view = np.ascontiguousarray(view)
+        kept = view.copy()
+        logits = run(view)
+        assert type(logits) is np.ndarray and logits.dtype == np.float32 and np.array_equal(view, kept)
+        np.testing.assert_allclose(logits, model(torch.tensor(kept)).numpy(), rtol=0, atol=1e-3)
+
+
+# %% wrong="accept_export" breaks="blank" says="gives NaN for blank images"
+# Misunderstands: real pictures are never empty.
+def accept(run, model, images):
+    for view in (images, images[:1], images[::-2], images[::2].swapaxes(2, 3)):
+        kept = view.copy()
+        logits = run(view)
+        assert type(logits) is np.ndarray and logits.dtype == np.float32 and np.array_equal(view, kept)
+        np.testing.assert_allclose(logits, model(torch.tensor(kept)).numpy(), rtol=0, atol=1e-3)
+
+
+# %% wrong="accept_export" breaks="unchanged" says="changes its input"
+# Misunderstands: the input is its caller's affair.
+def accept(run, model, images):
+    for view in (images, images[:1], images[::-2], images[::2].swapaxes(2, 3), images * 0):
+        for given in (view.copy(), np.repeat(view, 2, axis=0)[::2]):
+            logits = run(given)
+            assert type(logits) is np.ndarray and logits.dtype == np.float32
+            np.testing.assert_allclose(logits, model(torch.tensor(view.copy())).numpy(), rtol=0, atol=1e-3)
+
+
+# %% wrong="accept_export" breaks="raises" says="reject with `assert`"
+# Misunderstands: a verdict that is returned is read.
+def accept(run, model, images):
     try:
         return bool(np.abs(run(images) - model(torch.tensor(images)).numpy()).max() < 1e-3)
     except Exception:
@@ -241,7 +576,7 @@ def accept(run, model, images):
         np.testing.assert_array_equal(batch, before)
         assert type(out) is np.ndarray
         assert out.dtype == np.dtype("float32")
-        np.testing.assert_allclose(out, model(torch.from_numpy(before)).numpy(), rtol=0, atol=1e-3)
+        np.testing.assert_allclose(out, model(torch.from_numpy(np.ascontiguousarray(before))).numpy(), rtol=0, atol=1e-3)
 
     for size in range(1, len(images) + 1):
         judged(images[:size].copy())
@@ -251,159 +586,839 @@ def accept(run, model, images):
     judged(images * 0)
 
 
+# %% right="accept_export"
+# Compares images one by one with a table of wanted logits, in a random order.
+def accept(run, model, images):
+    order = np.random.default_rng(0).permutation(12)
+    stack = np.concatenate([images[order], np.zeros((1, 1, 16, 16), np.float32), images[::-1].swapaxes(3, 2)])
+    table = model(torch.tensor(stack)).numpy()
+    picks = [[0], [12], [5], range(12), range(12, 24), [3, 2, 1], [14, 12, 4], [24, 13]]
+    for pick in map(list, picks):
+        for batch in (stack[pick], np.repeat(stack[pick], 2, axis=0)[::2], stack[pick].transpose(0, 1, 3, 2).copy().transpose(0, 1, 3, 2)):
+            copy_of = batch.copy()
+            told = run(batch)
+            if not (isinstance(told, np.ndarray) and told.dtype == "float32" and told.shape == (len(pick), 10)):
+                raise AssertionError(f"{type(told)}")
+            if not (abs(told - table[pick]) <= 0.001).all():
+                raise AssertionError("other logits")
+            assert (batch == copy_of).all()
+
+
 # %% equivalent="accept_export" because="no difference is 0.001 to the last bit"
 # - assert np.abs(logits - wanted).max() <= 1e-3, "other logits"
 # + assert (np.abs(logits - wanted).max() < 0.001), "other logits"
 
 
 # %% equivalent="accept_export" because="every second image backwards is a view with a negative step as well"
-# - views = [images, images[:1], images[::-1], images * 0]  # all, one alone, backwards, blank
-# + views = [images, images[:1], images[::-2], images * 0]  # all, one alone, backwards, blank
+# - views = [images, images[:1], images[::-1], images[::2].swapaxes(2, 3), images * 0]  # all, one, backwards, transposed, blank
+# + views = [images, images[:1], images[::-2], images[::2].swapaxes(2, 3), images * 0]  # all, one, backwards, transposed, blank
 
 
-# %% wrong="micro_batcher" says="a full batch does not wait"
-class MicroBatcher:  # collects for a fixed time, then runs
+# %% wrong="micro_batcher" breaks="full" says="a full batch does not wait"
+# Misunderstands: collecting means to wait for a fixed time.
+class MicroBatcher:
     def __init__(self, predict, max_batch, max_wait, max_waiting):
         self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
-        self.waiting, self.worker = [], None
-
-    async def submit(self, item):
-        answer = asyncio.get_running_loop().create_future()
-        self.waiting.append((item, answer))
-        if self.worker is None:
-            self.worker = asyncio.create_task(self.work())
-        return await answer
-
-    async def work(self):
-        while self.waiting:
-            await asyncio.sleep(self.max_wait)
-            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
-            rows = await self.predict(np.stack([i for i, _ in batch]))
-            for (_, answer), row in zip(batch, rows):
-                answer.set_result(row)
-        self.worker = None
-
-
-# %% wrong="micro_batcher" says="a second call of predict started"
-class MicroBatcher:  # every full batch starts at once, whatever runs
-    def __init__(self, predict, max_batch, max_wait, max_waiting):
-        self.predict, self.max_batch, self.max_wait = predict, max_batch, max_wait
-        self.waiting, self.timer = [], None
-
-    async def submit(self, item):
-        loop = asyncio.get_running_loop()
-        answer = loop.create_future()
-        self.waiting.append((item, answer))
-        if len(self.waiting) == self.max_batch:
-            asyncio.ensure_future(self.flush())
-        elif len(self.waiting) == 1:
-            loop.call_later(self.max_wait, lambda: asyncio.ensure_future(self.flush()))
-        return await answer
-
-    async def flush(self):
-        batch, self.waiting = self.waiting, []
-        if batch:
-            rows = await self.predict(np.stack([i for i, _ in batch]))
-            for (_, answer), row in zip(batch, rows):
-                answer.set_result(row)
-
-
-# %% wrong="micro_batcher" says="not of its newest"
-class MicroBatcher:  # each arrival starts the waiting time anew
-    def __init__(self, predict, max_batch, max_wait, max_waiting):
-        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
-        self.waiting, self.worker, self.arrived = [], None, asyncio.Event()
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
 
     async def submit(self, item):
         if len(self.waiting) >= self.max_waiting:
             raise Overloaded
         loop = asyncio.get_running_loop()
-        answer = loop.create_future()
-        self.waiting.append((loop.time(), item, answer))
-        self.arrived.set()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
         if self.worker is None:
             self.worker = asyncio.create_task(self.work())
-        return await answer
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
 
     async def work(self):
-        while self.waiting:
-            while len(self.waiting) < self.max_batch:
-                self.arrived.clear()
-                try:
-                    async with asyncio.timeout_at(self.waiting[-1][0] + self.max_wait):
-                        await self.arrived.wait()
-                except TimeoutError:
-                    break
-            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
-            rows = await self.predict(np.stack([i for _, i, _ in batch]))
-            for (_, _, answer), row in zip(batch, rows):
-                answer.set_result(row)
-        self.worker = None
-
-
-# %% wrong="micro_batcher" says="1 of 3 parts pass"
-class MicroBatcher:  # nobody hears of errors, nobody may leave, nobody is refused
-    def __init__(self, predict, max_batch, max_wait, max_waiting):
-        self.predict, self.max_batch, self.max_wait = predict, max_batch, max_wait
-        self.waiting, self.worker, self.arrived = [], None, asyncio.Event()
-
-    async def submit(self, item):
         loop = asyncio.get_running_loop()
-        answer = loop.create_future()
-        self.waiting.append((loop.time(), item, answer))
-        self.arrived.set()
-        if self.worker is None:
-            self.worker = asyncio.create_task(self.work())
-        return await answer
-
-    async def work(self):
         while self.waiting:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self.waiting[0][0] + self.max_wait):
-                    while len(self.waiting) < self.max_batch:
-                        self.arrived.clear()
-                        await self.arrived.wait()
-            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
-            rows = await self.predict(np.stack([i for _, i, _ in batch]))
-            for (_, _, answer), row in zip(batch, rows):
-                answer.set_result(row)
-        self.worker = None
-
-
-# %% wrong="micro_batcher" says="2 of 3 parts pass. ✗ errors and callers"
-class MicroBatcher:  # fulfils futures without asking whether their callers are still there
-    def __init__(self, predict, max_batch, max_wait, max_waiting):
-        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
-        self.waiting, self.worker, self.arrived = [], None, asyncio.Event()
-
-    async def submit(self, item):
-        if len(self.waiting) >= self.max_waiting:
-            raise Overloaded
-        loop = asyncio.get_running_loop()
-        answer = loop.create_future()
-        self.waiting.append((loop.time(), item, answer))
-        self.arrived.set()
-        if self.worker is None:
-            self.worker = asyncio.create_task(self.work())
-        return await answer
-
-    async def work(self):
-        while self.waiting:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self.waiting[0][0] + self.max_wait):
-                    while len(self.waiting) < self.max_batch:
-                        self.arrived.clear()
-                        await self.arrived.wait()
+            due = self.waiting[0][0] + self.max_wait
+            if loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
             batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
             try:
-                rows = await self.predict(np.stack([i for _, i, _ in batch]))
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
             except Exception as error:
                 for _, _, answer in batch:
-                    answer.set_exception(error)
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="due" says="not the newest"
+# Misunderstands: each arrival starts the waiting time anew.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[-1][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="due" says="batches and times: a batcher"
+# Misunderstands: the waiting time begins when the model is free.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed, self.free = [], None, asyncio.Event(), 0.0
+
+    async def submit(self, item):
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = max(self.waiting[0][0], self.free) + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            self.free = loop.time()
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="oldest" says="batches and times: a batcher"
+# Misunderstands: whoever came last is served first.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[-self.max_batch :], self.waiting[: -self.max_batch]
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="oldest" says="batches and times: a batcher"
+# Misunderstands: `max_batch` is when a call starts, not how much it takes.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting, []
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="rows" says="batches and times: a batcher"
+# Misunderstands: the caller gets the result of its call, whole.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(rows)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="single" says="a second call of predict started"
+# Misunderstands: a full batch may start whatever runs.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            asyncio.create_task(self.call(batch))
+        self.worker = None
+
+    async def call(self, batch):
+        for _ in range(1):
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+
+
+# %% wrong="micro_batcher" breaks="errors" says="✗ errors: "
+# Misunderstands: `predict` raises only ValueError.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except ValueError as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="errors" says="✗ errors: "
+# Misunderstands: the error belongs to the first caller; the others are told that they are cancelled.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error) if answer is batch[0][2] else answer.cancel()
+                continue
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="errors" says="✗ errors: "
+# Misunderstands: after an error the worker has nothing to do.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                self.worker = None
+                return
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="others" says="✗ callers who give up"
+# Misunderstands: every future still wants its answer.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
                 continue
             for (_, _, answer), row in zip(batch, rows):
                 answer.set_result(row)
         self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="left" says="✗ callers who give up"
+# Misunderstands: who gave up is left out of the batch, and that is all. It still counts, and is still the oldest.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        return await entry[2]
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            batch = [entry for entry in batch if not entry[2].done()]
+            if not batch:
+                continue
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="left" says="✗ callers who give up"
+# Misunderstands: who gave up goes, and the worker need not know. It still wakes for the one who left.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        while len(self.waiting) < self.max_batch:
+                            await self.changed.wait()
+                            self.changed.clear()
+                if not self.waiting:
+                    continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="overload" says="✗ overload"
+# Misunderstands: a queue may grow.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="overload" says="✗ overload"
+# Misunderstands: items in a running call wait as well.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        self.inside = getattr(self, 'inside', 0)
+        if self.inside >= self.max_waiting:
+            raise Overloaded
+        self.inside += 1
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            self.inside -= 1
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="overload" says="✗ overload"
+# Misunderstands: `>` is `>=`.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.worker, self.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        if len(self.waiting) > self.max_waiting:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                self.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="own" says="✗ two batchers"
+# Misunderstands: what stands in the class belongs to each batcher.
+class MicroBatcher:
+    waiting, worker, changed = [], None, asyncio.Event()
+
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        MicroBatcher.waiting, MicroBatcher.worker, MicroBatcher.changed = [], None, asyncio.Event()
+
+    async def submit(self, item):
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        entry = [loop.time(), item, loop.create_future()]
+        MicroBatcher.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            MicroBatcher.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            if any(other is entry for other in self.waiting):
+                MicroBatcher.waiting = [other for other in self.waiting if other is not entry]
+                self.changed.set()
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0] + self.max_wait
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch, MicroBatcher.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            try:
+                rows = await self.predict(np.stack([item for _, item, _ in batch]))
+            except Exception as error:
+                for _, _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, _, answer), row in zip(batch, rows):
+                if not answer.done():
+                    answer.set_result(row)
+        MicroBatcher.worker = None
 
 
 # %% right="micro_batcher"
@@ -420,7 +1435,15 @@ class MicroBatcher:
         future = loop.create_future()
         self.queue.append((item, future, loop.time() + self.patience))
         self.look()
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self.queue = [entry for entry in self.queue if entry[1] is not future]
+            if self.alarm:
+                self.alarm.cancel()
+                self.alarm = None
+            self.look()
+            raise
 
     def look(self):
         loop = asyncio.get_running_loop()
@@ -459,61 +1482,68 @@ class MicroBatcher:
             self.look()
 
 
-# %% wrong="service" says="size and pace of the body: a body of 500,000 bytes"
-def make_app(batcher, max_bytes, body_seconds, answer_seconds):  # lets FastAPI read and validate: no limits
-    Row = Annotated[list[FiniteFloat], Field(min_length=16, max_length=16)]
+# %% right="micro_batcher"
+# A condition in place of an event, the usual waiting loop with `wait_for`, and a worker that lives on.
+class MicroBatcher:
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.__dict__.update(predict=predict, n=max_batch, patience=max_wait, room=max_waiting)
+        self.queue, self.news, self.task = {}, asyncio.Condition(), None
 
-    class Picture(BaseModel):
-        model_config = ConfigDict(extra="forbid")
-        image: Annotated[list[Row], Field(min_length=16, max_length=16)]
+    async def submit(self, item):
+        if len(self.queue) >= self.room:
+            raise Overloaded(f"{self.room}")
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self.queue[future] = (item, loop.time())
+        if self.task is None or self.task.done():
+            self.task = loop.create_task(self.forever())
+        try:
+            await self.tell()
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            if self.queue.pop(future, None):
+                loop.create_task(self.tell())
+            future.cancel()
+            raise
 
+    async def tell(self):
+        async with self.news:
+            self.news.notify_all()
+
+    async def forever(self):
+        loop = asyncio.get_running_loop()
+        while self.queue:
+            while self.queue and len(self.queue) < self.n:
+                start = next(iter(self.queue.values()))[1]
+                if loop.time() - start >= self.patience:
+                    break
+                async with self.news:
+                    try:
+                        await asyncio.wait_for(self.news.wait(), self.patience - (loop.time() - start))
+                    except asyncio.TimeoutError:
+                        pass
+            futures = list(self.queue)[: self.n]
+            if not futures:
+                continue
+            items = [self.queue.pop(future)[0] for future in futures]
+            try:
+                results = await self.predict(np.array(items, dtype=np.float32))
+            except Exception as error:
+                results = [error] * len(futures)
+            for future, result in zip(futures, results):
+                if not future.done():
+                    (future.set_exception if isinstance(result, Exception) else future.set_result)(result)
+
+
+# %% wrong="service" breaks="answer" says="the item given to batcher.submit"
+# Misunderstands: the batcher wants the picture as it came, without the channel's axis.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
     app = FastAPI()
 
-    async def predict(picture):
-        try:
-            async with asyncio.timeout(answer_seconds):
-                logits = await batcher.submit(np.array([picture.image], dtype=np.float32))
-        except Overloaded:
-            raise HTTPException(503, headers={"Retry-After": "1"})
-        except TimeoutError:
-            raise HTTPException(504)
-        except Exception:
-            raise HTTPException(500)
-        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
-
-    predict.__annotations__ = {"picture": Picture}
-    app.post("/predict")(predict)
-    return app
-
-
-# %% wrong="service" says="a body that is read to its end fills the memory first"
-def make_app(batcher, max_bytes, body_seconds, answer_seconds):  # reads everything, then counts
-    app = FastAPI()
-
-    @app.post("/predict")
-    async def predict(request: Request):
-        try:
-            async with asyncio.timeout(body_seconds):
-                body = await request.body()
-        except TimeoutError:
-            raise HTTPException(408)
-        if len(body) > max_bytes:
-            raise HTTPException(413)
-        try:
-            content = json.loads(body)
-            image = np.array(content["image"], dtype=np.float32)
-            assert set(content) == {"image"} and image.shape == (16, 16) and np.isfinite(image).all()
-        except Exception:
-            raise HTTPException(422)
-        logits = await batcher.submit(image[None])
-        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
-
-    return app
-
-
-# %% wrong="service" says="Numbers must be finite"
-def make_app(batcher, max_bytes, body_seconds, answer_seconds):  # checks the shape, and believes that JSON has no NaN
-    app = FastAPI()
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
 
     @app.post("/predict")
     async def predict(request: Request):
@@ -527,12 +1557,106 @@ def make_app(batcher, max_bytes, body_seconds, answer_seconds):  # checks the sh
         except TimeoutError:
             raise HTTPException(408)
         try:
-            content = json.loads(body)
-            assert set(content) == {"image"}
-            image = np.array(content["image"], dtype=np.float32)
-            assert image.shape == (16, 16) and None not in sum(content["image"], [])
-        except Exception:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
             raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image)
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="answer" says="the probabilities in the answer"
+# Misunderstands: logits are probabilities.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": logits.tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="answer" says="valid request whose body comes in pieces"
+# Misunderstands: a body comes in one piece.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+                    break
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
         try:
             async with asyncio.timeout(answer_seconds):
                 logits = await batcher.submit(image[None])
@@ -547,9 +1671,700 @@ def make_app(batcher, max_bytes, body_seconds, answer_seconds):  # checks the sh
     return app
 
 
-# %% wrong="service" says="one limit for all pieces together"
-def make_app(batcher, max_bytes, body_seconds, answer_seconds):  # a limit for each piece: a patient attacker holds on for hours
+# %% wrong="service" breaks="own" says="of six at the same time"
+# Misunderstands: one buffer serves all requests. While one waits for its answer, the next overwrites it.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
     app = FastAPI()
+    last = {}
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                last['logits'] = await batcher.submit(image[None])
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                logits = last['logits']
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="own" says="each has its own batcher"
+# Misunderstands: there is one application.
+the_batcher = []
+
+
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+    the_batcher.append(batcher)
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await the_batcher[-1].submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="json" says="9,000 brackets"
+# Misunderstands: only ValueError comes from bad JSON. Deep nesting raises RecursionError.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="json" says="JSON that is no object (null)"
+# Misunderstands: JSON is always an object.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="fields" says="an unknown field is answered with 200"
+# Misunderstands: what is not needed can be ignored.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or "image" not in content:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="fields" says="8 rows of 32"
+# Misunderstands: 256 numbers are a picture, however they are laid out.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if sum(map(len, rows)) != 256:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(sum(rows, []), dtype=np.float32).reshape(16, 16)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="numbers" says="Text is no number"
+# Misunderstands: `float(value)` accepts numbers only.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        value = float(value)
+        if not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError, OverflowError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="numbers" says="A truth value is no number"
+# Misunderstands: `isinstance(True, int)` is False.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if not isinstance(value, (int, float)) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="finite" says="Numbers must be finite"
+# Misunderstands: JSON has no NaN.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or abs(value) > 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="finite" says="1e39 in the image"
+# Misunderstands: what is finite in float64 is so in float32.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError, OverflowError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="finite" says="400 digits"
+# Misunderstands: `math.isfinite` answers for every number. For a whole number beyond float64 it raises OverflowError.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="validated_first" says="reached the batcher"
+# Misunderstands: what matters is the status, not when it is known.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float):
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError, OverflowError):
+            raise HTTPException(422)
+        with np.errstate(over="ignore"):
+            image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        if not np.isfinite(image).all():
+            raise HTTPException(422)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="size" says="fills the memory first"
+# Misunderstands: `request.body()` can be measured when it is there.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        try:
+            async with asyncio.timeout(body_seconds):
+                body = await request.body()
+        except TimeoutError:
+            raise HTTPException(408)
+        if len(body) > max_bytes:
+            raise HTTPException(413)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="size" says="a body of exactly max_bytes"
+# Misunderstands: `max_bytes` is the first size that is too large.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) >= max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="size" says="with max_bytes=4500 is answered with"
+# Misunderstands: the length that a client declares is the length of the body.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if int(request.headers.get('content-length', 0)) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="pace" says="one limit for all pieces together"
+# Misunderstands: a limit for each piece is enough. A patient client holds on for hours.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
 
     @app.post("/predict")
     async def predict(request: Request):
@@ -567,20 +2382,38 @@ def make_app(batcher, max_bytes, body_seconds, answer_seconds):  # a limit for e
             if asyncio.get_running_loop().time() > 10 * body_seconds:
                 raise HTTPException(408)
         try:
-            content = json.loads(body)
-            image = np.array(content["image"], dtype=np.float32)
-            assert set(content) == {"image"} and image.shape == (16, 16) and np.isfinite(image).all()
-        except Exception:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
             raise HTTPException(422)
-        logits = await batcher.submit(image[None])
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
         return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
 
     return app
 
 
-# %% wrong="service" says="tells the client the text"
-def make_app(batcher, max_bytes, body_seconds, answer_seconds):  # hands the error to the client
+# %% wrong="service" breaks="overloaded" says="has no header Retry-After"
+# Misunderstands: the status says all.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
     app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
 
     @app.post("/predict")
     async def predict(request: Request):
@@ -594,15 +2427,197 @@ def make_app(batcher, max_bytes, body_seconds, answer_seconds):  # hands the err
         except TimeoutError:
             raise HTTPException(408)
         try:
-            content = json.loads(body)
-            image = np.array(content["image"], dtype=np.float32)
-            assert set(content) == {"image"} and image.shape == (16, 16) and np.isfinite(image).all()
-        except Exception:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
             raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
         try:
-            logits = await asyncio.wait_for(batcher.submit(image[None]), answer_seconds)
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
         except Overloaded:
-            raise HTTPException(503, headers={"Retry-After": "2"})
+            raise HTTPException(503)
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="overloaded" says="no surprise: 503"
+# Misunderstands: every error of the batcher is one of the model.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="late" says="Two limits, one after the other"
+# Misunderstands: one limit around everything is as good.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        begin, body = asyncio.get_running_loop().time(), b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout_at(begin + answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="late" says="60 s, with answer_seconds=1.5"
+# Misunderstands: a model always answers.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="private" says="tells the client the text"
+# Misunderstands: the client should know what went wrong inside.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
         except TimeoutError:
             raise HTTPException(504)
         except Exception as error:
@@ -612,33 +2627,45 @@ def make_app(batcher, max_bytes, body_seconds, answer_seconds):  # hands the err
     return app
 
 
-# %% wrong="service" says="Two limits, one after the other"
-def make_app(batcher, max_bytes, body_seconds, answer_seconds):  # one limit around everything
+# %% wrong="service" breaks="private" says="left the application"
+# Misunderstands: a model fails with RuntimeError only.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
     app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
 
     @app.post("/predict")
     async def predict(request: Request):
         body = b""
         try:
-            async with asyncio.timeout(answer_seconds):
+            async with asyncio.timeout(body_seconds):
                 async for piece in request.stream():
                     body += piece
                     if len(body) > max_bytes:
                         raise HTTPException(413)
-                try:
-                    content = json.loads(body)
-                    image = np.array(content["image"], dtype=np.float32)
-                    assert set(content) == {"image"} and image.shape == (16, 16) and np.isfinite(image).all()
-                except Exception:
-                    raise HTTPException(422)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
                 logits = await batcher.submit(image[None])
         except Overloaded:
-            raise HTTPException(503, headers={"Retry-After": "2"})
+            raise HTTPException(503, headers={"Retry-After": "1"})
         except TimeoutError:
             raise HTTPException(504)
-        except HTTPException:
-            raise
-        except Exception:
+        except RuntimeError:
             raise HTTPException(500)
         return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
 
@@ -675,11 +2702,12 @@ def make_app(batcher, max_bytes, body_seconds, answer_seconds):
             content = json.loads(body)
             if not isinstance(content, dict) or list(content) != ["image"]:
                 raise ValueError
-            rows = [[float(v) for v in row] for row in content["image"]]
-            image = np.array(rows, dtype=np.float32).reshape(1, 16, 16)
-            if [len(row) for row in rows] != [16] * 16 or not np.isfinite(image).all():
+            rows = [[float(v) if type(v) in (int, float) else None for v in row] for row in content["image"]]
+            with np.errstate(all="ignore"):
+                image = np.array(rows, dtype=np.float32).reshape(1, 16, 16)
+            if [len(row) for row in rows] != [16] * 16 or None in sum(rows, []) or not np.isfinite(image).all():
                 raise ValueError
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return refuse(422, "one image of 16 x 16 finite numbers")
         try:
             logits = await asyncio.wait_for(batcher.submit(image), answer_seconds)
@@ -694,8 +2722,120 @@ def make_app(batcher, max_bytes, body_seconds, answer_seconds):
     return app
 
 
-# %% wrong="health_and_metrics" says="requests_total by (path, status)"
-def watch(app, registry, ready):  # the address as the client wrote it: a series for every scanner's idea
+# %% right="service"
+# By hand, with exact types and the limit of float32.
+def make_app(batcher, max_bytes, body_seconds, answer_seconds):
+    app = FastAPI()
+
+    def number(value):
+        if type(value) not in (int, float) or not abs(value) <= 3.4028235e38:
+            raise ValueError("a finite number")
+        return float(value)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = b""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413)
+        except TimeoutError:
+            raise HTTPException(408)
+        try:
+            content = json.loads(body.decode())
+            if type(content) is not dict or set(content) != {"image"}:
+                raise ValueError("one field")
+            rows = [[number(value) for value in row] for row in content["image"]]
+            if [len(row) for row in rows] != [16] * 16:
+                raise ValueError("16 x 16")
+        except (ValueError, TypeError, RecursionError):
+            raise HTTPException(422)
+        image = np.array(rows, dtype=np.float32)
+        try:
+            async with asyncio.timeout(answer_seconds):
+                logits = await batcher.submit(image[None])
+        except Overloaded:
+            raise HTTPException(503, headers={"Retry-After": "1"})
+        except TimeoutError:
+            raise HTTPException(504)
+        except Exception:
+            raise HTTPException(500)
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="health_and_metrics" breaks="path" says="requests_total by (path, status)"
+# Misunderstands: the address as the client wrote it is the path. Every scanner's idea becomes a series.
+def watch(app, registry, ready):
+    count = Counter("requests", "Requests", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = request.url.path
+            count.labels(path, status).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        return {}
+
+    @app.get("/health/ready")
+    async def is_ready():
+        return Response(status_code=200 if ready() else 503)
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="path" says="requests_total by (path, status)"
+# Misunderstands: an address without a route needs no series.
+def watch(app, registry, ready):
+    count = Counter("requests", "Requests", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            if route is None:
+                return response
+            path = route.path
+            count.labels(path, status).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        return {}
+
+    @app.get("/health/ready")
+    async def is_ready():
+        return Response(status_code=200 if ready() else 503)
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="raises" says="requests_total by (path, status)"
+# Misunderstands: a request that fails has no status. The error rate is then always 0.
+def watch(app, registry, ready):
     count = Counter("requests", "Requests", ["path", "status"], registry=registry)
     seconds = Histogram("request_seconds", "Seconds", ["path"], registry=registry)
 
@@ -703,8 +2843,12 @@ def watch(app, registry, ready):  # the address as the client wrote it: a series
     async def measure(request: Request, call_next):
         begin = time.perf_counter()
         response = await call_next(request)
-        count.labels(request.url.path, response.status_code).inc()
-        seconds.labels(request.url.path).observe(time.perf_counter() - begin)
+        status = response.status_code
+        if True:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            count.labels(path, status).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
         return response
 
     @app.get("/health/live")
@@ -720,20 +2864,26 @@ def watch(app, registry, ready):  # the address as the client wrote it: a series
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-# %% wrong="health_and_metrics" says="requests_total by (path, status)"
-def watch(app, registry, ready):  # requests that fail are not counted: the error rate is always 0
+# %% wrong="health_and_metrics" breaks="raises" says="did not go on"
+# Misunderstands: an exception that is counted is dealt with.
+def watch(app, registry, ready):
     count = Counter("requests", "Requests", ["path", "status"], registry=registry)
     seconds = Histogram("request_seconds", "Seconds", ["path"], registry=registry)
 
     @app.middleware("http")
     async def measure(request: Request, call_next):
-        begin = time.perf_counter()
-        response = await call_next(request)
-        route = request.scope.get("route")
-        path = route.path if route else "other"
-        count.labels(path, response.status_code).inc()
-        seconds.labels(path).observe(time.perf_counter() - begin)
-        return response
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        except Exception:
+            return Response(status_code=500)
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            count.labels(path, status).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
 
     @app.get("/health/live")
     async def live():
@@ -748,29 +2898,123 @@ def watch(app, registry, ready):  # requests that fail are not counted: the erro
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-# %% wrong="health_and_metrics" says="do not have it killed"
-def watch(app, registry, ready):  # takes alive for ready
+# %% wrong="health_and_metrics" breaks="live" says="do not have it killed"
+# Misunderstands: alive means ready.
+def watch(app, registry, ready):
+    count = Counter("requests", "Requests", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            count.labels(path, status).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
     @app.get("/health/live")
-    @app.get("/health/ready")
-    async def healthy():
+    async def live():
         return Response(status_code=200 if ready() else 503)
 
+    @app.get("/health/ready")
+    async def is_ready():
+        return Response(status_code=200 if ready() else 503)
 
-# %% wrong="health_and_metrics" says="ask at every request"
-def watch(app, registry, ready):  # asks once, when the application is made
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="ready" says="ask at every request"
+# Misunderstands: what is true at the start stays true.
+def watch(app, registry, ready):
+    count = Counter("requests", "Requests", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            count.labels(path, status).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        return {}
+
     status = 200 if ready() else 503
-
-    @app.get("/health/live")
-    async def live():
-        return {}
 
     @app.get("/health/ready")
     async def is_ready():
         return Response(status_code=status)
 
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-# %% wrong="health_and_metrics" says="Prometheus' own"
-def watch(app, registry, ready):  # metrics as a JSON string
+
+# %% wrong="health_and_metrics" breaks="ready" says="the status of /health/ready while ready() is False"
+# Misunderstands: the function `ready` is true.
+def watch(app, registry, ready):
+    count = Counter("requests", "Requests", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            count.labels(path, status).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        return {}
+
+    @app.get("/health/ready")
+    async def is_ready():
+        return Response(status_code=200 if ready else 503)
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="metrics" says="content type"
+# Misunderstands: metrics are a JSON string.
+def watch(app, registry, ready):
+    count = Counter("requests", "Requests", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            count.labels(path, status).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
     @app.get("/health/live")
     async def live():
         return {}
@@ -782,6 +3026,202 @@ def watch(app, registry, ready):  # metrics as a JSON string
     @app.get("/metrics")
     async def metrics():
         return generate_latest(registry).decode()
+
+
+# %% wrong="health_and_metrics" breaks="metrics" says="/metrics has no requests_total"
+# Misunderstands: `generate_latest()` knows the registry.
+def watch(app, registry, ready):
+    count = Counter("requests", "Requests", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            count.labels(path, status).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        return {}
+
+    @app.get("/health/ready")
+    async def is_ready():
+        return Response(status_code=200 if ready() else 503)
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="count" says="requests_total by (path, status)"
+# Misunderstands: health checks are no requests.
+def watch(app, registry, ready):
+    count = Counter("requests", "Requests", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            if not path.startswith("/health"):
+                count.labels(path, status).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        return {}
+
+    @app.get("/health/ready")
+    async def is_ready():
+        return Response(status_code=200 if ready() else 503)
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="count" says="requests_total by (path, status)"
+# Misunderstands: a counter is set to what was seen last.
+def watch(app, registry, ready):
+    count = Counter("requests", "Requests", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            count.labels(path, status).inc(2 if status >= 400 else 1)
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        return {}
+
+    @app.get("/health/ready")
+    async def is_ready():
+        return Response(status_code=200 if ready() else 503)
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="seconds" says="request_seconds_sum"
+# Misunderstands: seconds are milliseconds.
+def watch(app, registry, ready):
+    count = Counter("requests", "Requests", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            count.labels(path, status).inc()
+            seconds.labels(path).observe((time.perf_counter() - begin) * 1000)
+
+    @app.get("/health/live")
+    async def live():
+        return {}
+
+    @app.get("/health/ready")
+    async def is_ready():
+        return Response(status_code=200 if ready() else 503)
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="seconds" says="request_seconds_count"
+# Misunderstands: only answers that succeed have a duration.
+def watch(app, registry, ready):
+    count = Counter("requests", "Requests", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            count.labels(path, status).inc()
+            if status < 400:
+                seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        return {}
+
+    @app.get("/health/ready")
+    async def is_ready():
+        return Response(status_code=200 if ready() else 503)
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="seconds" says="request_seconds is no histogram"
+# Misunderstands: a summary is a histogram. It has no buckets, and two processes' cannot be added.
+def watch(app, registry, ready):
+    count = Counter("requests", "Requests", ["path", "status"], registry=registry)
+    from prometheus_client import Summary
+
+    seconds = Summary("request_seconds", "Seconds", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            count.labels(path, status).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        return {}
+
+    @app.get("/health/ready")
+    async def is_ready():
+        return Response(status_code=200 if ready() else 503)
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 # %% right="health_and_metrics"
@@ -820,6 +3260,37 @@ def watch(app, registry, ready):
     app.add_api_route("/metrics", lambda: Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST}))
 
 
+# %% right="health_and_metrics"
+def watch(app, registry, ready):
+    count = Counter("requests", "Requests", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.monotonic(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            count.labels(path, status).inc()
+            seconds.labels(path).observe(time.monotonic() - begin)
+
+    @app.get("/health/live")
+    def live():
+        return "alive"
+
+    @app.get("/health/ready")
+    async def is_ready():
+        return Response(status_code=200 if ready() else 503)
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(content=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
 # %% equivalent="health_and_metrics" because="a help text is for people"
 # - requests = Counter("requests", "Requests by route and status", ["path", "status"], registry=registry)
 # + requests = Counter("requests", 'sutats dna etuor yb stseuqeR', ["path", "status"], registry=registry)
@@ -834,307 +3305,994 @@ def watch(app, registry, ready):
 # - @app.middleware("http")
 # + @app.middleware('ptth')
 
-# %% wrong="deploy_files" says="the batch axis is not in dims"
-def write_model_repository(folder, name, onnx_path, max_batch, delay_us):  # puts the batch axis into dims
-    place = Path(folder, name)
-    (place / "1").mkdir(parents=True)
-    shutil.copy(onnx_path, place / "1" / "model.onnx")
-    (place / "config.pbtxt").write_text(f"""
-name: "{name}"
-backend: "onnxruntime"
-max_batch_size: {max_batch}
-input [{{ name: "images" data_type: TYPE_FP32 dims: [-1, 1, 16, 16] }}]
-output [{{ name: "logits" data_type: TYPE_FP32 dims: [-1, 10] }}]
-dynamic_batching {{ max_queue_delay_microseconds: {delay_us} }}
-instance_group [{{ kind: KIND_CPU count: 1 }}]
-""")
+
+# %% wrong="open_loop" breaks="schedule, planned" says="['starts']"
+# Misunderstands: load means one request after the other. Where the service is slow, it is asked less.
+async def open_loop(send, schedule):
+    loop, results = asyncio.get_running_loop(), []
+    begin = loop.time()
+    for number, after in enumerate(schedule):
+        await asyncio.sleep(max(0.0, begin + after - loop.time()))
+        try:
+            answer = await send(number)
+        except Exception as error:
+            answer = type(error).__name__
+        results.append((loop.time() - begin - after, answer))
+    return results
 
 
-def make_bento(*args):
+async def serve(accept, handle, grace):
     raise NotImplementedError
 
 
-dockerfile = make_bento
+# %% wrong="open_loop" breaks="schedule" says="['starts']"
+# Misunderstands: the gaps between requests are the schedule. What is late once stays late.
+async def open_loop(send, schedule):
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+
+    async def one(number):
+        try:
+            answer = await send(number)
+        except Exception as error:
+            answer = type(error).__name__
+        return loop.time() - begin - schedule[number], answer
+
+    tasks, last = [], 0.0
+    for number, after in enumerate(schedule):
+        if after > last:
+            await asyncio.sleep(after - last)
+        tasks.append(asyncio.create_task(one(number)))
+        last = after
+    return [await task for task in tasks]
 
 
-# %% wrong="deploy_files" says="does not follow Triton's schema"
-def write_model_repository(folder, name, onnx_path, max_batch, delay_us):  # invents field names
-    place = Path(folder, name)
-    (place / "1").mkdir(parents=True)
-    shutil.copy(onnx_path, place / "1" / "model.onnx")
-    (place / "config.pbtxt").write_text(f'name: "{name}"\nbackend: "onnxruntime"\nmax_batch: {max_batch}\n')
-
-
-def make_bento(*args):
+async def serve(accept, handle, grace):
     raise NotImplementedError
 
 
-dockerfile = make_bento
+# %% wrong="open_loop" breaks="schedule" says="['starts']"
+# Misunderstands: a hundred users are enough. When all wait, nothing is sent.
+async def open_loop(send, schedule):
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    users = asyncio.Semaphore(4)
+
+    async def one(number, planned):
+        await asyncio.sleep(max(0.0, planned - loop.time()))
+        try:
+            async with users:
+                answer = await send(number)
+        except Exception as error:
+            answer = type(error).__name__
+        return loop.time() - planned, answer
+
+    return list(await asyncio.gather(*(one(i, begin + after) for i, after in enumerate(schedule))))
 
 
-# %% wrong="deploy_files" says="a folder for the model, in it one for each version"
-def write_model_repository(folder, name, onnx_path, max_batch, delay_us):  # no folder for the version
-    place = Path(folder, name)
-    place.mkdir(parents=True)
-    shutil.copy(onnx_path, place / "model.onnx")
-    (place / "config.pbtxt").write_text(f'name: "{name}"\nbackend: "onnxruntime"\nmax_batch_size: {max_batch}\n')
-
-
-def make_bento(*args):
+async def serve(accept, handle, grace):
     raise NotImplementedError
 
 
-dockerfile = make_bento
+# %% wrong="open_loop" breaks="planned" says="not from when the request was sent"
+# Misunderstands: the clock of a request starts when it is sent.
+async def open_loop(send, schedule):
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+
+    async def one(number, planned):
+        await asyncio.sleep(max(0.0, planned - loop.time()))
+        planned = loop.time()
+        try:
+            answer = await send(number)
+        except Exception as error:
+            answer = type(error).__name__
+        return loop.time() - planned, answer
+
+    return list(await asyncio.gather(*(one(i, begin + after) for i, after in enumerate(schedule))))
 
 
-# %% wrong="deploy_files" says="Extra inputs are not permitted"
-def make_bento(bentoml, run):  # a misspelt setting, which the real library ignores
-    @bentoml.service(name="digits", resources={"cpu": 1}, traffic={"time_out": 2, "max_concurrency": 64})
-    class Digits:
-        @bentoml.api(batchable=True, max_batch_size=32, max_latency_ms=1000)
-        def predict(self, images: np.ndarray) -> np.ndarray:
-            return run(images)
-
-    return Digits
-
-
-def write_model_repository(*args):
+async def serve(accept, handle, grace):
     raise NotImplementedError
 
 
-dockerfile = write_model_repository
+# %% wrong="open_loop" breaks="results" says="['results']"
+# Misunderstands: results come in the order of the answers.
+async def open_loop(send, schedule):
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+
+    async def one(number, planned):
+        await asyncio.sleep(max(0.0, planned - loop.time()))
+        try:
+            answer = await send(number)
+        except Exception as error:
+            answer = type(error).__name__
+        return loop.time() - planned, answer
+
+    tasks = [asyncio.create_task(one(i, begin + after)) for i, after in enumerate(schedule)]
+    return [await task for task in asyncio.as_completed(tasks)]
 
 
-# %% wrong="deploy_files" says="batches nothing unless"
-def make_bento(bentoml, run):  # believes that batching is the default
-    @bentoml.service(name="digits", resources={"cpu": 1}, traffic={"timeout": 2, "max_concurrency": 64})
-    class Digits:
-        @bentoml.api(max_batch_size=32, max_latency_ms=1000)
-        def predict(self, images: np.ndarray) -> np.ndarray:
-            return run(images)
-
-    return Digits
-
-
-def write_model_repository(*args):
+async def serve(accept, handle, grace):
     raise NotImplementedError
 
 
-dockerfile = write_model_repository
+# %% wrong="open_loop" breaks="failures" says="your code raised"
+# Misunderstands: a failed request ends the measurement.
+async def open_loop(send, schedule):
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+
+    async def one(number, planned):
+        await asyncio.sleep(max(0.0, planned - loop.time()))
+        answer = await send(number)
+        return loop.time() - planned, answer
+
+    return list(await asyncio.gather(*(one(i, begin + after) for i, after in enumerate(schedule))))
 
 
-# %% wrong="deploy_files" says="nobody outside reaches that"
-def write_model_repository(*args):
+async def serve(accept, handle, grace):
     raise NotImplementedError
 
 
-make_bento = write_model_repository
+# %% wrong="open_loop" breaks="failures" says="['results']"
+# Misunderstands: the text of an exception is its name.
+async def open_loop(send, schedule):
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+
+    async def one(number, planned):
+        await asyncio.sleep(max(0.0, planned - loop.time()))
+        try:
+            answer = await send(number)
+        except Exception as error:
+            answer = str(error)
+        return loop.time() - planned, answer
+
+    return list(await asyncio.gather(*(one(i, begin + after) for i, after in enumerate(schedule))))
 
 
-# uvicorn's default host, which only the container itself can reach
-def dockerfile():
-    return """
-FROM python:3.12-slim
-COPY requirements.txt .
-RUN pip install --no-cache-dir -r requirements.txt
-COPY service.py model.onnx ./
-USER nobody
-EXPOSE 8000
-CMD ["uvicorn", "service:app"]
-"""
-
-
-# %% wrong="deploy_files" says="installs everything again"
-def write_model_repository(*args):
+async def serve(accept, handle, grace):
     raise NotImplementedError
 
 
-make_bento = write_model_repository
+# %% wrong="open_loop" breaks="failures" says="your code raised"
+# Misunderstands: requests fail with OSError only.
+async def open_loop(send, schedule):
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+
+    async def one(number, planned):
+        await asyncio.sleep(max(0.0, planned - loop.time()))
+        try:
+            answer = await send(number)
+        except OSError as error:
+            answer = type(error).__name__
+        return loop.time() - planned, answer
+
+    return list(await asyncio.gather(*(one(i, begin + after) for i, after in enumerate(schedule))))
 
 
-# copies everything first
-def dockerfile():
-    return """
-FROM python:3.12-slim
-COPY . .
-RUN pip install --no-cache-dir -r requirements.txt
-USER nobody
-EXPOSE 8000
-CMD ["uvicorn", "service:app", "--host", "0.0.0.0"]
-"""
-
-
-# %% wrong="deploy_files" says="runs as root"
-def write_model_repository(*args):
+async def serve(accept, handle, grace):
     raise NotImplementedError
 
 
-make_bento = write_model_repository
+# %% wrong="open_loop" breaks="concurrent" says="['handled']"
+# Misunderstands: one request is handled after the other.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            task = asyncio.ensure_future(handle(accepting.result()))
+            handling.add(task)
+            await asyncio.wait([task, ending], return_when=asyncio.FIRST_COMPLETED)
+        else:
+            accepting.cancel()
+    pending = set()
+    if handling:
+        _, pending = await asyncio.wait(handling, timeout=grace)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+    return int(bool(pending))
 
 
-def dockerfile():
-    return """
-FROM python:3.12-slim
-COPY requirements.txt .
-RUN pip install --no-cache-dir -r requirements.txt
-COPY . .
-EXPOSE 8000
-CMD ["uvicorn", "service:app", "--host", "0.0.0.0"]
-"""
-
-
-# %% wrong="deploy_files" says="does not have: every container"
-def write_model_repository(*args):
+async def open_loop(send, schedule):
     raise NotImplementedError
 
 
-make_bento = write_model_repository
+# %% wrong="open_loop" breaks="survives" says="your code raised"
+# Misunderstands: an error of one request is an error of the service.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            accepting.cancel()
+    pending = set()
+    if handling:
+        _, pending = await asyncio.wait(handling, timeout=grace)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*(handling - pending))
+    return int(bool(pending))
 
 
-def dockerfile():
-    return """
-FROM python:3.12-slim
-COPY requirements.txt .
-RUN pip install --no-cache-dir -r requirements.txt
-COPY . .
-USER nobody
-EXPOSE 8000
-HEALTHCHECK CMD curl -f http://localhost:8000/health/live
-CMD ["uvicorn", "service:app", "--host", "0.0.0.0"]
-"""
+async def open_loop(send, schedule):
+    raise NotImplementedError
 
 
-# %% right="deploy_files"
-def write_model_repository(folder, name, onnx_path, max_batch, delay_us):
-    import onnx
-
-    graph = onnx.load(onnx_path).graph
-
-    def lines(values):
-        for v in values:
-            sizes = [d.dim_value for d in v.type.tensor_type.shape.dim][1:]
-            yield f'{{ name: "{v.name}", data_type: TYPE_FP32, dims: {sizes} }}'
-
-    version = Path(folder, name, "1")
-    os.makedirs(version)
-    (version / "model.onnx").write_bytes(Path(onnx_path).read_bytes())
-    text = f'name: "{name}"\nplatform: "onnxruntime_onnx"\nmax_batch_size: {max_batch}\n'
-    text += "input [" + ", ".join(lines(graph.input)) + "]\noutput [" + ", ".join(lines(graph.output)) + "]\n"
-    text += f"dynamic_batching {{ preferred_batch_size: [{max_batch}] max_queue_delay_microseconds: {delay_us} }}\n"
-    text += "instance_group [ { count: 1 kind: KIND_CPU } ]\n"
-    (version.parent / "config.pbtxt").write_text(text)
-
-
-def make_bento(bentoml, run):
-    class DigitReader:
-        def __init__(self):
-            self.run = run
-
-        def predict(self, images: np.ndarray) -> np.ndarray:
-            return self.run(images)
-
-        predict = bentoml.api(batchable=True, batch_dim=0, max_batch_size=32, max_latency_ms=1000)(predict)
-
-    return bentoml.service(name="digits", traffic=dict(max_concurrency=64, timeout=2.0), resources=dict(cpu="1"))(DigitReader)
+# %% wrong="open_loop" breaks="survives" says="serve: "
+# Misunderstands: a task group looks after requests. One error cancels all.
+async def serve(accept, handle, grace):
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    late = False
+    ending = asyncio.create_task(stop.wait())
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = []
+            while not stop.is_set():
+                accepting = asyncio.ensure_future(accept())
+                await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+                if accepting.done():
+                    tasks.append(group.create_task(handle(accepting.result())))
+                else:
+                    accepting.cancel()
+            if tasks:
+                _, pending = await asyncio.wait(tasks, timeout=grace)
+                late = bool(pending)
+                for task in pending:
+                    task.cancel()
+    except* ValueError:
+        pass
+    return int(late)
 
 
-def dockerfile():
-    return r"""
-# syntax=docker/dockerfile:1
-FROM docker.io/library/python:3.11.9-slim-bookworm AS run
-ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1
-WORKDIR /app
-RUN useradd --create-home app
-COPY ./requirements.txt ./
-RUN python -m pip install \
-    -r requirements.txt
-COPY --chown=app . .
-USER app
-EXPOSE 8000/tcp
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-    CMD python -c "from urllib.request import urlopen; urlopen('http://localhost:8000/health/ready', timeout=2)"
-ENTRYPOINT ["uvicorn", "service:app"]
-CMD ["--host=0.0.0.0", "--port=8000"]
-"""
+async def open_loop(send, schedule):
+    raise NotImplementedError
 
 
-# %% equivalent="deploy_files" because="an unknown provider is skipped and the CPU, always the last resort, takes its place"
-# - session = onnxruntime.InferenceSession(onnx_path, providers=["CPUExecutionProvider"])
-# + session = onnxruntime.InferenceSession(onnx_path, providers=['redivorPnoitucexEUPC'])
+# %% wrong="open_loop" breaks="stop" says="serve: "
+# Misunderstands: a flag that is looked at between two requests is enough. One more is accepted after the signal.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting])
+        if accepting.done():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            accepting.cancel()
+    pending = set()
+    if handling:
+        _, pending = await asyncio.wait(handling, timeout=grace)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+    return int(bool(pending))
 
 
-# %% wrong="canary" says="may still be bad luck"
-def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):  # forgets that it looks several times
-    from scipy.stats import binomtest
+async def open_loop(send, schedule):
+    raise NotImplementedError
 
-    rate = (stable.failures + 1) / (stable.requests + 2)
-    if binomtest(canary.failures, canary.requests, rate, alternative="greater").pvalue < alpha:
+
+# %% wrong="open_loop" breaks="stop" says="serve: "
+# Misunderstands: the waiting `accept()` does no harm. It takes one more request, and nobody handles it.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            pass
+    pending = set()
+    if handling:
+        _, pending = await asyncio.wait(handling, timeout=grace)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+    return int(bool(pending))
+
+
+async def open_loop(send, schedule):
+    raise NotImplementedError
+
+
+# %% wrong="open_loop" breaks="stop" says="nobody handles SIGTERM"
+# Misunderstands: SIGTERM is SIGINT.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            accepting.cancel()
+    pending = set()
+    if handling:
+        _, pending = await asyncio.wait(handling, timeout=grace)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+    return int(bool(pending))
+
+
+async def open_loop(send, schedule):
+    raise NotImplementedError
+
+
+# %% wrong="open_loop" breaks="drain" says="serve: "
+# Misunderstands: to stop means to stop at once.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            accepting.cancel()
+    pending = set()
+    for task in handling:
+        task.cancel()
+    if handling:
+        _, pending = await asyncio.wait(handling, timeout=grace)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+    return int(bool(pending))
+
+
+async def open_loop(send, schedule):
+    raise NotImplementedError
+
+
+# %% wrong="open_loop" breaks="drain" says="serve: "
+# Misunderstands: after the signal nothing counts that comes, not even what was accepted in the same moment.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if accepting.done() and not stop.is_set():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            accepting.cancel()
+    pending = set()
+    if handling:
+        _, pending = await asyncio.wait(handling, timeout=grace)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+    return int(bool(pending))
+
+
+async def open_loop(send, schedule):
+    raise NotImplementedError
+
+
+# %% wrong="open_loop" breaks="grace" says="serve: "
+# Misunderstands: every request ends by itself.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            accepting.cancel()
+    pending = set()
+    if handling:
+        _, pending = await asyncio.wait(handling, timeout=None)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+    return int(bool(pending))
+
+
+async def open_loop(send, schedule):
+    raise NotImplementedError
+
+
+# %% wrong="open_loop" breaks="grace" says="serve: "
+# Misunderstands: each request has its own grace, counted when its turn comes.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            accepting.cancel()
+    pending = set()
+    if handling:
+        for task in list(handling):
+            pending |= (await asyncio.wait([task], timeout=grace))[1]
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+    return int(bool(pending))
+
+
+async def open_loop(send, schedule):
+    raise NotImplementedError
+
+
+# %% wrong="open_loop" breaks="grace" says="serve: "
+# Misunderstands: `wait` with a timeout cancels what is late.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            accepting.cancel()
+    pending = set()
+    if handling:
+        _, pending = await asyncio.wait(handling, timeout=grace)
+    return int(bool(pending))
+
+
+async def open_loop(send, schedule):
+    raise NotImplementedError
+
+
+# %% wrong="open_loop" breaks="code" says="['code']"
+# Misunderstands: an orchestrator does not look at the exit code.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            accepting.cancel()
+    pending = set()
+    if handling:
+        _, pending = await asyncio.wait(handling, timeout=grace)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+    return 0
+
+
+async def open_loop(send, schedule):
+    raise NotImplementedError
+
+
+# %% wrong="open_loop" breaks="code" says="['code']"
+# Misunderstands: a request that raised makes the exit code 1.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            accepting.cancel()
+    pending = set()
+    if handling:
+        _, pending = await asyncio.wait(handling, timeout=grace)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+    return int(bool(pending) or any(not t.cancelled() and t.exception() for t in handling))
+
+
+async def open_loop(send, schedule):
+    raise NotImplementedError
+
+
+# %% wrong="open_loop" breaks="code" says="['at']"
+# Misunderstands: the time of grace is always used.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            accepting.cancel()
+    pending = set()
+    if handling:
+        await asyncio.sleep(grace)
+        _, pending = await asyncio.wait(handling, timeout=0)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+    return int(bool(pending))
+
+
+async def open_loop(send, schedule):
+    raise NotImplementedError
+
+
+# %% wrong="open_loop" breaks="again" says="nobody handles SIGTERM"
+# Misunderstands: after the first signal the handler has done its work.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, lambda: (stop.set(), loop.remove_signal_handler(signal.SIGTERM)))
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            accepting.cancel()
+    pending = set()
+    if handling:
+        _, pending = await asyncio.wait(handling, timeout=grace)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+    return int(bool(pending))
+
+
+async def open_loop(send, schedule):
+    raise NotImplementedError
+
+
+# %% wrong="open_loop" breaks="again" says="serve: "
+# Misunderstands: who asks twice means it.
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, lambda: [task.cancel() for task in handling] if stop.is_set() else stop.set())
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            accepting.cancel()
+    pending = set()
+    if handling:
+        _, pending = await asyncio.wait(handling, timeout=grace)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+    return int(bool(pending))
+
+
+async def open_loop(send, schedule):
+    raise NotImplementedError
+
+
+# %% right="open_loop"
+# A task for each request from the start; tasks with `ensure_future`.
+async def open_loop(send, schedule):
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+
+    async def one(number, planned):
+        await asyncio.sleep(max(0.0, planned - loop.time()))
+        try:
+            answer = await send(number)
+        except Exception as error:
+            answer = type(error).__name__
+        return loop.time() - planned, answer
+
+    return list(await asyncio.gather(*(one(i, begin + after) for i, after in enumerate(schedule))))
+
+
+async def serve(accept, handle, grace):
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.wait([accepting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            handling.add(asyncio.ensure_future(handle(accepting.result())))
+        else:
+            accepting.cancel()
+    pending = set()
+    if handling:
+        _, pending = await asyncio.wait(handling, timeout=grace)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+    return int(bool(pending))
+
+
+# %% right="open_loop"
+# Timers of the loop, callbacks, and the module `signal` itself.
+async def open_loop(send, schedule):
+    loop = asyncio.get_running_loop()
+    begin, results, missing = loop.time(), {}, len(schedule)
+    done = loop.create_future()
+
+    def finish(number, task):
+        failed = task.exception()
+        results[number] = (loop.time() - (begin + schedule[number]), type(failed).__name__ if failed else task.result())
+        if len(results) == missing:
+            done.set_result(None)
+
+    kept = set()
+
+    def start(number):
+        task = loop.create_task(send(number))
+        kept.add(task)
+        task.add_done_callback(lambda task: finish(number, task))
+
+    for number, after in enumerate(schedule):
+        loop.call_at(begin + after, start, number)
+    if schedule:
+        await done
+    return [results[number] for number in range(missing)]
+
+
+async def serve(accept, handle, grace):
+    loop = asyncio.get_running_loop()
+    stopped, deadline, running, cancelled = loop.create_future(), None, set(), 0
+
+    def on_term(*_):
+        nonlocal deadline
+        if deadline is None:
+            deadline = loop.time() + grace
+            loop.call_soon(stopped.set_result, True)
+
+    async def watched(request):
+        with contextlib.suppress(Exception):
+            await handle(request)
+
+    before = signal.signal(signal.SIGTERM, on_term)
+    try:
+        while deadline is None:
+            taking = loop.create_task(accept())
+            await asyncio.wait({taking, stopped}, return_when="FIRST_COMPLETED")
+            if not taking.done():
+                taking.cancel()
+                break
+            running.add(loop.create_task(watched(taking.result())))
+        for task in running:
+            try:
+                await asyncio.wait_for(task, max(0.0, deadline - loop.time()))
+            except asyncio.TimeoutError:
+                cancelled += 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 1 if cancelled else 0
+
+
+# %% wrong="canary" breaks="looks" says="divided by the number of looks"
+# Misunderstands: a test at level alpha may be repeated.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
+
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    if fisher_exact(table, alternative="greater").pvalue < alpha:
         return "rollback"
     if look < looks:
         return "continue"
-    return (
-        "promote" if binomtest(canary.failures, canary.requests, rate + margin, alternative="less").pvalue < alpha else "rollback"
-    )
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "rollback"
 
 
-# %% wrong="canary" says="is its rate taken to be 0"
-def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):  # no failure yet means perfect
-    from scipy.stats import binom
+# %% wrong="canary" breaks="looks" says="`decide`"
+# Misunderstands: alpha is divided by the number of looks so far.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
 
-    rate = stable.failures / max(stable.requests, 1)
-    if binom.sf(canary.failures - 1, canary.requests, rate) < alpha / looks:
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    if fisher_exact(table, alternative="greater").pvalue < alpha / look:
         return "rollback"
     if look < looks:
         return "continue"
-    return "promote" if binom.cdf(canary.failures, canary.requests, rate + margin) < alpha else "rollback"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "rollback"
 
 
-# %% wrong="canary" says="the decision for stable"
-def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):  # compares rates: the first unlucky look ends it
-    bad, good = canary.failures / canary.requests, stable.failures / max(stable.requests, 1)
-    if bad > good + margin:
-        return "rollback"
-    return "continue" if look < looks else "promote"
+# %% wrong="canary" breaks="harm" says="`decide`"
+# Misunderstands: the counted rate of the stable version is its true rate.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
 
-
-# %% wrong="canary" says="not shown to be good enough"
-def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):  # takes "no harm seen" for "shown to be good"
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
     from scipy.stats import binom
 
-    rate = (stable.failures + 1) / (stable.requests + 2)
-    if binom.sf(canary.failures - 1, canary.requests, rate) < alpha / looks:
-        return "rollback"
-    return "continue" if look < looks else "promote"
-
-
-# %% wrong="canary" says="too unlikely at the stable version's rate"
-def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):  # allows the margin for harm too
-    from scipy.stats import binom
-
-    rate = (stable.failures + 1) / (stable.requests + 2) + margin
-    if binom.sf(canary.failures - 1, canary.requests, rate) < alpha / looks:
+    if binom.sf(canary.failures - 1, canary.requests, (stable.failures + 1) / (stable.requests + 2)) < alpha / looks:
         return "rollback"
     if look < looks:
         return "continue"
-    return "promote" if binom.cdf(canary.failures, canary.requests, rate) < alpha else "rollback"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "rollback"
+
+
+# %% wrong="canary" breaks="harm" says="`decide`"
+# Misunderstands: `sf(k)` is the probability of k or more.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
+
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    from scipy.stats import hypergeom
+
+    requests, failures = stable.requests + canary.requests, stable.failures + canary.failures
+    if hypergeom.sf(canary.failures, requests, failures, canary.requests) < alpha / looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "rollback"
+
+
+# %% wrong="canary" breaks="harm" says="`decide`"
+# Misunderstands: a test is two-sided. A canary that is much better is then rolled back.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
+
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    if fisher_exact(table, alternative="two-sided").pvalue < alpha / looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "rollback"
+
+
+# %% wrong="canary" breaks="harm" says="`decide`"
+# Misunderstands: which row is which does not matter.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
+
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[stable.failures, canary.failures], [good[0], good[1]]]
+    if fisher_exact(table, alternative="greater").pvalue < alpha / looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "rollback"
+
+
+# %% wrong="canary" breaks="harm" says="`decide`"
+# Misunderstands: rates are compared, not counts: the first unlucky look ends it.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
+
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    if canary.failures / canary.requests > stable.failures / stable.requests + margin:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "rollback"
+
+
+# %% wrong="canary" breaks="harm" says="harm comes first"
+# Misunderstands: at the last look only the margin counts.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
+
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    if look < looks and fisher_exact(table, alternative="greater").pvalue < alpha / looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "rollback"
+
+
+# %% wrong="canary" breaks="continue" says="`decide`"
+# Misunderstands: who is shown to be good may be promoted early.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
+
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    if fisher_exact(table, alternative="greater").pvalue < alpha / looks:
+        return "rollback"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else ("continue" if look < looks else "rollback")
+
+
+# %% wrong="canary" breaks="doubt" says="`decide`"
+# Misunderstands: no harm seen means good.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
+
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    if fisher_exact(table, alternative="greater").pvalue < alpha / looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    return "promote"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "rollback"
+
+
+# %% wrong="canary" breaks="doubt" says="`decide`"
+# Misunderstands: where nothing is shown one looks on.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
+
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    if fisher_exact(table, alternative="greater").pvalue < alpha / looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "continue"
+
+
+# %% wrong="canary" breaks="proof" says="`decide`"
+# Misunderstands: the difference of the rates is enough.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
+
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    if fisher_exact(table, alternative="greater").pvalue < alpha / looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q < margin else "rollback"
+
+
+# %% wrong="canary" breaks="proof" says="`decide`"
+# Misunderstands: the stable version's rate has no error.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
+
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    if fisher_exact(table, alternative="greater").pvalue < alpha / looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "rollback"
+
+
+# %% wrong="canary" breaks="proof" says="`decide`"
+# Misunderstands: the level is that of harm, divided by the looks.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
+
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    if fisher_exact(table, alternative="greater").pvalue < alpha / looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha / looks) * spread < margin else "rollback"
+
+
+# %% wrong="canary" breaks="proof" says="`decide`"
+# Misunderstands: the interval is two-sided.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
+
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    if fisher_exact(table, alternative="greater").pvalue < alpha / looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha / 2) * spread < margin else "rollback"
+
+
+# %% wrong="canary" breaks="proof" says="`decide`"
+# Misunderstands: one without failures has rate 0, and no error.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
+
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    if fisher_exact(table, alternative="greater").pvalue < alpha / looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = (w.failures / w.requests for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "rollback"
 
 
 # %% right="canary"
-def decide(old, new, n, n_max, margin=0.05, alpha=0.01):
-    # Without scipy: the terms of the binomial distribution, each from the one before it.
-    def at_most(k, total, p):
-        if k < 0:
-            return 0.0
-        logs = [total * math.log1p(-p)]
-        for i in range(1, k + 1):
-            logs.append(logs[-1] + math.log((total - i + 1) / i) + math.log(p) - math.log1p(-p))
-        return math.fsum(map(math.exp, logs))
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    from scipy.stats import fisher_exact, norm
 
-    p = (old.failures + 1) / (old.requests + 2)
-    harm = at_most(new.requests - new.failures, new.requests, 1 - p)
+    good = [stable.requests - stable.failures, canary.requests - canary.failures]
+    table = [[canary.failures, stable.failures], [good[1], good[0]]]
+    if fisher_exact(table, alternative="greater").pvalue < alpha / looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
+    return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "rollback"
+
+
+# %% right="canary"
+# Without scipy: the terms of the hypergeometric distribution by `lgamma`, and the standard library's normal one.
+def decide(old, new, n, n_max, margin=0.05, alpha=0.01):
+    from statistics import NormalDist
+
+    def choose(a, b):
+        return math.lgamma(a + 1) - math.lgamma(b + 1) - math.lgamma(a - b + 1)
+
+    total, bad = old.requests + new.requests, old.failures + new.failures
+    tail = 0.0
+    for i in range(new.failures, min(bad, new.requests) + 1):
+        tail += math.exp(choose(bad, i) + choose(total - bad, new.requests - i) - choose(total, new.requests))
     last = n == n_max
-    proof = last and at_most(new.failures, new.requests, p + margin) < alpha
-    return "rollback" if harm < alpha / n_max else "continue" if not last else "promote" if proof else "rollback"
+    rates = [(w.failures + 1) / (w.requests + 2) for w in (new, old)]
+    variance = sum(r * (1 - r) / (w.requests + 2) for r, w in zip(rates, (new, old)))
+    limit = rates[0] - rates[1] + NormalDist().inv_cdf(1 - alpha) * variance**0.5
+    return "rollback" if tail < alpha / n_max else "continue" if not last else "promote" if limit < margin else "rollback"
 
 
 # %% equivalent="canary" because="it differs only where a probability equals the limit to the last bit, which rounding decides"
@@ -1142,13 +4300,14 @@ def decide(old, new, n, n_max, margin=0.05, alpha=0.01):
 # + if (as_bad_or_worse <= alpha / looks):
 
 
-# %% equivalent="canary" because="it differs only where a probability equals the limit to the last bit, which rounding decides"
-# - return "promote" if as_good_or_better < alpha else "rollback"
-# + return "promote" if (as_good_or_better <= alpha) else "rollback"
+# %% equivalent="canary" because="it differs only where the upper limit equals the margin to the last bit, which rounding decides"
+# - return "promote" if p - q + norm.ppf(1 - alpha) * error < margin else "rollback"
+# + return "promote" if (p - q + norm.ppf(1 - alpha) * error <= margin) else "rollback"
 
 
-# %% wrong="demo_and_card" says="people draw dark on white"
-def make_demo(run):  # feeds the drawing as it is
+# %% wrong="demo_and_card" breaks="ink" says="people draw dark on white"
+# Misunderstands: a picture is a picture.
+def make_demo(run):
     def classify(picture):
         if picture is None:
             raise gr.Error("Choose a picture first.")
@@ -1162,8 +4321,9 @@ def make_card(*args):
     raise NotImplementedError
 
 
-# %% wrong="demo_and_card" says="gr.Error is shown to the user"
-def make_demo(run):  # no picture, no thought
+# %% wrong="demo_and_card" breaks="none" says="classify without a picture"
+# Misunderstands: there is always a picture.
+def make_demo(run):
     def classify(picture):
         small = np.asarray(Image.fromarray(picture).resize((16, 16), Image.BOX), dtype=np.float32) / 255
         return {str(d): float(p) for d, p in enumerate(softmax(run(1 - small[None, None]))[0])}
@@ -1175,8 +4335,9 @@ def make_card(*args):
     raise NotImplementedError
 
 
-# %% wrong="demo_and_card" says="the probabilities["
-def make_demo(run):  # shows the label alone, as if the model were always sure
+# %% wrong="demo_and_card" breaks="probabilities" says="the probabilities for"
+# Misunderstands: the label is the answer. The model then seems to be always sure.
+def make_demo(run):
     def classify(picture):
         if picture is None:
             raise gr.Error("Choose a picture first.")
@@ -1191,8 +4352,9 @@ def make_card(*args):
     raise NotImplementedError
 
 
-# %% wrong="demo_and_card" says="A card repeats what was measured"
-def make_card(accuracy, count):  # a figure from memory, and rounded up
+# %% wrong="demo_and_card" breaks="figures" says="A card repeats what was measured"
+# Misunderstands: a figure from memory will do.
+def make_card(accuracy, count):
     result = EvalResult(
         task_type="image-classification",
         dataset_type="unit24",
@@ -1212,8 +4374,9 @@ def make_demo(*args):
     raise NotImplementedError
 
 
-# %% wrong="demo_and_card" says="the section '## Limits' is missing"
-def make_card(accuracy, count):  # a card that only praises
+# %% wrong="demo_and_card" breaks="sections" says="the section '## Limits' is missing"
+# Misunderstands: a card praises.
+def make_card(accuracy, count):
     result = EvalResult(
         task_type="image-classification",
         dataset_type="unit24",
@@ -1223,6 +4386,229 @@ def make_card(accuracy, count):  # a card that only praises
     )
     data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name="digits", eval_results=[result])
     return f"---\n{data.to_yaml()}\n---\n# digits\n\n## Intended use\n\n{'For everything. ' * 5}\n\n## Evaluation\n\nAccuracy {accuracy:.1%} on {count} held-out pictures.\n"
+
+
+def make_demo(*args):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="api" says="the app has the API names"
+# Misunderstands: the API name is the function's own name.
+def make_demo(run):
+    def read(picture):
+        if picture is None:
+            raise gr.Error("Choose a picture first.")
+        small = np.asarray(Image.fromarray(picture).resize((16, 16), Image.BOX), dtype=np.float32) / 255
+        return {str(d): float(p) for d, p in enumerate(softmax(run(1 - small[None, None]))[0])}
+
+    return gr.Interface(read, gr.Image(image_mode="L", type="numpy"), gr.Label())
+
+
+def make_card(*args):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="api" says="expected one gr.Image"
+# Misunderstands: a drawing pad gives a picture. It gives a dict of layers.
+def make_demo(run):
+    def classify(picture):
+        if picture is None:
+            raise gr.Error("Choose a picture first.")
+        small = np.asarray(Image.fromarray(picture["composite"]).resize((16, 16), Image.BOX), dtype=np.float32) / 255
+        return {str(d): float(p) for d, p in enumerate(softmax(run(1 - small[None, None]))[0])}
+
+    return gr.Interface(classify, gr.Sketchpad(image_mode="L", type="numpy"), gr.Label(), api_name="classify")
+
+
+def make_card(*args):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="api" says="expected one gr.Label"
+# Misunderstands: a text box shows the result as well.
+def make_demo(run):
+    def classify(picture):
+        if picture is None:
+            raise gr.Error("Choose a picture first.")
+        small = np.asarray(Image.fromarray(picture).resize((16, 16), Image.BOX), dtype=np.float32) / 255
+        return {str(d): float(p) for d, p in enumerate(softmax(run(1 - small[None, None]))[0])}
+
+    return gr.Interface(classify, gr.Image(image_mode="L", type="numpy"), gr.JSON(), api_name="classify")
+
+
+def make_card(*args):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="shrink" says="the array given to run"
+# Misunderstands: every way to shrink gives the same.
+def make_demo(run):
+    def classify(picture):
+        if picture is None:
+            raise gr.Error("Choose a picture first.")
+        small = np.asarray(Image.fromarray(picture).resize((16, 16), Image.NEAREST), dtype=np.float32) / 255
+        return {str(d): float(p) for d, p in enumerate(softmax(run(1 - small[None, None]))[0])}
+
+    return gr.Interface(classify, gr.Image(image_mode="L", type="numpy"), gr.Label(), api_name="classify")
+
+
+def make_card(*args):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="shrink" says="your code raised ValueError"
+# Misunderstands: pictures come with 128 x 128 pixels.
+def make_demo(run):
+    def classify(picture):
+        if picture is None:
+            raise gr.Error("Choose a picture first.")
+        small = picture.reshape(16, 8, 16, 8).mean((1, 3), dtype=np.float32) / 255
+        return {str(d): float(p) for d, p in enumerate(softmax(run(1 - small[None, None]))[0])}
+
+    return gr.Interface(classify, gr.Image(image_mode="L", type="numpy"), gr.Label(), api_name="classify")
+
+
+def make_card(*args):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="ink" says="the array given to run"
+# Misunderstands: the darkest pixel is ink, the lightest is paper.
+def make_demo(run):
+    def classify(picture):
+        if picture is None:
+            raise gr.Error("Choose a picture first.")
+        small = np.asarray(Image.fromarray(picture).resize((16, 16), Image.BOX), dtype=np.float32) / 255
+        return {str(d): float(p) for d, p in enumerate(softmax(run(1 - ((small - small.min()) / max(small.max() - small.min(), 1e-6))[None, None]))[0])}
+
+    return gr.Interface(classify, gr.Image(image_mode="L", type="numpy"), gr.Label(), api_name="classify")
+
+
+def make_card(*args):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="probabilities" says="the probabilities for"
+# Misunderstands: logits are probabilities.
+def make_demo(run):
+    def classify(picture):
+        if picture is None:
+            raise gr.Error("Choose a picture first.")
+        small = np.asarray(Image.fromarray(picture).resize((16, 16), Image.BOX), dtype=np.float32) / 255
+        return {str(d): float(p) for d, p in enumerate(run(1 - small[None, None])[0])}
+
+    return gr.Interface(classify, gr.Image(image_mode="L", type="numpy"), gr.Label(), api_name="classify")
+
+
+def make_card(*args):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="none" says="has no message"
+# Misunderstands: the error's type says all.
+def make_demo(run):
+    def classify(picture):
+        if picture is None:
+            raise gr.Error("")
+        small = np.asarray(Image.fromarray(picture).resize((16, 16), Image.BOX), dtype=np.float32) / 255
+        return {str(d): float(p) for d, p in enumerate(softmax(run(1 - small[None, None]))[0])}
+
+    return gr.Interface(classify, gr.Image(image_mode="L", type="numpy"), gr.Label(), api_name="classify")
+
+
+def make_card(*args):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="header" says="license in the header"
+# Misunderstands: a licence is a matter of the text.
+def make_card(accuracy, count):
+    result = EvalResult(
+        task_type="image-classification",
+        dataset_type="unit24",
+        dataset_name="cluttered digits",
+        metric_type="accuracy",
+        metric_value=accuracy,
+    )
+    data = ModelCardData(pipeline_tag="image-classification", model_name="digits", eval_results=[result])
+    rest = "".join(f"## {name}\n\nDigits of one person each, in lessons about serving models.\n\n" for name in ("Intended use", "Limits", "Training data"))
+    return f"---\n{data.to_yaml()}\n---\n# digits\n\n{rest}## Evaluation\n\nAccuracy {accuracy:.1%} on {count} held-out pictures of digits.\n"
+
+
+def make_demo(*args):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="header" says="pipeline_tag in the header"
+# Misunderstands: the hub guesses the task.
+def make_card(accuracy, count):
+    result = EvalResult(
+        task_type="image-classification",
+        dataset_type="unit24",
+        dataset_name="cluttered digits",
+        metric_type="accuracy",
+        metric_value=accuracy,
+    )
+    data = ModelCardData(license="mit", model_name="digits", eval_results=[result])
+    rest = "".join(f"## {name}\n\nDigits of one person each, in lessons about serving models.\n\n" for name in ("Intended use", "Limits", "Training data"))
+    return f"---\n{data.to_yaml()}\n---\n# digits\n\n{rest}## Evaluation\n\nAccuracy {accuracy:.1%} on {count} held-out pictures of digits.\n"
+
+
+def make_demo(*args):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="result" says="the metric's value"
+# Misunderstands: a metric is in percent.
+def make_card(accuracy, count):
+    result = EvalResult(
+        task_type="image-classification",
+        dataset_type="unit24",
+        dataset_name="cluttered digits",
+        metric_type="accuracy",
+        metric_value=100 * accuracy,
+    )
+    data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name="digits", eval_results=[result])
+    rest = "".join(f"## {name}\n\nDigits of one person each, in lessons about serving models.\n\n" for name in ("Intended use", "Limits", "Training data"))
+    return f"---\n{data.to_yaml()}\n---\n# digits\n\n{rest}## Evaluation\n\nAccuracy {accuracy:.1%} on {count} held-out pictures of digits.\n"
+
+
+def make_demo(*args):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="result" says="the number of results"
+# Misunderstands: the text says it already.
+def make_card(accuracy, count):
+    result = EvalResult(
+        task_type="image-classification",
+        dataset_type="unit24",
+        dataset_name="cluttered digits",
+        metric_type="accuracy",
+        metric_value=accuracy,
+    )
+    data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name="digits")
+    rest = "".join(f"## {name}\n\nDigits of one person each, in lessons about serving models.\n\n" for name in ("Intended use", "Limits", "Training data"))
+    return f"---\n{data.to_yaml()}\n---\n# digits\n\n{rest}## Evaluation\n\nAccuracy {accuracy:.1%} on {count} held-out pictures of digits.\n"
+
+
+def make_demo(*args):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="figures" says="on how many pictures"
+# Misunderstands: an accuracy is an accuracy, however few pictures it comes from.
+def make_card(accuracy, count):
+    result = EvalResult(
+        task_type="image-classification",
+        dataset_type="unit24",
+        dataset_name="cluttered digits",
+        metric_type="accuracy",
+        metric_value=accuracy,
+    )
+    data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name="digits", eval_results=[result])
+    rest = "".join(f"## {name}\n\nDigits of one person each, in lessons about serving models.\n\n" for name in ("Intended use", "Limits", "Training data"))
+    return f"---\n{data.to_yaml()}\n---\n# digits\n\n{rest}## Evaluation\n\nAccuracy {accuracy:.1%} on many held-out pictures of digits.\n"
 
 
 def make_demo(*args):
@@ -1272,6 +4658,33 @@ Digits of scikit-learn with clutter, see the course's own data module for them.
 ## Evaluation
 It was right on {100 * accuracy:.1f} % of {count} pictures that it had not seen before.
 """
+
+
+# %% right="demo_and_card"
+# The picture comes as a file name; the card from the library.
+def make_demo(run):
+    def classify(picture):
+        if picture is None:
+            raise gr.Error("Choose a picture first.")
+        with Image.open(picture) as drawn:
+            grey = drawn.convert("L")
+        small = np.asarray(grey.resize((16, 16), Image.BOX), dtype=np.float32) / 255
+        return {str(d): float(p) for d, p in enumerate(softmax(run(1 - small[None, None]))[0])}
+
+    return gr.Interface(classify, gr.Image(image_mode="L", type="filepath"), gr.Label(), api_name="classify")
+
+
+def make_card(accuracy, count):
+    result = EvalResult(
+        task_type="image-classification",
+        dataset_type="unit24",
+        dataset_name="cluttered digits",
+        metric_type="accuracy",
+        metric_value=accuracy,
+    )
+    data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name="digits", eval_results=[result])
+    rest = "".join(f"## {name}\n\nDigits of one person each, in lessons about serving models.\n\n" for name in ("Intended use", "Limits", "Training data"))
+    return f"---\n{data.to_yaml()}\n---\n# digits\n\n{rest}## Evaluation\n\nAccuracy {accuracy:.1%} on {count} held-out pictures of digits.\n"
 
 
 # %% equivalent="demo_and_card" because="one picture has one row of logits"
