@@ -452,7 +452,7 @@ def one_by_one(a, b, rule):
     return torch.stack(found, -1)
 
 
-# %% exercise="associative_scan" minutes=30 difficulty=3 apart=true
+# %% exercise="associative_scan" minutes=30 difficulty=3
 def combine(left, right):
     """The step (a, b) that does `left` = (a, b) first and `right` after it."""
     ### BEGIN SOLUTION
@@ -711,7 +711,7 @@ def library_scan(x, step, A, B, C, D):
     return modeling_mamba.mamba_selective_scan(x, step, A, B, C, D=D, return_last_state=True)
 
 
-# %% exercise="selective_scan" minutes=30 difficulty=2 apart=true
+# %% exercise="selective_scan" minutes=30 difficulty=2
 def selective_scan(x, step, A, B, C, D, state=None):
     """Mamba's recurrence over a text: (outputs (batch, channels, length), last state (batch, channels, state))."""
     ### BEGIN SOLUTION
@@ -980,7 +980,7 @@ bugs = [
 ]
 
 
-# %% exercise="check_scan" minutes=25 difficulty=2 apart=true
+# %% exercise="check_scan" minutes=25 difficulty=2
 def check_scan(scan):
     """Raise an AssertionError if `scan` breaks a promise of `selective_scan`."""
     ### BEGIN SOLUTION
@@ -1189,7 +1189,7 @@ for name, value in [("A_log", mixer.A_log), ("D", mixer.D)]:
 print(f"time_step_rank {mixer.time_step_rank}, ssm_state_size {mixer.ssm_state_size}, conv_kernel_size {mixer.conv_kernel_size}")
 
 
-# %% exercise="mamba_block" minutes=40 difficulty=3 apart=true
+# %% exercise="mamba_block" minutes=40 difficulty=3
 def mamba_block(mixer, hidden, state=None):
     """`mixer` applied to hidden (batch, length, hidden_size), from `state`: (out, new state)."""
     ### BEGIN SOLUTION
@@ -1573,7 +1573,7 @@ for entry in filled(tiny_hybrid(), 7).layers:
     print(type(entry).__name__, shapes)
 
 
-# %% exercise="cache_size" minutes=20 difficulty=2 apart=true
+# %% exercise="cache_size" minutes=20 difficulty=2
 def cache_bytes(cache):
     """Bytes of all tensors that a transformers cache holds."""
     ### BEGIN SOLUTION
@@ -1853,7 +1853,7 @@ for number in (0, 1):
     print(number, hybrid.model.layers[number].block_type, hybrid.model.layers[number], sep="\n")
 
 
-# %% exercise="hybrid" minutes=20 difficulty=2 apart=true
+# %% exercise="hybrid" minutes=20 difficulty=2
 def hybrid_block(layer, x, positions):
     """One Bamba layer, Mamba or attention, on x (batch, length, hidden)."""
     ### BEGIN SOLUTION
@@ -2084,7 +2084,7 @@ for config in (JambaConfig(), Qwen3NextConfig(), KimiLinearConfig(), OlmoHybridC
 # - The arguments stay as they were. <!-- rule: unchanged -->
 
 
-# %% exercise="fair_pair" minutes=25 difficulty=2 apart=true
+# %% exercise="fair_pair" minutes=25 difficulty=2
 def fair_pair(vocab, hidden, state, std, seed):
     """(LlamaForCausalLM, MambaForCausalLM) that start alike and have as nearly as possible the same number of parameters."""
     ### BEGIN SOLUTION

@@ -148,7 +148,7 @@ def small_net(seed, shape, classes):
 _ = torch.onnx.export(nn.ReLU().eval(), (torch.zeros(2),), dynamo=True, verbose=False)
 
 
-# %% exercise="onnx_export" minutes=25 difficulty=2 seconds=60 apart=true
+# %% exercise="onnx_export" minutes=25 difficulty=2 seconds=60
 def export_onnx(model, example, path):
     """Write `model` in eval mode as ONNX with a free batch axis; `example` is float32 (1, ...)."""
     ### BEGIN SOLUTION
@@ -372,7 +372,7 @@ print(
 #   blank (zero) image, once. <!-- rule: empty -->
 
 
-# %% exercise="aoti_export" minutes=25 difficulty=2 seconds=60 apart=true
+# %% exercise="aoti_export" minutes=25 difficulty=2 seconds=60
 def export_program(model, example, largest):
     """The exported program of `model` in eval mode with 1 to `largest` rows; `example` is float32 (1, ...)."""
     ### BEGIN SOLUTION
@@ -573,7 +573,7 @@ print(
 # between -2 and 3.
 
 
-# %% exercise="accept_export" minutes=30 difficulty=2 apart=true
+# %% exercise="accept_export" minutes=30 difficulty=2
 def accept(run, model, images):
     """Raise AssertionError unless `run` (array to array) may replace `model` on images like `images` (12, 1, 16, 16)."""
     ### BEGIN SOLUTION
@@ -916,7 +916,7 @@ async def play(make_batcher, arrivals, seconds=0.1, **settings):
     return model, list(await asyncio.gather(*clients))
 
 
-# %% exercise="micro_batcher" minutes=45 difficulty=3 seconds=20 apart=true
+# %% exercise="micro_batcher" minutes=45 difficulty=3 seconds=20
 class MicroBatcher:
     """Collects single items into batches for `predict`, an async function from an array (n, ...) to n rows."""
 
@@ -1299,7 +1299,7 @@ class FakeBatcher:
         return (np.asarray(item).reshape(16, 16)[:10].sum(1) / 3).astype(np.float32)
 
 
-# %% exercise="service" minutes=45 difficulty=3 seconds=20 apart=true
+# %% exercise="service" minutes=45 difficulty=3 seconds=20
 def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
     """A FastAPI application with POST /predict in front of `batcher.submit`."""
     ### BEGIN SOLUTION
@@ -1613,7 +1613,7 @@ for answer, label in zip(run_async(first_requests(), jump=False), [*labels[:6].t
 # - A request whose endpoint raises counts with status `500`, and the exception goes on. <!-- rule: raises -->
 
 
-# %% exercise="health_and_metrics" minutes=30 difficulty=2 apart=true
+# %% exercise="health_and_metrics" minutes=30 difficulty=2
 def watch(app, registry, ready):
     """Add health checks, /metrics and the counting of requests to a FastAPI application."""
     ### BEGIN SOLUTION
@@ -1874,7 +1874,7 @@ def run_here(coroutine):
         asyncio._set_running_loop(outer)
 
 
-# %% exercise="open_loop" minutes=45 difficulty=3 seconds=20 apart=true
+# %% exercise="open_loop" minutes=45 difficulty=3 seconds=20
 async def open_loop(send, schedule):
     """Send request i at schedule[i], whatever the earlier ones do; [(seconds since the planned time, answer), ...]."""
     ### BEGIN SOLUTION
@@ -2366,7 +2366,7 @@ class Window:
     failures: int
 
 
-# %% exercise="canary" minutes=30 difficulty=2 apart=true
+# %% exercise="canary" minutes=30 difficulty=2
 def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
     """ "rollback", "continue" or "promote", from the counts since the start; this is look `look` of `looks`."""
     ### BEGIN SOLUTION
@@ -2607,7 +2607,7 @@ with gr.Blocks():  # the first app that is made sets Gradio up: once, here
     pass
 
 
-# %% exercise="demo_and_card" minutes=30 difficulty=1 apart=true
+# %% exercise="demo_and_card" minutes=30 difficulty=1
 def make_demo(run):
     """A Gradio app in which `run` (float32 (n, 1, 16, 16) to logits (n, 10)) reads a drawn digit."""
 
