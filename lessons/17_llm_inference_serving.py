@@ -206,7 +206,10 @@ def traffic(num_blocks, block_size, steps, worked, living):
         seen.append([result, None, []])
         if action != "release" and (result is not None and result is not False) != fits:
             break  # all that follows rests on it
-        seen[-1][1:] = allocator.num_free, [(list(allocator.table(name)), list(allocator.slots(name))) for name in requests]
+        seen[-1][1:] = allocator.num_free, [(list(allocator.table(name)), []) for name in requests]
+        if any(len(table) * block_size < length for (table, _), length in zip(seen[-1][2], requests.values())):
+            break  # slots would reach beyond the table
+        seen[-1][2] = [(table, list(allocator.slots(name))) for (table, _), name in zip(seen[-1][2], requests)]
     return start, seen
 
 
@@ -249,17 +252,17 @@ def some_traffic(seed, num_blocks, block_size, count):
 
 SMALL = {  # name: blocks, block size, steps
     "a block that is begun is taken": (6, 4, [("grow", "a", 5), ("grow", "a", 3), ("grow", "b", 17), ("grow", "b", 16), ("release", "b", None)]),
-    "one token a block": (3, 1, [("grow", 0, 2), ("grow", None, 2), ("grow", None, 1), ("fork", 0, "x"), ("release", 0, None), ("grow", 0, 1), ("release", "x", None)]),
     "a fork with a partly full block": (6, 4, [("grow", "a", 9), ("fork", "a", "c"), ("grow", "a", 1), ("grow", "c", 3), ("release", "a", None), ("release", "c", None)]),
     "a fork with full blocks only": (4, 2, [("grow", "a", 4), ("fork", "a", "b"), ("grow", "b", 1), ("grow", "a", 1), ("fork", "a", "c"), ("release", "a", None), ("release", "b", None)]),
     "a fork in full memory": (2, 4, [("grow", "a", 6), ("fork", "a", "b"), ("grow", "b", 1), ("release", "a", None), ("grow", "b", 5), ("grow", "b", 3), ("fork", "b", "a")]),
+    "one token a block": (3, 1, [("grow", 0, 2), ("grow", None, 2), ("grow", None, 1), ("fork", 0, "x"), ("release", 0, None), ("grow", 0, 1), ("release", "x", None)]),
     "a name that comes again": (4, 2, [("grow", 1, 3), ("grow", "1", 1), ("release", 1, None), ("grow", 1, 1), ("grow", 1, 2)]),
 }
 
 
 def check_traffic(num_blocks, block_size, steps, plan):
     rows = traffic_by_definition(num_blocks, block_size, steps)
-    start, seen = traffic(num_blocks, block_size, steps, [row[0] for row in rows], [list(row[1]) for row in rows])
+    start, seen = traffic(num_blocks, block_size, steps, [row[0] for row in rows], [row[1] for row in rows])
     check.equal(start, num_blocks, f"num_free of a new allocator with {num_blocks} blocks")
     memory, written, before = {}, {}, {}  # what lies in each slot, what each request wrote there, the tables so far
     for number, ((action, who, value), (worked, lengths, held), (result, num_free, shown)) in enumerate(zip(steps, rows, seen), 1):
@@ -282,8 +285,8 @@ def check_traffic(num_blocks, block_size, steps, plan):
         now = dict(zip(lengths, shown))
         for name, (table, slots) in now.items():
             whose = f"of {name!r} after {when}"
+            check.equal(len(table), -(-lengths[name] // block_size), f"the number of blocks {whose}", "as many as its tokens need, and no more")
             check.equal(len(slots), lengths[name], f"the number of slots {whose}", "one for each of its tokens")
-            check.equal(len(table), -(-lengths[name] // block_size), f"the number of blocks {whose}", "no more than its tokens need")
             check.true(
                 len(set(table)) == len(table) and set(table) <= set(range(num_blocks)),
                 f"the table {whose} is {table}: expected different blocks from 0 to {num_blocks - 1}.",
@@ -950,7 +953,7 @@ def run_engine(scheduler, arrivals, limit=5000):
 # - They stand in the order of their admission. <!-- rule: order -->
 # - Each has room reserved for all its `tokens`, and nobody else holds a block. <!-- rule: room -->
 # - First the running requests get their room, the oldest before the younger. If one finds no room, the youngest running
-#   request is preempted (it may be that one itself), again and again, until there is room. <!-- rule: youngest -->
+#   request is preempted (it may be that one itself), until there is room. <!-- rule: youngest -->
 # - Who is preempted gives all its blocks back, keeps its tokens, and goes to the **front** of the
 #   queue. <!-- rule: front -->
 # - Then waiting requests are admitted from the front, as soon as there is a seat and room for its `tokens`, in this very
@@ -1432,12 +1435,12 @@ with check.exercise("speculative_accept"):
     ### END HIDDEN TESTS
     for seed in seeds:
         check_distribution(seed, 1, 1, 50, "equal")
-        check_distribution(seed, 2, 4, 50, "certain target")
-        check_distribution(seed, 2, 4, 200, "certain draft")
-        check_distribution(seed, 3, 4, 300, "equal")
         check_distribution(seed, 1, 7, 1500, "one each excluded")
         check_distribution(seed, 3, 3, 1500, "any")
         check_distribution(seed, 2, 50, 2000, "any")
+        check_distribution(seed, 2, 4, 50, "certain target")
+        check_distribution(seed, 2, 4, 200, "certain draft")
+        check_distribution(seed, 3, 4, 300, "equal")
         check_distribution(seed, 9, 3, 400, "any")
 
 # %% [markdown]
