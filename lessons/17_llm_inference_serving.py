@@ -68,7 +68,7 @@ import torch
 from prometheus_client.parser import text_string_to_metric_families
 from scipy import stats
 
-from unit24 import check, claims
+from unit24 import cases, check, claims
 
 # %% [markdown]
 # ## Part A · Where do the keys and values lie?
@@ -243,7 +243,9 @@ def some_traffic(seed, num_blocks, block_size, count):
         unused = [name for name in NAMES if name not in living]
         action = rng.choice(["grow", "grow", "grow", "fork", "release"]) if living else "grow"
         action = "grow" if action == "fork" and not unused else action
-        who = rng.choice(list(living)) if living and (action != "grow" or not unused or rng.random() < 0.6) else rng.choice(unused)
+        who = (
+            rng.choice(list(living)) if living and (action != "grow" or not unused or rng.random() < 0.6) else rng.choice(unused)
+        )
         value = {"grow": rng.randint(1, 2 * block_size + 1), "fork": rng.choice(unused or [0]), "release": None}[action]
         steps.append((action, who, value))
         living = traffic_by_definition(num_blocks, block_size, steps)[-1][1]
@@ -251,11 +253,62 @@ def some_traffic(seed, num_blocks, block_size, count):
 
 
 SMALL = {  # name: blocks, block size, steps
-    "a block that is begun is taken": (6, 4, [("grow", "a", 5), ("grow", "a", 3), ("grow", "b", 17), ("grow", "b", 16), ("release", "b", None)]),
-    "a fork with a partly full block": (6, 4, [("grow", "a", 9), ("fork", "a", "c"), ("grow", "a", 1), ("grow", "c", 3), ("release", "a", None), ("release", "c", None)]),
-    "a fork with full blocks only": (4, 2, [("grow", "a", 4), ("fork", "a", "b"), ("grow", "b", 1), ("grow", "a", 1), ("fork", "a", "c"), ("release", "a", None), ("release", "b", None)]),
-    "a fork in full memory": (2, 4, [("grow", "a", 6), ("fork", "a", "b"), ("grow", "b", 1), ("release", "a", None), ("grow", "b", 5), ("grow", "b", 3), ("fork", "b", "a")]),
-    "one token a block": (3, 1, [("grow", 0, 2), ("grow", None, 2), ("grow", None, 1), ("fork", 0, "x"), ("release", 0, None), ("grow", 0, 1), ("release", "x", None)]),
+    "a block that is begun is taken": (
+        6,
+        4,
+        [("grow", "a", 5), ("grow", "a", 3), ("grow", "b", 17), ("grow", "b", 16), ("release", "b", None)],
+    ),
+    "a fork with a partly full block": (
+        6,
+        4,
+        [
+            ("grow", "a", 9),
+            ("fork", "a", "c"),
+            ("grow", "a", 1),
+            ("grow", "c", 3),
+            ("release", "a", None),
+            ("release", "c", None),
+        ],
+    ),
+    "a fork with full blocks only": (
+        4,
+        2,
+        [
+            ("grow", "a", 4),
+            ("fork", "a", "b"),
+            ("grow", "b", 1),
+            ("grow", "a", 1),
+            ("fork", "a", "c"),
+            ("release", "a", None),
+            ("release", "b", None),
+        ],
+    ),
+    "a fork in full memory": (
+        2,
+        4,
+        [
+            ("grow", "a", 6),
+            ("fork", "a", "b"),
+            ("grow", "b", 1),
+            ("release", "a", None),
+            ("grow", "b", 5),
+            ("grow", "b", 3),
+            ("fork", "b", "a"),
+        ],
+    ),
+    "one token a block": (
+        3,
+        1,
+        [
+            ("grow", 0, 2),
+            ("grow", None, 2),
+            ("grow", None, 1),
+            ("fork", 0, "x"),
+            ("release", 0, None),
+            ("grow", 0, 1),
+            ("release", "x", None),
+        ],
+    ),
     "a name that comes again": (4, 2, [("grow", 1, 3), ("grow", "1", 1), ("release", 1, None), ("grow", 1, 1), ("grow", 1, 2)]),
 }
 
@@ -265,7 +318,9 @@ def check_traffic(num_blocks, block_size, steps, plan):
     start, seen = traffic(num_blocks, block_size, steps, [row[0] for row in rows], [row[1] for row in rows])
     check.equal(start, num_blocks, f"num_free of a new allocator with {num_blocks} blocks")
     memory, written, before = {}, {}, {}  # what lies in each slot, what each request wrote there, the tables so far
-    for number, ((action, who, value), (worked, lengths, held), (result, num_free, shown)) in enumerate(zip(steps, rows, seen), 1):
+    for number, ((action, who, value), (worked, lengths, held), (result, num_free, shown)) in enumerate(
+        zip(steps, rows, seen), 1
+    ):
         call = f"{action}({', '.join(repr(part) for part in ((who,) if action == 'release' else (who, value)))})"
         when = f"step {number} of {plan!r} (blocks of {block_size}): {call}"
         old = before.get(who, ([], []))
@@ -276,32 +331,50 @@ def check_traffic(num_blocks, block_size, steps, plan):
             check.equal(result, None, when, f"{room}: a block is needed for the partly full last one")
         elif action == "fork":
             check.kind(result, list, f"what {call} returns in {plan!r}", room)
-        hint = "a refusal changes nothing: look before you take" if not worked else {
-            "grow": f"a request with {lengths.get(who)} tokens needs {-(-lengths.get(who, 0) // block_size)} blocks of {block_size}, round up",
-            "fork": "the full blocks are shared, a partly full last one is copied into one free block",
-            "release": "a block is free exactly when no request holds it any more",
-        }[action]
+        hint = (
+            "a refusal changes nothing: look before you take"
+            if not worked
+            else {
+                "grow": f"a request with {lengths.get(who)} tokens needs {-(-lengths.get(who, 0) // block_size)} blocks of {block_size}, round up",
+                "fork": "the full blocks are shared, a partly full last one is copied into one free block",
+                "release": "a block is free exactly when no request holds it any more",
+            }[action]
+        )
         check.equal(num_free, num_blocks - held, f"num_free after {when}", hint)
         now = dict(zip(lengths, shown))
         for name, (table, slots) in now.items():
             whose = f"of {name!r} after {when}"
-            check.equal(len(table), -(-lengths[name] // block_size), f"the number of blocks {whose}", "as many as its tokens need, and no more")
+            check.equal(
+                len(table),
+                -(-lengths[name] // block_size),
+                f"the number of blocks {whose}",
+                "as many as its tokens need, and no more",
+            )
             check.equal(len(slots), lengths[name], f"the number of slots {whose}", "one for each of its tokens")
             check.true(
                 len(set(table)) == len(table) and set(table) <= set(range(num_blocks)),
                 f"the table {whose} is {table}: expected different blocks from 0 to {num_blocks - 1}.",
             )
             check.equal(
-                slots, [table[i // block_size] * block_size + i % block_size for i in range(lengths[name])], f"the slots {whose}",
+                slots,
+                [table[i // block_size] * block_size + i % block_size for i in range(lengths[name])],
+                f"the slots {whose}",
                 f"its table is {table}; slot = block * block_size + position in the block, in the order of the tokens",
             )
             if name in before:
-                check.equal(table[: len(before[name][0])], before[name][0], f"the earlier blocks {whose}", "tokens stay where they are")
+                check.equal(
+                    table[: len(before[name][0])], before[name][0], f"the earlier blocks {whose}", "tokens stay where they are"
+                )
         if action == "fork" and worked:
             full, rest = divmod(lengths[who], block_size)
             parent, child = now[who][0], now[value][0]
             check.equal(child[:full], parent[:full], f"the full blocks of the child after {when}", "they are the parent's own")
-            check.equal(result, [(parent[-1], child[-1])] if rest else [], f"the copies of {when}", "only a partly full last block is copied, (from, to)")
+            check.equal(
+                result,
+                [(parent[-1], child[-1])] if rest else [],
+                f"the copies of {when}",
+                "only a partly full last block is copied, (from, to)",
+            )
             for source, target in result:
                 memory |= {target * block_size + i: memory.get(source * block_size + i) for i in range(block_size)}
             written[value] = list(written[who])
@@ -411,6 +484,7 @@ plt.show()
 # under 4 % ([vLLM's announcement, 2023](https://blog.vllm.ai/2023/06/20/vllm.html)). Below, 400 requests with a
 # long-tailed length of at most 512 tokens lie in your allocator, drawn three times. Waste is the share of the held room
 # that has no token in it.
+
 
 # %%
 def long_tailed(seed):
@@ -634,7 +708,14 @@ def check_keys():
         ],
     }
     for seed in seeds:
-        check.agrees(numbered_keys, numbers_by_definition, some_prompts(seed), "the keys (numbered; equal numbers for equal keys)", hint, causes=causes)
+        check.agrees(
+            numbered_keys,
+            numbers_by_definition,
+            some_prompts(seed),
+            "the keys (numbered; equal numbers for equal keys)",
+            hint,
+            causes=causes,
+        )
 
 
 @check.scenario
@@ -724,7 +805,9 @@ def some_admissions(seed, num_blocks, block_size, count):
             steps.append(("finish", number))
             continue
         tail = [rng.randrange(3) for _ in range(rng.randint(0, block_size))]
-        tokens = rng.choice(texts)[: block_size * rng.randint(0, 6) if rng.random() < 0.5 else rng.randint(1, 6 * block_size)] + tail
+        tokens = (
+            rng.choice(texts)[: block_size * rng.randint(0, 6) if rng.random() < 0.5 else rng.randint(1, 6 * block_size)] + tail
+        )
         tokens = tokens or [0]
         steps.append(("admit", tokens))
         if (result := cache.admit(tokens)) is not None:
@@ -735,10 +818,41 @@ def some_admissions(seed, num_blocks, block_size, count):
 
 A, B = list(range(10)), [*range(8), 90, 91, 92, 93, 94]
 SMALL = {  # name: blocks, block size, steps
-    "the example": (4, 2, [("admit", [1, 2, 3, 4, 5]), ("finish", 0), ("admit", [7, 8, 9]), ("admit", [1, 2, 3]), ("admit", [9])]),
+    "the example": (
+        4,
+        2,
+        [("admit", [1, 2, 3, 4, 5]), ("finish", 0), ("admit", [7, 8, 9]), ("admit", [1, 2, 3]), ("admit", [9])],
+    ),
     "one block": (1, 1, [("admit", [3]), ("admit", [3]), ("finish", 0), ("admit", [3]), ("finish", 2), ("admit", [3, 3])]),
-    "a shared beginning": (8, 4, [("admit", A), ("admit", B), ("admit", list(range(200, 213))), ("admit", list(range(8))), ("finish", 0), ("finish", 3), ("admit", [*range(8), 7]), ("finish", 1), ("finish", 4), ("admit", list(range(300, 329)))]),
-    "a known prompt again": (3, 2, [("admit", [1, 2, 3, 4]), ("finish", 0), ("admit", [1, 2, 3, 4]), ("finish", 1), ("admit", [1, 2, 3, 4, 5, 6]), ("finish", 2), ("admit", [1, 2, 3, 4, 5, 6])]),
+    "a shared beginning": (
+        8,
+        4,
+        [
+            ("admit", A),
+            ("admit", B),
+            ("admit", list(range(200, 213))),
+            ("admit", list(range(8))),
+            ("finish", 0),
+            ("finish", 3),
+            ("admit", [*range(8), 7]),
+            ("finish", 1),
+            ("finish", 4),
+            ("admit", list(range(300, 329))),
+        ],
+    ),
+    "a known prompt again": (
+        3,
+        2,
+        [
+            ("admit", [1, 2, 3, 4]),
+            ("finish", 0),
+            ("admit", [1, 2, 3, 4]),
+            ("finish", 1),
+            ("admit", [1, 2, 3, 4, 5, 6]),
+            ("finish", 2),
+            ("admit", [1, 2, 3, 4, 5, 6]),
+        ],
+    ),
 }
 
 
@@ -755,11 +869,30 @@ def check_admissions(num_blocks, block_size, steps, plan):
             result = (list(result[0]), result[1])
         results.append(result)
         if result != expected:
-            hint = next((text for flaw, text in FLAWS.items() if _admitted_so_far(num_blocks, block_size, steps, flaw, results)), "")
-            check.equal(result is None, expected is None, f"whether `admit` refuses in {when}", hint or "enough is: as many idle blocks, those that were found left out, as fresh ones are needed")
-            check.equal(result[1], expected[1], f"the number of cached tokens in {when}", hint or "which blocks have a known key, and which keys are forgotten?")
-            check.equal(len(result[0]), len(expected[0]), f"the number of blocks in {when}", hint or "blocks for all tokens, cached or not")
-            check.equal(result[0], expected[0], f"the table in {when}", hint or "the blocks that were found; then those idle for longest")
+            hint = next(
+                (text for flaw, text in FLAWS.items() if _admitted_so_far(num_blocks, block_size, steps, flaw, results)), ""
+            )
+            check.equal(
+                result is None,
+                expected is None,
+                f"whether `admit` refuses in {when}",
+                hint or "enough is: as many idle blocks, those that were found left out, as fresh ones are needed",
+            )
+            check.equal(
+                result[1],
+                expected[1],
+                f"the number of cached tokens in {when}",
+                hint or "which blocks have a known key, and which keys are forgotten?",
+            )
+            check.equal(
+                len(result[0]),
+                len(expected[0]),
+                f"the number of blocks in {when}",
+                hint or "blocks for all tokens, cached or not",
+            )
+            check.equal(
+                result[0], expected[0], f"the table in {when}", hint or "the blocks that were found; then those idle for longest"
+            )
 
 
 def _admitted_so_far(num_blocks, block_size, steps, flaw, results):
@@ -934,6 +1067,7 @@ def run_engine(scheduler, arrivals, limit=5000):
         if all(r.output and (r.output[-1] == END or len(r.output) >= r.max_tokens) for r in requests):
             return batches
     raise RuntimeError(f"after {limit} steps some requests are not done: does the scheduler stand still?")
+
 
 # %% [markdown]
 # ### Exercise 3 · Continuous batching (`scheduler`, 5 points, 45 minutes, difficulty 3 of 3)
@@ -1165,7 +1299,12 @@ def check_run(arrivals, num_blocks, block_size, seats, plan):
     flawed = {text: served_by_definition(arrivals, num_blocks, block_size, seats, flaw)[1] for flaw, text in FLAWS.items()}
     refused, steps, answers, num_free = served(arrivals, num_blocks, block_size, seats, len(batches))
     where = f"in {plan!r} ({num_blocks} blocks of {block_size} tokens, max_num_seqs={seats})"
-    check.equal(refused, turned_down, f"the requests turned down {where}", "len(prompt) + max_tokens - 1 tokens must fit into the whole pool")
+    check.equal(
+        refused,
+        turned_down,
+        f"the requests turned down {where}",
+        "len(prompt) + max_tokens - 1 tokens must fit into the whole pool",
+    )
     seen = [[name for name, _, _ in batch] for batch, _ in steps]
     for number, ((batch, holders), expected) in enumerate(zip(steps, batches)):
         when = f"of step {number} {where}"
@@ -1178,9 +1317,21 @@ def check_run(arrivals, num_blocks, block_size, seats, plan):
                 room >= tokens,
                 f"Request {name!r} in the batch {when} has {tokens} tokens and room for {room}: reserve before each step, for prompt and output.",
             )
-        check.equal(holders, sorted(seen[number]), f"the requests that hold blocks at the start {when}", "exactly those of the batch: who waits or is done holds nothing")
-    check.equal(answers, outputs, f"the outputs {where}", "one token a step, up to END or max_tokens; a preemption loses and repeats none")
-    check.equal(num_free, num_blocks, f"the number of free blocks after everybody is done {where}", "a request that is done gives its blocks back")
+        check.equal(
+            holders,
+            sorted(seen[number]),
+            f"the requests that hold blocks at the start {when}",
+            "exactly those of the batch: who waits or is done holds nothing",
+        )
+    check.equal(
+        answers, outputs, f"the outputs {where}", "one token a step, up to END or max_tokens; a preemption loses and repeats none"
+    )
+    check.equal(
+        num_free,
+        num_blocks,
+        f"the number of free blocks after everybody is done {where}",
+        "a request that is done gives its blocks back",
+    )
 
 
 with check.exercise("scheduler"):
@@ -1395,17 +1546,26 @@ def check_distribution(seed, k, size, runs, kind):
     check.true(kept, f"`target` or `draft` changed ({what}): does one of your steps work in place?")
     check.equal(drafted, proposals, f"`drafted` after {what}", "it must stay as it was")
     for given, result in zip(proposals.tolist(), results):
-        check.true(1 <= len(result) <= k + 1, f"{len(result)} tokens come back for {k} drafted ones, expected 1 to {k + 1} ({what}).")
+        check.true(
+            1 <= len(result) <= k + 1, f"{len(result)} tokens come back for {k} drafted ones, expected 1 to {k + 1} ({what})."
+        )
         n = len(result) - 1
-        check.equal(result[:n], given[:n], f"the tokens before the last one ({what})", "these are the drafted tokens that were accepted, in order")
+        check.equal(
+            result[:n],
+            given[:n],
+            f"the tokens before the last one ({what})",
+            "these are the drafted tokens that were accepted, in order",
+        )
     accepted_so_far = [len(result) - 1 for result in results]
     for i in range(k + 1):
         reached = [result[i] for result in results if len(result) > i]
         if len(reached) * target[i][target[i] > 0].min() < 5:
             break  # too few for the test
         p = p_value(reached, target[i].numpy())
-        rule = "After k accepted tokens one more is sampled from the last row." if i == k else (
-            "Accept with probability min(1, p/q); else sample from max(0, p - q), both of this position."
+        rule = (
+            "After k accepted tokens one more is sampled from the last row."
+            if i == k
+            else ("Accept with probability min(1, p/q); else sample from max(0, p - q), both of this position.")
         )
         check.true(
             p > LEVEL,
@@ -1424,7 +1584,9 @@ def check_distribution(seed, k, size, runs, kind):
             )
     check.unchanged(now, before, f"the program after {what}", "all randomness comes from `generator`")
     again = accepted(target, draft, proposals[:50], seed, 2)[0]
-    check.true(again == results[:50], f"With an equal generator the result changes ({what}): is all randomness drawn from `generator`?")
+    check.true(
+        again == results[:50], f"With an equal generator the result changes ({what}): is all randomness drawn from `generator`?"
+    )
 
 
 with check.exercise("speculative_accept"):
@@ -1497,7 +1659,9 @@ for closeness in (0.3, 0.7, 0.95):
     measured = [tokens_per_step(closeness, k) for k in ks]
     alpha = np.mean([share for _, share in measured])
     line = axis.plot(ks, [sum(alpha**i for i in range(k + 1)) for k in ks], "-", lw=0.8)
-    axis.plot(ks, [tokens for tokens, _ in measured], "o", color=line[0].get_color(), label=f"accepted with probability {alpha:.2f}")
+    axis.plot(
+        ks, [tokens for tokens, _ in measured], "o", color=line[0].get_color(), label=f"accepted with probability {alpha:.2f}"
+    )
 axis.set(
     xlabel="drafted tokens k", ylabel="tokens per step of the target", xticks=ks, title="points: measured; lines: the formula"
 )
@@ -1668,7 +1832,9 @@ def never_beyond_the_draft(target, draft, n, seed):
 
 with check.exercise("check_sampler"):
     right = {f"correct, seeds from {offset}": shifted(sampler_with(), offset) for offset in range(0, 30_000, 2000)}
-    right |= {f"samples from the target, seeds from {offset}": shifted(from_the_target, offset) for offset in range(0, 30_000, 3000)}
+    right |= {
+        f"samples from the target, seeds from {offset}": shifted(from_the_target, offset) for offset in range(0, 30_000, 3000)
+    }
     wrong = {bug: sampler_with(bug) for bug in bugs}
     ### BEGIN HIDDEN TESTS
     right |= {f"inverse of the distribution function, seeds from {o}": shifted(by_inverse, o) for o in range(1000, 11_000, 2000)}
@@ -1678,7 +1844,9 @@ with check.exercise("check_sampler"):
         "accepts by the root of p/q": with_ratio(lambda ratio: ratio.sqrt()),
         "takes the absolute difference for the residual": absolute,
         "says the draft's likeliest token where the draft does not propose the right one": never_beyond_the_draft,
-        "mixes in a tenth of the draft": lambda target, draft, n, seed: from_the_target(0.9 * target + 0.1 * draft, draft, n, seed),
+        "mixes in a tenth of the draft": lambda target, draft, n, seed: from_the_target(
+            0.9 * target + 0.1 * draft, draft, n, seed
+        ),
         "flattens the target a little": lambda target, draft, n, seed: from_the_target(target**0.9, draft, n, seed),
         "samples from the draft": lambda target, draft, n, seed: from_the_target(draft, target, n, seed),
         "repeats one token": lambda target, draft, n, seed: from_the_target(target, draft, 1, seed).repeat(n),
@@ -1890,7 +2058,9 @@ def in_pretended_time(work, answers, delay):
             try:
                 return await asyncio.wait_for(work(client, world), 8)
             except TimeoutError:
-                raise RuntimeError("it is not done after 8 s of real time: does it wait with something else than `sleep`?") from None
+                raise RuntimeError(
+                    "it is not done after 8 s of real time: does it wait with something else than `sleep`?"
+                ) from None
             finally:
                 time_passes.cancel()
 
@@ -1949,7 +2119,10 @@ NO_TEXT = [{"role": "assistant"}]
 
 def some_chunks(rng):
     """An answer's chunks: role, texts with gaps between, a chunk without choices, the count."""
-    texts = [(rng.randrange(9) / 8, [{"content": rng.choice(["a", " b ", "\n", "0", " ", "猫"])}], None) for _ in range(rng.randint(1, 7))]
+    texts = [
+        (rng.randrange(9) / 8, [{"content": rng.choice(["a", " b ", "\n", "0", " ", "猫"])}], None)
+        for _ in range(rng.randint(1, 7))
+    ]
     for _ in range(rng.randint(0, 3)):
         odd = rng.choice([[{"content": ""}], [{"content": None}], [{}], []])
         texts.insert(rng.randint(0, len(texts)), (rng.randrange(9) / 8, odd, None))
@@ -1957,9 +2130,28 @@ def some_chunks(rng):
 
 
 def some_requests(seed):
-    yield "Is it so?", 7, [(0.5, ROLE, None), (0.25, [{"content": "Yes"}], None), (0.125, [{"content": " it"}], None), (0.5, [], 6)], 2.0
+    yield (
+        "Is it so?",
+        7,
+        [(0.5, ROLE, None), (0.25, [{"content": "Yes"}], None), (0.125, [{"content": " it"}], None), (0.5, [], 6)],
+        2.0,
+    )
     yield "one chunk", 12, [(1.0, [{"content": "all at once"}], None), (0.5, [], 12)], 0.0
-    yield "empty chunks", 3, [(0.0, NO_TEXT, None), (2.0, [{"content": ""}], None), (1.0, [{"content": "a"}], None), (4.0, [{"content": ""}], None), (1.0, [], None), (1.0, [{"content": "b"}], None), (0.25, [{}], None), (0.5, [], 3)], 0.5
+    yield (
+        "empty chunks",
+        3,
+        [
+            (0.0, NO_TEXT, None),
+            (2.0, [{"content": ""}], None),
+            (1.0, [{"content": "a"}], None),
+            (4.0, [{"content": ""}], None),
+            (1.0, [], None),
+            (1.0, [{"content": "b"}], None),
+            (0.25, [{}], None),
+            (0.5, [], 3),
+        ],
+        0.5,
+    )
     rng = random.Random(seed)
     for i in range(12):
         yield f"question {i} ?\n", rng.choice([1, 2, 30, 4000]), some_chunks(rng), rng.randrange(9) / 8
@@ -1971,7 +2163,9 @@ def check_timed_request():
         timing, requests = one_request(prompt, max_tokens, chunks, delay)
         check.equal(len(requests), 1, f"the number of requests {what}")
         body = requests[0][1]
-        check.equal(body.get("stream"), True, f"`stream` {what}", "without it the answer comes in one piece, and there is no first token")
+        check.equal(
+            body.get("stream"), True, f"`stream` {what}", "without it the answer comes in one piece, and there is no first token"
+        )
         check.equal(body.get("model"), "some-model", f"`model` {what}")
         messages = body.get("messages") or []
         check.equal([message.get("role") for message in messages], ["user"], f"the roles of the messages {what}")
@@ -1980,7 +2174,9 @@ def check_timed_request():
         check.equal(text, prompt, f"the content of the message {what}")
         check.equal(body.get("temperature"), 0, f"`temperature` {what}")
         usage = body.get("stream_options") or {}
-        check.equal(usage.get("include_usage"), True, f"`stream_options` {what}: `include_usage`", "else the server sends no count")
+        check.equal(
+            usage.get("include_usage"), True, f"`stream_options` {what}: `include_usage`", "else the server sends no count"
+        )
         most = body.get("max_completion_tokens", body.get("max_tokens"))
         check.equal(most, max_tokens, f"`max_tokens` (or `max_completion_tokens`) {what}")
         check.equal(body.get("min_tokens"), max_tokens, f"`min_tokens` {what}", "an answer that ends early makes a fast server")
@@ -2016,7 +2212,11 @@ def check_run_load():
             delay = rng.choice([0.5, 2.0])
             for i, start in enumerate(starts):
                 pauses = [rng.choice([0.25, 1.0, 3.0]) for _ in range(rng.choice([1, 4]))]
-                answers[f"prompt {i}"] = [(0.25, ROLE, None), *((pause, [{"content": "w"}], None) for pause in pauses), (0.0, [], i + 1)]
+                answers[f"prompt {i}"] = [
+                    (0.25, ROLE, None),
+                    *((pause, [{"content": "w"}], None) for pause in pauses),
+                    (0.0, [], i + 1),
+                ]
                 begin = 65.0 + start + delay + 0.25
                 expected.append((65.0 + start, begin + pauses[0], begin + sum(pauses), i + 1))
             what = f"with {len(starts)} prompts, due at {starts if len(starts) < 5 else f'{str(starts[:4])[:-1]}, ...]'} s"
@@ -2024,13 +2224,22 @@ def check_run_load():
             check.equal(len(requests), len(starts), f"the number of requests {what}")
             sent = {body["messages"][0]["content"]: when - 65.0 for when, body in requests}
             check.equal(
-                [sent.get(prompt) for prompt in answers], list(starts), f"the seconds after which each prompt was sent {what}",
+                [sent.get(prompt) for prompt in answers],
+                list(starts),
+                f"the seconds after which each prompt was sent {what}",
                 "each is sent when it is due, from the call of `run_load` on, however many answers are missing",
             )
             most = [body.get("max_completion_tokens", body.get("max_tokens")) for _, body in requests]
             check.equal(most, [9] * len(starts), f"max_tokens of the requests {what}")
-            check.equal([t[3] for t in timings], [t[3] for t in expected], f"the token counts {what}", "timings come back in the order of the prompts")
-            check.equal(timings, expected, f"(sent, first, last, tokens) of each prompt {what}", "hand `clock` on to `timed_request`")
+            check.equal(
+                [t[3] for t in timings],
+                [t[3] for t in expected],
+                f"the token counts {what}",
+                "timings come back in the order of the prompts",
+            )
+            check.equal(
+                timings, expected, f"(sent, first, last, tokens) of each prompt {what}", "hand `clock` on to `timed_request`"
+            )
 
 
 with check.exercise("load_client"):
@@ -2250,6 +2459,10 @@ def histogram_quantile(before, after, name, q):
 
 
 # %% tests="report_and_metrics" points=4
+import copy
+import itertools
+
+
 @check.scenario
 def reported(rows):
     """The report of Timings."""
@@ -2260,7 +2473,9 @@ def reported_by_definition(rows, tpot=lambda row: (row["last"] - row["first"]) /
     ttft = np.array([row["first"] - row["sent"] for row in rows])
     pace = np.array([tpot(row) for row in rows if row["tokens"] > 1 or not single])
     seconds = seconds or max(row["last"] for row in rows) - min(row["sent"] for row in rows)
-    report = {f"{name}_p{q}": float(np.quantile(values, q / 100)) for name, values in (("ttft", ttft), ("tpot", pace)) for q in (50, 95)}
+    report = {
+        f"{name}_p{q}": float(np.quantile(values, q / 100)) for name, values in (("ttft", ttft), ("tpot", pace)) for q in (50, 95)
+    }
     return report | {"tokens_per_s": sum(row["tokens"] for row in rows) / seconds}
 
 
@@ -2288,18 +2503,35 @@ def check_report():
         check.kind(report, dict, f"what `latency_report` returns, {what}")
         check.equal(sorted(report), sorted(expected), f"the keys of the report {what}")
         flawed = {
-            "the time from the first token to the last holds tokens - 1 steps": reported_by_definition(rows, lambda row: (row["last"] - row["first"]) / row["tokens"]),
-            "the pace begins at the first token, not when the request was sent": reported_by_definition(rows, lambda row: (row["last"] - row["sent"]) / max(row["tokens"] - 1, 1)),
-            "one token alone has no pace: leave it out": reported_by_definition(rows, lambda row: (row["last"] - row["first"]) / max(row["tokens"] - 1, 1), single=False),
-            "requests overlap: divide by the time from the first sent to the last token of all, not by the sum of times": reported_by_definition(rows, seconds=sum(row["last"] - row["sent"] for row in rows)),
-            "the run begins when the first request is sent, not at its first token": reported_by_definition(rows, seconds=max(r["last"] for r in rows) - min(r["first"] for r in rows)),
+            "the time from the first token to the last holds tokens - 1 steps": reported_by_definition(
+                rows, lambda row: (row["last"] - row["first"]) / row["tokens"]
+            ),
+            "the pace begins at the first token, not when the request was sent": reported_by_definition(
+                rows, lambda row: (row["last"] - row["sent"]) / max(row["tokens"] - 1, 1)
+            ),
+            "one token alone has no pace: leave it out": reported_by_definition(
+                rows, lambda row: (row["last"] - row["first"]) / max(row["tokens"] - 1, 1), single=False
+            ),
+            "requests overlap: divide by the time from the first sent to the last token of all, not by the sum of times": reported_by_definition(
+                rows, seconds=sum(row["last"] - row["sent"] for row in rows)
+            ),
+            "the run begins when the first request is sent, not at its first token": reported_by_definition(
+                rows, seconds=max(r["last"] for r in rows) - min(r["first"] for r in rows)
+            ),
         }
-        hints = {"ttft": "first - sent of each request, then np.percentile", "tpot": "(last - first) / (tokens - 1) of each, then np.percentile"}
+        hints = {
+            "ttft": "first - sent of each request, then np.percentile",
+            "tpot": "(last - first) / (tokens - 1) of each, then np.percentile",
+        }
         for name in expected:
             check.kind(report[name], float, f"{name!r} {what}")
             check.equal(
-                report[name], expected[name], f"{name!r} {what}", hints.get(name[:4], "all tokens, over the time of the whole run"),
-                rtol=1e-7, causes={text: values[name] for text, values in flawed.items()},
+                report[name],
+                expected[name],
+                f"{name!r} {what}",
+                hints.get(name[:4], "all tokens, over the time of the whole run"),
+                rtol=1e-7,
+                causes={text: values[name] for text, values in flawed.items()},
             )
 
 
@@ -2308,9 +2540,26 @@ def exposition(rng, samples):
     lines = []
     for name, values in samples.items():
         lines += [f"# HELP {name} What it is.", f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}"]
-        rows = [f"{name}{f'{{{labels}}}' if labels else ''} {value:{rng.choice(['g', '.1f', '.6e'])}}" for labels, value in values.items()]
+        rows = [
+            f"{name}{f'{{{labels}}}' if labels else ''} {value:{rng.choice(['g', '.1f', '.6e'])}}"
+            for labels, value in values.items()
+        ]
         lines += rng.sample(rows, len(rows))
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def case_of(before, after, name, *q):
+    """A case that shows only the lines which count."""
+    lines = [
+        " ".join(line for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} ", f"{name}_bucket")))
+        for text in (before, after)
+    ]
+    arguments = dict(zip(("before", "after", "name", "q"), (before, after, name, *q)))
+    return cases.Case(
+        arguments,
+        {"before": f"`{lines[0][:250]}`", "after": f"`{lines[1][:250]}`"}
+        | {key: repr(arguments[key]) for key in list(arguments)[2:]},
+    )
 
 
 def growth_by_definition(before, after, name):
@@ -2331,15 +2580,23 @@ def some_texts(seed):
     for _ in range(12):
         names = ["done_total", "done_other_total", "done", "a:done_total", "not_done_total"]
         labels = ["", 'reason="stop"', 'reason="length"', 'reason="a b, {c}"', 'model="x",reason="stop"', 'model="done_total 7"']
-        before = {n: {w: rng.choice([0, 1, 7, 250_000]) for w in rng.sample(labels, rng.randint(1, 6))} for n in rng.sample(names, rng.randint(0, 5))}
+        before = {
+            n: {w: rng.choice([0, 1, 7, 250_000]) for w in rng.sample(labels, rng.randint(1, 6))}
+            for n in rng.sample(names, rng.randint(0, 5))
+        }
         after = {n: {w: v + rng.choice([0, 0, 1, 12, 4000]) for w, v in before.get(n, {}).items()} for n in names}
-        after = {n: after[n] | {w: rng.choice([1, 30]) for w in rng.sample(labels, rng.randint(1, 3)) if w not in after[n]} for n in names}
+        after = {
+            n: after[n] | {w: rng.choice([1, 30]) for w in rng.sample(labels, rng.randint(1, 3)) if w not in after[n]}
+            for n in names
+        }
         yield exposition(rng, before), exposition(rng, after), rng.choice(["done_total", "done", "done_total", "absent"])
 
 
 def check_growth():
     def last_only(before, after, name):
-        values = [[s.value for f in text_string_to_metric_families(t) for s in f.samples if s.name == name] for t in (before, after)]
+        values = [
+            [s.value for f in text_string_to_metric_families(t) for s in f.samples if s.name == name] for t in (before, after)
+        ]
         return values[1][-1] - values[0][-1]
 
     causes = {
@@ -2357,7 +2614,15 @@ def check_growth():
     }
     hint = "add up the samples with this name over all labels, and subtract what was there before; what is not there counts as 0"
     for seed in seeds:
-        check.agrees(counter_growth, growth_by_definition, some_texts(seed), "`counter_growth`", hint, causes=causes, rtol=1e-9)
+        check.agrees(
+            counter_growth,
+            growth_by_definition,
+            itertools.starmap(case_of, some_texts(seed)),
+            "`counter_growth`",
+            hint,
+            causes=causes,
+            rtol=1e-9,
+        )
 
 
 def quantile_by_definition(before, after, name, q, flaw=""):
@@ -2368,7 +2633,7 @@ def quantile_by_definition(before, after, name, q, flaw=""):
                 if sample.name == f"{name}_bucket" and not (flaw == "before" and sign < 0):
                     limit = sample.labels["le"]
                     growth[limit] = (0 if flaw == "sets" else growth.get(limit, 0)) + sign * sample.value
-    limits = sorted(growth, key=str if flaw == "text" else float)
+    limits = sorted(growth, key=lambda limit: (limit == "+Inf", limit if flaw == "text" else float(limit)))
     if not limits or growth[limits[-1]] == 0:
         return None
     wanted = q * growth[limits[-1]]
@@ -2387,8 +2652,14 @@ def histogram_text(rng, rows):
     for name, factor in (("t", 1), ("t_other", 3)):
         lines.append(f"# TYPE {name} histogram")
         for label, buckets in rows.items():
-            lines += [f'{name}_bucket{{{f"le={chr(34)}{limit}{chr(34)}"},model="{label}"}} {factor * count}' for limit, count in rng.sample(buckets, len(buckets))]
-            lines += [f'{name}_count{{model="{label}"}} {factor * max(count for _, count in buckets)}', f'{name}_sum{{model="{label}"}} 5.0']
+            lines += [
+                f'{name}_bucket{{{f"le={chr(34)}{limit}{chr(34)}"},model="{label}"}} {factor * count}'
+                for limit, count in rng.sample(buckets, len(buckets))
+            ]
+            lines += [
+                f'{name}_count{{model="{label}"}} {factor * max(count for _, count in buckets)}',
+                f'{name}_sum{{model="{label}"}} 5.0',
+            ]
     return "\n".join(lines) + "\n" if rows else ""
 
 
@@ -2404,7 +2675,9 @@ def some_histograms(seed):
     yield "", first, "t", 0.25
     yield FIRST_SCRAPE, SECOND_SCRAPE, "vllm:time_to_first_token_seconds", 0.5
     for _ in range(30):
-        chosen = rng.choice([("2.5", "+Inf"), ("0.5", "2.5", "10.0", "100.0", "+Inf"), ("1e-05", "0.001", "0.25", "7.5", "20.0", "1e+03", "+Inf")])
+        chosen = rng.choice(
+            [("2.5", "+Inf"), ("0.5", "2.5", "10.0", "100.0", "+Inf"), ("1e-05", "0.001", "0.25", "7.5", "20.0", "1e+03", "+Inf")]
+        )
         before, after = {}, {}
         for label in ("a", "b", "c")[: rng.randint(1, 3)]:
             old = sorted(rng.choice([0, 0, 1, 2, 5, 30]) for _ in chosen)
@@ -2412,7 +2685,12 @@ def some_histograms(seed):
             before[label], after[label] = list(zip(chosen, old)), list(zip(chosen, new))
         if rng.random() < 0.3:
             before = {}
-        yield histogram_text(rng, before), histogram_text(rng, after), "t", rng.choice([1 / 64, 1 / 4, 1 / 2, 3 / 4, 61 / 64, 1.0])
+        yield (
+            histogram_text(rng, before),
+            histogram_text(rng, after),
+            "t",
+            rng.choice([1 / 64, 1 / 4, 1 / 2, 3 / 4, 61 / 64, 1.0]),
+        )
 
 
 def check_quantile():
@@ -2420,12 +2698,20 @@ def check_quantile():
         "subtract what was there before": lambda *case: quantile_by_definition(*case, flaw="before"),
         "add up the label sets": lambda *case: quantile_by_definition(*case, flaw="sets"),
         "limits are numbers: as texts, 10 comes before 2.5": lambda *case: quantile_by_definition(*case, flaw="text"),
-        "the estimate goes into its bucket in proportion": lambda *case: quantile_by_definition(*case, flaw="limit"),
         "the first bucket begins at 0": lambda *case: quantile_by_definition(*case, flaw="first"),
+        "the estimate goes into its bucket in proportion": lambda *case: quantile_by_definition(*case, flaw="limit"),
     }
     hint = "the growth of each bucket, summed over the label sets; the first limit with at least q times all; in proportion between it and the one before (0, for the first); above the largest finite limit nobody knows how far"
     for seed in seeds:
-        check.agrees(histogram_quantile, quantile_by_definition, some_histograms(seed), "`histogram_quantile`", hint, causes=causes, rtol=1e-9)
+        check.agrees(
+            histogram_quantile,
+            quantile_by_definition,
+            itertools.starmap(case_of, some_histograms(seed)),
+            "`histogram_quantile`",
+            hint,
+            causes=causes,
+            rtol=1e-9,
+        )
 
 
 with check.exercise("report_and_metrics"):
@@ -2622,16 +2908,21 @@ def parsed(engine, command, job):
             words = ["--model", *words]
     else:
         start = [sys.executable, "-m", MODULES[engine]]
-        check.equal(command[:3], start, f"the first three words for {engine}", "sys.executable is this Python, with these packages")
+        check.equal(
+            command[:3], start, f"the first three words for {engine}", "sys.executable is this Python, with these packages"
+        )
         words = command[3:]
     flags, rest = {}, list(words)
     while rest:
         flag, equals, value = rest.pop(0).partition("=")
         known = flag in VALUES[engine] or flag in ("--host", OFF[engine]) or (engine, flag) == ("sglang", "--enable-metrics")
-        check.true(known, f"{engine} does not know the word {flag!r}, or it is not asked for: look at the table, the two engines use other names.")
+        check.true(
+            known,
+            f"{engine} does not know the word {flag!r}, or it is not asked for: look at the table, the two engines use other names.",
+        )
         check.true(flag not in flags, f"{flag} comes twice in the command for {engine}.")
         if flag in VALUES[engine] or flag == "--host":
-            check.true(equals or rest, f"{flag} for {engine} has no value.")
+            check.true(bool(equals or rest), f"{flag} for {engine} has no value.")
             value = value if equals else rest.pop(0)
         flags[flag] = value if equals or flag in VALUES[engine] or flag == "--host" else True
     return flags
@@ -2653,37 +2944,63 @@ def some_configs(seed):
     rng = random.Random(seed)
     for _ in range(12):
         heads = rng.choice([1, 4, 6, 64])
-        config = {"model_type": "any", "num_hidden_layers": rng.randint(1, 90), "num_attention_heads": heads, "hidden_size": heads * rng.randint(1, 70)}
-        config |= rng.choice([{}, {"num_key_value_heads": None}, {"num_key_value_heads": 1}, {"num_key_value_heads": rng.choice([n for n in range(1, heads + 1) if heads % n == 0])}])
+        config = {
+            "model_type": "any",
+            "num_hidden_layers": rng.randint(1, 90),
+            "num_attention_heads": heads,
+            "hidden_size": heads * rng.randint(1, 70),
+        }
+        config |= rng.choice(
+            [
+                {},
+                {"num_key_value_heads": None},
+                {"num_key_value_heads": 1},
+                {"num_key_value_heads": rng.choice([n for n in range(1, heads + 1) if heads % n == 0])},
+            ]
+        )
         config |= rng.choice([{}, {"head_dim": None}, {"head_dim": rng.randint(1, 300)}])
         yield config, rng.choice([1, 2, 4])
 
 
 def check_kv():
     causes = {
+        "2 (key and value) * layers * key-value heads * head_dim * bytes": lambda config, size: kv_by_definition(
+            {**config, "num_key_value_heads": None}, size
+        ),
+        "where head_dim is given it need not be hidden_size / heads": lambda config, size: kv_by_definition(
+            {**config, "head_dim": None}, size
+        ),
         "key and value: each token has both": lambda config, size: kv_by_definition(config, size) // 2,
-        "2 (key and value) * layers * key-value heads * head_dim * bytes": lambda config, size: kv_by_definition({**config, "num_key_value_heads": None}, size),
-        "where head_dim is given it need not be hidden_size / heads": lambda config, size: kv_by_definition({**config, "head_dim": None}, size),
     }
     hint = "a whole number: 2 * layers * key-value heads * head_dim * bytes; a missing number of key-value heads is that of heads, a missing head_dim hidden_size // heads"
+    small = {"num_hidden_layers": 3, "num_attention_heads": 5, "hidden_size": 35}
+    check.kind(kv_bytes_per_token(small, 4), int, "the bytes per token", "a number of bytes is whole: // divides whole numbers")
     for seed in seeds:
         check.agrees(kv_bytes_per_token, kv_by_definition, some_configs(seed), "`kv_bytes_per_token`", hint, causes=causes)
 
 
-def chosen_by_definition(rows, ttft_p95, tpot_p95, kept=lambda row, ttft, tpot: row["ttft_p95"] <= ttft and row["tpot_p95"] <= tpot):
+def chosen_by_definition(
+    rows, ttft_p95, tpot_p95, kept=lambda row, ttft, tpot: row["ttft_p95"] <= ttft and row["tpot_p95"] <= tpot
+):
     good = [row for row in rows if kept(row, ttft_p95, tpot_p95)]
     return min(good, key=lambda row: (-row["tokens_per_s"], row["max_num_seqs"]))["max_num_seqs"] if good else None
 
 
 def some_rows(seed):
     columns = ("max_num_seqs", "ttft_p95", "tpot_p95", "tokens_per_s")
-    measured = ((64, 0.3, 0.09, 910.0), (4, 2.0, 0.02, 300.0), (16, 0.6, 0.04, 700.0), (32, 0.5, 0.06, 850.0), (8, 0.7, 0.03, 480.0))
+    measured = (
+        (64, 0.3, 0.09, 910.0),
+        (4, 2.0, 0.02, 300.0),
+        (16, 0.6, 0.04, 700.0),
+        (32, 0.5, 0.06, 850.0),
+        (8, 0.7, 0.03, 480.0),
+    )
     rows = [dict(zip(columns, row)) for row in measured]
     yield [], 1.0, 1.0
     yield rows[:1], 0.2, 1.0
     for limits in ((1.0, 0.06), (1.0, 0.05), (0.4, 0.05), (9.0, 9.0), (0.5, 9.0), (9.0, 0.02)):
         yield rows, *limits
-    yield [row | {"tokens_per_s": 500.0} for row in rows], 1.0, 0.1
+    yield [row | {"tokens_per_s": 500.0} for row in rows[2:] + rows[:2]], 1.0, 0.1
     rng = random.Random(seed)
     for _ in range(25):
         seats = rng.sample(range(1, 300), rng.randint(1, 12))
@@ -2693,10 +3010,18 @@ def some_rows(seed):
 
 def check_choice():
     causes = {
-        "a limit that is just reached is kept": lambda *case: chosen_by_definition(*case, kept=lambda row, ttft, tpot: row["ttft_p95"] < ttft and row["tpot_p95"] < tpot),
-        "both limits count: the pace is one of them": lambda *case: chosen_by_definition(*case, kept=lambda row, ttft, tpot: row["ttft_p95"] <= ttft),
-        "both limits count: the wait is one of them": lambda *case: chosen_by_definition(*case, kept=lambda row, ttft, tpot: row["tpot_p95"] <= tpot),
-        "the highest throughput counts, not the most seats": lambda rows, *limits: chosen_by_definition([{**row, "tokens_per_s": row["max_num_seqs"]} for row in rows], *limits),
+        "a limit that is just reached is kept": lambda *case: chosen_by_definition(
+            *case, kept=lambda row, ttft, tpot: row["ttft_p95"] < ttft and row["tpot_p95"] < tpot
+        ),
+        "both limits count: the pace is one of them": lambda *case: chosen_by_definition(
+            *case, kept=lambda row, ttft, tpot: row["ttft_p95"] <= ttft
+        ),
+        "both limits count: the wait is one of them": lambda *case: chosen_by_definition(
+            *case, kept=lambda row, ttft, tpot: row["tpot_p95"] <= tpot
+        ),
+        "the highest throughput counts, not the most seats": lambda rows, *limits: chosen_by_definition(
+            [{**row, "tokens_per_s": row["max_num_seqs"]} for row in rows], *limits
+        ),
     }
     hint = "the highest throughput among the rows that keep both limits; with equal throughput the smaller setting; None if there is none"
     for seed in seeds:
@@ -2705,11 +3030,19 @@ def check_choice():
 
 def some_jobs(seed):
     columns = ("model", "name", "port", "dtype", "max_model_len", "max_num_seqs", "gpus", "prefix_cache")
-    for row in (("/models/tiny lm", "tiny", 8123, "float32", 512, 16, 1, True), ("org/big", "chat", 9001, "bfloat16", 8192, 96, 4, False)):
+    for row in (
+        ("/models/tiny lm", "tiny", 8123, "float32", 512, 16, 1, True),
+        ("org/big", "chat", 9001, "bfloat16", 8192, 96, 4, False),
+    ):
         yield dict(zip(columns, row))
     rng = random.Random(seed)
     for _ in range(4):
-        row = (rng.choice(["a b/c", "x", "o'd; d"]), rng.choice(["n", "my model"]), rng.randint(1024, 60_000), rng.choice(["float16", "auto"]))
+        row = (
+            rng.choice(["a b/c", "x", "o'd; d"]),
+            rng.choice(["n", "my model"]),
+            rng.randint(1024, 60_000),
+            rng.choice(["float16", "auto"]),
+        )
         yield dict(zip(columns, (*row, rng.randint(16, 9999), rng.randint(1, 999), rng.choice([1, 2, 8]), rng.random() < 0.5)))
 
 
@@ -2801,14 +3134,24 @@ def simulated(max_num_seqs, rate, seed, requests=400, users=None):
 
 settings = (4, 8, 16, 32, 64)
 reports = {seats: [latency_report(simulated(seats, 12, seed)) for seed in range(3)] for seats in settings}
-rows = [{"max_num_seqs": seats, **{key: float(np.median([report[key] for report in reports[seats]])) for key in reports[seats][0]}} for seats in settings]
+rows = [
+    {"max_num_seqs": seats, **{key: float(np.median([report[key] for report in reports[seats]])) for key in reports[seats][0]}}
+    for seats in settings
+]
 figure, axes = plt.subplots(1, 3, figsize=(10, 2.8), layout="constrained")
 for axis, key, label, factor in zip(
     axes, ("tokens_per_s", "ttft_p95", "tpot_p95"), ("throughput (tokens/s)", "TTFT p95 (s)", "TPOT p95 (ms)"), (1, 1, 1000)
 ):
     for seed in range(3):
         axis.plot(settings, [factor * reports[seats][seed][key] for seats in settings], "o-", lw=0.8, label=f"seed {seed}")
-    axis.set(xlabel="max_num_seqs", ylabel=label, xscale="log", xticks=settings, xticklabels=settings, yscale="log" if key == "ttft_p95" else "linear")
+    axis.set(
+        xlabel="max_num_seqs",
+        ylabel=label,
+        xscale="log",
+        xticks=settings,
+        xticklabels=settings,
+        yscale="log" if key == "ttft_p95" else "linear",
+    )
     axis.minorticks_off()
 axes[0].legend()
 plt.show()
@@ -2816,7 +3159,9 @@ for ttft, tpot in ((1.0, 0.06), (1.0, 0.03), (0.1, 0.03)):
     choice = choose_max_num_seqs(rows, ttft, tpot)
     print(f"promise: TTFT p95 <= {ttft} s, TPOT p95 <= {1000 * tpot:.0f} ms: max_num_seqs = {choice}")
 closed = latency_report(simulated(8, 12, 0, users=8))
-print(f"8 seats, TTFT p95: open loop {reports[8][0]['ttft_p95']:.1f} s; closed loop, 8 users who wait for their answers {closed['ttft_p95']:.2f} s")
+print(
+    f"8 seats, TTFT p95: open loop {reports[8][0]['ttft_p95']:.1f} s; closed loop, 8 users who wait for their answers {closed['ttft_p95']:.2f} s"
+)
 
 # %% [markdown]
 # Too few seats cannot keep up with what arrives: the queue grows for as long as the load lasts. More seats than requests
@@ -2887,6 +3232,7 @@ plt.show()
 # Is it still the target's text? For each of the three prompts 1,000 times the first token after it, with k = 1, against the
 # target's own distribution. Tokens that are expected less than five times go into one class, as the chi-square test wants
 # it. The control beside it: the draft's tokens as they are.
+
 
 # %%
 def grouped_p_value(tokens, expected):
@@ -3053,6 +3399,7 @@ if inside:
 # A server is a process like any other: it needs a free port, takes a while until it is ready, may fail to start, and
 # must be gone afterwards whatever happens. `served` takes care of that. The command is yours, from exercise 8.
 
+
 # %%
 def free_port():
     """A port that nobody uses at this moment."""
@@ -3170,7 +3517,9 @@ else:
 if rows:
     show_load(rows, "vLLM with the shipped model, open loop")
     low, high = rows[1], rows[-1]
-    print(f"from {low['rate']:.1f} to {high['rate']:.1f} requests/s the median wait changed by a factor of {high['ttft_p50'] / low['ttft_p50']:.1f}, the p95 by {high['ttft_p95'] / low['ttft_p95']:.1f}")
+    print(
+        f"from {low['rate']:.1f} to {high['rate']:.1f} requests/s the median wait changed by a factor of {high['ttft_p50'] / low['ttft_p50']:.1f}, the p95 by {high['ttft_p95'] / low['ttft_p95']:.1f}"
+    )
 
 # %% [markdown]
 # The first line is what the server can do; users who come at random need air below that, and each rate above it would

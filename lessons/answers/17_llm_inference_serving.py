@@ -1,7 +1,6 @@
 # %% wrong="block_allocator" breaks="room" says="round up"
 # Misunderstands: a block that is only begun costs nothing (rounds down).
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -53,7 +52,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="room" says="a request with 8 tokens needs 2 blocks"
 # Misunderstands: each call starts new blocks.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -105,7 +103,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="room" says="a request with 8 tokens needs 2 blocks"
 # Misunderstands: a next block is taken as soon as the last one is full, not when a token needs it.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -157,7 +154,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="refuse" says="look before you take"
 # Takes what is there, then sees that it is not enough.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -210,7 +206,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="refuse" says="exactly enough"
 # Misunderstands: one block is kept back.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -262,7 +257,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="refuse" says="is None, expected True"
 # Forgets to say that it went well.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -313,7 +307,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="free" says="num_free after"
 # Misunderstands: a shared block counts once for each request that holds it.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -365,7 +358,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="slots" says="slot = block * block_size"
 # Misunderstands: the blocks of a request lie in a row.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -417,7 +409,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="slots" says="slot = block * block_size"
 # Misunderstands: the slots are those of sorted blocks.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -469,7 +460,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="slots" says="the number of slots"
 # Returns all slots of the blocks, used or not.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -521,7 +511,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="room" says="tokens stay where they are"
 # Misunderstands: the table may be built anew, since only the number of blocks counts.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -573,7 +562,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="copies" says="a partly full last one is copied"
 # Shares the partly full block too.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -622,7 +610,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="copies" says="only a partly full last block is copied"
 # Gives the pair the other way round: to, from.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -674,7 +661,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="shares" says="the full blocks are shared"
 # Copies everything: nothing is saved.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -725,7 +711,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="fork_refused" says="a block is needed"
 # Answers with an empty list where it cannot fork.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -777,7 +762,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="fork_refused" says=""
 # Refuses in full memory even where no block is needed.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -829,7 +813,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="fork_refused" says=""
 # Registers the child before it looks for a block.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -884,7 +867,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="on_their_own" says=""
 # The two share one list, so what one gets the other has too.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -937,7 +919,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="release" says="no request holds it any more"
 # Forgets that a block can have two users.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -988,7 +969,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="release" says="num_free after"
 # A shared block never comes back.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -1041,7 +1021,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="names" says=""
 # Takes names for text: 1 and "1" are one request.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -1093,7 +1072,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="names" says=""
 # Remembers the length of a request that has left.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -1144,7 +1122,6 @@ class BlockAllocator:
 # %% wrong="block_allocator" breaks="names" says=""
 # Takes a name that counts as false for no name: everybody without one shares a table.
 class BlockAllocator:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.free = list(range(num_blocks))
@@ -1318,7 +1295,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -1364,7 +1340,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -1410,7 +1385,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -1456,7 +1430,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -1502,7 +1475,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -1548,7 +1520,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -1594,7 +1565,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -1640,7 +1610,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -1687,7 +1656,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -1733,7 +1701,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -1779,7 +1746,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -1825,7 +1791,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -1872,7 +1837,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -1916,7 +1880,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -1962,7 +1925,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -2008,7 +1970,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -2054,7 +2015,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -2102,7 +2062,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -2148,7 +2107,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -2195,7 +2153,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -2241,7 +2198,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -2286,7 +2242,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -2331,7 +2286,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -2377,7 +2331,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -2424,7 +2377,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -2471,7 +2423,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -2517,7 +2468,6 @@ def block_keys(tokens, block_size):
 
 
 class PrefixCache:
-
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
         self.users = [0] * num_blocks
@@ -2654,7 +2604,6 @@ class PrefixCache:
 # %% wrong="scheduler" breaks="admit" says="do not wait for the whole batch"
 # Static batching: new requests only when all seats are empty.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -2688,7 +2637,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="admit" says="the batch of step"
 # Admits one request a step.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -2722,7 +2670,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="admit" says="the batch of step"
 # Admits only what has room for its whole answer.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -2755,7 +2702,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="room" says="reserve before each step"
 # Reserves room once, at the admission.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -2783,7 +2729,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="room" says=""
 # Reserves for the prompt, and forgets the output.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -2816,7 +2761,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="room" says=""
 # Who is preempted keeps its blocks.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -2850,7 +2794,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="youngest" says="the youngest is preempted"
 # Preempts the oldest.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -2883,7 +2826,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="youngest" says="the batch of step"
 # Who finds no room leaves itself, however old it is.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -2916,7 +2858,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="front" says="the batch of step"
 # Who is preempted goes to the end of the queue.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -2949,7 +2890,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="front" says=""
 # Who is preempted starts again, without the tokens that it had.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -2983,7 +2923,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="seats" says="at most max_num_seqs"
 # One seat more than there are.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -3016,7 +2955,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="overtake" says="nobody overtakes"
 # Lets small requests overtake.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -3049,7 +2987,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="order" says="the batch of step"
 # The batch is sorted by id.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -3082,7 +3019,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="order" says="the batch of step"
 # The newest first.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -3115,7 +3051,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="queue" says="the batch of step"
 # Who comes last is served first.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -3148,7 +3083,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="queue" says="the batch of step"
 # Short prompts first.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -3181,7 +3115,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="never" says="the requests turned down"
 # Counts the last token, which is never read again.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -3214,7 +3147,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="never" says="the requests turned down"
 # Asks whether the prompt fits.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -3247,7 +3179,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="never" says="the batch of step"
 # Turns a request down, and keeps it in the queue.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -3280,7 +3211,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="never" says="the requests turned down"
 # Turns down what does not fit at the moment.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -3313,7 +3243,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="done" says="END"
 # Does not look for the end token.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -3346,7 +3275,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="done" says=""
 # One token more than max_tokens.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -3379,7 +3307,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="done" says="gives its blocks back"
 # Blocks come back at the next step only.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.left = []
@@ -3416,7 +3343,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="token" says="outputs"
 # The end token is not part of the output.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -3451,7 +3377,6 @@ class Scheduler:
 # %% wrong="scheduler" breaks="token" says=""
 # Keeps the latest token alone.
 class Scheduler:
-
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
         self.waiting, self.running = deque(), []  # running: the oldest first
@@ -3632,7 +3557,7 @@ def speculative_accept(target, draft, drafted, generator):
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
 
-# %% wrong="speculative_accept" breaks="residual" says="drafted tokens that were accepted"
+# %% wrong="speculative_accept" breaks="residual" says="do not follow the target"
 # Leaves the rejected token out, and goes on with the next one.
 def speculative_accept(target, draft, drafted, generator):
     kept = []
@@ -5331,7 +5256,12 @@ def latency_report(timings):
 
 def counter_growth(before, after, name):
     values = [
-        {tuple(sample.labels.items()): sample.value for f in text_string_to_metric_families(text) for sample in f.samples if sample.name == name}
+        {
+            tuple(sample.labels.items()): sample.value
+            for f in text_string_to_metric_families(text)
+            for sample in f.samples
+            if sample.name == name
+        }
         for text in (before, after)
     ]
     return float(sum(values[1][labels] - value for labels, value in values[0].items()))
@@ -5469,7 +5399,7 @@ def histogram_quantile(before, after, name, q):
     if not growth["+Inf"]:
         return None
     wanted, low, seen = q * growth["+Inf"], 0.0, 0.0
-    for limit in sorted(growth):
+    for limit in sorted(growth, key=lambda limit: (limit == "+Inf", limit)):
         if growth[limit] >= wanted:
             break
         low, seen = limit, growth[limit]
@@ -5806,7 +5736,9 @@ def histogram_quantile(before, after, name, q):
     for limit in limits:
         count = 0.0
         for text, sign in ((after, 1), (before, -1)):
-            count += sign * sum(s.value for s in _all_samples(text) if s.name == f"{name}_bucket" and float(s.labels["le"]) == limit)
+            count += sign * sum(
+                s.value for s in _all_samples(text) if s.name == f"{name}_bucket" and float(s.labels["le"]) == limit
+            )
         counts.append(count)
     if not counts or not counts[-1]:
         return None
@@ -6613,7 +6545,12 @@ def kv_bytes_per_token(config, bytes_per_value):
         return fallback if value is None else value
 
     heads = config["num_attention_heads"]
-    shape = (2, config["num_hidden_layers"], setting("num_key_value_heads", heads), setting("head_dim", config["hidden_size"] // heads))
+    shape = (
+        2,
+        config["num_hidden_layers"],
+        setting("num_key_value_heads", heads),
+        setting("head_dim", config["hidden_size"] // heads),
+    )
     return math.prod(shape) * bytes_per_value
 
 
