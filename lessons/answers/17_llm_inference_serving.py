@@ -1284,6 +1284,16 @@ class BlockAllocator:
                 self.stack.appendleft(block)
 
 
+# %% equivalent="block_allocator" because="the list is replaced by a new one, never changed; the task asks for no copy"
+# - return list(self.tables[request])
+# + return self.tables[request]
+
+
+# %% equivalent="prefix_cache" because="a view of keys minus any iterable"
+# - if missing > len(self.idle.keys() - set(found)):
+# + if missing > len(self.idle.keys() - found):
+
+
 # %% wrong="prefix_cache" breaks="chain" says="chain the keys"
 # The tokens of a block are its key.
 def block_keys(tokens, block_size):
@@ -2601,6 +2611,16 @@ class PrefixCache:
                 self.free.append(number)
 
 
+# %% equivalent="scheduler" because="only the end of the list is taken away meanwhile"
+# - for request in list(self.running):
+# + for request in self.running:
+
+
+# %% equivalent="scheduler" because="the batch is read before update; the task asks for no copy"
+# - return list(self.running)
+# + return self.running
+
+
 # %% wrong="scheduler" breaks="admit" says="do not wait for the whole batch"
 # Static batching: new requests only when all seats are empty.
 class Scheduler:
@@ -2839,6 +2859,38 @@ class Scheduler:
         for request in list(self.running):
             while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
                 victim = self.running.pop(self.running.index(request))
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="keep" says="who finds room keeps its blocks"
+# Everybody gives the blocks back before each step, and is admitted anew.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running:
+                victim = self.running.pop()
                 self.pool.release(victim.id)
                 self.waiting.appendleft(victim)
         while self.waiting and len(self.running) < self.max_num_seqs:
@@ -3717,6 +3769,21 @@ def speculative_accept(target, draft, drafted, generator):
     else:
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator)[0]]
+
+
+# %% wrong="speculative_accept" breaks="ints" says="plain ints"
+# The accepted tokens as tensors.
+def speculative_accept(target, draft, drafted, generator):
+    kept = []
+    for p, q, token in zip(target, draft, drafted):
+        if torch.rand((), generator=generator) < p[token] / q[token]:
+            kept.append(token)
+        else:
+            p = (p - q).clamp(min=0)
+            break
+    else:
+        p = target[-1]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
 
 # %% wrong="speculative_accept" breaks="ints" says="of type torch.Tensor"
