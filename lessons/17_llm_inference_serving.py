@@ -1706,7 +1706,7 @@ plt.show()
 #
 # How the tokens come about is nobody's business. Write `check_sampler(sample)`:
 #
-# - It returns for a correct sampler. One **false alarm** earns nothing: your check runs on 30 correct samplers, twice at
+# - It returns for a correct sampler. One **false alarm** earns nothing: your check runs on 20 correct samplers, twice at
 #   grading. <!-- rule: no_alarm -->
 # - It raises an error (an `assert` is enough) for a sampler that breaks a promise; what it returns is ignored. Points grow
 #   with the share of the bugs that you catch, some of which are not shown. <!-- rule: raises -->
@@ -1843,13 +1843,13 @@ def never_beyond_the_draft(target, draft, n, seed):
 
 
 with check.exercise("check_sampler"):
-    right = {f"correct, seeds from {offset}": shifted(sampler_with(), offset) for offset in range(0, 30_000, 2000)}
+    right = {f"correct, seeds from {offset}": shifted(sampler_with(), offset) for offset in range(0, 30_000, 3000)}
     right |= {
-        f"samples from the target, seeds from {offset}": shifted(from_the_target, offset) for offset in range(0, 30_000, 3000)
+        f"samples from the target, seeds from {offset}": shifted(from_the_target, offset) for offset in range(0, 30_000, 5000)
     }
     wrong = {bug: sampler_with(bug) for bug in bugs}
     ### BEGIN HIDDEN TESTS
-    right |= {f"inverse of the distribution function, seeds from {o}": shifted(by_inverse, o) for o in range(1000, 11_000, 2000)}
+    right |= {f"inverse of the distribution function, seeds from {o}": shifted(by_inverse, o) for o in range(1000, 11_000, 2500)}
     wrong |= {
         "accepts a little too often": with_ratio(lambda ratio: ratio + 0.05),
         "accepts only what the target likes more": with_ratio(lambda ratio: (ratio >= 1).float()),

@@ -4787,6 +4787,11 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
     return results
 
 
+# %% equivalent="report_and_metrics" because="a NumPy float64 is a float"
+# - report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+# + report[f"{name}_p{percent}"] = np.percentile(values, percent)
+
+
 # %% wrong="report_and_metrics" breaks="tpot" says="tokens - 1 steps"
 # Divides the time between first and last by all tokens.
 def latency_report(timings):
