@@ -3546,9 +3546,9 @@ if rows:
         tokens = counter_growth(before, after, "vllm:generation_tokens_total")
         hits, asked = (counter_growth(before, after, f"vllm:prefix_cache_{what}_total") for what in ("hits", "queries"))
         median = histogram_quantile(before, after, name, 0.5)
-        load = f"{row['rate']:.1f} requests/s" if row["share"] else "all at once"
+        how = f"{row['rate']:.1f} requests/s" if row["share"] else "all at once"
         print(
-            f"{load}: {tokens:.0f} tokens generated, prefix cache hits {hits / asked:.0%}, "
+            f"{how}: {tokens:.0f} tokens generated, prefix cache hits {hits / asked:.0%}, "
             f"TTFT p50 {1000 * median:.0f} ms by the server's histogram, {1000 * row['ttft_p50']:.0f} ms by your clock"
         )
 
