@@ -1,5 +1,5 @@
-# %% wrong="block_allocator" says="round up"
-# The last block is not counted: rounds down.
+# %% wrong="block_allocator" breaks="room" says="round up"
+# Misunderstands: a block that is only begun costs nothing (rounds down).
 class BlockAllocator:
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
@@ -49,8 +49,8 @@ class BlockAllocator:
         del self.lengths[request]
 
 
-# %% wrong="block_allocator" says="room left in the last block"
-# Counts blocks for the new tokens alone.
+# %% wrong="block_allocator" breaks="room" says="a request with 8 tokens needs 2 blocks"
+# Misunderstands: each call starts new blocks.
 class BlockAllocator:
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
@@ -100,7 +100,58 @@ class BlockAllocator:
         del self.lengths[request]
 
 
-# %% wrong="block_allocator" says="look before you take"
+# %% wrong="block_allocator" breaks="room" says="a request with 8 tokens needs 2 blocks"
+# Misunderstands: a next block is taken as soon as the last one is full, not when a token needs it.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = length // self.block_size + 1 - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[request]
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if rest and not self.free:
+            return None
+        table = self.tables[parent][:full]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
+        self.tables[child] = table + [new for _, new in copies]
+        self.lengths[child] = self.lengths[parent]
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="refuse" says="look before you take"
 # Takes what is there, then sees that it is not enough.
 class BlockAllocator:
     def __init__(self, num_blocks, block_size):
@@ -152,7 +203,363 @@ class BlockAllocator:
         del self.lengths[request]
 
 
-# %% wrong="block_allocator" says="the third one is copied"
+# %% wrong="block_allocator" breaks="refuse" says="exactly enough"
+# Misunderstands: one block is kept back.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing >= len(self.free) > 0 or missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[request]
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if rest and not self.free:
+            return None
+        table = self.tables[parent][:full]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
+        self.tables[child] = table + [new for _, new in copies]
+        self.lengths[child] = self.lengths[parent]
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="refuse" says="is None, expected True"
+# Forgets to say that it went well.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[request]
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if rest and not self.free:
+            return None
+        table = self.tables[parent][:full]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
+        self.tables[child] = table + [new for _, new in copies]
+        self.lengths[child] = self.lengths[parent]
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="free" says="num_free after"
+# Misunderstands: a shared block counts once for each request that holds it.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.users) - sum(self.users)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[request]
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if rest and not self.free:
+            return None
+        table = self.tables[parent][:full]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
+        self.tables[child] = table + [new for _, new in copies]
+        self.lengths[child] = self.lengths[parent]
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="slots" says="slot = block * block_size"
+# Misunderstands: the blocks of a request lie in a row.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[request]
+        return [table[0] * size + i for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if rest and not self.free:
+            return None
+        table = self.tables[parent][:full]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
+        self.tables[child] = table + [new for _, new in copies]
+        self.lengths[child] = self.lengths[parent]
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="slots" says="slot = block * block_size"
+# Misunderstands: the slots are those of sorted blocks.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, sorted(self.tables[request])
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if rest and not self.free:
+            return None
+        table = self.tables[parent][:full]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
+        self.tables[child] = table + [new for _, new in copies]
+        self.lengths[child] = self.lengths[parent]
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="slots" says="the number of slots"
+# Returns all slots of the blocks, used or not.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[request]
+        return [table[i // size] * size + i % size for i in range(len(table) * size)]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if rest and not self.free:
+            return None
+        table = self.tables[parent][:full]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
+        self.tables[child] = table + [new for _, new in copies]
+        self.lengths[child] = self.lengths[parent]
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="room" says="tokens stay where they are"
+# Misunderstands: the table may be built anew, since only the number of blocks counts.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = fresh + table, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[request]
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if rest and not self.free:
+            return None
+        table = self.tables[parent][:full]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
+        self.tables[child] = table + [new for _, new in copies]
+        self.lengths[child] = self.lengths[parent]
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="copies" says="a partly full last one is copied"
 # Shares the partly full block too.
 class BlockAllocator:
     def __init__(self, num_blocks, block_size):
@@ -200,7 +607,316 @@ class BlockAllocator:
         del self.lengths[request]
 
 
-# %% wrong="block_allocator" says="its child still reads"
+# %% wrong="block_allocator" breaks="copies" says="only a partly full last block is copied"
+# Gives the pair the other way round: to, from.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[request]
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if rest and not self.free:
+            return None
+        table = self.tables[parent][:full]
+        copies = [(self.free.pop(), self.tables[parent][full])] if rest else []
+        self.tables[child] = table + [new for new, _ in copies]
+        self.lengths[child] = self.lengths[parent]
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="shares" says="the full blocks are shared"
+# Copies everything: nothing is saved.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[request]
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if len(self.tables[parent]) > len(self.free):
+            return None
+        table, copies = [], [(block, self.free.pop()) for block in self.tables[parent]]
+        self.tables[child] = table + [new for _, new in copies]
+        self.lengths[child] = self.lengths[parent]
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="fork_refused" says="a block is needed"
+# Answers with an empty list where it cannot fork.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[request]
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if rest and not self.free:
+            return []
+        table = self.tables[parent][:full]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
+        self.tables[child] = table + [new for _, new in copies]
+        self.lengths[child] = self.lengths[parent]
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="fork_refused" says=""
+# Refuses in full memory even where no block is needed.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[request]
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if not self.free:
+            return None
+        table = self.tables[parent][:full]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
+        self.tables[child] = table + [new for _, new in copies]
+        self.lengths[child] = self.lengths[parent]
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="fork_refused" says=""
+# Registers the child before it looks for a block.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[request]
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        self.tables[child], self.lengths[child] = self.tables[parent][:full], full * self.block_size
+        for block in self.tables[child]:
+            self.users[block] += 1
+        if rest and not self.free:
+            return None
+        table = self.tables[parent][:full]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
+        self.tables[child] = table + [new for _, new in copies]
+        self.lengths[child] = self.lengths[parent]
+        for _, block in copies:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="on_their_own" says=""
+# The two share one list, so what one gets the other has too.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        table += fresh
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[request]
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if rest and not self.free:
+            return None
+        table = self.tables[parent][:full] if rest else self.tables[parent]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
+        self.tables[child] = table + [new for _, new in copies] if copies else table
+        self.lengths[child] = self.lengths[parent]
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="release" says="no request holds it any more"
 # Forgets that a block can have two users.
 class BlockAllocator:
     def __init__(self, num_blocks, block_size):
@@ -250,8 +966,111 @@ class BlockAllocator:
         del self.lengths[request]
 
 
-# %% wrong="block_allocator" says="2 full blocks are shared"
-# Copies everything: right, but nothing is saved.
+# %% wrong="block_allocator" breaks="release" says="num_free after"
+# A shared block never comes back.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths, self.shared = {}, {}, set()
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[request])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[request]
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if rest and not self.free:
+            return None
+        table = self.tables[parent][:full]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
+        self.tables[child] = table + [new for _, new in copies]
+        self.lengths[child] = self.lengths[parent]
+        self.shared |= set(table)
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0 and block not in self.shared:
+                self.free.append(block)
+        del self.lengths[request]
+
+
+# %% wrong="block_allocator" breaks="names" says=""
+# Takes names for text: 1 and "1" are one request.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table, length = self.tables.get(str(request), []), self.lengths.get(str(request), 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[str(request)], self.lengths[str(request)] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return list(self.tables[str(request)])
+
+    def slots(self, request):
+        size, table = self.block_size, self.tables[str(request)]
+        return [table[i // size] * size + i % size for i in range(self.lengths[str(request)])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[str(parent)], self.block_size)
+        if rest and not self.free:
+            return None
+        table = self.tables[str(parent)][:full]
+        copies = [(self.tables[str(parent)][full], self.free.pop())] if rest else []
+        self.tables[str(child)] = table + [new for _, new in copies]
+        self.lengths[str(child)] = self.lengths[str(parent)]
+        for block in self.tables[str(child)]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        for block in self.tables.pop(str(request)):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[str(request)]
+
+
+# %% wrong="block_allocator" breaks="names" says=""
+# Remembers the length of a request that has left.
 class BlockAllocator:
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
@@ -283,9 +1102,10 @@ class BlockAllocator:
 
     def fork(self, parent, child):
         full, rest = divmod(self.lengths[parent], self.block_size)
-        if len(self.tables[parent]) > len(self.free):
+        if rest and not self.free:
             return None
-        table, copies = [], [(block, self.free.pop()) for block in self.tables[parent]]
+        table = self.tables[parent][:full]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
         self.tables[child] = table + [new for _, new in copies]
         self.lengths[child] = self.lengths[parent]
         for block in self.tables[child]:
@@ -297,11 +1117,10 @@ class BlockAllocator:
             self.users[block] -= 1
             if self.users[block] == 0:
                 self.free.append(block)
-        del self.lengths[request]
 
 
-# %% wrong="block_allocator" says="exactly full"
-# Keeps one block back.
+# %% wrong="block_allocator" breaks="names" says=""
+# Takes a name that counts as false for no name: everybody without one shares a table.
 class BlockAllocator:
     def __init__(self, num_blocks, block_size):
         self.block_size = block_size
@@ -314,9 +1133,10 @@ class BlockAllocator:
         return len(self.free)
 
     def grow(self, request, tokens):
+        request = request or ""
         table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
         missing = math.ceil(length / self.block_size) - len(table)
-        if missing >= len(self.free):
+        if missing > len(self.free):
             return False
         fresh, self.free = self.free[:missing], self.free[missing:]
         for block in fresh:
@@ -325,13 +1145,15 @@ class BlockAllocator:
         return True
 
     def table(self, request):
-        return list(self.tables[request])
+        return list(self.tables[request or ""])
 
     def slots(self, request):
+        request = request or ""
         size, table = self.block_size, self.tables[request]
         return [table[i // size] * size + i % size for i in range(self.lengths[request])]
 
     def fork(self, parent, child):
+        parent, child = parent or "", child or ""
         full, rest = divmod(self.lengths[parent], self.block_size)
         if rest and not self.free:
             return None
@@ -344,6 +1166,7 @@ class BlockAllocator:
         return copies
 
     def release(self, request):
+        request = request or ""
         for block in self.tables.pop(request):
             self.users[block] -= 1
             if self.users[block] == 0:
@@ -395,8 +1218,84 @@ class BlockAllocator:
         del self.held[request]
 
 
-# %% wrong="prefix_cache" says="chain the names"
-# The tokens of a block are its name.
+# %% right="block_allocator"
+from collections import defaultdict
+
+
+@dataclass
+class Held:
+    blocks: list = field(default_factory=list)
+    tokens: int = 0
+
+
+class BlockAllocator:
+    """A stack of free blocks, and for each block the set of its requests."""
+
+    def __init__(self, num_blocks: int, block_size: int):
+        self.block_size = block_size
+        self.stack = deque(range(num_blocks))
+        self.holders = defaultdict(set)
+        self.requests = {}
+
+    @property
+    def num_free(self) -> int:
+        return len(self.stack)
+
+    def _take(self, request):
+        block = self.stack.pop()
+        self.holders[block].add(request)
+        return block
+
+    def grow(self, request, tokens):
+        held = self.requests.get(request) or Held()
+        room = len(held.blocks) * self.block_size - held.tokens
+        needed = max(0, -(-(tokens - room) // self.block_size))
+        if needed > self.num_free:
+            return False
+        held.blocks.extend(self._take(request) for _ in range(needed))
+        held.tokens += tokens
+        self.requests[request] = held
+        return True
+
+    def table(self, request):
+        return self.requests[request].blocks.copy()
+
+    def slots(self, request):
+        held = self.requests[request]
+        places = np.add.outer(np.array(held.blocks) * self.block_size, np.arange(self.block_size))
+        return places.ravel()[: held.tokens].tolist()
+
+    def fork(self, parent, child):
+        source = self.requests[parent]
+        last_is_full = source.tokens % self.block_size == 0
+        if not last_is_full and not self.stack:
+            return None
+        shared = source.blocks if last_is_full else source.blocks[:-1]
+        for block in shared:
+            self.holders[block].add(child)
+        copies = [] if last_is_full else [(source.blocks[-1], self._take(child))]
+        self.requests[child] = Held(shared + [to for _, to in copies], source.tokens)
+        return copies
+
+    def release(self, request):
+        for block in self.requests.pop(request).blocks:
+            self.holders[block].discard(request)
+            if not self.holders[block]:
+                self.stack.appendleft(block)
+
+
+# %% equivalent="block_allocator" because="the list is replaced by a new one, never changed; the task asks for no copy"
+# - return list(self.tables[request])
+# + return self.tables[request]
+
+
+# %% equivalent="prefix_cache" because="a view of keys minus any iterable"
+# - if missing > len(self.idle.keys() - set(found)):
+# + if missing > len(self.idle.keys() - found):
+
+
+# %% wrong="prefix_cache" breaks="chain" says="chain the keys"
+# The tokens of a block are its key.
 def block_keys(tokens, block_size):
     keys, key = [], None
     for end in range(block_size, len(tokens) + 1, block_size):
@@ -440,8 +1339,8 @@ class PrefixCache:
                 self.idle[block] = None
 
 
-# %% wrong="prefix_cache" says="a block that is not full has no name"
-# Names the part of a block at the end as well.
+# %% wrong="prefix_cache" breaks="full" says="a block that is not full has no key"
+# The part of a block at the end gets a key as well.
 def block_keys(tokens, block_size):
     keys, key = [], None
     for end in range(block_size, len(tokens) + block_size, block_size):
@@ -485,7 +1384,323 @@ class PrefixCache:
                 self.idle[block] = None
 
 
-# %% wrong="prefix_cache" says="the last token must be computed"
+# %% wrong="prefix_cache" breaks="full" says="the keys"
+# Leaves the last block without a key, full or not.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens), block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="chain" says="without a mark between them"
+# Joins the tokens without a mark: 1, 23 looks like 12, 3.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = "".join(map(str, tokens[:end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="chain" says="the order of the tokens"
+# The order of the tokens before a block does not count.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = tuple(sorted(tokens[:end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="chain" says="the keys"
+# Puts the length of the prompt into the key: only equal prompts share.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (len(tokens), tuple(tokens[:end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="chain" says="the keys"
+# Adds up the tokens before the block: different beginnings can look alike.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (sum(tokens[: end - block_size]), tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="chain" says="bytes must be in range"
+# Takes ids for bytes.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = bytes(tokens[:end])
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="kept" says="it must stay as it was"
+# Takes the blocks off the list that it was given.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    while len(tokens) >= block_size:
+        key = (key, tuple(tokens[:block_size]))
+        keys.append(key)
+        del tokens[:block_size]
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="last_token" says="the last token must be computed"
 # Takes everything from the cache; then there is no output for the next token.
 def block_keys(tokens, block_size):
     keys, key = [], None
@@ -530,8 +1745,639 @@ class PrefixCache:
                 self.idle[block] = None
 
 
-# %% wrong="prefix_cache" says="finish keeps names"
-# Forgets the names when a request is done.
+# %% wrong="prefix_cache" breaks="last_token" says="cached tokens"
+# Leaves the whole last block to compute, full or not: one block too few is found.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: max(0, len(tokens) // self.block_size - 1)]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="find" says="cached tokens"
+# Looks at the first block alone.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+            break
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="use" says=""
+# A block that was found stays idle, and is given away while it is in use.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle):
+            return None
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="refuse" says="count idle blocks without"
+# Counts blocks that were found among those that can be taken.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(min(missing, len(self.idle)))]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="refuse" says=""
+# Refuses when it has taken the blocks that it found.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        for block in found:
+            self.idle.pop(block, None)
+        if missing > len(self.idle):
+            return None
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="refuse" says="whether `admit` refuses"
+# Needs one idle block more than it takes.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing >= len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="refuse" says="whether `admit` refuses"
+# Takes blocks that are in use when idle ones run out.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            for block in range(len(self.users)):
+                if block not in found and missing > len(self.idle.keys() - set(found)):
+                    self.idle[block] = None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="oldest" says="idle for longest goes first"
+# Takes the block that has been idle for the shortest time.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem()[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="oldest" says=""
+# Takes the free block with the lowest number.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = sorted(self.idle)[:missing]
+        for block in fresh:
+            del self.idle[block]
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="forget" says=""
+# A fresh block keeps its old key beside the new one.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            pass
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="forget" says=""
+# Forgets an old key only where a new one comes.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for key, block in zip(keys[len(found) :], fresh):
+            self.block_of.pop(self.key_of.pop(block, None), None)
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="name" says=""
+# The newest block with a key gets its name, whoever had it before.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="name" says=""
+# Only the first of the fresh blocks gets its key.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh[:1]):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="tokens_kept" says="the tokens after"
+# Empties the list that it was given.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        tokens.clear()
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+
+# %% wrong="prefix_cache" breaks="finish" says="finish keeps the keys"
+# Forgets the keys when a request is done.
 def block_keys(tokens, block_size):
     keys, key = [], None
     for end in range(block_size, len(tokens) + 1, block_size):
@@ -573,10 +2419,10 @@ class PrefixCache:
             self.users[block] -= 1
             if self.users[block] == 0:
                 self.idle[block] = None
-            self.block_of.pop(self.key_of.pop(block, None), None)
+                self.block_of.pop(self.key_of.pop(block, None), None)
 
 
-# %% wrong="prefix_cache" says="the tail is taken first"
+# %% wrong="prefix_cache" breaks="finish" says="the tail is taken before the head"
 # Gives the head back before the tail.
 def block_keys(tokens, block_size):
     keys, key = [], None
@@ -621,8 +2467,8 @@ class PrefixCache:
                 self.idle[block] = None
 
 
-# %% wrong="prefix_cache" says="4 blocks are needed"
-# Takes blocks that are in use when idle ones run out.
+# %% wrong="prefix_cache" breaks="users" says="as many users as requests hold it"
+# A block is idle as soon as one of its users has left.
 def block_keys(tokens, block_size):
     keys, key = [], None
     for end in range(block_size, len(tokens) + 1, block_size):
@@ -645,54 +2491,11 @@ class PrefixCache:
                 break
             found.append(self.block_of[key])
         missing = math.ceil(len(tokens) / self.block_size) - len(found)
-        for block in found:
-            self.idle.pop(block, None)
-        fresh = [self.idle.popitem(last=False)[0] if self.idle else b for b in range(missing)]
-        for block in fresh:
-            self.block_of.pop(self.key_of.pop(block, None), None)
-        for key, block in zip(keys[len(found) :], fresh):
-            if key not in self.block_of:
-                self.block_of[key], self.key_of[block] = block, key
-        for block in found + fresh:
-            self.users[block] += 1
-        return found + fresh, len(found) * self.block_size
-
-    def finish(self, table):
-        for block in reversed(table):
-            self.users[block] -= 1
-            if self.users[block] == 0:
-                self.idle[block] = None
-
-
-# %% wrong="prefix_cache" says="count idle blocks without"
-# Counts blocks that are found among those that can be taken.
-def block_keys(tokens, block_size):
-    keys, key = [], None
-    for end in range(block_size, len(tokens) + 1, block_size):
-        key = (key, tuple(tokens[end - block_size : end]))
-        keys.append(key)
-    return keys
-
-
-class PrefixCache:
-    def __init__(self, num_blocks, block_size):
-        self.block_size = block_size
-        self.users = [0] * num_blocks
-        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
-        self.block_of, self.key_of = {}, {}
-
-    def admit(self, tokens):
-        keys, found = block_keys(tokens, self.block_size), []
-        for key in keys[: (len(tokens) - 1) // self.block_size]:
-            if key not in self.block_of:
-                break
-            found.append(self.block_of[key])
-        missing = math.ceil(len(tokens) / self.block_size) - len(found)
-        if missing > len(self.idle):
+        if missing > len(self.idle.keys() - set(found)):
             return None
         for block in found:
             self.idle.pop(block, None)
-        fresh = [self.idle.popitem(last=False)[0] if self.idle else 0 for _ in range(missing)]
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
         for block in fresh:
             self.block_of.pop(self.key_of.pop(block, None), None)
         for key, block in zip(keys[len(found) :], fresh):
@@ -705,7 +2508,7 @@ class PrefixCache:
     def finish(self, table):
         for block in reversed(table):
             self.users[block] -= 1
-            if self.users[block] == 0:
+            if self.users[block] >= 0:
                 self.idle[block] = None
 
 
@@ -755,7 +2558,70 @@ class PrefixCache:
             self.blocks[i]["since"] = self.clock = self.clock + 1
 
 
-# %% wrong="scheduler" says="do not wait for the whole batch"
+# %% right="prefix_cache"
+import itertools
+
+
+def block_keys(tokens, block_size):
+    return [tuple(tokens[:end]) for end in range(block_size, len(tokens) + 1, block_size)]
+
+
+class Block:
+    def __init__(self, number):
+        self.number, self.users, self.key = number, 0, None
+
+
+class PrefixCache:
+    """nano-vllm's way: a queue of free blocks, a map from keys to blocks, a count of references."""
+
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.blocks = [Block(i) for i in range(num_blocks)]
+        self.free = deque(range(num_blocks))
+        self.known = {}
+
+    def admit(self, tokens):
+        keys = block_keys(tokens, self.block_size)
+        hits = list(itertools.takewhile(lambda key: key in self.known, keys[: (len(tokens) - 1) // self.block_size]))
+        table = [self.known[key] for key in hits]
+        needed = -(-len(tokens) // self.block_size) - len(table)
+        available = [number for number in self.free if number not in table]
+        if len(available) < needed:
+            return None
+        fresh = available[:needed]
+        for number in fresh:
+            block = self.blocks[number]
+            if self.known.get(block.key) == number:
+                del self.known[block.key]
+            block.key = None
+        self.free = deque(number for number in self.free if number not in table and number not in fresh)
+        table = table + fresh
+        for number, key in itertools.zip_longest(table, keys):
+            self.blocks[number].users += 1
+            if key is not None and key not in self.known:
+                self.known[key] = number
+                self.blocks[number].key = key
+        return table, len(hits) * self.block_size
+
+    def finish(self, table):
+        for number in table[::-1]:
+            block = self.blocks[number]
+            block.users -= 1
+            if not block.users:
+                self.free.append(number)
+
+
+# %% equivalent="scheduler" because="only the end of the list is taken away meanwhile"
+# - for request in list(self.running):
+# + for request in self.running:
+
+
+# %% equivalent="scheduler" because="the batch is read before update; the task asks for no copy"
+# - return list(self.running)
+# + return self.running
+
+
+# %% wrong="scheduler" breaks="admit" says="do not wait for the whole batch"
 # Static batching: new requests only when all seats are empty.
 class Scheduler:
     def __init__(self, pool, max_num_seqs):
@@ -773,8 +2639,8 @@ class Scheduler:
                 victim = self.running.pop()
                 self.pool.release(victim.id)
                 self.waiting.appendleft(victim)
-        seats = self.max_num_seqs if not self.running else 0
-        while self.waiting and len(self.running) < seats and len(self.running) < self.max_num_seqs:
+        full = bool(self.running)
+        while self.waiting and len(self.running) < self.max_num_seqs and not full:
             if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
                 break
             self.running.append(self.waiting.popleft())
@@ -788,68 +2654,8 @@ class Scheduler:
                 self.pool.release(request.id)
 
 
-# %% wrong="scheduler" says="reserve before each step"
-# Reserves for the prompt alone, once.
-class Scheduler:
-    def __init__(self, pool, max_num_seqs):
-        self.pool, self.max_num_seqs = pool, max_num_seqs
-        self.waiting, self.running = deque(), []  # running: the oldest first
-
-    def add(self, request):
-        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
-            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
-        self.waiting.append(request)
-
-    def schedule(self):
-        while self.waiting and len(self.running) < self.max_num_seqs:
-            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
-                break
-            self.running.append(self.waiting.popleft())
-        return list(self.running)
-
-    def update(self, new_tokens):
-        for request in list(self.running):
-            request.output.append(new_tokens[request.id])
-            if request.output[-1] == END or len(request.output) == request.max_tokens:
-                self.running.remove(request)
-                self.pool.release(request.id)
-
-
-# %% wrong="scheduler" says="lost or repeated"
-# Starts a preempted request from the beginning, but keeps what was sent.
-class Scheduler:
-    def __init__(self, pool, max_num_seqs):
-        self.pool, self.max_num_seqs = pool, max_num_seqs
-        self.waiting, self.running = deque(), []  # running: the oldest first
-
-    def add(self, request):
-        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
-            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
-        self.waiting.append(request)
-
-    def schedule(self):
-        for request in list(self.running):
-            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
-                victim = self.running.pop()
-                self.pool.release(victim.id)
-                victim.prompt = victim.tokens
-                self.waiting.appendleft(victim)
-        while self.waiting and len(self.running) < self.max_num_seqs:
-            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
-                break
-            self.running.append(self.waiting.popleft())
-        return list(self.running)
-
-    def update(self, new_tokens):
-        for request in list(self.running):
-            request.output.append(new_tokens[request.id])
-            if request.output[-1] == END or len(request.output) == request.max_tokens:
-                self.running.remove(request)
-                self.pool.release(request.id)
-
-
-# %% wrong="scheduler" says="nobody overtakes"
-# Lets small requests overtake.
+# %% wrong="scheduler" breaks="admit" says="the batch of step"
+# Admits one request a step.
 class Scheduler:
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
@@ -867,11 +2673,10 @@ class Scheduler:
                 self.pool.release(victim.id)
                 self.waiting.appendleft(victim)
         while self.waiting and len(self.running) < self.max_num_seqs:
-            fitting = next((r for r in self.waiting if self.pool.reserve(r.id, len(r.tokens))), None)
-            if fitting is None:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
                 break
-            self.waiting.remove(fitting)
-            self.running.append(fitting)
+            self.running.append(self.waiting.popleft())
+            break
         return list(self.running)
 
     def update(self, new_tokens):
@@ -882,7 +2687,131 @@ class Scheduler:
                 self.pool.release(request.id)
 
 
-# %% wrong="scheduler" says="the youngest goes first"
+# %% wrong="scheduler" breaks="admit" says="the batch of step"
+# Admits only what has room for its whole answer.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].prompt) + self.waiting[0].max_tokens - 1):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="room" says="reserve before each step"
+# Reserves room once, at the admission.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="room" says=""
+# Reserves for the prompt, and forgets the output.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.prompt)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="room" says=""
+# Who is preempted keeps its blocks.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                if victim is request:
+                    self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="youngest" says="the youngest is preempted"
 # Preempts the oldest.
 class Scheduler:
     def __init__(self, pool, max_num_seqs):
@@ -914,8 +2843,8 @@ class Scheduler:
                 self.pool.release(request.id)
 
 
-# %% wrong="scheduler" says="holds nothing"
-# Keeps the blocks of a preempted request.
+# %% wrong="scheduler" breaks="youngest" says="the batch of step"
+# Who finds no room leaves itself, however old it is.
 class Scheduler:
     def __init__(self, pool, max_num_seqs):
         self.pool, self.max_num_seqs = pool, max_num_seqs
@@ -928,8 +2857,9 @@ class Scheduler:
 
     def schedule(self):
         for request in list(self.running):
-            if not self.pool.reserve(request.id, len(request.tokens)):
-                victim = self.running.pop()
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop(self.running.index(request))
+                self.pool.release(victim.id)
                 self.waiting.appendleft(victim)
         while self.waiting and len(self.running) < self.max_num_seqs:
             if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
@@ -945,7 +2875,424 @@ class Scheduler:
                 self.pool.release(request.id)
 
 
-# %% wrong="scheduler" says="lost or repeated"
+# %% wrong="scheduler" breaks="keep" says="who finds room keeps its blocks"
+# Everybody gives the blocks back before each step, and is admitted anew.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running:
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="front" says="the batch of step"
+# Who is preempted goes to the end of the queue.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.append(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="front" says=""
+# Who is preempted starts again, without the tokens that it had.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                victim.output.clear()
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="seats" says="at most max_num_seqs"
+# One seat more than there are.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) <= self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="overtake" says="nobody overtakes"
+# Lets small requests overtake.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        for request in list(self.waiting):
+            if len(self.running) < self.max_num_seqs and self.pool.reserve(request.id, len(request.tokens)):
+                self.waiting.remove(request)
+                self.running.append(request)
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="order" says="the batch of step"
+# The batch is sorted by id.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return sorted(self.running, key=lambda request: request.id)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="order" says="the batch of step"
+# The newest first.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return self.running[::-1]
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="queue" says="the batch of step"
+# Who comes last is served first.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.appendleft(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="queue" says="the batch of step"
+# Short prompts first.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting = deque(sorted([*self.waiting, request], key=lambda r: len(r.prompt)))
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="never" says="the requests turned down"
+# Counts the last token, which is never read again.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="never" says="the requests turned down"
+# Asks whether the prompt fits.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="never" says="the batch of step"
+# Turns a request down, and keeps it in the queue.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        self.waiting.append(request)
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="never" says="the requests turned down"
+# Turns down what does not fit at the moment.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.num_free * self.pool.block_size:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="done" says="END"
 # Does not look for the end token.
 class Scheduler:
     def __init__(self, pool, max_num_seqs):
@@ -973,6 +3320,140 @@ class Scheduler:
         for request in list(self.running):
             request.output.append(new_tokens[request.id])
             if len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="done" says=""
+# One token more than max_tokens.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) > request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="done" says="gives its blocks back"
+# Blocks come back at the next step only.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.left = []
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in self.left:
+            self.pool.release(request.id)
+        self.left.clear()
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.left.append(request)
+
+
+# %% wrong="scheduler" breaks="token" says="outputs"
+# The end token is not part of the output.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            token = new_tokens[request.id]
+            if token != END:
+                request.output.append(token)
+            if token == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+
+# %% wrong="scheduler" breaks="token" says=""
+# Keeps the latest token alone.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            request.output[-1:] = [new_tokens[request.id]]
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
@@ -1019,13 +3500,59 @@ class Scheduler:
         self.count = len(stay)
 
 
+# %% right="scheduler"
+class Scheduler:
+    """nano-vllm's way: one request at a time from the running queue, which is built anew in each step."""
+
+    def __init__(self, pool: BlockPool, max_num_seqs: int):
+        self.pool, self.limit = pool, max_num_seqs
+        self.waiting: list[Request] = []
+        self.running: deque[Request] = deque()
+
+    def _preempt(self, request):
+        self.pool.release(request.id)
+        self.waiting.insert(0, request)
+
+    def add(self, request: Request) -> None:
+        needed = len(request.prompt) + request.max_tokens - 1
+        if self.pool.capacity < needed:
+            raise ValueError(request.id)
+        self.waiting.append(request)
+
+    def schedule(self) -> list[Request]:
+        scheduled = []
+        while self.running:
+            request = self.running.popleft()
+            while not self.pool.reserve(request.id, tokens=len(request.tokens)):
+                if self.running:
+                    self._preempt(self.running.pop())
+                else:
+                    self._preempt(request)
+                    break
+            else:
+                scheduled.append(request)
+        while self.waiting and len(scheduled) < self.limit and self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+            scheduled.append(self.waiting.pop(0))
+        self.running.extend(scheduled)
+        return scheduled
+
+    def update(self, new_tokens: dict) -> None:
+        for name, token in new_tokens.items():
+            request = next(request for request in self.running if request.id == name)
+            request.output.append(token)
+        finished = [r for r in self.running if r.output[-1] == END or len(r.output) >= r.max_tokens]
+        for request in finished:
+            self.pool.release(request.id)
+        self.running = deque(r for r in self.running if all(r is not other for other in finished))
+
+
 # %% equivalent="speculative_accept" because="they differ only where a random number equals the ratio exactly: once in millions of tokens"
 # - if torch.rand((), generator=generator) < p[token] / q[token]:
 # + if (torch.rand((), generator=generator) <= p[token] / q[token]):
 
 
-# %% wrong="speculative_accept" says="max(0, p - q)"
-# Draws from the target again instead of from the residual.
+# %% wrong="speculative_accept" breaks="residual" says="max(0, p - q)"
+# Samples from the target again instead of from the residual.
 def speculative_accept(target, draft, drafted, generator):
     kept = []
     for p, q, token in zip(target, draft, drafted.tolist()):
@@ -1038,8 +3565,65 @@ def speculative_accept(target, draft, drafted, generator):
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
 
-# %% wrong="speculative_accept" says="do not follow the target"
-# Keeps a token with the target's own probability.
+# %% wrong="speculative_accept" breaks="residual" says="max(0, p - q)"
+# The absolute difference as residual.
+def speculative_accept(target, draft, drafted, generator):
+    kept = []
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if torch.rand((), generator=generator) < p[token] / q[token]:
+            kept.append(token)
+        else:
+            p = (p - q).abs()
+            break
+    else:
+        p = target[-1]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+
+# %% wrong="speculative_accept" breaks="residual" says="do not follow the target"
+# Takes the likeliest token of the residual instead of a sample.
+def speculative_accept(target, draft, drafted, generator):
+    kept = []
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if torch.rand((), generator=generator) < p[token] / q[token]:
+            kept.append(token)
+        else:
+            return kept + [(p - q).argmax().item()]
+    else:
+        p = target[-1]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+
+# %% wrong="speculative_accept" breaks="residual" says="do not follow the target"
+# Takes the residual of the position after the rejected one.
+def speculative_accept(target, draft, drafted, generator):
+    kept = []
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if torch.rand((), generator=generator) < p[token] / q[token]:
+            kept.append(token)
+        else:
+            p = (target[len(kept) + 1] - q).clamp(min=0)
+            break
+    else:
+        p = target[-1]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+
+# %% wrong="speculative_accept" breaks="residual" says="do not follow the target"
+# Leaves the rejected token out, and goes on with the next one.
+def speculative_accept(target, draft, drafted, generator):
+    kept = []
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if torch.rand((), generator=generator) < p[token] / q[token]:
+            kept.append(token)
+        else:
+            continue
+    p = target[-1]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+
+# %% wrong="speculative_accept" breaks="accept" says="do not follow the target"
+# Accepts a token with the target's own probability.
 def speculative_accept(target, draft, drafted, generator):
     kept = []
     for p, q, token in zip(target, draft, drafted.tolist()):
@@ -1053,8 +3637,8 @@ def speculative_accept(target, draft, drafted, generator):
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
 
-# %% wrong="speculative_accept" says="do not follow the target"
-# Keeps a token only when the target likes it more.
+# %% wrong="speculative_accept" breaks="accept" says="Accept with probability"
+# Accepts a token only when the target likes it at least as well.
 def speculative_accept(target, draft, drafted, generator):
     kept = []
     for p, q, token in zip(target, draft, drafted.tolist()):
@@ -1068,8 +3652,8 @@ def speculative_accept(target, draft, drafted, generator):
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
 
-# %% wrong="speculative_accept" says="do not follow the target"
-# Trusts the draft: keeps everything.
+# %% wrong="speculative_accept" breaks="accept" says="do not follow the target"
+# Trusts the draft: accepts everything.
 def speculative_accept(target, draft, drafted, generator):
     kept = []
     for p, q, token in zip(target, draft, drafted.tolist()):
@@ -1083,8 +3667,97 @@ def speculative_accept(target, draft, drafted, generator):
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
 
-# %% wrong="speculative_accept" says="Keep with probability"
-# Takes the likeliest token where it should draw.
+# %% wrong="speculative_accept" breaks="accept" says="to reject more is lost speed"
+# Trusts nobody: rejects everything, and samples from the target.
+def speculative_accept(target, draft, drafted, generator):
+    kept = []
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if False:
+            kept.append(token)
+        else:
+            break
+    else:
+        p = target[-1]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+
+# %% wrong="speculative_accept" breaks="accept" says=""
+# One random number for all positions.
+def speculative_accept(target, draft, drafted, generator):
+    kept, number = [], torch.rand((), generator=generator)
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if number < p[token] / q[token]:
+            kept.append(token)
+        else:
+            p = (p - q).clamp(min=0)
+            break
+    else:
+        p = target[-1]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+
+# %% wrong="speculative_accept" breaks="accept" says=""
+# Adds a little to the draft, against a division by zero.
+def speculative_accept(target, draft, drafted, generator):
+    kept = []
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if torch.rand((), generator=generator) < p[token] / (q[token] + 0.1):
+            kept.append(token)
+        else:
+            p = (p - q).clamp(min=0)
+            break
+    else:
+        p = target[-1]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+
+# %% wrong="speculative_accept" breaks="bonus" says="last row"
+# Samples the extra token from the row before.
+def speculative_accept(target, draft, drafted, generator):
+    kept = []
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if torch.rand((), generator=generator) < p[token] / q[token]:
+            kept.append(token)
+        else:
+            p = (p - q).clamp(min=0)
+            break
+    else:
+        pass
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+
+# %% wrong="speculative_accept" breaks="bonus" says=""
+# The extra token is the likeliest one.
+def speculative_accept(target, draft, drafted, generator):
+    kept = []
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if torch.rand((), generator=generator) < p[token] / q[token]:
+            kept.append(token)
+        else:
+            p = (p - q).clamp(min=0)
+            break
+    else:
+        return kept + [target[-1].argmax().item()]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+
+# %% wrong="speculative_accept" breaks="bonus" says=""
+# Gives no extra token: what was accepted is enough.
+def speculative_accept(target, draft, drafted, generator):
+    kept = []
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if torch.rand((), generator=generator) < p[token] / q[token]:
+            kept.append(token)
+        else:
+            p = (p - q).clamp(min=0)
+            break
+    else:
+        return kept
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+
+# %% wrong="speculative_accept" breaks="ints" says="plain ints"
+# A list of tensors.
 def speculative_accept(target, draft, drafted, generator):
     kept = []
     for p, q, token in zip(target, draft, drafted.tolist()):
@@ -1095,11 +3768,26 @@ def speculative_accept(target, draft, drafted, generator):
             break
     else:
         p = target[-1]
-    return kept + [p.argmax().item()]
+    return kept + [torch.multinomial(p, 1, generator=generator)[0]]
 
 
-# %% wrong="speculative_accept" says="After k kept tokens"
-# Gives no bonus token: draws it from the row before.
+# %% wrong="speculative_accept" breaks="ints" says="plain ints"
+# The accepted tokens as tensors.
+def speculative_accept(target, draft, drafted, generator):
+    kept = []
+    for p, q, token in zip(target, draft, drafted):
+        if torch.rand((), generator=generator) < p[token] / q[token]:
+            kept.append(token)
+        else:
+            p = (p - q).clamp(min=0)
+            break
+    else:
+        p = target[-1]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+
+# %% wrong="speculative_accept" breaks="ints" says="of type torch.Tensor"
+# A tensor.
 def speculative_accept(target, draft, drafted, generator):
     kept = []
     for p, q, token in zip(target, draft, drafted.tolist()):
@@ -1109,19 +3797,80 @@ def speculative_accept(target, draft, drafted, generator):
             p = (p - q).clamp(min=0)
             break
     else:
-        p = target[-2]
-    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+        p = target[-1]
+    return torch.tensor(kept + [torch.multinomial(p, 1, generator=generator).item()])
 
 
-# %% wrong="speculative_accept" says="do not follow the target"
-# The absolute difference as residual.
+# %% wrong="speculative_accept" breaks="generator" says="all randomness comes from"
+# The residual is sampled from the global random numbers.
 def speculative_accept(target, draft, drafted, generator):
     kept = []
     for p, q, token in zip(target, draft, drafted.tolist()):
         if torch.rand((), generator=generator) < p[token] / q[token]:
             kept.append(token)
         else:
-            p = (p - q).abs()
+            p = (p - q).clamp(min=0)
+            break
+    else:
+        p = target[-1]
+    return kept + [torch.multinomial(p, 1).item()]
+
+
+# %% wrong="speculative_accept" breaks="generator" says=""
+# Python's random decides on what is accepted.
+def speculative_accept(target, draft, drafted, generator):
+    kept = []
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if random.random() < p[token] / q[token]:
+            kept.append(token)
+        else:
+            p = (p - q).clamp(min=0)
+            break
+    else:
+        p = target[-1]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+
+# %% wrong="speculative_accept" breaks="generator" says=""
+# Makes a generator of its own from the seed of the one that was given: the same numbers in every call.
+def speculative_accept(target, draft, drafted, generator):
+    kept, generator = [], torch.Generator().manual_seed(generator.initial_seed())
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if torch.rand((), generator=generator) < p[token] / q[token]:
+            kept.append(token)
+        else:
+            p = (p - q).clamp(min=0)
+            break
+    else:
+        p = target[-1]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+
+# %% wrong="speculative_accept" breaks="unchanged" says="in place"
+# Makes the residual in place.
+def speculative_accept(target, draft, drafted, generator):
+    kept = []
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if torch.rand((), generator=generator) < p[token] / q[token]:
+            kept.append(token)
+        else:
+            p = p.sub_(q).clamp_(min=0)
+            break
+    else:
+        p = target[-1]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+
+# %% wrong="speculative_accept" breaks="unchanged" says="it must stay as it was"
+# Marks the rejected tokens in the list of drafted ones.
+def speculative_accept(target, draft, drafted, generator):
+    kept = []
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if torch.rand((), generator=generator) < p[token] / q[token]:
+            kept.append(token)
+        else:
+            drafted[len(kept)] = -1
+            p = (p - q).clamp(min=0)
             break
     else:
         p = target[-1]
@@ -1141,12 +3890,35 @@ def speculative_accept(target, draft, drafted, generator):
     return [*map(int, drafted[:n]), int((cumulative > u).int().argmax())]
 
 
+# %% right="speculative_accept"
+@torch.no_grad()
+def speculative_accept(target, draft, drafted, generator):
+    """The way of vLLM's rejection sampler: an exponential race for the residual."""
+    count, vocabulary = draft.shape
+
+    def sample(weights):
+        noise = torch.empty(vocabulary).exponential_(generator=generator)
+        return int(torch.argmax(weights / noise))
+
+    result = []
+    for position in range(count):
+        x = int(drafted[position])
+        ratio = min(1.0, float(target[position, x]) / float(draft[position, x]))
+        if float(torch.rand(1, generator=generator)) >= ratio:
+            residual = torch.maximum(target[position] - draft[position], torch.zeros(vocabulary))
+            result.append(sample(residual / residual.sum()))
+            return result
+        result.append(x)
+    result.append(sample(target[count]))
+    return result
+
+
 # %% equivalent="check_sampler" because="a p-value that equals the level exactly does not occur"
 # - assert p_value(tokens.numpy(), p) > LEVEL, f"the tokens do not follow {p}"
 # + assert (p_value(tokens.numpy(), p) >= LEVEL), f"the tokens do not follow {p}"
 
 
-# %% wrong="check_sampler" says="reject a correct implementation"
+# %% wrong="check_sampler" breaks="no_alarm" says="reject a correct implementation"
 # A level of 5 % for each of many tests: false alarms are certain.
 def check_sampler(sample):
     for seed in range(20):
@@ -1154,14 +3926,7 @@ def check_sampler(sample):
         assert p_value(sample(torch.tensor(p), torch.tensor(q), 5000, seed).numpy(), p) > 0.05, "p < 0.05"
 
 
-# %% wrong="check_sampler" says="Still unseen"
-# Too few tokens, and a draft that is close: small errors drown in luck.
-def check_sampler(sample):
-    p, q = [0.5, 0.3, 0.2], [0.4, 0.4, 0.2]
-    assert p_value(sample(torch.tensor(p), torch.tensor(q), 100, 0).numpy(), p) > 1e-5
-
-
-# %% wrong="check_sampler" says="reject a correct implementation"
+# %% wrong="check_sampler" breaks="no_alarm" says="reject a correct implementation"
 # Asks for exact shares: randomness is not allowed to be random.
 def check_sampler(sample):
     p, q = torch.tensor([0.5, 0.3, 0.2, 0.0]), torch.tensor([0.2, 0.5, 0.2, 0.1])
@@ -1170,24 +3935,96 @@ def check_sampler(sample):
     assert abs(shares[0] - 0.5) < 0.005
 
 
-# %% wrong="check_sampler" says="ignores the seed"
-# Tests the distribution alone: a sampler that gives the same tokens every time passes.
+# %% wrong="check_sampler" breaks="no_alarm" says="reject a correct implementation"
+# Asks for the very tokens of the sampler that it knows.
+def check_sampler(sample):
+    p, q = torch.tensor([0.5, 0.3, 0.2, 0.0]), torch.tensor([0.2, 0.5, 0.2, 0.1])
+    assert torch.equal(sample(p, q, 100, 1), sampler_with()(p, q, 100, 1))
+
+
+# %% wrong="check_sampler" breaks="no_alarm" says="reject a correct implementation"
+# Asks for other tokens in a single one.
 def check_sampler(sample):
     for p, q in (([0.5, 0.3, 0.2, 0.0], [0.2, 0.5, 0.2, 0.1]), ([0.05, 0.15, 0.35, 0.45], [0.7, 0.2, 0.1, 0.0])):
-        assert p_value(sample(torch.tensor(p), torch.tensor(q), 40_000, 3).numpy(), p) > 1e-6
+        assert p_value(sample(torch.tensor(p), torch.tensor(q), TOKENS, 3).numpy(), p) > LEVEL
+        assert not torch.equal(sample(torch.tensor(p), torch.tensor(q), 1, 1), sample(torch.tensor(p), torch.tensor(q), 1, 2))
 
 
-# %% wrong="check_sampler" says="catch none"
+# %% wrong="check_sampler" breaks="target" says="Still unseen"
+# Too few tokens, and a draft that is close: small errors drown in luck.
+def check_sampler(sample):
+    p, q = [0.5, 0.3, 0.2], [0.4, 0.4, 0.2]
+    assert p_value(sample(torch.tensor(p), torch.tensor(q), 100, 0).numpy(), p) > 1e-5
+
+
+# %% wrong="check_sampler" breaks="target" says="likeliest token"
+# Only drafts that propose every token.
+def check_sampler(sample):
+    cases = [
+        ([0.5, 0.3, 0.2], [0.2, 0.5, 0.3]),
+        ([0.05, 0.15, 0.35, 0.45], [0.7, 0.1, 0.1, 0.1]),
+        ([0.25, 0.25, 0.25, 0.25], [0.25, 0.25, 0.25, 0.25]),
+        ([0.1, 0.2, 0.3, 0.4], [0.13, 0.17, 0.33, 0.37]),
+    ]
+    for p, q in cases:
+        runs = [sample(torch.tensor(p), torch.tensor(q), TOKENS, seed) for seed in SEEDS]
+        assert not torch.equal(*runs), "two seeds give the same tokens"
+        for tokens in runs:
+            assert p_value(tokens.numpy(), p) > LEVEL, f"the tokens do not follow {p}"
+    again = sample(torch.tensor(p), torch.tensor(q), TOKENS, SEEDS[-1])
+    assert torch.equal(again, runs[-1]), "the same seed gives other tokens"
+
+
+# %% wrong="check_sampler" breaks="seed" says="ignores the seed"
+# Tests the distribution alone: a sampler that gives the same tokens every time passes.
+def check_sampler(sample):
+    cases = [
+        ([0.5, 0.3, 0.2, 0.0], [0.2, 0.5, 0.2, 0.1]),
+        ([0.05, 0.15, 0.35, 0.45], [0.7, 0.2, 0.1, 0.0]),
+        ([0.25, 0.25, 0.25, 0.25], [0.25, 0.25, 0.25, 0.25]),
+        ([0.1, 0.2, 0.3, 0.4], [0.13, 0.17, 0.33, 0.37]),
+    ]
+    for p, q in cases:
+        runs = [sample(torch.tensor(p), torch.tensor(q), TOKENS, seed) for seed in SEEDS]
+        for tokens in runs:
+            assert p_value(tokens.numpy(), p) > LEVEL, f"the tokens do not follow {p}"
+    again = sample(torch.tensor(p), torch.tensor(q), TOKENS, SEEDS[-1])
+    assert torch.equal(again, runs[-1]), "the same seed gives other tokens"
+
+
+# %% wrong="check_sampler" breaks="repeat" says="global random numbers"
+# Never asks twice for the same tokens.
+def check_sampler(sample):
+    cases = [
+        ([0.5, 0.3, 0.2, 0.0], [0.2, 0.5, 0.2, 0.1]),
+        ([0.05, 0.15, 0.35, 0.45], [0.7, 0.2, 0.1, 0.0]),
+        ([0.25, 0.25, 0.25, 0.25], [0.25, 0.25, 0.25, 0.25]),
+        ([0.1, 0.2, 0.3, 0.4], [0.13, 0.17, 0.33, 0.37]),
+    ]
+    for p, q in cases:
+        runs = [sample(torch.tensor(p), torch.tensor(q), TOKENS, seed) for seed in SEEDS]
+        assert not torch.equal(*runs), "two seeds give the same tokens"
+        for tokens in runs:
+            assert p_value(tokens.numpy(), p) > LEVEL, f"the tokens do not follow {p}"
+
+
+# %% wrong="check_sampler" breaks="target" says="catch none"
 # Looks at one token only: whether it exists.
 def check_sampler(sample):
     token = sample(torch.tensor([0.5, 0.5]), torch.tensor([0.9, 0.1]), 1, 0)
     assert 0 <= int(token[0]) <= 1
 
 
+# %% wrong="check_sampler" breaks="raises" says="what they return is ignored"
+# Says what it finds instead of raising.
+def check_sampler(sample):
+    p, q = [0.5, 0.3, 0.2, 0.0], [0.2, 0.5, 0.2, 0.1]
+    return p_value(sample(torch.tensor(p), torch.tensor(q), TOKENS, 1).numpy(), p) > LEVEL
+
+
 # %% right="check_sampler"
 def check_sampler(sample):
     rng = np.random.default_rng(1)
-    seen = []
     for i in range(12):
         p, q = rng.dirichlet(np.ones(5)), rng.dirichlet(np.ones(5))
         if i % 3 == 0:
@@ -1196,13 +4033,27 @@ def check_sampler(sample):
             q[p.argmax()] = 0
         p, q = (torch.tensor(x / x.sum(), dtype=torch.float32) for x in (p, q))
         counts = torch.bincount(sample(p, q, 30_000, 10 + i), minlength=5).double()
-        seen.append(sample(p, p, 40, i % 2).tolist())
         spread = (30_000 * p * (1 - p)).sqrt().double()
         deviation = (counts - 30_000 * p.double()).abs()
         assert (deviation <= 5.5 * spread + 1e-3).all(), (p, counts)
         if i % 2:
             p = torch.full((5,), 0.2)
             assert sample(p, p, 40, 1).tolist() != sample(p, p, 40, 2).tolist()
+            assert sample(p, p, 40, 1).tolist() == sample(p, p, 40, 1).tolist()
+
+
+# %% right="check_sampler"
+def check_sampler(sample):
+    """Each token's count against its binomial distribution, by keyword arguments."""
+    pairs = {(0.6, 0.4, 0.0): (0.1, 0.6, 0.3), (0.05, 0.9, 0.05): (0.5, 0.0, 0.5), (0.2, 0.3, 0.5): (0.8, 0.1, 0.1)}
+    for p, q in pairs.items():
+        calls = [dict(target=torch.tensor(p), draft=torch.tensor(q), n=TOKENS, seed=seed) for seed in (5, 6, 5)]
+        first, second, third = (sample(**call).numpy() for call in calls)
+        if (first == second).all() or (first != third).any():
+            raise ValueError("the seed does not decide")
+        for token, share in enumerate(p):
+            for tokens in (first, second):
+                assert stats.binomtest(int((tokens == token).sum()), TOKENS, share).pvalue > 1e-7
 
 
 # %% equivalent="load_client" because="a request without n has exactly one choice, and the list is not empty here"
@@ -1210,7 +4061,7 @@ def check_sampler(sample):
 # + if chunk.choices and chunk.choices[(-1)].delta.content:
 
 
-# %% wrong="load_client" says="only the role"
+# %% wrong="load_client" breaks="first" says="that of the role"
 # Takes the first chunk for the first token.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
     sent, first, last, tokens = clock(), None, None, None
@@ -1224,7 +4075,39 @@ async def timed_request(client, model, prompt, max_tokens, clock=time.perf_count
         extra_body={"min_tokens": max_tokens},
     )
     async for chunk in stream:
-        if chunk.choices:
+        first = clock() if first is None else first
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts, starts))
+
+
+# %% wrong="load_client" breaks="first" says="Timing.first"
+# Takes an empty text for text.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content is not None and not chunk.choices[0].delta.role:
             last = clock()
             first = last if first is None else first
         if chunk.usage:
@@ -1232,20 +4115,117 @@ async def timed_request(client, model, prompt, max_tokens, clock=time.perf_count
     return Timing(sent, first, last, tokens)
 
 
-async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
-    gate = asyncio.Semaphore(concurrency)
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
 
-    async def one(prompt):
-        async with gate:
-            return await timed_request(client, model, prompt, max_tokens, clock)
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
 
-    return await asyncio.gather(*map(one, prompts))
+    return await asyncio.gather(*map(one, prompts, starts))
 
 
-# %% wrong="load_client" says="a chunk is not a token"
+# %% wrong="load_client" breaks="first" says="Timing.first"
+# Remembers the last chunk with text alone.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts, starts))
+
+
+# %% wrong="load_client" breaks="last" says="bookkeeping"
+# Reads the clock when the stream has ended.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, clock(), tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts, starts))
+
+
+# %% wrong="load_client" breaks="sent" says="just before the request is sent"
+# Reads the clock when the answer has begun.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    first, last, tokens = None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    sent = clock()
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts, starts))
+
+
+# %% wrong="load_client" breaks="tokens" says="a chunk is not a token"
 # Counts chunks.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
-    sent, first, last, tokens = clock(), None, None, None
+    sent, first, last, tokens = clock(), None, None, 0
     stream = await client.chat.completions.create(
         model=model,
         messages=[{"role": "user", "content": prompt}],
@@ -1257,24 +4237,24 @@ async def timed_request(client, model, prompt, max_tokens, clock=time.perf_count
     )
     async for chunk in stream:
         if chunk.choices and chunk.choices[0].delta.content:
-            tokens = (tokens or 0) + 1
             last = clock()
+            tokens += 1
             first = last if first is None else first
     return Timing(sent, first, last, tokens)
 
 
-async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
-    gate = asyncio.Semaphore(concurrency)
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
 
-    async def one(prompt):
-        async with gate:
-            return await timed_request(client, model, prompt, max_tokens, clock)
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
 
-    return await asyncio.gather(*map(one, prompts))
+    return await asyncio.gather(*map(one, prompts, starts))
 
 
-# %% wrong="load_client" says="one after the other is 1"
-# One request after the other.
+# %% wrong="load_client" breaks="tokens" says="a limit is no count"
+# Takes the limit for the count.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
     sent, first, last, tokens = clock(), None, None, None
     stream = await client.chat.completions.create(
@@ -1292,21 +4272,21 @@ async def timed_request(client, model, prompt, max_tokens, clock=time.perf_count
             first = last if first is None else first
         if chunk.usage:
             tokens = chunk.usage.completion_tokens
-    return Timing(sent, first, last, tokens)
+    return Timing(sent, first, last, max_tokens)
 
 
-async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
-    gate = asyncio.Semaphore(concurrency)
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
 
-    async def one(prompt):
-        async with gate:
-            return await timed_request(client, model, prompt, max_tokens, clock)
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
 
-    return [await one(prompt) for prompt in prompts]
+    return await asyncio.gather(*map(one, prompts, starts))
 
 
-# %% wrong="load_client" says="all at once"
-# No limit: everything at once.
+# %% wrong="load_client" breaks="tokens" says="Timing.tokens"
+# Counts the prompt too.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
     sent, first, last, tokens = clock(), None, None, None
     stream = await client.chat.completions.create(
@@ -1323,56 +4303,21 @@ async def timed_request(client, model, prompt, max_tokens, clock=time.perf_count
             last = clock()
             first = last if first is None else first
         if chunk.usage:
-            tokens = chunk.usage.completion_tokens
+            tokens = chunk.usage.total_tokens
     return Timing(sent, first, last, tokens)
 
 
-async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
-    gate = asyncio.Semaphore(len(prompts))
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
 
-    async def one(prompt):
-        async with gate:
-            return await timed_request(client, model, prompt, max_tokens, clock)
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
 
-    return await asyncio.gather(*map(one, prompts))
-
-
-# %% wrong="load_client" says="as soon as one is done"
-# Groups of `concurrency`: waits for the slowest of each.
-async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
-    sent, first, last, tokens = clock(), None, None, None
-    stream = await client.chat.completions.create(
-        model=model,
-        messages=[{"role": "user", "content": prompt}],
-        max_tokens=max_tokens,
-        temperature=0,
-        stream=True,
-        stream_options={"include_usage": True},
-        extra_body={"min_tokens": max_tokens},
-    )
-    async for chunk in stream:
-        if chunk.choices and chunk.choices[0].delta.content:
-            last = clock()
-            first = last if first is None else first
-        if chunk.usage:
-            tokens = chunk.usage.completion_tokens
-    return Timing(sent, first, last, tokens)
+    return await asyncio.gather(*map(one, prompts, starts))
 
 
-async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
-    gate = asyncio.Semaphore(concurrency)
-
-    async def one(prompt):
-        async with gate:
-            return await timed_request(client, model, prompt, max_tokens, clock)
-
-    done = []
-    for i in range(0, len(prompts), concurrency):
-        done += await asyncio.gather(*map(one, prompts[i : i + concurrency]))
-    return done
-
-
-# %% wrong="load_client" says="min_tokens"
+# %% wrong="load_client" breaks="length" says="min_tokens"
 # Leaves the length to the model.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
     sent, first, last, tokens = clock(), None, None, None
@@ -1393,17 +4338,324 @@ async def timed_request(client, model, prompt, max_tokens, clock=time.perf_count
     return Timing(sent, first, last, tokens)
 
 
-async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
-    gate = asyncio.Semaphore(concurrency)
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
 
-    async def one(prompt):
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts, starts))
+
+
+# %% wrong="load_client" breaks="length" says="max_tokens"
+# Sets a lower limit only.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts, starts))
+
+
+# %% wrong="load_client" breaks="options" says="temperature"
+# Samples.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts, starts))
+
+
+# %% wrong="load_client" breaks="options" says="include_usage"
+# Asks for no usage.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts, starts))
+
+
+# %% wrong="load_client" breaks="request" says="the roles of the messages"
+# Asks as the system.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "system", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts, starts))
+
+
+# %% wrong="load_client" breaks="request" says="`stream`"
+# Asks for the answer in one piece.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    answer = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        extra_body={"min_tokens": max_tokens},
+    )
+    first = last = clock()
+    tokens = answer.usage.completion_tokens if answer.usage else 0
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts, starts))
+
+
+# %% wrong="load_client" breaks="due" says="however many answers are missing"
+# Waits for each answer before it sends the next request: a closed loop.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin, timings = clock(), []
+    for prompt, start in zip(prompts, starts):
+        await sleep(begin + start - clock())
+        timings.append(await timed_request(client, model, prompt, max_tokens, clock))
+    return timings
+
+
+# %% wrong="load_client" breaks="due" says="when it is due"
+# Everything at once.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+
+    async def one(prompt, start):
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts, starts))
+
+
+# %% wrong="load_client" breaks="due" says="when it is due"
+# Waits `starts[i]` after the request before, not after the call.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    tasks = []
+    for prompt, start in zip(prompts, starts):
+        await sleep(start)
+        tasks.append(asyncio.create_task(timed_request(client, model, prompt, max_tokens, clock)))
+    return list(await asyncio.gather(*tasks))
+
+
+# %% wrong="load_client" breaks="due" says="however many answers are missing"
+# At most 16 at a time.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin, gate = clock(), asyncio.Semaphore(16)
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
         async with gate:
             return await timed_request(client, model, prompt, max_tokens, clock)
 
-    return await asyncio.gather(*map(one, prompts))
+    return await asyncio.gather(*map(one, prompts, starts))
 
 
-# %% wrong="load_client" says="in the order of the prompts"
+# %% wrong="load_client" breaks="due" says="when it is due"
+# Takes `starts` for times of the clock.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts, starts))
+
+
+# %% wrong="load_client" breaks="timings" says="in the order of the prompts"
 # Timings in the order in which requests end.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
     sent, first, last, tokens = clock(), None, None, None
@@ -1425,14 +4677,47 @@ async def timed_request(client, model, prompt, max_tokens, clock=time.perf_count
     return Timing(sent, first, last, tokens)
 
 
-async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
-    gate = asyncio.Semaphore(concurrency)
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin, timings = clock(), []
 
-    async def one(prompt):
-        async with gate:
-            return await timed_request(client, model, prompt, max_tokens, clock)
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        timings.append(await timed_request(client, model, prompt, max_tokens, clock))
 
-    return [await task for task in asyncio.as_completed(list(map(one, prompts)))]
+    await asyncio.gather(*map(one, prompts, starts))
+    return timings
+
+
+# %% wrong="load_client" breaks="timings" says="hand `clock` on"
+# Times the requests with another clock.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens)
+
+    return await asyncio.gather(*map(one, prompts, starts))
 
 
 # %% right="load_client"
@@ -1440,10 +4725,10 @@ async def timed_request(client, model, prompt, max_tokens, clock=time.perf_count
     times = [clock()]
     count = 0
     async with await client.chat.completions.create(
-        messages=[dict(role="user", content=prompt)],
+        messages=[dict(role="user", content=[dict(type="text", text=prompt)])],
         model=model,
         temperature=0.0,
-        max_tokens=max_tokens,
+        max_completion_tokens=max_tokens,
         stream=True,
         stream_options=dict(include_usage=True),
         extra_body=dict(min_tokens=max_tokens),
@@ -1457,23 +4742,61 @@ async def timed_request(client, model, prompt, max_tokens, clock=time.perf_count
     return Timing(sent=times[0], first=times[1], last=times[-1], tokens=count)
 
 
-async def run_load(client, model, prompts, max_tokens, concurrency, clock=time.perf_counter):
-    results, todo = [None] * len(prompts), deque(enumerate(prompts))
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin, tasks = clock(), []
+    for prompt, start in zip(prompts, starts):
+        ahead = start - (clock() - begin)
+        if ahead > 0:
+            await sleep(ahead)
+        tasks.append(asyncio.create_task(timed_request(client, model, prompt, max_tokens, clock)))
+    return [await task for task in tasks]
 
-    async def worker():
-        while todo:
-            i, prompt = todo.popleft()
-            results[i] = await timed_request(client, model, prompt, max_tokens, clock)
 
-    await asyncio.gather(*(worker() for _ in range(concurrency)))
+# %% right="load_client"
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    extra = {"min_tokens": max_tokens, "max_tokens": max_tokens, "temperature": 0}
+    request = client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body=extra,
+    )
+    sent = clock()
+    first = last = usage = None
+    async for chunk in await request:
+        usage = chunk.usage or usage
+        for choice in chunk.choices:
+            if getattr(choice.delta, "content", None):
+                last = clock()
+                if first is None:
+                    first = last
+    return Timing(sent, first, last, usage.completion_tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    results = [None] * len(prompts)
+
+    async def send(i):
+        await sleep(starts[i])
+        results[i] = await timed_request(client, model, prompts[i], max_tokens, clock=clock)
+
+    async with asyncio.TaskGroup() as group:
+        for i in range(len(prompts)):
+            group.create_task(send(i))
     return results
 
 
-# %% wrong="report_and_metrics" says="tokens - 1 steps"
+# %% equivalent="report_and_metrics" because="a NumPy float64 is a float"
+# - report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+# + report[f"{name}_p{percent}"] = np.percentile(values, percent)
+
+
+# %% wrong="report_and_metrics" breaks="tpot" says="tokens - 1 steps"
 # Divides the time between first and last by all tokens.
 def latency_report(timings):
     ttft = [t.first - t.sent for t in timings]
-    tpot = [(t.last - t.first) / t.tokens for t in timings]
+    tpot = [(t.last - t.first) / t.tokens for t in timings if t.tokens > 1]
     report = {}
     for name, values in (("ttft", ttft), ("tpot", tpot)):
         for percent in (50, 95):
@@ -1509,7 +4832,248 @@ def histogram_quantile(before, after, name, q):
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
 
-# %% wrong="report_and_metrics" says="requests overlap"
+# %% wrong="report_and_metrics" breaks="tpot" says="the pace begins at the first token"
+# The pace over the whole answer, the wait included.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.sent) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="single" says="leave it out"
+# A single token counts as a pace of zero.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / max(t.tokens - 1, 1) for t in timings]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="single" says=""
+# Leaves requests with a single token out of the whole report.
+def latency_report(timings):
+    timings = [t for t in timings if t.tokens > 1]
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="ttft" says="first - sent"
+# Measures from the start of the whole test.
+def latency_report(timings):
+    ttft = [t.first - min(u.sent for u in timings) for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="percentiles" says="np.percentile"
+# Takes the nearest request instead of going between two.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(sorted(values)[min(int(percent / 100 * len(values)), len(values) - 1)])
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="percentiles" says="np.percentile"
+# A mean and a maximum in place of percentiles.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.mean(values) if percent == 50 else np.max(values))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="throughput" says="requests overlap"
 # Adds up the times of all requests.
 def latency_report(timings):
     ttft = [t.first - t.sent for t in timings]
@@ -1549,7 +5113,87 @@ def histogram_quantile(before, after, name, q):
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
 
-# %% wrong="report_and_metrics" says="subtract what was there before"
+# %% wrong="report_and_metrics" breaks="throughput" says="the run begins when the first request is sent"
+# The clock of the run starts at the first token.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.first for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="throughput" says=""
+# The first and the last of the list, as if they were the first and the last in time.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = timings[-1].last - timings[0].sent
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="growth" says="subtract what was there before"
 # Reads a counter as if it were a gauge.
 def latency_report(timings):
     ttft = [t.first - t.sent for t in timings]
@@ -1565,6 +5209,171 @@ def latency_report(timings):
 def counter_growth(before, after, name):
     growth = 0.0
     for sign, text in ((1, after),):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="growth" says="only samples with exactly this name"
+# Takes every sample whose name begins so.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name.startswith(name))
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="labels" says=""
+# Takes the first sample with this name.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * next((sample.value for sample in family.samples if sample.name == name), 0)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="absent" says=""
+# A sample that was not there before is not counted.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    values = [
+        {
+            tuple(sample.labels.items()): sample.value
+            for f in text_string_to_metric_families(text)
+            for sample in f.samples
+            if sample.name == name
+        }
+        for text in (before, after)
+    ]
+    return float(sum(values[1][labels] - value for labels, value in values[0].items()))
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="between" says="subtract what was there before"
+# What was observed since the start of the server.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
         for family in text_string_to_metric_families(text):
             growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
     return growth
@@ -1589,8 +5398,92 @@ def histogram_quantile(before, after, name, q):
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
 
-# %% wrong="report_and_metrics" says="in proportion"
-# Takes the limit of the bucket.
+# %% wrong="report_and_metrics" breaks="sets" says="`histogram_quantile` of"
+# Takes the first label set alone.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    chosen = {}
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = tuple(v for k, v in sorted(sample.labels.items()) if k != "le")
+                if sample.name == name + "_bucket" and labels == chosen.setdefault("first", labels):
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="bucket" says="limits are numbers"
+# Sorts the limits as texts.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[sample.labels["le"]] += sign * sample.value
+    if not growth["+Inf"]:
+        return None
+    wanted, low, seen = q * growth["+Inf"], 0.0, 0.0
+    for limit in sorted(growth, key=lambda limit: (limit == "+Inf", limit)):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    low = float(low)
+    if limit == "+Inf":
+        return low
+    limit_value = float(limit)
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit_value - low)
+
+
+# %% wrong="report_and_metrics" breaks="bucket" says="in proportion"
+# Takes the upper limit of the bucket.
 def latency_report(timings):
     ttft = [t.first - t.sent for t in timings]
     tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
@@ -1629,8 +5522,88 @@ def histogram_quantile(before, after, name, q):
     return limit
 
 
-# %% wrong="report_and_metrics" says="the largest finite limit"
-# Goes into the bucket up to infinity.
+# %% wrong="report_and_metrics" breaks="bucket" says=""
+# Takes the counts of the buckets as if they were not cumulative.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if seen + growth[limit] >= wanted:
+            break
+        low, seen = limit, seen + growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / growth[limit] * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="bucket" says=""
+# Trusts the order in which the limits stand in the text.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in growth:
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="first_bucket" says="the first bucket begins at 0"
+# In the first bucket it answers with the limit.
 def latency_report(timings):
     ttft = [t.first - t.sent for t in timings]
     tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
@@ -1664,13 +5637,17 @@ def histogram_quantile(before, after, name, q):
         if growth[limit] >= wanted:
             break
         low, seen = limit, growth[limit]
+    if limit == min(growth):
+        return limit
+    if limit == math.inf:
+        return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
 
-# %% wrong="report_and_metrics" says="first - sent"
-# Measures from the start of the whole test.
+# %% wrong="report_and_metrics" breaks="last_bucket" says=""
+# Answers with infinity in the last bucket.
 def latency_report(timings):
-    ttft = [t.first - timings[0].sent for t in timings]
+    ttft = [t.first - t.sent for t in timings]
     tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
     report = {}
     for name, values in (("ttft", ttft), ("tpot", tpot)):
@@ -1697,6 +5674,46 @@ def histogram_quantile(before, after, name, q):
                     growth[float(sample.labels["le"])] += sign * sample.value
     if not growth[math.inf]:
         return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return math.inf
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+
+# %% wrong="report_and_metrics" breaks="nothing" says="expected None"
+# 0 for nothing.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return 0.0
     wanted, low, seen = q * growth[math.inf], 0.0, 0.0
     for limit in sorted(growth):
         if growth[limit] >= wanted:
@@ -1747,69 +5764,65 @@ def histogram_quantile(before, after, name, q):
     return left + (limits[i] - left) * (q * counts[-1] - below) / (counts[i] - below)
 
 
-# %% wrong="fit_tune_launch" says="look at the table"
-# One set of flags for both engines.
-def kv_bytes_per_token(config, bytes_per_value):
-    heads = config["num_attention_heads"]
-    head_dim = config.get("head_dim") or config["hidden_size"] // heads
-    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+# %% right="report_and_metrics"
+import statistics
 
 
-def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
-    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
-    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
-    return best and best["max_num_seqs"]
+def _percentile(values, share):
+    values = sorted(values)
+    place = share * (len(values) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (values[high] - values[low]) * (place - low)
 
 
-def launch_commands(job):
-    names = {
-        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
-        "sglang": ("sglang.launch_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+def latency_report(timings):
+    waits = [timing.first - timing.sent for timing in timings]
+    paces = [(timing.last - timing.first) / (timing.tokens - 1) for timing in timings if timing.tokens != 1]
+    start, end = min(timings, key=lambda t: t.sent).sent, max(timings, key=lambda t: t.last).last
+    return {
+        "tokens_per_s": sum(timing.tokens for timing in timings) / (end - start),
+        "ttft_p50": statistics.median(waits),
+        "ttft_p95": _percentile(waits, 0.95),
+        "tpot_p50": statistics.median(paces),
+        "tpot_p95": _percentile(paces, 0.95),
     }
-    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
-    commands = {}
-    for engine, (module, model, length, seats, gpus) in names.items():
-        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
-        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
-        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
-        if not job["prefix_cache"]:
-            commands[engine].append(off[engine])
-    commands["sglang"].append("--enable-metrics")
-    return commands
 
 
-# %% wrong="fit_tune_launch" says="key-value heads * head_dim"
-# Counts all heads, as before grouped-query attention.
-def kv_bytes_per_token(config, bytes_per_value):
-    heads = config["num_attention_heads"]
-    head_dim = config.get("head_dim") or config["hidden_size"] // heads
-    return 2 * config["num_hidden_layers"] * heads * head_dim * bytes_per_value
+def _all_samples(text):
+    for family in text_string_to_metric_families(text):
+        yield from family.samples
 
 
-def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
-    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
-    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
-    return best and best["max_num_seqs"]
+def counter_growth(before, after, name):
+    def total(text):
+        return math.fsum(sample.value for sample in _all_samples(text) if sample.name == name)
+
+    return total(after) - total(before)
 
 
-def launch_commands(job):
-    names = {
-        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
-        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
-    }
-    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
-    commands = {}
-    for engine, (module, model, length, seats, gpus) in names.items():
-        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
-        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
-        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
-        if not job["prefix_cache"]:
-            commands[engine].append(off[engine])
-    commands["sglang"].append("--enable-metrics")
-    return commands
+def histogram_quantile(before, after, name, q):
+    """With np.interp over the cumulative counts, where these grow."""
+    limits = sorted({float(s.labels["le"]) for s in _all_samples(after) if s.name == f"{name}_bucket"})
+    counts = []
+    for limit in limits:
+        count = 0.0
+        for text, sign in ((after, 1), (before, -1)):
+            count += sign * sum(
+                s.value for s in _all_samples(text) if s.name == f"{name}_bucket" and float(s.labels["le"]) == limit
+            )
+        counts.append(count)
+    if not counts or not counts[-1]:
+        return None
+    rank = q * counts[-1]
+    place = int(np.searchsorted(counts, rank, side="left"))
+    if place == len(limits) - 1:
+        return limits[-2]
+    edges, cumulative = [0.0, *limits], [0.0, *counts]
+    return float(np.interp(rank, cumulative[place : place + 2], edges[place : place + 2]))
 
 
-# %% wrong="fit_tune_launch" says="key and value"
+# %% wrong="fit_tune_launch" breaks="formula" says="each token has both"
 # Counts keys and forgets values.
 def kv_bytes_per_token(config, bytes_per_value):
     heads = config["num_attention_heads"]
@@ -1840,7 +5853,194 @@ def launch_commands(job):
     return commands
 
 
-# %% wrong="fit_tune_launch" says="is 64, expected 32"
+# %% wrong="fit_tune_launch" breaks="formula" says="of type float"
+# Divides, and gets a float.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] / heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="kv_heads" says="key-value heads"
+# Counts all heads, as before grouped-query attention.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * heads * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="kv_heads" says="num_key_value_heads"
+# Asks for a key that old configurations lack.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * config["num_key_value_heads"] * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="head_dim" says="where head_dim is given"
+# Always hidden_size / heads.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="head_dim" says="NoneType"
+# A key that is there has a value.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim", config["hidden_size"] // heads)
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="kv_heads" says=""
+# Takes hidden_size for heads times head_dim, so a head_dim of its own does not count, and divides by groups.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    groups = heads // (config.get("num_key_value_heads") or 1)
+    return 2 * config["num_hidden_layers"] * (heads // groups) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="limits" says="both limits count: the pace"
 # Looks at the time to first token alone.
 def kv_bytes_per_token(config, bytes_per_value):
     heads = config["num_attention_heads"]
@@ -1871,7 +6071,255 @@ def launch_commands(job):
     return commands
 
 
-# %% wrong="fit_tune_launch" says="subprocess takes strings only"
+# %% wrong="fit_tune_launch" breaks="limits" says="both limits count: the wait"
+# Looks at the pace alone.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="limits" says="just reached"
+# A limit that is just reached counts as broken.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] < ttft_p95 and row["tpot_p95"] < tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="highest" says="not the most seats"
+# Takes the largest setting that keeps the limits.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: row["max_num_seqs"], default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="equal" says="with equal throughput the smaller"
+# With equal throughput the first row.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: row["tokens_per_s"], default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="none" says="is 1, expected None"
+# 1 where nothing keeps the promise.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best["max_num_seqs"] if best else 1
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="flags" says="look at the table"
+# One set of flags for both engines.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="flags" says="--port"
+# A port that is written down.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": 8000, "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="flags" says="the flags for"
+# Forgets the name in the API.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="words" says="subprocess takes strings only"
 # Leaves numbers in the list.
 def kv_bytes_per_token(config, bytes_per_value):
     heads = config["num_attention_heads"]
@@ -1902,7 +6350,69 @@ def launch_commands(job):
     return commands
 
 
-# %% wrong="fit_tune_launch" says="--host for vllm"
+# %% wrong="fit_tune_launch" breaks="words" says="a string would have to go through a shell"
+# A line for the shell.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return {engine: " ".join(command) for engine, command in commands.items()}
+
+
+# %% wrong="fit_tune_launch" breaks="start" says="first three words"
+# Any python that is on the path.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = ["python", "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="host" says="--host for"
 # Listens on every network interface.
 def kv_bytes_per_token(config, bytes_per_value):
     heads = config["num_attention_heads"]
@@ -1933,8 +6443,8 @@ def launch_commands(job):
     return commands
 
 
-# %% wrong="fit_tune_launch" says="just reached"
-# A limit that is just reached counts as broken.
+# %% wrong="fit_tune_launch" breaks="prefix_cache" says="with prefix_cache=True"
+# Switches the prefix cache off in any case.
 def kv_bytes_per_token(config, bytes_per_value):
     heads = config["num_attention_heads"]
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
@@ -1942,7 +6452,99 @@ def kv_bytes_per_token(config, bytes_per_value):
 
 
 def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
-    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] < tpot_p95]
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if True:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="prefix_cache" says="with prefix_cache=False"
+# Switches the prefix cache off in vLLM only.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if engine == "vllm" and not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="metrics" says="the flags for sglang"
+# Forgets the metrics of SGLang.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    return commands
+
+
+# %% wrong="fit_tune_launch" breaks="no_other" says="is not asked for"
+# Runs what the model's repository brings.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
     best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
     return best and best["max_num_seqs"]
 
@@ -1961,13 +6563,14 @@ def launch_commands(job):
         if not job["prefix_cache"]:
             commands[engine].append(off[engine])
     commands["sglang"].append("--enable-metrics")
+    commands["vllm"].append("--trust-remote-code")
     return commands
 
 
 # %% right="fit_tune_launch"
 def kv_bytes_per_token(config, bytes_per_value):
-    kv_heads = config.get("num_key_value_heads", config["num_attention_heads"])
-    width = config["head_dim"] if "head_dim" in config else config["hidden_size"] // config["num_attention_heads"]
+    kv_heads = config["num_attention_heads"] if config.get("num_key_value_heads") is None else config["num_key_value_heads"]
+    width = config["head_dim"] if config.get("head_dim") else config["hidden_size"] // config["num_attention_heads"]
     per_layer = kv_heads * width * 2
     return per_layer * config["num_hidden_layers"] * bytes_per_value
 
@@ -2005,3 +6608,39 @@ def launch_commands(job):
         vllm.append("--no-enable-prefix-caching")
         sglang.append("--disable-radix-cache")
     return dict(sglang=sglang, vllm=vllm)
+
+
+# %% right="fit_tune_launch"
+def kv_bytes_per_token(config, bytes_per_value):
+    def setting(name, fallback):
+        value = config.get(name)
+        return fallback if value is None else value
+
+    heads = config["num_attention_heads"]
+    shape = (
+        2,
+        config["num_hidden_layers"],
+        setting("num_key_value_heads", heads),
+        setting("head_dim", config["hidden_size"] // heads),
+    )
+    return math.prod(shape) * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    ranked = sorted(rows, key=lambda row: (-row["tokens_per_s"], row["max_num_seqs"]))
+    kept = (row["max_num_seqs"] for row in ranked if not (row["ttft_p95"] > ttft_p95 or row["tpot_p95"] > tpot_p95))
+    return next(kept, None)
+
+
+def launch_commands(job):
+    """`vllm serve`, and the module of SGLang."""
+    address = ["--host", "127.0.0.1", "--port", str(job["port"])]
+    vllm = ["vllm", "serve", job["model"], "--served-model-name", job["name"], *address, "--dtype", job["dtype"]]
+    vllm += f"--max-model-len {job['max_model_len']} --max-num-seqs {job['max_num_seqs']}".split()
+    vllm += f"--tensor-parallel-size {job['gpus']}".split()
+    sglang = [sys.executable, "-m", "sglang.launch_server", "--model-path", job["model"], "--served-model-name", job["name"]]
+    sglang += [*address, "--dtype", job["dtype"], "--enable-metrics", f"--context-length={job['max_model_len']}"]
+    sglang += [f"--max-running-requests={job['max_num_seqs']}", f"--tp-size={job['gpus']}"]
+    if not job["prefix_cache"]:
+        vllm, sglang = vllm + ["--no-enable-prefix-caching"], sglang + ["--disable-radix-cache"]
+    return {"sglang": sglang, "vllm": vllm}
