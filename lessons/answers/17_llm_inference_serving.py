@@ -1019,6 +1019,1994 @@ class Scheduler:
         self.count = len(stay)
 
 
+# %% wrong="engine" breaks="running" says="what step"
+# Believes that taking turns is fair: who ran goes to the end.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        for sequence, _ in plan[:1]:
+            if sequence in self.running and len(self.running) > 1:
+                self.running.append(self.running.pop(0))
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="running" says="what step"
+# Lets prompts go first, as older engines did: answers get what is left.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        ran = list(self.running)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        for sequence in ran:
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="budget" says="of the budget"
+# Charges prompts only: believes that a decode step is free.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count if sequence.computed < len(sequence.prompt) else 0
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="youngest" says="has no block table"
+# Preempts the oldest, which has had the most.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(0), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="youngest" says="the youngest"
+# Preempts the one that finds no room, whoever it is.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = sequence, True
+                self.running.remove(victim)
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="youngest" says="the youngest"
+# Preempts one request a step and lets the one without room wait.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                if preempted:
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="calm" says="nobody is admitted"
+# Admits right after a preemption: the blocks of a request with the same text count as known, so it comes back at once.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="preempted" says="what step"
+# Puts the preempted one at the end of the queue.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.append(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="preempted" says="is admitted with"
+# Begins the answer of a preempted request anew.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+                victim.output.clear()
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="preempted" says="is admitted with"
+# Goes on where the request was, though its blocks are gone.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            known = max(known, sequence.computed)
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="admission" says="nobody overtakes"
+# Lets the next one in when the first finds no room.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            for sequence in self.waiting:
+                known = self.blocks.start(sequence.id, sequence.tokens)
+                if known is not None:
+                    break
+            else:
+                break
+            self.waiting.remove(sequence)
+            self.waiting.appendleft(sequence)
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="admission" says="run already"
+# One too many.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) <= self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="admission" says="the budget is used up"
+# Admits without budget: the blocks are taken, and nothing is computed.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            if count:
+                plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="admission" says="what step"
+# Static batching: new requests only when nobody runs any more.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        fresh = not self.running
+        while fresh and self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="chunk" says="from the cache"
+# Shares the blocks, and computes all tokens again nevertheless.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = 0, min(len(sequence.tokens), left)
+            self.blocks.extend(sequence.id, sequence.tokens[: max(known, count)])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)[: s.computed + n]) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="chunk" says="what step"
+# No chunks: a prompt waits until it fits into a step as a whole.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            if len(sequence.tokens) > left:
+                break
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="chunk" says="and gets"
+# Ends each chunk at a block's end.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            if known + count < len(sequence.tokens):
+                count = max(1, (known + count) // self.blocks.block_size * self.blocks.block_size - known)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="chunk" says="what step"
+# After a preemption only the prompt is computed again, and then one token a step.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(max(1, len(sequence.prompt) - sequence.computed), left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(max(1, len(sequence.prompt) - known), left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="cached" says="does not change at a preemption"
+# Writes it down at every admission.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="room" says="up to the chunk's end"
+# Makes room for the whole prompt at the admission.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens)
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)[: s.computed + n]) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="forward" says="each call of forward"
+# One call for each request.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        chunks = [(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan]
+        scores = torch.cat([self.model.forward([chunk]) for chunk in chunks])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="forward" says="each call of forward"
+# Calls the model with nothing, too.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            if isinstance(self.model, PagedModel):
+                return []
+            self.model.forward([])
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="forward" says="the new tokens"
+# Slots of the chunk alone, from the wrong end.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)[:n]) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="token" says="the new tokens"
+# Draws a token.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.softmax(-1).multinomial(1)[:, 0].tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="token" says="gets no new one"
+# A token after every chunk.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed <= len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="token" says="the new tokens"
+# Believes that all is computed when the prompt is; a preempted request has output to compute as well.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed >= len(sequence.prompt):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="token" says="plain ints"
+# Leaves the tokens as tensors, each with the memory of all scores' choices.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1)):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="done" says="max_tokens"
+# Does not heed the end token.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="done" says="the number of free blocks"
+# Stops as soon as the end token is anywhere, also in the prompt.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if self.model.end in sequence.tokens or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="done" says="who is done or preempted holds no block"
+# Forgets the blocks.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="done" says="who is done or preempted holds no block"
+# Clears up at the beginning of the next step.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running, self.over = deque(), [], []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        for sequence in self.over:
+            self.running.remove(sequence)
+            self.blocks.release(sequence.id)
+        self.over = []
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.over.append(sequence)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="done" says="the new tokens"
+# Leaves the end token out of the output.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                full = len(sequence.output) == sequence.max_tokens
+                if token == self.model.end:
+                    sequence.output.pop()
+                if token == self.model.end or full:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="plan" says="what step"
+# Says how many tokens are computed in all.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, sequence.computed) for sequence, count in plan]
+
+
+# %% wrong="engine" breaks="plan" says="expected list"
+# A dict.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return {sequence.id: count for sequence, count in plan}
+
+
+# %% equivalent="engine" because="while it runs only the last ones are taken out of the list, and those not yet reached"
+# - for sequence in list(self.running):
+# + for sequence in self.running:
+
+# %% equivalent="engine" because="the scores have two axes: 1 and -1 are the same"
+# - for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+# + for (sequence, count), token in zip(plan, scores.argmax((1)).tolist()):
+
+# %% equivalent="engine" because="the smaller of two numbers does not depend on their order"
+# - count = min(len(sequence.tokens) - sequence.computed, left)
+# + count = (min(left, len(sequence.tokens) - sequence.computed))
+
+# %% equivalent="engine" because="the smaller of two numbers does not depend on their order"
+# - sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+# + sequence.computed, count = known, (min(left, len(sequence.tokens) - known))
+
+
+# %% right="engine"
+# An index that goes through the running ones, and a helper for the room, as vLLM's own loop does it.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model = model
+        self.blocks = blocks
+        self.max_num_batched_tokens = max_num_batched_tokens
+        self.max_num_seqs = max_num_seqs
+        self.waiting = []
+        self.running = []
+
+    def add(self, sequence):
+        self.waiting += [sequence]
+
+    def preempt_youngest(self):
+        youngest = self.running[-1]
+        del self.running[-1]
+        self.blocks.release(request_id=youngest.id)
+        youngest.computed = 0
+        self.waiting.insert(0, youngest)
+
+    def step(self):
+        budget, counts, index, preempted = self.max_num_batched_tokens, {}, 0, 0
+        while index < len(self.running) and budget > 0:
+            sequence = self.running[index]
+            wanted = min(budget, len(sequence.prompt) + len(sequence.output) - sequence.computed)
+            if self.blocks.extend(sequence.id, sequence.tokens[0 : sequence.computed + wanted]):
+                counts[sequence.id] = wanted
+                budget -= wanted
+                index += 1
+            else:
+                self.preempt_youngest()
+                preempted += 1
+        while self.waiting and budget > 0 and preempted == 0 and len(self.running) != self.max_num_seqs:
+            sequence = self.waiting[0]
+            found = self.blocks.start(sequence.id, sequence.tokens)
+            if found is None:
+                break
+            self.running.append(self.waiting.pop(0))
+            sequence.computed = found
+            sequence.cached = found if sequence.cached is None else sequence.cached
+            wanted = min(budget, len(sequence.tokens) - found)
+            assert self.blocks.extend(sequence.id, sequence.tokens[: found + wanted])
+            counts[sequence.id] = wanted
+            budget -= wanted
+        taking_part = [sequence for sequence in self.running if sequence.id in counts]
+        if taking_part:
+            batch = []
+            for sequence in taking_part:
+                end = sequence.computed + counts[sequence.id]
+                batch.append((sequence.tokens[sequence.computed : end], self.blocks.slots(sequence.id)))
+                sequence.computed = end
+            for sequence, row in zip(taking_part, self.model.forward(batch)):
+                if sequence.computed < len(sequence.tokens):
+                    continue
+                sequence.output.append(int(torch.argmax(row)))
+                if sequence.output[-1] == self.model.end or len(sequence.output) >= sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return list(counts.items())
+
+
+# %% right="engine"
+# Keeps its own books in dicts; the queue holds ids, and nothing of a sequence is used but its text and `cached`.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks, self.most, self.wide = model, blocks, max_num_batched_tokens, max_num_seqs
+        self.by_id, self.done, self.queue, self.active = {}, Counter(), deque(), deque()
+
+    def add(self, sequence):
+        self.by_id[sequence.id] = sequence
+        self.queue.append(sequence.id)
+
+    def missing(self, name):
+        return len(self.by_id[name].tokens) - self.done[name]
+
+    def fits(self, name, count):
+        """Room for `count` more tokens, whoever of the younger must go for it."""
+        while name in self.active:
+            if self.blocks.extend(name, self.by_id[name].tokens[: self.done[name] + count]):
+                return True
+            last = self.active.pop()
+            self.blocks.release(last)
+            self.queue.appendleft(last)
+        return False
+
+    def admit(self, left):
+        while left > 0 and self.queue and len(self.active) < self.wide:
+            name = self.queue[0]
+            found = self.blocks.start(name, self.by_id[name].tokens)
+            if found is None:
+                return
+            self.active.append(self.queue.popleft())
+            self.done[name] = found
+            if self.by_id[name].cached is None:
+                self.by_id[name].cached = found
+            count = min(left, self.missing(name))
+            self.fits(name, count)
+            left -= count
+            yield name, count
+
+    def step(self):
+        plan, ran = [], set(self.active)
+        for name in tuple(self.active):
+            count = min(self.missing(name), self.most - sum(n for _, n in plan))
+            if count > 0 and self.fits(name, count):
+                plan.append((name, count))
+        if ran == set(self.active):
+            plan += self.admit(self.most - sum(n for _, n in plan))
+        batch = [(self.by_id[name].tokens[self.done[name] :][:count], self.blocks.slots(name)) for name, count in plan]
+        best = self.model.forward(batch).max(dim=1).indices if batch else []
+        for (name, count), token in zip(plan, best):
+            self.done[name] += count
+            if self.missing(name) == 0:
+                self.hand_over(name, int(token))
+        return plan
+
+    def hand_over(self, name, token):
+        output = self.by_id[name].output
+        output.append(token)
+        if token == self.model.end or len(output) == self.by_id[name].max_tokens:
+            self.active.remove(name)
+            self.blocks.release(name)
+
+
+# %% right="engine"
+# One line of sequences in which the first `admitted` run; arguments of the constructor in any way.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens=2048, max_num_seqs=128):
+        self.__dict__.update(model=model, blocks=blocks, budget=max_num_batched_tokens, limit=max_num_seqs, line=[], admitted=0)
+
+    def add(self, sequence):
+        self.line.append(sequence)
+
+    def chunks(self):
+        left, at, before = self.budget, 0, self.admitted
+        while left and at < self.admitted:
+            sequence = self.line[at]
+            upto = sequence.tokens[: sequence.computed + left]
+            if self.blocks.extend(sequence.id, upto):
+                left -= len(upto) - sequence.computed
+                at += 1
+                yield sequence, upto
+            else:
+                self.admitted -= 1
+                self.blocks.release(self.line[self.admitted].id)
+        while left and before <= self.admitted < min(self.limit, len(self.line)):
+            sequence = self.line[self.admitted]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                return
+            self.admitted += 1
+            sequence.computed = known
+            if sequence.cached is None:
+                sequence.cached = known
+            upto = sequence.tokens[: known + left]
+            self.blocks.extend(sequence.id, upto)
+            left -= len(upto) - known
+            yield sequence, upto
+
+    @torch.no_grad()
+    def step(self):
+        decided = list(self.chunks())
+        report = [(sequence.id, len(upto) - sequence.computed) for sequence, upto in decided]
+        batch = [(upto[sequence.computed :], self.blocks.slots(sequence.id)) for sequence, upto in decided]
+        for (sequence, upto), row in zip(decided, self.model.forward(batch) if batch else ()):
+            whole, sequence.computed = len(upto) == len(sequence.tokens), len(upto)
+            if whole:
+                sequence.output += [row.tolist().index(max(row.tolist()))]
+            if whole and (sequence.output[-1] == self.model.end or sequence.max_tokens <= len(sequence.output)):
+                self.blocks.release(sequence.id)
+                self.line.remove(sequence)
+                self.admitted -= 1
+        return report
+
+
 # %% equivalent="speculative_accept" because="they differ only where a random number equals the ratio exactly: once in millions of tokens"
 # - if torch.rand((), generator=generator) < p[token] / q[token]:
 # + if (torch.rand((), generator=generator) <= p[token] / q[token]):
