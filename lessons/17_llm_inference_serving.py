@@ -3293,13 +3293,14 @@ claims.record(
 # own here: the script below is written to a file, run, and answers with JSON. On a GPU or in a script of yours you
 # would call it directly.
 #
-# It answers three questions:
+# It answers four questions:
 #
 # 1. **Static or continuous?** The same 32 requests with unequal answers on 8 seats, once in groups of 8 that wait for
 #    their longest, once all at once.
 # 2. **Does vLLM's prefix cache do what yours does?** Conversations as in exercise 2, with the number of cached tokens
 #    of each.
 # 3. **What does `max_num_seqs` do?** 32 requests at once, at several settings.
+# 4. **Does vLLM's scheduler decide as your engine does?** The requests of exercise 3b, with what is computed in each step.
 #
 # (`block_size=32` since vLLM's CPU attention wants multiples of 32, `kv_cache_memory_bytes` keeps it small,
 # `enforce_eager` skips the compilation.)
@@ -3336,6 +3337,44 @@ def continuous(llm):
     return run(llm, everyone)
 
 
+def token_counts(llm):
+    metrics = [metric for metric in llm.get_metrics() if metric.name.startswith(("vllm:prompt_tokens", "vllm:generation_tokens"))]
+    return {metric.labels.get("source", metric.name.removeprefix("vllm:")): metric.value for metric in metrics if hasattr(metric, "value")}
+
+
+def serve_mixed(mixed):
+    llm = LLM(
+        model=job["model"], dtype="float32", enforce_eager=True, max_model_len=320, kv_cache_memory_bytes=64 << 20,
+        block_size=mixed["block_size"], num_gpu_blocks_override=mixed["num_blocks"] + 1,  # vLLM keeps one for itself
+        max_num_batched_tokens=mixed["budget"], max_num_seqs=mixed["max_num_seqs"], async_scheduling=False, disable_log_stats=False,
+    )
+    engine, plans, outputs, before = llm.llm_engine, [], {}, token_counts(llm)  # the counters are the process's
+    scheduler = engine.engine_core.engine_core.scheduler
+    schedule = scheduler.schedule
+
+    def noted(*args, **kwargs):
+        decided = schedule(*args, **kwargs)
+        plans.append([(name.rsplit("-", 1)[0], n) for name, n in decided.num_scheduled_tokens.items()])
+        return decided
+
+    scheduler.schedule = noted
+    for step in range(1000):
+        for r in mixed["requests"]:
+            if r["step"] == step:
+                settings = SamplingParams(max_tokens=r["max_tokens"], temperature=0, ignore_eos=True)
+                engine.add_request(r["id"], {"prompt_token_ids": r["prompt"]}, settings)
+        if step > max(r["step"] for r in mixed["requests"]) and not engine.has_unfinished_requests():
+            break
+        if engine.has_unfinished_requests():
+            outputs |= {answer.request_id: list(answer.outputs[0].token_ids) for answer in engine.step() if answer.finished}
+        else:
+            plans.append([])
+    counts = {name: value - before[name] for name, value in token_counts(llm).items()}
+    counts |= {"steps": sum(map(bool, plans)), "tokens scheduled": sum(n for plan in plans for _, n in plan)}
+    close(llm)
+    return plans, outputs, counts
+
+
 result, everyone = {"seconds": {}, "rows": []}, range(len(job["prompts"]))
 llm = engine(8)
 run(llm, range(8))  # the first run is slower
@@ -3350,6 +3389,7 @@ result["same"] = sum(a == b for a, b in zip(*texts.values()))
 one = SamplingParams(max_tokens=1, temperature=0)
 result["cached"] = [llm.generate([{"prompt_token_ids": ids}], one, use_tqdm=False)[0].num_cached_tokens for ids in job["turns"]]
 close(llm)
+result["mixed"] = serve_mixed(job["mixed"])
 for seats in job["seats"]:
     llm = engine(seats)
     run(llm, range(2))
@@ -3407,6 +3447,7 @@ job = {
     "lengths": lengths,
     "turns": turns,
     "seats": [1, 4, 16],
+    "mixed": MIXED,
 }
 inside = run_engine_script(job)
 
@@ -3433,6 +3474,13 @@ if inside:
         mine.append(cached)
     print(f"cached tokens, vLLM: {inside['cached']}")
     print(f"cached tokens, you:  {mine}")
+
+    their_plans, their_outputs, their_counts = inside["mixed"]
+    alike = [[tuple(pair) for pair in plan] for plan in their_plans] == mixed_plans
+    print(f"your engine on the requests of exercise 3b: the plan of every step is {'the same' if alike else 'NOT the same'} as vLLM's")
+    print(f"answers with the same tokens: {sum(mixed_outputs[name] == tokens for name, tokens in their_outputs.items())} of {len(mixed_outputs)}")
+    for name, number in mixed_counts.items():
+        print(f"{name:18} you {number:5}   vLLM {their_counts.get(name)}")
 
 # %% [markdown]
 # The figure of [Anyscale's report](https://www.anyscale.com/blog/continuous-batching-llm-inference) is for a 13B
