@@ -17,7 +17,7 @@
 #
 # **You need first** lesson 07 (the KV cache and the decode loop), and some `asyncio` (`await`, `gather`).
 #
-# **Time** about four hours: eight exercises, 30 points. No GPU is needed. vLLM is used after the last exercise; where
+# **Time** about five hours: nine exercises, 30 points. No GPU is needed. vLLM is used after the last exercise; where
 # it is not installed, these cells say so and the rest still works.
 #
 # What happens to a request, from top to bottom:
@@ -26,15 +26,15 @@
 # |---|---|---|
 # | it waits in a queue until it is admitted | the scheduler | 3 |
 # | its tokens get blocks of the KV cache, some of them known already | block allocator, prefix cache | 1, 2 |
-# | each step of the model gives tokens to the whole batch; without a free block somebody must leave | the scheduler, again | 3 |
-# | a draft model lets one step give several tokens | speculative decoding | 4, 5 |
-# | tokens are streamed to the user, who feels the wait and the pace | load client, report, `/metrics` | 6, 7 |
-# | the operator sets the limits | sizing, settings, start | 8 |
+# | each step of the model gives tokens to the whole batch; without a free block somebody must leave | the scheduler, again; the engine shares out one budget of tokens | 3, 4 |
+# | a draft model lets one step give several tokens | speculative decoding | 5, 6 |
+# | tokens are streamed to the user, who feels the wait and the pace | load client, report, `/metrics` | 7, 8 |
+# | the operator sets the limits | sizing, settings, start | 9 |
 #
 # | part | what you write | the question it answers |
 # |---|---|---|
 # | A | block allocator, prefix cache | Where do the keys and values lie? |
-# | B | continuous batching | Who takes part in the next step? |
+# | B | continuous batching, and the engine that joins it with part A | Who takes part in the next step, and with how many tokens? |
 # | C | speculative decoding, and a test for it | Can one step give several tokens, and still the same text? |
 # | D | load client, report, settings | How fast is it for a user, and what do I set? |
 # | E | (to run) the real engine under load | Does it hold? |
@@ -96,7 +96,7 @@ from unit24 import cases, check, claims
 # several ways (`n=4` in the OpenAI API, beam search), the copies share all **full** blocks. The last block, if it is
 # only partly full, will be written by both, so the copy needs its own.
 #
-# ### Exercise 1 · A block allocator (`block_allocator`, 4 points, 35 minutes, difficulty 2 of 3)
+# ### Exercise 1 · A block allocator (`block_allocator`, 3 points, 35 minutes, difficulty 2 of 3)
 #
 # Write `BlockAllocator(num_blocks, block_size)`; both are 1 or more.
 #
@@ -120,7 +120,7 @@ from unit24 import cases, check, claims
 # `table`, `slots`, `release` and the parent of a fork are asked for living requests only, and a child's name is not in use.
 
 
-# %% exercise="block_allocator" minutes=35 difficulty=2 apart=true
+# %% exercise="block_allocator" minutes=35 difficulty=2
 class BlockAllocator:
     """Lends the blocks 0 to num_blocks - 1 of a KV cache; each has room for `block_size` tokens."""
 
@@ -192,7 +192,7 @@ class BlockAllocator:
         ### END SOLUTION
 
 
-# %% tests="block_allocator" points=4
+# %% tests="block_allocator" points=3
 import itertools
 
 
@@ -589,7 +589,7 @@ claims.record(
 # | `admit([9])` | `None` | none | the same |
 
 
-# %% exercise="prefix_cache" minutes=40 difficulty=3 apart=true
+# %% exercise="prefix_cache" minutes=40 difficulty=3
 def block_keys(tokens, block_size):
     """A name for each full block: equal exactly when all tokens up to the block's end are equal."""
     ### BEGIN SOLUTION
@@ -1070,7 +1070,7 @@ def run_engine(scheduler, arrivals, limit=5000):
 
 
 # %% [markdown]
-# ### Exercise 3 · Continuous batching (`scheduler`, 5 points, 45 minutes, difficulty 3 of 3)
+# ### Exercise 3 · Continuous batching (`scheduler`, 4 points, 45 minutes, difficulty 3 of 3)
 #
 # Write `Scheduler(pool, max_num_seqs)`, for a `BlockPool` and 1 or more seats. Ids are texts, all different; a prompt has
 # one token or more, `max_tokens` is 1 or more.
@@ -1106,7 +1106,7 @@ def run_engine(scheduler, arrivals, limit=5000):
 # cannot find room again in the same step, since somebody older has taken of what it gave back.)
 
 
-# %% exercise="scheduler" minutes=45 difficulty=3 apart=true
+# %% exercise="scheduler" minutes=45 difficulty=3
 class Scheduler:
     """Decides before every step which requests take part in it."""
 
@@ -1150,7 +1150,7 @@ class Scheduler:
         ### END SOLUTION
 
 
-# %% tests="scheduler" points=5
+# %% tests="scheduler" points=4
 @check.scenario
 def served(arrivals, num_blocks, block_size, seats, limit):
     """Up to `limit` steps with the student's scheduler.
@@ -1438,6 +1438,747 @@ plt.show()
 print(f"static needs {steps['static'] / steps['continuous']:.1f} times as many steps")
 
 # %% [markdown]
+# ### Exercise 4 · The engine: one token budget for everybody (`engine`, 4 points, 45 minutes, difficulty 3 of 3)
+#
+# Allocator, prefix cache and scheduler now become one engine, and the engine drives a real model. One thing is still
+# missing. A step that reads a prompt of 8,000 tokens takes far longer than a step in which every request gets one
+# token. Whoever is in the middle of an answer waits for it.
+#
+# So a step has a **token budget**, `max_num_batched_tokens` in vLLM. A prompt that does not fit into what is left of
+# it is read in pieces, over several steps (**chunked prefill**), and the others get their next tokens meanwhile.
+# There is no longer a step for prompts and a step for answers: each request has `tokens` (prompt and output), some of
+# them are `computed`, and a step brings it nearer to having computed all. Only then does the model's output tell the
+# next token.
+#
+# The lesson gives the parts.
+#
+# - A `Sequence` is a request on its way: `id`, `prompt`, `max_tokens`, `output`, `tokens`, and two numbers that your
+#   engine keeps, `computed` and `cached`.
+# - `PagedBlocks` is exercises 1 and 2 in one, with vLLM's rules. `start(id, tokens)` begins a block table with the
+#   known blocks and returns how many tokens they hold, or None if the rest of `tokens` would not fit. `extend(id,
+#   tokens)` makes room for these tokens and names the blocks they fill; False, and nothing changed, without room.
+#   `slots(id)` are the slots of all tokens that have room. `release(id)` gives everything back.
+# - `PagedModel` is a model whose keys and values lie in these slots. `forward(batch)` takes `(tokens, slots)` for each
+#   request, the tokens of its chunk and the slots of **all** its tokens up to the chunk's end. It computes the chunks
+#   in one go, packed into one row without padding, and returns the scores after the last token of each chunk.
+#   `end` is the token that ends an answer.
+
+# %%
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+@dataclass(eq=False)
+class Sequence:
+    """A request on its way through the engine."""
+
+    id: str
+    prompt: list
+    max_tokens: int
+    output: list = field(default_factory=list)
+    computed: int = 0  # how many of its tokens have keys and values in its blocks
+    cached: int | None = None  # prompt tokens from the cache when it was first admitted
+
+    @property
+    def tokens(self):
+        """All tokens so far, prompt and output."""
+        return self.prompt + self.output
+
+
+class PagedBlocks:
+    """Block tables and the names of full blocks: exercises 1 and 2 in one, with the rules of vLLM."""
+
+    def __init__(self, num_blocks, block_size):
+        self.num_blocks, self.block_size = num_blocks, block_size
+        self.free = OrderedDict.fromkeys(range(num_blocks))  # the next one to be taken first
+        self.users, self.tables, self.lengths = Counter(), {}, {}
+        self.name_of, self.blocks_of = {}, {}  # {block: name} and {name: {block: None}}
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def names(self, tokens):
+        """The chained name of each full block of `tokens`."""
+        names, name = [], None
+        for end in range(self.block_size, len(tokens) + 1, self.block_size):
+            name = (name, tuple(tokens[end - self.block_size : end]))
+            names.append(name)
+        return names
+
+    def start(self, request_id, tokens):
+        """Begin a block table with the known blocks; the number of cached tokens, or None if `tokens` do not all fit."""
+        if request_id in self.tables:
+            raise ValueError(f"start({request_id!r}), but this request has a block table already")
+        found = []
+        for name in self.names(tokens[:-1]):  # the last token is computed in any case: its output gives the next one
+            if name not in self.blocks_of:
+                break
+            found.append(next(iter(self.blocks_of[name])))
+        fresh = -(-len(tokens) // self.block_size) - len(found)
+        if fresh > len(self.free.keys() - found):
+            return None
+        for block in found:
+            self.free.pop(block, None)
+            self.users[block] += 1
+        self.tables[request_id], self.lengths[request_id] = found, len(found) * self.block_size
+        return self.lengths[request_id]
+
+    def extend(self, request_id, tokens):
+        """Make room for `tokens`, all tokens of the request so far; False, and nothing changed, with too few free blocks."""
+        if request_id not in self.tables:
+            raise ValueError(f"extend({request_id!r}), but this request has no block table: start it first")
+        table = self.tables[request_id]
+        fresh = -(-len(tokens) // self.block_size) - len(table)
+        if fresh > len(self.free):
+            return False
+        for _ in range(fresh):
+            block, _ = self.free.popitem(last=False)
+            self.forget(block)
+            self.users[block] = 1
+            table.append(block)
+        for block, name in zip(table, self.names(tokens)):
+            if block not in self.name_of:
+                self.name_of[block] = name
+                self.blocks_of.setdefault(name, {})[block] = None
+        self.lengths[request_id] = len(tokens)
+        return True
+
+    def forget(self, block):
+        """The block gets other tokens: its old name is not known any more."""
+        if block in self.name_of:
+            same = self.blocks_of[self.name_of[block]]
+            del same[block]
+            if not same:
+                del self.blocks_of[self.name_of[block]]
+            del self.name_of[block]
+
+    def slots(self, request_id):
+        """The slot of every token that the request has room for."""
+        if request_id not in self.tables:
+            raise ValueError(f"slots({request_id!r}), but this request has no block table")
+        size, table = self.block_size, self.tables[request_id]
+        return [table[i // size] * size + i % size for i in range(self.lengths[request_id])]
+
+    def release(self, request_id):
+        """Give the blocks back. The named ones stay known; the tail of a prompt goes before its head."""
+        if request_id not in self.tables:
+            raise ValueError(f"release({request_id!r}), but this request has no block table: released twice?")
+        for block in reversed(self.tables.pop(request_id)):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free[block] = None
+                if block not in self.name_of:
+                    self.free.move_to_end(block, last=False)
+        del self.lengths[request_id]
+
+
+class PagedModel:
+    """A causal language model with its keys and values in slots; the chunks of a step are one packed row."""
+
+    def __init__(self, model, num_slots):
+        config = model.config
+        self.model, self.end = model, config.eos_token_id  # end: the token that ends an answer
+        shape = (num_slots, config.num_key_value_heads, config.head_dim)
+        self.memory = [[torch.zeros(shape, dtype=model.dtype) for _ in "kv"] for _ in range(config.num_hidden_layers)]
+
+    @torch.inference_mode()
+    def forward(self, batch):
+        """Compute chunks of several requests.
+
+        Args:
+            batch: (tokens, slots) for each request: the tokens of the chunk, and the slots of **all** tokens of the
+                request up to the chunk's end. Keys and values of the tokens before the chunk lie in their slots already.
+
+        Returns:
+            the scores after the last token of each chunk, shape (requests, vocabulary).
+        """
+        new = [slot for tokens, slots in batch for slot in slots[len(slots) - len(tokens) :]]
+        old = sorted({slot for _, slots in batch for slot in slots} - set(new))
+        column = {slot: i for i, slot in enumerate(old + new)}
+        seen, row, last, positions = torch.zeros(len(new), len(column), dtype=torch.bool), 0, [], []
+        for tokens, slots in batch:  # each token sees the slots of its own request, up to itself
+            n = len(tokens)
+            seen[row : row + n, [column[slot] for slot in slots]] = torch.ones(n, len(slots), dtype=torch.bool).tril(len(slots) - n)
+            positions += range(len(slots) - n, len(slots))
+            row += n
+            last.append(row - 1)
+        cache = DynamicCache([(k[old].transpose(0, 1)[None], v[old].transpose(0, 1)[None]) for k, v in self.memory])
+        scores = self.model(
+            torch.tensor([[token for tokens, _ in batch for token in tokens]]),
+            attention_mask=seen[None, None],
+            position_ids=torch.tensor([positions]),
+            past_key_values=cache,
+            logits_to_keep=torch.tensor(last),
+        ).logits[0]
+        for (k, v), layer in zip(self.memory, cache.layers):
+            k[new] = layer.keys[0, :, len(old) :].transpose(0, 1)
+            v[new] = layer.values[0, :, len(old) :].transpose(0, 1)
+        return scores
+
+
+chat_tokenizer = AutoTokenizer.from_pretrained(env.model("chat"))
+chat = AutoModelForCausalLM.from_pretrained(env.model("chat"), dtype=torch.float32).eval()
+
+# %% [markdown]
+# **Task.** Write `Engine(model, blocks, max_num_batched_tokens, max_num_seqs)` with `add(sequence)` and `step()`. Other
+# methods are up to you. Which requests take part in a step, and with how many tokens:
+#
+# - First those that run, in the order of their admission, the oldest first. Each gets as many tokens as it has not
+#   computed yet, but no more than what is left of the budget. <!-- rule: running -->
+# - All chunks of a step together have at most `max_num_batched_tokens` tokens, be they of prompts or of answers.
+#   <!-- rule: budget -->
+# - If a running request finds no room for its chunk, the **youngest** running request is preempted (it may be that
+#   one itself), again and again until there is room. <!-- rule: youngest -->
+# - Who is preempted gives its blocks back, keeps its `output`, and stands at the **front** of the waiting queue.
+#   Nothing of it counts as computed any more. <!-- rule: preempted -->
+# - In a step in which somebody was preempted, nobody is admitted. <!-- rule: calm -->
+# - Else waiting requests are admitted from the front, while fewer than `max_num_seqs` run and budget is left. If
+#   `start` finds no room for the first one, nobody overtakes it. <!-- rule: admission -->
+# - An admitted request begins after the tokens that `start` found. Its chunk, too, is what it has not computed yet or
+#   what is left of the budget. <!-- rule: chunk -->
+# - `cached` is what `start` found at its **first** admission; a later one after a preemption does not change it.
+#   <!-- rule: cached -->
+# - `blocks` make room for the tokens up to the end of the chunk, not for more: a named block that nobody has computed
+#   yet would be found by others. <!-- rule: room -->
+#
+# And what happens then:
+#
+# - One call of `forward` computes all chunks of the step, in the order above. With nothing to do, the model is not
+#   called. <!-- rule: forward -->
+# - A request whose `tokens` are now all computed gets one token, the likeliest (greedy decoding), as a plain int; one
+#   in the middle of its prompt gets none. <!-- rule: token -->
+# - A request is done with the token `model.end` or with `max_tokens` tokens of output. It leaves in this step, and
+#   its blocks are given back. <!-- rule: done -->
+# - `step` returns a list of `(id, number of tokens computed)` in the order of the chunks; `[]` when there was nothing
+#   to do. <!-- rule: plan -->
+#
+# What may come: budgets, `max_num_seqs` and block sizes from 1. (By these rules there is at least one token of the
+# budget for each request that runs.) Prompts have 1 token or more and may hold the end token. `max_tokens` is 1 or
+# more. Ids differ. New sequences come between any two steps. Each of them fits into the blocks when it is alone. No two
+# scores are equal.
+#
+# An example with blocks of 4, 6 of them, a budget of 6 and `max_num_seqs` 3. `a` comes at step 0 with the prompt
+# 1 2 3 4 and `max_tokens` 4; `b` at step 1 with 1 2 3 4 9 8 7 6 5 4 and `max_tokens` 2.
+#
+# | step | what happens | returned |
+# |---|---|---|
+# | 0 | `a` computes its prompt and gets its first token | `[("a", 4)]` |
+# | 1 | `a` gets its next token; the first block of `b` is known, 4 tokens, and 5 of the others fit into the budget | `[("a", 1), ("b", 5)]` |
+# | 2 | `b` computes the last token of its prompt and gets its first one | `[("a", 1), ("b", 1)]` |
+# | 3 | both get their last token and leave | `[("a", 1), ("b", 1)]` |
+
+
+# %% exercise="engine" minutes=45 difficulty=3
+class Engine:
+    """Serves sequences with one model, step by step."""
+
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        ### BEGIN SOLUTION
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+        ### END SOLUTION
+
+    def add(self, sequence):
+        """Put a sequence at the end of the waiting queue."""
+        ### BEGIN SOLUTION
+        self.waiting.append(sequence)
+        ### END SOLUTION
+
+    ### BEGIN SOLUTION
+    def schedule(self):
+        """The next step: a list of (sequence, number of tokens), each with room for them."""
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    ### END SOLUTION
+    def step(self):
+        """Run one step of the model; returns [(id, number of tokens computed), ...]."""
+        ### BEGIN SOLUTION
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+        ### END SOLUTION
+
+
+# %% tests="engine" points=4
+from unit24 import cases
+
+
+@check.shared
+def next_after(tokens):
+    """The pretended model: a token below 12 for all tokens so far; 0 ends an answer."""
+    value = 1
+    for token in tokens:
+        value = (31 * value + token + 49) % 1_000_003
+    return value % 12
+
+
+@check.shared
+def tiny_llama(seed):
+    """A Llama with two layers, 40 tokens and random weights, in float64: its scores hardly differ by the way of computing."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=40,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.5,
+        eos_token_id=0,
+    )
+    return LlamaForCausalLM(config).eval().double()
+
+
+@check.scenario
+def serve(kind, requests, num_blocks, block_size, budget, max_num_seqs, steps, seed):
+    """What an engine does, step by step: kind is "pretended", "tiny" or "shipped"."""
+
+    class Pretended:
+        end, memory = 0, None
+
+        def __init__(self):
+            self.memory, self.unread = {}, 0
+
+        def forward(self, batch):
+            for tokens, slots in batch:
+                self.memory.update(zip(slots[len(slots) - len(tokens) :], tokens))
+            scores = torch.full((len(batch), 12), -3.0)
+            for row, (_, slots) in enumerate(batch):
+                read = [self.memory.get(slot) for slot in slots]
+                self.unread += read.count(None)
+                scores[row, next_after([token or 0 for token in read])] = -1.0
+            return scores
+
+    if kind == "pretended":
+        model = Pretended()
+    else:
+        model = PagedModel(chat if kind == "shipped" else tiny_llama(seed), num_blocks * block_size)
+    calls, forward = [], model.forward
+
+    def watched(batch):
+        calls.append([len(tokens) for tokens, _ in batch])
+        return forward(batch)
+
+    model.forward = watched
+    blocks = PagedBlocks(num_blocks, block_size)
+    engine = Engine(model, blocks, budget, max_num_seqs)
+    sequences, seen = {}, []
+    for step in range(steps):
+        for request in requests:
+            if request["step"] == step:
+                sequences[request["id"]] = Sequence(request["id"], list(request["prompt"]), request["max_tokens"])
+                engine.add(sequences[request["id"]])
+        before = {name: len(sequence.output) for name, sequence in sequences.items()}
+        calls.clear()
+        plan = engine.step()
+        new = {name: list(sequence.output[before[name] :]) for name, sequence in sequences.items()}
+        seen.append(
+            {
+                "plan": plan,
+                "forward": [list(lengths) for lengths in calls],
+                "unread": getattr(model, "unread", 0),
+                "new": {name: tokens for name, tokens in new.items() if tokens},
+                "free": blocks.num_free,
+            }
+        )
+    return {
+        "steps": seen,
+        "output": {name: list(sequence.output) for name, sequence in sequences.items()},
+        "cached": {name: sequence.cached for name, sequence in sequences.items()},
+        "types": sorted({type(token).__name__ for sequence in sequences.values() for token in sequence.output}),
+    }
+
+
+def engine_by_definition(requests, num_blocks, block_size, budget, max_num_seqs, next_of, end=0):
+    """What `serve` must report, and for each step the rules at work in words."""
+    blocks, steps, words = PagedBlocks(num_blocks, block_size), [], []
+    tokens = {r["id"]: list(r["prompt"]) for r in requests}
+    lengths = {r["id"]: (len(r["prompt"]), r["max_tokens"]) for r in requests}
+    computed, cached, waiting, running = {}, {}, [], []
+    while len(steps) <= max(r["step"] for r in requests) or waiting or running:
+        waiting += [r["id"] for r in requests if r["step"] == len(steps)]
+        left, plan, new, said, victims = budget, [], {}, [], 0
+        while len(plan) < len(running):
+            name = running[len(plan)]
+            count = min(len(tokens[name]) - computed[name], left)
+            if blocks.extend(name, tokens[name][: computed[name] + count]):
+                plan.append((name, count))
+                left -= count
+                said.append(f"{name} runs, has {computed[name]} of {len(tokens[name])} tokens computed and gets {count} of the budget")
+            else:
+                victim = running.pop()
+                blocks.release(victim)
+                waiting.insert(0, victim)
+                victims += 1
+                said.append(f"{name} finds no room, so {victim}, the youngest, is preempted and waits in front")
+        while waiting:
+            name = waiting[0]
+            known = None
+            if victims:
+                said.append("nobody is admitted in a step in which somebody was preempted")
+            elif len(running) == max_num_seqs:
+                said.append(f"{name} waits, since {max_num_seqs} run already")
+            elif left == 0:
+                said.append(f"{name} waits, since the budget is used up")
+            else:
+                known = blocks.start(name, tokens[name])
+                if known is None:
+                    said.append(f"{name} waits, since its {len(tokens[name])} tokens find no room, and nobody overtakes")
+            if known is None:
+                break
+            running.append(waiting.pop(0))
+            cached.setdefault(name, known)
+            computed[name] = known
+            count = min(len(tokens[name]) - known, left)
+            blocks.extend(name, tokens[name][: known + count])
+            plan.append((name, count))
+            left -= count
+            said.append(f"{name} is admitted with {known} of its {len(tokens[name])} tokens from the cache and gets {count}")
+        for name, count in plan:
+            computed[name] += count
+            if computed[name] < len(tokens[name]):
+                said.append(f"{name} has not computed all its tokens, so it gets no new one")
+                continue
+            tokens[name].append(next_of(tokens[name]))
+            new[name] = tokens[name][-1:]
+            prompt, most = lengths[name]
+            if new[name] == [end] or len(tokens[name]) == prompt + most:
+                running.remove(name)
+                blocks.release(name)
+                said.append(f"{name} is done ({'the end token' if new[name] == [end] else 'max_tokens'}) and gives its blocks back")
+        forward = [[count for _, count in plan]] if plan else []
+        steps.append({"plan": plan, "forward": forward, "unread": 0, "new": new, "free": blocks.num_free})
+        words.append("; ".join(said) or "there is nothing to do")
+    output = {name: text[lengths[name][0] :] for name, text in tokens.items()}
+    return {"steps": steps, "output": output, "cached": cached}, words
+
+
+def check_engine(kind, requests, num_blocks, block_size, budget, max_num_seqs, next_of=next_after, end=0, seed=0):
+    """One run, compared step by step, then as a whole; two more steps come when all is done."""
+    expected, words = engine_by_definition(requests, num_blocks, block_size, budget, max_num_seqs, next_of, end)
+    said = "; ".join(f"{r['id']} comes at step {r['step']} ({len(r['prompt'])} prompt tokens, max_tokens {r['max_tokens']})" for r in requests)
+    run = f"[{num_blocks} blocks of {block_size}, budget {budget}, max_num_seqs {max_num_seqs}; {said}]"
+    idle = {"plan": [], "forward": [], "unread": 0, "new": {}, "free": num_blocks}
+    steps = expected["steps"] + 2 * [idle]
+    observed = serve(kind, requests, num_blocks, block_size, budget, max_num_seqs, len(steps), seed)
+    for number, (mine, right) in enumerate(zip(observed["steps"], steps)):
+        rule = f"By the rules: {words[number]}" if number < len(words) else "Everybody is done: there is nothing to do"
+        rule = f"{rule}. {run}"
+        check.equal(mine["plan"], right["plan"], f"what step {number} returns", rule)
+        hint = f"One call for the whole step, none if nothing is to be done. {rule}"
+        check.equal(mine["forward"], right["forward"], f"the lengths of the chunks in each call of forward in step {number}", hint)
+        hint = f"Give the slots of the tokens up to the chunk's end, and let a chunk begin after what is computed. {run}"
+        check.equal(mine["unread"], 0, f"the number of slots read up to step {number} that nobody has written", hint)
+        check.equal(mine["new"], right["new"], f"the new tokens of step {number}", rule)
+        hint = f"extend makes room for the tokens up to the chunk's end, and who is done or preempted holds no block. {rule}"
+        check.equal(mine["free"], right["free"], f"the number of free blocks after step {number}", hint)
+    check.equal(observed["types"], ["int"], "the types of the tokens in the outputs", "`int(...)` or `.tolist()` makes plain ints")
+    for r in requests:
+        name = r["id"]
+        hint = "It says what came from the cache when the request was first admitted, and does not change at a preemption."
+        check.equal(observed["cached"][name], expected["cached"][name], f"`cached` of {name}", f"{hint} {run}")
+        hint = "An answer depends neither on the settings nor on the others"
+        check.equal(observed["output"][name], expected["output"][name], f"the output of {name}", f"{hint}. {run}")
+
+
+def row(name, step, prompt, max_tokens):
+    return {"id": name, "step": step, "prompt": list(prompt), "max_tokens": max_tokens}
+
+
+def check_small():
+    """A run for each rule, small enough to follow with a pencil."""
+    a, b = row("a", 0, range(1, 5), 4), row("b", 1, [1, 2, 3, 4, 9, 8, 7, 6, 5, 4], 2)
+    check_engine("pretended", [row("a", 0, [1, 2], 3)], 4, 2, 9, 3)
+    check_engine("pretended", [row("a", 0, range(1, 11), 1)], 6, 2, 4, 3)
+    check_engine("pretended", [a, b], 6, 4, 6, 3)  # the example of the task
+    check_engine("pretended", [a, b, row("c", 1, [5], 3)], 20, 4, 20, 2)
+    check_engine("pretended", [row(name, 0, [i], 4) for i, name in enumerate("abcd", 1)], 20, 4, 2, 4)
+    check_engine("pretended", [row("a", 0, [1] * 5, 5), row("b", 0, [2] * 5, 3), row("c", 2, [3], 2)], 8, 2, 9, 3)
+    check_engine("pretended", [row("a", 0, [1, 2, 3, 4], 4), row("b", 0, [1, 2, 3, 4], 3)], 4, 2, 9, 3)
+    check_engine("pretended", [row("a", 0, [7] * 6, 4), row("b", 1, [2] * 9, 2), row("c", 1, [3], 2)], 5, 2, 9, 3)
+
+
+def requests_of(_rows, **_):
+    """Requests from drawn rows: prompts begin with the same tokens and may hold the end token."""
+    made = []
+    for number, drawn in enumerate(_rows):
+        source = random.Random(f"{number} {drawn}")
+        own = [source.randrange(12) for _ in range(drawn["own"])]
+        made.append(row(f"r{number}", drawn["step"], ((5, 3, 0, 7) * 3)[: drawn["common"]] + tuple(own) or (4,), drawn["max_tokens"]))
+    return made
+
+
+def enough_blocks(requests, block_size, _spare, **_):
+    return max(-(-(len(r["prompt"]) + r["max_tokens"] - 1) // block_size) for r in requests) + _spare
+
+
+TRAFFIC = {
+    "_rows": cases.records(
+        "requests",
+        order="step",
+        step=cases.integer(0, 8),
+        common=cases.choice(8, 0, 3, 12),
+        own=cases.integer(0, 12),
+        max_tokens=cases.integer(1, 8),
+    ),
+    "_spare": cases.choice(1, 0, 3, 60),
+    "requests": cases.derived(requests_of),
+    "block_size": cases.choice(2, 1, 4, 7, 16),
+    "budget": cases.choice(7, 1, 2, 4, 60),
+    "max_num_seqs": cases.choice(3, 1, 2, 12),
+    "num_blocks": cases.derived(enough_blocks),
+}
+
+
+def plain_greedy(model, end):
+    """The next token of a model that reads everything anew."""
+
+    @torch.inference_mode()
+    def next_of(tokens):
+        return int(model(torch.tensor([tokens]), use_cache=False).logits[0, -1].argmax())
+
+    return next_of
+
+
+def check_models(seed):
+    rng = random.Random(seed)
+    common = [rng.randrange(1, 40) for _ in range(6)]
+    requests = [row(f"r{i}", i, common[: 3 * (i % 3)] + [rng.randrange(1, 40) for _ in range(rng.randint(1, 6))], 5) for i in range(4)]
+    check_engine("tiny", requests, enough_blocks(requests, 2, 1), 2, 5, 3, plain_greedy(tiny_llama(seed), 0), 0, seed)
+
+
+def check_shipped():
+    words = "Say in one word what you like.", "What is a language model?", "Say in one word what you see."
+    prompts = [list(chat_tokenizer(f"<|user|>{text}<|end|><|assistant|>")["input_ids"]) for text in words]
+    requests = [row(name, i, prompt, 8) for i, (name, prompt) in enumerate(zip("abc", prompts))]
+    check_engine("shipped", requests, 12, 4, 12, 2, plain_greedy(chat, chat.config.eos_token_id), chat.config.eos_token_id)
+
+
+with check.exercise("engine"):
+    seeds = [24]
+    ### BEGIN HIDDEN TESTS
+    another = 25  # release: seed
+    seeds.append(another)
+    ### END HIDDEN TESTS
+    check_small()
+    for case in cases.draw(seeds, TRAFFIC, count=8, requests=(1, 9)):
+        check_engine("pretended", **case.arguments)
+    for seed in seeds:
+        check_models(seed)
+    check_shipped()
+
+# %% [markdown]
+# <details><summary>Hint 1 · what to think about</summary>
+#
+# Keep two things apart: *deciding* (a list of pairs, sequence and number of tokens, each with room) and *doing* (one
+# call of the model, then for each pair: count, and perhaps a token). For deciding, the scheduler of exercise 3 is the
+# pattern, with a number of tokens more. A sequence that reads its prompt and one that decodes are treated alike:
+# what is missing is `len(tokens) - computed`, and for a decoding one that is 1.
+# </details>
+# <details><summary>Hint 2 · what to look up</summary>
+#
+# `min(missing, left)`; `blocks.extend(sequence.id, sequence.tokens[:end])` with the end of the chunk;
+# `self.running.pop()` is the youngest; `deque.appendleft`; go over a copy, `list(self.running)`; `scores.argmax(-1)`.
+# After `extend`, `blocks.slots(id)` has exactly one slot for each token up to the chunk's end.
+# </details>
+# <details><summary>Hint 3 · most of the code</summary>
+#
+# ```python
+# # deciding
+# plan, left, preempted = [], self.budget, False
+# for sequence in list(self.running):
+#     count = min(len(sequence.tokens) - sequence.computed, left)
+#     while sequence in self.running:
+#         if self.blocks.extend(...):
+#             ...                       # into the plan, less is left of the budget
+#             break
+#         victim = self.running.pop()
+#         ...                           # its blocks, the front of the queue
+# while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+#     known = self.blocks.start(...)
+#     ...                               # None: stop; else computed, cached, extend, into running and the plan
+#
+# # doing
+# scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+# for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+#     sequence.computed += count
+#     if sequence.computed == len(sequence.tokens):
+#         ...                           # a new token; done?
+# ```
+# </details>
+
+
+# %% [markdown]
+# ### What the budget does
+#
+# Four answers are being written when a prompt of 400 tokens arrives, at step 8. With a budget of 512 it is read in one
+# step. With smaller budgets it takes several steps, and in each of them the four get their next token, too. Each run
+# is repeated three times and the shortest time of each step is taken, since what else the machine does only adds.
+
+
+# %%
+ARRIVES = 8  # the step before which the long prompt comes
+
+
+def timed(budget):
+    """One run: seconds and tokens of each step until the long prompt has its first token, and the text of the others."""
+    rng, model = random.Random(1), PagedModel(chat, 60 * 16)
+    model.end = None  # nobody ends early
+    engine = Engine(model, PagedBlocks(60, 16), budget, 5)
+    *others, long = [Sequence(f"s{i}", [rng.randrange(300, 1000) for _ in range(n)], 80) for i, n in enumerate([20] * 4 + [400])]
+    seconds, tokens = [], []
+    while not long.output:
+        if not seconds:
+            for sequence in others:
+                engine.add(sequence)
+        if len(seconds) == ARRIVES:
+            engine.add(long)
+        begin = time.perf_counter()
+        plan = engine.step()
+        seconds.append(time.perf_counter() - begin)
+        tokens.append(sum(n for _, n in plan))
+    return seconds, tokens, [sequence.output for sequence in others]
+
+
+budgets, ms, tokens = (32, 64, 128, 512), {}, {}
+timed(512)  # the first run is slower
+texts = {}
+for budget in budgets:
+    runs = [timed(budget) for _ in range(3)]
+    ms[budget], tokens[budget] = 1000 * np.min([seconds for seconds, _, _ in runs], axis=0), runs[0][1]
+    texts[budget] = runs[0][2]
+wait = {budget: times[ARRIVES:].max() for budget, times in ms.items()}  # of the others, for their next token
+ttft = {budget: times[ARRIVES:].sum() for budget, times in ms.items()}  # of the long prompt
+
+figure, axes = plt.subplots(1, 3, figsize=(12, 3), width_ratios=(1.6, 1, 1), layout="constrained")
+since = [np.cumsum(times[ARRIVES - 3 :]) - times[ARRIVES - 3 : ARRIVES].sum() for times in ms.values()]  # the long prompt arrives at 0
+axes[0].eventplot(since, linelengths=0.6)
+axes[0].plot([times[-1] for times in since], range(len(budgets)), "o", color="C3", label="first token of the long prompt")
+axes[0].set(xlabel="time since the long prompt came (ms)", ylabel="max_num_batched_tokens", title="each line: the four get a token")
+axes[0].set_yticks(range(len(budgets)), budgets)
+axes[0].legend(loc="upper right")
+axes[1].plot(budgets, wait.values(), "o-")
+axes[1].set(title="the four: longest wait for a token", ylabel="inter-token latency (ms)")
+axes[2].plot(budgets, ttft.values(), "o-", color="C3")
+axes[2].set(title="the long prompt: first token", ylabel="TTFT (ms)")
+for axis in axes[1:]:
+    axis.set(xlabel="max_num_batched_tokens", xscale="log", xticks=budgets, xticklabels=budgets, ylim=(0, None))
+    axis.minorticks_off()
+plt.show()
+for budget in budgets:
+    steps = len(tokens[budget]) - ARRIVES
+    print(f"budget {budget:3}: TTFT {steps:2} steps, {ttft[budget]:3.0f} ms; the four wait at most {wait[budget]:3.0f} ms for a token")
+shortest = min(map(len, texts[512]))
+same = all(text[:shortest] == other[:shortest] for some in texts.values() for text, other in zip(some, texts[512]))
+print(f"the first {shortest} tokens of the four are the same with every budget: {same}")
+claims.record(
+    "chunked prefill: a smaller token budget gives better inter-token latency, a larger one better TTFT",
+    claimed="both (vLLM's tuning guide)",
+    measured=f"budget 32: {wait[32]:.0f} ms between tokens, TTFT {ttft[32]:.0f} ms; budget 512: {wait[512]:.0f} ms and {ttft[512]:.0f} ms",
+    holds=bool(wait[32] < wait[512] and ttft[512] < ttft[32]),
+    how="exercise 4 on the shipped model: 400 prompt tokens arrive while four others decode, best of three runs",
+)
+
+# %% [markdown]
+# With a smaller budget one long wait becomes several short ones. The long prompt pays for it: each step has a price of
+# its own, however few its tokens (on a GPU the weights are read once more), and the four take their part of the
+# budget. The claim is from [vLLM's tuning guide](https://docs.vllm.ai/en/latest/configuration/optimization/). A server
+# that promises both can also divide the work: some machines only prefill, others only decode.
+#
+# ### Your engine's books and vLLM's
+#
+# Eight requests with unequal prompts, half of them with the same beginning, in 12 blocks of 32 tokens: too few for
+# all. The counts have the names of vLLM's metrics. `vllm:prompt_tokens_by_source` splits the prompts into
+# `local_compute` and `local_cache_hit`, as they were at the first admission. The other column is what vLLM 0.32.0
+# counted for the same requests and settings (noted on 2026-11-29; its asynchronous scheduling, which decides one step
+# ahead, switched off). Part E asks the vLLM that is installed here, for the plan of every step and all tokens too.
+
+# %%
+MIXED = {"num_blocks": 12, "block_size": 32, "budget": 64, "max_num_seqs": 4, "requests": []}
+rng = random.Random(3)
+beginning = [rng.randrange(300, 1000) for _ in range(70)]
+for number in range(8):
+    prompt = (beginning if number % 2 else []) + [rng.randrange(300, 1000) for _ in range(rng.choice((20, 60, 150)))]
+    MIXED["requests"].append({"id": f"r{number}", "step": rng.randrange(8), "prompt": prompt, "max_tokens": rng.randint(4, 50)})
+
+
+def serve_mixed(mixed):
+    """Your engine with these requests: the plan of each step, the outputs, and the counts under vLLM's names."""
+    model = PagedModel(chat, mixed["num_blocks"] * mixed["block_size"])
+    model.end = None
+    blocks = PagedBlocks(mixed["num_blocks"], mixed["block_size"])
+    engine = Engine(model, blocks, mixed["budget"], mixed["max_num_seqs"])
+    sequences, plans = {}, []
+    while len(plans) < 8 or plans[-1]:
+        for r in mixed["requests"]:
+            if r["step"] == len(plans):
+                sequences[r["id"]] = Sequence(r["id"], r["prompt"], r["max_tokens"])
+                engine.add(sequences[r["id"]])
+        plans.append(engine.step())
+    hits = sum(sequence.cached for sequence in sequences.values())
+    prompt_tokens = sum(len(sequence.prompt) for sequence in sequences.values())
+    generated = sum(len(sequence.output) for sequence in sequences.values())
+    counts = {
+        "prompt_tokens": prompt_tokens,
+        "local_compute": prompt_tokens - hits,
+        "local_cache_hit": hits,
+        "generation_tokens": generated,
+        "steps": sum(map(bool, plans)),
+        "tokens scheduled": sum(n for plan in plans for _, n in plan),
+    }
+    return plans[:-1], {name: sequence.output for name, sequence in sequences.items()}, counts
+
+
+mixed_plans, mixed_outputs, mixed_counts = serve_mixed(MIXED)
+VLLM_COUNTS = {
+    "prompt_tokens": 1030,
+    "local_compute": 838,
+    "local_cache_hit": 192,
+    "generation_tokens": 181,
+    "steps": 92,
+    "tokens scheduled": 1133,
+}  # vLLM 0.32.0 on a CPU, float32, 2026-11-29
+for name, number in mixed_counts.items():
+    print(f"{name:18} you {number:5}   vLLM 0.32.0 {VLLM_COUNTS.get(name)}")
+needed = mixed_counts["local_compute"] + mixed_counts["generation_tokens"] - len(mixed_outputs)  # nobody reads a last token
+again = mixed_counts["tokens scheduled"] - needed
+print(f"{again} tokens were computed a second time, after a preemption")
+
 # ## Part C · Can one step give several tokens, and still the same text?
 #
 # A decode step costs nearly the same for one token as for five, since the time goes into reading the weights. So a
@@ -1455,7 +2196,7 @@ print(f"static needs {steps['static'] / steps['continuous']:.1f} times as many s
 # Why this is right: a token $x$ comes out with $q(x) \min(1, p(x)/q(x)) = \min(p(x), q(x))$ by being accepted. What is
 # missing to $p(x)$ is $\max(0, p(x) - q(x))$, and the residual supplies exactly that.
 #
-# ### Exercise 4 · Speculative decoding (`speculative_accept`, 4 points, 25 minutes, difficulty 3 of 3)
+# ### Exercise 5 · Speculative decoding (`speculative_accept`, 3 points, 25 minutes, difficulty 3 of 3)
 #
 # Write `speculative_accept(target, draft, drafted, generator)` for one step.
 #
@@ -1497,7 +2238,7 @@ def p_value(tokens, probabilities):
     return stats.chisquare(counts[possible], expected).pvalue
 
 
-# %% exercise="speculative_accept" minutes=25 difficulty=3 apart=true
+# %% exercise="speculative_accept" minutes=25 difficulty=3
 def speculative_accept(target, draft, drafted, generator):
     """The tokens that one step of the target yields: a list of 1 to k + 1 ints that follows the target."""
     ### BEGIN SOLUTION
@@ -1514,7 +2255,7 @@ def speculative_accept(target, draft, drafted, generator):
     ### END SOLUTION
 
 
-# %% tests="speculative_accept" points=4
+# %% tests="speculative_accept" points=3
 @check.scenario
 def accepted(target, draft, proposals, seed, elsewhere):
     """The result for each row of `proposals`, all from one generator; the arguments and the global random state around them.
@@ -1690,7 +2431,7 @@ plt.show()
 # the one that you wrote.
 
 # %% [markdown]
-# ### Exercise 5 · A test for randomness (`check_sampler`, 3 points, 30 minutes, difficulty 3 of 3)
+# ### Exercise 6 · A test for randomness (`check_sampler`, 3 points, 30 minutes, difficulty 3 of 3)
 #
 # "The output is still random" is not a test. How would you notice that an engine's fast sampler is subtly wrong?
 # Write the test that a reviewer would ask for. A sampler here is a function
@@ -1778,7 +2519,7 @@ plt.show()
 # pair of distributions they are hidden.
 
 
-# %% exercise="check_sampler" minutes=30 difficulty=3 apart=true
+# %% exercise="check_sampler" minutes=30 difficulty=3
 def check_sampler(sample):
     """Raise for a sampler that breaks a promise; else return."""
     ### BEGIN SOLUTION
@@ -1909,7 +2650,7 @@ check.points(3)
 #   is held back by a slow server just when it should ask, and so measures too good a wait (*coordinated omission*). An
 #   **open-loop** client sends each request when it is due, whatever the server does.
 #
-# ### Exercise 6 · A load client (`load_client`, 3 points, 30 minutes, difficulty 2 of 3)
+# ### Exercise 7 · A load client (`load_client`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # Two coroutines; each is checked, and earns half of the points, on its own: `run_load` is tested with a right
 # `timed_request`. `clock` is a function that gives the time in seconds, `sleep` a coroutine function that waits so many
@@ -1955,7 +2696,7 @@ def run_async(coroutine):
         return pool.submit(asyncio.run, coroutine).result()
 
 
-# %% exercise="load_client" minutes=30 difficulty=2 apart=true
+# %% exercise="load_client" minutes=30 difficulty=2
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
     """Stream one chat answer of exactly `max_tokens` tokens from an `openai.AsyncOpenAI` client; returns its Timing."""
     ### BEGIN SOLUTION
@@ -2297,7 +3038,7 @@ check.points(3)
 # </details>
 
 # %% [markdown]
-# ### Exercise 7 · The report, and what the server says itself (`report_and_metrics`, 4 points, 30 minutes, difficulty 2 of 3)
+# ### Exercise 8 · The report, and what the server says itself (`report_and_metrics`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # A mean hides the users who suffer. So latencies are given as **percentiles**: p50, the median, and p95, which one
 # request in twenty exceeds (so a p95 needs hundreds of requests: of twenty it is the worst one, which is luck). A client
@@ -2422,7 +3163,7 @@ vllm:time_to_first_token_seconds_sum{model_name="tiny-lm"} 4.583562135696411
 """
 
 
-# %% exercise="report_and_metrics" minutes=30 difficulty=2 apart=true
+# %% exercise="report_and_metrics" minutes=30 difficulty=2
 def latency_report(timings):
     """Percentiles of TTFT and TPOT in seconds, and the throughput in tokens per second, as a dict."""
     ### BEGIN SOLUTION
@@ -2470,7 +3211,7 @@ def histogram_quantile(before, after, name, q):
     ### END SOLUTION
 
 
-# %% tests="report_and_metrics" points=4
+# %% tests="report_and_metrics" points=3
 import copy
 import itertools
 
@@ -2794,7 +3535,7 @@ plt.show()
 # The kinks are the limits of the buckets. Within a bucket the line is a guess: a histogram costs the server next to
 # nothing, and pays with resolution.
 #
-# ### Exercise 8 · What fits, what to set, how to start it (`fit_tune_launch`, 3 points, 25 minutes, difficulty 2 of 3)
+# ### Exercise 9 · What fits, what to set, how to start it (`fit_tune_launch`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # Three functions; each is checked, and earns a point, on its own.
 #
@@ -3284,12 +4025,13 @@ claims.record(
 # own here: the script below is written to a file, run, and answers with JSON. On a GPU or in a script of yours you
 # would call it directly.
 #
-# It answers two questions:
+# It answers three questions:
 #
 # 1. **Static or continuous?** The same 32 requests with unequal answers on 8 seats, once in groups of 8 that wait for
 #    their longest, once all at once; with two draws of lengths.
 # 2. **Does vLLM's prefix cache do what yours does?** Conversations as in exercise 2, with the number of cached tokens
 #    of each.
+# 3. **Does vLLM's scheduler decide as your engine does?** The requests of exercise 4, with what is computed in each step.
 #
 # (`block_size=32` since vLLM's CPU attention wants multiples of 32, `kv_cache_memory_bytes` keeps it small,
 # `enforce_eager` skips the compilation.)
@@ -3319,6 +4061,44 @@ def continuous(lengths):
     return run(lengths, range(len(lengths)))
 
 
+def token_counts(llm):
+    metrics = [metric for metric in llm.get_metrics() if metric.name.startswith(("vllm:prompt_tokens", "vllm:generation_tokens"))]
+    return {metric.labels.get("source", metric.name.removeprefix("vllm:")): metric.value for metric in metrics if hasattr(metric, "value")}
+
+
+def serve_mixed(mixed):
+    llm = LLM(
+        model=job["model"], dtype="float32", enforce_eager=True, max_model_len=320, kv_cache_memory_bytes=64 << 20,
+        block_size=mixed["block_size"], num_gpu_blocks_override=mixed["num_blocks"] + 1,  # vLLM keeps one for itself
+        max_num_batched_tokens=mixed["budget"], max_num_seqs=mixed["max_num_seqs"], async_scheduling=False, disable_log_stats=False,
+    )
+    engine, plans, outputs, before = llm.llm_engine, [], {}, token_counts(llm)  # the counters are the process's
+    scheduler = engine.engine_core.engine_core.scheduler
+    schedule = scheduler.schedule
+
+    def noted(*args, **kwargs):
+        decided = schedule(*args, **kwargs)
+        plans.append([(name.rsplit("-", 1)[0], n) for name, n in decided.num_scheduled_tokens.items()])
+        return decided
+
+    scheduler.schedule = noted
+    for step in range(1000):
+        for r in mixed["requests"]:
+            if r["step"] == step:
+                settings = SamplingParams(max_tokens=r["max_tokens"], temperature=0, ignore_eos=True)
+                engine.add_request(r["id"], {"prompt_token_ids": r["prompt"]}, settings)
+        if step > max(r["step"] for r in mixed["requests"]) and not engine.has_unfinished_requests():
+            break
+        if engine.has_unfinished_requests():
+            outputs |= {answer.request_id: list(answer.outputs[0].token_ids) for answer in engine.step() if answer.finished}
+        else:
+            plans.append([])
+    counts = {name: value - before[name] for name, value in token_counts(llm).items()}
+    counts |= {"steps": sum(map(bool, plans)), "tokens scheduled": sum(n for plan in plans for _, n in plan)}
+    llm.llm_engine.engine_core.shutdown()
+    return plans, outputs, counts
+
+
 result = {"seconds": [], "same": []}
 run([8] * 8, range(8))  # the first run is slower
 for lengths in job["lengths"]:
@@ -3332,6 +4112,7 @@ for lengths in job["lengths"]:
 one = SamplingParams(max_tokens=1, temperature=0)
 result["cached"] = [llm.generate([{"prompt_token_ids": ids}], one, use_tqdm=False)[0].num_cached_tokens for ids in job["turns"]]
 llm.llm_engine.engine_core.shutdown()
+result["mixed"] = serve_mixed(job["mixed"])
 print("RESULT" + json.dumps(result))
 """
 
@@ -3371,7 +4152,13 @@ for _ in range(4):
     for tokens in history:
         tokens += [rng.randrange(300, 1000) for _ in range(rng.randint(10, 60))]
         turns.append(list(tokens))
-job = {"model": env.model("chat"), "prompts": [f"The number {i} is" for i in range(32)], "lengths": lengths, "turns": turns}
+job = {
+    "model": env.model("chat"),
+    "prompts": [f"The number {i} is" for i in range(32)],
+    "lengths": lengths,
+    "turns": turns,
+    "mixed": MIXED,
+}
 inside = run_engine_script(job)
 
 # %%
@@ -3399,6 +4186,13 @@ if inside:
     print(f"cached tokens, vLLM: {inside['cached']}")
     print(f"cached tokens, you:  {mine}")
 
+    their_plans, their_outputs, their_counts = inside["mixed"]
+    alike = [[tuple(pair) for pair in plan] for plan in their_plans] == mixed_plans
+    print(f"your engine on the requests of exercise 4: the plan of every step is {'the same' if alike else 'NOT the same'} as vLLM's")
+    print(f"answers with the same tokens: {sum(mixed_outputs[name] == tokens for name, tokens in their_outputs.items())} of {len(mixed_outputs)}")
+    for name, number in mixed_counts.items():
+        print(f"{name:18} you {number:5}   vLLM {their_counts.get(name)}")
+
 # %% [markdown]
 # The figure of [Anyscale's report](https://www.anyscale.com/blog/continuous-batching-llm-inference) is for a 13B
 # model on one GPU, whose static rival also reserved memory for the longest possible answer and so had far fewer
@@ -3409,7 +4203,7 @@ if inside:
 # #### vLLM as a server, under your client
 #
 # A server is a process like any other: it needs a free port, takes a while until it is ready, may fail to start, and
-# must be gone afterwards whatever happens. `served` takes care of that. The command is yours, from exercise 8.
+# must be gone afterwards whatever happens. `served` takes care of that. The command is yours, from exercise 9.
 
 
 # %%
@@ -3618,7 +4412,7 @@ else:
 # - [ ] It gets worse as well :: Tokens are accepted or sampled anew so that the target's distribution comes out, whatever the draft.
 # - [x] Its distribution stays the same, and it comes more slowly :: Fewer tokens are accepted, so a step of the target yields fewer.
 # - [ ] It stays the same and as fast :: The share that is accepted, the sum of min(p, q), falls.
-# - [ ] It stays the same for greedy decoding only :: The rule of exercise 4 keeps any distribution; greedy is the special case of a certain target.
+# - [ ] It stays the same for greedy decoding only :: The rule of exercise 5 keeps any distribution; greedy is the special case of a certain target.
 # 5. A client with 16 workers, each of which sends its next request when it has its answer, reports a TTFT p95 of 0.3 s. Users at the same mean rate wait far longer. Why?
 # - [ ] The client reads chunks, and chunks are not tokens :: That spoils the count of tokens, not the time of the first one.
 # - [ ] A p95 hides one request in twenty, and users are these :: Both sides would report the same percentile.

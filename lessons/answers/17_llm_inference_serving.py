@@ -48,7 +48,6 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
-
 # %% wrong="block_allocator" breaks="room" says="a request with 8 tokens needs 2 blocks"
 # Misunderstands: each call starts new blocks.
 class BlockAllocator:
@@ -99,7 +98,6 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
-
 # %% wrong="block_allocator" breaks="room" says="a request with 8 tokens needs 2 blocks"
 # Misunderstands: a next block is taken as soon as the last one is full, not when a token needs it.
 class BlockAllocator:
@@ -149,7 +147,6 @@ class BlockAllocator:
             if self.users[block] == 0:
                 self.free.append(block)
         del self.lengths[request]
-
 
 # %% wrong="block_allocator" breaks="refuse" says="look before you take"
 # Takes what is there, then sees that it is not enough.
@@ -202,7 +199,6 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
-
 # %% wrong="block_allocator" breaks="refuse" says="exactly enough"
 # Misunderstands: one block is kept back.
 class BlockAllocator:
@@ -253,7 +249,6 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
-
 # %% wrong="block_allocator" breaks="refuse" says="is None, expected True"
 # Forgets to say that it went well.
 class BlockAllocator:
@@ -302,7 +297,6 @@ class BlockAllocator:
             if self.users[block] == 0:
                 self.free.append(block)
         del self.lengths[request]
-
 
 # %% wrong="block_allocator" breaks="free" says="num_free after"
 # Misunderstands: a shared block counts once for each request that holds it.
@@ -354,7 +348,6 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
-
 # %% wrong="block_allocator" breaks="slots" says="slot = block * block_size"
 # Misunderstands: the blocks of a request lie in a row.
 class BlockAllocator:
@@ -404,7 +397,6 @@ class BlockAllocator:
             if self.users[block] == 0:
                 self.free.append(block)
         del self.lengths[request]
-
 
 # %% wrong="block_allocator" breaks="slots" says="slot = block * block_size"
 # Misunderstands: the slots are those of sorted blocks.
@@ -456,7 +448,6 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
-
 # %% wrong="block_allocator" breaks="slots" says="the number of slots"
 # Returns all slots of the blocks, used or not.
 class BlockAllocator:
@@ -506,7 +497,6 @@ class BlockAllocator:
             if self.users[block] == 0:
                 self.free.append(block)
         del self.lengths[request]
-
 
 # %% wrong="block_allocator" breaks="room" says="tokens stay where they are"
 # Misunderstands: the table may be built anew, since only the number of blocks counts.
@@ -558,7 +548,6 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
-
 # %% wrong="block_allocator" breaks="copies" says="a partly full last one is copied"
 # Shares the partly full block too.
 class BlockAllocator:
@@ -605,7 +594,6 @@ class BlockAllocator:
             if self.users[block] == 0:
                 self.free.append(block)
         del self.lengths[request]
-
 
 # %% wrong="block_allocator" breaks="copies" says="only a partly full last block is copied"
 # Gives the pair the other way round: to, from.
@@ -657,7 +645,6 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
-
 # %% wrong="block_allocator" breaks="shares" says="the full blocks are shared"
 # Copies everything: nothing is saved.
 class BlockAllocator:
@@ -706,7 +693,6 @@ class BlockAllocator:
             if self.users[block] == 0:
                 self.free.append(block)
         del self.lengths[request]
-
 
 # %% wrong="block_allocator" breaks="fork_refused" says="a block is needed"
 # Answers with an empty list where it cannot fork.
@@ -758,7 +744,6 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
-
 # %% wrong="block_allocator" breaks="fork_refused" says=""
 # Refuses in full memory even where no block is needed.
 class BlockAllocator:
@@ -808,7 +793,6 @@ class BlockAllocator:
             if self.users[block] == 0:
                 self.free.append(block)
         del self.lengths[request]
-
 
 # %% wrong="block_allocator" breaks="fork_refused" says=""
 # Registers the child before it looks for a block.
@@ -863,7 +847,6 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
-
 # %% wrong="block_allocator" breaks="on_their_own" says=""
 # The two share one list, so what one gets the other has too.
 class BlockAllocator:
@@ -915,7 +898,6 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
-
 # %% wrong="block_allocator" breaks="release" says="no request holds it any more"
 # Forgets that a block can have two users.
 class BlockAllocator:
@@ -964,7 +946,6 @@ class BlockAllocator:
             if block not in self.free:
                 self.free.append(block)
         del self.lengths[request]
-
 
 # %% wrong="block_allocator" breaks="release" says="num_free after"
 # A shared block never comes back.
@@ -1017,7 +998,6 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
-
 # %% wrong="block_allocator" breaks="names" says=""
 # Takes names for text: 1 and "1" are one request.
 class BlockAllocator:
@@ -1068,7 +1048,6 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[str(request)]
 
-
 # %% wrong="block_allocator" breaks="names" says=""
 # Remembers the length of a request that has left.
 class BlockAllocator:
@@ -1117,7 +1096,6 @@ class BlockAllocator:
             self.users[block] -= 1
             if self.users[block] == 0:
                 self.free.append(block)
-
 
 # %% wrong="block_allocator" breaks="names" says=""
 # Takes a name that counts as false for no name: everybody without one shares a table.
@@ -1173,7 +1151,6 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
-
 # %% right="block_allocator"
 class BlockAllocator:
     def __init__(self, num_blocks, block_size):
@@ -1216,7 +1193,6 @@ class BlockAllocator:
 
     def release(self, request):
         del self.held[request]
-
 
 # %% right="block_allocator"
 from collections import defaultdict
@@ -1283,16 +1259,13 @@ class BlockAllocator:
             if not self.holders[block]:
                 self.stack.appendleft(block)
 
-
 # %% equivalent="block_allocator" because="the list is replaced by a new one, never changed; the task asks for no copy"
 # - return list(self.tables[request])
 # + return self.tables[request]
 
-
 # %% equivalent="prefix_cache" because="a view of keys minus any iterable"
 # - if missing > len(self.idle.keys() - set(found)):
 # + if missing > len(self.idle.keys() - found):
-
 
 # %% wrong="prefix_cache" breaks="chain" says="chain the keys"
 # The tokens of a block are its key.
@@ -1338,7 +1311,6 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
-
 # %% wrong="prefix_cache" breaks="full" says="a block that is not full has no key"
 # The part of a block at the end gets a key as well.
 def block_keys(tokens, block_size):
@@ -1382,7 +1354,6 @@ class PrefixCache:
             self.users[block] -= 1
             if self.users[block] == 0:
                 self.idle[block] = None
-
 
 # %% wrong="prefix_cache" breaks="full" says="the keys"
 # Leaves the last block without a key, full or not.
@@ -1428,7 +1399,6 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
-
 # %% wrong="prefix_cache" breaks="chain" says="without a mark between them"
 # Joins the tokens without a mark: 1, 23 looks like 12, 3.
 def block_keys(tokens, block_size):
@@ -1472,7 +1442,6 @@ class PrefixCache:
             self.users[block] -= 1
             if self.users[block] == 0:
                 self.idle[block] = None
-
 
 # %% wrong="prefix_cache" breaks="chain" says="the order of the tokens"
 # The order of the tokens before a block does not count.
@@ -1518,7 +1487,6 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
-
 # %% wrong="prefix_cache" breaks="chain" says="the keys"
 # Puts the length of the prompt into the key: only equal prompts share.
 def block_keys(tokens, block_size):
@@ -1562,7 +1530,6 @@ class PrefixCache:
             self.users[block] -= 1
             if self.users[block] == 0:
                 self.idle[block] = None
-
 
 # %% wrong="prefix_cache" breaks="chain" says="the keys"
 # Adds up the tokens before the block: different beginnings can look alike.
@@ -1608,7 +1575,6 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
-
 # %% wrong="prefix_cache" breaks="chain" says="bytes must be in range"
 # Takes ids for bytes.
 def block_keys(tokens, block_size):
@@ -1652,7 +1618,6 @@ class PrefixCache:
             self.users[block] -= 1
             if self.users[block] == 0:
                 self.idle[block] = None
-
 
 # %% wrong="prefix_cache" breaks="kept" says="it must stay as it was"
 # Takes the blocks off the list that it was given.
@@ -1699,7 +1664,6 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
-
 # %% wrong="prefix_cache" breaks="last_token" says="the last token must be computed"
 # Takes everything from the cache; then there is no output for the next token.
 def block_keys(tokens, block_size):
@@ -1744,7 +1708,6 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
-
 # %% wrong="prefix_cache" breaks="last_token" says="cached tokens"
 # Leaves the whole last block to compute, full or not: one block too few is found.
 def block_keys(tokens, block_size):
@@ -1788,7 +1751,6 @@ class PrefixCache:
             self.users[block] -= 1
             if self.users[block] == 0:
                 self.idle[block] = None
-
 
 # %% wrong="prefix_cache" breaks="find" says="cached tokens"
 # Looks at the first block alone.
@@ -1835,7 +1797,6 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
-
 # %% wrong="prefix_cache" breaks="use" says=""
 # A block that was found stays idle, and is given away while it is in use.
 def block_keys(tokens, block_size):
@@ -1877,7 +1838,6 @@ class PrefixCache:
             self.users[block] -= 1
             if self.users[block] == 0:
                 self.idle[block] = None
-
 
 # %% wrong="prefix_cache" breaks="refuse" says="count idle blocks without"
 # Counts blocks that were found among those that can be taken.
@@ -1923,7 +1883,6 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
-
 # %% wrong="prefix_cache" breaks="refuse" says=""
 # Refuses when it has taken the blocks that it found.
 def block_keys(tokens, block_size):
@@ -1968,7 +1927,6 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
-
 # %% wrong="prefix_cache" breaks="refuse" says="whether `admit` refuses"
 # Needs one idle block more than it takes.
 def block_keys(tokens, block_size):
@@ -2012,7 +1970,6 @@ class PrefixCache:
             self.users[block] -= 1
             if self.users[block] == 0:
                 self.idle[block] = None
-
 
 # %% wrong="prefix_cache" breaks="refuse" says="whether `admit` refuses"
 # Takes blocks that are in use when idle ones run out.
@@ -2060,7 +2017,6 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
-
 # %% wrong="prefix_cache" breaks="oldest" says="idle for longest goes first"
 # Takes the block that has been idle for the shortest time.
 def block_keys(tokens, block_size):
@@ -2104,7 +2060,6 @@ class PrefixCache:
             self.users[block] -= 1
             if self.users[block] == 0:
                 self.idle[block] = None
-
 
 # %% wrong="prefix_cache" breaks="oldest" says=""
 # Takes the free block with the lowest number.
@@ -2151,7 +2106,6 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
-
 # %% wrong="prefix_cache" breaks="forget" says=""
 # A fresh block keeps its old key beside the new one.
 def block_keys(tokens, block_size):
@@ -2196,7 +2150,6 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
-
 # %% wrong="prefix_cache" breaks="forget" says=""
 # Forgets an old key only where a new one comes.
 def block_keys(tokens, block_size):
@@ -2239,7 +2192,6 @@ class PrefixCache:
             self.users[block] -= 1
             if self.users[block] == 0:
                 self.idle[block] = None
-
 
 # %% wrong="prefix_cache" breaks="name" says=""
 # The newest block with a key gets its name, whoever had it before.
@@ -2284,7 +2236,6 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
-
 # %% wrong="prefix_cache" breaks="name" says=""
 # Only the first of the fresh blocks gets its key.
 def block_keys(tokens, block_size):
@@ -2328,7 +2279,6 @@ class PrefixCache:
             self.users[block] -= 1
             if self.users[block] == 0:
                 self.idle[block] = None
-
 
 # %% wrong="prefix_cache" breaks="tokens_kept" says="the tokens after"
 # Empties the list that it was given.
@@ -2375,7 +2325,6 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
-
 # %% wrong="prefix_cache" breaks="finish" says="finish keeps the keys"
 # Forgets the keys when a request is done.
 def block_keys(tokens, block_size):
@@ -2421,7 +2370,6 @@ class PrefixCache:
                 self.idle[block] = None
                 self.block_of.pop(self.key_of.pop(block, None), None)
 
-
 # %% wrong="prefix_cache" breaks="finish" says="the tail is taken before the head"
 # Gives the head back before the tail.
 def block_keys(tokens, block_size):
@@ -2465,7 +2413,6 @@ class PrefixCache:
             self.users[block] -= 1
             if self.users[block] == 0:
                 self.idle[block] = None
-
 
 # %% wrong="prefix_cache" breaks="users" says="as many users as requests hold it"
 # A block is idle as soon as one of its users has left.
@@ -2511,7 +2458,6 @@ class PrefixCache:
             if self.users[block] >= 0:
                 self.idle[block] = None
 
-
 # %% right="prefix_cache"
 import hashlib
 
@@ -2556,7 +2502,6 @@ class PrefixCache:
         for i in table[::-1]:
             self.blocks[i]["users"] -= 1
             self.blocks[i]["since"] = self.clock = self.clock + 1
-
 
 # %% right="prefix_cache"
 import itertools
@@ -2610,16 +2555,13 @@ class PrefixCache:
             if not block.users:
                 self.free.append(number)
 
-
 # %% equivalent="scheduler" because="only the end of the list is taken away meanwhile"
 # - for request in list(self.running):
 # + for request in self.running:
 
-
 # %% equivalent="scheduler" because="the batch is read before update; the task asks for no copy"
 # - return list(self.running)
 # + return self.running
-
 
 # %% wrong="scheduler" breaks="admit" says="do not wait for the whole batch"
 # Static batching: new requests only when all seats are empty.
@@ -2653,7 +2595,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-
 # %% wrong="scheduler" breaks="admit" says="the batch of step"
 # Admits one request a step.
 class Scheduler:
@@ -2686,7 +2627,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-
 # %% wrong="scheduler" breaks="admit" says="the batch of step"
 # Admits only what has room for its whole answer.
 class Scheduler:
@@ -2718,7 +2658,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-
 # %% wrong="scheduler" breaks="room" says="reserve before each step"
 # Reserves room once, at the admission.
 class Scheduler:
@@ -2744,7 +2683,6 @@ class Scheduler:
             if request.output[-1] == END or len(request.output) == request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
-
 
 # %% wrong="scheduler" breaks="room" says=""
 # Reserves for the prompt, and forgets the output.
@@ -2776,7 +2714,6 @@ class Scheduler:
             if request.output[-1] == END or len(request.output) == request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
-
 
 # %% wrong="scheduler" breaks="room" says=""
 # Who is preempted keeps its blocks.
@@ -2810,7 +2747,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-
 # %% wrong="scheduler" breaks="youngest" says="the youngest is preempted"
 # Preempts the oldest.
 class Scheduler:
@@ -2841,7 +2777,6 @@ class Scheduler:
             if request.output[-1] == END or len(request.output) == request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
-
 
 # %% wrong="scheduler" breaks="youngest" says="the batch of step"
 # Who finds no room leaves itself, however old it is.
@@ -2874,7 +2809,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-
 # %% wrong="scheduler" breaks="keep" says="who finds room keeps its blocks"
 # Everybody gives the blocks back before each step, and is admitted anew.
 class Scheduler:
@@ -2906,7 +2840,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-
 # %% wrong="scheduler" breaks="front" says="the batch of step"
 # Who is preempted goes to the end of the queue.
 class Scheduler:
@@ -2937,7 +2870,6 @@ class Scheduler:
             if request.output[-1] == END or len(request.output) == request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
-
 
 # %% wrong="scheduler" breaks="front" says=""
 # Who is preempted starts again, without the tokens that it had.
@@ -2971,7 +2903,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-
 # %% wrong="scheduler" breaks="seats" says="at most max_num_seqs"
 # One seat more than there are.
 class Scheduler:
@@ -3002,7 +2933,6 @@ class Scheduler:
             if request.output[-1] == END or len(request.output) == request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
-
 
 # %% wrong="scheduler" breaks="overtake" says="nobody overtakes"
 # Lets small requests overtake.
@@ -3035,7 +2965,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-
 # %% wrong="scheduler" breaks="order" says="the batch of step"
 # The batch is sorted by id.
 class Scheduler:
@@ -3066,7 +2995,6 @@ class Scheduler:
             if request.output[-1] == END or len(request.output) == request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
-
 
 # %% wrong="scheduler" breaks="order" says="the batch of step"
 # The newest first.
@@ -3099,7 +3027,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-
 # %% wrong="scheduler" breaks="queue" says="the batch of step"
 # Who comes last is served first.
 class Scheduler:
@@ -3130,7 +3057,6 @@ class Scheduler:
             if request.output[-1] == END or len(request.output) == request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
-
 
 # %% wrong="scheduler" breaks="queue" says="the batch of step"
 # Short prompts first.
@@ -3163,7 +3089,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-
 # %% wrong="scheduler" breaks="never" says="the requests turned down"
 # Counts the last token, which is never read again.
 class Scheduler:
@@ -3194,7 +3119,6 @@ class Scheduler:
             if request.output[-1] == END or len(request.output) == request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
-
 
 # %% wrong="scheduler" breaks="never" says="the requests turned down"
 # Asks whether the prompt fits.
@@ -3227,7 +3151,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-
 # %% wrong="scheduler" breaks="never" says="the batch of step"
 # Turns a request down, and keeps it in the queue.
 class Scheduler:
@@ -3258,7 +3181,6 @@ class Scheduler:
             if request.output[-1] == END or len(request.output) == request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
-
 
 # %% wrong="scheduler" breaks="never" says="the requests turned down"
 # Turns down what does not fit at the moment.
@@ -3291,7 +3213,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-
 # %% wrong="scheduler" breaks="done" says="END"
 # Does not look for the end token.
 class Scheduler:
@@ -3323,7 +3244,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-
 # %% wrong="scheduler" breaks="done" says=""
 # One token more than max_tokens.
 class Scheduler:
@@ -3354,7 +3274,6 @@ class Scheduler:
             if request.output[-1] == END or len(request.output) > request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
-
 
 # %% wrong="scheduler" breaks="done" says="gives its blocks back"
 # Blocks come back at the next step only.
@@ -3391,7 +3310,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.left.append(request)
 
-
 # %% wrong="scheduler" breaks="token" says="outputs"
 # The end token is not part of the output.
 class Scheduler:
@@ -3425,7 +3343,6 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-
 # %% wrong="scheduler" breaks="token" says=""
 # Keeps the latest token alone.
 class Scheduler:
@@ -3456,7 +3373,6 @@ class Scheduler:
             if request.output[-1] == END or len(request.output) == request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
-
 
 # %% right="scheduler"
 class Scheduler:
@@ -3498,7 +3414,6 @@ class Scheduler:
                 stay.append(request)
         self.everyone[: self.count] = stay
         self.count = len(stay)
-
 
 # %% right="scheduler"
 class Scheduler:
@@ -3545,11 +3460,1959 @@ class Scheduler:
             self.pool.release(request.id)
         self.running = deque(r for r in self.running if all(r is not other for other in finished))
 
+# %% wrong="engine" breaks="running" says="what step"
+# Believes that taking turns is fair: who ran goes to the end.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        for sequence, _ in plan[:1]:
+            if sequence in self.running and len(self.running) > 1:
+                self.running.append(self.running.pop(0))
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="running" says="what step"
+# Lets prompts go first, as older engines did: answers get what is left.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        ran = list(self.running)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        for sequence in ran:
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="budget" says="of the budget"
+# Charges prompts only: believes that a decode step is free.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count if sequence.computed < len(sequence.prompt) else 0
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="youngest" says="has no block table"
+# Preempts the oldest, which has had the most.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(0), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="youngest" says="the youngest"
+# Preempts the one that finds no room, whoever it is.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = sequence, True
+                self.running.remove(victim)
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="youngest" says="the youngest"
+# Preempts one request a step and lets the one without room wait.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                if preempted:
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="calm" says="nobody is admitted"
+# Admits right after a preemption: the blocks of a request with the same text count as known, so it comes back at once.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="preempted" says="what step"
+# Puts the preempted one at the end of the queue.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.append(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="preempted" says="is admitted with"
+# Begins the answer of a preempted request anew.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+                victim.output.clear()
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="preempted" says="is admitted with"
+# Goes on where the request was, though its blocks are gone.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            known = max(known, sequence.computed)
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="admission" says="nobody overtakes"
+# Lets the next one in when the first finds no room.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            for sequence in self.waiting:
+                known = self.blocks.start(sequence.id, sequence.tokens)
+                if known is not None:
+                    break
+            else:
+                break
+            self.waiting.remove(sequence)
+            self.waiting.appendleft(sequence)
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="admission" says="run already"
+# One too many.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) <= self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="admission" says="the budget is used up"
+# Admits without budget: the blocks are taken, and nothing is computed.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            if count:
+                plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="admission" says="what step"
+# Static batching: new requests only when nobody runs any more.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        fresh = not self.running
+        while fresh and self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="chunk" says="from the cache"
+# Shares the blocks, and computes all tokens again nevertheless.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = 0, min(len(sequence.tokens), left)
+            self.blocks.extend(sequence.id, sequence.tokens[: max(known, count)])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)[: s.computed + n]) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="chunk" says="what step"
+# No chunks: a prompt waits until it fits into a step as a whole.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            if len(sequence.tokens) > left:
+                break
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="chunk" says="and gets"
+# Ends each chunk at a block's end.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            if known + count < len(sequence.tokens):
+                count = max(1, (known + count) // self.blocks.block_size * self.blocks.block_size - known)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="chunk" says="what step"
+# After a preemption only the prompt is computed again, and then one token a step.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(max(1, len(sequence.prompt) - sequence.computed), left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(max(1, len(sequence.prompt) - known), left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="cached" says="does not change at a preemption"
+# Writes it down at every admission.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="room" says="up to the chunk's end"
+# Makes room for the whole prompt at the admission.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens)
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)[: s.computed + n]) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="forward" says="each call of forward"
+# One call for each request.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        chunks = [(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan]
+        scores = torch.cat([self.model.forward([chunk]) for chunk in chunks])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="forward" says="each call of forward"
+# Calls the model with nothing, too.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            if isinstance(self.model, PagedModel):
+                return []
+            self.model.forward([])
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="forward" says="the new tokens"
+# Slots of the chunk alone, from the wrong end.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)[:n]) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="token" says="the new tokens"
+# Draws a token.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.softmax(-1).multinomial(1)[:, 0].tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="token" says="gets no new one"
+# A token after every chunk.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed <= len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="token" says="the new tokens"
+# Believes that all is computed when the prompt is; a preempted request has output to compute as well.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed >= len(sequence.prompt):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="token" says="plain ints"
+# Leaves the tokens as tensors, each with the memory of all scores' choices.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1)):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="done" says="max_tokens"
+# Does not heed the end token.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="done" says="the number of free blocks"
+# Stops as soon as the end token is anywhere, also in the prompt.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if self.model.end in sequence.tokens or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="done" says="who is done or preempted holds no block"
+# Forgets the blocks.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="done" says="who is done or preempted holds no block"
+# Clears up at the beginning of the next step.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running, self.over = deque(), [], []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        for sequence in self.over:
+            self.running.remove(sequence)
+            self.blocks.release(sequence.id)
+        self.over = []
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.over.append(sequence)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="done" says="the new tokens"
+# Leaves the end token out of the output.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                full = len(sequence.output) == sequence.max_tokens
+                if token == self.model.end:
+                    sequence.output.pop()
+                if token == self.model.end or full:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="plan" says="what step"
+# Says how many tokens are computed in all.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, sequence.computed) for sequence, count in plan]
+
+# %% wrong="engine" breaks="plan" says="expected list"
+# A dict.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def schedule(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+    def step(self):
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return {sequence.id: count for sequence, count in plan}
+
+# %% equivalent="engine" because="while it runs only the last ones are taken out of the list, and those not yet reached"
+# - for sequence in list(self.running):
+# + for sequence in self.running:
+
+# %% equivalent="engine" because="the scores have two axes: 1 and -1 are the same"
+# - for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+# + for (sequence, count), token in zip(plan, scores.argmax((1)).tolist()):
+
+# %% equivalent="engine" because="the smaller of two numbers does not depend on their order"
+# - count = min(len(sequence.tokens) - sequence.computed, left)
+# + count = (min(left, len(sequence.tokens) - sequence.computed))
+
+# %% equivalent="engine" because="the smaller of two numbers does not depend on their order"
+# - sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+# + sequence.computed, count = known, (min(left, len(sequence.tokens) - known))
+
+# %% right="engine"
+# An index that goes through the running ones, and a helper for the room, as vLLM's own loop does it.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model = model
+        self.blocks = blocks
+        self.max_num_batched_tokens = max_num_batched_tokens
+        self.max_num_seqs = max_num_seqs
+        self.waiting = []
+        self.running = []
+
+    def add(self, sequence):
+        self.waiting += [sequence]
+
+    def preempt_youngest(self):
+        youngest = self.running[-1]
+        del self.running[-1]
+        self.blocks.release(request_id=youngest.id)
+        youngest.computed = 0
+        self.waiting.insert(0, youngest)
+
+    def step(self):
+        budget, counts, index, preempted = self.max_num_batched_tokens, {}, 0, 0
+        while index < len(self.running) and budget > 0:
+            sequence = self.running[index]
+            wanted = min(budget, len(sequence.prompt) + len(sequence.output) - sequence.computed)
+            if self.blocks.extend(sequence.id, sequence.tokens[0 : sequence.computed + wanted]):
+                counts[sequence.id] = wanted
+                budget -= wanted
+                index += 1
+            else:
+                self.preempt_youngest()
+                preempted += 1
+        while self.waiting and budget > 0 and preempted == 0 and len(self.running) != self.max_num_seqs:
+            sequence = self.waiting[0]
+            found = self.blocks.start(sequence.id, sequence.tokens)
+            if found is None:
+                break
+            self.running.append(self.waiting.pop(0))
+            sequence.computed = found
+            sequence.cached = found if sequence.cached is None else sequence.cached
+            wanted = min(budget, len(sequence.tokens) - found)
+            assert self.blocks.extend(sequence.id, sequence.tokens[: found + wanted])
+            counts[sequence.id] = wanted
+            budget -= wanted
+        taking_part = [sequence for sequence in self.running if sequence.id in counts]
+        if taking_part:
+            batch = []
+            for sequence in taking_part:
+                end = sequence.computed + counts[sequence.id]
+                batch.append((sequence.tokens[sequence.computed : end], self.blocks.slots(sequence.id)))
+                sequence.computed = end
+            for sequence, row in zip(taking_part, self.model.forward(batch)):
+                if sequence.computed < len(sequence.tokens):
+                    continue
+                sequence.output.append(int(torch.argmax(row)))
+                if sequence.output[-1] == self.model.end or len(sequence.output) >= sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return list(counts.items())
+
+# %% right="engine"
+# Keeps its own books in dicts; the queue holds ids, and nothing of a sequence is used but its text and `cached`.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks, self.most, self.wide = model, blocks, max_num_batched_tokens, max_num_seqs
+        self.by_id, self.done, self.queue, self.active = {}, Counter(), deque(), deque()
+
+    def add(self, sequence):
+        self.by_id[sequence.id] = sequence
+        self.queue.append(sequence.id)
+
+    def missing(self, name):
+        return len(self.by_id[name].tokens) - self.done[name]
+
+    def fits(self, name, count):
+        """Room for `count` more tokens, whoever of the younger must go for it."""
+        while name in self.active:
+            if self.blocks.extend(name, self.by_id[name].tokens[: self.done[name] + count]):
+                return True
+            last = self.active.pop()
+            self.blocks.release(last)
+            self.queue.appendleft(last)
+        return False
+
+    def admit(self, left):
+        while left > 0 and self.queue and len(self.active) < self.wide:
+            name = self.queue[0]
+            found = self.blocks.start(name, self.by_id[name].tokens)
+            if found is None:
+                return
+            self.active.append(self.queue.popleft())
+            self.done[name] = found
+            if self.by_id[name].cached is None:
+                self.by_id[name].cached = found
+            count = min(left, self.missing(name))
+            self.fits(name, count)
+            left -= count
+            yield name, count
+
+    def step(self):
+        plan, ran = [], set(self.active)
+        for name in tuple(self.active):
+            count = min(self.missing(name), self.most - sum(n for _, n in plan))
+            if count > 0 and self.fits(name, count):
+                plan.append((name, count))
+        if ran == set(self.active):
+            plan += self.admit(self.most - sum(n for _, n in plan))
+        batch = [(self.by_id[name].tokens[self.done[name] :][:count], self.blocks.slots(name)) for name, count in plan]
+        best = self.model.forward(batch).max(dim=1).indices if batch else []
+        for (name, count), token in zip(plan, best):
+            self.done[name] += count
+            if self.missing(name) == 0:
+                self.hand_over(name, int(token))
+        return plan
+
+    def hand_over(self, name, token):
+        output = self.by_id[name].output
+        output.append(token)
+        if token == self.model.end or len(output) == self.by_id[name].max_tokens:
+            self.active.remove(name)
+            self.blocks.release(name)
+
+# %% right="engine"
+# One line of sequences in which the first `admitted` run; arguments of the constructor in any way.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens=2048, max_num_seqs=128):
+        self.__dict__.update(model=model, blocks=blocks, budget=max_num_batched_tokens, limit=max_num_seqs, line=[], admitted=0)
+
+    def add(self, sequence):
+        self.line.append(sequence)
+
+    def chunks(self):
+        left, at, before = self.budget, 0, self.admitted
+        while left and at < self.admitted:
+            sequence = self.line[at]
+            upto = sequence.tokens[: sequence.computed + left]
+            if self.blocks.extend(sequence.id, upto):
+                left -= len(upto) - sequence.computed
+                at += 1
+                yield sequence, upto
+            else:
+                self.admitted -= 1
+                self.blocks.release(self.line[self.admitted].id)
+        while left and before <= self.admitted < min(self.limit, len(self.line)):
+            sequence = self.line[self.admitted]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                return
+            self.admitted += 1
+            sequence.computed = known
+            if sequence.cached is None:
+                sequence.cached = known
+            upto = sequence.tokens[: known + left]
+            self.blocks.extend(sequence.id, upto)
+            left -= len(upto) - known
+            yield sequence, upto
+
+    @torch.no_grad()
+    def step(self):
+        decided = list(self.chunks())
+        report = [(sequence.id, len(upto) - sequence.computed) for sequence, upto in decided]
+        batch = [(upto[sequence.computed :], self.blocks.slots(sequence.id)) for sequence, upto in decided]
+        for (sequence, upto), row in zip(decided, self.model.forward(batch) if batch else ()):
+            whole, sequence.computed = len(upto) == len(sequence.tokens), len(upto)
+            if whole:
+                sequence.output += [row.tolist().index(max(row.tolist()))]
+            if whole and (sequence.output[-1] == self.model.end or sequence.max_tokens <= len(sequence.output)):
+                self.blocks.release(sequence.id)
+                self.line.remove(sequence)
+                self.admitted -= 1
+        return report
 
 # %% equivalent="speculative_accept" because="they differ only where a random number equals the ratio exactly: once in millions of tokens"
 # - if torch.rand((), generator=generator) < p[token] / q[token]:
 # + if (torch.rand((), generator=generator) <= p[token] / q[token]):
-
 
 # %% wrong="speculative_accept" breaks="residual" says="max(0, p - q)"
 # Samples from the target again instead of from the residual.
@@ -3563,7 +5426,6 @@ def speculative_accept(target, draft, drafted, generator):
     else:
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
-
 
 # %% wrong="speculative_accept" breaks="residual" says="max(0, p - q)"
 # The absolute difference as residual.
@@ -3579,7 +5441,6 @@ def speculative_accept(target, draft, drafted, generator):
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
-
 # %% wrong="speculative_accept" breaks="residual" says="do not follow the target"
 # Takes the likeliest token of the residual instead of a sample.
 def speculative_accept(target, draft, drafted, generator):
@@ -3592,7 +5453,6 @@ def speculative_accept(target, draft, drafted, generator):
     else:
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
-
 
 # %% wrong="speculative_accept" breaks="residual" says="do not follow the target"
 # Takes the residual of the position after the rejected one.
@@ -3608,7 +5468,6 @@ def speculative_accept(target, draft, drafted, generator):
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
-
 # %% wrong="speculative_accept" breaks="residual" says="do not follow the target"
 # Leaves the rejected token out, and goes on with the next one.
 def speculative_accept(target, draft, drafted, generator):
@@ -3620,7 +5479,6 @@ def speculative_accept(target, draft, drafted, generator):
             continue
     p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
-
 
 # %% wrong="speculative_accept" breaks="accept" says="do not follow the target"
 # Accepts a token with the target's own probability.
@@ -3636,7 +5494,6 @@ def speculative_accept(target, draft, drafted, generator):
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
-
 # %% wrong="speculative_accept" breaks="accept" says="Accept with probability"
 # Accepts a token only when the target likes it at least as well.
 def speculative_accept(target, draft, drafted, generator):
@@ -3650,7 +5507,6 @@ def speculative_accept(target, draft, drafted, generator):
     else:
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
-
 
 # %% wrong="speculative_accept" breaks="accept" says="do not follow the target"
 # Trusts the draft: accepts everything.
@@ -3666,7 +5522,6 @@ def speculative_accept(target, draft, drafted, generator):
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
-
 # %% wrong="speculative_accept" breaks="accept" says="to reject more is lost speed"
 # Trusts nobody: rejects everything, and samples from the target.
 def speculative_accept(target, draft, drafted, generator):
@@ -3679,7 +5534,6 @@ def speculative_accept(target, draft, drafted, generator):
     else:
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
-
 
 # %% wrong="speculative_accept" breaks="accept" says=""
 # One random number for all positions.
@@ -3695,7 +5549,6 @@ def speculative_accept(target, draft, drafted, generator):
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
-
 # %% wrong="speculative_accept" breaks="accept" says=""
 # Adds a little to the draft, against a division by zero.
 def speculative_accept(target, draft, drafted, generator):
@@ -3709,7 +5562,6 @@ def speculative_accept(target, draft, drafted, generator):
     else:
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
-
 
 # %% wrong="speculative_accept" breaks="bonus" says="last row"
 # Samples the extra token from the row before.
@@ -3725,7 +5577,6 @@ def speculative_accept(target, draft, drafted, generator):
         pass
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
-
 # %% wrong="speculative_accept" breaks="bonus" says=""
 # The extra token is the likeliest one.
 def speculative_accept(target, draft, drafted, generator):
@@ -3739,7 +5590,6 @@ def speculative_accept(target, draft, drafted, generator):
     else:
         return kept + [target[-1].argmax().item()]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
-
 
 # %% wrong="speculative_accept" breaks="bonus" says=""
 # Gives no extra token: what was accepted is enough.
@@ -3755,7 +5605,6 @@ def speculative_accept(target, draft, drafted, generator):
         return kept
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
-
 # %% wrong="speculative_accept" breaks="ints" says="plain ints"
 # A list of tensors.
 def speculative_accept(target, draft, drafted, generator):
@@ -3769,7 +5618,6 @@ def speculative_accept(target, draft, drafted, generator):
     else:
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator)[0]]
-
 
 # %% wrong="speculative_accept" breaks="ints" says="plain ints"
 # The accepted tokens as tensors.
@@ -3785,7 +5633,6 @@ def speculative_accept(target, draft, drafted, generator):
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
-
 # %% wrong="speculative_accept" breaks="ints" says="of type torch.Tensor"
 # A tensor.
 def speculative_accept(target, draft, drafted, generator):
@@ -3799,7 +5646,6 @@ def speculative_accept(target, draft, drafted, generator):
     else:
         p = target[-1]
     return torch.tensor(kept + [torch.multinomial(p, 1, generator=generator).item()])
-
 
 # %% wrong="speculative_accept" breaks="generator" says="all randomness comes from"
 # The residual is sampled from the global random numbers.
@@ -3815,7 +5661,6 @@ def speculative_accept(target, draft, drafted, generator):
         p = target[-1]
     return kept + [torch.multinomial(p, 1).item()]
 
-
 # %% wrong="speculative_accept" breaks="generator" says=""
 # Python's random decides on what is accepted.
 def speculative_accept(target, draft, drafted, generator):
@@ -3829,7 +5674,6 @@ def speculative_accept(target, draft, drafted, generator):
     else:
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
-
 
 # %% wrong="speculative_accept" breaks="generator" says=""
 # Makes a generator of its own from the seed of the one that was given: the same numbers in every call.
@@ -3845,7 +5689,6 @@ def speculative_accept(target, draft, drafted, generator):
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
-
 # %% wrong="speculative_accept" breaks="unchanged" says="in place"
 # Makes the residual in place.
 def speculative_accept(target, draft, drafted, generator):
@@ -3859,7 +5702,6 @@ def speculative_accept(target, draft, drafted, generator):
     else:
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
-
 
 # %% wrong="speculative_accept" breaks="unchanged" says="it must stay as it was"
 # Marks the rejected tokens in the list of drafted ones.
@@ -3876,7 +5718,6 @@ def speculative_accept(target, draft, drafted, generator):
         p = target[-1]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
-
 # %% right="speculative_accept"
 def speculative_accept(target, draft, drafted, generator):
     k = len(drafted)
@@ -3888,7 +5729,6 @@ def speculative_accept(target, draft, drafted, generator):
     cumulative = torch.cumsum(weights.double(), 0)
     u = torch.rand((), generator=generator, dtype=torch.float64) * cumulative[-1]
     return [*map(int, drafted[:n]), int((cumulative > u).int().argmax())]
-
 
 # %% right="speculative_accept"
 @torch.no_grad()
@@ -3912,11 +5752,9 @@ def speculative_accept(target, draft, drafted, generator):
     result.append(sample(target[count]))
     return result
 
-
 # %% equivalent="check_sampler" because="a p-value that equals the level exactly does not occur"
 # - assert p_value(tokens.numpy(), p) > LEVEL, f"the tokens do not follow {p}"
 # + assert (p_value(tokens.numpy(), p) >= LEVEL), f"the tokens do not follow {p}"
-
 
 # %% wrong="check_sampler" breaks="no_alarm" says="reject a correct implementation"
 # A level of 5 % for each of many tests: false alarms are certain.
@@ -3924,7 +5762,6 @@ def check_sampler(sample):
     for seed in range(20):
         p, q = [0.5, 0.3, 0.2, 0.0], [0.2, 0.5, 0.2, 0.1]
         assert p_value(sample(torch.tensor(p), torch.tensor(q), 5000, seed).numpy(), p) > 0.05, "p < 0.05"
-
 
 # %% wrong="check_sampler" breaks="no_alarm" says="reject a correct implementation"
 # Asks for exact shares: randomness is not allowed to be random.
@@ -3934,13 +5771,11 @@ def check_sampler(sample):
     torch.testing.assert_close(shares, p, rtol=0, atol=0.01)
     assert abs(shares[0] - 0.5) < 0.005
 
-
 # %% wrong="check_sampler" breaks="no_alarm" says="reject a correct implementation"
 # Asks for the very tokens of the sampler that it knows.
 def check_sampler(sample):
     p, q = torch.tensor([0.5, 0.3, 0.2, 0.0]), torch.tensor([0.2, 0.5, 0.2, 0.1])
     assert torch.equal(sample(p, q, 100, 1), sampler_with()(p, q, 100, 1))
-
 
 # %% wrong="check_sampler" breaks="no_alarm" says="reject a correct implementation"
 # Asks for other tokens in a single one.
@@ -3949,13 +5784,11 @@ def check_sampler(sample):
         assert p_value(sample(torch.tensor(p), torch.tensor(q), TOKENS, 3).numpy(), p) > LEVEL
         assert not torch.equal(sample(torch.tensor(p), torch.tensor(q), 1, 1), sample(torch.tensor(p), torch.tensor(q), 1, 2))
 
-
 # %% wrong="check_sampler" breaks="target" says="Still unseen"
 # Too few tokens, and a draft that is close: small errors drown in luck.
 def check_sampler(sample):
     p, q = [0.5, 0.3, 0.2], [0.4, 0.4, 0.2]
     assert p_value(sample(torch.tensor(p), torch.tensor(q), 100, 0).numpy(), p) > 1e-5
-
 
 # %% wrong="check_sampler" breaks="target" says="likeliest token"
 # Only drafts that propose every token.
@@ -3974,7 +5807,6 @@ def check_sampler(sample):
     again = sample(torch.tensor(p), torch.tensor(q), TOKENS, SEEDS[-1])
     assert torch.equal(again, runs[-1]), "the same seed gives other tokens"
 
-
 # %% wrong="check_sampler" breaks="seed" says="ignores the seed"
 # Tests the distribution alone: a sampler that gives the same tokens every time passes.
 def check_sampler(sample):
@@ -3991,7 +5823,6 @@ def check_sampler(sample):
     again = sample(torch.tensor(p), torch.tensor(q), TOKENS, SEEDS[-1])
     assert torch.equal(again, runs[-1]), "the same seed gives other tokens"
 
-
 # %% wrong="check_sampler" breaks="repeat" says="global random numbers"
 # Never asks twice for the same tokens.
 def check_sampler(sample):
@@ -4007,20 +5838,17 @@ def check_sampler(sample):
         for tokens in runs:
             assert p_value(tokens.numpy(), p) > LEVEL, f"the tokens do not follow {p}"
 
-
 # %% wrong="check_sampler" breaks="target" says="catch none"
 # Looks at one token only: whether it exists.
 def check_sampler(sample):
     token = sample(torch.tensor([0.5, 0.5]), torch.tensor([0.9, 0.1]), 1, 0)
     assert 0 <= int(token[0]) <= 1
 
-
 # %% wrong="check_sampler" breaks="raises" says="what they return is ignored"
 # Says what it finds instead of raising.
 def check_sampler(sample):
     p, q = [0.5, 0.3, 0.2, 0.0], [0.2, 0.5, 0.2, 0.1]
     return p_value(sample(torch.tensor(p), torch.tensor(q), TOKENS, 1).numpy(), p) > LEVEL
-
 
 # %% right="check_sampler"
 def check_sampler(sample):
@@ -4041,7 +5869,6 @@ def check_sampler(sample):
             assert sample(p, p, 40, 1).tolist() != sample(p, p, 40, 2).tolist()
             assert sample(p, p, 40, 1).tolist() == sample(p, p, 40, 1).tolist()
 
-
 # %% right="check_sampler"
 def check_sampler(sample):
     """Each token's count against its binomial distribution, by keyword arguments."""
@@ -4055,11 +5882,9 @@ def check_sampler(sample):
             for tokens in (first, second):
                 assert stats.binomtest(int((tokens == token).sum()), TOKENS, share).pvalue > 1e-7
 
-
 # %% equivalent="load_client" because="a request without n has exactly one choice, and the list is not empty here"
 # - if chunk.choices and chunk.choices[0].delta.content:
 # + if chunk.choices and chunk.choices[(-1)].delta.content:
-
 
 # %% wrong="load_client" breaks="first" says="that of the role"
 # Takes the first chunk for the first token.
@@ -4092,7 +5917,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
 
     return await asyncio.gather(*map(one, prompts, starts))
 
-
 # %% wrong="load_client" breaks="first" says="Timing.first"
 # Takes an empty text for text.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
@@ -4123,7 +5947,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
         return await timed_request(client, model, prompt, max_tokens, clock)
 
     return await asyncio.gather(*map(one, prompts, starts))
-
 
 # %% wrong="load_client" breaks="first" says="Timing.first"
 # Remembers the last chunk with text alone.
@@ -4156,7 +5979,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
 
     return await asyncio.gather(*map(one, prompts, starts))
 
-
 # %% wrong="load_client" breaks="last" says="bookkeeping"
 # Reads the clock when the stream has ended.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
@@ -4187,7 +6009,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
         return await timed_request(client, model, prompt, max_tokens, clock)
 
     return await asyncio.gather(*map(one, prompts, starts))
-
 
 # %% wrong="load_client" breaks="sent" says="just before the request is sent"
 # Reads the clock when the answer has begun.
@@ -4221,7 +6042,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
 
     return await asyncio.gather(*map(one, prompts, starts))
 
-
 # %% wrong="load_client" breaks="tokens" says="a chunk is not a token"
 # Counts chunks.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
@@ -4251,7 +6071,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
         return await timed_request(client, model, prompt, max_tokens, clock)
 
     return await asyncio.gather(*map(one, prompts, starts))
-
 
 # %% wrong="load_client" breaks="tokens" says="a limit is no count"
 # Takes the limit for the count.
@@ -4284,7 +6103,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
 
     return await asyncio.gather(*map(one, prompts, starts))
 
-
 # %% wrong="load_client" breaks="tokens" says="Timing.tokens"
 # Counts the prompt too.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
@@ -4316,7 +6134,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
 
     return await asyncio.gather(*map(one, prompts, starts))
 
-
 # %% wrong="load_client" breaks="length" says="min_tokens"
 # Leaves the length to the model.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
@@ -4346,7 +6163,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
         return await timed_request(client, model, prompt, max_tokens, clock)
 
     return await asyncio.gather(*map(one, prompts, starts))
-
 
 # %% wrong="load_client" breaks="length" says="max_tokens"
 # Sets a lower limit only.
@@ -4378,7 +6194,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
 
     return await asyncio.gather(*map(one, prompts, starts))
 
-
 # %% wrong="load_client" breaks="options" says="temperature"
 # Samples.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
@@ -4409,7 +6224,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
 
     return await asyncio.gather(*map(one, prompts, starts))
 
-
 # %% wrong="load_client" breaks="options" says="include_usage"
 # Asks for no usage.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
@@ -4439,7 +6253,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
         return await timed_request(client, model, prompt, max_tokens, clock)
 
     return await asyncio.gather(*map(one, prompts, starts))
-
 
 # %% wrong="load_client" breaks="request" says="the roles of the messages"
 # Asks as the system.
@@ -4472,7 +6285,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
 
     return await asyncio.gather(*map(one, prompts, starts))
 
-
 # %% wrong="load_client" breaks="request" says="`stream`"
 # Asks for the answer in one piece.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
@@ -4497,7 +6309,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
         return await timed_request(client, model, prompt, max_tokens, clock)
 
     return await asyncio.gather(*map(one, prompts, starts))
-
 
 # %% wrong="load_client" breaks="due" says="however many answers are missing"
 # Waits for each answer before it sends the next request: a closed loop.
@@ -4527,7 +6338,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
         await sleep(begin + start - clock())
         timings.append(await timed_request(client, model, prompt, max_tokens, clock))
     return timings
-
 
 # %% wrong="load_client" breaks="due" says="when it is due"
 # Everything at once.
@@ -4559,7 +6369,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
 
     return await asyncio.gather(*map(one, prompts, starts))
 
-
 # %% wrong="load_client" breaks="due" says="when it is due"
 # Waits `starts[i]` after the request before, not after the call.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
@@ -4588,7 +6397,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
         await sleep(start)
         tasks.append(asyncio.create_task(timed_request(client, model, prompt, max_tokens, clock)))
     return list(await asyncio.gather(*tasks))
-
 
 # %% wrong="load_client" breaks="due" says="however many answers are missing"
 # At most 16 at a time.
@@ -4622,7 +6430,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
 
     return await asyncio.gather(*map(one, prompts, starts))
 
-
 # %% wrong="load_client" breaks="due" says="when it is due"
 # Takes `starts` for times of the clock.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
@@ -4653,7 +6460,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
         return await timed_request(client, model, prompt, max_tokens, clock)
 
     return await asyncio.gather(*map(one, prompts, starts))
-
 
 # %% wrong="load_client" breaks="timings" says="in the order of the prompts"
 # Timings in the order in which requests end.
@@ -4687,7 +6493,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
     await asyncio.gather(*map(one, prompts, starts))
     return timings
 
-
 # %% wrong="load_client" breaks="timings" says="hand `clock` on"
 # Times the requests with another clock.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
@@ -4719,7 +6524,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
 
     return await asyncio.gather(*map(one, prompts, starts))
 
-
 # %% right="load_client"
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
     times = [clock()]
@@ -4750,7 +6554,6 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
             await sleep(ahead)
         tasks.append(asyncio.create_task(timed_request(client, model, prompt, max_tokens, clock)))
     return [await task for task in tasks]
-
 
 # %% right="load_client"
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
@@ -4786,11 +6589,9 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
             group.create_task(send(i))
     return results
 
-
 # %% equivalent="report_and_metrics" because="a NumPy float64 is a float"
 # - report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
 # + report[f"{name}_p{percent}"] = np.percentile(values, percent)
-
 
 # %% wrong="report_and_metrics" breaks="tpot" says="tokens - 1 steps"
 # Divides the time between first and last by all tokens.
@@ -4831,7 +6632,6 @@ def histogram_quantile(before, after, name, q):
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
-
 # %% wrong="report_and_metrics" breaks="tpot" says="the pace begins at the first token"
 # The pace over the whole answer, the wait included.
 def latency_report(timings):
@@ -4871,7 +6671,6 @@ def histogram_quantile(before, after, name, q):
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
-
 # %% wrong="report_and_metrics" breaks="single" says="leave it out"
 # A single token counts as a pace of zero.
 def latency_report(timings):
@@ -4910,7 +6709,6 @@ def histogram_quantile(before, after, name, q):
     if limit == math.inf:
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
-
 
 # %% wrong="report_and_metrics" breaks="single" says=""
 # Leaves requests with a single token out of the whole report.
@@ -4952,7 +6750,6 @@ def histogram_quantile(before, after, name, q):
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
-
 # %% wrong="report_and_metrics" breaks="ttft" says="first - sent"
 # Measures from the start of the whole test.
 def latency_report(timings):
@@ -4991,7 +6788,6 @@ def histogram_quantile(before, after, name, q):
     if limit == math.inf:
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
-
 
 # %% wrong="report_and_metrics" breaks="percentiles" says="np.percentile"
 # Takes the nearest request instead of going between two.
@@ -5032,7 +6828,6 @@ def histogram_quantile(before, after, name, q):
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
-
 # %% wrong="report_and_metrics" breaks="percentiles" says="np.percentile"
 # A mean and a maximum in place of percentiles.
 def latency_report(timings):
@@ -5071,7 +6866,6 @@ def histogram_quantile(before, after, name, q):
     if limit == math.inf:
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
-
 
 # %% wrong="report_and_metrics" breaks="throughput" says="requests overlap"
 # Adds up the times of all requests.
@@ -5112,7 +6906,6 @@ def histogram_quantile(before, after, name, q):
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
-
 # %% wrong="report_and_metrics" breaks="throughput" says="the run begins when the first request is sent"
 # The clock of the run starts at the first token.
 def latency_report(timings):
@@ -5151,7 +6944,6 @@ def histogram_quantile(before, after, name, q):
     if limit == math.inf:
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
-
 
 # %% wrong="report_and_metrics" breaks="throughput" says=""
 # The first and the last of the list, as if they were the first and the last in time.
@@ -5192,7 +6984,6 @@ def histogram_quantile(before, after, name, q):
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
-
 # %% wrong="report_and_metrics" breaks="growth" says="subtract what was there before"
 # Reads a counter as if it were a gauge.
 def latency_report(timings):
@@ -5231,7 +7022,6 @@ def histogram_quantile(before, after, name, q):
     if limit == math.inf:
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
-
 
 # %% wrong="report_and_metrics" breaks="growth" says="only samples with exactly this name"
 # Takes every sample whose name begins so.
@@ -5272,7 +7062,6 @@ def histogram_quantile(before, after, name, q):
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
-
 # %% wrong="report_and_metrics" breaks="labels" says=""
 # Takes the first sample with this name.
 def latency_report(timings):
@@ -5311,7 +7100,6 @@ def histogram_quantile(before, after, name, q):
     if limit == math.inf:
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
-
 
 # %% wrong="report_and_metrics" breaks="absent" says=""
 # A sample that was not there before is not counted.
@@ -5357,7 +7145,6 @@ def histogram_quantile(before, after, name, q):
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
-
 # %% wrong="report_and_metrics" breaks="between" says="subtract what was there before"
 # What was observed since the start of the server.
 def latency_report(timings):
@@ -5396,7 +7183,6 @@ def histogram_quantile(before, after, name, q):
     if limit == math.inf:
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
-
 
 # %% wrong="report_and_metrics" breaks="sets" says="`histogram_quantile` of"
 # Takes the first label set alone.
@@ -5439,7 +7225,6 @@ def histogram_quantile(before, after, name, q):
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
-
 # %% wrong="report_and_metrics" breaks="bucket" says="limits are numbers"
 # Sorts the limits as texts.
 def latency_report(timings):
@@ -5481,7 +7266,6 @@ def histogram_quantile(before, after, name, q):
     limit_value = float(limit)
     return low + (wanted - seen) / (growth[limit] - seen) * (limit_value - low)
 
-
 # %% wrong="report_and_metrics" breaks="bucket" says="in proportion"
 # Takes the upper limit of the bucket.
 def latency_report(timings):
@@ -5520,7 +7304,6 @@ def histogram_quantile(before, after, name, q):
     if limit == math.inf:
         return low
     return limit
-
 
 # %% wrong="report_and_metrics" breaks="bucket" says=""
 # Takes the counts of the buckets as if they were not cumulative.
@@ -5561,7 +7344,6 @@ def histogram_quantile(before, after, name, q):
         return low
     return low + (wanted - seen) / growth[limit] * (limit - low)
 
-
 # %% wrong="report_and_metrics" breaks="bucket" says=""
 # Trusts the order in which the limits stand in the text.
 def latency_report(timings):
@@ -5600,7 +7382,6 @@ def histogram_quantile(before, after, name, q):
     if limit == math.inf:
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
-
 
 # %% wrong="report_and_metrics" breaks="first_bucket" says="the first bucket begins at 0"
 # In the first bucket it answers with the limit.
@@ -5643,7 +7424,6 @@ def histogram_quantile(before, after, name, q):
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
-
 # %% wrong="report_and_metrics" breaks="last_bucket" says=""
 # Answers with infinity in the last bucket.
 def latency_report(timings):
@@ -5682,7 +7462,6 @@ def histogram_quantile(before, after, name, q):
     if limit == math.inf:
         return math.inf
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
-
 
 # %% wrong="report_and_metrics" breaks="nothing" says="expected None"
 # 0 for nothing.
@@ -5723,7 +7502,6 @@ def histogram_quantile(before, after, name, q):
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
-
 # %% right="report_and_metrics"
 def latency_report(timings):
     rows = np.array([(t.sent, t.first, t.last, t.tokens) for t in timings], dtype=float)
@@ -5762,7 +7540,6 @@ def histogram_quantile(before, after, name, q):
         return limits[-2]
     left, below = (limits[i - 1], counts[i - 1]) if i else (0.0, 0.0)
     return left + (limits[i] - left) * (q * counts[-1] - below) / (counts[i] - below)
-
 
 # %% right="report_and_metrics"
 import statistics
@@ -5821,7 +7598,6 @@ def histogram_quantile(before, after, name, q):
     edges, cumulative = [0.0, *limits], [0.0, *counts]
     return float(np.interp(rank, cumulative[place : place + 2], edges[place : place + 2]))
 
-
 # %% wrong="fit_tune_launch" breaks="formula" says="each token has both"
 # Counts keys and forgets values.
 def kv_bytes_per_token(config, bytes_per_value):
@@ -5851,7 +7627,6 @@ def launch_commands(job):
             commands[engine].append(off[engine])
     commands["sglang"].append("--enable-metrics")
     return commands
-
 
 # %% wrong="fit_tune_launch" breaks="formula" says="of type float"
 # Divides, and gets a float.
@@ -5883,7 +7658,6 @@ def launch_commands(job):
     commands["sglang"].append("--enable-metrics")
     return commands
 
-
 # %% wrong="fit_tune_launch" breaks="kv_heads" says="key-value heads"
 # Counts all heads, as before grouped-query attention.
 def kv_bytes_per_token(config, bytes_per_value):
@@ -5913,7 +7687,6 @@ def launch_commands(job):
             commands[engine].append(off[engine])
     commands["sglang"].append("--enable-metrics")
     return commands
-
 
 # %% wrong="fit_tune_launch" breaks="kv_heads" says="num_key_value_heads"
 # Asks for a key that old configurations lack.
@@ -5945,7 +7718,6 @@ def launch_commands(job):
     commands["sglang"].append("--enable-metrics")
     return commands
 
-
 # %% wrong="fit_tune_launch" breaks="head_dim" says="where head_dim is given"
 # Always hidden_size / heads.
 def kv_bytes_per_token(config, bytes_per_value):
@@ -5976,7 +7748,6 @@ def launch_commands(job):
     commands["sglang"].append("--enable-metrics")
     return commands
 
-
 # %% wrong="fit_tune_launch" breaks="head_dim" says="NoneType"
 # A key that is there has a value.
 def kv_bytes_per_token(config, bytes_per_value):
@@ -6006,7 +7777,6 @@ def launch_commands(job):
             commands[engine].append(off[engine])
     commands["sglang"].append("--enable-metrics")
     return commands
-
 
 # %% wrong="fit_tune_launch" breaks="kv_heads" says=""
 # Takes hidden_size for heads times head_dim, so a head_dim of its own does not count, and divides by groups.
@@ -6039,7 +7809,6 @@ def launch_commands(job):
     commands["sglang"].append("--enable-metrics")
     return commands
 
-
 # %% wrong="fit_tune_launch" breaks="limits" says="both limits count: the pace"
 # Looks at the time to first token alone.
 def kv_bytes_per_token(config, bytes_per_value):
@@ -6069,7 +7838,6 @@ def launch_commands(job):
             commands[engine].append(off[engine])
     commands["sglang"].append("--enable-metrics")
     return commands
-
 
 # %% wrong="fit_tune_launch" breaks="limits" says="both limits count: the wait"
 # Looks at the pace alone.
@@ -6101,7 +7869,6 @@ def launch_commands(job):
     commands["sglang"].append("--enable-metrics")
     return commands
 
-
 # %% wrong="fit_tune_launch" breaks="limits" says="just reached"
 # A limit that is just reached counts as broken.
 def kv_bytes_per_token(config, bytes_per_value):
@@ -6131,7 +7898,6 @@ def launch_commands(job):
             commands[engine].append(off[engine])
     commands["sglang"].append("--enable-metrics")
     return commands
-
 
 # %% wrong="fit_tune_launch" breaks="highest" says="not the most seats"
 # Takes the largest setting that keeps the limits.
@@ -6163,7 +7929,6 @@ def launch_commands(job):
     commands["sglang"].append("--enable-metrics")
     return commands
 
-
 # %% wrong="fit_tune_launch" breaks="equal" says="with equal throughput the smaller"
 # With equal throughput the first row.
 def kv_bytes_per_token(config, bytes_per_value):
@@ -6193,7 +7958,6 @@ def launch_commands(job):
             commands[engine].append(off[engine])
     commands["sglang"].append("--enable-metrics")
     return commands
-
 
 # %% wrong="fit_tune_launch" breaks="none" says="is 1, expected None"
 # 1 where nothing keeps the promise.
@@ -6225,7 +7989,6 @@ def launch_commands(job):
     commands["sglang"].append("--enable-metrics")
     return commands
 
-
 # %% wrong="fit_tune_launch" breaks="flags" says="look at the table"
 # One set of flags for both engines.
 def kv_bytes_per_token(config, bytes_per_value):
@@ -6255,7 +8018,6 @@ def launch_commands(job):
             commands[engine].append(off[engine])
     commands["sglang"].append("--enable-metrics")
     return commands
-
 
 # %% wrong="fit_tune_launch" breaks="flags" says="--port"
 # A port that is written down.
@@ -6287,7 +8049,6 @@ def launch_commands(job):
     commands["sglang"].append("--enable-metrics")
     return commands
 
-
 # %% wrong="fit_tune_launch" breaks="flags" says="the flags for"
 # Forgets the name in the API.
 def kv_bytes_per_token(config, bytes_per_value):
@@ -6317,7 +8078,6 @@ def launch_commands(job):
             commands[engine].append(off[engine])
     commands["sglang"].append("--enable-metrics")
     return commands
-
 
 # %% wrong="fit_tune_launch" breaks="words" says="subprocess takes strings only"
 # Leaves numbers in the list.
@@ -6349,7 +8109,6 @@ def launch_commands(job):
     commands["sglang"].append("--enable-metrics")
     return commands
 
-
 # %% wrong="fit_tune_launch" breaks="words" says="a string would have to go through a shell"
 # A line for the shell.
 def kv_bytes_per_token(config, bytes_per_value):
@@ -6379,7 +8138,6 @@ def launch_commands(job):
             commands[engine].append(off[engine])
     commands["sglang"].append("--enable-metrics")
     return {engine: " ".join(command) for engine, command in commands.items()}
-
 
 # %% wrong="fit_tune_launch" breaks="start" says="first three words"
 # Any python that is on the path.
@@ -6411,7 +8169,6 @@ def launch_commands(job):
     commands["sglang"].append("--enable-metrics")
     return commands
 
-
 # %% wrong="fit_tune_launch" breaks="host" says="--host for"
 # Listens on every network interface.
 def kv_bytes_per_token(config, bytes_per_value):
@@ -6441,7 +8198,6 @@ def launch_commands(job):
             commands[engine].append(off[engine])
     commands["sglang"].append("--enable-metrics")
     return commands
-
 
 # %% wrong="fit_tune_launch" breaks="prefix_cache" says="with prefix_cache=True"
 # Switches the prefix cache off in any case.
@@ -6473,7 +8229,6 @@ def launch_commands(job):
     commands["sglang"].append("--enable-metrics")
     return commands
 
-
 # %% wrong="fit_tune_launch" breaks="prefix_cache" says="with prefix_cache=False"
 # Switches the prefix cache off in vLLM only.
 def kv_bytes_per_token(config, bytes_per_value):
@@ -6504,7 +8259,6 @@ def launch_commands(job):
     commands["sglang"].append("--enable-metrics")
     return commands
 
-
 # %% wrong="fit_tune_launch" breaks="metrics" says="the flags for sglang"
 # Forgets the metrics of SGLang.
 def kv_bytes_per_token(config, bytes_per_value):
@@ -6533,7 +8287,6 @@ def launch_commands(job):
         if not job["prefix_cache"]:
             commands[engine].append(off[engine])
     return commands
-
 
 # %% wrong="fit_tune_launch" breaks="no_other" says="is not asked for"
 # Runs what the model's repository brings.
@@ -6565,7 +8318,6 @@ def launch_commands(job):
     commands["sglang"].append("--enable-metrics")
     commands["vllm"].append("--trust-remote-code")
     return commands
-
 
 # %% right="fit_tune_launch"
 def kv_bytes_per_token(config, bytes_per_value):
@@ -6608,7 +8360,6 @@ def launch_commands(job):
         vllm.append("--no-enable-prefix-caching")
         sglang.append("--disable-radix-cache")
     return dict(sglang=sglang, vllm=vllm)
-
 
 # %% right="fit_tune_launch"
 def kv_bytes_per_token(config, bytes_per_value):
