@@ -62,7 +62,7 @@ def judge_best(bench: Bench, exercise: Exercise, source: str, ways: tuple[Course
         if best is None or verdict.points > best.points:
             best = verdict
             if course.words:
-                said = ", ".join(label for label, _ in course.cells)
+                said = "cell " + ", ".join(label for label, _ in course.cells)
                 best = dataclasses.replace(verdict, message=f"{verdict.message} (Judged {course.words}: {said}.)")
         if best.points >= best.max_points or verdict.status == "not attempted":
             break

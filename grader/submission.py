@@ -31,7 +31,7 @@ UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 class Written:
     """A piece of the student's code, as plain Python. `exercise`: of which it stands in the cell."""
 
-    label: str  # how messages call it
+    label: str  # the cell's number in the notebook, from 1
     source: str
     exercise: str = ""
 
@@ -120,10 +120,10 @@ def _read(path: Path, student: str, cells: LessonCells) -> Submission:
     for index, cell in enumerate(notebook):
         if not isinstance(cell, dict):
             continue
-        source, name, label = _source_of(cell), _name_of(cell), f"cell {index + 1}"
+        source, name, label = _source_of(cell), _name_of(cell), str(index + 1)
         is_code = cell.get("cell_type") == "code"
         if len(source) > MAX_SOURCE:
-            result.findings.append(f"{label}{f' ({name})' if name in cells.ids else ''}: {len(source)} characters, more than {MAX_SOURCE}: left out")
+            result.findings.append(f"cell {label}{f' ({name})' if name in cells.ids else ''}: {len(source)} characters, more than {MAX_SOURCE}: left out")
             continue
         if name in cells.ids:
             last_known = name
@@ -205,7 +205,7 @@ def _pick(name: str, texts: list[str], cells: LessonCells, result: Submission) -
     elsewhere = [piece for piece in result.written if wanted <= set(_defined(piece.source))]
     if elsewhere:
         names, where = ", ".join(sorted(wanted)), elsewhere[-1].label
-        result.findings.append(f"cell {name}: {'untouched' if texts else 'missing'}; graded {where}, which defines {names}")
+        result.findings.append(f"cell {name}: {'untouched' if texts else 'missing'}; graded cell {where}, which defines {names}")
         return elsewhere[-1].source
     if not texts:
         result.findings.append(f"cell {name}: missing")
