@@ -2790,11 +2790,6 @@ def check_normalise(normalise) -> None:
 # + x[2] *= 100001.0
 
 
-# %% equivalent="normalise_tests" because="what is written into an input shows in the copy with other strides"
-# - for given in (x.clone(), other_strides(x)):
-# + for given in (x, other_strides(x)):
-
-
 # %% equivalent="normalise_tests" because="vectors of twice that length are as short for every implementation"
 # - x[1] *= 1e-3
 # + x[1] *= 0.002
