@@ -350,6 +350,36 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-((distance / widths.to(work)[:, None]) ** 2) / 2).view(-1, height, width).to(centres.dtype)
 
 
+# %% wrong="gaussians" breaks="dtype" says="a number that the formula lacks"
+# Misunderstands: a millionth in the denominator guards against division by 0 and changes nothing.
+def gaussians(centres, widths, height, width):
+    work = torch.promote_types(centres.dtype, torch.float32)
+    i = torch.arange(height, dtype=work, device=centres.device).view(1, -1, 1)
+    j = torch.arange(width, dtype=work, device=centres.device).view(1, 1, -1)
+    c, s = centres.to(work), widths.to(work).view(-1, 1, 1)
+    square = (i - c[:, 0].view(-1, 1, 1)).square() + (j - c[:, 1].view(-1, 1, 1)).square()
+    return torch.exp(-square / (2 * s.square() + 1e-6)).to(centres.dtype)
+
+
+# %% wrong="gaussians" breaks="gradients" says="to the widths, which alone require gradients"
+# Misunderstands: where the centres do not move nothing is trained (the widths may be).
+def gaussians(centres, widths, height, width):
+    rows = torch.arange(height, dtype=centres.dtype, device=centres.device)
+    columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
+    with torch.set_grad_enabled(centres.requires_grad):
+        square = (rows[:, None] - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
+        return torch.exp(-square / (2 * widths[:, None, None] ** 2))
+
+
+# %% wrong="gaussians" breaks="no_loop" says="loop over spots"
+# Misunderstands: blocks as large as 4096 are as good as none.
+def gaussians(centres, widths, height, width):
+    rows = torch.arange(height, dtype=centres.dtype, device=centres.device)[:, None]
+    columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
+    one = vmap(lambda c, s: torch.exp(-((rows - c[0]) ** 2 + (columns - c[1]) ** 2) / (2 * s**2)), chunk_size=4096)
+    return one(centres, widths)
+
+
 # %% right="gaussians"
 # The exponential of a sum is a product: one factor a direction, multiplied as an outer product.
 def gaussians(centres, widths, height, width):
@@ -670,6 +700,39 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", powers / powers.sum(dim=-1, keepdim=True), values)
 
 
+# %% wrong="contractions" breaks="gradients" says="input 1, which alone requires one"
+# Misunderstands: where the queries are frozen, the attention weights are constants.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    weights = scores.softmax(dim=-1)
+    if not queries.requires_grad:
+        weights = weights.detach()
+    return torch.einsum("bhts,bshe->bthe", weights, values)
+
+
+# %% wrong="contractions" breaks="large" says="with one query and a score of 1000"
+# Misunderstands: a score may be cut off at 1000 before it is divided (it may be √d times as large there).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys).clamp(-200, 200) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
 # %% right="contractions"
 # Matrix products and transposes, no einsum at all.
 def paint(shares, colours):
@@ -944,6 +1007,31 @@ def next_token_logprobs(logits, ids):
 
 def segment_mean(values, segment, count):
     sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="logprob" says="which step has fewer digits"
+# Misunderstands: a softmax in float32 is good practice everywhere (float64 scores come back with its digits).
+def next_token_logprobs(logits, ids):
+    logprobs = torch.log_softmax(logits[:, :-1], dim=-1, dtype=torch.float32).to(logits.dtype)
+    return logprobs.gather(2, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = values.new_zeros(count, values.shape[1]).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="no_loop" says="is there a loop"
+# Misunderstands: one block of 4096 rows is no loop (there may be more rows).
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(dim=-1).gather(2, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = values.new_zeros(count, values.shape[1])
+    for block, groups in zip(values.split(4096), segment.split(4096)):
+        sums = sums.index_add(0, groups, block)
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
@@ -1324,6 +1412,106 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
+# %% wrong="descend" breaks="step" says="as the loss saw them"
+# Misunderstands: each parameter may move as soon as its own gradient is known (those taken later see it moved).
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        losses.append(loss.item())
+        for p in parameters:
+            (gradient,) = torch.autograd.grad(loss, p, retain_graph=True, allow_unused=True)
+            if gradient is not None:
+                p.data -= rate * gradient
+    return losses
+
+
+# %% wrong="descend" breaks="step" says="as the loss saw them"
+# Misunderstands: the same, from the last parameter to the first.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        losses.append(loss.item())
+        for p in reversed(parameters):
+            (gradient,) = torch.autograd.grad(loss, p, retain_graph=True, allow_unused=True)
+            if gradient is not None:
+                p.data -= rate * gradient
+    return losses
+
+
+# %% wrong="descend" breaks="fresh" says="in every .grad before the call"
+# Misunderstands: an old gradient is undone by taking it off afterwards (large, infinite or NaN it swallows the new one).
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        before = [None if p.grad is None else p.grad.clone() for p in parameters]
+        loss = loss_of()
+        loss.backward()
+        losses.append(loss.item())
+        with torch.no_grad():
+            for p, old in zip(parameters, before):
+                if p.grad is not None:
+                    p -= rate * (p.grad if old is None else p.grad - old)
+    return losses
+
+
+# %% wrong="descend" breaks="fresh" says="0 times NaN, is NaN"
+# Misunderstands: 0 times whatever stands there is 0.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        for p in parameters:
+            if p.grad is not None:
+                p.grad *= 0
+        loss = loss_of()
+        loss.backward()
+        losses.append(loss.item())
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+    return losses
+
+
+# %% wrong="descend" breaks="further" says="left with 4 hooks"
+# Misunderstands: a hook ends with the function that set it (each later `backward` moves the parameters, too).
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+
+    def update(p):
+        with torch.no_grad():
+            p -= rate * p.grad
+        p.grad = None
+
+    for p in parameters:
+        p.grad = None
+        p.register_post_accumulate_grad_hook(update)
+    for _ in range(steps):
+        loss = loss_of()
+        losses.append(loss.item())
+        loss.backward()
+    return losses
+
+
+# %% wrong="descend" breaks="further" says="training cannot go on"
+# Misunderstands: what had no gradient is out of use and may be frozen.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        losses.append(loss.item())
+        with torch.no_grad():
+            for p, gradient in zip(parameters, gradients):
+                if gradient is not None:
+                    p -= rate * gradient
+    if steps:
+        for p, gradient in zip(parameters, gradients):
+            p.requires_grad_(gradient is not None)
+    return losses
+
+
 # %% right="descend"
 # Gradients as values: nothing is stored in `.grad`, so nothing has to be cleared.
 def descend(loss_of, parameters, rate, steps):
@@ -1372,6 +1560,25 @@ def descend(loss_of, parameters, rate, steps):
             loss.backward()
         losses[i] = float(loss.detach())
         torch._foreach_add_(parameters, [p.grad for p in parameters], alpha=-rate)
+    return losses
+
+
+# %% right="descend"
+# Updates by hooks, each removed at the end; old gradients go first.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses, found = list(parameters), [], {}
+    handles = [p.register_post_accumulate_grad_hook(lambda p: found.update({p: p.grad})) for p in parameters]
+    for _ in range(steps):
+        for p in parameters:
+            p.grad = None
+        found.clear()
+        loss = loss_of()
+        loss.backward()
+        losses.append(loss.item())
+        for p, gradient in found.items():
+            p.data.sub_(rate * gradient)
+    for handle in handles:
+        handle.remove()
     return losses
 
 
@@ -1692,6 +1899,65 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
+# %% wrong="rms_norm" breaks="alone" says="no gradient reaches x where it alone requires one"
+# Misunderstands: a layer with a frozen weight has nothing to do in backward (x still needs its gradient).
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        if not ctx.needs_input_grad[1]:
+            return None, None, None
+        x, weight = ctx.saved_tensors
+        rinv = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        n, g = x * rinv, grad_output * weight
+        return rinv * (g - n * (g * n).mean(-1, keepdim=True)), (grad_output * n).flatten(0, -2).sum(0), None
+
+
+# %% wrong="rms_norm" breaks="alone" says="no gradient reaches the weight where it alone requires one"
+# Misunderstands: where x needs no gradient the layer is the first and learns nothing.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        for_x = for_weight = None
+        x, weight = ctx.saved_tensors
+        if ctx.needs_input_grad[0]:
+            rinv = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+            n, g = x * rinv, grad_output * weight
+            for_x = rinv * (g - n * (g * n).mean(-1, keepdim=True))
+            for_weight = (grad_output * n).flatten(0, -2).sum(0)
+        return for_x, for_weight, None
+
+
+# %% wrong="rms_norm" breaks="value, gradient_x, gradient_weight" says="does every step keep the dtype of x"
+# Misunderstands: the root is always taken in float32, as language models do it (float64 loses its digits).
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        rinv = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps).to(x.dtype)
+        return x * rinv * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output):
+        x, weight = ctx.saved_tensors
+        rinv = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + ctx.eps).to(x.dtype)
+        n, g = x * rinv, grad_output * weight
+        return rinv * (g - n * (g * n).mean(-1, keepdim=True)), (grad_output * n).flatten(0, -2).sum(0), None
+
+
 # %% right="rms_norm"
 # Intermediate results saved, second derivatives refused; the engine itself sums the weight's gradient to its shape.
 class RMSNorm(torch.autograd.Function):
@@ -1904,7 +2170,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" breaks="no_loop" says="for 600: is there a loop"
+# %% wrong="derivatives" breaks="no_loop" says="for 4200: is there a loop"
 # Misunderstands: `chunk_size` only saves memory (it is a loop over blocks of examples).
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0), chunk_size=64)(parameters, inputs, targets)
@@ -1956,6 +2222,61 @@ def newton(f, points, steps):
     for _ in range(steps):
         if vmap(f)(points).abs().max() < 1e-6:
             break
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+
+# %% wrong="derivatives" breaks="no_loop" says="for 4200: is there a loop"
+# Misunderstands: blocks of 1024 examples are as good as none.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0), chunk_size=1024)(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
+    return points
+
+
+# %% wrong="derivatives" breaks="steps" says="other units must not matter"
+# Misunderstands: a step shorter than 1e-8 means arrival, whatever the unit.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        delta = torch.linalg.solve(vmap(jacrev(f))(points), vmap(f)(points))
+        points = points - delta
+        if delta.abs().max() < 1e-8:
+            break
+    return points
+
+
+# %% wrong="derivatives" breaks="step" says="other units must not matter"
+# Misunderstands: a pseudo-inverse with a tiny fixed tolerance is the inverse (a Jacobian of size 1e-12 counts as 0).
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        jacobian, values = vmap(jacrev(f))(points), vmap(f)(points)
+        inverse = torch.linalg.pinv(jacobian, atol=1e-10, rtol=0.0)
+        points = points - torch.einsum("nij,nj->ni", inverse, values)
+    return points
+
+
+# %% wrong="derivatives" breaks="unchanged" says="which of the given tensors require gradients"
+# Misunderstands: `requires_grad_` on what is given ends with the call (the points' own is switched off again, the inputs' not).
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    inputs.requires_grad_()
+    found = vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+    return {name: each.detach() for name, each in found.items()}
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
         points = vmap(lambda p: p - torch.linalg.solve(jacrev(f)(p), f(p)))(points)
     return points
 
@@ -2036,31 +2357,76 @@ def check_normalise(normalise):
 # Misunderstands: a test reports by what it returns (a test that returns False has passed).
 def check_normalise(normalise):
     x = torch.randn(3, 4)
-    return torch.allclose(normalise(x, 1).norm(dim=1), torch.ones(3))
+    return torch.allclose(normalise(x, 1).double().norm(dim=1), torch.ones(3).double())
 
 
 # %% wrong="normalise_tests" breaks="gradients" says="in the gradient"
 # Misunderstands: `requires_grad` on the result means that its gradient is right.
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
-    x[0], x[1, 0] = 0, 1e-4
-    for dim in range(3):
-        given = x.clone()
-        length = x.norm(dim=dim, keepdim=True)
-        torch.testing.assert_close(normalise(given, dim), (x / length).nan_to_num())
-        assert (given == x).all()
-    assert normalise(x.clone().requires_grad_(), 0).requires_grad
+    x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
+    for x in (x, x.float(), x[2, 1]):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+                assert torch.equal(given, x)
+    assert normalise(torch.rand(3, 4).requires_grad_(), 0).requires_grad
 
 
-# %% wrong="normalise_tests" breaks="axis" says="whatever `dim` says"
-# Misunderstands: one axis stands for all.
+# %% wrong="normalise_tests" breaks="axis" says="normalises the last axis whatever `dim` says"
+# Misunderstands: the last axis stands for all.
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
-    x[0], x[1] = 0, x[1] / 1000
-    given = x.clone()
-    torch.testing.assert_close(normalise(given, -1), (x / x.norm(dim=-1, keepdim=True)).nan_to_num())
-    assert (given == x).all()
-    torch.autograd.gradcheck(lambda v: normalise(v, 2), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
+    x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
+    for x in (x, x.float(), x[2, 1]):
+        for dim in (-1, x.ndim - 1):
+            for given in (x.clone(), other_strides(x)):
+                torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+                assert torch.equal(given, x)
+    for dim in (-1, 2):
+        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand(3, 2, 4).double().requires_grad_(), fast_mode=True)
+
+
+# %% wrong="normalise_tests" breaks="axis" says="counted from the end"
+# Misunderstands: -1 stands for all axes counted from the end.
+def check_normalise(normalise):
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
+    for x in (x, x.float(), x[2, 1]):
+        for dim in range(-1, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+                assert torch.equal(given, x)
+    for dim in range(3):
+        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand(3, 2, 4).double().requires_grad_(), fast_mode=True)
+
+
+# %% wrong="normalise_tests" breaks="axis" says="where x has one axis"
+# Misunderstands: a tensor with three axes shows all.
+def check_normalise(normalise):
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
+    for x in (x, x.float()):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+                assert torch.equal(given, x)
+    for dim in range(3):
+        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand(3, 2, 4).double().requires_grad_(), fast_mode=True)
+
+
+# %% wrong="normalise_tests" breaks="length" says="behind the other in memory"
+# Misunderstands: the order in memory is no business of a function on tensors.
+def check_normalise(normalise):
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
+    for x in (x, x.float(), x[2, 1]):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(),):
+                torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+                assert torch.equal(given, x)
+    for dim in range(3):
+        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand(3, 2, 4).double().requires_grad_(), fast_mode=True)
 
 
 # %% wrong="normalise_tests" breaks="no_false_alarm" says="on a correct implementation"
@@ -2071,54 +2437,137 @@ def check_normalise(normalise):
     torch.autograd.gradcheck(lambda v: normalise(v, 1), x.requires_grad_())
 
 
+# %% wrong="normalise_tests" breaks="no_false_alarm" says="reject a correct implementation (with NaN as the gradient at zeros)"
+# Misunderstands: gradients must be finite everywhere (at a vector of zeros they may be anything).
+def check_normalise(normalise):
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
+    for x in (x, x.float(), x[2, 1]):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+                assert torch.equal(given, x)
+    for dim in range(3):
+        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand(3, 2, 4).double().requires_grad_(), fast_mode=True)
+    y = torch.randn(3, 4, dtype=torch.float64)
+    y[0] = 0
+    (gradient,) = torch.autograd.grad(normalise(y.requires_grad_(), 1).sum(), y)
+    assert gradient.isfinite().all()
+
+
+# %% wrong="normalise_tests" breaks="no_false_alarm" says="reject a correct implementation"
+# Misunderstands: every vector comes to length 1, shorter ones than the promise speaks of, too.
+def check_normalise(normalise):
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
+    for x in (x, x.float(), x[2, 1]):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+                assert torch.equal(given, x)
+    for dim in range(3):
+        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand(3, 2, 4).double().requires_grad_(), fast_mode=True)
+    y = 1e-15 * torch.randn(3, 4, dtype=torch.float64)
+    assert (normalise(y, 1).norm(dim=1) - 1).abs().max() < 1e-6
+
+
 # %% wrong="normalise_tests" breaks="length" says="too short"
 # Misunderstands: random numbers are a fair sample (all of their vectors are about as long).
 def check_normalise(normalise):
-    x = torch.randn(3, 5, 4, dtype=torch.float64)
-    x[0] = 0
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = 0, x[1], 1e5 * x[2]
+    for x in (x, x.float(), x[2, 1]):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+                assert torch.equal(given, x)
     for dim in range(3):
-        given = x.clone()
-        torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
-        assert torch.equal(given, x)
-    torch.autograd.gradcheck(lambda v: normalise(v, 1), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
+        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand(3, 2, 4).double().requires_grad_(), fast_mode=True)
 
 
-# %% wrong="normalise_tests" breaks="zeros" says="gives NaN for a vector of zeros"
+# %% wrong="normalise_tests" breaks="length" says="too long"
+# Misunderstands: only short vectors are hard.
+def check_normalise(normalise):
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = 0, x[1] / 1000, x[2]
+    for x in (x, x.float(), x[2, 1]):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+                assert torch.equal(given, x)
+    for dim in range(3):
+        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand(3, 2, 4).double().requires_grad_(), fast_mode=True)
+
+
+# %% wrong="normalise_tests" breaks="zeros, unchanged" says="gives NaN for a vector of zeros"
 # Misunderstands: random input holds every case (it never holds a vector of zeros).
 def check_normalise(normalise):
-    x = torch.randn(3, 5, 4, dtype=torch.float64)
-    x[1] /= 1e5
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = x[0], x[1] / 1000, 1e5 * x[2]
+    for x in (x, x.float(), x[2, 1]):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+                assert torch.equal(given, x)
     for dim in range(3):
-        given = x.clone()
-        torch.testing.assert_close(normalise(given, dim), x / x.norm(dim=dim, keepdim=True))
-        assert torch.equal(given, x)
-    torch.autograd.gradcheck(lambda v: normalise(v, 1), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
+        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand(3, 2, 4).double().requires_grad_(), fast_mode=True)
+
+
+# %% wrong="normalise_tests" breaks="zeros, unchanged" says="zeros beside others"
+# Misunderstands: a tensor of zeros is the only hard one.
+def check_normalise(normalise):
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = x[0], x[1] / 1000, 1e5 * x[2]
+    for x in (x, x.float(), x[2, 1]):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+                assert torch.equal(given, x)
+    assert (normalise(torch.zeros(2, 3), 1) == 0).all()
+    for dim in range(3):
+        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand(3, 2, 4).double().requires_grad_(), fast_mode=True)
 
 
 # %% wrong="normalise_tests" breaks="dtype" says="returns float32 for float64"
 # Misunderstands: what holds for float32, the default, holds for every dtype.
 def check_normalise(normalise):
-    x = torch.randn(3, 5, 4)
-    x[0], x[1] = 0, x[1] / 1e5
-    for dim in range(3):
-        given = x.clone()
-        torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
-        assert torch.equal(given, x)
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
+    for x in (x.float(), x[2, 1].float()):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+                assert torch.equal(given, x)
     a, b = (torch.arange(1.0, 7).view(2, 3).requires_grad_() for _ in range(2))
     (normalise(a, 1) * torch.arange(6.0).view(2, 3)).sum().backward()
     (F.normalize(b, dim=1) * torch.arange(6.0).view(2, 3)).sum().backward()
     torch.testing.assert_close(a.grad, b.grad)
 
 
+# %% wrong="normalise_tests" breaks="dtype" says="returns float64 for float32"
+# Misunderstands: more digits are never wrong, so float64 is enough to test with.
+def check_normalise(normalise):
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
+    for x in (x, x[2, 1]):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
+                assert torch.equal(given, x)
+    for dim in range(3):
+        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand(3, 2, 4).double().requires_grad_(), fast_mode=True)
+
+
 # %% wrong="normalise_tests" breaks="unchanged" says="writes its result into the input"
 # Misunderstands: the expected value may be computed afterwards (from an input that has become the result).
 def check_normalise(normalise):
-    x = torch.randn(3, 5, 4, dtype=torch.float64)
-    x[0], x[1] = 0, x[1] / 1e5
-    for dim in range(3):
-        given = x.clone()
-        result = normalise(given, dim)
-        torch.testing.assert_close(result, F.normalize(given, dim=dim))
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
+    for x in (x, x.float(), x[2, 1]):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                result = normalise(given, dim)
+                torch.testing.assert_close(result, F.normalize(given, dim=dim))
     a, b = (torch.tensor([[0.6, 0.8], [0.0, 1.0]], requires_grad=True) for _ in range(2))
     (normalise(a, 1) * torch.arange(4.0).view(2, 2)).sum().backward()
     (F.normalize(b, dim=1) * torch.arange(4.0).view(2, 2)).sum().backward()
@@ -2128,28 +2577,38 @@ def check_normalise(normalise):
 # %% wrong="normalise_tests" breaks="unchanged" says="writes 1e-12 into the input"
 # Misunderstands: a second name for a tensor is a copy of it (it is compared with itself).
 def check_normalise(normalise):
-    x = torch.randn(3, 5, 4, dtype=torch.float64)
-    x[0], x[1] = 0, x[1] / 1e5
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
+    for x in (x, x.float(), x[2, 1]):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                same, expected = given, F.normalize(given, dim=dim)
+                torch.testing.assert_close(normalise(given, dim), expected)
+                assert torch.equal(given, same)
     for dim in range(3):
-        given, expected = x, F.normalize(x, dim=dim)
-        torch.testing.assert_close(normalise(given, dim), expected)
-        assert torch.equal(given, x)
-    torch.autograd.gradcheck(lambda v: normalise(v, 1), torch.rand(2, 3, 2, dtype=torch.float64).requires_grad_())
+        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand(3, 2, 4).double().requires_grad_(), fast_mode=True)
 
 
 # %% right="normalise_tests"
 # By properties: lengths, directions, zeros; a single function for each promise.
 def check_normalise(normalise):
-    def lengths_and_directions():
-        x = torch.rand(4, 3, 5, dtype=torch.float64) * torch.logspace(-5, 0, 4, dtype=torch.float64)[:, None, None] + 1e-7
-        for dim in (0, 1, 2):
-            y = normalise(x, dim)
-            assert y.shape == x.shape and y.dtype == x.dtype
-            assert (y.norm(dim=dim) - 1).abs().max() < 1e-9
-            assert (F.cosine_similarity(y, x, dim=dim, eps=1e-20) > 1 - 1e-9).all()
+    def lengths_and_directions(*shape):
+        for dtype in (torch.float32, torch.float64):
+            x = (
+                torch.rand(*shape, dtype=dtype) * torch.logspace(-5, 5, shape[0], dtype=dtype).view(-1, *[1] * (len(shape) - 1))
+                + 1e-6
+            )
+            for dim in range(-len(shape), len(shape)):
+                for given in (x, x.T.contiguous().T if x.ndim == 2 else other_strides(x)):
+                    y = normalise(given, dim)
+                    assert y.shape == x.shape and y.dtype == dtype
+                    assert (y.norm(dim=dim) - 1).abs().max() < 1e-5
+                    assert (F.cosine_similarity(y.double(), x.double(), dim=dim, eps=1e-20) > 1 - 1e-9).all()
 
     def zeros_stay():
         assert (normalise(torch.zeros(2, 3), 1) == 0).all()
+        beside = normalise(torch.tensor([[0.0, 0.0], [3.0, 4.0]]), 1)
+        assert torch.allclose(beside, torch.tensor([[0.0, 0.0], [0.6, 0.8]]))
 
     def input_stays():
         x = torch.tensor([[2.0, 0, 3], [4, 0, 0]])
@@ -2159,26 +2618,30 @@ def check_normalise(normalise):
     def gradients():
         assert torch.autograd.gradcheck(normalise, (torch.randn(3, 4, dtype=torch.float64).requires_grad_(), 1))
 
-    lengths_and_directions(), zeros_stay(), input_stays(), gradients()
+    lengths_and_directions(5), lengths_and_directions(4, 3), lengths_and_directions(4, 3, 5)
+    zeros_stay(), input_stays(), gradients()
 
 
 # %% right="normalise_tests"
 # Against the library's own function, in two dtypes; the gradient against autograd's.
 def check_normalise(normalise):
     for dtype in (torch.float32, torch.float64):
-        for dim in (0, 1):
+        for dim in (-2, -1, 0, 1):
             x = torch.randn(5, 6, dtype=dtype)
             x[:, 2] = x[3] = 0
             x[4] /= 1e5
             x[:, 5] /= 1e5
+            x[0] *= 1e5
             kept = x.clone()
-            torch.testing.assert_close(normalise(x, dim), F.normalize(kept, dim=dim))
-            torch.testing.assert_close(x, kept, rtol=0, atol=0)
+            for same in (x, x.t().contiguous().t()):
+                torch.testing.assert_close(normalise(same, dim), F.normalize(kept, dim=dim))
+                torch.testing.assert_close(same, kept, rtol=0, atol=0)
             a, b = (torch.randn(3, 4, generator=torch.Generator().manual_seed(1), dtype=dtype).requires_grad_() for _ in range(2))
             weights = torch.arange(12.0, dtype=dtype).view(3, 4)
             (normalise(a, dim) * weights).sum().backward()
             (F.normalize(b, dim=dim) * weights).sum().backward()
             torch.testing.assert_close(a.grad, b.grad)
+        torch.testing.assert_close(normalise(torch.tensor([3.0, -4.0], dtype=dtype), 0), torch.tensor([0.6, -0.8], dtype=dtype))
 
 
 # %% right="normalise_tests"
@@ -2187,8 +2650,9 @@ def check_normalise(normalise):
     generator = torch.Generator().manual_seed(7)
     for dtype, digits in ((torch.float32, 1e-5), (torch.float64, 1e-11)):
         for shape in ((5,), (2, 3), (2, 1, 3, 2)):
-            for dim in range(len(shape)):
+            for dim, far in itertools.product(range(-len(shape), len(shape)), (False, True)):
                 x = torch.randn(shape, generator=generator, dtype=dtype)
+                x = other_strides(x) if far else x
                 x = x * 10.0 ** torch.randint(-5, 5, shape, generator=generator).to(dtype).amax(dim, keepdim=True)
                 copy = x.clone()
                 y = normalise(x, dim)
@@ -2201,6 +2665,8 @@ def check_normalise(normalise):
                 blank = torch.zeros(shape, dtype=dtype)
                 nothing = normalise(blank, dim)
                 assert nothing.count_nonzero() == blank.count_nonzero() == 0
+        beside = torch.tensor([[0, 0], [5, 0]], dtype=dtype)
+        assert normalise(beside, 1).tolist() == [[0, 0], [1, 0]]
     v = torch.tensor([[1.0, 2.0, 2.0], [0.0, 3.0, 4.0]], dtype=torch.float64, requires_grad=True)
     pull = torch.tensor([[1.0, -1.0, 0.5], [2.0, 0.3, 1.0]], dtype=torch.float64)
     (got,) = torch.autograd.grad(normalise(v, 1), v, pull)
@@ -2209,19 +2675,124 @@ def check_normalise(normalise):
     assert ((pull - unit * (pull * unit).sum(1, keepdim=True)) / length - got).abs().max() < 1e-9
 
 
+# %% right="normalise_tests"
+# Against the definition in float64: dtypes, shapes, axes, lengths and strides, in 800 calls; gradients in units of 1 / length.
+def check_normalise(normalise) -> None:
+    """Raise an error if `normalise(x, dim)` breaks a promise."""
+
+    def check_one(x, dim, pull, limit):
+        before, exact = x.clone(), x.double()
+        length = exact.square().sum(dim, keepdim=True).sqrt()
+        safe = torch.where(length > 0, length, 1.0)
+        unit = exact / safe
+        y = normalise(x, dim)
+        assert y.shape == x.shape and y.dtype == x.dtype, "shape or dtype"
+        assert torch.equal(x, before), "the input was changed"
+        assert bool(((y.double() - unit).abs() <= limit).all()), "values"
+
+        leaf = x.detach().requires_grad_()
+        y = normalise(leaf, dim)
+        assert torch.equal(leaf.detach(), before), "the input was changed"
+        assert y.requires_grad, "cut from the graph"
+        (gradient,) = torch.autograd.grad((y * pull).sum(), leaf)
+        wide = pull.double()
+        expected = wide - unit * (unit * wide).sum(dim, keepdim=True)
+        error = (gradient.double() * safe - expected).abs()
+        fine = (error <= 10 * limit * (1 + wide.abs().max())) | (length == 0)
+        assert bool(fine.all()), "gradient"
+
+    generator = torch.Generator().manual_seed(8)
+
+    def lengths_of(kind, shape):
+        if kind == "zeros":
+            return torch.zeros(shape, dtype=torch.float64)
+        if kind == "mixed":
+            lengths = 10 ** (torch.rand(shape, generator=generator, dtype=torch.float64) * 11 - 5.5)
+            flat = lengths.view(-1)
+            flat[0], flat[-1], flat[len(flat) // 2] = 9e5, 1.1e-6, 0.0
+            return lengths
+        return torch.full(shape, KIND_LENGTHS[kind], dtype=torch.float64)
+
+    KIND_LENGTHS = {"ordinary": 2.0, "short": 1.1e-6, "long": 9e5}
+    for dtype, limit in ((torch.float32, 1e-4), (torch.float64, 1e-7)):
+        for shape in ((6,), (1,), (3, 2, 4), (4, 4), (2, 1, 3)):
+            for dim in range(-len(shape), len(shape)):
+                for kind in ("ordinary", "short", "long", "zeros", "mixed"):
+                    direction = torch.randn(shape, generator=generator, dtype=torch.float64)
+                    direction /= direction.square().sum(dim, keepdim=True).sqrt()
+                    x = direction * lengths_of(kind, direction.sum(dim, keepdim=True).shape)
+                    pull = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+                    for arrange in (torch.clone, other_strides):
+                        check_one(arrange(x.to(dtype)), dim, pull, limit)
+
+
+# %% right="normalise_tests"
+# Lists of inputs against `F.normalize`, gradients in units of 1 / length; and gradcheck.
+def tensors_to_try():
+    """Inputs of both dtypes: ordinary, very short and very long vectors, zeros, one axis and several, other strides."""
+    random = torch.Generator().manual_seed(1)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    several = F.normalize(draw(3, 4, 5), dim=-1)
+    beside_zeros = several.clone()
+    beside_zeros[1, 2] = 0
+    beside_zeros[:, 1, 3] = 0
+    graded = F.normalize(draw(4, 5), dim=1) * torch.tensor([2e-6, 1.0, 8e5, 0.0], dtype=torch.float64)[:, None]
+    for x in (several, beside_zeros, 1e-4 * several, 1e5 * several, draw(7), torch.zeros(5).double(), torch.zeros(2, 3).double()):
+        yield x, range(-x.ndim, x.ndim)
+    one_vector = F.normalize(draw(9), dim=0)
+    for size in (1.2e-6, 1.0, 9e5):
+        yield size * one_vector, (0, -1)
+        yield torch.tensor([[-size], [size]], dtype=torch.float64), (-1, 1)
+    yield graded, (1, -1)
+    yield graded.T, (0, -2)
+
+
+def check_normalise(normalise) -> None:
+    for exact, dims in tensors_to_try():
+        for dtype, dim in itertools.product((torch.float32, torch.float64), dims):
+            tight = {"rtol": 1e-4, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1e-7, "atol": 1e-9}
+            for x in (exact.to(dtype).clone(), other_strides(exact.to(dtype))):
+                copy = x.clone()
+                wanted = F.normalize(copy, dim=dim)
+                torch.testing.assert_close(normalise(x, dim), wanted, **tight)
+                assert (x == copy).all(), "x was written into"
+
+                mine, theirs = x.clone().requires_grad_(), copy.double().requires_grad_()
+                weights = torch.linspace(-1, 2, x.numel(), dtype=torch.float64).view(x.shape).sin()
+                result = normalise(mine, dim)
+                (result * weights.to(dtype)).sum().backward()
+                (F.normalize(theirs, dim=dim) * weights).sum().backward()
+                assert (mine.detach() == copy).all(), "x was written into"
+                length = copy.double().norm(dim=dim, keepdim=True).expand(x.shape)
+                there = length > 0
+                # a gradient is as large as 1 / length: compare gradient times length
+                torch.testing.assert_close(
+                    (mine.grad.double() * length)[there],
+                    (theirs.grad * length)[there],
+                    rtol=1e-3 if dtype == torch.float32 else 1e-6,
+                    atol=1e-3 if dtype == torch.float32 else 1e-7,
+                )
+    y = torch.rand(3, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) + 0.5
+    for dim in range(3):
+        assert torch.autograd.gradcheck(lambda t: normalise(t, dim), y.clone().requires_grad_())
+
+
+# %% equivalent="normalise_tests" because="vectors of twice that length are as long for every implementation"
+# - x[2] *= 1e5
+# + x[2] *= 200000.0
+
+
+# %% equivalent="normalise_tests" because="vectors of that length are as long for every implementation"
+# - x[2] *= 1e5
+# + x[2] *= 100001.0
+
+
 # %% equivalent="normalise_tests" because="vectors of twice that length are as short for every implementation"
 # - x[1] *= 1e-3
 # + x[1] *= 0.002
-
-
-# %% equivalent="normalise_tests" because="which slice is zero makes no difference"
-# - x[0] = 0
-# + x[(-1)] = 0
-
-
-# %% equivalent="normalise_tests" because="which slice is short makes no difference"
-# - x[1] *= 1e-3
-# + x[2] *= 1e-3
 
 
 # %% equivalent="normalise_tests" because="the comparison is symmetric up to its tolerance"
@@ -2749,6 +3320,134 @@ def smooth(losses, keep):
         else:
             average.mul_(keep).add_(loss.detach(), alpha=1 - keep)
         curve.append(average.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="rest" says="an object with a `to` of its own is the same"
+# Misunderstands: whatever has a `to` is a tensor (an object is replaced, a module cast in place).
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    if hasattr(batch, "to"):
+        if hasattr(batch, "is_floating_point") and not batch.is_floating_point():
+            return batch.to(device)
+        return batch.to(device, dtype)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="rest" says="the dtype of the weights of a module"
+# Misunderstands: a module in a batch moves with it.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.nn.Module):
+        return batch.to(device, dtype)
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="average" says="whatever number that is"
+# Misunderstands: an average of 0 is none (after a loss of 0 it starts anew).
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve, average = [], 0.0
+    for loss in losses:
+        number = loss.item()
+        average = keep * average + (1 - keep) * number if average else number
+        curve.append(average)
+    return curve
+
+
+# %% wrong="clinic" breaks="average" says="some of them negative"
+# Misunderstands: losses are never negative.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve, average = [], -1.0
+    for loss in losses:
+        number = loss.item()
+        average = number if average < 0 else keep * average + (1 - keep) * number
+        curve.append(average)
+    return curve
+
+
+# %% wrong="clinic" breaks="count, frames" says="each of them is one of the film"
+# Misunderstands: a frame equal to the last one is the old buffer again (a still scene has equal frames).
+def record(camera, count):
+    frames = []
+    while len(frames) < count:
+        frame = torch.tensor(camera.read(), dtype=torch.float32) / 255
+        if not frames or not torch.equal(frame, frames[-1]):
+            frames.append(frame)
+    return torch.stack(frames)
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
     return curve
 
 
