@@ -2256,11 +2256,7 @@ plt.show()
 # tests may call the function up to 1,000 times (`gradcheck` calls it, too).
 
 
-<<<<<<< HEAD
-# %% exercise="normalise_tests" minutes=25 difficulty=2
-=======
 # %% exercise="normalise_tests" minutes=25 difficulty=2 seconds=120
->>>>>>> m02
 def check_normalise(normalise) -> None:
     """Raise an error if `normalise(x, dim)` breaks a promise."""
     x = torch.randn(3, 2, 4, dtype=torch.float64)
