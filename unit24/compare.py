@@ -302,9 +302,10 @@ def fail(message: str, hint: str = ""):
 
 
 def _sentence(text: str) -> str:
-    """`text` with a capital first letter, unless its first word is code (``backward() adds``)."""
-    first = text.split(maxsplit=1)[0]
-    return text if re.search(r"[()_.`=\[]", first.rstrip(".,:;")) else text[:1].upper() + text[1:]
+    """`text` with a capital first letter, unless its first word is code (``backward() adds``, ``step * A``, ``a is``)."""
+    first, _, rest = text.partition(" ")
+    is_code = re.search(r"[()_.`=\[]", first.rstrip(".,:;")) or re.match(r"[-=+*/@<>]", rest) or len(first) == 1 and first != "a"
+    return text if is_code or re.match(r"a (is|has|stays|=)", text) else text[:1].upper() + text[1:]
 
 
 def type_name(t: type) -> str:

@@ -20,7 +20,7 @@ HOOKS = {  # kind -> where a module keeps them
     "state dict": "_state_dict_hooks",
 }
 PARAMETER_HOOKS = {"gradient": "_backward_hooks", "accumulated gradient": "_post_accumulate_grad_hooks"}
-KINDS = ("submodules", "training", "hooks", "parameters", "requires_grad", "gradients", "values", "random state")
+KINDS = ("submodules", "attributes", "training", "hooks", "parameters", "requires_grad", "gradients", "values", "random state")
 
 State = dict[str, dict[str, Any]]
 
@@ -32,7 +32,8 @@ def module_state(module: Any, values: bool = False) -> State:
         values: those of parameters and buffers too.
 
     Returns:
-        By submodule ``"submodules"`` (its class), ``"training"``, ``"hooks"`` (how many of each kind); by parameter and
+        By submodule ``"submodules"`` (its class), ``"attributes"`` (the class of each that is no part of torch's own, and no
+        private one), ``"training"``, ``"hooks"`` (how many of each kind); by parameter and
         buffer ``"parameters"`` (its class), by parameter ``"requires_grad"``, ``"hooks"`` and ``"gradients"``; ``"values"``.
     """
     modules, parameters = dict(module.named_modules()), dict(module.named_parameters())
@@ -40,6 +41,12 @@ def module_state(module: Any, values: bool = False) -> State:
     hooks = {name: _hooks(inner, HOOKS) for name, inner in modules.items()}
     state = {
         "submodules": {name: type(inner).__name__ for name, inner in modules.items()},
+        "attributes": {
+            f"{name}.{key}".lstrip("."): type(value).__name__
+            for name, inner in modules.items()
+            for key, value in vars(inner).items()
+            if not key.startswith("_") and key != "training"
+        },
         "training": {name: inner.training for name, inner in modules.items()},
         "hooks": hooks | {name: _hooks(parameter, PARAMETER_HOOKS) for name, parameter in parameters.items()},
         "parameters": {name: type(tensor).__name__ for name, tensor in tensors.items()},
@@ -65,6 +72,9 @@ def differences(state: State, before: State, what: str, changes: Collection[str]
     said = []
     for kind in [kind for kind in KINDS if kind in before and kind not in changes]:
         now, then = state.get(kind, {}), before[kind]
+        if kind == "attributes":  # another submodule has others
+            same = {name for name, module in before["submodules"].items() if state["submodules"].get(name) == module}
+            now, then = ({name: value for name, value in one.items() if name.rpartition(".")[0] in same} for one in (now, then))
         for name in [*then, *(name for name in now if name not in then)]:
             if name not in now or name not in then:
                 said.append(f"{_place(name, what)} is {'gone' if name in then else 'new'}")
@@ -81,7 +91,7 @@ def _place(name: str, what: str) -> str:
 
 
 def _changed(kind: str, name: str, place: str, now: Any, then: Any) -> str:
-    if kind in ("submodules", "parameters"):
+    if kind in ("submodules", "attributes", "parameters"):
         return f"{place} is of class {now} (before: {then})"
     if kind == "training":
         modes = {True: "training mode", False: "evaluation mode"}

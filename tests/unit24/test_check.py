@@ -55,7 +55,7 @@ def test_values_with_too_few_digits_are_not_said_to_be_in_another_order(digits):
 
 @pytest.mark.parametrize(
     ("hint", "sentence"),
-    [("is it cleared?", "Is it cleared?"), ("backward() adds", "backward() adds"), ("p.grad stays", "p.grad stays"), ("`x` is", "`x` is"), ("look: here", "Look: here")],
+    [("is it cleared?", "Is it cleared?"), ("backward() adds", "backward() adds"), ("p.grad stays", "p.grad stays"), ("`x` is", "`x` is"), ("look: here", "Look: here"), ("a is step * A", "a is step * A"), ("step * B", "step * B"), ("a row each", "A row each")],
 )
 def test_a_hint_begins_a_sentence_unless_it_is_code(hint, sentence):
     """`backward() adds` once became `Backward() adds`."""

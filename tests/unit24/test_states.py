@@ -41,6 +41,7 @@ LEFT = {  # what is done to the model: words of the message
     "gradients": (backward, "`0.weight` of the model is left with a gradient (before: none) (and 5 more)."),
     "new": (lambda m: m.add_module("head", nn.Tanh()), "`head` of the model is new."),
     "gone": (lambda m: m.__delitem__(2), "`2` of the model is gone (and 2 more)."),
+    "kept": (lambda m: setattr(m[1], "A", 1), "`1.A` of the model is new"),
     "other": (lambda m: m.__setitem__(2, nn.Identity()), "`2` of the model is of class Identity (before: Linear)"),
     "buffer": (lambda m: m.register_buffer("mask", torch.ones(2)), "`mask` of the model is new."),
 }  # fmt: skip
