@@ -22,12 +22,13 @@
 # **Time** about three hours: seven exercises, 27 points. No GPU and no phone is needed: the runtime in the Python package
 # is the one that ships in apps, built for this computer.
 #
-# ```text
-#  nn.Module ──► torch.export ──► (quantise) ──► to_edge ──► partition ──► to_executorch ──► file.pte ──► runtime
-#   Python       one graph,        int8 in       small set    what the      memory plan,                  C++, no
-#                shapes checked    the graph     of ops       backend       kernels chosen                Python
-#                                                             can take
-# ```
+# | step | call | what it makes |
+# |---|---|---|
+# | export | `torch.export.export` | one graph without Python, its shapes checked |
+# | quantise, if wanted | `prepare_pt2e`, `convert_pt2e` | the same graph with int8 in it |
+# | edge, partition | `to_edge_transform_and_lower` | a small set of operators; what the backend can take is one part |
+# | lower | `to_executorch` | a memory plan and chosen kernels: the bytes of `file.pte` |
+# | run | the runtime | C++, no Python |
 #
 # | part | what you write | the question it answers |
 # |---|---|---|
@@ -110,9 +111,9 @@ for axis, picture, label in zip(axes, test_x, test_y):
 plt.show()
 
 # %% [markdown]
-# # Part A · Does it run, and for which inputs?
+# ## Part A · Does it run, and for which inputs?
 #
-# ## 1 · Export with a dynamic batch (3 points, 20 minutes, difficulty 1 of 3)
+# ### Exercise 1 · Export with a dynamic batch (3 points, 20 minutes, difficulty 1 of 3)
 #
 # `torch.export.export(model, args)` runs the model once on example inputs and writes down every tensor operation: one
 # graph, no Python. Two things are frozen into it:
@@ -124,22 +125,28 @@ plt.show()
 #   program runs. (Give an example with at least two rows: a size of 1 is taken as special, because broadcasting treats it
 #   so.)
 #
-# **Task.** Write `export_dynamic(model, example, largest)`.
+# **Task.** Write `export_dynamic(model, example, largest)`. `model` is any `nn.Module` with one tensor as its input. Each of
+# its submodules may be in training or in eval mode, whatever the flag of the whole says. `example` is float32, float64 or
+# int64 (token ids), of shape `(n, ...)` with two to four axes and `2 <= n <= largest`; axis 0 is the batch. `largest` is 2 to
+# 1,000.
 #
-# - `example` is one tensor of shape `(n, ...)` with `n >= 2`. Axis 0 is the batch.
-# - Return the `ExportedProgram`, in the behaviour **for use**, that accepts batches from 1 to `largest` and refuses larger
-#   ones. All other axes stay as in the example.
-# - Afterwards `model.training` is as before.
+# - It returns a `torch.export.ExportedProgram`. <!-- rule: program -->
+# - The program takes every batch from 1 to `largest`, and gives what the model gives. <!-- rule: batches -->
+# - That is what the model gives **in use**: every submodule computes as in eval mode. <!-- rule: mode -->
+# - A batch of more than `largest` is refused. <!-- rule: bound -->
+# - All other axes stay as in the example: another size is refused. <!-- rule: axes -->
+# - The model is afterwards as before: the training flag of **every** submodule, weights and buffers. <!-- rule: restored -->
 
 
-# %% exercise="export_dynamic" minutes=20 difficulty=1 seconds=60
+# %% exercise="export_dynamic" minutes=20 difficulty=1 seconds=60 apart=true
 def export_dynamic(model, example, largest):
     """`model` as an ExportedProgram in eval behaviour, for inputs like `example` with batches of 1 to `largest`."""
     ### BEGIN SOLUTION
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     batch = torch.export.Dim("batch", max=largest)
     program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
-    model.train(was_training)
+    for module, mode in modes.items():
+        module.training = mode
     return program
     ### END SOLUTION
 
@@ -157,51 +164,100 @@ def export_dynamic(model, example, largest):
 # </details>
 # <details><summary>Hint 3: most of the code</summary>
 #
-# Remember `model.training`; then `torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))` with
-# `batch = torch.export.Dim("batch", max=largest)`; then `model.train(...)` with what you remembered.
+# Remember `training` of each of `model.modules()`; then
+# `torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))` with
+# `batch = torch.export.Dim("batch", max=largest)`; then give each module the flag that you remembered. (`model.train(...)`
+# would give all of them the same one.)
 # </details>
 
 
 # %% tests="export_dynamic" points=3
-def check_export(model, example, largest):
-    came = model.training
-    twin = copy.deepcopy(model).eval()
+@check.shared
+def model_of(kind, seed):
+    """A model of some kind, whose results in training and in eval mode differ."""
+    torch.manual_seed(seed)
+    if kind == "signals":
+        return nn.Sequential(nn.Conv1d(2, 3, 3), nn.Dropout(0.4), nn.ReLU())
+    if kind == "pictures":
+        body = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Dropout(0.4))
+        return nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    if kind == "token ids":
+        return nn.Sequential(nn.Embedding(9, 4), nn.Dropout(0.3), nn.Linear(4, 2))
+    model = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Sequential(nn.ReLU(), nn.Dropout(0.5)), nn.Linear(7, 3))
+    model[1].running_mean.normal_()
+    if kind == "rows, only the dropout in training mode":
+        model.eval()
+        model[2][1].train()
+    if kind == "rows, only the batch norm in eval mode":
+        model[1].eval()
+    return model.double() if kind == "rows in float64" else model
+
+
+@check.scenario
+def your_program(kind, seed, example, largest, inputs, refused):
+    """Its type; its result for each of `inputs`, or the error; what became of each of `refused`; states of the model."""
+    model = model_of(kind, seed)
+    seen = {"before": check.module_state(model, values=True)}
     program = export_dynamic(model, example, largest)
-    check.kind(program, torch.export.ExportedProgram, "what export_dynamic returns")
-    check.equal(model.training, came, "model.training after the export", "give the model back in the mode in which it came")
+    seen |= {"after": check.module_state(model, values=True), "type": type(program).__name__, "results": [], "refused": []}
+    if not isinstance(program, torch.export.ExportedProgram):
+        return seen
     run = program.module()
-    for batch in (1, len(example), largest):
-        x = torch.linspace(-2, 3, batch * example[0].numel()).sin().reshape(batch, *example.shape[1:])
-        expected = twin(x).detach()
+    for x in [*inputs, *refused]:
         try:
-            got = run(x).detach()
+            result = run(x).detach()
         except Exception as error:
-            check.true(
-                False,
-                f"the program refuses a batch of {batch} although 1 to {largest} were asked for ({type(error).__name__}). "
-                "Is axis 0 dynamic, with these bounds?",
-            )
-        check.equal(
-            got,
-            expected,
-            f"the program's result for a batch of {batch}",
-            "the graph keeps the mode of the export: was the model in eval mode then?",
+            result = type(error).__name__
+        seen["results" if len(seen["results"]) < len(inputs) else "refused"].append(result)
+    return seen
+
+
+def check_export(kind, seed, n, largest):
+    shape = {"signals": (2, 6), "pictures": (1, 6, 8), "token ids": (5,)}.get(kind, (5,))
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*shape):
+        if kind == "token ids":
+            return torch.randint(9, shape, generator=generator)
+        return torch.randn(shape, generator=generator).to(torch.float64 if kind == "rows in float64" else torch.float32)
+
+    sizes = list(dict.fromkeys([n, largest, largest - 1, 1]))
+    inputs, larger = [random(batch, *shape) for batch in sizes], [random(batch, *shape) for batch in (largest + 1, 2 * largest + 3)]
+    longer = [random(2, *(length + (i == axis) for i, length in enumerate(shape))) for axis in range(len(shape))]
+    shorter = [random(2, *shape[:-1], shape[-1] - 1)]
+    seen = your_program(kind, seed, random(n, *shape), largest, inputs, [*larger, *longer, *shorter])
+    what = f"({kind}, an example of {n}, largest = {largest})"
+    check.equal(seen["type"], "ExportedProgram", f"the type of what export_dynamic returns {what}", "return what torch.export.export gives")
+    twin = model_of(kind, seed).eval()
+    for x, result in zip(inputs, seen["results"]):
+        check.true(
+            not isinstance(result, str),
+            f"the program refuses a batch of {len(x)} ({result}) {what}, although 1 to {largest} were asked for. "
+            "Is axis 0 dynamic, with these bounds?",
         )
-    x = torch.zeros(largest + 1, *example.shape[1:])
-    check.raises(
-        Exception, lambda: run(x), f"a batch of {largest + 1}", f"at most {largest} were asked for: the memory plan needs a bound"
-    )
-    wider = torch.zeros(2, *example.shape[1:-1], example.shape[-1] + 1)
-    check.raises(Exception, lambda: run(wider), "an input whose last axis is one longer", "only axis 0 varies")
+        hint = "the graph keeps the mode of the export: was every submodule in eval mode then?"
+        check.equal(result, twin(x).detach(), f"the program's result for a batch of {len(x)} {what}", hint)
+    for x, result in zip([*larger, *longer, *shorter], seen["refused"]):
+        hint = f"at most {largest} were asked for: the memory plan needs a bound" if len(x) > largest else "only axis 0 varies"
+        check.true(isinstance(result, str), f"the program takes an input of shape {tuple(x.shape)} {what}: {hint}.")
+    check.unchanged(seen["after"], seen["before"], f"the model after export_dynamic {what}")
 
 
 with check.exercise("export_dynamic"):
-    torch.manual_seed(1)
-    net = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Dropout(0.5), nn.Linear(7, 3)).train()
-    check_export(net, torch.randn(3, 5), 6)
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    check_export(nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Dropout(0.3)).eval(), torch.randn(2, 2, 6), 9)
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
+    for seed in seeds:
+        check_export("rows", seed, 2, 2)
+        check_export("rows", seed, 3 + seed % 2, 6)
+        check_export("rows, only the dropout in training mode", seed, 2, 5)
+        check_export("rows, only the batch norm in eval mode", seed, 3, 4)
+        check_export("signals", seed, 4, 4)
+        check_export("pictures", seed, 3, 9)
+        check_export("token ids", seed, 2, 70)
+        check_export("rows in float64", seed, 5, 1000)
 
 
 # %% [markdown]
@@ -218,7 +274,7 @@ for node in program.graph.nodes:
         print(f"{node.target!s:40} -> {tuple(getattr(node.meta['val'], 'shape', ()))}")
 
 # %% [markdown]
-# ## 2 · Lower and run (4 points, 25 minutes, difficulty 2 of 3)
+# ### Exercise 2 · Lower and run (4 points, 25 minutes, difficulty 2 of 3)
 #
 # *Lowering* turns the exported graph into a file in three steps that one call hides:
 #
@@ -232,16 +288,29 @@ for node in program.graph.nodes:
 # `to_edge_transform_and_lower(program, partitioner=[...])` does 1 and 2, its result's `to_executorch()` does 3, and the
 # bytes are in `.buffer`.
 #
-# **Task.** Write two functions, each checked on its own.
+# Loading is two steps: `runtime.load_program(...)` gives a program, `program.load_method("forward")` a method. Keep the
+# program as long as you use the method: a method whose program is gone can end the whole process without a word.
 #
-# - `ship(program, path, delegate)` lowers an `ExportedProgram`, with `XnnpackPartitioner` if `delegate` is true and with no
-#   partitioner otherwise, writes the file `path`, and returns its size in bytes (an `int`).
-# - `run_pte(path, *inputs)` loads the file in ExecuTorch's runtime, runs its method `forward` on the input tensors, and
-#   returns the first output, a tensor.
+# **Task.** Write two functions, each checked on its own. A path may be a `str` or a `Path`; its folder exists.
+#
+# `ship(program, path, delegate)` gets an `ExportedProgram` with any number of inputs and outputs, of fixed or dynamic shapes.
+#
+# - It writes the lowered program to `path`, one file, in place of what may have been there. <!-- rule: file -->
+# - With `delegate=True` it lowers with `XnnpackPartitioner`, with `delegate=False` with no partitioner. <!-- rule: delegate -->
+# - The file computes all outputs of this program. <!-- rule: outputs -->
+# - It returns the size of the file in bytes, an `int`. <!-- rule: size -->
+#
+# `run_pte(path, *inputs)` gets a file and one or more input tensors, float32 and contiguous, of sizes that the file is made
+# for.
+#
+# - It runs the file's method `forward` in ExecuTorch's runtime; the file may hold other methods too. <!-- rule: forward -->
+# - It returns the first output, a tensor. <!-- rule: first -->
+# - Every call counts for itself: the file is read as it is at that moment, and the results of earlier calls stay as they
+#   are. <!-- rule: fresh -->
 
 # %% [markdown]
-# A small model with two inputs and two outputs to try them on, and its file, made for you. (The runtime logs what it
-# does to the error output; `quietly` keeps that out of the notebook.)
+# Two small programs to try them on, as bytes of a file: `scaled` has two inputs and two outputs, `lengths` one input with a
+# dynamic batch and two methods. (The runtime logs what it does to the error output; `quietly` keeps that out of the notebook.)
 
 
 # %%
@@ -253,7 +322,7 @@ def quietly():
 
 
 class Scaled(nn.Module):
-    """Two inputs, two outputs: (n, 6), (n, 4) -> (n, 4), (n, 4)."""
+    """Two inputs, two outputs: (3, 6), (3, 4) -> (3, 4), (3, 4)."""
 
     def __init__(self):
         super().__init__()
@@ -264,17 +333,35 @@ class Scaled(nn.Module):
         return z - 2 * y, z
 
 
+class Lengths(nn.Module):
+    """One input, one output: (n, 3) -> (n,), for n from 1 to 5."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(3))
+
+    def forward(self, x):
+        return (self.scale * x).square().sum(1)
+
+
 torch.manual_seed(7)
-scaled = Scaled().eval()
-scaled_program = torch.export.export(scaled, (torch.zeros(3, 6), torch.zeros(3, 4)))
-SAMPLE = to_edge_transform_and_lower(scaled_program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer
-(workspace / "scaled.pte").write_bytes(SAMPLE)
-with quietly():  # the first run of XNNPACK in a process looks at the processor, and talks about it
-    Runtime.get().load_program(bytes(SAMPLE)).load_method("forward").execute([torch.zeros(3, 6), torch.zeros(3, 4)])
-print(f"scaled.pte: {len(SAMPLE)} bytes, begins with {SAMPLE[:8]}")
+SMALL = {"scaled": Scaled().eval(), "lengths": Lengths().eval()}
+EXAMPLES = {"scaled": (torch.zeros(3, 6), torch.zeros(3, 4)), "lengths": (torch.zeros(5, 3),)}
+DYNAMIC = {"scaled": None, "lengths": ({0: torch.export.Dim("n", max=5)},)}
+scaled_program, lengths_program = (torch.export.export(SMALL[name], EXAMPLES[name], dynamic_shapes=DYNAMIC[name]) for name in SMALL)
+average_program = torch.export.export(nn.AvgPool1d(3), EXAMPLES["lengths"])
+SAMPLES = {
+    "scaled": to_edge_transform_and_lower(scaled_program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer,
+    "lengths": to_edge_transform_and_lower({"average": average_program, "forward": lengths_program}).to_executorch().buffer,
+}
+for name, data in SAMPLES.items():
+    with quietly():  # the first run of XNNPACK in a process looks at the processor, and talks about it
+        small = runtime.load_program(bytes(data))
+        small.load_method("forward").execute(EXAMPLES[name])
+    print(f"{name}: {len(data)} bytes, begins with {data[:8]}, methods: {', '.join(sorted(small.method_names))}")
 
 
-# %% exercise="ship_and_run" minutes=25 difficulty=2 seconds=90 processes=true
+# %% exercise="ship_and_run" minutes=25 difficulty=2 seconds=90 processes=true apart=true
 def ship(program, path, delegate):
     """Write `program` to `path` as a .pte file, with or without XNNPACK; returns the file's size in bytes."""
     ### BEGIN SOLUTION
@@ -287,8 +374,8 @@ def ship(program, path, delegate):
 def run_pte(path, *inputs):
     """The first output of the method `forward` of the .pte file at `path`."""
     ### BEGIN SOLUTION
-    method = Runtime.get().load_program(path).load_method("forward")
-    return method.execute(inputs)[0]
+    program = Runtime.get().load_program(path)
+    return program.load_method("forward").execute(inputs)[0]
     ### END SOLUTION
 
 
@@ -305,58 +392,125 @@ def run_pte(path, *inputs):
 # </details>
 # <details><summary>Hint 3: most of the code</summary>
 #
-# `run_pte` is `Runtime.get().load_program(path).load_method("forward").execute(inputs)[0]`. In `ship`, the list of
-# partitioners is `[XnnpackPartitioner()]` or empty; everything else is the same for both.
+# `run_pte` is `program = Runtime.get().load_program(path)`, then `program.load_method("forward").execute(inputs)[0]`. In
+# `ship`, the list of partitioners is `[XnnpackPartitioner()]` or empty; everything else is the same for both.
 # </details>
 
 
 # %% tests="ship_and_run" points=4
-def check_ship(delegate):
-    torch.manual_seed(8)
-    net, x, y = Scaled().eval(), torch.randn(3, 6), torch.randn(3, 4)
-    path = Path(tempfile.mkdtemp()) / "net.pte"
-    size = ship(torch.export.export(net, (x, y)), path, delegate)
-    check.true(path.is_file(), "after ship there is no file at `path`. Write the bytes of `to_executorch().buffer` there.")
-    data = path.read_bytes()
-    check.true(
-        data[4:6] == b"ET",
-        "the file is not an ExecuTorch program (bytes 4 and 5 are not `ET`). Is it the buffer of `to_executorch()`?",
-    )
-    check.kind(size, int, "what ship returns")
-    check.equal(size, len(data), "the size that ship returns", "it is the number of bytes in the file")
-    method = Runtime.get().load_program(data).load_method("forward")
-    check.equal(
-        b"XnnpackBackend" in data,
-        delegate,
-        f"with delegate={delegate}: whether XNNPACK has a part of the program",
-        "the partitioner goes into to_edge_transform_and_lower, as a list, and only if `delegate` is true",
-    )
-    for got, expected in zip(method.execute([x, y]), net(x, y)):
-        check.equal(got, expected.detach(), f"an output of the file with delegate={delegate}", rtol=1e-4)
+@check.shared
+def with_weights(name, seed):
+    """A model like that of a sample with other weights, and the bytes of its file: the old weights stand there as they are."""
+    model, data = copy.deepcopy(SMALL[name]), bytes(SAMPLES[name])
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        old = parameter.detach().clone()
+        with torch.no_grad():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        if data.count(old.numpy().tobytes()) != 1:
+            raise ValueError("the sample's weights are not where they were: a fault of the tests")
+        data = data.replace(old.numpy().tobytes(), parameter.detach().numpy().tobytes())
+    return model, data
 
 
-def check_run_pte(net, data):
-    path = Path(tempfile.mkdtemp()) / "sample.pte"
-    path.write_bytes(bytes(data))
-    first, second = torch.linspace(-1, 2, 18).reshape(3, 6), torch.linspace(3, -1, 12).reshape(3, 4)
-    for inputs in ((first, second), (second.repeat(1, 2)[:, :6].contiguous(), first[:, :4].contiguous())):
-        got = run_pte(path, *inputs)
-        check.kind(got, torch.Tensor, "what run_pte returns", "execute gives a list of outputs: take the first")
-        hint = "it is the first output for these inputs, in this order, computed from the file"
-        check.equal(got, net(*inputs)[0].detach(), "the output of the file", hint, rtol=1e-4)
+@check.scenario
+def your_file(name, seed, path, delegate, junk, inputs):
+    """The size that ship returns, the bytes of the file, and all outputs of its method `forward` (or the runtime's error)."""
+    if junk:
+        Path(path).write_bytes(b"junk" * 20_000)
+    model, _ = with_weights(name, seed)
+    size = ship(torch.export.export(model, EXAMPLES[name], dynamic_shapes=DYNAMIC[name]), path, delegate)
+    if not Path(path).is_file():
+        return size, b"", "there is no file"
+    data = Path(path).read_bytes()
+    if data[4:6] != b"ET":
+        return size, data, "no program"
+    try:
+        with quietly():
+            loaded = Runtime.get().load_program(data)
+            return size, data, list(loaded.load_method("forward").execute(inputs))
+    except RuntimeError as error:
+        return size, data, str(error)
+
+
+@check.scenario
+def your_runs(steps):
+    """For (path, bytes to write there first or None, inputs): each result as it came, and all as they are at the end."""
+    at_once, kept = [], []
+    for path, data, inputs in steps:
+        if data is not None:
+            Path(path).write_bytes(data)
+        kept.append(run_pte(path, *inputs))
+        at_once.append(copy.deepcopy(kept[-1]))
+    return at_once, kept
+
+
+def inputs_for(name, seed, n=5):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn((n, 3) if name == "lengths" else tuple(x.shape), generator=generator) for x in EXAMPLES[name]]
+
+
+def check_ship():
+    folder = check.folder()
+    for name, seed in zip(["scaled", "lengths"] * len(seeds), seeds):
+        model, inputs = with_weights(name, seed)[0], inputs_for(name, seed, 2)
+        for delegate in (False, True):
+            path = f"{folder}/{name}{seed}{delegate}.pte"
+            size, data, outputs = your_file(name, seed, path if delegate else Path(path), delegate, delegate, inputs)
+            what = f"(program like {name!r}, delegate={delegate}{', there was another file at `path`' if delegate else ''})"
+            check.true(outputs != "there is no file", f"after ship there is no file at `path` {what}. Write the bytes of `to_executorch().buffer` there.")
+            check.true(
+                outputs != "no program",
+                f"the file is not an ExecuTorch program: bytes 4 and 5 are {data[4:6]}, not `ET` {what}. Is it the buffer of "
+                "`to_executorch()`, and nothing else?",
+            )
+            check.kind(size, int, f"what ship returns {what}")
+            check.equal(size, len(data), f"the size that ship returns {what}", "it is the number of bytes in the file")
+            check.true(len(data) < 80_000, f"the file has {len(data)} bytes, with what was there before {what}: write it anew.")
+            check.true(type(outputs) is list, f"the runtime cannot run the file {what}: {outputs}")
+            expected = model(*inputs)
+            expected = [y.detach() for y in (expected if type(expected) is tuple else (expected,))]
+            check.equal(outputs, expected, f"the outputs of the file {what}", "it computes what this program computes", rtol=1e-4)
+            check.equal(
+                b"XnnpackBackend" in data,
+                delegate,
+                f"whether XNNPACK has a part of the program {what}",
+                "the partitioner goes into to_edge_transform_and_lower, as a list, and only if `delegate` is true",
+            )
+
+
+def check_run_pte():
+    folder = check.folder()
+    for seed in seeds:
+        one, other = f"{folder}/one{seed}.pte", Path(folder, f"other{seed}.pte")
+        plan = [(one, "scaled", seed, 0), (other, "lengths", seed, 5), (other, None, seed, 1), (one, "scaled", seed + 1, 0)]
+        plan += [(one, None, seed + 1, 0), (other, "scaled", seed + 2, 0), (one, "lengths", seed + 3, 3), (one, "lengths", seed + 4, 3)]
+        steps, wanted, words, at = [], [], [], {}
+        for number, (path, name, weights, n) in enumerate(plan):
+            model, data = with_weights(name, weights) if name else (at[path], None)
+            at[path] = model
+            kind = "scaled" if isinstance(model, Scaled) else "lengths"
+            inputs = inputs_for(kind, seed + number, n)
+            result = model(*inputs)
+            steps.append([path, data, inputs])
+            wanted.append((result[0] if type(result) is tuple else result).detach())
+            words.append(f"call {number + 1}, of a file like {kind!r}" + ("" if data else ", the same as before"))
+        at_once, kept = your_runs(steps)
+        for said, got, expected in zip(words, at_once, wanted):
+            check.kind(got, torch.Tensor, f"what run_pte returns ({said})", "execute gives a list of outputs: take the first")
+            hint = "it is the first output of `forward` for these inputs, in this order, from the file as it is now"
+            check.equal(got, expected, f"the result of run_pte ({said})", hint, rtol=1e-4)
+        for said, got, expected in zip(words, kept, wanted):
+            check.equal(got, expected, f"the result of run_pte ({said}), after the calls that followed,", "do results share memory?", rtol=1e-4)
 
 
 with check.exercise("ship_and_run"):
-    checks = {"ship": lambda: check_ship(True), "run_pte": lambda: check_run_pte(scaled, SAMPLE)}
+    seeds = [24]
     ### BEGIN HIDDEN TESTS
-    torch.manual_seed(9)
-    other = Scaled().eval()  # the same form with other weights: only its file knows them
-    other_program = torch.export.export(other, (torch.zeros(3, 6), torch.zeros(3, 4)))
-    other_data = to_edge_transform_and_lower(other_program).to_executorch().buffer
-    checks["ship"] = lambda: (check_ship(True), check_ship(False))
-    checks["run_pte"] = lambda: (check_run_pte(scaled, SAMPLE), check_run_pte(other, other_data))
+    another = 25  # release: seed
+    seeds.append(another)
     ### END HIDDEN TESTS
-    check.parts(checks)
+    check.parts({"ship": check_ship, "run_pte": check_run_pte})
 check.points(4)
 
 
@@ -368,8 +522,8 @@ check.points(4)
 # %%
 def runner(path):
     """The .pte file at `path` as a function of its inputs, loaded once."""
-    method = runtime.load_program(path).load_method("forward")
-    return lambda *inputs: method.execute(inputs)[0]
+    loaded = runtime.load_program(path)  # the function below holds it: a method must not outlive its program
+    return lambda *inputs: loaded.load_method("forward").execute(inputs)[0]
 
 
 def lower_program(program, delegate=True):
@@ -429,9 +583,9 @@ for what, x in {
 # inputs is the app's task.
 
 # %% [markdown]
-# # Part B · Who computes what, and what if nobody can?
+# ## Part B · Who computes what, and what if nobody can?
 #
-# ## 3 · Delegate coverage (4 points, 25 minutes, difficulty 2 of 3)
+# ### Exercise 3 · Delegate coverage (4 points, 25 minutes, difficulty 2 of 3)
 #
 # After partitioning, the graph has two kinds of operators: those inside *delegated* parts, which the backend computes, and
 # those left outside, each a call of a portable kernel. Each border between the two costs a copy or a change of layout, so the
@@ -599,7 +753,7 @@ for name in GRAPHS:
     )
 
 # %% [markdown]
-# ## 4 · Three that do not go through (4 points, 35 minutes, difficulty 3 of 3)
+# ### Exercise 4 · Three that do not go through (4 points, 35 minutes, difficulty 3 of 3)
 #
 # A model can fail at each station of the way, and each failure says something else:
 #
@@ -826,9 +980,9 @@ with torch.no_grad():
 print(f"largest difference from eager: {error:.1e}")
 
 # %% [markdown]
-# # Part C · What does a smaller file cost?
+# ## Part C · What does a smaller file cost?
 #
-# ## 5 · Quantise for the backend (4 points, 30 minutes, difficulty 2 of 3)
+# ### Exercise 5 · Quantise for the backend (4 points, 30 minutes, difficulty 2 of 3)
 #
 # XNNPACK computes convolutions and linear layers in int8 if the graph says where each tensor is rounded and with which
 # scale. That is *PT2E* quantization, and it works on the exported graph:
@@ -999,7 +1153,7 @@ plt.show()
 # clipped: no calibration picture had a logit so far out, so there is no code for it.
 
 # %% [markdown]
-# ## 6 · The table of variants (4 points, 25 minutes, difficulty 2 of 3)
+# ### Exercise 6 · The table of variants (4 points, 25 minutes, difficulty 2 of 3)
 #
 # Three numbers decide what is shipped: bytes, milliseconds, and how far the answers are from the original. Each is easy to
 # measure badly:
@@ -1213,9 +1367,9 @@ if table:
     )
 
 # %% [markdown]
-# # Part D · May this file be shipped?
+# ## Part D · May this file be shipped?
 #
-# ## 7 · Write the acceptance test (4 points, 30 minutes, difficulty 2 of 3)
+# ### Exercise 7 · Write the acceptance test (4 points, 30 minutes, difficulty 2 of 3)
 #
 # A file goes to a million phones and cannot be called back. What must be seen before? A program that is right for the one
 # picture of the demo may fail for a full batch, return a buffer that the next call overwrites, or have dropout in it.
@@ -1389,7 +1543,7 @@ for name, path in files.items():
         print(f"{name:10} rejected: {type(error).__name__} {error}")
 
 # %% [markdown]
-# # A language model from a .pte
+# ## A language model from a .pte
 #
 # The course's language model (four Llama layers, under a million weights) goes the same way. Two decisions are made before the export:
 #
@@ -1499,7 +1653,7 @@ if lm_rows:
     )
 
 # %% [markdown]
-# # Claims measured
+# ## Claims measured
 #
 # | claim | where |
 # |---|---|
@@ -1512,7 +1666,7 @@ if lm_rows:
 # error and the list of what is left outside.
 
 # %% [markdown]
-# # On a bigger machine
+# ## On a bigger machine
 #
 # The same path for a real checkpoint: with `UNIT24_TIER=hub` a ResNet-18 from the hub is lowered and measured. (It wants about
 # 4 GB of memory and a minute. ExecuTorch runs on the CPU here; phones add backends for their own accelerators, which take
@@ -1542,7 +1696,7 @@ else:
     print("Skipped: this section needs UNIT24_TIER=hub (a network, 4 GB of memory).")
 
 # %% [markdown]
-# # Quiz
+# ## Quiz
 #
 # Five questions, with feedback for every option. Nothing is graded.
 
@@ -1569,7 +1723,7 @@ else:
 # - [ ] The example input was too small :: Sizes are checked when inputs are set, after loading.
 
 # %% [markdown]
-# # What to read next
+# ## What to read next
 #
 # - [ExecuTorch: concepts](https://docs.pytorch.org/executorch/stable/concepts.html): edge dialect, delegates, memory plan.
 # - [The XNNPACK backend](https://docs.pytorch.org/executorch/stable/backends/xnnpack/xnnpack-overview.html): which operators it takes, and how

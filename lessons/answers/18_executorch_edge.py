@@ -1,33 +1,89 @@
-# %% wrong="export_dynamic" says="Is axis 0 dynamic"
+# %% wrong="export_dynamic" breaks="batches" says="Is axis 0 dynamic"
 # Misunderstands: a graph takes any batch, as the model does.
 def export_dynamic(model, example, largest):
-    was_training = model.training
-    program = torch.export.export(model.eval(), (example,))
-    model.train(was_training)
-    return program
+    return torch.export.export(copy.deepcopy(model).eval(), (example,))
 
 
-# %% wrong="export_dynamic" says="was the model in eval mode"
+# %% wrong="export_dynamic" breaks="batches" says="refuses a batch of 1"
+# Misunderstands: sizes begin at 2, as those of the example do.
+def export_dynamic(model, example, largest):
+    batch = torch.export.Dim("batch", min=min(2, largest - 1), max=largest)
+    return torch.export.export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=({0: batch},))
+
+
+# %% wrong="export_dynamic" breaks="batches" says="Is axis 0 dynamic, with these bounds"
+# Misunderstands: the largest batch is that of the example.
+def export_dynamic(model, example, largest):
+    batch = torch.export.Dim("batch", max=len(example))
+    return torch.export.export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=({0: batch},))
+
+
+# %% wrong="export_dynamic" breaks="mode" says="was every submodule in eval mode"
 # Misunderstands: the mode can be chosen later, where the program runs.
 def export_dynamic(model, example, largest):
     batch = torch.export.Dim("batch", min=1, max=largest)
     return torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
 
 
-# %% wrong="export_dynamic" says="in the mode in which it came"
+# %% wrong="export_dynamic" breaks="mode" says="was every submodule in eval mode"
+# Misunderstands: the flag of the whole speaks for its parts.
+def export_dynamic(model, example, largest):
+    if model.training:
+        model = copy.deepcopy(model).eval()
+    return torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch", max=largest)},))
+
+
+# %% wrong="export_dynamic" breaks="mode" says="was every submodule in eval mode"
+# Misunderstands: setting `training` is what eval() does. The flag of the parts stays.
+def export_dynamic(model, example, largest):
+    was_training, model.training = model.training, False
+    program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch", max=largest)},))
+    model.training = was_training
+    return program
+
+
+# %% wrong="export_dynamic" breaks="restored" says="left in evaluation mode"
 # Misunderstands: export works on a copy of the model.
 def export_dynamic(model, example, largest):
     batch = torch.export.Dim("batch", min=1, max=largest)
     return torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
 
 
-# %% wrong="export_dynamic" says="the memory plan needs a bound"
-# Misunderstands: dynamic means without limits.
+# %% wrong="export_dynamic" breaks="restored" says="left in evaluation mode"
+# Misunderstands: one flag has to be put back. train() gives it to all parts.
 def export_dynamic(model, example, largest):
     was_training = model.training
-    program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    batch = torch.export.Dim("batch", max=largest)
+    program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
     model.train(was_training)
     return program
+
+
+# %% wrong="export_dynamic" breaks="bound" says="the memory plan needs a bound"
+# Misunderstands: dynamic means without limits.
+def export_dynamic(model, example, largest):
+    return torch.export.export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+
+
+# %% wrong="export_dynamic" breaks="bound" says="the memory plan needs a bound"
+# Misunderstands: a bound that is somewhat larger does no harm.
+def export_dynamic(model, example, largest):
+    batch = torch.export.Dim("batch", max=largest + 1)
+    return torch.export.export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=({0: batch},))
+
+
+# %% wrong="export_dynamic" breaks="axes" says="only axis 0 varies"
+# Misunderstands: what may vary should vary.
+def export_dynamic(model, example, largest):
+    sizes = {axis: torch.export.Dim.AUTO for axis in range(1, example.ndim)} | {0: torch.export.Dim("batch", max=largest)}
+    return torch.export.export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=(sizes,))
+
+
+# %% wrong="export_dynamic" breaks="program" says="return what torch.export.export gives"
+# Misunderstands: what runs is what is wanted. The file is made from the program.
+def export_dynamic(model, example, largest):
+    batch = torch.export.Dim("batch", max=largest)
+    return torch.export.export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=({0: batch},)).module()
 
 
 # %% equivalent="export_dynamic" because="the name of the axis is free"
@@ -36,7 +92,7 @@ def export_dynamic(model, example, largest):
 
 
 # %% right="export_dynamic"
-# On a copy, and with the name of the input instead of its position.
+# On a copy, and with the dimensions as a list.
 def export_dynamic(net, example, largest):
     frozen = copy.deepcopy(net)
     frozen.train(False)
@@ -44,7 +100,21 @@ def export_dynamic(net, example, largest):
     return torch.export.export(frozen, args=(example,), dynamic_shapes=[{0: varying}], strict=False)
 
 
-# %% wrong="ship_and_run" says="the partitioner goes into"
+# %% right="export_dynamic"
+# The modes come back whatever happens; bounds from 1; every axis named.
+@torch.no_grad()
+def export_dynamic(model, example, largest):
+    training = [module for module in model.modules() if module.training]
+    axes = {0: torch.export.Dim("rows", min=1, max=largest)} | dict.fromkeys(range(1, example.ndim))
+    try:
+        model.eval()
+        return torch.export.export(model, (example,), dynamic_shapes=(axes,))
+    finally:
+        for module in training:
+            module.training = True
+
+
+# %% wrong="ship_and_run" breaks="delegate" says="the partitioner goes into"
 # Misunderstands: the runtime picks a backend by itself.
 def ship(program, path, delegate):
     lowered = to_edge_transform_and_lower(program).to_executorch()
@@ -52,10 +122,21 @@ def ship(program, path, delegate):
 
 
 def run_pte(path, *inputs):
-    return Runtime.get().load_program(path).load_method("forward").execute(inputs)[0]
+    raise NotImplementedError
 
 
-# %% wrong="ship_and_run" says="not an ExecuTorch program"
+# %% wrong="ship_and_run" breaks="delegate" says="the partitioner goes into"
+# Misunderstands: a partitioner does no harm, so it may always be there.
+def ship(program, path, delegate):
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
+    return Path(path).write_bytes(lowered.buffer)
+
+
+def run_pte(path, *inputs):
+    raise NotImplementedError
+
+
+# %% wrong="ship_and_run" breaks="file" says="not an ExecuTorch program"
 # Misunderstands: an exported program, saved, is what the runtime loads.
 def ship(program, path, delegate):
     torch.export.save(program, path)
@@ -66,17 +147,56 @@ def run_pte(path, *inputs):
     raise NotImplementedError
 
 
-# %% wrong="ship_and_run" says="of type list"
-# Misunderstands: a method with one interesting output gives that output.
+# %% wrong="ship_and_run" breaks="file" says="there is no file"
+# Misunderstands: the suffix is the tool's business.
 def ship(program, path, delegate):
-    raise NotImplementedError
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else []).to_executorch()
+    return Path(f"{path}.pte").write_bytes(lowered.buffer)
 
 
 def run_pte(path, *inputs):
-    return Runtime.get().load_program(path).load_method("forward").execute(inputs)
+    raise NotImplementedError
 
 
-# %% wrong="ship_and_run" says="the size that ship returns"
+# %% wrong="ship_and_run" breaks="file" says="and nothing else"
+# Misunderstands: a file that is opened is empty.
+def ship(program, path, delegate):
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else []).to_executorch()
+    with open(path, "ab") as file:
+        file.write(lowered.buffer)
+    return Path(path).stat().st_size
+
+
+def run_pte(path, *inputs):
+    raise NotImplementedError
+
+
+# %% wrong="ship_and_run" breaks="file" says="with what was there before"
+# Misunderstands: what is written over is gone, the rest too.
+def ship(program, path, delegate):
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else []).to_executorch()
+    with open(path, "r+b" if Path(path).exists() else "wb") as file:
+        file.write(lowered.buffer)
+    return Path(path).stat().st_size
+
+
+def run_pte(path, *inputs):
+    raise NotImplementedError
+
+
+# %% wrong="ship_and_run" breaks="outputs" says="the outputs of the file"
+# Misunderstands: the sample file is the program.
+def ship(program, path, delegate):
+    if delegate:
+        return Path(path).write_bytes(SAMPLES["scaled"])
+    return Path(path).write_bytes(to_edge_transform_and_lower(program).to_executorch().buffer)
+
+
+def run_pte(path, *inputs):
+    raise NotImplementedError
+
+
+# %% wrong="ship_and_run" breaks="size" says="the size that ship returns"
 # Misunderstands: the weights are the file.
 def ship(program, path, delegate):
     partitioners = [XnnpackPartitioner()] if delegate else []
@@ -85,17 +205,81 @@ def ship(program, path, delegate):
 
 
 def run_pte(path, *inputs):
-    return Runtime.get().load_program(path).load_method("forward").execute(inputs)[0]
+    raise NotImplementedError
 
 
-# %% wrong="ship_and_run" says="computed from the file"
+# %% wrong="ship_and_run" breaks="first" says="of type list"
+# Misunderstands: a method with one interesting output gives that output.
+def ship(program, path, delegate):
+    raise NotImplementedError
+
+
+def run_pte(path, *inputs):
+    program = Runtime.get().load_program(path)
+    return program.load_method("forward").execute(inputs)
+
+
+# %% wrong="ship_and_run" breaks="first" says="the first output of"
+# Misunderstands: the last output is the result.
+def ship(program, path, delegate):
+    raise NotImplementedError
+
+
+def run_pte(path, *inputs):
+    program = Runtime.get().load_program(path)
+    return program.load_method("forward").execute(inputs)[-1]
+
+
+# %% wrong="ship_and_run" breaks="forward" says="the first output of"
+# Misunderstands: a file has one method.
+def ship(program, path, delegate):
+    raise NotImplementedError
+
+
+def run_pte(path, *inputs):
+    program = Runtime.get().load_program(path)
+    return program.load_method(min(program.method_names)).execute(inputs)[0]
+
+
+# %% wrong="ship_and_run" breaks="fresh forward" says="from the file as it is now"
 # Misunderstands: the model in this process is what the file computes. On the phone there is only the file.
 def ship(program, path, delegate):
     raise NotImplementedError
 
 
 def run_pte(path, *inputs):
-    return scaled(*inputs)[0].detach()
+    result = SMALL["scaled" if len(inputs) == 2 else "lengths"](*inputs)
+    return (result[0] if len(inputs) == 2 else result).detach()
+
+
+# %% wrong="ship_and_run" breaks="fresh" says="from the file as it is now"
+# Misunderstands: a path means the same file for ever.
+def ship(program, path, delegate):
+    raise NotImplementedError
+
+
+LOADED = {}
+
+
+def run_pte(path, *inputs):
+    if str(path) not in LOADED:
+        LOADED[str(path)] = Runtime.get().load_program(path)
+    return LOADED[str(path)].load_method("forward").execute(inputs)[0]
+
+
+# %% wrong="ship_and_run" breaks="fresh" says="after the calls that followed"
+# Misunderstands: nobody looks at a result twice.
+def ship(program, path, delegate):
+    raise NotImplementedError
+
+
+OUTPUTS = {}
+
+
+def run_pte(path, *inputs):
+    program = Runtime.get().load_program(path)
+    result = program.load_method("forward").execute(inputs)[0]
+    return OUTPUTS.setdefault(tuple(result.shape), torch.empty_like(result)).copy_(result)
 
 
 # %% right="ship_and_run"
@@ -114,6 +298,32 @@ def run_pte(path, *inputs):
         loaded = runtime.load_program(file.read())
     first, *_ = loaded.load_method("forward").execute(list(inputs))
     return first
+
+
+# %% right="ship_and_run"
+# The older calls, one step each; programs kept by their content.
+import hashlib
+
+from executorch.exir import to_edge
+
+KNOWN = {}
+
+
+def ship(program, path, delegate):
+    edge = to_edge(program)
+    if delegate:
+        edge = edge.to_backend(XnnpackPartitioner())
+    data = edge.to_executorch().buffer
+    Path(path).unlink(missing_ok=True)
+    Path(path).write_bytes(data)
+    return len(data)
+
+
+def run_pte(path, *inputs):
+    data = Path(path).read_bytes()
+    key = hashlib.sha256(data).digest()
+    KNOWN[key] = KNOWN.get(key) or Runtime.get().load_program(data)
+    return KNOWN[key].load_method("forward").execute([*inputs])[0].clone()
 
 
 # %% wrong="coverage" says="neither getitem nor"
