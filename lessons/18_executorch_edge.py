@@ -1647,8 +1647,8 @@ if table:
         how="median computing time of 21 runs in turn, threads that wait count too, so a busy machine makes the gain look smaller",
     )
     claims.record(
-        "int8 makes the file four times smaller and keeps the answers",
-        claimed="4x, almost the same answers",
+        "int8 makes the file almost four times smaller and keeps the answers",
+        claimed="3.5x to 4x, almost the same answers",
         measured=f"{table['xnnpack']['kb'] / table['int8']['kb']:.1f}x, {table['int8']['agree']:.1%} the same",
         holds=table["xnnpack"]["kb"] > 3.5 * table["int8"]["kb"] and table["int8"]["agree"] > 0.98,
         how="bytes of the two .pte files; answers on 200 test pictures",
@@ -1692,7 +1692,7 @@ if table:
 # ones for each run are a good start.
 
 
-# %% exercise="accept" minutes=30 difficulty=2 apart=true
+# %% exercise="accept" minutes=30 difficulty=2 seconds=60 apart=true
 def accept(run, model, largest):
     """Raise AssertionError unless the program `run` does what `model` does, for batches of 1 to `largest`."""
     ### BEGIN SOLUTION
@@ -1940,7 +1940,7 @@ with check.exercise("accept"):
     seeds.append(another)
     ### END HIDDEN TESTS
     for seed in seeds:
-        for scale, largest_batch in ((1.0, 6), (0.002, 2), (300.0, 3 + seed % 5)):
+        for scale, largest_batch in ((0.002, 2), (300.0, 3 + seed % 5)):
             right, wrong = programs(classifier(seed, scale), largest_batch)
             what = f"your tests (largest={largest_batch}, logits of about {scale})"
             check.catches(lambda program: your_acceptance(program, seed, scale, largest_batch), right, wrong, what)
@@ -2079,7 +2079,7 @@ if lm_rows:
 # | claim | where |
 # |---|---|
 # | a .pte with XNNPACK is faster than eager PyTorch for one picture | exercise 6 |
-# | int8 makes the file four times smaller and keeps the answers | exercise 6 |
+# | int8 makes the file almost four times smaller and keeps the answers | exercise 6 |
 # | the same program without a backend is slower | exercise 6 |
 # | a language model runs from a .pte with the answers of PyTorch, faster | language model |
 #

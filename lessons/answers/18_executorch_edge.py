@@ -849,7 +849,7 @@ def pool(x):
     return F.avg_pool2d(x, 2)
 
 
-# %% wrong="repair" breaks="pool" says="the mean of each quarter"
+# %% wrong="repair" breaks="pool" says="expected (3, 1, 2, 2)"
 # Misunderstands: a picture is square.
 def gate(x):
     return torch.where(x.mean() > 0, x.relu(), -x)
@@ -863,7 +863,7 @@ def pool(x):
     return F.avg_pool2d(x, x.shape[2] // 2)
 
 
-# %% wrong="repair" breaks="pool" says="the mean of each quarter"
+# %% wrong="repair" breaks="pool" says="expected (1, 1, 2, 2)"
 # Misunderstands: pictures are large. A quarter of one row has no half.
 def gate(x):
     return torch.where(x.mean() > 0, x.relu(), -x)
@@ -1716,7 +1716,8 @@ def compare(variants, x, expected, clock, warmup, repeats):
 def accept(run, model, largest):
     x = torch.rand(1, 1, 16, 16)
     with torch.no_grad():
-        assert torch.allclose(run(x), model(x), atol=1e-3)
+        expected = model(x)
+    assert (run(x) - expected).abs().max() <= 0.001 * expected.abs().max()
 
 
 # %% wrong="accept" breaks="returns" says="reject a correct implementation"
