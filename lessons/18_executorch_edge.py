@@ -1277,7 +1277,8 @@ def int8_by_definition(net, batches, x, per_channel=True, clips=True):
 
 def decibels_by_definition(expected, observed):
     e, o = (list(map(float, tensor.double().flatten())) for tensor in (expected, observed))
-    return 10 * math.log10(math.fsum(a * a for a in e) / math.fsum((a - b) ** 2 for a, b in zip(e, o)))
+    signal, noise = math.fsum(a * a for a in e), math.fsum((a - b) ** 2 for a, b in zip(e, o))
+    return 10 * math.log10(signal / noise) if signal and noise else -math.inf if noise else math.inf
 
 
 def check_quantise():
@@ -1287,7 +1288,7 @@ def check_quantise():
         batches = [low + (high - low) * torch.rand(16, 6, generator=generator) for low, high in ranges]
         for batch in batches:
             batch[:, 0] *= 0.002
-        net, example = two_layers(seed), 20 * torch.randn(16, 6, generator=generator)
+        net, example = two_layers(seed), 3 * torch.randn(16, 6, generator=generator)
         probes = [*batches, *(3 * batch for batch in batches)]
         seen = your_int8(seed, example, batches, probes)
         check.true(seen["is graph"], "what quantise returns is no GraphModule: return what convert_pt2e gives.")
@@ -1308,11 +1309,11 @@ def check_quantise():
             x, got = torch.cat(probes[part]), torch.cat(seen["results"][part]).double()
             expected = int8_by_definition(net, batches, x)
             check.true(bool(got.isfinite().all()), f"the results of the quantised graph on inputs {which} are not finite.")
-            ratio = decibels_by_definition(expected, got) if (got != expected).any() else 100.0
+            ratio = decibels_by_definition(expected, got)
             hint = "Were all batches run through the prepared graph, before convert_pt2e, and nothing else?"
             for text, change in guesses.items():
                 wrong = int8_by_definition(**({"net": net, "batches": batches, "x": x} | change))
-                if (got == wrong).all() or decibels_by_definition(wrong, got) > max(30, ratio):
+                if decibels_by_definition(wrong, got) > max(30, ratio):
                     hint = text
             check.true(
                 ratio > 30,

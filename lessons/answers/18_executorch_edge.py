@@ -925,7 +925,7 @@ def sqnr(expected, observed):
     raise NotImplementedError
 
 
-# %% wrong="quantise" breaks="calibration" says="were all batches run through"
+# %% wrong="quantise" breaks="calibration" says="`example` are no calibration"
 # Misunderstands: one example is calibration enough.
 def quantise(model, example, batches):
     graph = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
