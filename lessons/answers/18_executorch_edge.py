@@ -998,7 +998,7 @@ def sqnr(expected, observed):
     raise NotImplementedError
 
 
-# %% wrong="quantise" breaks="calibration" says="were all batches run through"
+# %% wrong="quantise" breaks="calibration" says="Only the first batch was seen"
 # Misunderstands: the batch with the largest value shows the whole range. It shows one of its ends.
 def quantise(model, example, batches):
     graph = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
