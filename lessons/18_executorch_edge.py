@@ -487,7 +487,7 @@ def check_run_pte():
     for seed in seeds:
         one, other = f"{folder}/one{seed}.pte", Path(folder, f"other{seed}.pte")
         plan = [(one, "scaled", seed, 0), (other, "lengths", seed, 5), (other, None, seed, 1), (one, "scaled", seed + 1, 0)]
-        plan += [(one, None, seed + 1, 0), (other, "scaled", seed + 2, 0), (one, "lengths", seed + 3, 3), (one, "lengths", seed + 4, 3)]
+        plan += [(one, None, seed + 1, 0), (other, "lengths", seed + 2, 3), (one, "scaled", seed + 3, 0), (other, "lengths", seed + 4, 3)]
         steps, wanted, words, at = [], [], [], {}
         for number, (path, name, weights, n) in enumerate(plan):
             model, data = with_weights(name, weights) if name else (at[path], None)
