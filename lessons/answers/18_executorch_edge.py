@@ -1,33 +1,89 @@
-# %% wrong="export_dynamic" says="Is axis 0 dynamic"
+# %% wrong="export_dynamic" breaks="batches" says="Is axis 0 dynamic"
 # Misunderstands: a graph takes any batch, as the model does.
 def export_dynamic(model, example, largest):
-    was_training = model.training
-    program = torch.export.export(model.eval(), (example,))
-    model.train(was_training)
-    return program
+    return torch.export.export(copy.deepcopy(model).eval(), (example,))
 
 
-# %% wrong="export_dynamic" says="was the model in eval mode"
+# %% wrong="export_dynamic" breaks="batches" says="refuses a batch of 1"
+# Misunderstands: sizes begin at 2, as those of the example do.
+def export_dynamic(model, example, largest):
+    batch = torch.export.Dim("batch", min=min(2, largest - 1), max=largest)
+    return torch.export.export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=({0: batch},))
+
+
+# %% wrong="export_dynamic" breaks="batches" says="Is axis 0 dynamic, with these bounds"
+# Misunderstands: the largest batch is that of the example.
+def export_dynamic(model, example, largest):
+    batch = torch.export.Dim("batch", max=len(example))
+    return torch.export.export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=({0: batch},))
+
+
+# %% wrong="export_dynamic" breaks="mode" says="was every submodule in eval mode"
 # Misunderstands: the mode can be chosen later, where the program runs.
 def export_dynamic(model, example, largest):
     batch = torch.export.Dim("batch", min=1, max=largest)
     return torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
 
 
-# %% wrong="export_dynamic" says="in the mode in which it came"
+# %% wrong="export_dynamic" breaks="mode" says="was every submodule in eval mode"
+# Misunderstands: the flag of the whole speaks for its parts.
+def export_dynamic(model, example, largest):
+    if model.training:
+        model = copy.deepcopy(model).eval()
+    return torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch", max=largest)},))
+
+
+# %% wrong="export_dynamic" breaks="mode" says="was every submodule in eval mode"
+# Misunderstands: setting `training` is what eval() does. The flag of the parts stays.
+def export_dynamic(model, example, largest):
+    was_training, model.training = model.training, False
+    program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch", max=largest)},))
+    model.training = was_training
+    return program
+
+
+# %% wrong="export_dynamic" breaks="restored" says="left in evaluation mode"
 # Misunderstands: export works on a copy of the model.
 def export_dynamic(model, example, largest):
     batch = torch.export.Dim("batch", min=1, max=largest)
     return torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
 
 
-# %% wrong="export_dynamic" says="the memory plan needs a bound"
-# Misunderstands: dynamic means without limits.
+# %% wrong="export_dynamic" breaks="restored" says="left in evaluation mode"
+# Misunderstands: one flag has to be put back. train() gives it to all parts.
 def export_dynamic(model, example, largest):
     was_training = model.training
-    program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    batch = torch.export.Dim("batch", max=largest)
+    program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
     model.train(was_training)
     return program
+
+
+# %% wrong="export_dynamic" breaks="bound" says="the memory plan needs a bound"
+# Misunderstands: dynamic means without limits.
+def export_dynamic(model, example, largest):
+    return torch.export.export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+
+
+# %% wrong="export_dynamic" breaks="bound" says="the memory plan needs a bound"
+# Misunderstands: a bound that is somewhat larger does no harm.
+def export_dynamic(model, example, largest):
+    batch = torch.export.Dim("batch", max=largest + 1)
+    return torch.export.export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=({0: batch},))
+
+
+# %% wrong="export_dynamic" breaks="axes" says="only axis 0 varies"
+# Misunderstands: what may vary should vary.
+def export_dynamic(model, example, largest):
+    sizes = {axis: torch.export.Dim.AUTO for axis in range(1, example.ndim)} | {0: torch.export.Dim("batch", max=largest)}
+    return torch.export.export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=(sizes,))
+
+
+# %% wrong="export_dynamic" breaks="program" says="return what torch.export.export gives"
+# Misunderstands: what runs is what is wanted. The file is made from the program.
+def export_dynamic(model, example, largest):
+    batch = torch.export.Dim("batch", max=largest)
+    return torch.export.export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=({0: batch},)).module()
 
 
 # %% equivalent="export_dynamic" because="the name of the axis is free"
@@ -36,7 +92,7 @@ def export_dynamic(model, example, largest):
 
 
 # %% right="export_dynamic"
-# On a copy, and with the name of the input instead of its position.
+# On a copy, and with the dimensions as a list.
 def export_dynamic(net, example, largest):
     frozen = copy.deepcopy(net)
     frozen.train(False)
@@ -44,7 +100,21 @@ def export_dynamic(net, example, largest):
     return torch.export.export(frozen, args=(example,), dynamic_shapes=[{0: varying}], strict=False)
 
 
-# %% wrong="ship_and_run" says="the partitioner goes into"
+# %% right="export_dynamic"
+# The modes come back whatever happens; bounds from 1; every axis named.
+@torch.no_grad()
+def export_dynamic(model, example, largest):
+    training = [module for module in model.modules() if module.training]
+    axes = {0: torch.export.Dim("rows", min=1, max=largest)} | dict.fromkeys(range(1, example.ndim))
+    try:
+        model.eval()
+        return torch.export.export(model, (example,), dynamic_shapes=(axes,))
+    finally:
+        for module in training:
+            module.training = True
+
+
+# %% wrong="ship_and_run" breaks="delegate" says="the partitioner goes into"
 # Misunderstands: the runtime picks a backend by itself.
 def ship(program, path, delegate):
     lowered = to_edge_transform_and_lower(program).to_executorch()
@@ -52,10 +122,21 @@ def ship(program, path, delegate):
 
 
 def run_pte(path, *inputs):
-    return Runtime.get().load_program(path).load_method("forward").execute(inputs)[0]
+    raise NotImplementedError
 
 
-# %% wrong="ship_and_run" says="not an ExecuTorch program"
+# %% wrong="ship_and_run" breaks="delegate" says="the partitioner goes into"
+# Misunderstands: a partitioner does no harm, so it may always be there.
+def ship(program, path, delegate):
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
+    return Path(path).write_bytes(lowered.buffer)
+
+
+def run_pte(path, *inputs):
+    raise NotImplementedError
+
+
+# %% wrong="ship_and_run" breaks="file" says="not an ExecuTorch program"
 # Misunderstands: an exported program, saved, is what the runtime loads.
 def ship(program, path, delegate):
     torch.export.save(program, path)
@@ -66,17 +147,56 @@ def run_pte(path, *inputs):
     raise NotImplementedError
 
 
-# %% wrong="ship_and_run" says="of type list"
-# Misunderstands: a method with one interesting output gives that output.
+# %% wrong="ship_and_run" breaks="file" says="there is no file"
+# Misunderstands: the suffix is the tool's business.
 def ship(program, path, delegate):
-    raise NotImplementedError
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else []).to_executorch()
+    return Path(f"{path}.pte").write_bytes(lowered.buffer)
 
 
 def run_pte(path, *inputs):
-    return Runtime.get().load_program(path).load_method("forward").execute(inputs)
+    raise NotImplementedError
 
 
-# %% wrong="ship_and_run" says="the size that ship returns"
+# %% wrong="ship_and_run" breaks="file" says="and nothing else"
+# Misunderstands: a file that is opened is empty.
+def ship(program, path, delegate):
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else []).to_executorch()
+    with open(path, "ab") as file:
+        file.write(lowered.buffer)
+    return Path(path).stat().st_size
+
+
+def run_pte(path, *inputs):
+    raise NotImplementedError
+
+
+# %% wrong="ship_and_run" breaks="file" says="with what was there before"
+# Misunderstands: what is written over is gone, the rest too.
+def ship(program, path, delegate):
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else []).to_executorch()
+    with open(path, "r+b" if Path(path).exists() else "wb") as file:
+        file.write(lowered.buffer)
+    return Path(path).stat().st_size
+
+
+def run_pte(path, *inputs):
+    raise NotImplementedError
+
+
+# %% wrong="ship_and_run" breaks="outputs" says="the outputs of the file"
+# Misunderstands: the sample file is the program.
+def ship(program, path, delegate):
+    if delegate:
+        return Path(path).write_bytes(SAMPLES["scaled"])
+    return Path(path).write_bytes(to_edge_transform_and_lower(program).to_executorch().buffer)
+
+
+def run_pte(path, *inputs):
+    raise NotImplementedError
+
+
+# %% wrong="ship_and_run" breaks="size" says="the size that ship returns"
 # Misunderstands: the weights are the file.
 def ship(program, path, delegate):
     partitioners = [XnnpackPartitioner()] if delegate else []
@@ -85,17 +205,81 @@ def ship(program, path, delegate):
 
 
 def run_pte(path, *inputs):
-    return Runtime.get().load_program(path).load_method("forward").execute(inputs)[0]
+    raise NotImplementedError
 
 
-# %% wrong="ship_and_run" says="computed from the file"
+# %% wrong="ship_and_run" breaks="first" says="of type list"
+# Misunderstands: a method with one interesting output gives that output.
+def ship(program, path, delegate):
+    raise NotImplementedError
+
+
+def run_pte(path, *inputs):
+    program = Runtime.get().load_program(path)
+    return program.load_method("forward").execute(inputs)
+
+
+# %% wrong="ship_and_run" breaks="first" says="the first output of"
+# Misunderstands: the last output is the result.
+def ship(program, path, delegate):
+    raise NotImplementedError
+
+
+def run_pte(path, *inputs):
+    program = Runtime.get().load_program(path)
+    return program.load_method("forward").execute(inputs)[-1]
+
+
+# %% wrong="ship_and_run" breaks="forward" says="the first output of"
+# Misunderstands: a file has one method.
+def ship(program, path, delegate):
+    raise NotImplementedError
+
+
+def run_pte(path, *inputs):
+    program = Runtime.get().load_program(path)
+    return program.load_method(min(program.method_names)).execute(inputs)[0]
+
+
+# %% wrong="ship_and_run" breaks="fresh forward" says="from the file as it is now"
 # Misunderstands: the model in this process is what the file computes. On the phone there is only the file.
 def ship(program, path, delegate):
     raise NotImplementedError
 
 
 def run_pte(path, *inputs):
-    return scaled(*inputs)[0].detach()
+    result = SMALL["scaled" if len(inputs) == 2 else "lengths"](*inputs)
+    return (result[0] if len(inputs) == 2 else result).detach()
+
+
+# %% wrong="ship_and_run" breaks="fresh" says="from the file as it is now"
+# Misunderstands: a path means the same file for ever.
+def ship(program, path, delegate):
+    raise NotImplementedError
+
+
+LOADED = {}
+
+
+def run_pte(path, *inputs):
+    if str(path) not in LOADED:
+        LOADED[str(path)] = Runtime.get().load_program(path)
+    return LOADED[str(path)].load_method("forward").execute(inputs)[0]
+
+
+# %% wrong="ship_and_run" breaks="fresh" says="after the calls that followed"
+# Misunderstands: nobody looks at a result twice.
+def ship(program, path, delegate):
+    raise NotImplementedError
+
+
+OUTPUTS = {}
+
+
+def run_pte(path, *inputs):
+    program = Runtime.get().load_program(path)
+    result = program.load_method("forward").execute(inputs)[0]
+    return OUTPUTS.setdefault(tuple(result.shape), torch.empty_like(result)).copy_(result)
 
 
 # %% right="ship_and_run"
@@ -116,7 +300,33 @@ def run_pte(path, *inputs):
     return first
 
 
-# %% wrong="coverage" says="neither getitem nor"
+# %% right="ship_and_run"
+# The older calls, one step each; programs kept by their content.
+import hashlib
+
+from executorch.exir import to_edge
+
+KNOWN = {}
+
+
+def ship(program, path, delegate):
+    edge = to_edge(program)
+    if delegate:
+        edge = edge.to_backend(XnnpackPartitioner())
+    data = edge.to_executorch().buffer
+    Path(path).unlink(missing_ok=True)
+    Path(path).write_bytes(data)
+    return len(data)
+
+
+def run_pte(path, *inputs):
+    data = Path(path).read_bytes()
+    key = hashlib.sha256(data).digest()
+    KNOWN[key] = KNOWN.get(key) or Runtime.get().load_program(data)
+    return KNOWN[key].load_method("forward").execute([*inputs])[0].clone()
+
+
+# %% wrong="coverage" breaks="left" says="neither getitem nor"
 # Misunderstands: every call in the graph is an operator.
 def coverage(graph_module):
     parts, delegated, left = 0, 0, Counter()
@@ -125,25 +335,70 @@ def coverage(graph_module):
             continue
         if node.target is executorch_call_delegate:
             part = getattr(graph_module, node.args[0].target)
+            inside = [n for n in part.original_module.graph.nodes if n.op == "call_function"]
             parts += 1
-            delegated += sum(
-                n.op == "call_function" and n.target is not operator.getitem for n in part.original_module.graph.nodes
-            )
+            delegated += sum(n.target is not operator.getitem for n in inside)
         else:
             left[node.target.name() if hasattr(node.target, "name") else "getitem"] += 1
-    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / (delegated + sum(left.values()))}
+    total = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
 
 
-# %% wrong="coverage" says="count the operators inside the parts"
+# %% wrong="coverage" breaks="delegated" says="count the operators inside"
 # Misunderstands: a delegated part is one operator.
 def coverage(graph_module):
-    calls = [n.target for n in graph_module.graph.nodes if n.op == "call_function" and n.target is not operator.getitem]
-    parts = sum(target is executorch_call_delegate for target in calls)
-    left = Counter(target.name() for target in calls if target is not executorch_call_delegate)
-    return {"parts": parts, "delegated": parts, "left": dict(left), "share": parts / max(1, len(calls))}
+    parts, delegated, left = 0, 0, Counter()
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        if node.target is executorch_call_delegate:
+            part = getattr(graph_module, node.args[0].target)
+            inside = [n for n in part.original_module.graph.nodes if n.op == "call_function"]
+            parts += 1
+            delegated += 1
+        else:
+            left[node.target.name()] += 1
+    total = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
 
 
-# %% wrong="coverage" says="operators delegated, of all operators"
+# %% wrong="coverage" breaks="delegated" says="count the operators inside the parts"
+# Misunderstands: weights and inputs of a part are operators too.
+def coverage(graph_module):
+    parts, delegated, left = 0, 0, Counter()
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        if node.target is executorch_call_delegate:
+            part = getattr(graph_module, node.args[0].target)
+            inside = [n for n in part.original_module.graph.nodes]
+            parts += 1
+            delegated += sum(n.target is not operator.getitem for n in inside)
+        else:
+            left[node.target.name()] += 1
+    total = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
+
+
+# %% wrong="coverage" breaks="delegated" says="count the operators inside the parts"
+# Misunderstands: picking a result is an operator of the backend.
+def coverage(graph_module):
+    parts, delegated, left = 0, 0, Counter()
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        if node.target is executorch_call_delegate:
+            part = getattr(graph_module, node.args[0].target)
+            inside = [n for n in part.original_module.graph.nodes if n.op == "call_function"]
+            parts += 1
+            delegated += len(inside)
+        else:
+            left[node.target.name()] += 1
+    total = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
+
+
+# %% wrong="coverage" breaks="share" says="share of the calls in the outer graph"
 # Misunderstands: the share is counted in calls of the outer graph.
 def coverage(graph_module):
     parts, delegated, left = 0, 0, Counter()
@@ -157,43 +412,29 @@ def coverage(graph_module):
             delegated += sum(n.target is not operator.getitem for n in inside)
         else:
             left[node.target.name()] += 1
-    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": parts / max(1, parts + sum(left.values()))}
+    total = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": parts / (parts + sum(left.values())) if total else 0.0}
 
 
-# %% wrong="coverage" says="count the operators inside the parts"
-# Misunderstands: weights and inputs of a part are operators too.
+# %% wrong="coverage" breaks="left share" says="Count every time it stands there"
+# Misunderstands: left says which operators stay outside, not how many calls of them.
 def coverage(graph_module):
     parts, delegated, left = 0, 0, Counter()
     for node in graph_module.graph.nodes:
         if node.op != "call_function" or node.target is operator.getitem:
             continue
         if node.target is executorch_call_delegate:
+            part = getattr(graph_module, node.args[0].target)
+            inside = [n for n in part.original_module.graph.nodes if n.op == "call_function"]
             parts += 1
-            delegated += len(getattr(graph_module, node.args[0].target).original_module.graph.nodes)
+            delegated += sum(n.target is not operator.getitem for n in inside)
         else:
-            left[node.target.name()] += 1
+            left[node.target.name()] = 1
     total = delegated + sum(left.values())
     return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
 
 
-# %% wrong="coverage" says="how often each operator stands there"
-# Misunderstands: left says which operators stay outside, not how many calls of them.
-def coverage(graph_module):
-    parts, delegated, left = 0, 0, {}
-    for node in graph_module.graph.nodes:
-        if node.op != "call_function" or node.target is operator.getitem:
-            continue
-        if node.target is executorch_call_delegate:
-            inside = getattr(graph_module, node.args[0].target).original_module.graph.nodes
-            parts += 1
-            delegated += sum(n.op == "call_function" and n.target is not operator.getitem for n in inside)
-        else:
-            left[node.target.name()] = 1
-    total = delegated + sum(left.values())
-    return {"parts": parts, "delegated": delegated, "left": left, "share": delegated / total if total else 0.0}
-
-
-# %% wrong="coverage" says="operators delegated, of all operators"
+# %% wrong="coverage" breaks="share" says="not every name"
 # Misunderstands: the number of names outside is the number of operators outside.
 def coverage(graph_module):
     parts, delegated, left = 0, 0, Counter()
@@ -201,13 +442,159 @@ def coverage(graph_module):
         if node.op != "call_function" or node.target is operator.getitem:
             continue
         if node.target is executorch_call_delegate:
-            inside = getattr(graph_module, node.args[0].target).original_module.graph.nodes
+            part = getattr(graph_module, node.args[0].target)
+            inside = [n for n in part.original_module.graph.nodes if n.op == "call_function"]
             parts += 1
-            delegated += sum(n.op == "call_function" and n.target is not operator.getitem for n in inside)
+            delegated += sum(n.target is not operator.getitem for n in inside)
         else:
             left[node.target.name()] += 1
     total = delegated + len(left)
     return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
+
+
+# %% wrong="coverage" breaks="share" says="your code raised ZeroDivisionError"
+# Misunderstands: every graph has an operator.
+def coverage(graph_module):
+    parts, delegated, left = 0, 0, Counter()
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        if node.target is executorch_call_delegate:
+            part = getattr(graph_module, node.args[0].target)
+            inside = [n for n in part.original_module.graph.nodes if n.op == "call_function"]
+            parts += 1
+            delegated += sum(n.target is not operator.getitem for n in inside)
+        else:
+            left[node.target.name()] += 1
+    total = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total}
+
+
+# %% wrong="coverage" breaks="share" says="of type int"
+# Misunderstands: nothing delegated is 0, whatever the type.
+def coverage(graph_module):
+    parts, delegated, left = 0, 0, Counter()
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        if node.target is executorch_call_delegate:
+            part = getattr(graph_module, node.args[0].target)
+            inside = [n for n in part.original_module.graph.nodes if n.op == "call_function"]
+            parts += 1
+            delegated += sum(n.target is not operator.getitem for n in inside)
+        else:
+            left[node.target.name()] += 1
+    total = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if delegated else 0}
+
+
+# %% wrong="coverage" breaks="share" says="operators delegated, of all operators"
+# Misunderstands: a share is a percentage.
+def coverage(graph_module):
+    parts, delegated, left = 0, 0, Counter()
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        if node.target is executorch_call_delegate:
+            part = getattr(graph_module, node.args[0].target)
+            inside = [n for n in part.original_module.graph.nodes if n.op == "call_function"]
+            parts += 1
+            delegated += sum(n.target is not operator.getitem for n in inside)
+        else:
+            left[node.target.name()] += 1
+    total = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": 100.0 * delegated / total if total else 0.0}
+
+
+# %% wrong="coverage" breaks="parts delegated" says="also that of a part that was called before"
+# Misunderstands: a part is counted, not its calls.
+def coverage(graph_module):
+    outside = [n for n in graph_module.graph.nodes if n.op == "call_function" and n.target is not operator.getitem]
+    called = {n.args[0].target for n in outside if n.target is executorch_call_delegate}
+    left = Counter(n.target.name() for n in outside if n.target is not executorch_call_delegate)
+    inside = [n for name in called for n in getattr(graph_module, name).original_module.graph.nodes]
+    delegated = sum(n.op == "call_function" and n.target is not operator.getitem for n in inside)
+    total = delegated + sum(left.values())
+    return {"parts": len(called), "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
+
+
+# %% wrong="coverage" breaks="delegated" says="also that of a part that was called before"
+# Misunderstands: each part's operators are there once, however often it is called.
+def coverage(graph_module):
+    outside = [n for n in graph_module.graph.nodes if n.op == "call_function" and n.target is not operator.getitem]
+    calls = [n.args[0].target for n in outside if n.target is executorch_call_delegate]
+    left = Counter(n.target.name() for n in outside if n.target is not executorch_call_delegate)
+    inside = [n for name in set(calls) for n in getattr(graph_module, name).original_module.graph.nodes]
+    delegated = sum(n.op == "call_function" and n.target is not operator.getitem for n in inside)
+    total = delegated + sum(left.values())
+    return {"parts": len(calls), "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
+
+
+# %% wrong="coverage" breaks="parts delegated" says="A get_attr node is no call"
+# Misunderstands: a part is where it is named. There it is only fetched; constants are fetched too.
+def coverage(graph_module):
+    parts, delegated, left = 0, 0, Counter()
+    for node in graph_module.graph.nodes:
+        if node.op == "get_attr":
+            part = getattr(graph_module, node.target)
+            inside = part.original_module.graph.nodes if hasattr(part, "original_module") else []
+            parts += 1
+            delegated += sum(n.op == "call_function" and n.target is not operator.getitem for n in inside)
+        elif node.op == "call_function" and node.target not in (operator.getitem, executorch_call_delegate):
+            left[node.target.name()] += 1
+    total = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
+
+
+# %% wrong="coverage" breaks="parts" says="count the calls of executorch_call_delegate"
+# Misunderstands: parts are known by the name that the tool gives them.
+def coverage(graph_module):
+    parts, delegated, left = 0, 0, Counter()
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        if node.target is executorch_call_delegate:
+            inside = getattr(graph_module, node.args[0].target).original_module.graph.nodes
+            parts += node.args[0].target.startswith("lowered_module")
+            delegated += sum(n.op == "call_function" and n.target is not operator.getitem for n in inside)
+        else:
+            left[node.target.name()] += 1
+    total = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
+
+
+# %% wrong="coverage" breaks="left" says="neither getitem nor"
+# Misunderstands: a name without its overload is a name. `sum` and `sum.dim_IntList` are two operators with two kernels.
+def coverage(graph_module):
+    parts, delegated, left = 0, 0, Counter()
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        if node.target is executorch_call_delegate:
+            inside = getattr(graph_module, node.args[0].target).original_module.graph.nodes
+            parts += 1
+            delegated += sum(n.op == "call_function" and n.target is not operator.getitem for n in inside)
+        else:
+            left[node.target.name().split(".")[0]] += 1
+    total = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
+
+
+# %% wrong="coverage" breaks="unchanged" says="only look at the nodes"
+# Misunderstands: a graph without its bookkeeping is the same graph.
+def coverage(graph_module):
+    graph = graph_module.graph
+    for node in reversed(list(graph.nodes)):
+        if node.target is operator.getitem:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    outside = [n for n in graph.nodes if n.op == "call_function"]
+    calls = [n for n in outside if n.target is executorch_call_delegate]
+    left = Counter(n.target.name() for n in outside if n not in calls)
+    inside = [n for call in calls for n in getattr(graph_module, call.args[0].target).original_module.graph.nodes]
+    delegated = sum(n.op == "call_function" and n.target is not operator.getitem for n in inside)
+    total = delegated + sum(left.values())
+    return {"parts": len(calls), "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
 
 
 # %% right="coverage"
@@ -227,21 +614,111 @@ def coverage(gm):
     return dict(parts=len(calls), delegated=len(inner), left=left, share=float(len(inner) / everything) if everything else 0.0)
 
 
-# %% wrong="repair" says="does not get through torch.export"
+# %% right="coverage"
+# By find_nodes and Counters, without a loop over all kinds.
+def coverage(graph_module):
+    def count(graph):
+        return Counter(node.target for node in graph.find_nodes(op="call_function", target=operator.getitem, sort=False)).total()
+
+    def functions(graph):
+        return [node for node in graph.nodes if node.op == "call_function"]
+
+    calls = graph_module.graph.find_nodes(op="call_function", target=executorch_call_delegate)
+    graphs = [getattr(graph_module, node.args[0].target).original_module.graph for node in calls]
+    delegated = sum(len(functions(graph)) - count(graph) for graph in graphs)
+    bookkeeping = {operator.getitem, executorch_call_delegate}
+    left = Counter(node.target.name() for node in functions(graph_module.graph) if node.target not in bookkeeping)
+    return {"share": delegated / max(1, delegated + left.total()), "parts": len(calls), "left": left, "delegated": delegated}
+
+
+# %% wrong="repair" breaks="exports" says="does not get through torch.export"
 # Misunderstands: `item()` turns the question into a plain number that export can follow.
 def gate(x):
     return x.relu() if x.mean().item() > 0 else -x
 
 
 def median_filter(x, window):
-    raise NotImplementedError
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
 
 
 def pool(x):
-    raise NotImplementedError
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
 
 
-# %% wrong="repair" says="the runtime cannot load it"
+# %% wrong="repair" breaks="exports" says="does the graph still ask for the mean"
+# Misunderstands: the answer for the example is the answer. While it is exported a gradient is never recorded.
+def gate(x):
+    if torch.compiler.is_exporting():
+        return x.relu()
+    return torch.where(x.mean() > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% wrong="repair" breaks="gate" says="asks every value"
+# Misunderstands: the condition is asked for every value.
+def gate(x):
+    return torch.where(x > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% wrong="repair" breaks="gate" says="the mean of each row"
+# Misunderstands: the mean of each row decides on it.
+def gate(x):
+    return torch.where(x.mean(-1, keepdim=True) > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% wrong="repair" breaks="gate" says="exactly 0 is not above 0"
+# Misunderstands: not negative is positive.
+def gate(x):
+    return torch.where(x.mean() >= 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% wrong="repair" breaks="gate" says="must stay as it was"
+# Misunderstands: what is computed may be kept in the input.
+def gate(x):
+    x.copy_(torch.where(x.mean() > 0, x.relu(), -x))
+    return x
+
+
+def median_filter(x, window):
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% wrong="repair" breaks="runs" says="loading the file in the runtime"
 # Misunderstands: what lowers can also be loaded.
 def gate(x):
     return torch.where(x.mean() > 0, x.relu(), -x)
@@ -255,7 +732,81 @@ def pool(x):
     return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
 
 
-# %% wrong="repair" says="a fixed kernel will do"
+# %% wrong="repair" breaks="runs" says="torch.export or lowering"
+# Misunderstands: any operator that finds the k-th value will do.
+def gate(x):
+    return torch.where(x.mean() > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    return x.unfold(-1, window, 1).kthvalue(window // 2 + 1, dim=-1).values
+
+
+def pool(x):
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% wrong="repair" breaks="median" says="That is the mean"
+# Misunderstands: the mean smooths as well as the median.
+def gate(x):
+    return torch.where(x.mean() > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    return x.unfold(-1, window, 1).mean(dim=-1)
+
+
+def pool(x):
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% wrong="repair" breaks="median" says="Equal values must count too"
+# Misunderstands: the median is the value that is larger than half of the others. With equal values there may be none.
+def gate(x):
+    return torch.where(x.mean() > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    pieces = x.unfold(-1, window, 1)
+    smaller = (pieces[..., :, None] > pieces[..., None, :]).sum(-1)
+    return (pieces * (smaller == window // 2)).sum(-1)
+
+
+def pool(x):
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% wrong="repair" breaks="median" says="it must compute what MedianFilter"
+# Misunderstands: the middle of a window is at half of it. Of the largest it is one more.
+def gate(x):
+    return torch.where(x.mean() > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    return x.unfold(-1, window, 1).topk(max(window // 2, 1), dim=-1).values[..., -1]
+
+
+def pool(x):
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% wrong="repair" breaks="median" says="it must compute what MedianFilter"
+# Misunderstands: windows are of 5, as in the example.
+def gate(x):
+    return torch.where(x.mean() > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    if window == 1:
+        return x.clone()
+    return x.unfold(-1, window, 1).topk(min(3, window), dim=-1).values[..., -1]
+
+
+def pool(x):
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% wrong="repair" breaks="delegated" says="a fixed kernel will do"
 # Misunderstands: another spelling of the same operator changes where it runs.
 def gate(x):
     return torch.where(x.mean() > 0, x.relu(), -x)
@@ -269,18 +820,61 @@ def pool(x):
     return nn.AdaptiveAvgPool2d((2, 2))(x)
 
 
-# %% wrong="repair" says="it must compute what the patient computes"
-# Misunderstands: the condition is asked for every value; the mean instead of the median; a kernel of 2.
+# %% wrong="repair" breaks="delegated" says="a fixed kernel will do"
+# Misunderstands: a mean is a mean, for XNNPACK too.
 def gate(x):
-    return torch.where(x > 0, x.relu(), -x)
+    return torch.where(x.mean() > 0, x.relu(), -x)
 
 
 def median_filter(x, window):
-    return x.unfold(-1, window, 1).mean(dim=-1)
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    n, c, h, w = x.shape
+    return x.reshape(n, c, 2, h // 2, 2, w // 2).mean((3, 5))
+
+
+# %% wrong="repair" breaks="pool" says="That is a kernel of 2"
+# Misunderstands: the kernel is as large as the result.
+def gate(x):
+    return torch.where(x.mean() > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
 
 
 def pool(x):
     return F.avg_pool2d(x, 2)
+
+
+# %% wrong="repair" breaks="pool" says="expected (3, 1, 2, 2)"
+# Misunderstands: a picture is square.
+def gate(x):
+    return torch.where(x.mean() > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    return F.avg_pool2d(x, x.shape[2] // 2)
+
+
+# %% wrong="repair" breaks="pool" says="expected (1, 1, 2, 2)"
+# Misunderstands: pictures are large. A quarter of one row has no half.
+def gate(x):
+    return torch.where(x.mean() > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    return F.avg_pool2d(x, (max(x.shape[2] // 2, 2), max(x.shape[3] // 2, 2)))
 
 
 # %% right="repair"
@@ -290,8 +884,8 @@ def gate(x):
     return positive * x.clamp(min=0) - (1 - positive) * x
 
 
-def median_filter(signal, window):
-    pieces = torch.stack([signal[:, i : signal.shape[1] - window + 1 + i] for i in range(window)], dim=-1)
+def median_filter(x, window):
+    pieces = torch.stack([x[:, i : x.shape[1] - window + 1 + i] for i in range(window)], dim=-1)
     return pieces.topk(window // 2 + 1, largest=False).values.amax(-1)
 
 
@@ -301,35 +895,40 @@ def pool(x):
 
 
 # %% right="repair"
-# PyTorch's own cure for a Python `if`; the others as in the solution.
+# PyTorch's own cure for a Python `if`; by ranks that count equal values; the others as in the solution.
 def gate(x):
     return torch.cond(x.mean() > 0, lambda t: t.relu(), lambda t: -t, (x,))
 
 
 def median_filter(x, window):
-    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+    pieces = x.unfold(-1, window, 1)
+    below = (pieces[..., :, None] > pieces[..., None, :]).sum(-1)
+    upto = (pieces[..., :, None] >= pieces[..., None, :]).sum(-1)
+    middle = (below <= window // 2) & (upto > window // 2)
+    return torch.where(middle, pieces, -torch.inf).amax(-1)
 
 
 def pool(x):
     return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
 
 
-# %% wrong="quantise" says="were all batches run through"
+# %% wrong="quantise" breaks="calibration" says="were all batches run through"
 # Misunderstands: the scales follow from the weights, calibration is optional.
 def quantise(model, example, batches):
-    graph = torch.export.export(model.eval(), (example,)).module()
+    graph = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-    return convert_pt2e(prepare_pt2e(graph, quantizer))
+    prepared = prepare_pt2e(graph, quantizer)
+    return convert_pt2e(prepared)
 
 
 def sqnr(expected, observed):
     raise NotImplementedError
 
 
-# %% wrong="quantise" says="were all batches run through"
+# %% wrong="quantise" breaks="calibration" says="`example` are no calibration"
 # Misunderstands: one example is calibration enough.
 def quantise(model, example, batches):
-    graph = torch.export.export(model.eval(), (example,)).module()
+    graph = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(graph, quantizer)
     prepared(example)
@@ -340,11 +939,85 @@ def sqnr(expected, observed):
     raise NotImplementedError
 
 
-# %% wrong="quantise" says="is_per_channel=True"
+# %% wrong="quantise" breaks="calibration" says="`example` are no calibration"
+# Misunderstands: the example is an input like all others.
+def quantise(model, example, batches):
+    graph = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(graph, quantizer)
+    for batch in [example, *batches]:
+        prepared(batch)
+    return convert_pt2e(prepared)
+
+
+def sqnr(expected, observed):
+    raise NotImplementedError
+
+
+# %% wrong="quantise" breaks="calibration" says="Only the first batch was seen"
+# Misunderstands: batches are alike, one is enough.
+def quantise(model, example, batches):
+    graph = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(graph, quantizer)
+    prepared(batches[0])
+    return convert_pt2e(prepared)
+
+
+def sqnr(expected, observed):
+    raise NotImplementedError
+
+
+# %% wrong="quantise" breaks="calibration" says="The last batch was not seen"
+# Misunderstands: the last batch may be kept for a test.
+def quantise(model, example, batches):
+    graph = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(graph, quantizer)
+    for batch in batches[:-1]:
+        prepared(batch)
+    return convert_pt2e(prepared)
+
+
+def sqnr(expected, observed):
+    raise NotImplementedError
+
+
+# %% wrong="quantise" breaks="calibration" says="The first batch was not seen"
+# Misunderstands: the first batch was the example, it has been through.
+def quantise(model, example, batches):
+    graph = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(graph, quantizer)
+    for batch in batches[1:]:
+        prepared(batch)
+    return convert_pt2e(prepared)
+
+
+def sqnr(expected, observed):
+    raise NotImplementedError
+
+
+# %% wrong="quantise" breaks="calibration" says="Only the first batch was seen"
+# Misunderstands: the batch with the largest value shows the whole range. It shows one of its ends.
+def quantise(model, example, batches):
+    graph = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(graph, quantizer)
+    prepared(max(batches, key=lambda batch: float(batch.abs().max())))
+    return convert_pt2e(prepared)
+
+
+def sqnr(expected, observed):
+    raise NotImplementedError
+
+
+# %% wrong="quantise" breaks="channel" says="is_per_channel=True"
 # Misunderstands: one scale a tensor is as good, since a weight is one tensor.
 def quantise(model, example, batches):
-    graph = torch.export.export(model.eval(), (example,)).module()
-    prepared = prepare_pt2e(graph, XNNPACKQuantizer().set_global(get_symmetric_quantization_config()))
+    graph = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config())
+    prepared = prepare_pt2e(graph, quantizer)
     for batch in batches:
         prepared(batch)
     return convert_pt2e(prepared)
@@ -354,20 +1027,25 @@ def sqnr(expected, observed):
     raise NotImplementedError
 
 
-# %% wrong="quantise" says="ten times the decimal logarithm"
-# Misunderstands: decibels are 20 times the logarithm of any ratio.
+# %% wrong="quantise" breaks="static" says="found anew for each input"
+# Misunderstands: scales that follow each input are better, so they are what is wanted. The calibration is then for nothing.
 def quantise(model, example, batches):
-    raise NotImplementedError
+    graph = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True))
+    prepared = prepare_pt2e(graph, quantizer)
+    for batch in batches:
+        prepared(batch)
+    return convert_pt2e(prepared)
 
 
 def sqnr(expected, observed):
-    return float(20 * torch.log10(expected.square().sum() / (observed - expected).square().sum()))
+    raise NotImplementedError
 
 
-# %% wrong="quantise" says="convert_pt2e comes last"
+# %% wrong="quantise" breaks="converted" says="convert_pt2e comes last"
 # Misunderstands: the prepared graph already computes in int8.
 def quantise(model, example, batches):
-    graph = torch.export.export(model.eval(), (example,)).module()
+    graph = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(graph, quantizer)
     for batch in batches:
@@ -379,7 +1057,22 @@ def sqnr(expected, observed):
     raise NotImplementedError
 
 
-# %% wrong="quantise" says="was the model in eval mode at the export"
+# %% wrong="quantise" breaks="converted" says="no GraphModule"
+# Misunderstands: what will be lowered is an exported program, so that is what is returned.
+def quantise(model, example, batches):
+    graph = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(graph, quantizer)
+    for batch in batches:
+        prepared(batch)
+    return torch.export.export(convert_pt2e(prepared), (example,))
+
+
+def sqnr(expected, observed):
+    raise NotImplementedError
+
+
+# %% wrong="quantise" breaks="mode" says="was every submodule in eval mode at the export"
 # Misunderstands: a model comes in the mode that is needed.
 def quantise(model, example, batches):
     graph = torch.export.export(model, (example,)).module()
@@ -394,13 +1087,13 @@ def sqnr(expected, observed):
     raise NotImplementedError
 
 
-# %% wrong="quantise" says="were all batches run through"
-# Misunderstands: the last batch may be kept for a test.
+# %% wrong="quantise" breaks="mode" says="was every submodule in eval mode at the export"
+# Misunderstands: the flag of the whole speaks for its parts.
 def quantise(model, example, batches):
-    graph = torch.export.export(model.eval(), (example,)).module()
+    graph = torch.export.export(copy.deepcopy(model).eval() if model.training else model, (example,)).module()
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(graph, quantizer)
-    for batch in batches[:-1]:
+    for batch in batches:
         prepared(batch)
     return convert_pt2e(prepared)
 
@@ -409,13 +1102,14 @@ def sqnr(expected, observed):
     raise NotImplementedError
 
 
-# %% wrong="quantise" says="were all batches run through"
-# Misunderstands: the batch with the largest value shows the whole range. It shows one of its ends.
+# %% wrong="quantise" breaks="restored" says="is left in evaluation mode"
+# Misunderstands: export works on a copy of the model.
 def quantise(model, example, batches):
     graph = torch.export.export(model.eval(), (example,)).module()
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(graph, quantizer)
-    prepared(max(batches, key=lambda batch: float(batch.abs().max())))
+    for batch in batches:
+        prepared(batch)
     return convert_pt2e(prepared)
 
 
@@ -423,12 +1117,86 @@ def sqnr(expected, observed):
     raise NotImplementedError
 
 
+# %% wrong="quantise" breaks="decibels" says="Ten times the logarithm"
+# Misunderstands: decibels are 20 times the logarithm of any ratio.
+def quantise(model, example, batches):
+    raise NotImplementedError
+
+
+def sqnr(expected, observed):
+    return float(20 * torch.log10(expected.square().sum() / (observed - expected).square().sum()))
+
+
+# %% wrong="quantise" breaks="decibels" says="not noise over signal"
+# Misunderstands: the error in decibels is the error over the signal.
+def quantise(model, example, batches):
+    raise NotImplementedError
+
+
+def sqnr(expected, observed):
+    return float(10 * torch.log10((observed - expected).square().sum() / expected.square().sum()))
+
+
+# %% wrong="quantise" breaks="decibels" says="The signal is `expected`"
+# Misunderstands: the signal is what comes out.
+def quantise(model, example, batches):
+    raise NotImplementedError
+
+
+def sqnr(expected, observed):
+    return float(10 * torch.log10(observed.square().sum() / (observed - expected).square().sum()))
+
+
+# %% wrong="quantise" breaks="decibels" says="The decimal logarithm"
+# Misunderstands: a logarithm is a logarithm.
+def quantise(model, example, batches):
+    raise NotImplementedError
+
+
+def sqnr(expected, observed):
+    return float(10 * torch.log(expected.square().sum() / (observed - expected).square().sum()))
+
+
+# %% wrong="quantise" breaks="decibels" says="ten times the decimal logarithm"
+# Misunderstands: a small constant keeps from dividing by zero and does no harm. Small tensors are all constant then.
+def quantise(model, example, batches):
+    raise NotImplementedError
+
+
+def sqnr(expected, observed):
+    return float(10 * torch.log10(expected.square().sum() / ((observed - expected).square().sum() + 1e-8)))
+
+
+# %% wrong="quantise" breaks="decibels" says="no variances"
+# Misunderstands: power is variance. An error that shifts all values has none.
+def quantise(model, example, batches):
+    raise NotImplementedError
+
+
+def sqnr(expected, observed):
+    return float(10 * torch.log10(expected.var() / (observed - expected).var()))
+
+
+# %% wrong="quantise" breaks="number" says="of type torch.Tensor"
+# Misunderstands: a tensor without axes is a number.
+def quantise(model, example, batches):
+    raise NotImplementedError
+
+
+def sqnr(expected, observed):
+    return 10 * torch.log10(expected.square().sum() / (observed - expected).square().sum())
+
+
 # %% right="quantise"
 # In small steps, with norms.
 def quantise(net, sample, data):
+    flags = [(part, part.training) for part in net.modules()]
     quantizer = XNNPACKQuantizer()
     quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False))
-    observed = prepare_pt2e(torch.export.export(net.train(False), args=(sample,), strict=False).module(), quantizer)
+    exported = torch.export.export(net.train(False), args=(sample,), strict=False)
+    for part, flag in flags:
+        part.training = flag
+    observed = prepare_pt2e(exported.module(), quantizer)
     with torch.no_grad():
         [observed(x) for x in data]
     return convert_pt2e(observed)
@@ -438,7 +1206,23 @@ def sqnr(expected, observed):
     return 20 * (torch.linalg.vector_norm(expected) / torch.linalg.vector_norm(expected - observed)).log10().item()
 
 
-# %% wrong="compare" says="one run of each variant"
+# %% right="quantise"
+# On a copy, for a batch of any size; decibels by Python's own logarithm, in float64.
+def quantise(model, example, batches):
+    shapes = ({0: torch.export.Dim("rows", max=4096)},)
+    graph = torch.export.export(copy.deepcopy(model).eval(), (example.clone(),), dynamic_shapes=shapes).module()
+    prepared = prepare_pt2e(graph, XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True)))
+    for batch in batches:
+        prepared(batch)
+    return convert_pt2e(prepared, fold_quantize=True)
+
+
+def sqnr(expected, observed):
+    error = torch.nn.functional.mse_loss(observed.double(), expected.double())
+    return 10.0 * math.log10(expected.double().pow(2).mean() / error)
+
+
+# %% wrong="compare" breaks="rounds" says="one run of each variant"
 # Misunderstands: one variant after the other is just as good. A busy second then hits one variant alone.
 def compare(variants, x, expected, clock, warmup, repeats):
     rows = []
@@ -455,8 +1239,8 @@ def compare(variants, x, expected, clock, warmup, repeats):
     return sorted(rows, key=lambda row: row["ms"])
 
 
-# %% wrong="compare" says="after the warm-up"
-# Misunderstands: the mean is a fair summary of times. One interrupted run decides it.
+# %% wrong="compare" breaks="rounds" says="one run of each variant"
+# Misunderstands: a run more does no harm: here one for the error.
 def compare(variants, x, expected, clock, warmup, repeats):
     seconds, results = {name: [] for name in variants}, {}
     for number in range(warmup + repeats):
@@ -464,38 +1248,20 @@ def compare(variants, x, expected, clock, warmup, repeats):
             begin = clock()
             results[name] = run(x)
             seconds[name].append(clock() - begin)
-    rows = []
+    results, rows = {name: run(x) for name, (_, run) in variants.items()}, []
     for name, (size, _) in variants.items():
         error = float((results[name] - expected).abs().max() / expected.abs().max())
-        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
-        ms = 1000 * statistics.mean(seconds[name][warmup:])
-        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
-    return sorted(rows, key=lambda row: row["ms"])
-
-
-# %% wrong="compare" says="over the largest |expected|"
-# Misunderstands: relative error is taken value by value. A logit near zero then decides it.
-def compare(variants, x, expected, clock, warmup, repeats):
-    seconds, results = {name: [] for name in variants}, {}
-    for number in range(warmup + repeats):
-        for name, (_, run) in variants.items():
-            begin = clock()
-            results[name] = run(x)
-            seconds[name].append(clock() - begin)
-    rows = []
-    for name, (size, _) in variants.items():
-        error = float(((results[name] - expected) / expected.abs().clamp(min=1e-6)).abs().max())
         agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
         ms = 1000 * statistics.median(seconds[name][warmup:])
         rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
     return sorted(rows, key=lambda row: row["ms"])
 
 
-# %% wrong="compare" says="after the warm-up"
-# Misunderstands: with a median the warm-up need not be left out.
+# %% wrong="compare" breaks="rounds" says="one run of each variant"
+# Misunderstands: `repeats` counts the warm-up too.
 def compare(variants, x, expected, clock, warmup, repeats):
     seconds, results = {name: [] for name in variants}, {}
-    for number in range(warmup + repeats):
+    for number in range(max(repeats, warmup + 1)):
         for name, (_, run) in variants.items():
             begin = clock()
             results[name] = run(x)
@@ -504,30 +1270,31 @@ def compare(variants, x, expected, clock, warmup, repeats):
     for name, (size, _) in variants.items():
         error = float((results[name] - expected).abs().max() / expected.abs().max())
         agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
-        ms = 1000 * statistics.median(seconds[name])
+        ms = 1000 * statistics.median(seconds[name][warmup:])
         rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
     return sorted(rows, key=lambda row: row["ms"])
 
 
-# %% wrong="compare" says="after the warm-up"
-# Misunderstands: the median is a time that was measured. With an even number of rounds it is the mean of the two in the middle.
+# %% wrong="compare" breaks="clock" says="is there work on a result between"
+# Misunderstands: what is done with a result belongs to its run.
 def compare(variants, x, expected, clock, warmup, repeats):
     seconds, results = {name: [] for name in variants}, {}
     for number in range(warmup + repeats):
         for name, (_, run) in variants.items():
             begin = clock()
-            results[name] = run(x)
+            y = run(x)
+            results[name] = (y, (y - expected).abs().max() / expected.abs().max())
             seconds[name].append(clock() - begin)
     rows = []
     for name, (size, _) in variants.items():
-        error = float((results[name] - expected).abs().max() / expected.abs().max())
-        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
-        ms = 1000 * float(torch.tensor(seconds[name][warmup:], dtype=torch.float64).median())
+        error = float(results[name][1])
+        agree = float((results[name][0].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
         rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
     return sorted(rows, key=lambda row: row["ms"])
 
 
-# %% wrong="compare" says="what happens between two runs"
+# %% wrong="compare" breaks="clock" says="what happens between two runs"
 # Misunderstands: the end of one run is the beginning of the next. The time between them then counts too.
 def compare(variants, x, expected, clock, warmup, repeats):
     seconds, results = {name: [] for name in variants}, {}
@@ -547,6 +1314,350 @@ def compare(variants, x, expected, clock, warmup, repeats):
     return sorted(rows, key=lambda row: row["ms"])
 
 
+# %% wrong="compare" breaks="clock" says="what happens between two runs"
+# Misunderstands: a clock may be read at any time, for instance to have the time of the whole.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    whole = clock()
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="warmup" says="The warm-up does not count"
+# Misunderstands: with a median the warm-up need not be left out.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="warmup" says="the median of the rounds after the warm-up"
+# Misunderstands: one round of warm-up is always enough.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][min(warmup, 1):])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="median" says="That is the mean"
+# Misunderstands: the mean is a fair summary of times. One interrupted run decides it.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.mean(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="median" says="mean of the two in the middle"
+# Misunderstands: the median is a time that was measured. With an even number of rounds it is the mean of the two in the middle.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * float(torch.tensor(seconds[name][warmup:], dtype=torch.float64).median())
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="median" says="the median of the rounds"
+# Misunderstands: the clock gives milliseconds.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="median" says="the median of the rounds"
+# Misunderstands: the fastest run is the truth.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * min(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="kb" says="That is KiB"
+# Misunderstands: a kilobyte has 1,024 bytes.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1024, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="error" says="by the largest |expected|"
+# Misunderstands: relative error is taken value by value. A logit near zero then decides it.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float(((results[name] - expected) / expected.abs().clamp(min=1e-6)).abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="error" says="the largest absolute difference over"
+# Misunderstands: the largest logit is the largest magnitude.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="error" says="the largest absolute difference over"
+# Misunderstands: differences have no sign if they are small.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="agree" says="the share of rows, not of logits"
+# Misunderstands: the largest logit of the whole table decides.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(0) == expected.argmax(0)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="agree" says="the share of rows"
+# Misunderstands: a number of rows says as much as a share.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().sum())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="last" says="the first run, not of the last"
+# Misunderstands: a program gives the same at each run.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            y = run(x)
+            results.setdefault(name, y)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="floats" says="of type int"
+# Misunderstands: a whole number of kilobytes is exact enough.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size // 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="floats" says="of type torch.Tensor"
+# Misunderstands: a tensor without axes is a number.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = (results[name] - expected).abs().max() / expected.abs().max()
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: row["ms"])
+
+
+# %% wrong="compare" breaks="sorted" says="the smallest median comes first"
+# Misunderstands: a table is in the order in which it was asked for.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return rows
+
+
+# %% wrong="compare" breaks="sorted" says="equal ones stay in their order"
+# Misunderstands: equal times may be sorted by name.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: (row["ms"], row["name"]))
+
+
+# %% wrong="compare" breaks="sorted" says="equal ones stay in their order"
+# Misunderstands: turning a list around sorts it the other way.
+def compare(variants, x, expected, clock, warmup, repeats):
+    seconds, results = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            results[name] = run(x)
+            seconds[name].append(clock() - begin)
+    rows = []
+    for name, (size, _) in variants.items():
+        error = float((results[name] - expected).abs().max() / expected.abs().max())
+        agree = float((results[name].argmax(1) == expected.argmax(1)).float().mean())
+        ms = 1000 * statistics.median(seconds[name][warmup:])
+        rows.append({"name": name, "kb": size / 1000, "ms": ms, "error": error, "agree": agree})
+    return sorted(rows, key=lambda row: -row["ms"])[::-1]
+
+
 # %% right="compare"
 # Times as one tensor of rounds by variants, the warm-up cut off at the end.
 def compare(variants, x, expected, clock, warmup, repeats):
@@ -560,7 +1671,7 @@ def compare(variants, x, expected, clock, warmup, repeats):
         times.append(row)
     times = torch.tensor(times, dtype=torch.float64)[warmup:].quantile(0.5, dim=0)
     table = []
-    for i in times.argsort().tolist():
+    for i in times.argsort(stable=True).tolist():
         y = outputs[names[i]]
         wrong = torch.count_nonzero(y.argmax(dim=-1) - expected.argmax(dim=-1)).item()
         table.append(
@@ -575,35 +1686,54 @@ def compare(variants, x, expected, clock, warmup, repeats):
     return table
 
 
-# %% wrong="accept" says="Still unseen"
+# %% right="compare"
+# A warm-up without a clock; numbers by NumPy and plain Python.
+def compare(variants, x, expected, clock, warmup, repeats):
+    def timed(run):
+        begin = clock()
+        result = run(x)
+        end = clock()
+        return end - begin, result
+
+    for _ in range(warmup):
+        for _, run in variants.values():
+            run(x)
+    rounds = [[timed(run) for _, run in variants.values()] for _ in range(repeats)]
+    truth = expected.numpy()
+    rows = []
+    for (name, (size, _)), *runs in zip(variants.items(), *rounds):
+        logits = runs[-1][1].detach().cpu().numpy()
+        middle = sorted(seconds for seconds, _ in runs)
+        ms = 500 * (middle[(repeats - 1) // 2] + middle[repeats // 2])
+        error, agree = abs(logits - truth).max() / abs(truth).max(), (logits.argmax(-1) == truth.argmax(-1)).mean()
+        rows.append({"ms": ms, "name": name, "kb": size * 1e-3, "error": error.item(), "agree": agree.item()})
+    rows.sort(key=operator.itemgetter("ms"))
+    return rows
+
+
+# %% wrong="accept" breaks="form values every_run input earlier refused" says="Still unseen"
 # Misunderstands: one picture, as in the demo, shows that the program is right.
 def accept(run, model, largest):
     x = torch.rand(1, 1, 16, 16)
     with torch.no_grad():
-        assert torch.allclose(run(x), model(x), atol=1e-3)
+        expected = model(x)
+    assert (run(x) - expected).abs().max() <= 0.001 * expected.abs().max()
 
 
-# %% wrong="accept" says="reject a correct implementation"
+# %% wrong="accept" breaks="returns" says="reject a correct implementation"
 # Misunderstands: two correct programs give the same bits.
 def accept(run, model, largest):
-    for batch in (1, largest):
-        x = torch.rand(batch, 1, 16, 16)
-        with torch.no_grad():
-            assert torch.equal(run(x), model(x))
-
-
-# %% wrong="accept" says="results share one buffer"
-# Misunderstands: comparing at once is enough. What the next run does to a result is never seen.
-def accept(run, model, largest):
-    for batch in (1, largest, 1, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
         x = torch.rand(batch, 1, 16, 16)
         before = x.clone()
         result = run(x)
         assert torch.equal(x, before)
         with torch.no_grad():
-            expected = model(x)
+            seen.append((result, model(before)))
+    for result, expected in seen:
         assert result.dtype == torch.float32 and result.shape == expected.shape
-        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+        assert torch.equal(result, expected)
     try:
         run(torch.rand(largest + 1, 1, 16, 16))
     except Exception:
@@ -611,19 +1741,53 @@ def accept(run, model, largest):
     assert False
 
 
-# %% wrong="accept" says="they return is ignored"
-# Misunderstands: a test says False. Nobody reads what it returns.
+# %% wrong="accept" breaks="returns" says="reject a correct implementation"
+# Misunderstands: the limit is a number, whatever the scale.
 def accept(run, model, largest):
-    x = torch.rand(largest, 1, 16, 16)
-    with torch.no_grad():
-        return bool((run(x) - model(x)).abs().max() < 1e-3)
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
 
 
-# %% wrong="accept" says="stop with ValueError on a correct implementation"
+# %% wrong="accept" breaks="returns" says="reject a correct implementation"
+# Misunderstands: each value may be off by a share of itself.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert ((result - expected).abs() <= 0.001 * expected.abs()).all()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="returns" says="on a correct implementation"
 # Misunderstands: every program refuses by the error of the one that was tried.
 def accept(run, model, largest):
     seen = []
-    for batch in (1, largest, 1, largest):
+    for batch in 3 * [1, largest]:
         x = torch.rand(batch, 1, 16, 16)
         before = x.clone()
         result = run(x)
@@ -640,12 +1804,276 @@ def accept(run, model, largest):
     assert False
 
 
-# %% wrong="accept" says="clips its input, in place"
+# %% wrong="accept" breaks="returns" says="reject a correct implementation"
+# Misunderstands: any numbers will do for pictures. A program need not be right for numbers that no picture has.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = 5 * torch.randn(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="returns" says="reject a correct implementation"
+# Misunderstands: an AssertionError can only come from the test.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except AssertionError:
+        raise
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="form values every_run input earlier refused" says="they return is ignored"
+# Misunderstands: a test says False. Nobody reads what it returns.
+def accept(run, model, largest):
+    x = torch.rand(largest, 1, 16, 16)
+    with torch.no_grad():
+        return bool((run(x) - model(x)).abs().max() < 1e-3)
+
+
+# %% wrong="accept" breaks="form" says="float64 results"
+# Misunderstands: more digits can do no harm.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="form" says="no batch axis for a single picture"
+# Misunderstands: what can be subtracted has the same shape.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="values" says="one value of a full batch is NaN"
+# Misunderstands: what is not too large is small enough. A comparison with NaN is always false.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        if (result - expected).abs().max() > 0.001 * expected.abs().max():
+            raise AssertionError
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="values" says="one value is off by 0.0015 of the scale"
+# Misunderstands: the mean error is the error.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().mean() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="values" says="one value is too low"
+# Misunderstands: a difference is positive.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="values" says="one value is off by 0.0015 of the scale"
+# Misunderstands: the same answers are the same values.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert torch.equal(result.argmax(1), expected.argmax(1)) and result.isfinite().all()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="values" says="wrong for a full batch only"
+# Misunderstands: each picture is computed alone, so one at a time is enough; the full batch need only run.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen[::2]:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="values every_run" says="wrong for a single picture only"
+# Misunderstands: the largest batch contains all smaller ones.
+def accept(run, model, largest):
+    seen = []
+    for batch in 6 * [largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="every_run" says="third run of a full batch"
+# Misunderstands: what is right twice is right.
+def accept(run, model, largest):
+    seen = []
+    for batch in 2 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="every_run" says="third run of a single picture"
+# Misunderstands: only a full batch wears a program out.
+def accept(run, model, largest):
+    seen = []
+    for batch in [1, largest, 1, largest, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="input" says="clips its input, in place"
 # Misunderstands: if the model gives the same for the input afterwards, the input is the same.
 def accept(run, model, largest):
     seen = []
-    for batch in (1, largest, 1, largest):
+    for batch in 3 * [1, largest]:
         x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
         result = run(x)
         with torch.no_grad():
             seen.append((result, model(x)))
@@ -659,12 +2087,133 @@ def accept(run, model, largest):
     assert False
 
 
-# %% wrong="accept" says="reject a correct implementation"
-# Misunderstands: any numbers will do for pictures. A program need not be right for numbers that no picture has.
+# %% wrong="accept" breaks="input" says="the input of a single picture only"
+# Misunderstands: what spoils an input spoils a full batch too.
 def accept(run, model, largest):
     seen = []
-    for batch in (1, largest, 1, largest):
-        x = 5 * torch.randn(batch, 1, 16, 16)
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert batch == 1 or torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="input" says="changes one pixel"
+# Misunderstands: an input that is changed is changed at the first run.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert len(seen) > 1 or torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="earlier" says="results share one buffer"
+# Misunderstands: comparing at once is enough. What the next run does to a result is never seen.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result.clone(), model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="earlier" says="results of single pictures share one buffer"
+# Misunderstands: only the results of full batches need room of their own.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result.clone() if batch == 1 else result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="earlier every_run" says="share one buffer"
+# Misunderstands: a result must live until the next run.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen[-2:]:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert False
+
+
+# %% wrong="accept" breaks="refused" says="no bound at all"
+# Misunderstands: what is larger than planned fails by itself.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+
+
+# %% wrong="accept" breaks="refused" says="largest + 1 is accepted"
+# Misunderstands: far too much is too much; the limit itself is not looked at.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
         before = x.clone()
         result = run(x)
         assert torch.equal(x, before)
@@ -674,10 +2223,31 @@ def accept(run, model, largest):
         assert result.dtype == torch.float32 and result.shape == expected.shape
         assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
     try:
-        run(5 * torch.randn(largest + 1, 1, 16, 16))
+        run(torch.rand(10 * largest, 1, 16, 16))
     except Exception:
         return
     assert False
+
+
+# %% wrong="accept" breaks="refused" says="too large a batch gives None"
+# Misunderstands: nothing is a refusal.
+def accept(run, model, largest):
+    seen = []
+    for batch in 3 * [1, largest]:
+        x = torch.rand(batch, 1, 16, 16)
+        before = x.clone()
+        result = run(x)
+        assert torch.equal(x, before)
+        with torch.no_grad():
+            seen.append((result, model(before)))
+    for result, expected in seen:
+        assert result.dtype == torch.float32 and result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+    try:
+        refused = run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    assert refused is None
 
 
 # %% equivalent="accept" because="differs only where the error is exactly the limit, to the last bit"
@@ -694,7 +2264,7 @@ def accept(run, model, largest):
         torch.testing.assert_close(y, want, rtol=0, atol=0.001 * float(want.abs().max()))
 
     history = []
-    for n in [largest, 1] * 2:
+    for n in [largest, 1] * 3:
         pictures = torch.linspace(0, 1, n * 256).mul(37).sin().square().reshape(n, 1, 16, 16)
         pictures = (pictures * (1 - 0.1 * len(history))).contiguous()
         copy_ = pictures.clone()
@@ -710,3 +2280,34 @@ def accept(run, model, largest):
     except Exception:
         refused = True
     assert refused
+
+
+# %% right="accept"
+# Size by size, every earlier result looked at after every run; whatever goes wrong is an AssertionError.
+@torch.no_grad()
+def accept(run, model, largest):
+    generator = torch.Generator().manual_seed(largest)
+    known = []
+
+    def inspect():
+        for result, expected in known:
+            assert isinstance(result, torch.Tensor) and result.dtype is torch.float32 and tuple(result.shape) == tuple(expected.shape)
+            limit = expected.abs().amax() / 1000
+            assert torch.isclose(result, expected, rtol=0.0, atol=limit.item()).all()
+
+    for size in (largest, 1):
+        for _ in range(4):
+            x = torch.rand(size, 1, 16, 16, generator=generator)
+            original, expected = x.tolist(), model(x)
+            try:
+                known.append((run(x), expected))
+            except Exception as error:
+                raise AssertionError(f"a batch of {size} is refused") from error
+            inspect()
+            assert x.tolist() == original
+    try:
+        run(torch.ones(largest + 1, 1, 16, 16))
+    except BaseException:
+        pass
+    else:
+        raise AssertionError("too large a batch runs")
