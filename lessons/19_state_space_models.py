@@ -87,7 +87,7 @@ def numbers(seed, *shape, low=None, high=None, dtype=torch.float32):
 # $\Delta A$ survive; after subtracting 1 the rest is rounding error.
 #
 # **Task.** Write `discretise(A, B, step)`. The three are tensors of one dtype, float32 or float64. `A` lies between -20 and
-# -0.0001, `step` ($\Delta$) between 0.0001 and 3; `B` is any number. They broadcast: `A` and `step` have the full shape
+# -0.0001, `step` ($\Delta$) between 0.0001 and 3; `B` is any finite number. They broadcast: `A` and `step` have the full shape
 # together, and `B` broadcasts to it. For example `A` and `B` are `(channels, state)` and `step` is `(channels, 1)`. Return
 # `(a, b)`, both of the full shape.
 #
@@ -115,9 +115,9 @@ def held_by_definition(A, B, step):
 
 
 def check_discretise():
-    hint = "a is exp(step * A), b is (exp(step * A) - 1) / A * B; torch has a function for exp(x) - 1 that keeps its digits"
+    hint = "`a` is exp(step * A), `b` is (exp(step * A) - 1) / A * B; torch has a function for exp(x) - 1 that keeps its digits"
     causes = {
-        "step * B is Euler's rule, right only for small steps: the held input decays too": lambda A, B, step: (
+        "`step * B` is Euler's rule, right only for small steps: the held input decays too": lambda A, B, step: (
             torch.exp(step * A),
             step * B + 0 * A,
         ),
@@ -125,7 +125,7 @@ def check_discretise():
             torch.exp(step * A),
             (torch.exp(step * A) - 1) / A * B,
         ),
-        "1 + step * A is Euler's rule for the decay: it is exp(step * A)": lambda A, B, step: (
+        "`1 + step * A` is Euler's rule for the decay: it is exp(step * A)": lambda A, B, step: (
             1 + step * A,
             torch.expm1(step * A) / A * B,
         ),
@@ -146,9 +146,12 @@ def check_discretise():
             sizes = {name: (1, 40) for name in ("batch", "channels", "state") if name in sum(axes, ())}
             drawn = cases.draw(seeds, domain, 3, **sizes)
             check.agrees(discretise, held_by_definition, drawn, "`discretise`", hint, causes=causes, floor="value")
-    slow = torch.tensor([[-1e-4, -2e-4]]), torch.ones(1, 2), torch.tensor(0.01)
-    wrong = {text: cause(*slow) for text, cause in causes.items()}
-    check.equal(discretise(*slow), held_by_definition(*slow), "`discretise` of slow decays", hint, causes=wrong, floor="value")
+    for dtype in (torch.float32, torch.float64):  # the slowest and the fastest decays that may come
+        A, step = torch.tensor([[-1e-4, -2e-4, -20]], dtype=dtype), torch.tensor([[1e-4], [0.01], [3.0]], dtype=dtype)
+        ends = A, torch.ones_like(A), step
+        wrong = {text: cause(*ends) for text, cause in causes.items()}
+        what = f"`discretise` of A = {A.tolist()}, B = 1, step = {step.tolist()} in {dtype}"
+        check.equal(discretise(*ends), held_by_definition(*ends), what, hint, causes=wrong, floor="value")
 
 
 with check.exercise("discretise"):
@@ -271,8 +274,11 @@ def run_convolution(kernel, x):
 
 
 # %% tests="two_views" points=3
-def outputs_by_definition(a, b, c, x, old=False):
-    """The recurrence in float64; with `old`, read before the update."""
+def outputs_by_definition(a, b, c, x, old=False, carried=False):
+    """The recurrence in float64; with `old`, read before the update; `carried`, with one state for all rows."""
+    if carried:  # the batch as one long text
+        rows = outputs_by_definition(a, b, c, x.transpose(0, 1).reshape(1, x.shape[1], -1), old)
+        return rows.view(x.shape[1], len(x), -1).transpose(0, 1)
     a, b, c, wide = (t.double() for t in (a, b, c, x))
     h, y = wide.new_zeros(x.shape[0], *a.shape), torch.empty_like(wide)
     for t in range(x.shape[-1]):
@@ -310,8 +316,11 @@ def drawn_systems(dtype, count=3, **more):
 
 
 def check_recurrence():
-    causes = {"the input of a step counts in the same step": lambda a, b, c, x: outputs_by_definition(a, b, c, x, old=True)}
-    hint = "state: a * h + b * x, from 0; output: the sum over the state of c * h"
+    causes = {
+        "the input of a step counts in the same step": lambda a, b, c, x: outputs_by_definition(a, b, c, x, old=True),
+        "each row of the batch has a state of its own, from 0": lambda a, b, c, x: outputs_by_definition(a, b, c, x, carried=True),
+    }
+    hint = "the new state is a * h + b * x, from 0; the output is the sum over the state of c * h"
     for dtype in ("float32", "float64"):
         drawn = drawn_systems(dtype, x=cases.tensor("batch", "channels", "length", dtypes=(dtype,)))
         check.agrees(run_recurrence, outputs_by_definition, drawn, "`run_recurrence`", hint, causes=causes)
@@ -333,6 +342,10 @@ def check_convolution():
         "torch's conv1d does not reverse its kernel: flip it first": lambda kernel, x: F.conv1d(
             F.pad(x, (x.shape[-1] - 1, 0)), kernel[:, None], groups=x.shape[1]
         ),
+        "2 * length - 2 places are too few: the last product comes in again at the start": lambda kernel, x: torch.fft.irfft(
+            torch.fft.rfft(x, max(2 * x.shape[-1] - 2, 1)) * torch.fft.rfft(kernel, max(2 * x.shape[-1] - 2, 1)),
+            max(2 * x.shape[-1] - 2, 1),
+        )[..., : x.shape[-1]],
     }
     hint = "y_t is the sum over j of K_j * x_(t-j), and nothing later than t counts"
     for dtype in ("float32", "float64"):
@@ -522,12 +535,17 @@ def drawn_pairs(dtype, axes, count=3, **more):
 
 def check_combine():
     causes = {
-        "left and right are exchanged: what the left step put in is multiplied by the a of the right one": lambda left, right: (
+        "`left` and `right` are exchanged: what the left step put in is multiplied by the `a` of the right one": lambda left, right: (
             right[0] * left[0],
             left[0] * right[1] + left[1],
         )
     }
     hint = "apply the left step to some h, then the right one: what multiplies h, and what is added in all?"
+    given = (numbers(40, 3), numbers(41, 3)), (numbers(42, 3), numbers(43, 3))
+    _, after = check.after(combine, *copy.deepcopy(given))
+    for name, before, now in zip(("left", "right"), given, after):
+        own = "it must stay as it was: does one of your steps work in place?"
+        check.equal(list(now), list(before), f"the pair `{name}`, after `combine` has joined it,", own, rtol=0, atol=0)
     for axes in (("rows", "columns"), ("columns",), ()):
         for dtype in ("float32", "float64"):
             domain = {name: cases.tensor(*axes, dtypes=(dtype,)) for name in ("_a1", "_b1", "_a2", "_b2")}
@@ -554,7 +572,7 @@ def check_prefixes(a, b, rule, case):
         error.add_note(what)
         raise
     causes = {
-        "combine was never called: cumulative products leave the range of floats, and fit one rule only": (
+        "`combine` was never called: cumulative products leave the range of floats, and fit one rule only": (
             prefixes_by_definition(a, b) if rule != "steps" else zeros / 0
         )
         if not calls
@@ -687,9 +705,10 @@ plt.show()
 # - Both results are right to one part in 10,000 of their largest value in float32 (one in ten million in float64), also for a
 #   text of 500 tokens. <!-- rule: digits -->
 # - Both have the dtype of the arguments. <!-- rule: dtype -->
-# - Gradients flow from both results to all arguments, `state` included, and are finite for long texts too. <!-- rule: gradients -->
-# - The state that you return keeps no larger tensor alive: it will be carried for a whole conversation. (A slice is a view, and
-#   a view holds all of the tensor behind it.) <!-- rule: small, reported -->
+# - Gradients flow from both results to all arguments, `state` included. For all of the table's numbers, and long texts too, they are
+#   right to one part in 1,000 of their largest value in float32 (one in a million in float64). <!-- rule: gradients -->
+# - The state that you return keeps no larger storage alive: it will be carried for a whole conversation. (A slice is a view, and
+#   a view holds the whole storage behind it. What autograd keeps for the gradients does not count.) <!-- rule: small, reported -->
 # - The arguments stay as they were, `state` too. <!-- rule: unchanged -->
 
 
@@ -739,7 +758,7 @@ def scan_by_definition(x, step, A, B, C, D, state=None, mistake=None):
     outputs = []
     for t in range(x.shape[-1]):
         now = wide_step[:, :, t, None]
-        share = 1 if mistake == "no step" else now
+        share = 1 if mistake == "no step" else torch.expm1(now * wide_A) / wide_A if mistake == "held" else now
         before = h
         h = torch.exp(-now * wide_A if mistake == "grows" else now * wide_A) * h + share * wide_x[:, :, t, None] * wide_B[:, None, :, t]
         y = ((before if mistake == "old" else h) * wide_C[:, None, :, t]).sum(-1)
@@ -791,6 +810,7 @@ CAUSES = {
     "B is the way in and C the way out": "B and C",
     "the step of each token counts, not one for all": "one step",
     "what enters is step * x * B: the step is missing there": "no step",
+    "what enters is step * x * B: Mamba takes Euler's rule there, not the held input of exercise 1": "held",
     "A is negative: the state must decay by exp(step * A)": "grows",
     "start from the state that is handed in": "zero",
     "the state that is returned is that after the last token's update": "last",
@@ -799,7 +819,7 @@ CAUSES = {
 
 def check_scans():
     causes = {text: lambda *given, name=name: scan_by_definition(*given, mistake=name) for text, name in CAUSES.items()}
-    hint = "state: exp(step * A) * h + step * x * B; output: the sum over the state of C * h, plus D * x"
+    hint = "the new state is exp(step * A) * h + step * x * B; the output is the sum over the state of C * h, plus D * x"
     for dtype, started in (("float32", True), ("float32", False), ("float64", True)):
 
         def drawn(*axes, dtype=dtype, **options):
@@ -842,19 +862,46 @@ def check_handing_over(seed):
                 wanted = batch * channels * state * (4 if dtype == torch.float32 else 8)
                 view = "is it a slice of all states? A view keeps the whole tensor; .clone() lets go of it"
                 check.between(size, None, wanted + 64, f"the bytes that a state of {wanted} bytes keeps alive after {n} tokens", view)
-            weights = numbers(seed + 7, batch, channels, sum(lengths), dtype=dtype), numbers(seed + 8, batch, channels, state, dtype=dtype)
-            seen = scan_in_pieces(given, start, lengths, weights)
-            both = {name: seen[f"gradients of the {name}"] for name in ("outputs", "last state")}
-            for name, observed in both.items():
-                check.true(
-                    observed is not None,
-                    f"no gradient flows through the {name} of {what}: it is detached. Training on a text in pieces needs it; .clone() keeps it.",
-                )
-            for (name, observed), expected in zip(both.items(), gradients_by_definition(given, start, weights)):
-                for argument, mine, right in zip(("x", "step", "A", "B", "C", "D", "state"), observed, expected):
-                    least = 10 * rtol * max(right.abs().max().item(), 1e-20)  # what decays for hundreds of tokens is as good as 0
-                    piece = "the state that is handed over carries gradients too"
-                    check.equal(mine, right, f"the gradients of the {name} for {argument}, {what}", piece, rtol=10 * rtol, atol=least)
+            check_gradients_of(given, start, lengths, what, seed)
+
+
+def check_gradients_of(given, start, lengths, what, seed):
+    """Those of the outputs and of the last state, of a text in pieces."""
+    x, A = given[0], given[2]
+    rtol = 1e-3 if x.dtype == torch.float32 else 1e-6
+    weights = numbers(seed + 7, *x.shape, dtype=x.dtype), numbers(seed + 8, len(x), *A.shape, dtype=x.dtype)
+    seen = scan_in_pieces(given, start, lengths, weights)
+    both = {name: seen[f"gradients of the {name}"] for name in ("outputs", "last state")}
+    for name, observed in both.items():
+        check.true(
+            observed is not None,
+            f"no gradient flows through the {name} of {what}: it is detached. Training on a text in pieces needs it; .clone() keeps it.",
+        )
+    for (name, observed), expected in zip(both.items(), gradients_by_definition(given, start, weights)):
+        for argument, mine, right in zip(("x", "step", "A", "B", "C", "D", "state"), observed, expected):
+            least = rtol * max(right.abs().max().item(), 1e-20)  # what decays for hundreds of tokens is as good as 0
+            hint = "they flow through every token, and through the state that is handed over"
+            if not mine.isfinite().all():
+                hint = "they must be finite: an infinity that is masked out after exp still meets its gradient of 0, and gives NaN"
+            check.equal(mine, right, f"the gradients of the {name} for {argument}, {what}", hint, rtol=rtol, atol=least)
+
+
+def check_gradients():
+    """On the same domain as the values."""
+    for dtype in ("float32", "float64"):
+        domain = {
+            "step": cases.tensor("batch", "channels", "length", dtypes=(dtype,), low=1e-3, high=3),
+            "A": cases.tensor("channels", "state", dtypes=(dtype,), low=-20, high=-0.01),
+        }
+        drawn = cases.draw(seeds, domain, 2, batch=(1, 2), channels=(1, 4), state=(1, 3), length=(1, 150))
+        fastest = [torch.full((1, 1, 40), 3.0, dtype=getattr(torch, dtype)), torch.full((1, 1), -20.0, dtype=getattr(torch, dtype))]
+        for case in (*drawn, fastest):
+            step, A = case
+            batch, channels, length = step.shape
+            x, _, _, B, C, D = scan_inputs(seeds[-1], batch, channels, length, A.shape[1], step.dtype)
+            start = numbers(seeds[-1] + 6, batch, *A.shape, dtype=step.dtype)
+            words = "1 x 1 x 40 tokens with step = 3 and A = -20" if case is fastest else f"{batch} x {channels} x {length} tokens with {case}"
+            check_gradients_of((x, step, A, B, C, D), start, (length,), words, seeds[-1])
 
 
 with check.exercise("selective_scan"):
@@ -866,6 +913,7 @@ with check.exercise("selective_scan"):
     check_scans()
     for seed in seeds:
         check_handing_over(seed)
+    check_gradients()
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -898,8 +946,8 @@ with check.exercise("selective_scan"):
 # short text against one stored output misses a third of the mistakes made here: below is a scan
 # with one of nine bugs. One of them you will meet in a library in part C.
 #
-# **Task.** Write `check_scan(scan)`. It gets a function with the signature of `selective_scan`, which promises this for float32
-# arguments, each given by position or by name:
+# **Task.** Write `check_scan(scan)`. It gets a function with the signature of `selective_scan`: call it with arguments by position or
+# by name, as you like (no bug hides there). For float32 arguments it promises:
 #
 # - outputs and last state as in exercise 4, from `state` or from zero; equal to the exact ones as far as `near` (below) can
 #   tell, for texts of 1 to 300 tokens;
@@ -914,7 +962,7 @@ with check.exercise("selective_scan"):
 #   bit. <!-- rule: no_false_alarm -->
 # - A bug may show only if a state is handed in. <!-- rule: with_a_state -->
 # - A bug may show only in the last state. <!-- rule: last_state -->
-# - A bug may show only in what became of an argument. <!-- rule: arguments -->
+# - A bug may show only in what became of an argument, any of the seven. <!-- rule: arguments -->
 # - A bug may show only in a long text (kernels work in chunks, of up to 64 tokens here), or only in a text of a single token, as in
 #   generating. <!-- rule: lengths -->
 #
@@ -1070,6 +1118,9 @@ with check.exercise("check_scan"):
             x.copy_(y)
         if bug == "writes step * x over step":
             step.mul_(x)
+        for name, argument in {"A": A, "B": B, "C": C, "D": D}.items():
+            if bug == f"writes zeros over {name}":
+                argument.zero_()
         return y, last
 
     def hidden_scan_with(bug):
@@ -1090,6 +1141,10 @@ with check.exercise("check_scan"):
         "returns the last state without its batch",
         "writes the outputs over x",
         "writes step * x over step",
+        "writes zeros over A",
+        "writes zeros over B",
+        "writes zeros over C",
+        "writes zeros over D",
     ]
     wrong_scans |= {bug: hidden_scan_with(bug) for bug in hidden_bugs}
     ### END HIDDEN TESTS
@@ -1137,7 +1192,7 @@ check.points(3)  # the number below: your points, of 3
 # | 1 | `x`, `gate` | the two halves of `in_proj(hidden)`, in this order |
 # | 2 | `x` | SiLU of the causal convolution `conv1d` of `x`, each channel with its own `conv_kernel_size` taps |
 # | 3 | `low`, B, C | the parts of `x_proj(x)`, in this order: `time_step_rank`, `ssm_state_size` and `ssm_state_size` numbers a token |
-# | 4 | `step` | softplus of `dt_proj(low)`, which may be as large as 150 |
+# | 4 | `step` | softplus of `dt_proj(low)`; `dt_proj(low)` may be as large as 150 |
 # | 5 | `y` | the selective scan of `x`, with $A = -e^{\texttt{A\_log}}$ and `D` |
 # | 6 | `out` | `out_proj` of `y` times SiLU of `gate` |
 #
@@ -1145,8 +1200,8 @@ check.points(3)  # the number below: your points, of 3
 # $K - 1$ inputs ($K$ is `conv_kernel_size`). Together they are all that Mamba ever remembers, after ten tokens or ten million.
 #
 # **Task.** Write `mamba_block(mixer, hidden, state=None)` with the weights of `mixer`, one of transformers' `MambaMixer`s; its
-# parts are printed below. Any of `in_proj`, `conv1d`, `out_proj` may have a bias or none; $K$ is 2 to 4. `hidden` is float32
-# `(batch, length, hidden_size)`, each axis 1 or longer. Return `(out, state)`: `out` of the shape of `hidden`, and a `state` of your
+# parts are printed below. Any of `in_proj`, `conv1d`, `out_proj` may have a bias or none; $K$ is 2 to 4; the mixer and its parts may be
+# in either mode, its weights frozen or not, and others at the next call. `hidden` is float32 `(batch, length, hidden_size)`, each axis 1 or longer. Return `(out, state)`: `out` of the shape of `hidden`, and a `state` of your
 # own making (tensors in a tuple, list or dictionary) that a later call takes.
 #
 # - From `None` it gives what `mixer(hidden)` gives. <!-- rule: whole -->
@@ -1156,9 +1211,10 @@ check.points(3)  # the number below: your points, of 3
 # - It calls `selective_scan`, by that name and from inside the function: the tests put a scan of their own in its
 #   place. <!-- rule: scan -->
 # - The mixer itself is not called, only its parts. <!-- rule: parts -->
-# - The state has the same number of bytes after every text (of one batch size), keeps no larger tensor alive, and has at most
+# - The state has the same number of bytes after every text (of one batch size), keeps no larger storage alive, and has at most
 #   `ssm_state_size` + $K$ numbers for each row and channel. <!-- rule: size, reported -->
-# - `hidden`, `mixer` and the `state` that was given stay as they were: several answers may start from one state. <!-- rule: unchanged -->
+# - `hidden`, `mixer` and the `state` that was given stay as they were: several answers may start from one state. Nothing is kept on the
+#   mixer, or anywhere but in the state. <!-- rule: unchanged -->
 
 
 # %%
@@ -1180,6 +1236,24 @@ def kept_bytes(state):
         return state.untyped_storage().nbytes()
     parts = state.values() if isinstance(state, dict) else state if isinstance(state, (tuple, list)) else []
     return sum(map(kept_bytes, parts))
+
+
+def as_in_use(module, freeze=True):
+    """The module as a training may have it: in training mode but for every third part, and with a frozen weight."""
+    module.train()
+    for part in list(module.modules())[2::3]:
+        part.training = False
+    if freeze:
+        next(module.parameters()).requires_grad_(False)
+    return module
+
+
+@torch.no_grad()
+def updated(module):
+    """The module, all of whose weights have changed in place, as an optimizer does it."""
+    for weight in module.parameters():
+        weight.mul_(0.9).add_(0.05)
+    return module
 
 
 mixer = tiny_mamba().backbone.layers[0].mixer
@@ -1234,10 +1308,12 @@ def plain_scan(x, step, A, B, C, D, state=None, factor=1.0):
 
 
 @check.scenario
-def block_in_pieces(plan, hidden, lengths, factor=1.0, weights=None):
-    """What `mamba_block` gives for a text in pieces, with `plain_scan` in the place of `selective_scan`."""
-    mixer = mixer_of(plan)
-    before = check.module_state(mixer, values=True)
+def block_in_pieces(plan, hidden, lengths, factor=1.0, weights=None, update=False):
+    """What `mamba_block` gives for a text in pieces, with `plain_scan` in the place of `selective_scan`.
+
+    With `update`, after a first call and a change of all weights.
+    """
+    mixer = as_in_use(mixer_of(plan), freeze=weights is None)
 
     def refuse(*given, **named):
         raise AssertionError("the mixer itself was called: put its parts together yourself")
@@ -1245,11 +1321,16 @@ def block_in_pieces(plan, hidden, lengths, factor=1.0, weights=None):
     def own_scan(*given, **named):
         return plain_scan(*given, **named, factor=factor)
 
-    mixer.forward = refuse
     names = getattr(inspect.unwrap(mamba_block), "__globals__", globals())
     kept, names["selective_scan"] = names.get("selective_scan"), own_scan
     found = {"shapes": [], "bytes": [], "again": None}
     try:
+        if update:
+            with torch.no_grad():
+                mamba_block(mixer, hidden)
+            updated(mixer)
+        before = check.module_state(mixer, values=True)
+        mixer.forward = refuse
         with torch.set_grad_enabled(weights is not None):
             text = hidden.clone().requires_grad_(weights is not None)
             outputs, states = [], [None]
@@ -1283,8 +1364,10 @@ def block_by_definition(plan, hidden, factor=1.0, mistake=None):
     """The table, line by line."""
     mixer = mixer_of(plan)
     x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)[:: -1 if mistake == "halves" else 1]
+    reach = mixer.conv_kernel_size - 1
     taps = mixer.conv1d.weight.flip(-1) if mistake == "flip" else mixer.conv1d.weight
-    x = F.conv1d(F.pad(x, (mixer.conv_kernel_size - 1, 0)), taps, mixer.conv1d.bias, groups=x.shape[1])
+    seen = mixer.in_proj(F.pad(hidden, (0, 0, reach, 0))).mT.chunk(2, dim=1)[0] if mistake == "early" else F.pad(x, (reach, 0))
+    x = F.conv1d(seen, taps, mixer.conv1d.bias, groups=x.shape[1])
     x = x if mistake == "no SiLU" else F.silu(x)
     low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size], dim=-1)
     B, C = (C, B) if mistake == "B and C" else (B, C)
@@ -1298,6 +1381,7 @@ MISTAKES = {
     "in_proj gives first the input, then the gate": "halves",
     "the convolution of torch needs no flip": "flip",
     "SiLU follows the convolution": "no SiLU",
+    "zeros go in front of the convolution's input: in front of `hidden`, the bias of in_proj makes something else of them": "early",
     "x_proj gives low, then B, then C": "B and C",
     "dt_proj has a bias": "no bias",
     "the gate goes through SiLU": "gate",
@@ -1325,7 +1409,7 @@ PLANS = [
     {},
     {"conv_kernel": 3, "use_conv_bias": False, "hidden_size": 24, "time_step_rank": 3},
     {"use_bias": True, "expand": 3, "state_size": 2, "conv_kernel": 2},
-    {"state_size": 1, "time_step_rank": 7, "num_hidden_layers": 1, "step": 100.0},
+    {"state_size": 1, "time_step_rank": 7, "num_hidden_layers": 1, "step": 145.0},
 ]
 
 
@@ -1340,6 +1424,15 @@ def check_whole():
                 check_pieces_of(plan, hidden, [length], what, hint)
         called = "call `selective_scan` by its name: exercise 4 does the work"
         check_pieces_of({"seed": seed}, numbers(seed, 2, 9, 16), [9], "a text, where selective_scan gives the outputs doubled", called, 2.0)
+        plan, hidden = {"use_bias": True, "seed": seed}, numbers(seed, 2, 9, 16)
+        with torch.no_grad():
+            expected, stale = updated(mixer_of(plan))(hidden), updated(mixer_of(plan))
+            stale.A_log.copy_(mixer_of(plan).A_log)
+            causes = {"A comes from `A_log` as it was at the first call: compute it in each call": stale(hidden)}
+        seen = block_in_pieces(plan, hidden, [9], 1.0, None, True)
+        kept = "do all numbers come from the weights as they are now?"
+        what = f"the output of a second call, of the same mixer with {plan}, whose weights have changed in place since the first,"
+        check.equal(seen["out"], expected, what, kept, causes=causes, rtol=1e-4)
 
 
 def check_pieces():
@@ -1361,16 +1454,18 @@ def check_pieces():
             seen = check_pieces_of(plan, hidden, lengths, what, hint)
             again = "a call must not change the state it is given: several answers may start there"
             check.equal(seen["again"], seen["last piece"], f"the last of {what}, read a second time from the same state", again, rtol=0, atol=1e-6)
-        plan, lengths = {**PLANS[1], "seed": seed}, [1, 4, 1, 5]
-        hidden, weights = numbers(seed + 20, 3, 11, 24), numbers(seed + 21, 3, 11, 24)
-        observed = block_in_pieces(plan, hidden, lengths, 1.0, weights)["gradients"]
-        check.true(observed is not None, "no gradient flows from the outputs to the text and the weights.")
-        mixer, text = mixer_of(plan), hidden.clone().requires_grad_()
-        names = ["hidden", *(name for name, _ in mixer.named_parameters())]
-        expected = torch.autograd.grad((mixer(text) * weights).sum(), [text, *mixer.parameters()])
-        for name, mine, right in zip(names, observed, expected):
-            carried = "the state carries gradients too: do not detach it, nor the inputs that are kept for the convolution"
-            check.equal(mine, right, f"the gradient for {name} of a text in pieces of {lengths}", carried, rtol=1e-3)
+        for plan, lengths in zip((PLANS[1], PLANS[0], PLANS[2], PLANS[3]), ([1, 4, 1, 5], [1], [2, 1], [4, 3])):
+            plan, length, width = {**plan, "seed": seed}, sum(lengths), plan.get("hidden_size", 16)
+            hidden, weights = numbers(seed + 20, 3, length, width), numbers(seed + 21, 3, length, width)
+            observed = block_in_pieces(plan, hidden, lengths, 1.0, weights)["gradients"]
+            check.true(observed is not None, "no gradient flows from the outputs to the text and the weights.")
+            mixer, text = mixer_of(plan), hidden.clone().requires_grad_()
+            names = ["hidden", *(name for name, _ in mixer.named_parameters())]
+            expected = torch.autograd.grad((mixer(text) * weights).sum(), [text, *mixer.parameters()])
+            for name, mine, right in zip(names, observed, expected):
+                carried = "the state carries gradients too: do not detach it, nor the inputs that are kept for the convolution"
+                what = f"the gradient for `{name}` of a text in pieces of {lengths} tokens with {plan}"
+                check.equal(mine, right, what, carried, rtol=1e-3)
 
 
 def check_state():
@@ -1827,7 +1922,7 @@ check.points(3)  # the number below: your points, of 3
 #
 # **Task.** Write two functions on transformers' Bamba (a small one is printed below); each earns its points on its own. All is
 # float32; there may be any number of layers of either kind, in any order, and batch and length are 1 or more (the tests go to 60
-# tokens).
+# tokens). The model and its parts may be in either mode, its weights frozen or not, and others at the next call.
 #
 # `hybrid_block(layer, x, positions)` is one layer of `model.model.layers` on `x` of shape `(batch, length, hidden)`:
 #
@@ -1880,13 +1975,20 @@ def hybrid_logits(model, ids):
 
 # %% tests="hybrid" points=3
 @check.shared
-def parts_of(plan):
-    """A small Bamba whose layers, inner model and whole refuse to be called, and its state before."""
+def parts_of(plan, first=None):
+    """A small Bamba whose layers, inner model and whole refuse to be called, and its state before.
+
+    With `first`, after a first call and a change of all weights.
+    """
 
     def refuse(*args, **kwargs):
         raise AssertionError("a whole layer or model was called: put its parts together yourself")
 
-    model = tiny_hybrid(**plan)
+    model = as_in_use(tiny_hybrid(**plan))
+    if first is not None:
+        with torch.no_grad():
+            first(model)
+        updated(model)
     before = check.module_state(model, values=True)
     for module in (model, model.model, *model.model.layers):
         module.forward = refuse
@@ -1902,6 +2004,8 @@ def block_by_definition(layer, x, positions, mistake=None):
     else:
         middle = layer.mamba(normed)
     first = middle if mistake == "first half not added" else x + middle
+    if mistake == "parallel":
+        return first + layer.feed_forward(layer.pre_ff_layernorm(x))
     second = layer.feed_forward(first if mistake == "no second norm" else layer.pre_ff_layernorm(first))
     if mistake == "added once":
         return x + layer.feed_forward(layer.pre_ff_layernorm(middle))
@@ -1909,10 +2013,10 @@ def block_by_definition(layer, x, positions, mistake=None):
 
 
 @check.scenario
-def blocks_of(plan, number, x, angles):
+def blocks_of(plan, number, x, angles, update=False):
     """`hybrid_block` on one layer: its output, the model's state after and before, x and the angles after."""
-    model, before = parts_of(plan)
     x, positions = x.clone(), tuple(part.clone() for part in angles)
+    model, before = parts_of(plan, (lambda model: hybrid_block(model.model.layers[number], x, positions)) if update else None)
     with torch.no_grad():
         out = hybrid_block(model.model.layers[number], x, positions)
     for module in (model, model.model, *model.model.layers):
@@ -1921,13 +2025,13 @@ def blocks_of(plan, number, x, angles):
 
 
 @check.scenario
-def logits_of(plan, ids):
+def logits_of(plan, ids, update=False):
     """`hybrid_logits`, where `hybrid_block` is right."""
-    model, before = parts_of(plan)
     ids = ids.clone()
     names = getattr(inspect.unwrap(hybrid_logits), "__globals__", globals())
     kept, names["hybrid_block"] = names.get("hybrid_block"), block_by_definition
     try:
+        model, before = parts_of(plan, (lambda model: hybrid_logits(model, ids)) if update else None)
         with torch.no_grad():
             logits = hybrid_logits(model, ids)
     finally:
@@ -1947,8 +2051,9 @@ PLANS = [
 MISTAKES = {
     "each part gets the normalised x: `input_layernorm` comes before the first": "no first norm",
     "each part gets the normalised x: `pre_ff_layernorm` comes before the second": "no second norm",
-    "x is added in the first half too": "first half not added",
-    "x is added in the second half too": "second half not added",
+    "`x` is added in the first half too": "first half not added",
+    "`x` is added in the second half too": "second half not added",
+    "the second half starts from the new x, with the first half's result in it: the halves are not parallel": "parallel",
     "there are two sums, one a half: is x added both times": "added once",
 }
 
@@ -1975,13 +2080,22 @@ def check_block():
                 check.equal(x_after, x, f"`x` after {what}", given, rtol=0, atol=0)
                 check.equal(angles_after, angles, f"`positions` after {what}", given, rtol=0, atol=0)
                 check.unchanged(*states, f"the model after {what}")
+        plan, x = {"seed": seed}, numbers(seed, 2, 7, 48)
+        model = updated(tiny_hybrid(**plan))
+        for number in (0, 1):
+            with torch.no_grad():
+                angles = model.model.rotary_emb(x, position_ids=torch.arange(7)[None])
+                expected = model.model.layers[number](x, position_embeddings=angles)[0]
+            what = f"the output of a second call of layer {number} of {plan}, whose weights have changed in place since the first,"
+            observed = blocks_of(plan, number, x, angles, True)[0]
+            check.equal(observed, expected, what, "is something kept from call to call?", rtol=1e-4)
 
 
 def check_logits():
     for seed in seeds:
-        for i, (plan, batch, length) in enumerate(PLANS):
+        for i, (plan, batch, length, update) in enumerate([*((*plan, False) for plan in PLANS), ({}, 2, 7, True)]):
             plan = {**plan, "seed": seed + i}
-            model = tiny_hybrid(**plan)
+            model = updated(tiny_hybrid(**plan)) if update else tiny_hybrid(**plan)
             ids = numbers(seed + i, batch, length, low=0, high=24).long()
             with torch.no_grad():
                 expected = model(ids, use_cache=False).logits
@@ -1989,8 +2103,9 @@ def check_logits():
                 causes = {
                     "the head is `lm_head`, which need not be the embedding": last @ model.model.embed_tokens.weight.T,
                 }
-            observed, states, ids_after = logits_of(plan, ids)
+            observed, states, ids_after = logits_of(plan, ids, update)
             what = f"the logits of {plan}, {batch} x {length} tokens"
+            what += ", in a second call, all weights changed in place since the first," if update else ""
             hint = "embedding, every layer in turn, the last norm, the head; positions count from 0"
             check.equal(observed, expected, what, hint, causes=causes, rtol=1e-3)
             check.equal(ids_after, ids, f"`ids` after {what}", "do not change it in place")
@@ -2059,17 +2174,18 @@ for config in (JambaConfig(), Qwen3NextConfig(), KimiLinearConfig(), OlmoHybridC
 #
 # `fair_pair(vocab, hidden, state, std, seed)` returns `(attention, mamba)`, a `LlamaForCausalLM` and a `MambaForCausalLM`.
 # `vocab` is 8 or more, `hidden` a multiple of 8, `state` 1 or more, `std` from 0.01 to 0.2. What is not named here keeps the
-# library's default.
+# library's default; in which mode the models are, training or evaluation, does not matter.
 #
 # - Both have 2 layers, the given vocabulary and hidden size; Llama has 4 heads, Mamba `state` numbers of state a
 #   channel. <!-- rule: sizes -->
 # - `initializer_range` of both is `std`: embeddings and projections start with this standard deviation. <!-- rule: start -->
-# - Mamba's own parts, `A_log`, `D`, `dt_proj`, the convolution and `out_proj`, keep the special start that the library gives
-#   them. <!-- rule: own_start -->
+# - Mamba's own parts, `A_log`, `D`, `dt_proj`, the convolution and `out_proj`, weights and biases, keep the special start that the
+#   library gives them; so do the norms. <!-- rule: own_start -->
 # - Both tie the head to the embedding. <!-- rule: tied -->
 # - Neither names a special token: `pad_token_id`, `bos_token_id` and `eos_token_id` are None, and no token's embedding is
 #   zero. <!-- rule: special -->
-# - The numbers of parameters are as near to each other as a whole `intermediate_size` of Llama allows. <!-- rule: parameters -->
+# - The numbers of parameters are as near to each other as a whole `intermediate_size` of Llama allows. (For these sizes they would be
+#   equal at a whole number or at a third more, so rounding down is rounding to the nearest.) <!-- rule: parameters -->
 # - The same seed gives the same two models again, whatever was drawn before; another seed gives others. (`torch.manual_seed` may be
 #   used; the global generator need not be put back.) <!-- rule: seed -->
 #
@@ -2135,6 +2251,7 @@ def pair_of(vocab, hidden, state, std, seed, noise):
                 "tied": model.get_output_embeddings().weight is model.get_input_embeddings().weight,
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "weights": {name: p.detach() for name, p in model.named_parameters()},
+                "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
                 "logits": logits,
             }
         )
@@ -2162,15 +2279,26 @@ def check_start(weights, std, state, name):
         hint = "the library gives this part a start of its own"
         if part.endswith("A_log"):
             check.equal(weight, torch.arange(1.0, state + 1).log().expand_as(weight), own, hint)
-        elif part.endswith("mixer.D"):
+        elif part.endswith(("mixer.D", "norm.weight", "norm_f.weight")):
             check.equal(weight, torch.ones_like(weight), own, hint)
+        elif part.endswith("conv1d.bias"):
+            check.equal(weight, torch.zeros_like(weight), own, hint)
         elif part.endswith("dt_proj.bias"):
-            steps = F.softplus(weight)
-            check.between(steps.min().item(), 0.9e-3, None, f"the smallest step that {own} gives", hint)
-            check.between(steps.max().item(), None, 0.11, f"the largest step that {own} gives", hint)
-        elif part.endswith(("mixer.out_proj.weight", "conv1d.weight")):
+            check_uniform(F.softplus(weight).log(), math.log(1e-3), math.log(0.1), f"the logarithms of the steps that {own} gives", hint)
+        elif part.endswith(("mixer.out_proj.weight", "conv1d.weight", "dt_proj.weight")):
             limit = 1 / math.sqrt(weight[0].numel())
-            check.between(weight.abs().max().item(), 0.8 * limit, 1.0001 * limit, f"the largest number of {own}", hint)
+            check_uniform(weight, -limit, limit, f"the numbers of {own}", hint)
+
+
+def check_uniform(values, low, high, what, hint):
+    """Numbers drawn evenly from `low` to `high`; the bounds are missed by one sample in a hundred thousand or fewer."""
+    count, width = values.numel(), high - low
+    check.between(values.min().item(), low - 1e-4 * width, None, f"the smallest of {what}", hint)
+    check.between(values.max().item(), None, high + 1e-4 * width, f"the largest of {what}", hint)
+    spread, allowed = values.std().item() / (width / math.sqrt(12)), 2.2 / math.sqrt(count)
+    check.between(spread, 1 - allowed, 1 + allowed, f"the spread of {what} (1: even from {low:.3g} to {high:.3g})", hint)
+    off = (values.mean().item() - (low + high) / 2) / width
+    check.between(off, -1.4 / math.sqrt(count), 1.4 / math.sqrt(count), f"how far the mean of {what} is from the middle, in widths", hint)
 
 
 def check_pair_of(vocab, hidden, state, std, seed, repeat):
@@ -2192,6 +2320,7 @@ def check_pair_of(vocab, hidden, state, std, seed, repeat):
         own = "left out, the library's own numbers count, and they differ between the two"
         check.equal(one["special"], [None, None, None], f"the special tokens (pad, bos, eos) of {name}", own)
         check_start(one["weights"], std, state, name)
+        check.equal(one["frozen"], [], f"the frozen weights of {name}", "all of them are to be trained")
         check.equal(one["settings"]["initializer_range"], std, f"initializer_range of {name}")
     counts = [one["parameters"] for one in pair]
     most = 3 * hidden  # half a column

@@ -45,6 +45,12 @@ def discretise(A, B, step):  # misunderstands: the rates are not needed any more
     return z.exp(), torch.expm1(z) / rate * B
 
 
+# %% wrong="discretise" breaks="held_input" says="`b` is"
+def discretise(A, B, step):  # misunderstands: a division is guarded by a small number, also where it needs no guard
+    z = step * A
+    return torch.exp(z), torch.expm1(z) / (A - 1e-8) * B
+
+
 # %% right="discretise"
 def discretise(rate, gain, time_step):  # the integral of the decay, as a sinh
     z = rate * time_step
@@ -233,6 +239,55 @@ def run_recurrence(*args):
 run_convolution = run_recurrence
 
 
+# %% wrong="two_views" breaks="recurrence" says="has a state of its own"
+def run_recurrence(a, b, c, x):  # misunderstands: one state is enough, it goes on from row to row
+    y = torch.empty_like(x)
+    h = torch.zeros_like(a)
+    for row in range(x.shape[0]):
+        for t in range(x.shape[-1]):
+            h = a * h + b * x[row, :, t, None]
+            y[row, :, t] = (c * h).sum(-1)
+    return y
+
+
+def make_kernel(*args):
+    raise NotImplementedError
+
+
+run_convolution = make_kernel
+
+
+# %% wrong="two_views" breaks="causal" says="places are too few"
+def run_convolution(kernel, x):  # misunderstands: two signals of length L need 2 L - 2 places
+    length = x.shape[-1]
+    n = max(2 * length - 2, 1)
+    return torch.fft.irfft(torch.fft.rfft(x, n) * torch.fft.rfft(kernel, n), n)[..., :length]
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+make_kernel = run_recurrence
+
+
+# %% wrong="two_views" breaks="unchanged" says="argument b after the call"
+def make_kernel(a, b, c, length):  # misunderstands: an assignment copies
+    kernel = a.new_empty(a.shape[0], length)
+    reached = b
+    for j in range(length):
+        kernel[:, j] = (c * reached).sum(1)
+        reached *= a
+    return kernel
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+run_convolution = run_recurrence
+
+
 # %% right="two_views"
 def make_kernel(a, b, c, length):  # an impulse through the recurrence
     return run_recurrence(a, b, c, F.pad(torch.ones(1, a.shape[0], 1, dtype=a.dtype), (0, length - 1)))[0]
@@ -275,7 +330,7 @@ def run_convolution(kernel, x):
 # + while (distance <= b.shape[-1]):
 
 
-# %% wrong="associative_scan" breaks="join" says="left and right are exchanged"
+# %% wrong="associative_scan" breaks="join" says="`left` and `right` are exchanged"
 def combine(left, right):  # misunderstands: which step is done first
     return left[0] * right[0], left[0] * right[1] + left[1]
 
@@ -284,7 +339,7 @@ def scan(*args):
     raise NotImplementedError
 
 
-# %% wrong="associative_scan" breaks="unchanged" says="left after the call"
+# %% wrong="associative_scan" breaks="unchanged" says="the pair `left`"
 def combine(left, right):  # misunderstands: the left step is used up
     a, b = left[0].mul_(right[0]), left[1].mul_(right[0]).add_(right[1])
     return a.clone(), b.clone()
@@ -317,7 +372,7 @@ def combine(*args):
     raise NotImplementedError
 
 
-# %% wrong="associative_scan" breaks="any_rule" says="combine was never called"
+# %% wrong="associative_scan" breaks="any_rule" says="`combine` was never called"
 def scan(a, b, combine):  # misunderstands: the rule is known, so it need not be called
     distance = 1
     while distance < b.shape[-1]:
@@ -415,6 +470,18 @@ def scan(a, b, combine):  # misunderstands: only what is added in carries a grad
 
 
 def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="unchanged" says="the pair `right`"
+def combine(left, right):  # misunderstands: nobody needs the right step any more
+    a1, b1 = left
+    a2, b2 = right
+    b2 += a2 * b1
+    return a2 * a1, b2
+
+
+def scan(*args):
     raise NotImplementedError
 
 
@@ -599,6 +666,32 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: everythi
     return y, h
 
 
+# %% wrong="selective_scan" breaks="gradients" says="masked out after exp"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: torch.where takes away what overflows, in the gradients too
+    h = x.new_zeros(x.shape[0], *A.shape) if state is None else state
+    outputs = []
+    for x_now, step_now, B_now, C_now in zip(*(t.split(16, -1) for t in (x, step, B, C))):
+        total = torch.cumsum(step_now[:, :, None] * A[..., None], -1)
+        age = total[..., :, None] - total[..., None, :]
+        causal = torch.ones(age.shape[-2:], dtype=torch.bool).tril()
+        weights = torch.where(causal, age.exp(), torch.zeros_like(age))
+        states = torch.einsum("bcnts,bcs,bns->bcnt", weights, step_now * x_now, B_now) + total.exp() * h[..., None]
+        outputs.append(torch.einsum("bcnt,bnt->bct", states, C_now) + D[:, None] * x_now)
+        h = states[..., -1].clone()
+    return torch.cat(outputs, -1), h
+
+
+# %% wrong="selective_scan" breaks="recurrence" says="not the held input"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: Mamba holds the input, as in exercise 1
+    h = x.new_zeros(x.shape[0], *A.shape) if state is None else state
+    outputs = []
+    for t in range(x.shape[-1]):
+        now = step[:, :, t, None]
+        h = torch.exp(now * A) * h + torch.expm1(now * A) / A * B[:, None, :, t] * x[:, :, t, None]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[:, :, t])
+    return torch.stack(outputs, -1), h
+
+
 # %% right="selective_scan"
 def selective_scan(x, step, A, B, C, D, state=None):  # with the associative scan; time last
     decay = (step.unsqueeze(2) * A[None, :, :, None]).exp()
@@ -739,6 +832,18 @@ def check_scan(scan):  # misunderstands: the right shape is the right answer
     *given, start = any_inputs(80)
     y, last = scan(*given, start)
     assert y.shape == (2, 3, 80) and last.shape == (2, 3, 4) and torch.isfinite(y).all()
+
+
+# %% wrong="check_scan" breaks="arguments" says="Still unseen: writes zeros over"
+def check_scan(scan):  # misunderstands: what has no length is a constant, which nobody changes
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            x, step, A, B, C, D = given
+            handed = [t.clone() for t in (x, step, start)]
+            result = scan(handed[0], handed[1], A.clone(), B.clone(), C.clone(), D.clone(), None if state is None else handed[2])
+            assert near(result, scan_one_by_one(*given, state))
+            assert all(map(torch.equal, handed, (x, step, start)))
 
 
 # %% right="check_scan"
@@ -1032,6 +1137,116 @@ def mamba_block(mixer, hidden, state=None):  # misunderstands: the recurrence ma
 def mamba_block(mixer, hidden, state=None):  # reads the whole text again at each call
     text = hidden if state is None else torch.cat([state, hidden], 1)
     return mixer(text)[:, -hidden.shape[1] :], text
+
+
+# %% wrong="mamba_block" breaks="unchanged" says="mixer"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: A is a constant, computed once and kept on the mixer
+    K, N = mixer.conv_kernel_size, mixer.ssm_state_size
+    if not hasattr(mixer, "A"):
+        mixer.A = -torch.exp(mixer.A_log)
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    past, h = (x.new_zeros(*x.shape[:2], K - 1), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    kept = seen[..., -(K - 1) :].clone()
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank, N, N], dim=-1)
+    step = F.softplus(mixer.dt_proj(low))
+    y, h = selective_scan(x, step.mT, mixer.A, B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (kept, h)
+
+
+# %% wrong="mamba_block" breaks="unchanged" says="at the first call"
+A = {}
+
+
+def mamba_block(mixer, hidden, state=None):  # misunderstands: A is a constant, computed once and kept by mixer
+    K, N = mixer.conv_kernel_size, mixer.ssm_state_size
+    if mixer not in A:
+        A[mixer] = -torch.exp(mixer.A_log)
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    past, h = (x.new_zeros(*x.shape[:2], K - 1), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    kept = seen[..., -(K - 1) :].clone()
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank, N, N], dim=-1)
+    step = F.softplus(mixer.dt_proj(low))
+    y, h = selective_scan(x, step.mT, A[mixer], B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (kept, h)
+
+
+# %% wrong="mamba_block" breaks="whole,pieces,short_pieces" says="in front of the convolution's input"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: zeros before the text may as well stand in front of hidden
+    K, N = mixer.conv_kernel_size, mixer.ssm_state_size
+    past, h = (hidden.new_zeros(hidden.shape[0], K - 1, hidden.shape[2]), None) if state is None else state
+    seen = torch.cat([past, hidden], 1)
+    kept = seen[:, -(K - 1) :].clone()
+    x, gate = mixer.in_proj(seen).mT.chunk(2, dim=1)
+    gate = gate[..., K - 1 :]
+    x = F.silu(F.conv1d(x, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank, N, N], dim=-1)
+    step = F.softplus(mixer.dt_proj(low))
+    y, h = selective_scan(x, step.mT, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (kept, h)
+
+
+# %% wrong="mamba_block" breaks="unchanged" says="left in evaluation mode"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: what is to give outputs is put into evaluation mode
+    mixer.eval()
+    taps, n = mixer.conv_kernel_size, mixer.ssm_state_size
+    both = mixer.in_proj(hidden).transpose(1, 2)
+    x, gate = both.chunk(2, dim=1)
+    if state is None:
+        past, h = x.new_zeros(x.shape[0], x.shape[1], taps - 1), None
+    else:
+        past, h = state
+    seen = torch.cat([past, x], dim=2)
+    kept = seen[:, :, seen.shape[2] - (taps - 1) :].clone()
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = torch.split(mixer.x_proj(x.transpose(1, 2)), [mixer.time_step_rank, n, n], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
+    y, h = selective_scan(x, step, -torch.exp(mixer.A_log), B.transpose(1, 2), C.transpose(1, 2), mixer.D, h)
+    out = mixer.out_proj((y * F.silu(gate)).transpose(1, 2))
+    return out, (kept, h)
+
+
+# %% wrong="mamba_block" breaks="unchanged" says="the mixer after"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: gradients are needed, so every weight is asked for one
+    mixer.requires_grad_()
+    taps, n = mixer.conv_kernel_size, mixer.ssm_state_size
+    both = mixer.in_proj(hidden).transpose(1, 2)
+    x, gate = both.chunk(2, dim=1)
+    if state is None:
+        past, h = x.new_zeros(x.shape[0], x.shape[1], taps - 1), None
+    else:
+        past, h = state
+    seen = torch.cat([past, x], dim=2)
+    kept = seen[:, :, seen.shape[2] - (taps - 1) :].clone()
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = torch.split(mixer.x_proj(x.transpose(1, 2)), [mixer.time_step_rank, n, n], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).transpose(1, 2)
+    y, h = selective_scan(x, step, -torch.exp(mixer.A_log), B.transpose(1, 2), C.transpose(1, 2), mixer.D, h)
+    out = mixer.out_proj((y * F.silu(gate)).transpose(1, 2))
+    return out, (kept, h)
+
+
+# %% wrong="mamba_block" breaks="gradients" says="NaN"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: torch.where takes away what overflows, in the gradients too
+    taps, n = mixer.conv_kernel_size, mixer.ssm_state_size
+    both = mixer.in_proj(hidden).transpose(1, 2)
+    x, gate = both.chunk(2, dim=1)
+    if state is None:
+        past, h = x.new_zeros(x.shape[0], x.shape[1], taps - 1), None
+    else:
+        past, h = state
+    seen = torch.cat([past, x], dim=2)
+    kept = seen[:, :, seen.shape[2] - (taps - 1) :].clone()
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = torch.split(mixer.x_proj(x.transpose(1, 2)), [mixer.time_step_rank, n, n], dim=-1)
+    raw = mixer.dt_proj(low)
+    step = torch.where(raw > 20, raw, raw.exp().log1p()).transpose(1, 2)
+    y, h = selective_scan(x, step, -torch.exp(mixer.A_log), B.transpose(1, 2), C.transpose(1, 2), mixer.D, h)
+    out = mixer.out_proj((y * F.silu(gate)).transpose(1, 2))
+    return out, (kept, h)
 
 
 # %% right="mamba_block"
@@ -1560,6 +1775,67 @@ def hybrid_block(*args):
     raise NotImplementedError
 
 
+# %% wrong="hybrid" breaks="unchanged" says="left in evaluation mode"
+def hybrid_logits(model, ids):  # misunderstands: a model must be put into evaluation mode to give logits
+    model.eval()
+    x = model.model.embed_tokens(ids)
+    positions = model.model.rotary_emb(x, position_ids=torch.arange(ids.shape[1])[None])
+    for layer in model.model.layers:
+        x = hybrid_block(layer, x, positions)
+    return model.lm_head(model.model.final_layernorm(x))
+
+
+def hybrid_block(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="unchanged" says="left in evaluation mode"
+def hybrid_block(layer, x, positions):  # misunderstands: a layer that is used is in evaluation mode
+    layer.eval()
+    middle = layer.input_layernorm(x)
+    if layer.block_type == "full_attention":
+        middle, *_ = layer.self_attn(hidden_states=middle, position_embeddings=positions, attention_mask=None)
+    else:
+        middle = layer.mamba(middle)
+    x = x + middle
+    return x + layer.feed_forward(layer.pre_ff_layernorm(x))
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="halves" says="not parallel"
+def hybrid_block(layer, x, positions):  # misunderstands: both halves start from the same x
+    middle = layer.input_layernorm(x)
+    if layer.block_type == "full_attention":
+        middle = layer.self_attn(hidden_states=middle, position_embeddings=positions, attention_mask=None)[0]
+    else:
+        middle = layer.mamba(middle)
+    return x + middle + layer.feed_forward(layer.pre_ff_layernorm(x))
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="logits" says="in a second call"
+head = {}
+
+
+def hybrid_logits(model, ids):  # misunderstands: the weights of a model that has been seen stay what they are
+    x = model.model.embed_tokens(ids)
+    positions = model.model.rotary_emb(x, position_ids=torch.arange(ids.shape[1])[None])
+    for layer in model.model.layers:
+        x = hybrid_block(layer, x, positions)
+    weights = head.setdefault(model, model.lm_head.weight.detach().clone())
+    return F.linear(model.model.final_layernorm(x), weights)
+
+
+def hybrid_block(*args):
+    raise NotImplementedError
+
+
 # %% right="hybrid"
 def hybrid_block(layer, hidden, angles):
     normed = layer.input_layernorm(hidden)
@@ -1921,6 +2197,117 @@ def fair_pair(*args):
     raise NotImplementedError
 
 
+# %% wrong="fair_pair" breaks="own_start" says="a start of its own"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: dt_proj is a projection like the others
+    common = dict(
+        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=True,
+        pad_token_id=None, bos_token_id=None, eos_token_id=None,
+    )
+
+    def attention(width):
+        return LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    for layer in mamba.backbone.layers:
+        for projection in (layer.mixer.in_proj, layer.mixer.x_proj, layer.mixer.dt_proj):
+            nn.init.normal_(projection.weight, std=std)
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    return attention(1 + round(missing / (6 * hidden))), mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="own_start" says="a start of its own"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: a bias is drawn like a weight
+    common = dict(
+        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=True,
+        pad_token_id=None, bos_token_id=None, eos_token_id=None,
+    )
+
+    def attention(width):
+        return LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    for layer in mamba.backbone.layers:
+        nn.init.normal_(layer.mixer.conv1d.bias, std=std)
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    return attention(1 + round(missing / (6 * hidden))), mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="own_start" says="a start of its own"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: all channels begin with the same step
+    common = dict(
+        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=True,
+        pad_token_id=None, bos_token_id=None, eos_token_id=None,
+    )
+
+    def attention(width):
+        return LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    for layer in mamba.backbone.layers:
+        nn.init.constant_(layer.mixer.dt_proj.bias, math.log(math.expm1(0.01)))
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    return attention(1 + round(missing / (6 * hidden))), mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="own_start" says="a start of its own"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: any start that keeps the variance is the same
+    common = dict(
+        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=True,
+        pad_token_id=None, bos_token_id=None, eos_token_id=None,
+    )
+
+    def attention(width):
+        return LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    for layer in mamba.backbone.layers:
+        nn.init.xavier_normal_(layer.mixer.out_proj.weight)
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    return attention(1 + round(missing / (6 * hidden))), mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="own_start" says="a start of its own"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: norms start like other weights
+    common = dict(
+        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=True,
+        pad_token_id=None, bos_token_id=None, eos_token_id=None,
+    )
+
+    def attention(width):
+        return LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    for layer in mamba.backbone.layers:
+        nn.init.normal_(layer.norm.weight, mean=1.0, std=std)
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    return attention(1 + round(missing / (6 * hidden))), mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
 # %% right="fair_pair"
 def fair_pair(vocab, hidden, state, std, seed):
     def build(model, config, **more):
@@ -1970,3 +2357,24 @@ def accuracy(logits, labels):  # flat, with the places that are asked taken out 
     places = (labels[:, 1:] != -100).nonzero()
     rows, before = places.unbind(1)
     return sum(map(torch.equal, logits[rows, before].max(-1).indices, labels[rows, before + 1])) / len(places)
+
+
+# %% right="fair_pair"
+def fair_pair(vocab, hidden, state, std, seed):  # the width rounded down, which for these sizes is the nearest; in evaluation mode
+    common = dict(
+        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=True,
+        pad_token_id=None, bos_token_id=None, eos_token_id=None,
+    )
+
+    def attention(width):
+        return LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    return attention(1 + missing // (6 * hidden)).eval(), mamba.eval()
+
+
+def accuracy(logits, labels):
+    guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+    return (guess == wanted)[wanted != -100].double().mean().item()
