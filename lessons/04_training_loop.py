@@ -131,8 +131,8 @@ plt.show()
 # model may be any `nn.Module`: parts of it may be frozen (`requires_grad` False), shared or unused, and its submodules may
 # come in different modes. Each of the two functions is checked, and earns half of the points, on its own.
 #
-# `train_step(model, optimizer, x, y)` makes one update on one batch. `optimizer` is one of `torch.optim`, for all parameters
-# of the model or for some of them.
+# `train_step(model, optimizer, x, y)` makes one update on one batch. `optimizer` is one of `torch.optim` whose `step()` needs
+# no closure (SGD, Adam and most others), with one parameter group or more, for all parameters of the model or for some of them.
 #
 # - It makes one step of `optimizer` with the gradient of the mean cross-entropy of this batch. <!-- rule: step -->
 # - The batch goes through the model once, and then the model and **all its submodules** are in training mode, in whatever
@@ -146,14 +146,16 @@ plt.show()
 #
 # - It returns `(loss, accuracy)`, two Python floats. The first is the mean cross-entropy **over all samples**, also where
 #   logits are in the thousands. <!-- rule: loss -->
-# - The second is the share (0 to 1) of all samples whose largest logit is at the label. <!-- rule: accuracy -->
+# - The second is the share (0 to 1) of all samples whose largest logit is at the label (two equally large ones do not
+#   come). <!-- rule: accuracy -->
 # - `loader` is passed over once. <!-- rule: once -->
 # - While it judges, the model and all its submodules are in eval mode: dropout and batch norm behave as at use
 #   time. <!-- rule: eval_mode -->
 # - Autograd records nothing meanwhile. <!-- rule: no_graph -->
 # - Afterwards **each** submodule is in the mode in which it came. (Some freeze a batch norm in eval mode while the rest
 #   trains.) <!-- rule: modes_back -->
-# - Everything else is as before: weights, buffers, `.grad`, and autograd goes on recording. <!-- rule: nothing_left -->
+# - Everything else is as before: weights, buffers, `.grad` and `requires_grad` of each parameter, torch's generator (only
+#   `loader` may draw from it), and whether autograd records (at the call it may be on or off). <!-- rule: nothing_left -->
 
 
 # %% exercise="train_and_evaluate" minutes=25 difficulty=1
@@ -204,12 +206,14 @@ def trained(step, plan, how, came, leftover, x, y):
     """Three calls of `step`: what each returned, and the model's state after it."""
     kind, dtype = how
     model, x = built(plan, came, getattr(torch, dtype)), x.to(getattr(torch, dtype))
-    parameters = list(model.parameters())
+    parameters, passes = list(model.parameters()), []
+    model[0].register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
     optimiser = {
         "SGD": lambda: torch.optim.SGD(parameters, lr=0.5),
         "momentum": lambda: torch.optim.SGD(parameters, lr=0.2, momentum=0.9),
         "Adam": lambda: torch.optim.Adam(parameters, lr=0.05),
         "SGD for the last layer": lambda: torch.optim.SGD(parameters[-2:], lr=0.5),
+        "two groups": lambda: torch.optim.SGD([{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.1}], lr=0.5),
     }[kind]()
     for p in parameters:
         p.grad = None if leftover is None else torch.full_like(p, leftover)
@@ -218,9 +222,10 @@ def trained(step, plan, how, came, leftover, x, y):
     for _ in range(3):
         if came == "eval":
             model.eval()
+        passes.clear()
         loss = step(model, optimiser, x, y)
         state = {name: value.clone() for name, value in model.state_dict().items()}
-        seen.append({"is a float": isinstance(loss, float), "loss": loss, "weights": state})
+        seen.append({"is a float": isinstance(loss, float), "loss": loss, "weights": state, "samples in each forward pass": [*passes]})
     return seen
 
 
@@ -229,14 +234,18 @@ def step_by_definition(model, optimiser, x, y, mistake=""):
     """A step whose gradients come from `autograd.grad`; `mistake` names what it does wrong."""
     if mistake != "mode":
         model.train()
+    if mistake == "twice":
+        model(x)
     logits, wanted = model(x), [p for p in model.parameters() if p.requires_grad]
     loss = F.cross_entropy(logits.softmax(1) if mistake == "softmax" else logits, y, reduction="sum" if mistake == "sum" else "mean")
     old = [p.grad for p in wanted]
+    uncleared = {id(p) for group in optimiser.param_groups[1:] for p in group["params"]} if mistake == "one group" else set()
     for p in model.parameters():
-        p.grad = None
+        p.grad = p.grad if id(p) in uncleared else None
     for p, slope, before in zip(wanted, torch.autograd.grad(loss, wanted, allow_unused=True), old):
-        keeps = mistake in ("uncleared", "cleared late") and slope is not None and before is not None
-        p.grad = slope + before if keeps else slope
+        keeps = mistake in ("uncleared", "cleared late") or id(p) in uncleared
+        if slope is not None:
+            p.grad = slope + before if keeps and before is not None else slope
     if mistake != "no update":
         optimiser.step()
     if mistake == "cleared late":
@@ -252,7 +261,7 @@ def your_steps(*case):
 
 
 @check.shared
-def judged(judge, plan, came, stretch, kind, piece, leftover, x, y):
+def judged(judge, plan, came, stretch, kind, piece, leftover, autograd, x, y):
     """What `judge` says about a model, and what it leaves behind. Logits are `stretch`ed, and doubled where autograd records."""
     model = built(plan, came, x.dtype)
     batches = list(zip(x.split(piece), y.split(piece)))
@@ -264,18 +273,21 @@ def judged(judge, plan, came, stretch, kind, piece, leftover, x, y):
         "a list": lambda: batches,
         "a list, the smallest batch first": lambda: batches[::-1],
         "a generator": lambda: (batch for batch in batches),
-        "a DataLoader": lambda: DataLoader(batches, batch_size=None),
+        "a DataLoader": lambda: DataLoader(batches, batch_size=None, generator=torch.Generator()),
     }
     last = [p for p in model.parameters() if p.requires_grad][-1]
-    scores = judge(model, loaders[kind]())
-    watch.remove()
-    seen = {"loss and accuracy": tuple(scores), "are floats": [isinstance(score, float) for score in scores]}
-    seen["modes"] = {name or "the model": part.training for name, part in model.named_modules()}
-    seen["weights and buffers"] = {name: value.clone() for name, value in model.state_dict().items()}
-    seen["gradients"] = [p.grad for p in model.parameters()]
-    later = model.eval()(x).square().sum()
-    seen["gradient of a later loss"] = torch.autograd.grad(later, last, allow_unused=True)[0] if later.requires_grad else "nothing was recorded"
-    torch.set_grad_enabled(True)
+    with torch.set_grad_enabled(autograd == "on"):
+        scores = judge(model, loaders[kind]())
+        watch.remove()
+        seen = {"loss and accuracy": tuple(scores), "are floats": [isinstance(score, float) for score in scores]}
+        seen["modes"] = {name or "the model": part.training for name, part in model.named_modules()}
+        seen["weights and buffers"] = {name: value.clone() for name, value in model.state_dict().items()}
+        seen["gradients"] = [p.grad for p in model.parameters()]
+        seen["requires_grad"] = {name: p.requires_grad for name, p in model.named_parameters()}
+        seen["a random number drawn afterwards"] = torch.rand(())
+        later = model.eval()(x).square().sum()
+        slope = torch.autograd.grad(later, last, allow_unused=True)[0] if later.requires_grad and last.requires_grad else "nothing was recorded"
+        seen["gradient of a later loss"] = slope
     return seen
 
 
@@ -293,8 +305,10 @@ def scores_by_definition(model, loader, mistake=""):
     right = [(logits.argmax(1) == y).double() for logits, y in batches]
     if mistake == "batches":
         each, right = ([part.mean(0, keepdim=True) for part in parts] for parts in (each, right))
-    if mistake == "grad off":
-        torch.set_grad_enabled(False)
+    if mistake in ("grad off", "grad on"):
+        torch.set_grad_enabled(mistake == "grad on")
+    if mistake in ("frozen", "thawed"):
+        model.requires_grad_(mistake == "thawed")
     return torch.cat(each).mean().item(), torch.cat(right).mean().item()
 
 
@@ -315,7 +329,7 @@ model_domain = {"plan": cases.module(6, "classes", model_kinds), "came": cases.c
 def check_train_step():
     domain = {
         "plan": model_domain["plan"],
-        "how": cases.choice(("SGD", "float64"), ("SGD", "float32"), ("momentum", "float64"), ("Adam", "float64"), ("SGD for the last layer", "float64")),
+        "how": cases.choice(("SGD", "float64"), ("SGD", "float32"), ("momentum", "float64"), ("Adam", "float64"), ("SGD for the last layer", "float64"), ("two groups", "float64")),
         "came": model_domain["came"],
         "leftover": cases.choice(100.0, None),
         "x": cases.tensor("rows", 2, 3, dtypes=("float64",)),
@@ -324,6 +338,8 @@ def check_train_step():
     causes = {
         "`backward` adds to what is in `.grad`: are old gradients cleared in every step?": "uncleared",
         "clear gradients before `backward`, not only at the end of your own step: somebody else may have left some": "cleared late",
+        "old gradients were cleared in the first parameter group alone: an optimizer may have several groups": "one group",
+        "the batch goes through the model once: its loss is the one to return and the one to call `backward` on": "twice",
         "a part of the model was not in training mode, perhaps since an evaluation: `model.train()` reaches all parts, `model.training = True` one": "mode",
         "no weight moved: does `optimizer.step()` run, and after `backward`, while the gradients are still there?": "no update",
         "it is the loss of all samples added up: take the mean": "sum",
@@ -334,7 +350,7 @@ def check_train_step():
     check.agrees(
         your_steps,
         functools.partial(trained, step_by_definition),
-        cases.draw(seeds, domain, 4, rows=(1, 70), classes=(2, 12)),
+        cases.draw(seeds, domain, 3, rows=(1, 70), classes=(2, 12)),
         "three calls of `train_step`",
         "training mode, clear, one forward pass, mean cross-entropy, backward, update: in this order",
         causes={text: with_mistake(trained, step_by_definition, mistake) for text, mistake in causes.items()},
@@ -348,6 +364,7 @@ def check_evaluate():
         "loader": cases.choice("a list", "a generator", "a list, the smallest batch first", "a DataLoader"),
         "piece": cases.integer(1, 30),
         "leftover": cases.choice(100.0, None),
+        "autograd": cases.choice("on", "off"),
         "x": cases.tensor("rows", 2, 3),
         "y": cases.tensor("rows", dtypes=("int64",), below="classes"),
     }
@@ -359,11 +376,14 @@ def check_evaluate():
         "a submodule that came in eval mode is in training mode now: keep the mode of each of `model.modules()`": "one for all",
         "the model came in eval mode and is left in training mode: put each submodule back as it was": "left in training",
         "autograd is off for good: `with torch.no_grad():` switches it on again at its end": "grad off",
+        "autograd was off at the call and is on now: `with torch.no_grad():` puts back what was": "grad on",
+        "what came frozen is trainable now: `torch.no_grad()` needs no change of `requires_grad`": "thawed",
+        "all parameters are frozen now: `torch.no_grad()` needs no change of `requires_grad`": "frozen",
     }
     check.agrees(
         your_scores,
         functools.partial(judged, scores_by_definition),
-        cases.draw(seeds, domain, 4, rows=(1, 70), classes=(2, 12)),
+        cases.draw(seeds, domain, 3, rows=(1, 70), classes=(2, 12)),
         "`evaluate`",
         "sums over all samples, divided once at the end; nothing else changes",
         causes={text: with_mistake(judged, scores_by_definition, mistake) for text, mistake in causes.items()},
@@ -383,7 +403,7 @@ check.points(4)  # the number below: your points, of 4
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# `train_step`: follow the diagram at the top from left to right. What is in `p.grad` when your function is called for
+# `train_step`: follow the table at the top, row by row. What is in `p.grad` when your function is called for
 # the second time?
 #
 # `evaluate`: two switches are not the same. `eval()` changes what layers do, `no_grad()` changes what autograd records;
@@ -473,8 +493,8 @@ print(f"validation accuracy after 8 epochs: {scores[-1][1]:.0%}")
 #   the norm, as in torch's own, is fine: values are compared to 0.01 %.) <!-- rule: scale -->
 # - Gradients with a global norm up to `max_norm` keep their values, also where all are zero: mind what you divide
 #   by. <!-- rule: within -->
-# - The change is **in place**: the tensor in `p.grad` stays the same tensor. Others may hold it too, such as the buckets of
-#   data-parallel training. <!-- rule: in_place -->
+# - The change is **in place**: the tensor in `p.grad` stays the same tensor in the same memory. Others may hold it or look into
+#   that memory, such as the buckets of data-parallel training. <!-- rule: in_place -->
 # - A parameter whose `grad` is None keeps None. <!-- rule: none -->
 # - `parameters` is passed over once. <!-- rule: once -->
 # - torch's own `clip_grad_norm_` is out of reach meanwhile; what it is made of is not. <!-- rule: by_hand, reported -->
@@ -496,7 +516,7 @@ def clip_gradients(parameters, max_norm):
 # %% tests="clip_gradients" points=2
 @check.shared
 def clipped(clip, size, gradients, max_norm, kind):
-    """What `clip` returns, and the gradients: in `p.grad`, and as somebody sees them who held the same tensors before."""
+    """What `clip` returns, and the gradients: in `p.grad`, and as somebody sees them who looks into their memory."""
     from unittest import mock
 
     parameters = [nn.Parameter(torch.ones(2))]  # without a gradient
@@ -504,23 +524,36 @@ def clipped(clip, size, gradients, max_norm, kind):
         parameters.append(nn.Parameter(torch.zeros_like(g)))
         parameters[-1].grad = g.clone()
     held = [p.grad for p in parameters]
+    memory = [None if g is None else g.detach() for g in held]  # other tensors in the same memory, as a bucket has them
     forbidden = AssertionError("torch's own clip_grad_norm_ is out of reach here: write it by hand")
     with mock.patch.object(torch.nn.utils, "clip_grad_norm_", side_effect=forbidden):
         with mock.patch.object(torch.nn.utils.clip_grad, "clip_grad_norm_", side_effect=forbidden):
             norm = clip(parameters if kind == "a list" else (p for p in parameters), max_norm)
-    return {"norm": norm, "gradients": [p.grad for p in parameters], "gradients, as others hold them,": held}
+    same = [p.grad is g for p, g in zip(parameters, held)]
+    return {"norm": norm, "gradients": [p.grad for p in parameters], "gradients, as others hold them,": memory, "the same tensors": same}
 
 
 @check.shared
 def clip_by_definition(parameters, max_norm, mistake=""):
     """By the formula, in float64; `mistake` names what it does wrong."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    together = torch.cat([g.double().flatten() for g in gradients])
-    norm = sum(g.double().norm() for g in gradients) if mistake == "sum of norms" else together.norm()
-    for g in gradients:
+    parameters = [p for p in parameters if p.grad is not None]
+    together = torch.cat([p.grad.double().flatten() for p in parameters])
+    norm = sum(p.grad.double().norm() for p in parameters) if mistake == "sum of norms" else together.norm()
+    for p in parameters:
+        g = p.grad
         length = g.double().norm() if mistake == "each on its own" else norm
         if mistake == "values":
             g.clamp_(-max_norm, max_norm)
+        elif mistake == "norm 0" and norm == 0 and max_norm < math.inf or mistake == "limit inf" and norm > 0 and max_norm == math.inf:
+            g.fill_(math.nan)
+        elif mistake == "copies" and not g.is_contiguous():
+            continue
+        elif mistake in ("other tensor", "other memory"):
+            shorter = (g.double() * (max_norm / max(length, max_norm) if max_norm < math.inf else 1)).to(g.dtype)
+            if mistake == "other tensor":
+                p.grad = shorter.clone()
+            else:
+                g.data = shorter.clone()
         elif (length > max_norm or mistake == "stretch" and length > 0) and mistake != "new tensors":
             g.copy_((g.double() * (max_norm / length)).to(g.dtype))
     return norm.item()
@@ -564,6 +597,11 @@ with check.exercise("clip_gradients"):
         "each value was clipped, which turns the vector: one factor, max_norm / global norm, for all": "values",
         "short gradients were stretched: the factor is at most 1": "stretch",
         "the gradients are unchanged: `g = g * factor` makes a new tensor, `g.mul_(factor)` changes the one that is there; and a generator is empty at a second pass": "new tensors",
+        "gradients that are not contiguous are unchanged: `reshape(-1)` and `flatten()` make a copy of those": "copies",
+        "`p.grad = ...` puts another tensor in place of the one that others hold: `p.grad.mul_(factor)` changes that one": "other tensor",
+        "`g.data = ...` gives the tensor other memory, and others look into the old one: `g.mul_(factor)` writes there": "other memory",
+        "the norm is 0 here, so mind what you divide by: 0 / 0 and 0 times infinity are NaN": "norm 0",
+        "`max_norm` is infinite here, so mind what you do with it: inf / inf and 0 times infinity are NaN": "limit inf",
     }
 
     def with_mistake(mistake):
@@ -574,7 +612,7 @@ with check.exercise("clip_gradients"):
         lambda *case: clipped(clip_by_definition, *case),
         cases.draw(seeds, domain, tensors=(1, 5)),
         "`clip_gradients`",
-        "one factor, min(1, max_norm / global norm), in place for all gradients that are there; NaN comes from 0 / 0",
+        "one factor, min(1, max_norm / global norm), in place for all gradients that are there",
         causes={text: with_mistake(mistake) for text, mistake in causes.items()},
         rtol=1e-4,
         floor="value",
@@ -686,8 +724,8 @@ plt.show()
 #   by. <!-- rule: cosine -->
 # - From $T$ on it stays at the floor, however many updates follow. <!-- rule: end -->
 # - Every parameter group keeps its own base rate. <!-- rule: groups -->
-# - Training can go on elsewhere: a new schedule on a new optimizer, both given the old ones' `state_dict()`, goes on with the
-#   same rates. <!-- rule: resumes -->
+# - Training can go on elsewhere: where a new schedule is made on a new optimizer, and **then** both are given the old ones'
+#   `state_dict()`, the optimizer first, they go on with the same rates. <!-- rule: resumes -->
 # - Schedules of several optimizers do not disturb each other. <!-- rule: own -->
 
 
@@ -773,7 +811,7 @@ with check.exercise("make_schedule"):
         "warmup": cases.size("warmup"),
         "total - warmup": cases.size("fall"),
         "floor": cases.choice(0.0, 0.1, 0.25, 1.0),
-        "resumed at": cases.choice(None, 1, 5),
+        "resumed at": cases.choice(None, 1, 5, 30),
     }
     causes = {
         "the first update has rate 0 and is wasted: the warm-up is (t + 1) / warmup": rates_by(lambda t, w, T, f, base: t / w if t < w else m(t, w, T, f, base)),
@@ -789,6 +827,15 @@ with check.exercise("make_schedule"):
         ),
         "after the end it stays at the floor: a cosine left to itself rises again": rates_by(
             lambda t, w, T, f, base: m(t, w, T, f, base) if t < w else f + (1 - f) * (1 + math.cos(math.pi * (t - w) / (T - w))) / 2
+        ),
+        "here the floor is a rate: it is a share of each group's base rate": rates_by(
+            lambda t, w, T, f, base: m(t, w, T, f, base) if t < w else (f + (base - f) * m(t, w, T, 0.0, base)) / base
+        ),
+        "where `warmup` equals `total`, update `total` has the floor already: there is no cosine whose first rate is the full one": rates_by(
+            lambda t, w, T, f, base: (t + 1) / w if t < w else f + (1 - f) * (1 + math.cos(math.pi * min(1, (t - w) / max(1, T - w)))) / 2
+        ),
+        "another schedule, made later and three times as long, decides here: what belongs to one schedule lies on its instance": rates_by(
+            lambda t, w, T, f, base: m(t, 3 * w, 3 * T, f, base) if t else m(t, w, T, f, base)
         ),
         "every group keeps its own base rate": lambda base_rates, *case: rates_by(m)([base_rates[0]] * len(base_rates), *case),
         "a schedule that goes on elsewhere began anew: what counts the updates must be in its `state_dict()`": begins_anew,
@@ -958,7 +1005,7 @@ def accumulated(step, plan, how, came, leftover, sizes, seed):
     """Two calls of `step` on micro-batches of these sizes: what each returned, and the weights after it.
 
     The model's logits are larger while a part of it is not in training mode, where more samples come than a micro-batch
-    holds, and while graphs of earlier passes are alive.
+    holds, and while graphs of earlier passes are alive. How many samples went through it in each pass is noted.
     """
     import weakref
 
@@ -973,9 +1020,12 @@ def accumulated(step, plan, how, came, leftover, sizes, seed):
     model, alive, before = nn.Sequential(nn.Flatten(), cases.build(plan)).to(x.dtype), weakref.WeakSet(), []
     for part in model.modules():
         part.p = 0.0  # of dropout
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9 if kind == "momentum" else 0.0)
-    for p in model.parameters():
+    parameters, passes = list(model.parameters()), []
+    groups = {"two groups": [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.1}], "SGD for the last layer": parameters[-2:]}
+    optimiser = torch.optim.SGD(groups.get(kind, parameters), lr=0.3, momentum=0.9 if kind == "momentum" else 0.0)
+    for p in parameters:
         p.grad = None if leftover is None else torch.full_like(p, leftover)
+    model[0].register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
 
     def pack(tensor):
         kept = Kept(tensor.detach())  # with its graph it would keep itself alive
@@ -992,10 +1042,13 @@ def accumulated(step, plan, how, came, leftover, sizes, seed):
     for _ in range(2):
         if came != "as built":
             model.train(came == "training")
+        passes.clear()
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.tensor):
             loss = step(model, optimiser, batches)
-        weights = {name: p.detach().clone() for name, p in model.named_parameters()}
-        seen.append({"is a float": isinstance(loss, float), "loss": loss, "weights": weights, "samples in the list": [len(b) for _, b in batches]})
+        state = {"is a float": isinstance(loss, float), "loss": loss}
+        state["weights"] = {name: p.detach().clone() for name, p in model.named_parameters()}
+        state["samples in the list"] = [len(b) for _, b in batches]
+        seen.append(state | {"samples in each forward pass, sorted": sorted(passes)})
     return seen
 
 
@@ -1007,14 +1060,18 @@ def accumulate_by_definition(model, optimiser, batches, mistake=""):
     if mistake == "at once":
         batches = [tuple(torch.cat(parts) for parts in zip(*batches))]
     wanted, samples = [p for p in model.parameters() if p.requires_grad], sum(len(y) for _, y in batches)
-    sums = [p.grad if mistake == "uncleared" else None for p in wanted]
+    uncleared = {id(p) for group in optimiser.param_groups[1:] for p in group["params"]} if mistake == "one group" else set()
+    sums = [p.grad if mistake == "uncleared" or id(p) in uncleared else None for p in wanted]
     for p in model.parameters():
-        p.grad = None
+        p.grad = p.grad if id(p) in uncleared else None
     losses, shares = [], []
     for x, y in batches:
+        if mistake == "twice":
+            with torch.no_grad():
+                model(x)
         losses.append(F.cross_entropy(model(x), y))
-        shares.append(1 / len(batches) if mistake == "equal" else len(y) / samples)
-        weight = {"unweighted": 1.0, "summed": len(y)}.get(mistake, shares[-1])
+        shares.append(1 / len(batches) if mistake in ("equal", "reported") else len(y) / samples)
+        weight = {"unweighted": 1.0, "summed": len(y), "reported": len(y) / samples}.get(mistake, shares[-1])
         if mistake in ("last", "many steps"):
             sums = [None for _ in wanted]
         if mistake != "graphs":
@@ -1048,7 +1105,9 @@ with check.exercise("accumulation_step"):
     ### END HIDDEN TESTS
     domain = {
         "plan": cases.module(6, "classes", ("nested", "linear", "tied", "frozen", "child in eval", "unused parameter")),
-        "optimizer": cases.choice(("SGD", "float64"), ("SGD", "float32"), ("momentum", "float64")),
+        "optimizer": cases.choice(
+            ("SGD", "float64"), ("SGD", "float32"), ("momentum", "float64"), ("two groups", "float64"), ("SGD for the last layer", "float64")
+        ),
         "came": cases.choice("as built", "eval", "training"),
         "leftover": cases.choice(2.0, None),
         "sizes": cases.lists(cases.integer(1, 9), "pieces"),
@@ -1056,6 +1115,9 @@ with check.exercise("accumulation_step"):
     }
     causes = {
         "old gradients were added: clear them once, before the first micro-batch": "uncleared",
+        "old gradients were cleared in the first parameter group alone: an optimizer may have several groups": "one group",
+        "a micro-batch goes through the model once: its loss is the one to add up and the one to call `backward` on": "twice",
+        "in the loss that is returned each micro-batch weighs the same: weigh it there by its samples too": "reported",
         "each micro-batch weighs the same here: weigh it by its samples, len(y) / all": "equal",
         "the means are added up without any weight: weigh each by its share of the samples, len(y) / all": "unweighted",
         "the samples' gradients are added up: divide by the number of all samples": "summed",
@@ -1073,7 +1135,7 @@ with check.exercise("accumulation_step"):
     check.agrees(
         your_accumulation,
         functools.partial(accumulated, accumulate_by_definition),
-        cases.draw(seeds, domain, 4, classes=(2, 12), pieces=(1, 20)),
+        cases.draw(seeds, domain, 3, classes=(2, 12), pieces=(1, 12)),
         "two calls of `accumulation_step`",
         "training mode and clearing once; each micro-batch alone, weighed by its share of the samples, and freed before the next; one update",
         causes=mistaken,
@@ -1185,9 +1247,10 @@ claims.record(
 # > numbers: DeepSeek-V3 was trained so (December 2024, [arXiv:2412.19437](https://arxiv.org/abs/2412.19437), section 3.3).
 #
 # **Task.** Write `amp_step(model, optimizer, scaler, x, y, dtype, max_norm)`: one train step with mixed precision and
-# clipping. `model`, `x` and `y` are as in exercise 1, in float32; `dtype` is `torch.bfloat16` or `torch.float16`; `max_norm` is
-# a positive number. `scaler` is a `torch.amp.GradScaler` of any scale. For bfloat16 it comes with `enabled=False`, and then
-# each of its methods lets things pass: the same code serves both types.
+# clipping. `model`, `x` and `y` are as in exercise 1, in float32; `optimizer` too, but it has all parameters of the model.
+# `dtype` is `torch.bfloat16` or `torch.float16`; `max_norm` is a positive number. `scaler` is a `torch.amp.GradScaler` of any
+# scale. For bfloat16 it comes with `enabled=False`, and then each of its methods lets things pass: the same code serves both
+# types.
 #
 # - The forward pass runs under autocast for `dtype`, on the device of `x`. <!-- rule: autocast -->
 # - The cross-entropy is computed in float32 (under autocast it is; outside, the logits must be made float32
@@ -1231,21 +1294,26 @@ def mixed(step, plan, kind, came, scale, max_norm, leftover, optimiser, x, y):
     model = nn.Sequential(nn.Flatten(), cases.build(plan))
     if came != "as built":
         model.train(came == "training")
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9 if optimiser == "momentum" else 0.0)
+    parameters, passes = list(model.parameters()), []
+    groups = [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.1}] if optimiser == "two groups" else parameters
+    optimiser = torch.optim.SGD(groups, lr=0.5, momentum=0.9 if optimiser == "momentum" else 0.0)
     scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=2, enabled=kind == "float16")
     for p in model.parameters():
         p.grad = None if leftover is None else torch.full_like(p, leftover * scale)
         if p.requires_grad:
             p.register_hook(lambda gradient: gradient * (1 + torch.is_autocast_enabled("cpu")))
     model.register_forward_hook(lambda module, args, logits: logits * (1 + (logits.dtype != dtype)))
+    model[0].register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
     torch.default_generator.manual_seed(1)
     seen = []
     for _ in range(2):
+        passes.clear()
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         loss = step(model, optimiser, scaler, x, y, dtype, max_norm)
         change = {name: p.detach() - before[name] for name, p in model.named_parameters()}
         types = sorted({str(p.dtype) for p in model.parameters()})
-        seen.append({"loss": loss, "is a float": isinstance(loss, float), "types of the weights": types, "change of the weights": change, "scale": scaler.get_scale()})
+        state = {"loss": loss, "is a float": isinstance(loss, float), "types of the weights": types, "change of the weights": change}
+        seen.append(state | {"scale": scaler.get_scale(), "samples in each forward pass": [*passes]})
     return seen
 
 
@@ -1254,26 +1322,37 @@ def mixed_by_definition(model, optimiser, scaler, x, y, dtype, max_norm, mistake
     """The step in its order, with gradients from `autograd.grad`; `mistake` names what it does wrong."""
     if mistake != "mode":
         model.train()
+    scale = scaler.get_scale()
+    if mistake == "twice":
+        with torch.autocast("cpu", dtype=dtype):
+            model(x)
     with torch.autocast("cpu", dtype=torch.bfloat16 if mistake == "default type" else dtype, enabled=mistake != "no autocast"):
         logits = model(x)
         loss = F.cross_entropy(logits.float(), y) if mistake != "outside" else None
     loss = F.cross_entropy(logits, y) if loss is None else loss
     wanted = [p for p in model.parameters() if p.requires_grad]
     old = [p.grad for p in wanted]
-    optimiser.zero_grad()
+    uncleared = {id(p) for group in optimiser.param_groups[1:] for p in group["params"]} if mistake == "one group" else set()
+    for p in model.parameters():
+        p.grad = p.grad if id(p) in uncleared else None
     with torch.autocast("cpu", dtype=dtype, enabled=mistake == "backward"):
         slopes = torch.autograd.grad(scaler.scale(loss), wanted, allow_unused=True)
     for p, slope, before in zip(wanted, slopes, old):
-        p.grad = slope + before if mistake == "uncleared" and slope is not None and before is not None else slope
+        keeps = mistake == "uncleared" or id(p) in uncleared
+        if slope is not None:
+            p.grad = slope + before if keeps and before is not None else slope
     if mistake == "clipped scaled":
         nn.utils.clip_grad_norm_(wanted, max_norm)
     scaler.unscale_(optimiser)
     if mistake not in ("unclipped", "clipped scaled"):
-        nn.utils.clip_grad_norm_(wanted, max_norm)
+        for some in [[p] for p in wanted] if mistake == "clipped alone" else [wanted]:
+            nn.utils.clip_grad_norm_(some, max_norm)
     optimiser.step() if mistake == "past the scaler" else scaler.step(optimiser)
     if mistake != "no adapting":
         scaler.update()
-    return scaler.get_scale() * loss.item() if mistake == "scaled loss" else loss.detach() if mistake == "tensor" else loss.item()
+    if mistake in ("scaled loss", "divided late"):
+        return loss.item() * scale / (1 if mistake == "scaled loss" else scaler.get_scale())
+    return loss.detach() if mistake == "tensor" else loss.item()
 
 
 @check.scenario
@@ -1316,12 +1395,15 @@ with check.exercise("amp_step"):
         "scale": cases.choice(2.0**10, 2.0**4, 2.0**21, 2.0**30),  # the last ones overflow, in some entries or in all
         "max_norm": cases.choice(0.1, 100.0),
         "leftover": cases.choice(2.0, None),
-        "optimizer": cases.choice("SGD", "momentum"),
+        "optimizer": cases.choice("SGD", "momentum", "two groups"),
         "x": cases.tensor("rows", 2, 3, dtypes=("float32",)),
         "y": cases.tensor("rows", dtypes=("int64",), below="classes"),
     }
     causes = {
         "old gradients were added: `zero_grad()` comes before `backward()`": "uncleared",
+        "old gradients were cleared in the first parameter group alone: an optimizer may have several groups": "one group",
+        "the batch goes through the model once: one loss serves for `backward` and for the report": "twice",
+        "each parameter's gradient was clipped on its own: the norm is one for all of them together": "clipped alone",
         "nothing was clipped: clip the gradients to max_norm after `unscale_` and before the step": "unclipped",
         "the gradients were clipped while still scaled, and the step is far too small: `unscale_` first": "clipped scaled",
         "`scaler.step(optimizer)` skips an update with infinite gradients; `optimizer.step()` does not": "past the scaler",
@@ -1331,10 +1413,13 @@ with check.exercise("amp_step"):
         "cross-entropy of 16-bit logits outside the autocast block is rounded to 16 bits": "outside",
         "the backward pass ran under autocast (gradients of this model are doubled then): leave the `with` block first": "backward",
         "return the loss itself, not the scaled one": "scaled loss",
+        "the scaled loss was divided by the scale that `update()` had already changed: return the loss from before the scaling": "divided late",
         "take the number out with `.item()`": "tensor",
         "a part of the model was not in training mode: `model.train()` reaches all parts": "mode",
     }
     order = "order: training mode, clear, forward and loss under autocast, scale the loss, backward, unscale_, clip, scaler.step, scaler.update"
+    overflow = "some gradients overflow here: then there is no update, and the scale halves. Both are the scaler's work: `unscale_` looks for infinities, `scaler.step` and `scaler.update` act on them"
+
     def guess(mistake, case, step, name):
         return lambda: mixed(functools.partial(mixed_by_definition, mistake=mistake), *case)[step][name]
 
@@ -1343,11 +1428,14 @@ with check.exercise("amp_step"):
         observed = your_mixed_steps(*case)
         # Another formula for the loss may round otherwise in 16 bits: updates are compared to 3 %, the first loss exactly.
         tolerance = {"is a float": {}, "loss": {}, "types of the weights": {}, "change of the weights": {"rtol": 0.03}, "scale": {}}
+        tolerance["samples in each forward pass"] = {}
         for step, name in itertools.product(range(2), tolerance):
             tolerance["loss"]["rtol"] = 0.03 if step else 2e-5
+            halved = expected[step]["scale"] < (expected[0]["scale"] if step else case["scale"]) and case["dtype"] == "float16"
+            hint = overflow if halved and name in ("change of the weights", "scale") else order
             what = f"{name} in step {step + 1} (of {case})"
             wrong = {text: guess(mistake, case, step, name) for text, mistake in causes.items()}
-            check.equal(observed[step][name], expected[step][name], what, order, causes=wrong, **tolerance[name])
+            check.equal(observed[step][name], expected[step][name], what, hint, causes=wrong, **tolerance[name])
     hint = "the device of `x` decides, not a constant"
     check.equal(autocast_asked_for(), ["meta"], "the device for which autocast is asked where model and batch are on the device meta", hint)
 
@@ -1456,8 +1544,8 @@ print("mean loss of the last epoch:", ", ".join(f"{name} {end:.3f}" for name, en
 # | epochs done, losses so far | work is done twice, the history has a hole |
 #
 # **Task.** Write `fit(model, optimizer, scheduler, loader, epochs, path)`. `loader` gives the batches of one epoch each time it
-# is iterated over; it may shuffle. Model, optimizer and scheduler are newly made at each start, with other weights, and
-# torch's generator is then in any state. `epochs` is 1 or more, `path` a `Path`.
+# is iterated over; it may shuffle. At each start the model (float32 or float64), the optimizer and the scheduler are newly made,
+# with other weights, and torch's generator is in a state that nobody knows. `epochs` is 1 or more, `path` a `Path`.
 #
 # - For each batch it makes one train step as in exercise 1 (call your `train_step`) and then one `scheduler.step()`, until
 #   `epochs` epochs are done in all. <!-- rule: updates -->
@@ -1466,7 +1554,7 @@ print("mean loss of the last epoch:", ", ".join(f"{name} {end:.3f}" for name, en
 # - If `path` exists at the start it goes on behind the last finished epoch. Finished epochs are not done again; the part of
 #   an epoch after the last checkpoint is. <!-- rule: resume -->
 # - A run that was interrupted once or several times, at any point after its first checkpoint, ends with *bit for bit* the
-#   same losses and the same model as one that was not. <!-- rule: exact -->
+#   same losses and the same model as one that was not; so does a start at which nothing is left to train. <!-- rule: exact -->
 # - Checkpoints are loaded with `weights_only=True`: one from elsewhere must not be able to run code. So they hold state
 #   dicts, tensors, lists and plain numbers, no objects. <!-- rule: safe -->
 # - It returns the loss of every update since the very first, as a list of Python floats. <!-- rule: returns -->
@@ -1508,37 +1596,45 @@ def fit(model, optimizer, scheduler, loader, epochs, path):
 # %% tests="fit" points=4
 @check.shared
 def session(fit, kind, seed, samples, epochs, path, breaks_after):
-    """A start with everything newly made from `seed`; the loader breaks off after so many batches (None: never)."""
+    """A start with everything newly made from `seed`; the loader breaks off after so many batches (None: never).
+
+    Its kinds: "SGD" in float32; "AdamW in float64", with two parameter groups.
+    """
 
     class BrokenOff(Exception):
         pass
 
     class Fragile:
         def __iter__(self):
+            self.file = written()
             for batch in loader:
                 if len(taken) == breaks_after:
                     raise BrokenOff
                 taken.append(1)
                 yield batch
 
+    def written():
+        return Path(path).read_bytes() if Path(path).is_file() else None
+
     generator, taken = torch.Generator().manual_seed(samples), []
-    data = TensorDataset(torch.randn(samples, 5, generator=generator), torch.randint(3, (samples,), generator=generator))
+    dtype = torch.float64 if kind == "AdamW in float64" else torch.float32
+    data = TensorDataset(torch.randn(samples, 5, generator=generator, dtype=dtype), torch.randint(3, (samples,), generator=generator))
     loader = DataLoader(data, batch_size=6, shuffle=True)
     torch.default_generator.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(5, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.4), nn.Linear(12, 3)).eval()
-    if kind == "AdamW":
-        optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    model = nn.Sequential(nn.Linear(5, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.4), nn.Linear(12, 3)).eval().to(dtype)
+    if kind == "AdamW in float64":
+        optimizer = torch.optim.AdamW([{"params": model[0].parameters()}, {"params": model[1:].parameters(), "lr": 0.01}], lr=0.05)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 1 / (1 + t))
     else:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=1000)
-    seen = {}
+    seen, fragile = {}, Fragile()
     try:
-        losses = fit(model, optimizer, scheduler, Fragile(), epochs, Path(path))
+        losses = fit(model, optimizer, scheduler, fragile, epochs, Path(path))
         seen["are floats"] = type(losses) is list and all(isinstance(loss, float) for loss in losses)
         seen["losses"] = losses
     except BrokenOff:
-        seen["interrupted"] = True
+        seen["file changed in the unfinished epoch"] = written() != fragile.file
     state = {name: value.clone() for name, value in model.state_dict().items()}
     return seen | {"batches used": len(taken), "steps of the scheduler": scheduler.last_epoch, "model": state}
 
@@ -1602,7 +1698,7 @@ def poisoned(folder):
 def check_fit(kind, seed, samples, epochs, breaks, folder):
     """An unbroken run, and one that breaks off after each of `breaks` batches (None: at the end of its first epoch)."""
     each = -(-samples // 6)
-    whole, broken = (os.path.join(folder, f"{name}-{kind}-{seed}-{samples}.pt") for name in ("whole", "broken"))
+    whole, broken = (os.path.join(folder, f"{name}-{kind.split()[0]}-{seed}-{samples}.pt") for name in ("whole", "broken"))
     what = f"{epochs} epochs of {each} batches ({kind})"
     expected = session(fit_by_definition, kind, seed, samples, epochs, "", None)
     got = your_session(kind, seed, samples, epochs, whole, None)
@@ -1617,6 +1713,7 @@ def check_fit(kind, seed, samples, epochs, breaks, folder):
     )
 
     done, other = 0, seed + 1000  # other weights, generator in another state
+    unfinished = ""  # a hint, if this is what happened
     for first, stop in zip([True] + [False] * len(breaks), breaks):
         start = seed if first else (other := other + 1)
         part = your_session(kind, start, samples, 1 if stop is None else epochs, broken, stop)
@@ -1624,6 +1721,8 @@ def check_fit(kind, seed, samples, epochs, breaks, folder):
             ("losses" in part) == (stop is None),
             f"The loader broke off after {stop} batches, but `fit` went on as if nothing had happened: let the exception through.",
         )
+        if part.get("file changed in the unfinished epoch"):
+            unfinished = "the file at `path` changed in the middle of an epoch: a checkpoint holds the state at the end of a finished epoch, and no part of another"
         done += (each if stop is None else stop) // each
         check.true(
             looked_into(broken) == "a checkpoint",
@@ -1632,19 +1731,25 @@ def check_fit(kind, seed, samples, epochs, breaks, folder):
         renamed(broken, broken := broken.replace(".pt", "+.pt"))
     resumed = your_session(kind, other + 1, samples, epochs, broken, None)
     hint = "finished epochs are not done again: read the checkpoint if `path` exists, and go on at the epoch that it names"
-    check.equal(resumed["batches used"], (epochs - done) * each, f"the number of batches used by the last start ({done} of {what} were done)", hint)
-    check.equal(len(resumed["losses"]), epochs * each, "the number of losses after the last start", "those from before the breaks come from the checkpoint")
+    check.equal(
+        resumed["batches used"], (epochs - done) * each, f"the number of batches used by the last start ({done} of {what} were done)", unfinished or hint
+    )
+    every = "each checkpoint holds all losses since the very first, also one that a later start writes"
+    check.equal(len(resumed["losses"]), epochs * each, "the number of losses after the last start", unfinished or f"those from before the breaks come from the checkpoint: {every}")
     before, at = resumed["losses"][: done * each], done * each
-    check.equal(before, got["losses"][:at], "the losses from before the breaks", "keep them in the checkpoint", rtol=0, atol=0)
+    rounded = {"they were rounded to float32, as `torch.tensor(losses)` does: a list of Python floats keeps all digits": torch.tensor(got["losses"][:at]).tolist()}
+    check.equal(before, got["losses"][:at], "the losses from before the breaks", "keep them in the checkpoint", causes=rounded, rtol=0, atol=0)
     hint = "the weights, the order of the data and dropout must be as they were: is the state of the random number generator saved, and set again?"
-    check.equal(resumed["losses"][at : at + 1], got["losses"][at : at + 1], "the first losses after the resumption (before any update)", hint, rtol=0, atol=0)
+    check.equal(resumed["losses"][at : at + 1], got["losses"][at : at + 1], "the first losses after the resumption (before any update)", unfinished or hint, rtol=0, atol=0)
     hint = "the updates differ: is the state of the optimizer and of the scheduler in the checkpoint?"
     check.equal(resumed["losses"][at + 1 :], got["losses"][at + 1 :], "the losses after the first resumed update", hint, rtol=0, atol=0)
     hint = "the state of the optimizer and of the scheduler, and the model's buffers (statistics of batch norm), belong into the checkpoint"
     check.equal(resumed["model"], got["model"], "the model after the last start", hint, rtol=0, atol=0)
     again = your_session(kind, 5, samples, epochs, broken, None)
     check.equal(again["batches used"], 0, "the number of batches used by a run that was already complete", "nothing is left to train")
-    check.equal(again["losses"], got["losses"], "the losses of a run that was already complete", rtol=0, atol=0)
+    check.equal(again["losses"], got["losses"], "the losses of a run that was already complete", every, rtol=0, atol=0)
+    hint = "it comes from the checkpoint, also where nothing is left to train"
+    check.equal(again["model"], got["model"], "the model of a run that was already complete", hint, rtol=0, atol=0)
 
 
 with check.exercise("fit"):
@@ -1656,7 +1761,7 @@ with check.exercise("fit"):
     files = check.folder()
     for seed in seeds:
         check_fit("SGD", seed, 5, 2, [None], files)
-        check_fit("AdamW", seed, 23, 4, [10], files)
+        check_fit("AdamW in float64", seed, 23, 4, [10], files)
         check_fit("SGD", seed, 32, 5, [None, 3, 7, 12], files)
     check.true(
         not poisoned(files),
@@ -1754,17 +1859,18 @@ claims.record(
 # evaluations in a row without improvement.
 #
 # **Task.** Complete `EarlyStopping.step(loss, model)`, called after each evaluation. `loss` is the validation loss, a float (NaN
-# and infinity may come); `patience` is a whole number from 1, `min_delta` a number from 0.
+# and infinity may come); `patience` is a whole number from 1, `min_delta` a finite number from 0. The model is any `nn.Module`.
 #
-# - A loss is an **improvement** if it is below the best so far by **more than** `min_delta`; NaN never is, and the first
-#   finite loss always is. <!-- rule: improvement -->
+# - A loss is an **improvement** if it is below the best so far by **more than** `min_delta`. The best starts at infinity, so the
+#   first loss below that is an improvement; NaN never is. <!-- rule: improvement -->
 # - An improvement is remembered in `best`; other losses are not. <!-- rule: best -->
 # - With it a **copy** of the model's state dict goes into `best_state`: training goes on and changes the weights and buffers
-#   in place. <!-- rule: copy -->
+#   in place. It has the same values, bit for bit. <!-- rule: copy -->
 # - `waited` counts the evaluations since the last improvement. <!-- rule: waited -->
 # - `step` returns True when it is time to stop (`patience` evaluations in a row brought no improvement), else
 #   False. <!-- rule: stop -->
-# - Several instances do not disturb each other, and the model stays as it is. <!-- rule: own -->
+# - Several instances do not disturb each other, and the model stays as it is: its state, the mode of each submodule,
+#   `requires_grad` and `.grad` of each parameter. <!-- rule: own -->
 
 
 # %% exercise="early_stopping" minutes=10 difficulty=1
@@ -1794,22 +1900,27 @@ class EarlyStopping:
 # %% tests="early_stopping" points=2
 @check.shared
 def replayed(stopping, losses, patience, min_delta):
-    """Answers, best losses and counts while `losses` come; the model's weights and buffers hold the number of the evaluation.
+    """Answers, best losses and counts while `losses` come; the model's weights and buffers tell the number of the evaluation.
 
     A second stopper sees the same losses doubled, in between.
     """
     stopper, other = (stopping(patience, min_delta) if min_delta else stopping(patience) for _ in range(2))
-    model, another = (nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2)) for _ in range(2))
+    model, another = (nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2), nn.Dropout()).double() for _ in range(2))
+    model[1].eval().bias.grad = torch.ones(2, dtype=torch.float64)
+    model[0].weight.requires_grad_(False)
     seen = {"answers": [], "best": [], "waited": []}
     with torch.no_grad():
         for number, loss in enumerate(losses, 1):
             for value in model.state_dict().values():
-                value.fill_(number)
+                value.fill_(number + 1 / 3 if value.is_floating_point() else number)
             seen["answers"].append(stopper.step(loss, model))
             other.step(2 * loss - 1, another)
             seen["best"].append(stopper.best)
             seen["waited"].append(stopper.waited)
         seen["the model after the last step"] = {name: value.clone() for name, value in model.state_dict().items()}
+        seen["modes"] = {name or "the model": part.training for name, part in model.named_modules()}
+        seen["requires_grad"] = {name: p.requires_grad for name, p in model.named_parameters()}
+        seen["gradients"] = {name: p.grad for name, p in model.named_parameters()}
         if stopper.best_state is not None:
             stopper.restore(model)
         seen["the model, restored"] = dict(model.state_dict())
@@ -1845,6 +1956,8 @@ def stopping_by_definition(mistake=""):
                 self.best = loss
             if improved:
                 self.best_state = model.state_dict() if mistake == "references" else copy.deepcopy(model.state_dict())
+            if improved and mistake == "live buffers":
+                self.best_state.update({name: value for name, value in model.state_dict().items() if name not in dict(model.named_parameters())})
             return self.waited > self.patience if mistake == "late" else self.waited >= self.patience
 
         def restore(self, model):
@@ -1890,6 +2003,7 @@ with check.exercise("early_stopping"):
         "an improvement sets the count back to 0": "not in a row",
         "`best` changes with an improvement alone: compare with the best so far, not with the last loss": "last",
         "`state_dict()` holds references to the live weights: keep a deep copy, and only of the best": "references",
+        "`best_state` holds references to the live buffers (batch norm's statistics): copy them like the weights": "live buffers",
         "stop at the last of `patience` evaluations in a row without improvement, not one later": "late",
     }
     check.agrees(
@@ -1899,6 +2013,8 @@ with check.exercise("early_stopping"):
         "an `EarlyStopping`",
         "best, best_state and waited change with an improvement, waited alone without one; two instances have nothing in common",
         causes={text: functools.partial(replayed, stopping_by_definition(mistake)) for text, mistake in causes.items()},
+        rtol=0,
+        atol=0,
     )
 
 
@@ -2023,8 +2139,8 @@ plt.show()
 # are not enough; a test compares with what *must* come out.
 #
 # **Task.** Write `check_train_epoch(train_epoch)`. A colleague's `train_epoch(model, optimizer, loader)` promises this, for any
-# `nn.Module` that gives logits, any optimizer of `torch.optim`, and any iterable of one or more batches `(x, y)`, of unequal
-# sizes:
+# `nn.Module` that gives logits, any optimizer of `torch.optim` whose `step()` needs no closure, and any iterable of one or more
+# batches `(x, y)`, of unequal sizes:
 #
 # - It makes one update for each batch, in order, each with the mean cross-entropy of that batch. <!-- rule: updates -->
 # - Gradients that lie in `.grad` beforehand have no effect; what lies there afterwards (also None) is nobody's
@@ -2364,8 +2480,8 @@ print(f"{activation_bytes(lambda: hungry_forward(blocks, x), blocks) / 1e6:.0f} 
 # **Task.** Write four functions. Each is checked, and earns its points, on its own. Models, batches and optimizers are as in
 # exercise 1.
 #
-# `run_steps(model, optimizer, loader, steps)`, for patient 1. `loader` can be iterated over again and again (and perhaps no
-# more: it need not have a length); each pass gives one batch or more, in an order of its own. `steps` is 1 or more.
+# `run_steps(model, optimizer, loader, steps)`, for patient 1. `loader` can be iterated over again and again, and nothing else
+# is sure: it may have no length. Each pass gives one batch or more, in an order of its own. `steps` is 1 or more.
 #
 # - It makes exactly `steps` updates, each a train step as in exercise 1 (you may call your `train_step`). <!-- rule: steps -->
 # - Each takes the next batch of `loader`; when a pass is exhausted a **new pass** begins, so that it shuffles
@@ -2471,13 +2587,16 @@ def some_batch(number, classes, samples=4):
 
 
 @check.shared
-def updated(model, optimizer, loss):
-    """One update without `backward`: nothing that lies in `.grad` has a say."""
+def updated(model, optimizer, loss, uncleared=()):
+    """One update without `backward`: nothing that lies in `.grad` has a say (but in the groups `uncleared`)."""
     wanted = [p for p in model.parameters() if p.requires_grad]
+    kept = {id(p): p.grad for group in uncleared for p in group["params"] if p.grad is not None}
     slopes = torch.autograd.grad(loss, wanted, allow_unused=True)
-    model.zero_grad()
+    for p in model.parameters():
+        p.grad = kept.get(id(p))
     for p, slope in zip(wanted, slopes):
-        p.grad = slope
+        if slope is not None:
+            p.grad = slope + kept.get(id(p), 0)
     optimizer.step()
 
 
@@ -2485,7 +2604,7 @@ def updated(model, optimizer, loss):
 
 
 @check.shared
-def steps_made(run, plan, came, passes, steps):
+def steps_made(run, plan, came, kind, leftover, passes, steps):
     """Losses and weights of a run over a loader whose passes give the batches with these numbers."""
 
     class Loader:
@@ -2496,11 +2615,17 @@ def steps_made(run, plan, came, passes, steps):
             self.begun += 1
             return iter([some_batch(number, plan["outputs"]) for number in numbers])
 
-    model = small_model(plan, came)
+    model, forwards = small_model(plan, came), []
+    model[0].register_forward_pre_hook(lambda module, args: forwards.append(len(args[0])))
+    parameters = list(model.parameters())
+    for p in parameters:
+        p.grad = None if leftover is None else torch.full_like(p, leftover)
+    groups = parameters if kind == "one group" else [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.02}]
     torch.default_generator.manual_seed(1)
-    losses = run(model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.5), Loader(), steps)
+    losses = run(model, torch.optim.SGD(groups, lr=0.1, momentum=0.5), Loader(), steps)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
-    return {"losses": losses, "are floats": all(isinstance(loss, float) for loss in losses), "weights": weights}
+    seen = {"losses": losses, "are floats": all(isinstance(loss, float) for loss in losses), "weights": weights}
+    return seen | {"samples in each forward pass": forwards}
 
 
 @check.shared
@@ -2528,6 +2653,8 @@ def patient_1():
     domain = {
         "plan": cases.module(6, "classes", ("nested", "linear", "with buffers", "child in eval", "frozen", "unused parameter")),
         "came": cases.choice("as built", "eval", "training"),
+        "optimizer": cases.choice("one group", "two groups"),
+        "leftover": cases.choice(None, 9.0),
         "batches of each pass": cases.choice([[1, 2, 3], [3, 1, 2], [2, 3, 1]], [[5]], [[5, 6], [6, 5, 7], [8]], [[*range(40)], [*range(39, -1, -1)]]),
         "steps": cases.size("steps"),
     }
@@ -2540,7 +2667,7 @@ def patient_1():
         functools.partial(steps_made, run_by_definition),
         cases.draw(seeds, domain, 3, classes=(2, 9), steps=(1, 45)),
         "`run_steps`",
-        "one pass after the other, the next batch in each step, in training mode",
+        "one pass after the other, the next batch in each step; each step as in exercise 1: training mode, clear, one forward pass",
         causes={text: functools.partial(steps_made, functools.partial(run_by_definition, order=order)) for text, order in causes.items()},
     )
 
@@ -2551,7 +2678,8 @@ def patient_1():
 @check.shared
 def guarded(fit, plan, came, scales, limit, rates, leftover, seed):
     """What a run over a batch times each of `scales` returns and leaves behind."""
-    model = small_model(plan, came)
+    model, forwards = small_model(plan, came), []
+    model[0].register_forward_pre_hook(lambda module, args: forwards.append(len(args[0])))
     groups = [{"params": part, "lr": rate} for part, rate in zip(([*model.parameters()][:-1], [*model.parameters()][-1:]), rates)]
     optimizer = torch.optim.SGD(groups)
     for p in model.parameters():
@@ -2564,6 +2692,8 @@ def guarded(fit, plan, came, scales, limit, rates, leftover, seed):
         "losses": losses,
         "rates": [group["lr"] for group in optimizer.param_groups],
         "state of the model": {name: value.clone() for name, value in model.state_dict().items()},
+        "samples in each forward pass": forwards,
+        "requires_grad": {name: p.requires_grad for name, p in model.named_parameters()},
     }
 
 
@@ -2586,9 +2716,12 @@ def guarded_by_definition(model, optimizer, batches, limit, mistake=""):
         well = not losses[-1] > limit if mistake == "nan" else math.isfinite(losses[-1]) if mistake == "finite" else losses[-1] <= limit
         if well or mistake == "updates always":
             healthy = early if mistake == "early copy" else copied()
-            updated(model, optimizer, loss)
+            uncleared = optimizer.param_groups[{"uncleared": 0, "first cleared": 1}.get(mistake, 2) :]
+            updated(model, optimizer, loss, uncleared)
             healthy = copied() if mistake == "late copy" else healthy
         if not well:
+            if mistake == "no way back yet" and len(losses) == sum(not loss <= limit for loss in losses):
+                healthy = model.state_dict()
             if mistake == "parameters":
                 healthy = {**model.state_dict(), **{name: healthy[name] for name, _ in model.named_parameters()}}
             model.load_state_dict(healthy)
@@ -2615,11 +2748,17 @@ def patient_2():
     }
     one_class = {"kind": "linear", "inputs": 6, "outputs": 1, "seed": 3}  # its loss is exactly 0
     exact = (one_class, "eval", [1, 1], 0.0, (0.4, 0.1), None, 5)
+    # Tells a copy of references (wrong here) from one that is lacking as long as no loss was healthy (right here).
+    healthy_first = ({"kind": "with buffers", "inputs": 6, "outputs": 3, "seed": 3}, "as built", [1, nan], 50.0, (0.4, 0.1), None, 5)
+    healthy_first = cases.Case(dict(zip(domain, healthy_first)), {"scales": "[1, nan]", "limit": "50.0"})
     at_the_limit = cases.Case(dict(zip(domain, exact)), {"classes": "1", "limit": "0.0, which every loss reaches exactly"})
     causes = {
         "`loss > limit` is False for NaN, which is a crash all the same": "nan",
         "only NaN and infinity count as crashes here: so does every loss above the limit": "finite",
         "the copy holds what the update made of the model, which may be the harm: it is taken before the update, and is a deep copy": "late copy",
+        "no loss was healthy before this crash, so there is no copy yet: the model goes back to the state in which it came": "no way back yet",
+        "old gradients were added: clear them before `backward`": "uncleared",
+        "old gradients were cleared in the first parameter group alone: clear them in every group": "first cleared",
         "the copy holds references to the live state, so there is nothing to go back to: is it a deep copy?": "references",
         "the copy was taken before the forward pass: this batch's statistics are not in it": "early copy",
         "batch norm's statistics belong to the state too, and a bad batch spoils them": "parameters",
@@ -2631,7 +2770,7 @@ def patient_2():
     check.agrees(
         your_guarded_fit,
         functools.partial(guarded, guarded_by_definition),
-        itertools.chain([at_the_limit], cases.draw(seeds, domain, 4, classes=(2, 9))),
+        itertools.chain([at_the_limit, healthy_first], cases.draw(seeds, domain, 4, classes=(2, 9))),
         "`guarded_fit`",
         "forward; healthy: copy, then update; crash: back to the last copy, and halve",
         causes={text: functools.partial(guarded, functools.partial(guarded_by_definition, mistake=mistake)) for text, mistake in causes.items()},
@@ -2642,12 +2781,12 @@ def patient_2():
 
 
 @check.shared
-def weighted(loss_of, x, y, seed):
+def weighted(loss_of, mode, x, y, seed):
     """The loss on the CPU, and the gradient of the weights."""
     torch.default_generator.manual_seed(seed)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, 10)).train(mode == "training")
     loss = loss_of(model, x, y)
-    slope = torch.autograd.grad(loss, model[1].weight)[0] if loss.requires_grad else "no gradient reaches the model"
+    slope = torch.autograd.grad(loss, model[2].weight)[0] if loss.requires_grad else "no gradient reaches the model"
     return {"loss": loss.detach(), "gradient of the weights": slope}
 
 
@@ -2683,11 +2822,16 @@ def patient_3():
         by_definition(share),
         cases.draw(
             seeds,
-            {"x": cases.tensor("rows", 1, 8, 8, dtypes=("float32",)), "y": cases.tensor("rows", dtypes=("int64",), high=9), "seed": cases.integer(1, 99)},
+            {
+                "mode": cases.choice("eval", "training"),
+                "x": cases.tensor("rows", 1, 8, 8, dtypes=("float32",)),
+                "y": cases.tensor("rows", dtypes=("int64",), high=9),
+                "seed": cases.integer(1, 99),
+            },
             rows=(1, 70),
         ),
         "`weighted_loss` on the CPU",
-        "weights from 1 for class 0 to 2 for class 9, as in `broken_loss`",
+        "weights from 1 for class 0 to 2 for class 9, and the model in the mode in which it comes, as in `broken_loss`",
         causes={
             "the classes have no weights": by_definition(lambda each, shares: each.mean()),
             "the weighted losses are divided by their number: `F.cross_entropy(..., weight=...)` divides by the sum of their weights": by_definition(

@@ -553,7 +553,7 @@ def train_step(*args):
     raise NotImplementedError
 
 
-# %% wrong="train_and_evaluate" breaks="nothing_left" says="gradient of a later loss"
+# %% wrong="train_and_evaluate" breaks="nothing_left" says="are frozen now"
 # Misunderstands: what needs no gradient now needs none later.
 def evaluate(model, loader):
     modes = {module: module.training for module in model.modules()}
@@ -581,6 +581,90 @@ def evaluate(model, loader):
     modes = {module: module.training for module in model.modules()}
     model.eval()
     model.zero_grad()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="fresh" says="may have several groups"
+# Misunderstands: an optimizer has one parameter group.
+def train_step(model, optimizer, x, y):
+    model.train()
+    for p in optimizer.param_groups[0]["params"]:
+        p.grad = None
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def evaluate(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="nothing_left" says="is trainable now"
+# Misunderstands: whoever judges may freeze everything and thaw everything afterwards.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    loss, right, seen = 0.0, 0, 0
+    model.eval()
+    model.requires_grad_(False)
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    model.requires_grad_(True)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="nothing_left" says="is on now"
+# Misunderstands: autograd was on when the call came.
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    torch.set_grad_enabled(False)
+    loss, right, seen = 0.0, 0, 0
+    if True:
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    torch.set_grad_enabled(True)
+    for module, training in modes.items():
+        module.training = training
+    return loss / seen, right / seen
+
+
+def train_step(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="nothing_left" says="a random number drawn afterwards"
+# Misunderstands: a seed makes an evaluation repeatable (and every random number after it).
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    torch.manual_seed(0)
     loss, right, seen = 0.0, 0, 0
     with torch.no_grad():
         for x, y in loader:
@@ -711,7 +795,7 @@ def clip_gradients(parameters, max_norm):
     return norm
 
 
-# %% wrong="clip_gradients" breaks="in_place" says="as others hold them"
+# %% wrong="clip_gradients" breaks="in_place" says="puts another tensor"
 # Misunderstands: p.grad may be any tensor with the right values.
 def clip_gradients(parameters, max_norm):
     parameters = [p for p in parameters if p.grad is not None]
@@ -888,6 +972,39 @@ def clip_gradients(parameters, max_norm):
 # Misunderstands: by hand means by a library.
 def clip_gradients(parameters, max_norm):
     return torch.nn.utils.clip_grad_norm_(list(parameters), max_norm)
+
+
+# %% wrong="clip_gradients" breaks="in_place" says="gives the tensor other memory"
+# Misunderstands: whoever assigns to `.data` changes a tensor in place.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
+    for g in gradients:
+        g.data = g.data * factor
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="within" says="`max_norm` is infinite here"
+# Misunderstands: inf / inf is 1.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm().item()
+    factor = max_norm / max(norm, max_norm)
+    for g in gradients:
+        g.mul_(factor)
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="in_place" says="make a copy of those"
+# Misunderstands: `reshape(-1)` is always a view.
+def clip_gradients(parameters, max_norm):
+    flat = [p.grad.reshape(-1) for p in parameters if p.grad is not None]
+    norm = torch.cat(flat).norm()
+    factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
+    for g in flat:
+        g.mul_(factor)
+    return norm
 
 
 # %% right="clip_gradients"
@@ -1204,7 +1321,7 @@ def make_schedule(optimizer, warmup, total, floor=0.0):
     return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
 
 
-# %% wrong="make_schedule" breaks="own" says="comes from the scheduler"
+# %% wrong="make_schedule" breaks="own" says="decides here"
 # Misunderstands: there is one schedule at a time (its settings lie on the class).
 class Warm(torch.optim.lr_scheduler.LRScheduler):
     def __init__(self, optimizer, warmup, total, floor):
@@ -1224,6 +1341,40 @@ class Warm(torch.optim.lr_scheduler.LRScheduler):
 
 def make_schedule(optimizer, warmup, total, floor=0.0):
     return Warm(optimizer, warmup, total, floor)
+
+
+# %% wrong="make_schedule" breaks="end, cosine" says="here the floor is a rate"
+# Misunderstands: the floor is a rate (as eta_min is in torch's own cosine).
+class WarmupCosine(torch.optim.lr_scheduler.LRScheduler):
+    def __init__(self, optimizer, warmup, total, floor):
+        self.warmup, self.total, self.floor = warmup, total, floor
+        super().__init__(optimizer)
+
+    def get_lr(self):
+        t = self.last_epoch
+        if t < self.warmup:
+            return [base * (t + 1) / self.warmup for base in self.base_lrs]
+        if t >= self.total:
+            return [self.floor for _ in self.base_lrs]
+        half = 0.5 * (1 + math.cos(math.pi * (t - self.warmup) / (self.total - self.warmup)))
+        return [self.floor + (base - self.floor) * half for base in self.base_lrs]
+
+
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    return WarmupCosine(optimizer, warmup, total, floor)
+
+
+# %% wrong="make_schedule" breaks="end" says="has the floor already"
+# Misunderstands: max(1, ...) settles the case in which there is no cosine.
+def make_schedule(optimizer, warmup, total, floor=0.0):
+
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        progress = min(1.0, (step - warmup) / max(1, total - warmup))
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
 
 
 # %% right="make_schedule"
@@ -1523,6 +1674,52 @@ def accumulation_step(model, optimizer, batches):
     return mean
 
 
+# %% wrong="accumulation_step" breaks="alone" says="goes through the model once"
+# Misunderstands: the loss to report wants a pass of its own.
+def accumulation_step(model, optimizer, batches):
+    samples = sum(len(y) for _, y in batches)
+    model.train()
+    optimizer.zero_grad()
+    mean = 0.0
+    for x, y in batches:
+        with torch.no_grad():
+            mean += F.cross_entropy(model(x), y, reduction="sum").item() / samples
+        (F.cross_entropy(model(x), y) * len(y) / samples).backward()
+    optimizer.step()
+    return mean
+
+
+# %% wrong="accumulation_step" breaks="returns" says="in the loss that is returned"
+# Misunderstands: only gradients want weights.
+def accumulation_step(model, optimizer, batches):
+    samples = sum(len(y) for _, y in batches)
+    model.train()
+    optimizer.zero_grad()
+    losses = []
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y)
+        (loss * len(y) / samples).backward()
+        losses.append(loss.item())
+    optimizer.step()
+    return sum(losses) / len(losses)
+
+
+# %% wrong="accumulation_step" breaks="fresh" says="may have several groups"
+# Misunderstands: an optimizer has one parameter group.
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    for p in optimizer.param_groups[0]["params"]:
+        p.grad = None
+    samples = sum(len(y) for _, y in batches)
+    mean = 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean += loss.item()
+    optimizer.step()
+    return mean
+
+
 # %% right="accumulation_step"
 def accumulation_step(net, opt, pieces):
     net.train()
@@ -1623,7 +1820,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     return loss.item()
 
 
-# %% wrong="amp_step" breaks="clip" says="order: training mode"
+# %% wrong="amp_step" breaks="clip" says="clipped on its own"
 # Misunderstands: each tensor has a limit of its own.
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
@@ -1669,7 +1866,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     return loss.item()
 
 
-# %% wrong="amp_step" breaks="weights_float32" says="order: training mode"
+# %% wrong="amp_step" breaks="weights_float32" says="then there is no update"
 # Misunderstands: weights may be rounded in between.
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
@@ -1700,7 +1897,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     return loss.item()
 
 
-# %% wrong="amp_step" breaks="update" says="order: training mode"
+# %% wrong="amp_step" breaks="update" says="then there is no update"
 # Misunderstands: an infinite gradient is repaired by writing 0 in its place.
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
@@ -1928,7 +2125,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     return loss.item()
 
 
-# %% wrong="amp_step" breaks="training_mode" says="order: training mode"
+# %% wrong="amp_step" breaks="training_mode" says="goes through the model once"
 # Misunderstands: looking at the loss in float32 first costs nothing.
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
@@ -1957,6 +2154,73 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
         nn.utils.clip_grad_norm_(model.parameters(), max_norm)
     scaler.step(optimizer)
     scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="returns" says="had already changed"
+# Misunderstands: the scale after a step is the scale of the step.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    loss = scaler.scale(loss)
+    loss.backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item() / scaler.get_scale()
+
+
+# %% wrong="amp_step" breaks="update" says="then there is no update"
+# Misunderstands: an overflow is to be repaired before the scaler can see it.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    for p in model.parameters():
+        if p.grad is not None:
+            p.grad.nan_to_num_(nan=0.0, posinf=65504.0, neginf=-65504.0)
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="fresh" says="may have several groups"
+# Misunderstands: an optimizer has one parameter group.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    for p in optimizer.param_groups[0]["params"]:
+        p.grad = None
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="training_mode" says="samples in each forward pass"
+# Misunderstands: a look at the model after the step costs nothing.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    with torch.no_grad(), torch.autocast(x.device.type, dtype=dtype):
+        assert model(x).isfinite().any()
     return loss.item()
 
 
@@ -2454,6 +2718,121 @@ def fit(model, optimizer, scheduler, loader, epochs, path):
     return losses
 
 
+# %% wrong="fit" breaks="exact" says="in the middle of an epoch"
+# Misunderstands: a checkpoint in the middle of an epoch is better than none.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["rng"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        new, finished = [], False
+        try:
+            for x, y in loader:
+                new.append(train_step(model, optimizer, x, y))
+                scheduler.step()
+            finished = True
+            losses = losses + new
+        finally:
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "scheduler": scheduler.state_dict(),
+                    "rng": torch.get_rng_state(),
+                    "losses": losses,
+                    "epoch": epoch + 1 if finished else epoch,
+                },
+                path,
+            )
+    return losses
+
+
+# %% wrong="fit" breaks="exact" says="rounded to float32"
+# Misunderstands: `torch.tensor` keeps all digits of a Python float.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["rng"])
+        losses, done = state["losses"].tolist(), state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        torch.save(
+            {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "rng": torch.get_rng_state(),
+                "losses": torch.tensor(losses),
+                "epoch": epoch + 1,
+            },
+            path,
+        )
+    return losses
+
+
+# %% wrong="fit" breaks="returns" says="also one that a later start writes"
+# Misunderstands: a run is interrupted once (a checkpoint holds the losses of its own session).
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    earlier, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["rng"])
+        earlier, done = state["losses"], state["epoch"]
+    losses = []
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        torch.save(
+            {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "rng": torch.get_rng_state(),
+                "losses": losses,
+                "epoch": epoch + 1,
+            },
+            path,
+        )
+    return earlier + losses
+
+
+# %% wrong="fit" breaks="exact" says="the model of a run that was already complete"
+# Misunderstands: where nothing is left to train nothing is left to load.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        losses, done = state["losses"], state["epoch"]
+        if done >= epochs:
+            return losses
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
 # %% right="fit"
 def fit(model, optimizer, scheduler, loader, epochs, path):
     parts = [model, optimizer, scheduler]
@@ -2859,6 +3238,84 @@ class EarlyStopping:
             self.waited += 1
         if self.waited >= self.patience and self.best_state:
             self.restore(model)
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="copy" says="references to the live buffers"
+# Misunderstands: only parameters change while a model trains.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = model.state_dict()
+            for name, p in model.named_parameters():
+                self.best_state[name] = p.detach().clone()
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="copy" says="['the model, restored']"
+# Misunderstands: half the digits are enough for a copy.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = {name: value.half() for name, value in model.state_dict().items()}
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="own" says="['modes']"
+# Misunderstands: a state is taken in eval mode.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.eval().state_dict())
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="own" says="['requires_grad']"
+# Misunderstands: what is copied must need no gradient.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.requires_grad_(False).state_dict())
+        else:
+            self.waited += 1
         return self.waited >= self.patience
 
     def restore(self, model):
@@ -3303,7 +3760,7 @@ def guarded_fit(*args):
 weighted_loss = lean_forward = guarded_fit
 
 
-# %% wrong="debug_clinic" breaks="steps" says="in training mode"
+# %% wrong="debug_clinic" breaks="steps" says="training mode, clear"
 # Misunderstands: a model that is trained is in training mode.
 def run_steps(model, optimizer, loader, steps):
     losses = []
@@ -4158,6 +4615,148 @@ def lean_forward(blocks, x):
     for block in blocks:
         x = torch.utils.checkpoint.checkpoint(block, x.bfloat16().float(), use_reentrant=False)
     return x
+
+
+# %% wrong="debug_clinic" breaks="steps" says="one forward pass"
+# Misunderstands: the loss to report wants a pass of its own.
+def run_steps(model, optimizer, loader, steps):
+    losses = []
+    while len(losses) < steps:
+        for x, y in itertools.islice(loader, steps - len(losses)):
+            model.train()
+            with torch.no_grad():
+                losses.append(F.cross_entropy(model(x), y).item())
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    return losses
+
+
+def guarded_fit(*args):
+    raise NotImplementedError
+
+
+def weighted_loss(*args):
+    raise NotImplementedError
+
+
+def lean_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="debug_clinic" breaks="steps" says="each step as in exercise 1"
+# Misunderstands: an optimizer has one parameter group.
+def run_steps(model, optimizer, loader, steps):
+    losses = []
+    model.train()
+    while len(losses) < steps:
+        for x, y in itertools.islice(loader, steps - len(losses)):
+            for p in optimizer.param_groups[0]["params"]:
+                p.grad = None
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return losses
+
+
+def guarded_fit(*args):
+    raise NotImplementedError
+
+
+def weighted_loss(*args):
+    raise NotImplementedError
+
+
+def lean_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="debug_clinic" breaks="crash" says="so there is no copy yet"
+# Misunderstands: without an update there is nothing to repair (batch norm has taken the bad batch in).
+def guarded_fit(model, optimizer, batches, limit):
+    losses, healthy = [], None
+    model.train()
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            if healthy is not None:
+                model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+def weighted_loss(*args):
+    raise NotImplementedError
+
+
+def lean_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="debug_clinic" breaks="guarded_fresh" says="clear them in every group"
+# Misunderstands: an optimizer has one parameter group.
+def guarded_fit(model, optimizer, batches, limit):
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    model.train()
+    for x, y in batches:
+        for p in optimizer.param_groups[0]["params"]:
+            p.grad = None
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+def weighted_loss(*args):
+    raise NotImplementedError
+
+
+def lean_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="debug_clinic" breaks="weighted" says="in the mode in which it comes"
+# Misunderstands: a loss is always that of training.
+def weighted_loss(model, x, y):
+    model.train()
+    device = next(model.parameters()).device
+    weight = torch.linspace(1, 2, 10, device=device)
+    return F.cross_entropy(model(x.to(device)), y.to(device), weight=weight)
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+def guarded_fit(*args):
+    raise NotImplementedError
+
+
+def lean_forward(*args):
+    raise NotImplementedError
 
 
 # %% right="debug_clinic"
