@@ -140,7 +140,7 @@ plt.show()
 # - The model is afterwards as before: the training flag of **every** submodule, weights and buffers. <!-- rule: restored -->
 
 
-# %% exercise="export_dynamic" minutes=20 difficulty=1 seconds=60 apart=true
+# %% exercise="export_dynamic" minutes=20 difficulty=1 seconds=60
 def export_dynamic(model, example, largest):
     """`model` as an ExportedProgram in eval behaviour, for inputs like `example` with batches of 1 to `largest`."""
     ### BEGIN SOLUTION
@@ -363,7 +363,7 @@ for name, data in SAMPLES.items():
     print(f"{name}: {len(data)} bytes, begins with {data[:8]}, methods: {', '.join(sorted(small.method_names))}")
 
 
-# %% exercise="ship_and_run" minutes=25 difficulty=2 seconds=90 processes=true apart=true
+# %% exercise="ship_and_run" minutes=25 difficulty=2 seconds=90 processes=true
 def ship(program, path, delegate):
     """Write `program` to `path` as a .pte file, with or without XNNPACK; returns the file's size in bytes."""
     ### BEGIN SOLUTION
@@ -654,7 +654,7 @@ for node in edge_graph("softly").graph.nodes:
         print(f"{node.op:14} {node.target.name() if hasattr(node.target, 'name') else node.target}")
 
 
-# %% exercise="coverage" minutes=25 difficulty=2 apart=true
+# %% exercise="coverage" minutes=25 difficulty=2
 def coverage(graph_module):
     """What the backend took of a lowered graph: a dictionary with parts, delegated, left and share."""
     ### BEGIN SOLUTION
@@ -948,7 +948,7 @@ for module, x in ((Gate(), torch.randn(2, 4)), (MedianFilter(3), torch.randn(2, 
 # - Exported for a fixed shape, XNNPACK takes all of it: no operator stays outside. <!-- rule: delegated -->
 
 
-# %% exercise="repair" minutes=35 difficulty=3 seconds=90 processes=true apart=true
+# %% exercise="repair" minutes=35 difficulty=3 seconds=90 processes=true
 def gate(x):
     """`x.relu()` where the mean of all of x is above 0, `-x` otherwise; the shape of x."""
     ### BEGIN SOLUTION
@@ -1182,7 +1182,7 @@ print(f"largest difference from eager: {error:.1e}")
 # - The result is a Python float. <!-- rule: number -->
 
 
-# %% exercise="quantise" minutes=30 difficulty=2 seconds=60 apart=true
+# %% exercise="quantise" minutes=30 difficulty=2 seconds=60
 def quantise(model, example, batches):
     """`model` as an int8 graph for XNNPACK, one weight scale a channel, calibrated on `batches`."""
     ### BEGIN SOLUTION
@@ -1436,7 +1436,7 @@ plt.show()
 # - The fastest comes first; variants with equal `ms` stay in the order of the dictionary. <!-- rule: sorted -->
 
 
-# %% exercise="compare" minutes=25 difficulty=2 apart=true
+# %% exercise="compare" minutes=25 difficulty=2
 def compare(variants, x, expected, clock, warmup, repeats):
     """Size, latency and error of each variant, fastest first: a list of dictionaries."""
     ### BEGIN SOLUTION
@@ -1695,7 +1695,7 @@ if table:
 # ones for each run are a good start.
 
 
-# %% exercise="accept" minutes=30 difficulty=2 seconds=60 apart=true
+# %% exercise="accept" minutes=30 difficulty=2 seconds=60
 def accept(run, model, largest):
     """Raise AssertionError unless the program `run` does what `model` does, for batches of 1 to `largest`."""
     ### BEGIN SOLUTION
