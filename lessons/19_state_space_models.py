@@ -846,7 +846,7 @@ def check_handing_over(seed):
         ((2, 3, 4, (3, 4)), torch.float32),
         ((1, 1, 1, (1, 1, 1)), torch.float32),
         ((3, 5, 2, (1, 9, 1)), torch.float64),
-        ((1, 2, 3, (70, 330)), torch.float32),
+        ((1, 2, 3, (70, 230)), torch.float32),
     ):
         given = scan_inputs(seed, batch, channels, sum(lengths), state, dtype)
         for start in (None, numbers(seed + 6, batch, channels, state, dtype=dtype)):
@@ -862,7 +862,8 @@ def check_handing_over(seed):
                 wanted = batch * channels * state * (4 if dtype == torch.float32 else 8)
                 view = "is it a slice of all states? A view keeps the whole tensor; .clone() lets go of it"
                 check.between(size, None, wanted + 64, f"the bytes that a state of {wanted} bytes keeps alive after {n} tokens", view)
-            check_gradients_of(given, start, lengths, what, seed)
+            if start is not None or batch == 2:
+                check_gradients_of(given, start, lengths, what, seed)
 
 
 def check_gradients_of(given, start, lengths, what, seed):
@@ -893,7 +894,7 @@ def check_gradients():
             "step": cases.tensor("batch", "channels", "length", dtypes=(dtype,), low=1e-3, high=3),
             "A": cases.tensor("channels", "state", dtypes=(dtype,), low=-20, high=-0.01),
         }
-        drawn = cases.draw(seeds, domain, 2, batch=(1, 2), channels=(1, 4), state=(1, 3), length=(1, 150))
+        drawn = cases.draw(seeds, domain, 1, batch=(1, 2), channels=(1, 3), state=(1, 3), length=(1, 40))
         fastest = [torch.full((1, 1, 40), 3.0, dtype=getattr(torch, dtype)), torch.full((1, 1), -20.0, dtype=getattr(torch, dtype))]
         for case in (*drawn, fastest):
             step, A = case
@@ -1360,6 +1361,7 @@ def block_in_pieces(plan, hidden, lengths, factor=1.0, weights=None, update=Fals
     return found
 
 
+@torch.no_grad()
 def block_by_definition(plan, hidden, factor=1.0, mistake=None):
     """The table, line by line."""
     mixer = mixer_of(plan)
@@ -1392,9 +1394,9 @@ def check_pieces_of(plan, hidden, lengths, what, hint, factor=1.0):
     """A text in pieces against the mixer (or, with a factor, against the table)."""
     with torch.no_grad():
         expected = mixer_of(plan)(hidden) if factor == 1 else block_by_definition(plan, hidden, factor)
-        causes = {text: block_by_definition(plan, hidden, factor, name) for text, name in MISTAKES.items()}
-        if factor != 1:
-            causes = {"`selective_scan` was not called": block_by_definition(plan, hidden)}
+    causes = {text: lambda name=name: block_by_definition(plan, hidden, factor, name) for text, name in MISTAKES.items()}
+    if factor != 1:
+        causes = {"`selective_scan` was not called": block_by_definition(plan, hidden)}
     seen, (_, after, *_) = check.after(block_in_pieces, plan, hidden, lengths, factor)
     check.true("out" in seen, f"`mamba_block` returned one {seen.get('returned')}, expected the pair (out, state).")
     batch, _, width = hidden.shape
@@ -1472,7 +1474,7 @@ def check_state():
     for plan, channels, numbers_kept in (({}, 32, 5 + 4), ({"conv_kernel": 2, "expand": 3, "state_size": 2}, 48, 2 + 2)):
         for batch in (1, 3):
             sizes = {}
-            for lengths in ([1], [2, 1], [7], [300], [299, 1]):
+            for lengths in ([1], [2, 1], [7], [120], [119, 1]):
                 size = block_in_pieces(plan, numbers(205, batch, sum(lengths), 16), lengths).get("bytes", [None])[-1]
                 sizes[", then ".join(map(str, lengths))] = size
             most = batch * channels * numbers_kept * 4
@@ -2069,7 +2071,8 @@ def check_block():
                 with torch.no_grad():
                     angles = model.model.rotary_emb(x, position_ids=spread * torch.arange(length)[None] + 3)
                     expected = layer(x, position_embeddings=angles)[0]
-                    causes = {text: block_by_definition(layer, x, angles, name) for text, name in MISTAKES.items()}
+                wrong = torch.no_grad()(block_by_definition)
+                causes = {text: lambda name=name, given=(layer, x, angles): wrong(*given, name) for text, name in MISTAKES.items()}
                 observed, states, x_after, angles_after = blocks_of(plan, number, x, angles)
                 kind = "an attention layer" if layer.block_type == "full_attention" else "a Mamba layer"
                 what = f"{kind} (layer {number} of {plan}, {batch} x {length} tokens, positions 3, {3 + spread}, {3 + 2 * spread}, …)"
