@@ -1031,6 +1031,16 @@ def softmax(x, out):
 # - tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
 # + tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=(-1)), mask=mask)
 
+# %% equivalent="fused_softmax" because="a vector has one axis: without axis= it is that one"
+# - e = tl.exp(x - tl.max(x, axis=0))
+# + e = tl.exp(x - tl.max(x))
+
+
+# %% equivalent="fused_softmax" because="a vector has one axis: without axis= it is that one"
+# - tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+# + tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e), mask=mask)
+
+
 # %% wrong="check_softmax" breaks="memory, input" says="Still unseen"
 # Misunderstands: right values are the whole test.
 def check_softmax(softmax):
@@ -1957,6 +1967,26 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
 # %% equivalent="add_rms_norm" because="a vector has one axis: 0 and -1 are the same"
 # - rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
 # + rms = tl.sqrt(tl.sum(total * total, axis=(-1)) / columns + eps)
+
+# %% equivalent="add_rms_norm" because="a vector has one axis: without axis= it is that one"
+# - rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
+# + rms = tl.sqrt(tl.sum(total * total) / columns + eps)
+
+
+# %% equivalent="add_rms_norm" because="the other operand is float32, which widens this one too"
+# - x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+# + x = tl.load(x_ptr + at, mask=mask, other=0.0)
+
+
+# %% equivalent="add_rms_norm" because="the other operand is float32, which widens this one too"
+# - residual = tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+# + residual = tl.load(residual_ptr + at, mask=mask, other=0.0)
+
+
+# %% equivalent="add_rms_norm" because="the other operand is float32, which widens this one too"
+# - weight = tl.load(weight_ptr + offsets, mask=mask).to(tl.float32)
+# + weight = tl.load(weight_ptr + offsets, mask=mask)
+
 
 # %% wrong="layer_norm" breaks="padding" says="mask it before squaring"
 # Misunderstands: padding that was loaded as 0 stays 0.
@@ -3233,6 +3263,26 @@ def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
 # %% equivalent="layer_norm" because="one factor of 0 in the padding is enough"
 # - normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
 # + normed = (tl.load(x_ptr + at, mask=mask, other=1.0) - tl.load(mean_ptr + row)) * rstd
+
+# %% equivalent="layer_norm" because="a vector has one axis: without axis= it is that one"
+# - mean = tl.sum(x, axis=0) / columns
+# + mean = tl.sum(x) / columns
+
+
+# %% equivalent="layer_norm" because="a vector has one axis: without axis= it is that one"
+# - g_mean = tl.sum(g, axis=0) / columns
+# + g_mean = tl.sum(g) / columns
+
+
+# %% equivalent="layer_norm" because="a vector has one axis: without axis= it is that one"
+# - product_mean = tl.sum(g * normed, axis=0) / columns
+# + product_mean = tl.sum(g * normed) / columns
+
+
+# %% equivalent="layer_norm" because="a vector has one axis: without axis= it is that one"
+# - rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+# + rstd = 1 / tl.sqrt(tl.sum(centred * centred) / columns + eps)
+
 
 # %% wrong="tiled_matmul" breaks="product, inside" says="Each mask needs both axes"
 # Misunderstands: the loop over k ends by itself, so k needs no mask.
