@@ -207,6 +207,49 @@ def add(x, y, out, block=256):
     return out
 
 
+# %% wrong="vector_add" breaks="sum" says="the others never"
+# Misunderstands: any number of axes: counts the elements of one, two or three axes only.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    """out = x + y for n elements; each program adds one block of BLOCK elements."""
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    y = tl.load(y_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, x + y, mask=mask)
+
+
+def add(x, y, out, block=256):
+    """`x + y` into `out` (contiguous, equal shapes) with blocks of `block` elements; returns `out`."""
+    n = x.shape[0]
+    if x.dim() >= 2:  # a matrix
+        n *= x.shape[1]
+    if x.dim() >= 3:  # a batch of matrices
+        n *= x.shape[2]
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
+# %% wrong="vector_add" breaks="sum" says="starts from 0 loses the sign"
+# Misunderstands: bit for bit: that a sum that starts from 0 has the same bits; -0.0 + -0.0 becomes 0.0.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    """out = x + y for n elements; each program adds one block of BLOCK elements."""
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    acc = tl.zeros((BLOCK,), dtype=out_ptr.dtype.element_ty)
+    acc += tl.load(x_ptr + offsets, mask=mask)
+    acc += tl.load(y_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, acc, mask=mask)
+
+
+def add(x, y, out, block=256):
+    """`x + y` into `out` (contiguous, equal shapes) with blocks of `block` elements; returns `out`."""
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
 # %% right="vector_add"
 # Keyword arguments by name, no gradients, a grid as a list.
 @triton.jit
@@ -466,6 +509,51 @@ def softmax_bytes(rows, columns, itemsize, fused):
 def matmul_cost(m, n, k, block_m, block_n, itemsize):
     read = m * k * math.ceil(n / block_n) + k * n * math.ceil(m / block_m)
     return 2 * m * n * k, (read + m * n) * itemsize
+
+
+# %% wrong="roofline_arithmetic" breaks="flops, traffic" says="does not fit into 32 bits"
+# Misunderstands: all sizes from 1 on: counts flops and bytes of the product in 32-bit integers, which overflow for large
+# matrices.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    """(flops per byte, least seconds, "compute" or "memory"); `peak` in flop/s, `bandwidth` in bytes/s."""
+    compute, memory = flops / peak, bytes_moved / bandwidth
+    return flops / bytes_moved, max(compute, memory), "compute" if compute > memory else "memory"
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    """Bytes that softmax over the rows of a (rows, columns) matrix reads and writes."""
+    return (2 * rows * columns if fused else 8 * rows * columns + 4 * rows) * itemsize
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    """(flops, bytes read and written) of an (m, k) x (k, n) product in tiles of block_m x block_n."""
+    sizes = np.array([[m, k], [k, n], [m, n]], dtype=np.int32)  # a, b and the result
+    times = np.array([-(-n // block_n), -(-m // block_m), 1], dtype=np.int32)  # how often each is moved
+    moved = (sizes.prod(axis=1, dtype=np.int32) * times).sum(dtype=np.int32) * np.int32(itemsize)
+    flops = np.array([2, m, n, k], dtype=np.int32).prod(dtype=np.int32)
+    return int(flops), int(moved)
+
+
+# %% wrong="roofline_arithmetic" breaks="seconds" says="division by zero"
+# Misunderstands: flops from 0 on: the time is flops over the reachable rate, which is 0 / 0 for a kernel without arithmetic
+# (a copy).
+def roofline(flops, bytes_moved, peak, bandwidth):
+    """(flops per byte, least seconds, "compute" or "memory"); `peak` in flop/s, `bandwidth` in bytes/s."""
+    intensity = flops / bytes_moved
+    rate = min(peak, intensity * bandwidth)  # the roof at this intensity
+    return intensity, flops / rate, "compute" if flops / peak > bytes_moved / bandwidth else "memory"
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    """Bytes that softmax over the rows of a (rows, columns) matrix reads and writes."""
+    elements = 2 * rows * columns if fused else 8 * rows * columns + 4 * rows
+    return elements * itemsize
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    """(flops, bytes read and written) of an (m, k) x (k, n) product in tiles of block_m x block_n."""
+    elements = m * k * math.ceil(n / block_n) + k * n * math.ceil(m / block_m) + m * n
+    return 2 * m * n * k, elements * itemsize
 
 
 # %% right="roofline_arithmetic"
@@ -804,6 +892,53 @@ def softmax(x, out):
     return out
 
 
+# %% wrong="fused_softmax" breaks="holes" says="nothing else in the maximum"
+# Misunderstands: -inf: replaces it by -10,000, 'small enough', though whole rows may lie near -100,000.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    """Softmax of one row a program; BLOCK is at least `columns`."""
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=0.0)
+    x = tl.where(x == float("-inf"), -10000.0, x)  # -inf - -inf would be NaN
+    x = tl.where(mask, x, float("-inf"))
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    """Softmax over the rows of `x` (rows, columns) into `out`; returns `out`."""
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% wrong="fused_softmax" breaks="softmax" says="the others never"
+# Misunderstands: the grid: believes that it is how many programs run at once, at most one a multiprocessor, and that rows
+# beyond are taken up by themselves.
+MULTIPROCESSORS = 108  # of an A100
+
+
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    """Softmax of one row a program; BLOCK is at least `columns`."""
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    """Softmax over the rows of `x` (rows, columns) into `out`; returns `out`."""
+    rows, columns = x.shape
+    programs = min(rows, MULTIPROCESSORS)
+    softmax_kernel[(programs,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
 # %% right="fused_softmax"
 # torch makes the grid from the output; base 2; the reciprocal of the sum.
 @triton.jit
@@ -860,6 +995,34 @@ def softmax(x, out):
     return out
 
 
+# %% right="fused_softmax"
+# In base 2; the row as a 1 x BLOCK tile with keep_dims; the padding put in with tl.where; a power of two by bit_length.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    """Softmax of one row a program; BLOCK is at least `columns`."""
+    row = tl.program_id(0).to(tl.int64)
+    lanes = tl.arange(0, BLOCK)[None, :]
+    exists = lanes < columns
+    x_ptr += row * x_stride
+    out_ptr += row * out_stride
+    values = tl.load(x_ptr + lanes, mask=exists, other=0.0)
+    values = tl.where(exists, values, float("-inf"))
+    top = tl.max(values, axis=1, keep_dims=True)
+    powers = tl.exp2((values - top) * 1.4426950408889634)
+    inverse = 1.0 / tl.sum(powers, axis=1, keep_dims=True)
+    tl.store(out_ptr + lanes, powers * inverse, mask=exists)
+
+
+def softmax(x, out):
+    """Softmax over the rows of `x` (rows, columns) into `out`; returns `out`."""
+    width = x.size(1)
+    block = 1 << (width - 1).bit_length()
+    softmax_kernel[x.size(0),](
+        x, out, x_stride=x.stride(0), out_stride=out.stride(0), columns=width, BLOCK=block,
+    )  # fmt: skip
+    return out
+
+
 # %% equivalent="fused_softmax" because="a vector has one axis: 0 and -1 are the same"
 # - e = tl.exp(x - tl.max(x, axis=0))
 # + e = tl.exp(x - tl.max(x, axis=(-1)))
@@ -867,6 +1030,16 @@ def softmax(x, out):
 # %% equivalent="fused_softmax" because="a vector has one axis: 0 and -1 are the same"
 # - tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
 # + tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=(-1)), mask=mask)
+
+# %% equivalent="fused_softmax" because="a vector has one axis: without axis= it is that one"
+# - e = tl.exp(x - tl.max(x, axis=0))
+# + e = tl.exp(x - tl.max(x))
+
+
+# %% equivalent="fused_softmax" because="a vector has one axis: without axis= it is that one"
+# - tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+# + tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e), mask=mask)
+
 
 # %% wrong="check_softmax" breaks="memory, input" says="Still unseen"
 # Misunderstands: right values are the whole test.
@@ -876,43 +1049,6 @@ def check_softmax(softmax):
         out = torch.empty_like(x)
         softmax(x, out)
         assert torch.allclose(out, x.softmax(1), atol=1e-6)
-
-
-# %% wrong="check_softmax" breaks="values" says="zeros in the padding"
-# Misunderstands: a kernel that keeps to its memory is right; round sizes have no padding.
-def check_softmax(softmax):
-    for scale in (1, 200):
-        fence = Fence()
-        values = random(4, 32, scale=scale)
-        x, out = fence.place("x", values, gap=5), fence.place("out", torch.full_like(values, math.nan), gap=2)
-        with fence:
-            softmax(x, out)
-        assert not fence.problems() and torch.allclose(out, values.softmax(1), atol=1e-6)
-
-
-# %% wrong="check_softmax" breaks="accepts" says="reject a correct implementation"
-# Misunderstands: equal means equal to the last bit.
-def check_softmax(softmax):
-    for shift in (-300.0, 300.0):
-        fence = Fence()
-        values = random(3, 17, shift=shift)
-        x, out = fence.place("x", values, gap=5), fence.place("out", torch.full_like(values, math.nan), gap=2)
-        with fence:
-            softmax(x, out)
-        assert not fence.problems() and torch.equal(out, values.softmax(1))
-
-
-# %% wrong="check_softmax" breaks="input" says="overwrites x"
-# Misunderstands: comparing with softmax of x afterwards is the same as before; x may have changed.
-def check_softmax(softmax):
-    for shift in (-300.0, 300.0):
-        fence = Fence()
-        x = fence.place("x", random(3, 17, shift=shift), gap=5)
-        out = fence.place("out", torch.full((3, 17), math.nan), gap=2)
-        expected = x.softmax(1)
-        with fence:
-            softmax(x, out)
-        assert not fence.problems() and torch.allclose(out, expected, atol=1e-6)
 
 
 # %% wrong="check_softmax" breaks="values, memory" says="catch none"
@@ -937,12 +1073,56 @@ def check_softmax(softmax):
         assert wide.isnan().all()
 
 
+# %% wrong="check_softmax" breaks="values" says="zeros in the padding"
+# Misunderstands: a kernel that keeps to its memory is right; round sizes have no padding.
+def check_softmax(softmax):
+    for rows, columns in ((8, 32), (1, 16), (4, 32), (2, 1)):
+        fence = Fence()
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="accepts" says="reject a correct implementation"
+# Misunderstands: equal means equal to the last bit.
+def check_softmax(softmax):
+    for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
+        fence = Fence()
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.equal(out, values.softmax(1)), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="input" says="overwrites x"
+# Misunderstands: right values and whole canaries show that x stays as it was, too.
+def check_softmax(softmax):
+    for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
+        fence = Fence()
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+
+
 # %% wrong="check_softmax" breaks="calls" says="at most 20 calls"
 # Misunderstands: the more cases, the better the test.
 def check_softmax(softmax):
-    for shift in range(-300, 301, 25):
+    for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)) * 6:
         fence = Fence()
-        values = random(3, 17, shift=float(shift))
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -955,14 +1135,14 @@ def check_softmax(softmax):
 # %% wrong="check_softmax" breaks="accepts" says="returned"
 # Misunderstands: who writes into out also returns it.
 def check_softmax(softmax):
-    for shift in (-300.0, 300.0):
+    for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(3, 17, shift=shift)
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
             returned = softmax(x, out)
-        assert returned is out, 'it must have returned out'
+        assert returned is out, "it must have returned out"
         assert not fence.problems(), fence.problems()
         assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
         assert torch.equal(x, values), "the input has changed"
@@ -971,9 +1151,39 @@ def check_softmax(softmax):
 # %% wrong="check_softmax" breaks="values" says="maximum with the padding in it"
 # Misunderstands: values of one sign show everything.
 def check_softmax(softmax):
-    for shift in (300.0,):
+    for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(3, 17, shift=shift)
+        values = random(rows, columns) + torch.linspace(300, 900, rows, device=DEVICE)[:, None]
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="values" says="no maximum subtracted"
+# Misunderstands: values near 0 show everything.
+def check_softmax(softmax):
+    for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
+        fence = Fence()
+        values = random(rows, columns)
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="values" says="the first row's maximum for all"
+# Misunderstands: rows of one matrix are alike.
+def check_softmax(softmax):
+    for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
+        fence = Fence()
+        values = random(rows, columns) - 600
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -984,11 +1194,11 @@ def check_softmax(softmax):
 
 
 # %% wrong="check_softmax" breaks="values" says="does nothing"
-# Misunderstands: the sum of a row tells whether it was normalised.
+# Misunderstands: what stands in out before the call does not matter.
 def check_softmax(softmax):
-    for shift in (-300.0, 300.0):
+    for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(3, 17, shift=shift)
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", values.softmax(1), gap=2)
         with fence:
@@ -1001,9 +1211,9 @@ def check_softmax(softmax):
 # %% wrong="check_softmax" breaks="accepts" says="reject a correct implementation"
 # Misunderstands: a relative difference is what counts, also for probabilities near 0.
 def check_softmax(softmax):
-    for shift in (-300.0, 300.0):
+    for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(3, 17, shift=shift)
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1013,57 +1223,255 @@ def check_softmax(softmax):
         assert torch.equal(x, values), "the input has changed"
 
 
-# %% right="check_softmax"
-# Several small cases, by the fence's counts too, and `raise` in place of `assert`.
+# %% wrong="check_softmax" breaks="accepts" says="reject a correct implementation"
+# Misunderstands: the tolerance that torch takes by itself is the one that was asked for.
 def check_softmax(softmax):
-    for seed, (rows, columns, gap, other, scale) in enumerate([(1, 1, 0, 0, 1), (2, 5, 3, 0, 1), (4, 33, 0, 2, 250), (3, 7, 1, 6, 100)]):
+    for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        for sign in (-1, 1):
-            values = sign * (200 + (random(rows, columns, seed=seed).abs() * scale).clamp(0, 700))
-            x, out = fence.place("x", values, gap=gap), fence.place("out", torch.full_like(values, math.nan), gap=other)
-            with fence:
-                softmax(x=x, out=out)
-            off = (out - torch.softmax(values, dim=-1)).abs().max()
-            if not off < 2e-6 or not torch.equal(x, values) or fence.problems():
-                raise AssertionError(f"off by {off}; {fence.problems()}")
-
-
-# %% right="check_softmax"
-# Canaries by hand, in one wide buffer for each tensor, and several shapes.
-def check_softmax(softmax):
-    for rows, columns, mean in ((2, 9, 0.0), (5, 17, 120.0), (3, 33, -120.0), (4, 16, 0.0)):
-        generator = torch.Generator().manual_seed(columns)
-        inside = (slice(2, 2 + rows), slice(7, 7 + columns))
-        source = torch.full((rows + 4, columns + 30), math.nan)
-        source[inside] = torch.randn(rows, columns, generator=generator) + mean
-        source = source.to(DEVICE)
-        target = torch.full((rows + 4, columns + 57), math.nan, device=DEVICE)
-        before = source.clone()
-        softmax(source[inside], target[inside])
-        difference = (target[inside] - before[inside].softmax(-1)).abs().max()
-        assert difference < 1e-5, f"off by {difference}"
-        assert torch.equal(source.nan_to_num(9), before.nan_to_num(9)), "the input or what lies around it has changed"
-        target[inside] = math.nan
-        assert bool(target.isnan().all()), "something outside of out was written"
-
-
-# %% right="check_softmax"
-# Strict, with large values and with rows that begin with many low ones.
-def check_softmax(softmax):
-    for rows, columns, shift, holes in ((3, 16, 300.0, 0), (4, 33, 900.0, 0), (4, 19, -300.0, 10)):
-        values = random(rows, columns, seed=columns, shift=shift)
-        values[:, :holes] = -1000
-        fence = Fence()
-        x, out = fence.place("x", values, gap=4), fence.place("out", torch.full_like(values, math.nan))
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
             softmax(x, out)
-        assert torch.allclose(out, values.softmax(1), atol=1e-6) and torch.equal(x, values)
         assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1)), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
 
 
-# %% equivalent="check_softmax" because="one unit more or less: the values still lie far beyond what exp can take, on both sides"
-# - for shift in (-300.0, 300.0):
-# + for shift in (-300.0, 301.0):
+# %% wrong="check_softmax" breaks="values" says="columns taken for the stride of out"
+# Misunderstands: gaps between the rows of x show every wrong stride.
+def check_softmax(softmax):
+    for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
+        fence = Fence()
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan))
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="values" says="block of 32 at most"
+# Misunderstands: one odd shape shows every bug.
+def check_softmax(softmax):
+    for rows, columns in ((3, 17),):
+        fence = Fence()
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="values" says="four programs at most"
+# Misunderstands: a few rows are as good as many.
+def check_softmax(softmax):
+    for rows, columns in ((3, 40), (1, 17), (3, 32), (2, 1)):
+        fence = Fence()
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="values" says="columns are a power of two"
+# Misunderstands: padding is where the bugs are, so a power of two shows nothing.
+def check_softmax(softmax):
+    for rows, columns in ((8, 40), (1, 17), (3, 33), (2, 1)):
+        fence = Fence()
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="values" says="leaves out a single row"
+# Misunderstands: a matrix has several rows.
+def check_softmax(softmax):
+    for rows, columns in ((8, 40), (2, 17), (3, 32), (2, 1)):
+        fence = Fence()
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="values" says="a single column taken for a row"
+# Misunderstands: softmax of a single column is 1, so there is nothing to test.
+def check_softmax(softmax):
+    for rows, columns in ((8, 40), (1, 17), (3, 32)):
+        fence = Fence()
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        x = fence.place("x", values, gap=5)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=2)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="memory" says="what is too much thrown away"
+# Misunderstands: the canaries around x and out show every access.
+def check_softmax(softmax):
+    for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
+        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        x_buffer, out_buffer = (torch.full((rows + 40, columns + 69 + i), math.nan, device=DEVICE) for i in (0, 3))
+        x, out = (buffer[20 : 20 + rows, 20 : 20 + columns] for buffer in (x_buffer, out_buffer))
+        x.copy_(values)
+        softmax(x, out)
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
+        assert torch.equal(x, values), "the input has changed"
+        for buffer, inside in ((x_buffer, x), (out_buffer, out)):
+            inside.fill_(math.nan)
+            assert buffer.isnan().all(), "written outside"
+
+
+# %% right="check_softmax"
+# The fence, a list of cases of many shapes, gaps and values.
+def check_softmax(softmax):
+    """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
+
+    def ramp(rows, columns):
+        return torch.linspace(-1000.0, 1000.0, rows * columns).view(rows, columns)
+
+    alternating = torch.full((2, 11), 1000.0)
+    alternating[:, ::2] = -1000.0
+    one_high = torch.full((3, 24), -1000.0)
+    one_high[0, 0] = one_high[1, 23] = one_high[2, 11] = 1000.0
+    cases = (
+        (random(1, 1, seed=1), 0, 0),
+        (random(6, 1, seed=2), 3, 2),
+        (random(3, 2, seed=3), 0, 5),
+        (random(8, 40, seed=4), 7, 3),
+        (random(3, 17, seed=5, shift=-300.0), 5, 2),
+        (random(3, 17, seed=6, shift=300.0), 2, 5),
+        (random(2, 33, seed=7, shift=-900.0), 0, 4),
+        (random(2, 33, seed=8, shift=900.0), 1, 0),
+        (random(4, 32, seed=9), 0, 0),
+        (random(5, 16, seed=10, scale=3.0), 6, 6),
+        (random(3, 31, seed=11, scale=200.0).clamp(-1000, 1000), 4, 1),
+        (ramp(4, 9), 1, 2),
+        (ramp(4, 39).flip(1), 0, 1),
+        (alternating, 5, 0),
+        (one_high, 3, 9),
+        (torch.full((2, 20), -7.0), 1, 1),
+        (torch.zeros(2, 13), 0, 3),
+        (random(7, 5, seed=12, scale=1e-3), 2, 0),
+    )
+    for values, x_gap, out_gap in cases:
+        values = values.to(DEVICE)
+        what = f"softmax of {tuple(values.shape)}, gaps {x_gap} and {out_gap}, values {values.min():.0f} to {values.max():.0f}"
+        fence = Fence()
+        x = fence.place("x", values, gap=x_gap)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=out_gap)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), f"{what}: {fence.problems()}"
+        assert torch.equal(x, values), f"{what}: x was changed"
+        assert torch.allclose(out, values.softmax(1), atol=1e-6), f"{what}: wrong values"
+
+
+# %% right="check_softmax"
+# Canaries of its own (numbers, twice different ones) and an own listener among the fences; float64 reference.
+class Listener:
+    """Stands among the FENCES and keeps the addresses that are touched."""
+
+    def __init__(self):
+        self.touched, self.programs = [], 0
+
+    def note(self, verb, addresses, itemsize):
+        self.touched.append((verb, addresses.cpu()))
+
+
+def in_buffer(values, gap, canary, margin=300):
+    """(buffer, the tensor inside it, which elements of the buffer are canaries)."""
+    rows, columns = values.shape
+    buffer = torch.full((2 * margin + rows * (columns + gap),), canary, device=DEVICE)
+    outside = torch.ones(len(buffer), dtype=torch.bool, device=DEVICE)
+    where = dict(size=(rows, columns), stride=(columns + gap, 1), storage_offset=margin)
+    buffer.as_strided(**where).copy_(values)
+    outside.as_strided(**where).fill_(False)
+    return buffer, buffer.as_strided(**where), outside
+
+
+def check_softmax(softmax):
+    """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
+    shapes = [(1, 1, 0, 0), (8, 40, 2, 3), (5, 1, 4, 1), (4, 7, 0, 9), (3, 16, 5, 5), (2, 33, 8, 0), (7, 18, 1, 2), (6, 32, 0, 0)]
+    kinds = [(0.0, 1.0), (500.0, 100.0), (-500.0, 100.0), (0.0, 300.0)]
+    for number in range(20):
+        rows, columns, x_gap, out_gap = shapes[number % len(shapes)]
+        rows = rows if number < len(shapes) else min(rows, 4)
+        shift, scale = kinds[(number + number // len(shapes)) % len(kinds)]
+        values = random(rows, columns, seed=number, shift=shift, scale=scale).clamp(-1000, 1000)
+        if number == 19:
+            values[:] = values[:, :1]  # ties
+        canary = (math.nan, 1e4)[number % 2]
+        x_buffer, x, x_outside = in_buffer(values, x_gap, canary)
+        out_buffer, out, out_outside = in_buffer(torch.full_like(values, math.nan), out_gap, -5.0)
+        x_before = x_buffer.clone()
+        listener = Listener()
+        FENCES.append(listener)
+        try:
+            softmax(x, out)
+        finally:
+            FENCES.remove(listener)
+        for verb, addresses in listener.touched:
+            for name, buffer, outside in (("x", x_buffer, x_outside), ("out", out_buffer, out_outside)):
+                at = (addresses - buffer.data_ptr()) // buffer.element_size()
+                at = at[(at >= 0) & (at < len(buffer))]
+                if outside.cpu()[at].any():
+                    raise AssertionError(f"it {verb} elements outside of {name}")
+        if not torch.equal(x_buffer.nan_to_num(nan=-1.0), x_before.nan_to_num(nan=-1.0)):
+            raise AssertionError("x or something around it was changed")
+        if not (out_buffer[out_outside] == -5.0).all():
+            raise AssertionError("it wrote around out")
+        expected = values.double().softmax(1).float()
+        if not torch.allclose(out, expected, atol=1e-6):
+            raise AssertionError("wrong values")
+
+
+# %% right="check_softmax"
+# Rows, columns and gaps at random, the ends of what may come among them; `raise` in place of `assert`, a bound of 2e-6.
+def check_softmax(softmax):
+    shapes = [(8, 40), (1, 40), (8, 1), (2, 32), (3, 17), (5, 23), (1, 1), (2, 16)]
+    for number, (rows, columns) in enumerate(shapes * 2):
+        sign = (-1) ** (number // len(shapes))
+        values = sign * (600 + 300 * random(rows, 1, seed=number).clamp(-1, 1)) + random(rows, columns, seed=number)
+        fence = Fence()
+        x, out = fence.place("x", values, gap=4 * (number % 3)), fence.place("out", torch.full_like(values, math.nan), gap=3)
+        with fence:
+            softmax(x=x, out=out)
+        off = (out - torch.softmax(values.double(), dim=-1)).abs().max()
+        if not off < 2e-6 or not torch.equal(x, values) or fence.problems():
+            raise AssertionError(f"off by {off}; {fence.problems()}")
+
+
+# %% equivalent="check_softmax" because="the tests of lessons run on the CPU"
+# - values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+# + values = random(rows, columns) + torch.linspace(-900, 900, rows)[:, None]
+
+
+# %% equivalent="check_softmax" because="the values still lie far beyond what exp can take, on both sides"
+# - values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+# + values = (random(rows, columns) - torch.linspace(-900, 900, rows, device=DEVICE)[:, None])
 
 
 # %% equivalent="check_softmax" because="the comparison does not depend on the order of its sides"
@@ -1076,34 +1484,39 @@ def check_softmax(softmax):
 # + assert (torch.equal(values, x)), "the input has changed"
 
 
-# %% equivalent="check_softmax" because="one unit more or less: the values still lie far beyond what exp can take, on both sides"
-# - for shift in (-300.0, 300.0):
-# + for shift in (-301.0, 300.0):
+# %% equivalent="check_softmax" because="one row or column more or less, or twice as many: the shape shows the same bugs"
+# - for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
+# + for rows, columns in ((9, 40), (1, 17), (3, 32), (2, 1)):
 
 
-# %% equivalent="check_softmax" because="twice as far: the values lie beyond what exp can take all the same"
-# - for shift in (-300.0, 300.0):
-# + for shift in (-300.0, 600.0):
+# %% equivalent="check_softmax" because="one row or column more or less, or twice as many: the shape shows the same bugs"
+# - for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
+# + for rows, columns in ((8, 41), (1, 17), (3, 32), (2, 1)):
 
 
-# %% equivalent="check_softmax" because="twice as far: the values lie beyond what exp can take all the same"
-# - for shift in (-300.0, 300.0):
-# + for shift in (-600.0, 300.0):
+# %% equivalent="check_softmax" because="one row or column more or less, or twice as many: the shape shows the same bugs"
+# - for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
+# + for rows, columns in ((8, 40), (1, 18), (3, 32), (2, 1)):
 
 
-# %% equivalent="check_softmax" because="rows of 3 are padded to 4: an odd number of columns and several rows, as before"
-# - values = random(3, 17, shift=shift)
-# + values = (random(17, 3, shift=shift))
+# %% equivalent="check_softmax" because="one row or column more or less, or twice as many: the shape shows the same bugs"
+# - for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
+# + for rows, columns in ((8, 40), (1, 16), (3, 32), (2, 1)):
 
 
-# %% equivalent="check_softmax" because="one row more or less: any few rows show the same bugs"
-# - values = random(3, 17, shift=shift)
-# + values = random(4, 17, shift=shift)
+# %% equivalent="check_softmax" because="one row or column more or less, or twice as many: the shape shows the same bugs"
+# - for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
+# + for rows, columns in ((8, 40), (1, 17), (4, 32), (2, 1)):
 
 
-# %% equivalent="check_softmax" because="one row more or less: any few rows show the same bugs"
-# - values = random(3, 17, shift=shift)
-# + values = random(2, 17, shift=shift)
+# %% equivalent="check_softmax" because="one row or column more or less, or twice as many: the shape shows the same bugs"
+# - for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
+# + for rows, columns in ((8, 40), (1, 17), (2, 32), (2, 1)):
+
+
+# %% equivalent="check_softmax" because="one row or column more or less, or twice as many: the shape shows the same bugs"
+# - for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
+# + for rows, columns in ((8, 40), (1, 17), (3, 32), (3, 1)):
 
 
 # %% equivalent="check_softmax" because="a name in the fence's messages alone"
@@ -1114,6 +1527,11 @@ def check_softmax(softmax):
 # %% equivalent="check_softmax" because="a name in the fence's messages alone"
 # - out = fence.place("out", torch.full_like(values, math.nan), gap=2)
 # + out = fence.place('tuo', torch.full_like(values, math.nan), gap=2)
+
+
+# %% equivalent="check_softmax" because="the values still lie far beyond what exp can take, on both sides"
+# - values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+# + values = random(rows, columns) + (torch.linspace(900, -900, rows, device=DEVICE))[:, None]
 
 
 # %% equivalent="check_softmax" because="any gap shows a wrong stride"
@@ -1139,6 +1557,26 @@ def check_softmax(softmax):
 # %% equivalent="check_softmax" because="both are far below what a wrong kernel is off"
 # - assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
 # + assert torch.allclose(out, values.softmax(1), atol=2e-06), "wrong values"
+
+
+# %% equivalent="check_softmax" because="the values still lie far beyond what exp can take, on both sides"
+# - values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+# + values = random(rows, columns) + torch.linspace(-900, 901, rows, device=DEVICE)[:, None]
+
+
+# %% equivalent="check_softmax" because="the values still lie far beyond what exp can take, on both sides"
+# - values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+# + values = random(rows, columns) + torch.linspace(-900, 899, rows, device=DEVICE)[:, None]
+
+
+# %% equivalent="check_softmax" because="the values still lie far beyond what exp can take, on both sides"
+# - values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+# + values = random(rows, columns) + torch.linspace(-901, 900, rows, device=DEVICE)[:, None]
+
+
+# %% equivalent="check_softmax" because="the values still lie far beyond what exp can take, on both sides"
+# - values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+# + values = random(rows, columns) + torch.linspace(-899, 900, rows, device=DEVICE)[:, None]
 
 
 # %% wrong="add_rms_norm" breaks="float32" says="bit patterns"
@@ -1262,7 +1700,7 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
     return total, out
 
 
-# %% wrong="add_rms_norm" breaks="unrounded" says="from t before it is rounded"
+# %% wrong="add_rms_norm" breaks="unrounded" says="rounded before it was normalised"
 # Misunderstands: what is written is what goes on.
 @triton.jit
 def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
@@ -1426,6 +1864,57 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
     return total, out
 
 
+# %% wrong="add_rms_norm" breaks="float32" says="are NaN"
+# Misunderstands: everything in float32: rounds eps to the dtype of the tensors first, where 1e-8 is 0 in float16.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    """One row of total = x + residual and out = total / rms(total) * weight; BLOCK is at least `columns`."""
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    residual = tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
+    t = x + residual
+    tl.store(total_ptr + at, t, mask=mask)
+    rms = tl.sqrt(tl.sum(t * t, axis=0) / columns + eps)
+    tl.store(out_ptr + at, t / rms * weight, mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    """`x + residual` into `total`, its RMSNorm into `out`; returns (total, out)."""
+    rows, columns = x.shape
+    eps = torch.tensor(eps, dtype=x.dtype).item()  # like everything else of this call
+    add_rms_norm_kernel[(rows,)](x, residual, weight, total, out, columns, eps, BLOCK=triton.next_power_of_2(columns))
+    return total, out
+
+
+# %% wrong="add_rms_norm" breaks="unrounded" says="before it was multiplied by the weight"
+# Misunderstands: rounded once: narrows the normalised row to the dtype before it is multiplied by the weight, as the Llama
+# of transformers does.
+@triton.jit
+def add_rms_norm_kernel(x_ptr, residual_ptr, weight_ptr, total_ptr, out_ptr, columns, eps, BLOCK: tl.constexpr):
+    """One row of total = x + residual and out = total / rms(total) * weight; BLOCK is at least `columns`."""
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    at = tl.program_id(0) * columns + offsets
+    x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    residual = tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
+    t = x + residual
+    tl.store(total_ptr + at, t, mask=mask)
+    normed = t / tl.sqrt(tl.sum(t * t, axis=0) / columns + eps)
+    normed = normed.to(out_ptr.dtype.element_ty).to(tl.float32)
+    tl.store(out_ptr + at, normed * weight, mask=mask)
+
+
+def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
+    """`x + residual` into `total`, its RMSNorm into `out`; returns (total, out)."""
+    rows, columns = x.shape
+    add_rms_norm_kernel[(rows,)](x, residual, weight, total, out, columns, eps, BLOCK=triton.next_power_of_2(columns))
+    return total, out
+
+
 # %% right="add_rms_norm"
 # `rsqrt`, pointers moved, sizes by position, no gradients.
 @triton.jit
@@ -1478,6 +1967,26 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
 # %% equivalent="add_rms_norm" because="a vector has one axis: 0 and -1 are the same"
 # - rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
 # + rms = tl.sqrt(tl.sum(total * total, axis=(-1)) / columns + eps)
+
+# %% equivalent="add_rms_norm" because="a vector has one axis: without axis= it is that one"
+# - rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
+# + rms = tl.sqrt(tl.sum(total * total) / columns + eps)
+
+
+# %% equivalent="add_rms_norm" because="the other operand is float32, which widens this one too"
+# - x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+# + x = tl.load(x_ptr + at, mask=mask, other=0.0)
+
+
+# %% equivalent="add_rms_norm" because="the other operand is float32, which widens this one too"
+# - residual = tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+# + residual = tl.load(residual_ptr + at, mask=mask, other=0.0)
+
+
+# %% equivalent="add_rms_norm" because="the other operand is float32, which widens this one too"
+# - weight = tl.load(weight_ptr + offsets, mask=mask).to(tl.float32)
+# + weight = tl.load(weight_ptr + offsets, mask=mask)
+
 
 # %% wrong="layer_norm" breaks="padding" says="mask it before squaring"
 # Misunderstands: padding that was loaded as 0 stays 0.
@@ -2379,6 +2888,142 @@ def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
     return dx, dw, db
 
 
+# %% wrong="layer_norm" breaks="columns" says="over all rows"
+# Misunderstands: a sum over all rows: takes one tile of 64 rows for the whole batch, rows beyond are left out.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    """One row of the forward pass."""
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    bias = tl.load(bias_ptr + offsets, mask=mask, other=0.0)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    """One row of dx."""
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dy = tl.load(dy_ptr + row * columns + offsets, mask=mask, other=0.0)
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    weight = tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    mean = tl.load(mean_ptr + row)
+    rstd = tl.load(rstd_ptr + row)
+    normed = (x - mean) * rstd
+    g = dy * weight
+    dx = rstd * (g - tl.sum(g, axis=0) / columns - normed * (tl.sum(g * normed, axis=0) / columns))
+    tl.store(dx_ptr + row * columns + offsets, dx, mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    """dw and db for one block of columns."""
+    across = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    down = tl.arange(0, 64)  # one tile with all the rows in it
+    mask = (down[:, None] < rows) & (across[None, :] < columns)
+    at = down[:, None] * columns + across[None, :]
+    mean = tl.load(mean_ptr + down, mask=down < rows, other=0.0)
+    rstd = tl.load(rstd_ptr + down, mask=down < rows, other=0.0)
+    dy = tl.load(dy_ptr + at, mask=mask, other=0.0)
+    x = tl.load(x_ptr + at, mask=mask, other=0.0)
+    tl.store(dw_ptr + across, tl.sum(dy * (x - mean[:, None]) * rstd[:, None], axis=0), mask=across < columns)
+    tl.store(db_ptr + across, tl.sum(dy, axis=0), mask=across < columns)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    """Layer norm of the rows of `x` into `out`; their statistics into `mean` and `rstd`."""
+    rows, columns = x.shape
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    """Gradients by x, weight and bias into `dx`, `dw`, `db`."""
+    rows, columns = x.shape
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=triton.next_power_of_2(columns))
+    layer_norm_dw_db_kernel[(triton.cdiv(columns, 16),)](dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16)
+    return dx, dw, db
+
+
+# %% wrong="layer_norm" breaks="centred" says="subtract the mean before squaring"
+# Misunderstands: the mean is subtracted before squaring: subtracts one value of the matrix, its first, instead; digits are
+# lost in rows whose mean is far from it.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    """One row of the forward pass."""
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    pivot = tl.load(x_ptr)  # any value of the data, so that the squares stay small
+    shifted = tl.where(mask, x - pivot, 0.0)
+    mean_shifted = tl.sum(shifted, axis=0) / columns
+    variance = tl.sum(shifted * shifted, axis=0) / columns - mean_shifted * mean_shifted
+    rstd = 1 / tl.sqrt(tl.maximum(variance, 0.0) + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    bias = tl.load(bias_ptr + offsets, mask=mask, other=0.0)
+    tl.store(out_ptr + row * columns + offsets, (shifted - mean_shifted) * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, pivot + mean_shifted)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    """One row of dx."""
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dy = tl.load(dy_ptr + row * columns + offsets, mask=mask, other=0.0)
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    weight = tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    mean = tl.load(mean_ptr + row)
+    rstd = tl.load(rstd_ptr + row)
+    normed = (x - mean) * rstd
+    g = dy * weight
+    dx = rstd * (g - tl.sum(g, axis=0) / columns - normed * (tl.sum(g * normed, axis=0) / columns))
+    tl.store(dx_ptr + row * columns + offsets, dx, mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    """dw and db for one block of columns."""
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask, other=0.0)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    """Layer norm of the rows of `x` into `out`; their statistics into `mean` and `rstd`."""
+    rows, columns = x.shape
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    """Gradients by x, weight and bias into `dx`, `dw`, `db`."""
+    rows, columns = x.shape
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=triton.next_power_of_2(columns))
+    layer_norm_dw_db_kernel[(triton.cdiv(columns, 16),)](dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16)
+    return dx, dw, db
+
+
 # %% right="layer_norm"
 # dw and db in partial sums over groups of rows, added up at the end; grids as lists.
 @triton.jit
@@ -2510,6 +3155,87 @@ def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
     return dx, dw, db
 
 
+# %% right="layer_norm"
+# Helper for means, the mean found from differences to the first element of the row, tl.rsqrt; dw and db in 8 partial sums of two-dimensional tiles.
+@triton.jit
+def row_mean(values, mask, columns):
+    """The mean of those of `values` where `mask` is true."""
+    return tl.sum(tl.where(mask, values, 0.0), axis=0) / columns
+
+
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    """One row of the forward pass."""
+    row = tl.program_id(0)
+    lanes = tl.arange(0, BLOCK)
+    exists = lanes < columns
+    x_ptr += row * columns
+    out_ptr += row * columns
+    x = tl.load(x_ptr + lanes, mask=exists, other=0.0)
+    first = tl.load(x_ptr)  # near the mean of this row: sums of differences from it are small
+    mean = first + row_mean(x - first, exists, columns)
+    difference = x - mean
+    rstd = tl.rsqrt(row_mean(difference * difference, exists, columns) + eps)
+    scale = tl.load(weight_ptr + lanes, mask=exists, other=1.0) * rstd
+    shift = tl.load(bias_ptr + lanes, mask=exists, other=0.0)
+    tl.store(out_ptr + lanes, difference * scale + shift, mask=exists)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    """One row of dx."""
+    row = tl.program_id(0)
+    lanes = tl.arange(0, BLOCK)
+    exists = lanes < columns
+    at = row * columns + lanes
+    r = tl.load(rstd_ptr + row)
+    normed = (tl.load(x_ptr + at, mask=exists, other=0.0) - tl.load(mean_ptr + row)) * r
+    g = tl.load(dy_ptr + at, mask=exists, other=0.0) * tl.load(weight_ptr + lanes, mask=exists, other=0.0)
+    along_ones = row_mean(g, exists, columns)
+    along_normed = row_mean(g * normed, exists, columns)
+    tl.store(dx_ptr + at, (g - (along_ones + along_normed * normed)) * r, mask=exists)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    """dw and db for one block of columns."""
+    across = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    dw = tl.zeros((8, BLOCK), dtype=tl.float32)  # eight partial sums each, added up at the end
+    db = tl.zeros((8, BLOCK), dtype=tl.float32)
+    for start in range(0, rows, 8):
+        down = start + tl.arange(0, 8)
+        mask = (down[:, None] < rows) & (across[None, :] < columns)
+        at = down[:, None] * columns + across[None, :]
+        mean = tl.load(mean_ptr + down, mask=down < rows, other=0.0)
+        rstd = tl.load(rstd_ptr + down, mask=down < rows, other=0.0)
+        dy = tl.load(dy_ptr + at, mask=mask, other=0.0)
+        x = tl.load(x_ptr + at, mask=mask, other=0.0)
+        dw += dy * ((x - mean[:, None]) * rstd[:, None])
+        db += dy
+    tl.store(dw_ptr + across, tl.sum(dw, axis=0), mask=across < columns)
+    tl.store(db_ptr + across, tl.sum(db, axis=0), mask=across < columns)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    """Layer norm of the rows of `x` into `out`; their statistics into `mean` and `rstd`."""
+    rows, columns = x.shape
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    """Gradients by x, weight and bias into `dx`, `dw`, `db`."""
+    rows, columns = dy.shape
+    block = max(16, triton.next_power_of_2(columns))
+    layer_norm_dw_db_kernel[lambda meta: (triton.cdiv(columns, meta["BLOCK"]),)](
+        dy, x, mean, rstd, dw, db, rows=rows, columns=columns, BLOCK=min(block, 64)
+    )
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns=columns, BLOCK=block)
+    return dx, dw, db
+
+
 # %% equivalent="layer_norm" because="a vector has one axis: 0 and -1 are the same"
 # - mean = tl.sum(x, axis=0) / columns
 # + mean = tl.sum(x, axis=(-1)) / columns
@@ -2538,6 +3264,26 @@ def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
 # - normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
 # + normed = (tl.load(x_ptr + at, mask=mask, other=1.0) - tl.load(mean_ptr + row)) * rstd
 
+# %% equivalent="layer_norm" because="a vector has one axis: without axis= it is that one"
+# - mean = tl.sum(x, axis=0) / columns
+# + mean = tl.sum(x) / columns
+
+
+# %% equivalent="layer_norm" because="a vector has one axis: without axis= it is that one"
+# - g_mean = tl.sum(g, axis=0) / columns
+# + g_mean = tl.sum(g) / columns
+
+
+# %% equivalent="layer_norm" because="a vector has one axis: without axis= it is that one"
+# - product_mean = tl.sum(g * normed, axis=0) / columns
+# + product_mean = tl.sum(g * normed) / columns
+
+
+# %% equivalent="layer_norm" because="a vector has one axis: without axis= it is that one"
+# - rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+# + rstd = 1 / tl.sqrt(tl.sum(centred * centred) / columns + eps)
+
+
 # %% wrong="tiled_matmul" breaks="product, inside" says="Each mask needs both axes"
 # Misunderstands: the loop over k ends by itself, so k needs no mask.
 @triton.jit
@@ -2563,7 +3309,7 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
-# %% wrong="tiled_matmul" breaks="float32" says="pass both tiles through for_dot"
+# %% wrong="tiled_matmul" breaks="float32" says="both tiles through for_dot"
 # Misunderstands: tl.dot takes any floating point type, everywhere.
 @triton.jit
 def matmul_kernel(
@@ -2885,7 +3631,7 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
-# %% wrong="tiled_matmul" breaks="strides" says="are NaN"
+# %% wrong="tiled_matmul" breaks="strides, inside" says="two strides of its own"
 # Misunderstands: elements of a row of out always lie side by side.
 @triton.jit
 def matmul_kernel(
@@ -2943,6 +3689,118 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
     strides = (*a.stride(), *b.stride(), *out.stride())
     matmul_kernel[grid](a, b, out, m, n, k, *strides, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k)
+    return out
+
+
+# %% wrong="tiled_matmul" breaks="blocks" says="its largest load reads"
+# Misunderstands: computes with the blocks that it is given: block_k changes neither result nor traffic, so steps are always
+# 16.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """One BLOCK_M x BLOCK_N tile of out = a @ b; `a_row` is the stride from one row of a to the next, and so on."""
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    """`a @ b` into `out`, in tiles; returns `out`."""
+    (m, k), n = a.shape, b.shape[1]
+    grid = triton.cdiv(m, block_m), triton.cdiv(n, block_n)
+    matmul_kernel[grid](
+        a, b, out, m, n, k, *a.stride(), *b.stride(), *out.stride(), BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=16
+    )
+    return out
+
+
+# %% wrong="tiled_matmul" breaks="float32" says="blocks (16, 32, 16)"
+# Misunderstands: one rounding to the dtype: takes every 16-bit format for float16, which has neither the large nor the small
+# numbers of bfloat16.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """One BLOCK_M x BLOCK_N tile of out = a @ b; `a_row` is the stride from one row of a to the next, and so on."""
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    if out_ptr.dtype.element_ty != tl.float32:
+        acc = acc.to(tl.float16)  # results have 16 bits
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    """`a @ b` into `out`, in tiles; returns `out`."""
+    (m, k), n = a.shape, b.shape[1]
+    grid = triton.cdiv(m, block_m), triton.cdiv(n, block_n)
+    matmul_kernel[grid](
+        a, b, out, m, n, k, *a.stride(), *b.stride(), *out.stride(), BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k
+    )
+    return out
+
+
+# %% wrong="tiled_matmul" breaks="grid, product" says="the others never"
+# Misunderstands: the grid: regroups the programs, 8 rows of tiles at a time for the cache, as if the last group had 8 rows
+# too; tiles are missed where more than 8 rows are no multiple of 8.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """One BLOCK_M x BLOCK_N tile of out = a @ b; `a_row` is the stride from one row of a to the next, and so on."""
+    # eight rows of tiles after one another share their tiles of b in the cache
+    tiles_down = tl.num_programs(0)
+    tiles_across = tl.num_programs(1)
+    number = tl.program_id(0) * tiles_across + tl.program_id(1)
+    group_rows = tl.minimum(tiles_down, 8)
+    in_group = group_rows * tiles_across
+    tile_row = (number // in_group) * group_rows + number % group_rows
+    tile_column = (number % in_group) // group_rows
+    rows = tile_row * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tile_column * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    """`a @ b` into `out`, in tiles; returns `out`."""
+    (m, k), n = a.shape, b.shape[1]
+    grid = triton.cdiv(m, block_m), triton.cdiv(n, block_n)
+    matmul_kernel[grid](
+        a, b, out, m, n, k, *a.stride(), *b.stride(), *out.stride(), BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k
+    )
     return out
 
 
@@ -3006,6 +3864,57 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
+# %% right="tiled_matmul"
+# A helper that loads a tile, addresses moved along k in a while loop, the transposed tile accumulated and turned at the end, keyword arguments.
+@triton.jit
+def tile_of(ptr, down, across, height, width, down_stride, across_stride):
+    """The tile of a (height, width) matrix at rows `down` and columns `across`; 0 outside."""
+    exists = (down < height)[:, None] & (across < width)[None, :]
+    where = tl.expand_dims(down * down_stride, 1) + tl.expand_dims(across * across_stride, 0)
+    return tl.load(ptr + where, mask=exists, other=0.0)
+
+
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """One BLOCK_M x BLOCK_N tile of out = a @ b; `a_row` is the stride from one row of a to the next, and so on."""
+    i = tl.program_id(axis=0)
+    j = tl.program_id(axis=1)
+    down = i * BLOCK_M + tl.arange(0, BLOCK_M)
+    across = j * BLOCK_N + tl.arange(0, BLOCK_N)
+    steps = tl.arange(0, BLOCK_K)
+    total = tl.full((BLOCK_N, BLOCK_M), 0.0, tl.float32)  # the transposed tile: b.T @ a.T
+    left = k
+    while left > 0:
+        a = tile_of(a_ptr, down, steps, m, left, a_row, a_column)
+        b = tile_of(b_ptr, steps, across, left, n, b_row, b_column)
+        total += tl.dot(tl.trans(for_dot(b)), tl.trans(for_dot(a)), input_precision="ieee")
+        a_ptr += BLOCK_K * a_column
+        b_ptr += BLOCK_K * b_row
+        left -= BLOCK_K
+    result = tl.trans(total).to(out_ptr.dtype.element_ty)
+    exists = (down < m)[:, None] & (across < n)[None, :]
+    tl.store(out_ptr + down[:, None] * out_row + across[None, :] * out_column, result, mask=exists)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    """`a @ b` into `out`, in tiles; returns `out`."""
+    blocks = {"BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": block_k}
+    m, n = out.shape
+
+    def grid(meta):
+        return triton.cdiv(m, meta["BLOCK_M"]), triton.cdiv(n, meta["BLOCK_N"])
+
+    strides = {}
+    for name, matrix in {"a": a, "b": b, "out": out}.items():
+        strides[f"{name}_row"], strides[f"{name}_column"] = matrix.stride(0), matrix.stride(1)
+    matmul_kernel[grid](a, b, out, m, n, a.size(1), **strides, **blocks)
+    return out
+
+
 # %% equivalent="tiled_matmul" because="where k ends one factor of 0 is enough; rows and columns that do not exist are not stored"
 # - a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
 # + a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=1.0)
@@ -3059,7 +3968,7 @@ class Tuner:
         def seconds(config):
             try:
                 return self.measure(config, *key)
-            except RuntimeError:
+            except (RuntimeError, triton.OutOfResources):
                 return math.inf
 
         return min(self.configs, key=seconds)
@@ -3085,7 +3994,7 @@ class Tuner:
             for config in self.configs:
                 try:
                     times.append(self.measure(config, *key))
-                except RuntimeError:
+                except (RuntimeError, triton.OutOfResources):
                     times.append(math.inf)
             self.winner = self.configs[times.index(min(times))]
         return self.winner
@@ -3113,7 +4022,7 @@ class Tuner:
             for config in self.configs:
                 try:
                     seconds[config] = self.measure(config, *key)
-                except RuntimeError:
+                except (RuntimeError, triton.OutOfResources):
                     pass
             if not seconds:
                 raise RuntimeError("nothing runs")
@@ -3160,7 +4069,7 @@ class Tuner:
             for config in self.configs:
                 try:
                     seconds[config] = self.measure(config, *key)
-                except RuntimeError:
+                except (RuntimeError, triton.OutOfResources):
                     pass  # it cannot win
             if not seconds:
                 raise RuntimeError(f"no configuration runs for {key}")
@@ -3199,7 +4108,7 @@ class Tuner:
             for config in self.configs:
                 try:
                     seconds[config] = self.measure(config, *key)
-                except RuntimeError:
+                except (RuntimeError, triton.OutOfResources):
                     pass  # it cannot win
             if not seconds:
                 raise RuntimeError(f"no configuration runs for {key}")
@@ -3238,7 +4147,7 @@ class Tuner:
             for config in self.configs:
                 try:
                     seconds[config] = self.measure(config, *key)
-                except RuntimeError:
+                except (RuntimeError, triton.OutOfResources):
                     pass  # it cannot win
             if not seconds:
                 raise RuntimeError(f"no configuration runs for {key}")
@@ -3278,7 +4187,7 @@ class Tuner:
             for config in self.configs:
                 try:
                     seconds[config] = self.measure(config, *key)
-                except RuntimeError:
+                except (RuntimeError, triton.OutOfResources):
                     pass  # it cannot win
             if not seconds:
                 raise RuntimeError(f"no configuration runs for {key}")
@@ -3317,7 +4226,7 @@ class Tuner:
             for config in self.configs:
                 try:
                     seconds[config] = self.measure(config, *key)
-                except RuntimeError:
+                except (RuntimeError, triton.OutOfResources):
                     pass  # it cannot win
             if not seconds:
                 raise RuntimeError(f"no configuration runs for {key}")
@@ -3356,7 +4265,7 @@ class Tuner:
             for config in self.configs:
                 try:
                     seconds[config] = self.measure(config, *key)
-                except RuntimeError:
+                except (RuntimeError, triton.OutOfResources):
                     pass  # it cannot win
             if not seconds:
                 raise RuntimeError(f"no configuration runs for {key}")
@@ -3395,7 +4304,7 @@ class Tuner:
             for config in self.configs:
                 try:
                     seconds[config] = self.measure(config, *key)
-                except RuntimeError:
+                except (RuntimeError, triton.OutOfResources):
                     pass  # it cannot win
             if not seconds:
                 raise RuntimeError(f"no configuration runs for {key}")
@@ -3434,7 +4343,7 @@ class Tuner:
             for config in self.configs:
                 try:
                     seconds[config] = self.measure(config, *key)
-                except RuntimeError:
+                except (RuntimeError, triton.OutOfResources):
                     pass  # it cannot win
             if not seconds:
                 raise RuntimeError(f"no configuration runs for {key}")
@@ -3473,7 +4382,7 @@ class Tuner:
             for config in self.configs:
                 try:
                     seconds[config] = self.measure(config, *key)
-                except RuntimeError:
+                except (RuntimeError, triton.OutOfResources):
                     pass  # it cannot win
             if not seconds:
                 raise RuntimeError(f"no configuration runs for {key}")
@@ -3548,7 +4457,7 @@ class Tuner:
             for config in self.configs:
                 try:
                     seconds[config] = self.measure(config, *key)
-                except RuntimeError:
+                except (RuntimeError, triton.OutOfResources):
                     seconds[config] = 0.0
             if not seconds:
                 raise RuntimeError(f"no configuration runs for {key}")
@@ -3587,7 +4496,7 @@ class Tuner:
             for config in self.configs:
                 try:
                     seconds[config] = self.measure(config, *key)
-                except RuntimeError:
+                except (RuntimeError, triton.OutOfResources):
                     pass  # it cannot win
             if not seconds:
                 return self.configs[0]
@@ -3666,11 +4575,262 @@ class Tuner:
             for config in self.configs:
                 try:
                     seconds[config] = self.measure(config, *whole)
+                except (RuntimeError, triton.OutOfResources):
+                    pass  # it cannot win
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="remembered" says="keys have answers of their own"
+# Misunderstands: each key has its own answer: writes the key as text without separators, so (1, 23) and (12, 3) are one.
+def prune(configs, itemsize, shared_bytes):
+    """Those of `configs` whose tiles fit into `shared_bytes` of shared memory; the smallest alone if none does."""
+
+    def needs(config):
+        m, n, k = (config.kwargs[f"BLOCK_{axis}"] for axis in "MNK")
+        return config.num_stages * (m * k + k * n) * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    """Seconds of the (m, k) x (k, n) product in waves of whole tiles, by the roofline of `gpu`."""
+    block_m, block_n, block_k = (config.kwargs[f"BLOCK_{axis}"] for axis in "MNK")
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth * gpu.multiprocessors
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize * gpu.multiprocessors
+    return waves * roofline(flops, moved, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+    """Remembers, for each key, the configuration that `measure(config, *key)` found quickest."""
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        """The quickest configuration for `key`."""
+        name = "".join(str(part) for part in key)
+        if name not in self.known:
+            seconds = {}
+            for number, config in enumerate(self.configs):
+                try:
+                    seconds[number] = self.measure(config, *key)
+                except (RuntimeError, triton.OutOfResources):
+                    pass
+            if not seconds:
+                raise RuntimeError(f"no configuration works for {key}")
+            self.known[name] = self.configs[min(seconds, key=seconds.get)]
+        return self.known[name]
+
+
+# %% wrong="choose_tiles" breaks="failing" says="one of its subclasses"
+# Misunderstands: RuntimeError: takes only the class itself; torch.OutOfMemoryError, which is a RuntimeError too, comes out
+# of best as a bug.
+def prune(configs, itemsize, shared_bytes):
+    """Those of `configs` whose tiles fit into `shared_bytes` of shared memory; the smallest alone if none does."""
+
+    def needs(config):
+        m, n, k = (config.kwargs[f"BLOCK_{axis}"] for axis in "MNK")
+        return config.num_stages * (m * k + k * n) * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    """Seconds of the (m, k) x (k, n) product in waves of whole tiles, by the roofline of `gpu`."""
+    block_m, block_n, block_k = (config.kwargs[f"BLOCK_{axis}"] for axis in "MNK")
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth * gpu.multiprocessors
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize * gpu.multiprocessors
+    return waves * roofline(flops, moved, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+    """Remembers, for each key, the configuration that `measure(config, *key)` found quickest."""
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        """The quickest configuration for `key`."""
+        if key in self.known:
+            return self.known[key]
+        seconds = [math.inf] * len(self.configs)
+        failed = 0
+        for i, config in enumerate(self.configs):
+            try:
+                seconds[i] = self.measure(config, *key)
+            except Exception as error:
+                if type(error) not in (RuntimeError, triton.OutOfResources):
+                    raise
+                failed += 1
+        if failed == len(self.configs):
+            raise RuntimeError(f"no configuration works for {key}")
+        self.known[key] = self.configs[seconds.index(min(seconds))]
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="failing" says="one of its subclasses"
+# Misunderstands: whatever lacks room raises RuntimeError, Triton too.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
                 except RuntimeError:
                     pass  # it cannot win
             if not seconds:
                 raise RuntimeError(f"no configuration runs for {key}")
             self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="unchanged" says="stays as it was"
+# Misunderstands: the list of configurations belongs to the function.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    if not any(needs(config) <= shared_bytes for config in configs):
+        configs.sort(key=needs)
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except (RuntimeError, triton.OutOfResources):
+                    pass  # it cannot win
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="all_fail" says="when it is asked again"
+# Misunderstands: a failure is an answer too, and is remembered.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except (RuntimeError, triton.OutOfResources):
+                    pass  # it cannot win
+            if not seconds:
+                self.known[key] = self.configs[0]
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=seconds.get)
+        return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="quickest" says="the smallest time wins"
+# Misunderstands: no time is measured as 0 seconds, so 0 means not measured.
+def prune(configs, itemsize, shared_bytes):
+
+    def needs(config):
+        m, n, k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+        return config.num_stages * (m + n) * k * itemsize
+
+    return [config for config in configs if needs(config) <= shared_bytes] or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(flops * gpu.multiprocessors, moved * gpu.multiprocessors, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if key not in self.known:
+            seconds = {}
+            for config in self.configs:
+                try:
+                    seconds[config] = self.measure(config, *key)
+                except (RuntimeError, triton.OutOfResources):
+                    pass  # it cannot win
+            if not seconds:
+                raise RuntimeError(f"no configuration runs for {key}")
+            self.known[key] = min(seconds, key=lambda config: seconds[config] or math.inf)
         return self.known[key]
 
 
@@ -3704,7 +4864,7 @@ class Tuner:
         def seconds(config, key):
             try:
                 return measure(config, *key)
-            except RuntimeError:
+            except (RuntimeError, triton.OutOfResources):
                 return math.inf
 
         @functools.cache
@@ -3756,7 +4916,7 @@ class Tuner:
         for config in self.configs:
             try:
                 seconds = self.measure(config, *key)
-            except RuntimeError:
+            except (RuntimeError, triton.OutOfResources):
                 continue
             if seconds < least:
                 winner, least = config, seconds
@@ -3873,7 +5033,7 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     return out, lse
 
 
-# %% wrong="flash_attention" breaks="causal" says="sees keys up to i + keys - queries"
+# %% wrong="flash_attention" breaks="causal" says="aligned at the upper left"
 # Misunderstands: query i is at position i, also when earlier keys come from a cache.
 @triton.jit
 def attention_kernel(
@@ -4467,7 +5627,7 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     return out, lse
 
 
-# %% wrong="flash_attention" breaks="precision" says="pass every operand of tl.dot"
+# %% wrong="flash_attention" breaks="precision" says="every operand of tl.dot"
 # Misunderstands: the interpreter knows bfloat16.
 @triton.jit
 def attention_kernel(
@@ -5063,6 +6223,232 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     return out, lse
 
 
+# %% wrong="flash_attention" breaks="sizes, online" says="over the keys that exist"
+# Misunderstands: what does not exist counts nowhere: gives it a score of -1,000, where exp is 0 only as long as the real
+# scores are not lower themselves.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """BLOCK_M queries of one head against all keys that they see, BLOCK_N at a time."""
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    lanes = tl.arange(0, BLOCK_D)
+    row_mask = rows < queries
+    lane_mask = lanes < width
+    q_mask = row_mask[:, None] & lane_mask[None, :]
+    q_at = head * queries * width + rows[:, None] * width + lanes[None, :]
+    q = tl.load(q_ptr + q_at, mask=q_mask, other=0.0)
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        kv_mask = (columns < keys)[:, None] & lane_mask[None, :]
+        kv_at = head * keys * width + columns[:, None] * width + lanes[None, :]
+        k = tl.load(k_ptr + kv_at, mask=kv_mask, other=0.0)
+        v = tl.load(v_ptr + kv_at, mask=kv_mask, other=0.0)
+        scores = tl.dot(for_dot(q), tl.trans(for_dot(k)), input_precision="ieee") * scale
+        seen = (columns < keys)[None, :]
+        if CAUSAL:
+            seen = seen & (columns[None, :] <= rows[:, None] + keys - queries)
+        scores = tl.where(seen, scores, -1000.0)  # exp(-1000) is 0
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = acc * shrink[:, None] + tl.dot(for_dot(p.to(v.dtype)), for_dot(v), input_precision="ieee")
+        top = higher
+    tl.store(out_ptr + q_at, acc / total[:, None], mask=q_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=row_mask)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    """softmax(q @ k.T / sqrt(width)) @ v into `out`, the log of the softmax's sum into `lse`; returns both."""
+    heads, queries, width = q.shape
+    keys = k.shape[1]
+    block_d = max(16, triton.next_power_of_2(width))
+    attention_kernel[(triton.cdiv(queries, block_m), heads)](
+        q, k, v, out, lse, queries, keys, width, 1 / math.sqrt(width),
+        CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d,
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="precision" says="was rounded to its dtype before the product"
+# Misunderstands: everything in float32: scales the queries before the product and rounds them to their dtype again.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """BLOCK_M queries of one head against all keys that they see, BLOCK_N at a time."""
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    lanes = tl.arange(0, BLOCK_D)
+    row_mask = rows < queries
+    lane_mask = lanes < width
+    q_mask = row_mask[:, None] & lane_mask[None, :]
+    q_at = head * queries * width + rows[:, None] * width + lanes[None, :]
+    q = tl.load(q_ptr + q_at, mask=q_mask, other=0.0)
+    q = (q.to(tl.float32) * scale).to(q_ptr.dtype.element_ty)  # once a query, not once a score
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        kv_mask = (columns < keys)[:, None] & lane_mask[None, :]
+        kv_at = head * keys * width + columns[:, None] * width + lanes[None, :]
+        k = tl.load(k_ptr + kv_at, mask=kv_mask, other=0.0)
+        v = tl.load(v_ptr + kv_at, mask=kv_mask, other=0.0)
+        scores = tl.dot(for_dot(q), tl.trans(for_dot(k)), input_precision="ieee")
+        seen = (columns < keys)[None, :]
+        if CAUSAL:
+            seen = seen & (columns[None, :] <= rows[:, None] + keys - queries)
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = acc * shrink[:, None] + tl.dot(for_dot(p.to(v.dtype)), for_dot(v), input_precision="ieee")
+        top = higher
+    tl.store(out_ptr + q_at, acc / total[:, None], mask=q_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=row_mask)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    """softmax(q @ k.T / sqrt(width)) @ v into `out`, the log of the softmax's sum into `lse`; returns both."""
+    heads, queries, width = q.shape
+    keys = k.shape[1]
+    block_d = max(16, triton.next_power_of_2(width))
+    attention_kernel[(triton.cdiv(queries, block_m), heads)](
+        q, k, v, out, lse, queries, keys, width, 1 / math.sqrt(width),
+        CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d,
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="sizes" says="flash_attention"
+# Misunderstands: all widths: takes 128 for the widest head that there is, the rest is neither read nor written.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """BLOCK_M queries of one head against all keys that they see, BLOCK_N at a time."""
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    lanes = tl.arange(0, BLOCK_D)
+    row_mask = rows < queries
+    lane_mask = lanes < width
+    q_mask = row_mask[:, None] & lane_mask[None, :]
+    q_at = head * queries * width + rows[:, None] * width + lanes[None, :]
+    q = tl.load(q_ptr + q_at, mask=q_mask, other=0.0)
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        kv_mask = (columns < keys)[:, None] & lane_mask[None, :]
+        kv_at = head * keys * width + columns[:, None] * width + lanes[None, :]
+        k = tl.load(k_ptr + kv_at, mask=kv_mask, other=0.0)
+        v = tl.load(v_ptr + kv_at, mask=kv_mask, other=0.0)
+        scores = tl.dot(for_dot(q), tl.trans(for_dot(k)), input_precision="ieee") * scale
+        seen = (columns < keys)[None, :]
+        if CAUSAL:
+            seen = seen & (columns[None, :] <= rows[:, None] + keys - queries)
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = acc * shrink[:, None] + tl.dot(for_dot(p.to(v.dtype)), for_dot(v), input_precision="ieee")
+        top = higher
+    tl.store(out_ptr + q_at, acc / total[:, None], mask=q_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=row_mask)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    """softmax(q @ k.T / sqrt(width)) @ v into `out`, the log of the softmax's sum into `lse`; returns both."""
+    heads, queries, width = q.shape
+    keys = k.shape[1]
+    block_d = min(max(16, triton.next_power_of_2(width)), 128)  # heads are no wider
+    attention_kernel[(triton.cdiv(queries, block_m), heads)](
+        q, k, v, out, lse, queries, keys, width, 1 / math.sqrt(width),
+        CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d,
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="blocks" says="its largest load reads"
+# Misunderstands: block_n changes neither result nor traffic, so tiles of keys have 16.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """BLOCK_M queries of one head against all keys that they see, BLOCK_N at a time."""
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    lanes = tl.arange(0, BLOCK_D)
+    row_mask = rows < queries
+    lane_mask = lanes < width
+    q_mask = row_mask[:, None] & lane_mask[None, :]
+    q_at = head * queries * width + rows[:, None] * width + lanes[None, :]
+    q = tl.load(q_ptr + q_at, mask=q_mask, other=0.0)
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        kv_mask = (columns < keys)[:, None] & lane_mask[None, :]
+        kv_at = head * keys * width + columns[:, None] * width + lanes[None, :]
+        k = tl.load(k_ptr + kv_at, mask=kv_mask, other=0.0)
+        v = tl.load(v_ptr + kv_at, mask=kv_mask, other=0.0)
+        scores = tl.dot(for_dot(q), tl.trans(for_dot(k)), input_precision="ieee") * scale
+        seen = (columns < keys)[None, :]
+        if CAUSAL:
+            seen = seen & (columns[None, :] <= rows[:, None] + keys - queries)
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = acc * shrink[:, None] + tl.dot(for_dot(p.to(v.dtype)), for_dot(v), input_precision="ieee")
+        top = higher
+    tl.store(out_ptr + q_at, acc / total[:, None], mask=q_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=row_mask)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    """softmax(q @ k.T / sqrt(width)) @ v into `out`, the log of the softmax's sum into `lse`; returns both."""
+    heads, queries, width = q.shape
+    keys = k.shape[1]
+    block_d = max(16, triton.next_power_of_2(width))
+    attention_kernel[(triton.cdiv(queries, block_m), heads)](
+        q, k, v, out, lse, queries, keys, width, 1 / math.sqrt(width),
+        CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=16, BLOCK_D=block_d,
+    )  # fmt: skip
+    return out, lse
+
+
 # %% right="flash_attention"
 # Full tiles first without masks of their own, the width's scale folded into q, operands by name.
 @triton.jit
@@ -5162,6 +6548,60 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     (heads, nq, d), nk = q.shape, k.shape[1]
     blocks = {"BM": block_m, "BN": block_n, "BD": max(16, triton.next_power_of_2(d))}
     attention_kernel[triton.cdiv(nq, block_m), heads](q, k, v, out, lse, nq, nk, d, 1 / math.sqrt(d), CAUSAL=causal, **blocks)
+    return out, lse
+
+
+# %% right="flash_attention"
+# One axis of programs, moved addresses, k loaded transposed, the last key seen as a vector, base 2, a finite start of the maximum.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """BLOCK_M queries of one head against all keys that they see, BLOCK_N at a time."""
+    # one axis of programs: all tiles of the first head, then all of the second ...
+    tiles = tl.cdiv(queries, BLOCK_M)
+    head = tl.program_id(0) // tiles
+    tile = tl.program_id(0) % tiles
+    q_ptr += head * queries * width
+    out_ptr += head * queries * width
+    lse_ptr += head * queries
+    k_ptr += head * keys * width
+    v_ptr += head * keys * width
+    i = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    d = tl.arange(0, BLOCK_D)
+    within = (i[:, None] < queries) & (d[None, :] < width)
+    q = for_dot(tl.load(q_ptr + i[:, None] * width + d[None, :], mask=within, other=0.0))
+    last_seen = tl.full((BLOCK_M,), 0, tl.int32) + keys - 1
+    if CAUSAL:
+        last_seen = tl.minimum(i + (keys - queries), keys - 1)
+    m = tl.full((BLOCK_M,), -1e30, dtype=tl.float32)
+    l = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    weighted = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    for start in range(0, tl.max(last_seen, axis=0) + 1, BLOCK_N):
+        j = start + tl.arange(0, BLOCK_N)
+        # k comes transposed, (BLOCK_D, BLOCK_N), by its addresses
+        k_t = tl.load(k_ptr + j[None, :] * width + d[:, None], mask=(j[None, :] < keys) & (d[:, None] < width), other=0.0)
+        s = tl.dot(q, for_dot(k_t), input_precision="ieee") * scale
+        s = s + tl.where(j[None, :] <= last_seen[:, None], 0.0, float("-inf"))
+        m_new = tl.maximum(m, tl.max(s, 1))
+        c = tl.exp2((m - m_new) * 1.4426950408889634)
+        p = tl.exp2((s - m_new[:, None]) * 1.4426950408889634)
+        l = l * c + tl.sum(p, 1)
+        v = tl.load(v_ptr + j[:, None] * width + d[None, :], mask=(j[:, None] < keys) & (d[None, :] < width), other=0.0)
+        weighted = tl.dot(for_dot(p.to(v.dtype)), for_dot(v), weighted * c[:, None], input_precision="ieee")
+        m = m_new
+    tl.store(lse_ptr + i, m + tl.log2(l) * 0.6931471805599453, mask=i < queries)
+    weighted = weighted * (1.0 / l)[:, None]
+    tl.store(out_ptr + i[:, None] * width + d[None, :], weighted.to(out_ptr.dtype.element_ty), mask=within)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    """softmax(q @ k.T / sqrt(width)) @ v into `out`, the log of the softmax's sum into `lse`; returns both."""
+    (heads, queries, width), keys = q.shape, k.size(1)
+    sizes = dict(queries=queries, keys=keys, width=width, scale=width**-0.5)
+    blocks = dict(BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=triton.next_power_of_2(max(width, 16)))
+    attention_kernel[(heads * triton.cdiv(queries, block_m),)](q, k, v, out, lse, **sizes, CAUSAL=bool(causal), **blocks)
     return out, lse
 
 
