@@ -20,7 +20,7 @@ from grader.courses import Course, judge_best
 from grader.outcomes import Verdict
 from judge import isolation
 from judge.bench import Bench
-from unit24.doctor import cores
+from unit24.env import cores
 
 
 @dataclass(frozen=True)

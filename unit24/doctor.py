@@ -55,7 +55,7 @@ def examine(folder: Path | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
         "platform": env.find_platform(),
-        "cores": cores(),
+        "cores": env.cores(),
         "memory_gb": memory,
         "memory_available_gb": available,
         "disk_free_gb": round(shutil.disk_usage(storage).free / GIB, 1),
@@ -71,16 +71,6 @@ def examine(folder: Path | None = None) -> dict[str, Any]:
             for lesson, needs in lesson_needs(folder or find_course()).items()
         ],
     }
-
-
-def cores() -> int:
-    """CPU cores that this process may use, within the limit of a container if there is one; at least 1."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(count, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such file, or "max"
-        return count
 
 
 def memory_gib() -> tuple[float | None, float | None]:

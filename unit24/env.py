@@ -280,3 +280,13 @@ def _show_stub(shell, kind, error, trace, tb_offset=None) -> None:
             line = f"○ `{name}` is not written yet: fill in its cell and run it, then run this cell again."
         error._render_traceback_ = lambda: [line]
     shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+
+
+def cores() -> int:
+    """CPU cores that this process may use, within the limit of a container if there is one; at least 1."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(count, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max"
+        return count

@@ -39,7 +39,8 @@ def demo(tmp_path_factory):
     lesson = read(LESSON)
     exercise = lesson.exercise("demo_and_card").cell
     before = lesson.cells[: lesson.cells.index(exercise)]
-    imports = next(cell.source for cell in reversed(before) if cell.type == "code")
+    code = [cell.source for cell in before if cell.type == "code" and cell.role == "unmarked"]
+    imports = f"{code[0]}\n\n{code[-1]}"  # of the lesson, and of the exercise
     helper = next(cell.source for cell in before if "def softmax" in cell.source)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
