@@ -11,8 +11,8 @@ anything else       a folder for each student (also nbgrader's own ``submitted/`
 ==================  ========================================================================================================
 
 Whose a file is becomes a student's id by the roster where there is one; which lesson it is, the notebook itself says.
-Nothing is lost: what is not taken is named, and a file of the class folder that is replaced is kept beside the archive of
-earlier ones in ``.unit24/collected/``.
+Nothing is lost: what is not taken is named, and a file of the class folder that is replaced is kept in
+``.unit24/collected/``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import itertools
 import json
 import re
 import tarfile
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -44,10 +46,10 @@ CLASSROOM = re.compile(r"^(?P<who>[^/]+?) - (?P<file>[^/]+)$")
 
 @dataclass(frozen=True)
 class File:
-    """A file of an archive: its path there, content, and when it was handed in."""
+    """A file of an archive: its path there, content (None: more than `MAX_BYTES`), and when it was handed in."""
 
     path: str
-    data: bytes
+    data: bytes | None
     time: datetime.datetime | None
 
 
@@ -83,6 +85,9 @@ def collect(sources: list[Path], root: Path, lessons: list[str], roster: list[St
         files = [file for file in _files(source) if not any(part in JUNK or part.startswith("._") for part in PurePosixPath(file.path).parts)]
         owners = _gradescope_owners(files)
         for file in files:
+            if file.data is None:
+                done.left.append((file.path, f"more than {MAX_BYTES >> 20} MB"))
+                continue
             if PurePosixPath(file.path).suffix.lower() not in NOTEBOOKS or PurePosixPath(file.path).name == "timestamp.txt":
                 if not file.path.endswith((".yml", ".yaml", "timestamp.txt", "students.csv")):
                     done.left.append((file.path, "not a notebook"))
@@ -170,10 +175,16 @@ def matched(who: tuple[str, ...], roster: list[Student]) -> str:
     for name in who:
         found = {s.id for s in roster if _folded(name) in {_folded(word) for word in (s.id, *s.names)}}
         if not found:  # Canvas runs the names together: lastnamefirst
-            found = {s.id for s in roster for word in s.names if " " in word and sorted(_folded(name)) == sorted(_folded(word))}
+            found = {s.id for s in roster for word in s.names if _folded(name) in _run_together(word)}
         if len(found) == 1:
             return found.pop()
     return ""
+
+
+def _run_together(name: str) -> set[str]:
+    """The words of a name in every order, without spaces: two to four of them."""
+    words = [_folded(word) for word in name.split()]
+    return {"".join(order) for order in itertools.permutations(words)} if 2 <= len(words) <= 4 else set()
 
 
 def _folded(text: str) -> str:
@@ -198,7 +209,7 @@ def _gradescope_owners(files: list[File]) -> dict[str, tuple[str, ...]]:
 
     owners: dict[str, tuple[str, ...]] = {}
     for file in files:
-        if not file.path.endswith("submission_metadata.yml"):
+        if file.data is None or not file.path.endswith("submission_metadata.yml"):
             continue
         try:
             told = yaml.safe_load(file.data)
@@ -210,27 +221,37 @@ def _gradescope_owners(files: list[File]) -> dict[str, tuple[str, ...]]:
     return owners
 
 
-def _files(source: Path) -> Iterator[File]:
+def _files(source: Path) -> list[File]:
     """The files of an archive, or of a folder.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is neither, or is damaged or locked with a password.
     """
+    try:
+        return list(_read_files(source))
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
+        raise UserError(f"{source}: the archive cannot be read ({error}); nothing was taken from it.") from None
+
+
+def _read_files(source: Path) -> Iterator[File]:
     if source.is_dir():
         for path in sorted(source.rglob("*")):
-            if path.is_file() and not path.is_symlink() and path.stat().st_size <= MAX_BYTES:
-                time = datetime.datetime.fromtimestamp(path.stat().st_mtime)
-                yield File(path.relative_to(source).as_posix(), path.read_bytes(), time)
+            if path.is_file() and not path.is_symlink():
+                found = path.stat()
+                data = path.read_bytes() if found.st_size <= MAX_BYTES else None
+                yield File(path.relative_to(source).as_posix(), data, datetime.datetime.fromtimestamp(found.st_mtime))
     elif zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
             for entry in archive.infolist():
-                if not entry.is_dir() and entry.file_size <= MAX_BYTES:
-                    yield File(entry.filename, archive.read(entry), datetime.datetime(*entry.date_time))
+                if not entry.is_dir():
+                    data = archive.read(entry) if entry.file_size <= MAX_BYTES else None
+                    yield File(entry.filename, data, datetime.datetime(*entry.date_time))
     elif source.is_file() and tarfile.is_tarfile(source):
         with tarfile.open(source) as archive:
             for entry in archive:
-                if entry.isfile() and entry.size <= MAX_BYTES:
-                    yield File(entry.name, archive.extractfile(entry).read(), datetime.datetime.fromtimestamp(entry.mtime))
+                if entry.isfile():
+                    data = archive.extractfile(entry).read() if entry.size <= MAX_BYTES else None
+                    yield File(entry.name, data, datetime.datetime.fromtimestamp(entry.mtime))
     elif source.is_file() and source.suffix.lower() in NOTEBOOKS:
         yield File(source.name, source.read_bytes(), datetime.datetime.fromtimestamp(source.stat().st_mtime))
     elif source.exists():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import builtins
 import dataclasses
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from grader.submission import LessonCells, Submission, Written
 from judge.bench import Bench
 
 OWN_SLACK = 3.0  # the student's other cells compute too
+ANY = "*"  # among names: all of them, perhaps
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
@@ -77,8 +79,8 @@ def _missing(submission: Submission, exercise: Exercise, source: str, cells: Les
     """The student's other cells without which names are missing, wherever they stand: of several the last."""
     known = cells.before[exercise.id] | set(dir(builtins)) | {"display", "get_ipython"}
     others = [piece for piece in submission.written if piece.exercise != exercise.id and piece.source]
-    defined = {piece: set(_defined(piece.source)) for piece in others}
-    missing = names_in(source) - known - set(_defined(source))
+    defined = {piece: _defined(piece.source) for piece in others}
+    missing = names_in(source) - known - _defined(source)
     chosen: set[Written] = set()
     while more := [p for p in others if p not in chosen and defined[p] & missing and p.source != source]:
         chosen.add(more[-1])
@@ -88,48 +90,55 @@ def _missing(submission: Submission, exercise: Exercise, source: str, cells: Les
 
 def _used(before: list[Written], source: str, exercise: Exercise) -> list[Written]:
     """Of the cells before an answer those that define or change, globally, what it or they use."""
-    wanted = names_in(source) - set(_defined(source))
+    wanted = set(names_in(source) - _defined(source))
     chosen: set[Written] = set()
-    while more := [p for p in before if p not in chosen and p.exercise != exercise.id and changed_names(p.source, wanted) & wanted]:
+    while more := [p for p in before if p not in chosen and p.exercise != exercise.id and _changes(p.source, wanted)]:
         chosen.update(more)
         for piece in more:
             wanted |= names_in(piece.source)
     return [piece for piece in before if piece in chosen]
 
 
-def names_in(source: str) -> set[str]:
+@functools.lru_cache(maxsize=2_000)  # a cell is looked at for each exercise after it
+def names_in(source: str) -> frozenset[str]:
     """Names that a cell takes from its notebook; none where Python cannot read it."""
     try:
-        return global_names(source)
+        return frozenset(global_names(source))
     except UNREADABLE:
-        return set()
+        return frozenset()
 
 
-def _defined(source: str) -> list[str]:
+@functools.lru_cache(maxsize=2_000)
+def _defined(source: str) -> frozenset[str]:
     try:
-        return defined_names(source)
+        return frozenset(defined_names(source))
     except UNREADABLE:
-        return []
+        return frozenset()
 
 
-def changed_names(source: str, wanted: set[str]) -> set[str]:
+def _changes(source: str, wanted: set[str]) -> bool:
+    changed = changed_names(source)
+    return ANY in changed or not changed.isdisjoint(wanted)
+
+
+@functools.lru_cache(maxsize=2_000)
+def changed_names(source: str) -> frozenset[str]:
     """Names that a cell, when it runs, may define or change for others.
 
-    Args:
-        wanted: all of them are, where one cannot see which (``from x import *``, ``exec``, a written file).
+    `ANY` is among them where one cannot see which (``from x import *``, ``exec``, a written file).
     """
     try:
         tree = ast.parse(source)
     except UNREADABLE:
-        return set()
-    return set(_changed(tree, wanted)) | set(defined_names(source))
+        return frozenset()
+    return frozenset(_changed(tree)) | _defined(source)
 
 
-def _changed(tree: ast.Module, wanted: set[str]) -> Iterator[str]:
+def _changed(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         match node:
             case ast.ImportFrom(names=[ast.alias("*")]):
-                yield from wanted
+                yield ANY
             case ast.Global(names):
                 yield from names
             case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
@@ -137,9 +146,9 @@ def _changed(tree: ast.Module, wanted: set[str]) -> Iterator[str]:
             case ast.Name(name, ast.Del()):
                 yield name
             case ast.Call(ast.Name("exec" | "eval" | "setattr" | "delattr" | "globals"), arguments):
-                yield from wanted if not arguments or isinstance(arguments[0], ast.Constant) else _root(arguments[0])
+                yield from [ANY] if not arguments or isinstance(arguments[0], ast.Constant) else _root(arguments[0])
             case ast.Call(ast.Attribute(ast.Call(ast.Name("get_ipython")), "run_cell_magic")):
-                yield from wanted
+                yield ANY
             case ast.Call(function, arguments):
                 if isinstance(function, ast.Attribute):
                     yield from _root(function)  # names.append(x), torch.manual_seed(0)

@@ -85,6 +85,7 @@ class LessonCells:
                 self.before[exercise] = set(known)
             known |= set(defined_names(source))
 
+
 def submission_path(root: Path, student: str, lesson: str) -> Path:
     """Where the class folder `root` keeps what a student handed in."""
     return root / "submitted" / student / lesson / f"{lesson}.ipynb"
@@ -176,7 +177,7 @@ def _added(source: str, cells: LessonCells, is_setup: bool) -> str:
 def _is_test(node: ast.stmt) -> bool:
     """Whether a statement is part of the course's way to test: ``with check.exercise(...)``, ``@check.scenario``."""
     heads = [item.context_expr for item in node.items] if isinstance(node, ast.With) else getattr(node, "decorator_list", [])
-    return any("check." in ast.unparse(head) for head in heads)
+    return any(ast.unparse(head).startswith("check.") for head in heads)
 
 
 def _statements(source: str) -> list[ast.stmt]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from grader.collect import collect, read_roster
+from grader.collect import collect, matched, read_roster
 from grader.commands import collect as command
 from unit24.errors import UserError
 
@@ -110,6 +110,23 @@ def test_tar_and_folder_and_single_file(tmp_path):
     (tmp_path / "Cem Kaya - 61_small.ipynb").write_bytes(notebook("file"))
     collect([tmp_path / "a.tar.gz", tmp_path / "folder", tmp_path / "Cem Kaya - 61_small.ipynb"], tmp_path, ["61_small"])
     assert [words_of(tmp_path, student) for student in ("ada", "bob", "Cem_Kaya")] == ["tar", "folder", "file"]
+
+
+def test_names_of_the_same_letters_are_two_people(tmp_path):
+    """Names that a platform runs together were compared by their letters: an anagram would have got another's work."""
+    (tmp_path / "students.csv").write_text("id,first_name,last_name\nx1,Ada,Bo\n")
+    roster = read_roster(tmp_path / "students.csv")
+    assert matched(("boada",), roster) == matched(("adabo",), roster) == "x1" and matched(("abdoa",), roster) == ""
+
+
+def test_what_is_too_large_is_named_and_a_broken_archive_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("grader.collect.MAX_BYTES", 1 << 20)
+    done = collect([zipped(tmp_path / "a.zip", {"ada/61_small.ipynb": b" " * (2 << 20)})], tmp_path, ["61_small"])
+    assert done.left == [("ada/61_small.ipynb", "more than 1 MB")]
+    whole = zipped(tmp_path / "b.zip", PLATFORMS["nbgrader"]).read_bytes()
+    (tmp_path / "c.zip").write_bytes(whole[:60] + b"xxxxxxxx" + whole[68:])
+    with pytest.raises(UserError, match="the archive cannot be read"):
+        collect([tmp_path / "c.zip"], tmp_path, ["61_small"])
 
 
 def test_a_source_that_is_none(tmp_path):
