@@ -9,5 +9,8 @@ c.CourseDirectory.course_id = "unit24"
 c.CourseDirectory.source_directory = "solutions"
 c.CourseDirectory.release_directory = "notebooks"
 
+# What students wrote is shown to the instructor without what could act in their browser: scripts, handlers, forms.
+c.HTMLExporter.filters = {"markdown2html": "grader.prose.as_html"}
+
 # Seconds for one cell: demonstrations train small models and start servers, on machines that may be busy.
 c.ExecutePreprocessor.timeout = 600

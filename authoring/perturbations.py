@@ -1,5 +1,8 @@
 """Generic wrong results: the reference's own, but zero, negated, doubled, transposed and so on.
 
+"blinded" is "zeros" in a process in which whatever compares finds all alike: a scenario that compares there, instead of
+reporting what it saw to the judge, is deceived.
+
 `perturbed` appends this module's `_wrap_all` to a reference cell, so that a candidate computes the
 right thing and then returns something else. It runs inside the candidate's process.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 
-KINDS = ("zeros", "negated", "doubled", "halved", "reversed", "constant", "nan", "input")
+KINDS = ("zeros", "negated", "doubled", "halved", "reversed", "constant", "nan", "input", "blinded")
 
 
 def perturbed(source: str, names: frozenset[str], kind: str) -> str:
@@ -17,7 +20,8 @@ def perturbed(source: str, names: frozenset[str], kind: str) -> str:
     The candidate leaves in ``__report__`` how often a result really became different: 0 means
     that this perturbation says nothing about this exercise.
     """
-    return f"{source}\n\n\n{inspect.getsource(_wrap_all)}\n\n_wrap_all(globals(), {sorted(names)!r}, {kind!r})\n"
+    spoilt = f"{source}\n\n\n{inspect.getsource(_wrap_all)}\n\n_wrap_all(globals(), {sorted(names)!r}, {'zeros' if kind == 'blinded' else kind!r})\n"
+    return f"{spoilt}\n\n{inspect.getsource(_find_all_alike)}\n\n_find_all_alike()\n" if kind == "blinded" else spoilt
 
 
 def _wrap_all(space, names, kind):
@@ -28,6 +32,7 @@ def _wrap_all(space, names, kind):
     import sys
 
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    close_tensors, close_arrays = getattr(torch, "allclose", None), getattr(numpy, "allclose", None)
     report = space["__report__"] = {"changed": 0}
 
     def is_tensor(x):
@@ -86,8 +91,8 @@ def _wrap_all(space, names, kind):
             if is_tensor(a):
                 if a.device.type == "meta":
                     return False
-                return not torch.allclose(a.to(torch.complex128), b.to(torch.complex128), rtol=1e-6, atol=1e-12)
-            return not numpy.allclose(a, b, rtol=1e-6, atol=1e-12)
+                return not close_tensors(a.to(torch.complex128), b.to(torch.complex128), rtol=1e-6, atol=1e-12)
+            return not close_arrays(a, b, rtol=1e-6, atol=1e-12)
         try:
             return bool(old != new)
         except Exception:
@@ -166,3 +171,25 @@ def _wrap_all(space, names, kind):
             space[name] = wrap_function(value)
         elif not callable(value):
             space[name] = spoil(value)
+
+
+def _find_all_alike():
+    """In this process: comparisons of tensors, arrays and numbers say yes."""
+    import math
+    import sys
+
+    def yes(*args, **kwargs):
+        return True
+
+    def ones(a, *args, **kwargs):
+        return (a * 0 + 1).bool() if hasattr(a, "bool") else True
+
+    for name in ("equal", "allclose", "array_equal", "assert_close", "assert_allclose", "assert_array_equal", "assert_equal"):
+        for place in ("torch", "torch.testing", "numpy", "numpy.testing"):
+            if hasattr(sys.modules.get(place), name):
+                setattr(sys.modules[place], name, yes)
+    if torch := sys.modules.get("torch"):
+        torch.isclose, torch.eq = ones, ones
+        torch.Tensor.equal = torch.Tensor.allclose = yes
+        torch.Tensor.isclose = torch.Tensor.eq = ones
+    math.isclose = yes

@@ -9,6 +9,7 @@ from course.lesson import Lesson
 from course.notebook import student_source
 from grader.gradebook import Forms
 from grader.outcomes import Verdict
+from grader.prose import Prose
 from grader.submission import Submission
 from grader.syntax import same_code
 from unit24.files import write_whole
@@ -36,23 +37,20 @@ def autograded_text(forms: Forms, submission: Submission, verdicts: dict[str, Ve
         if name in submission.sources:
             cell["source"] = submission.sources[name] or cell["source"]
         elif name in submission.answers:
-            cell["source"] = submission.answers[name]
+            cell.update(_markdown(submission.answers[name]))
         elif name.startswith("test_") and name[5:] in verdicts:
             cell["outputs"] = _outputs(verdicts[name[5:]])
         cells.append(cell)
-        for number, source in enumerate(submission.after.get(cell["id"], ()), 1):
-            cells.append(
-                {
-                    "id": f"own-{cell['id']}-{number}"[:64],
-                    "cell_type": "code",
-                    "metadata": {},
-                    "execution_count": None,
-                    "outputs": [],
-                    "source": source,
-                }
-            )
+        for number, own in enumerate(submission.after.get(cell["id"], ()), 1):
+            code = {"cell_type": "code", "execution_count": None, "outputs": [], "source": own}
+            content = {"cell_type": "markdown"} | _markdown(own) if isinstance(own, Prose) else code
+            cells.append({"id": f"own-{number}-{cell['id']}"[:64], "metadata": {}} | content)
     notebook = {"cells": cells, "metadata": json.loads(json.dumps(forms.student.metadata)), "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(notebook, indent=1, ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"
+
+
+def _markdown(prose: Prose) -> dict:
+    return {"source": prose.source} | ({"attachments": prose.pictures} if prose.pictures else {})
 
 
 def _outputs(verdict: Verdict) -> list[dict]:

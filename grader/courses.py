@@ -56,7 +56,15 @@ def courses(submission: Submission, exercise: Exercise, source: str, cells: Less
     return tuple(seen)
 
 
-def judge_best(bench: Bench, exercise: Exercise, source: str, ways: tuple[Course, ...]) -> Verdict:
+@dataclass(frozen=True)
+class Judged:
+    """A verdict, and on how many of its courses of events the answer was judged until it was reached."""
+
+    verdict: Verdict
+    courses: int
+
+
+def judge_best(bench: Bench, exercise: Exercise, source: str, ways: tuple[Course, ...]) -> Judged:
     """The best verdict on an answer over its courses of events; of equals the first."""
     best = None
     for course in ways:
@@ -68,7 +76,7 @@ def judge_best(bench: Bench, exercise: Exercise, source: str, ways: tuple[Course
                 best = dataclasses.replace(verdict, message=f"{verdict.message} (Judged {course.words}: {said}.)")
         if best.points >= best.max_points or verdict.status == "not attempted":
             break
-    return best
+    return Judged(best, ways.index(course) + 1)
 
 
 def _as_cells(pieces: list[Written]) -> tuple[tuple[str, str], ...]:

@@ -1,6 +1,6 @@
 """Who judges: threads on this machine, or the workers of a Ray cluster. The verdicts are the same.
 
-An engine is a function ``(lesson, jobs, on_verdict) -> iterator of finished jobs``.  Each worker
+An engine is a function ``(lesson, jobs, on_judged) -> iterator of finished jobs``.  Each worker
 builds the lesson's reference state once; jobs are finished in any order, and never all held at once.
 """
 
@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from course.lesson import Lesson, read, texts, write_texts
-from grader.courses import Course, judge_best
-from grader.outcomes import Verdict
+from grader.courses import Course, Judged, judge_best
 from judge import isolation
 from judge.bench import Bench
 from unit24.env import cores
@@ -31,7 +30,7 @@ class Job:
     tasks: tuple[tuple[str, str, tuple[Course, ...]], ...]  # (exercise id, source, its courses of events)
 
 
-Engine = Callable[[Lesson, Iterable[Job], Callable[[Job, Verdict], None]], Iterator[Job]]
+Engine = Callable[[Lesson, Iterable[Job], Callable[[Job, Judged], None]], Iterator[Job]]
 
 
 def threads(
@@ -39,19 +38,19 @@ def threads(
 ) -> Engine:
     """Judge on this machine, `workers` submissions at a time (default: one for each core).
 
-    `on_verdict` is called from the threads, as each exercise is judged.
+    `on_judged` is called from the threads, as each exercise is judged.
 
     Args:
         bench: the lesson's, if it runs already; it is left running.
     """
     count = workers or cores()
 
-    def run(lesson: Lesson, jobs: Iterable[Job], on_verdict) -> Iterator[Job]:
+    def run(lesson: Lesson, jobs: Iterable[Job], on_judged) -> Iterator[Job]:
         ready = bench
 
         def judge(job: Job) -> Job:
             for name, source, ways in job.tasks:
-                on_verdict(job, judge_best(ready, lesson.exercise(name), source, ways))
+                on_judged(job, judge_best(ready, lesson.exercise(name), source, ways))
             return job
 
         running: set = set()
@@ -83,7 +82,7 @@ def ray(address: str | None = None, workers: int | None = None, require: str = "
     A worker that dies is started again by Ray, and what it was judging is judged again.
     """
 
-    def run(lesson: Lesson, jobs: Iterable[Job], on_verdict) -> Iterator[Job]:
+    def run(lesson: Lesson, jobs: Iterable[Job], on_judged) -> Iterator[Job]:
         import ray as cluster
 
         if not cluster.is_initialized():
@@ -100,8 +99,8 @@ def ray(address: str | None = None, workers: int | None = None, require: str = "
         def collect() -> Job:
             (done,), _ = cluster.wait(list(busy), num_returns=1)
             job, actor = busy.pop(done)
-            for verdict in cluster.get(done):
-                on_verdict(job, verdict)
+            for judged in cluster.get(done):
+                on_judged(job, judged)
             idle.append(actor)
             return job
 
@@ -136,5 +135,5 @@ class _Judge:
         self.lesson = read(Path(self.folder.name) / file_name)
         self.bench = Bench(self.lesson).__enter__()  # lives as long as the actor
 
-    def judge(self, tasks) -> list[Verdict]:
+    def judge(self, tasks) -> list[Judged]:
         return [judge_best(self.bench, self.lesson.exercise(name), source, ways) for name, source, ways in tasks]

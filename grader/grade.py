@@ -9,7 +9,7 @@ from pathlib import Path
 
 from course.lesson import LESSONS, Lesson, find_lessons, lesson_names, read
 from grader.autograded import write_autograded
-from grader.courses import ALONE, courses
+from grader.courses import ALONE, Judged, courses
 from grader.engines import Engine, Job, threads
 from grader.feedback import write_feedback
 from grader.gradebook import Forms, Gradebook, exclusive, read_timestamp
@@ -125,11 +125,11 @@ def grade_class(
 
 @dataclass
 class _InProgress:
-    """A submission being graded: its verdicts so far, and the journal's key for each exercise."""
+    """A submission being graded: its verdicts so far, and the journal's keys for each exercise."""
 
     submission: Submission
     journal: Journal
-    keys: dict[str, str]
+    keys: dict[str, list[str]]
     verdicts: dict[str, Verdict]
 
 
@@ -142,8 +142,8 @@ def _job(submission: Submission, cells: LessonCells, journal: Journal, force: bo
         if same_code(submission.sources.get(exercise.id, "")) == cells.stubs[exercise.id]:
             source = ""  # untouched: the bench answers without running anything
         ways = courses(submission, exercise, source, cells) if source else (ALONE,)
-        key = about.keys[exercise.id] = journal.key(exercise, source, ways)
-        verdict = None if force else journal.find(submission.student, exercise.id, key)
+        keys = about.keys[exercise.id] = journal.keys(exercise, source, ways)
+        verdict = None if force else journal.find(submission.student, exercise.id, keys)
         if verdict:
             about.verdicts[exercise.id] = verdict
         else:
@@ -151,27 +151,22 @@ def _job(submission: Submission, cells: LessonCells, journal: Journal, force: bo
     return Job(about, tuple(tasks))
 
 
-def _journalled(job: Job, verdict: Verdict) -> None:
-    about = job.about
-    about.journal.add(about.submission.student, about.keys[verdict.exercise], verdict)
+def _journalled(job: Job, judged: Judged) -> None:
+    about, verdict = job.about, judged.verdict
+    about.journal.add(about.submission.student, about.keys[verdict.exercise][judged.courses - 1], verdict)
     about.verdicts[verdict.exercise] = verdict
 
 
 def _graded(about: _InProgress, lesson: Lesson) -> GradedSubmission:
     submission = about.submission
     verdicts = {e.id: about.verdicts[e.id] for e in lesson.exercises}
-    waiting = [a.id for a in lesson.answers if _answered(submission.answers.get(a.id, ""))]
+    waiting = [name for name, answer in submission.answers.items() if not answer.is_blank]
     exists = submission.path.exists() or submission.path.is_symlink()
     status = "graded" if submission.readable else "unreadable" if exists else "no notebook"
     points = round(sum(v.points for v in verdicts.values()), 4)
     return GradedSubmission(
         submission.student, lesson.name, points, lesson.points, status, verdicts, submission.findings, waiting
     )
-
-
-def _answered(text: str) -> bool:
-    """Whether a written answer is more than nbgrader's placeholder."""
-    return text.strip() not in ("", "YOUR ANSWER HERE")
 
 
 def _write(root: Path, gradebook: Gradebook, forms: Forms, submission: Submission, graded: GradedSubmission) -> None:

@@ -7,7 +7,7 @@ raises; what is odd about it becomes a finding in words, and what can be used is
 from __future__ import annotations
 
 import ast
-import hashlib
+import itertools
 import json
 import os
 import stat
@@ -19,10 +19,12 @@ from course.notebook import instructor_notebook, placed_cells, student_source, u
 from course.parts import Lesson
 from course.reference import is_blank, reference_cells
 from grader.files import handed_in
+from grader.prose import Prose, joined, prose_of
 from grader.syntax import plain_python, same_code
 
 MAX_BYTES = 200 << 20  # most of it outputs; one with a few plots is below 2 MB
-MAX_SOURCE = 200_000  # characters of one cell
+MAX_SOURCE = 200_000  # characters of one cell of code
+MAX_PROSE = 20 << 20  # of text: Colab writes pictures into it
 MAX_CELLS = 2_000
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
@@ -44,19 +46,17 @@ class Submission:
     lesson: str
     path: Path
     sources: dict[str, str] = field(default_factory=dict)  # exercise id -> source, as in the notebook
-    answers: dict[str, str] = field(default_factory=dict)  # written answer id -> text
+    answers: dict[str, Prose] = field(default_factory=dict)  # by the written answer's id
     written: list[Written] = field(default_factory=list)  # all code that is the student's, in its order
-    after: dict[str, list[str]] = field(default_factory=dict)  # cell id -> own sources that stood after it
+    after: dict[str, list[str | Prose]] = field(default_factory=dict)  # cell id -> own code and text that stood after it
     findings: list[str] = field(default_factory=list)
     readable: bool = True
     is_of_lesson: bool = False  # it holds exercises of it
 
     @property
-    def digest(self) -> str:
-        """Hash of everything that grading uses."""
-        written = [[piece.label, piece.source, piece.exercise] for piece in self.written]
-        content = json.dumps([self.sources, self.answers, written, self.findings], sort_keys=True)
-        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+    def is_filled(self) -> bool:
+        """Whether the student wrote anything: code, or an answer."""
+        return bool(self.written) or not all(answer.is_blank for answer in self.answers.values())
 
     def before(self, exercise: str) -> list[Written]:
         """What the student wrote before the (last) cell of an exercise; everything, where it has no cell."""
@@ -73,6 +73,8 @@ class LessonCells:
         self.answers = {a.id: a for a in lesson.answers}
         placed = placed_cells(lesson)
         self.first, self.ids = placed[0][0], {name for name, _ in placed}
+        self.prose = {_bare(student_source(cell)) for _, cell in placed if cell.type != "code"}
+        self.previous = {name: before for (before, _), (name, _) in itertools.pairwise(placed)}
         self.stubs = {e.id: same_code(student_source(e.cell)) for e in lesson.exercises}
         setup = [untitled(cell.source) for cell in instructor_notebook(lesson).cells if cell.id == "setup"]
         self.released = {same_code(text) for text in [*setup, *(student_source(c) for _, c in placed if c.type == "code")]}
@@ -101,7 +103,7 @@ def read_submission(path: Path, student: str, cells: LessonCells) -> Submission:
 
     def is_filled(other: Path) -> bool | None:
         found = _read(other, student, cells)
-        return bool(found.written) if found.readable and found.is_of_lesson else None
+        return found.is_filled if found.readable and found.is_of_lesson else None
 
     chosen, findings = handed_in(path, is_filled)
     result = _read(chosen, student, cells)
@@ -117,21 +119,25 @@ def _read(path: Path, student: str, cells: LessonCells) -> Submission:
         return result
     result.is_of_lesson = any(isinstance(cell, dict) and _name_of(cell) in cells.exercises for cell in notebook)
     seen: dict[str, list[str]] = {}
+    texts: dict[str, list[Prose]] = {}
     last_known = cells.first
     for index, cell in enumerate(notebook):
         if not isinstance(cell, dict):
             continue
         source, name, label = _source_of(cell), _name_of(cell), str(index + 1)
         is_code = cell.get("cell_type") == "code"
-        if len(source) > MAX_SOURCE:
-            result.findings.append(f"cell {label}{f' ({name})' if name in cells.ids else ''}: {len(source)} characters, more than {MAX_SOURCE}: left out")
+        most = MAX_PROSE if cell.get("cell_type") == "markdown" else MAX_SOURCE
+        if len(source) > most:
+            result.findings.append(f"cell {label}{f' ({name})' if name in cells.ids else ''}: {len(source)} characters, more than {most}: left out")
             continue
         if name in cells.ids:
             last_known = name
-        if name in cells.exercises or name in cells.answers:
+        if name in cells.exercises:
             seen.setdefault(name, []).append(source)
-            if name in cells.exercises and not _is_stub(source, cells.stubs[name]):
+            if not _is_stub(source, cells.stubs[name]):
                 result.written.append(Written(label, plain_python(source), name))
+        elif name in cells.answers:
+            texts.setdefault(name, []).append(prose_of(cell, source))
         elif is_code and not name.startswith("quiz_"):
             text = untitled(source)
             if same_code(text) in cells.released or is_blank(text):
@@ -141,16 +147,37 @@ def _read(path: Path, student: str, cells: LessonCells) -> Submission:
             if not is_blank(added):
                 result.written.append(Written(label, added))
                 result.after.setdefault(last_known, []).append(added if locked else text)
+        elif cell.get("cell_type") == "markdown" and _bare(source) not in cells.prose:
+            result.after.setdefault(last_known, []).append(prose_of(cell, source))
     for name in cells.exercises:
         result.sources[name] = _pick(name, seen.get(name, []), cells, result)
     for name in cells.answers:
-        texts = seen.get(name, [])
-        if not texts:
-            result.findings.append(f"cell {name}: missing (written answer)")
-        elif len(set(texts)) > 1:
-            result.findings.append(f"cell {name}: there are {len(texts)} different ones; the last is kept")
-        result.answers[name] = texts[-1] if texts else ""
+        result.answers[name] = _answer(name, texts.get(name, []), cells, result)
     return result
+
+
+def _answer(name: str, versions: list[Prose], cells: LessonCells, result: Submission) -> Prose:
+    """The text that counts as a written answer. Whatever else the student wrote there stays below it, for the person who grades."""
+    filled = [text for number, text in enumerate(versions) if not text.is_blank and text not in versions[:number]]
+    if filled:
+        if filled[1:]:
+            result.findings.append(f"cell {name}: there are {len(filled)} different ones; the last counts, the others stand below it")
+            result.after.setdefault(name, [])[:0] = filled[:-1]
+        return filled[-1]
+    beside = [places for place in (cells.previous.get(name, ""), name) if (places := result.after.get(place))]
+    own = [text for place in beside for text in place if isinstance(text, Prose) and not text.is_blank]
+    if own:
+        result.findings.append(f"cell {name}: {'empty' if versions else 'missing'}; the text beside it was taken for the answer")
+        for place in beside:
+            place[:] = [text for text in place if text not in own]
+        return joined(own)
+    if not versions:
+        result.findings.append(f"cell {name}: missing (written answer)")
+    return versions[-1] if versions else Prose()
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
 
 
 def _is_stub(source: str, stub: str) -> bool:
@@ -259,12 +286,12 @@ def _source_of(cell: dict) -> str:
 
 
 def _name_of(cell: dict) -> str:
-    """A cell's name: nbgrader's grade_id; failing that (some platforms drop metadata), its id."""
+    """A cell's name: nbgrader's grade_id; failing that (some platforms drop metadata), its id, which older formats keep there."""
     metadata = cell.get("metadata")
-    about = metadata.get("nbgrader") if isinstance(metadata, dict) else None
-    name = about.get("grade_id") if isinstance(about, dict) else None
-    name = name if isinstance(name, str) else cell.get("id")
-    return name if isinstance(name, str) else ""
+    metadata = metadata if isinstance(metadata, dict) else {}
+    about = metadata.get("nbgrader")
+    names = [about.get("grade_id") if isinstance(about, dict) else None, cell.get("id"), metadata.get("id")]
+    return next((name for name in names if isinstance(name, str)), "")
 
 
 def _defined(text: str) -> list[str]:

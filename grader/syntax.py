@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import ast
 import functools
+import warnings
 
 from IPython.core.inputtransformer2 import TransformerManager
+
+# Of a cell with line separators that Python does not know.  The answer is judged all the same.
+warnings.filterwarnings("ignore", "`make_tokens_by_line`")
 
 MOST = 2_000_000  # lines with commands times characters: IPython reads a cell again for each of them
 RUNNING = ("time", "prun", "capture")  # whole-cell commands whose body runs in the notebook's own names

@@ -446,13 +446,14 @@ class _Watch:
 
     def __init__(self, pid: int, request: Request):
         self.pids, self._folder = [pid], Path(request.scratch)
+        self._memory_mb = request.limits.memory_mb if request.limits.processes else None  # of one process the kernel sees to it
         self._window = 3 * request.limits.seconds + 10  # seconds without an answer
         self._windows, self._used = WINDOWS, 0.0
         self._deadline = time.monotonic() + self._window
         self._pause = 0.25
 
     def hear(self, channel: socket.socket) -> tuple[str, dict]:
-        """``(how, message)``: how is heard, gone, timeout, disk (too much in its folder) or nonsense."""
+        """``(how, message)``: how is heard, gone, timeout, disk (too much in its folder), memory (of its processes) or nonsense."""
         how, data = self._wait(channel)
         if how != "heard":
             return how, {}
@@ -476,6 +477,10 @@ class _Watch:
                 self._pause = min(2 * self._pause, 2.0)  # it works: look at its folder now and then
                 if _too_much(self._folder, self.pids[0]):
                     return "disk", b""
+                if self._memory_mb is not None:
+                    self._pause = min(self._pause, 0.5)  # many processes fill a machine quickly
+                    if _held_by_children(self.pids[0]) > self._memory_mb << 20:
+                        return "memory", b""
             channel.settimeout(max(0.01, self._deadline - time.monotonic()))
             data = receive_bytes(channel, limit=TALK_LIMIT)
             return ("gone", b"") if data is None else ("heard", data)
@@ -505,6 +510,16 @@ def _computed(pid: int) -> float:
             with suppress(psutil.Error):
                 spent = process.cpu_times()
                 total += spent.user + spent.system + spent.children_user + spent.children_system
+    return total
+
+
+def _held_by_children(pid: int) -> int:
+    """Bytes that the processes below a candidate hold for themselves; what they share with it counts for none of them."""
+    total = 0
+    with suppress(psutil.Error):
+        for process in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.Error):
+                total += process.memory_full_info().uss
     return total
 
 

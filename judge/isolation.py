@@ -148,6 +148,8 @@ def enter(request: Request, files: bool = True) -> Isolation:
     ruleset = _ruleset(abi, paths, [scratch], processes) if abi and files else None
     own_user = _become_user(paths, scratch)
     _libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if processes:
+        _libc().prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # its children's orphans stay below it: what they use is counted
     _libc().prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # a change of user hides the process's own /proc/self from it
     if ruleset is not None:
         landlock = abi if _restrict(ruleset) else 0
@@ -240,7 +242,7 @@ KEPT_PREFIXES = ("LC_", "TF_CPP_", "TF_ENABLE_", "TRANSFORMERS_VERB", "TRANSFORM
 # --------------------------------------------------------------------------------------------------
 # Another user
 
-PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 4, 24, 8, 38, 22
+PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER = 4, 24, 8, 38, 22, 36
 CAP_DAC_READ_SEARCH = 2
 
 

@@ -52,7 +52,7 @@ class Ending:
     Attributes:
         how: ``verdict`` (the tests said so), ``undefined`` (the student's cells ran and left no function to test),
             ``gone`` (the candidate ended before), ``judge gone``, ``timeout``, ``disk`` (too much in its folder),
-            ``nonsense`` (what it wrote is no message).
+            ``memory`` (of the processes that it started), ``nonsense`` (what it wrote is no message).
         candidate: how the candidate's process ended.
         seconds: computing time that it was allowed.
         failure: what went wrong in the student's cells: kind, text, line.
@@ -111,6 +111,8 @@ def _judged(exercise: Exercise, ending: Ending) -> tuple[str, str, float]:
     if ending.how == "disk":
         most = f"{SCRATCH_BYTES >> 20} MB, or more than {SCRATCH_FILES} files"
         return "error", f"✗ {name}: your code writes more than {most}.", 0.0
+    if ending.how == "memory":
+        return "out of memory", f"✗ {name}: the processes that your code started hold more than the {exercise.memory_mb} MB that this exercise allows.", 0.0
     if ending.how == "nonsense":
         return "crashed", f"✗ {name}: your code wrote to the channel that the grader listens to, before the checks were done.", 0.0
     ended = ending.candidate if ending.how == "gone" or ending.judge is None else ending.judge

@@ -149,7 +149,16 @@ def test_wrong_answers_that_fall_by_what_a_student_sees_are_counted(tmp_path, so
     audit = spoil(tmp_path, lines, hidden, only={"gap_plus_one"})["gap_plus_one"]
     assert audit.visible[0] == 3 and audit.visible[1] <= 3
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_a_scenario_that_compares_beside_the_students_code_is_a_note(tmp_path):
+    """There a student's code can have anything found alike: what was seen is reported, and compared by the judge."""
+    old = 'check.equal(gap_plus_one([1.0, 2.0], [0.0, 0.0]), 2.5, "the gap plus one")\n    check.equal(gap_plus_one([7.0, 2.0, 3.0], [1.0, 2.0, 0.5]), 8.5 / 3 + 1, "the gap plus one of a second pair")'
+    new = "@check.scenario\n    def is_right(wanted):\n        return math.isclose(gap_plus_one([1.0], [0.0]), wanted)\n    check.equal(is_right(2.0), True, 'the gap plus one')"
+    notes = spoil(tmp_path, old, new, only={"gap_plus_one"})["gap_plus_one"].notes
+    assert any("results made 'blinded' still pass" in note for note in notes)
+    assert not any("'negated' still pass" in note for note in notes)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "blinded"])  # that would blind this process
 def test_perturbations_change_results(kind):
     import torch
 

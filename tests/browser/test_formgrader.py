@@ -17,6 +17,15 @@ from grader.report import make_report, write_report
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 SMALL = "61_small"
 ANSWER = "Sums grow with the number of values."
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # a PNG of one pixel
+HOSTILE = """
+
+![a plot](attachment:plot.png) ![of Colab](data:image/png;base64,DOT)
+
+<script>window.acted = 1</script><img src=x onerror="window.acted = 2"><iframe srcdoc="<script>parent.acted = 3</script>"></iframe>
+
+Code: `a < b`, math: $a < b$, [a link](javascript:window.acted=4) $\\href{javascript:window.acted=5}{x}$
+""".replace("DOT", DOT)
 
 
 @pytest.fixture
@@ -25,9 +34,11 @@ def course(tmp_path):
     root = tmp_path / "course"
     small = read(FIXTURES / f"{SMALL}.py")
     sample = SampleClass(small)
+    notebook = sample._notebook(sample.reference | {"why_mean": ANSWER + HOSTILE})
+    notebook["cells"][sample._index(notebook, "why_mean")]["attachments"] = {"plot.png": {"image/png": DOT}}
     for path, text in {
         root / "solutions" / SMALL: as_text(instructor_notebook(small)),
-        root / "submitted" / "ada" / SMALL: json.dumps(sample._notebook(sample.reference | {"why_mean": ANSWER})),
+        root / "submitted" / "ada" / SMALL: json.dumps(notebook),
     }.items():
         path.mkdir(parents=True)
         (path / f"{SMALL}.ipynb").write_text(text)
@@ -51,6 +62,12 @@ def test_a_manual_grade_in_formgrader_counts(course, tmp_path, open_page):
         page.locator("#main-table a:visible", has_text="Submission #1").click()
         page.wait_for_url("**/submissions/**")
         assert "secret_answer" not in page.inner_text("body")
+
+        # Pictures are shown, attached or written into the text as Colab does, and nothing in the text can act on the page.
+        loaded = page.locator("img[src^='data:image/png']").evaluate_all("found => found.map(i => i.naturalWidth)")
+        assert loaded == [1, 1]
+        assert page.evaluate("window.acted") is None and page.locator("iframe, [onerror], a[href^=javascript]").count() == 0
+        assert page.locator("code", has_text="a < b").count() == 1
 
         cell = page.locator(".nbgrader_cell, .panel", has_text=ANSWER).filter(has=page.locator("input.score")).last
         # formgrader gives its inputs a placeholder when it begins to listen: what was typed before that is lost.

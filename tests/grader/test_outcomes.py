@@ -2,6 +2,7 @@
 
 import json
 
+from grader.courses import Course
 from grader.journal import Entry, Journal, journal_path, last_verdicts
 from grader.outcomes import SHOWN, STATUSES, Mark, Verdict, legend, shown
 
@@ -37,11 +38,25 @@ def test_a_mark_is_a_verdict_with_what_a_person_added():
 
 def test_the_journal_gives_back_what_it_was_given(tmp_path, small):
     journal = Journal(tmp_path, small)
-    assert journal.find("ada", "mean_gap", "k1") is None
+    assert journal.find("ada", "mean_gap", ["k1"]) is None
     journal.add("ada", "k1", VERDICT)
     again = Journal(tmp_path, small)
-    assert again.find("ada", "mean_gap", "k1") == VERDICT and again.find("ada", "mean_gap", "k2") is None
-    assert again.find("bo", "mean_gap", "k1") is None
+    assert again.find("ada", "mean_gap", ["k1"]) == VERDICT and again.find("ada", "mean_gap", ["k2"]) is None
+    assert again.find("bo", "mean_gap", ["k1"]) is None
+
+
+def test_a_verdict_holds_while_what_was_run_for_it_is_the_same(tmp_path, small):
+    """An answer that is right alone is not judged again when other cells change; one that fell short has more to try."""
+    journal, better = Journal(tmp_path, small), Verdict("mean_gap", "passed", 2.0, 2.0, "✓")
+    ways = [Course("", ()), Course("with", (("3", "x = 1"),))]
+    alone, both = journal.keys(exercise := small.exercises[0], "source", tuple(ways))
+    other = journal.keys(exercise, "source", (ways[0], Course("with", (("3", "x = 2"),))))
+    for student, key, verdict in (("ada", alone, better), ("bo", both, VERDICT), ("cy", alone, VERDICT)):
+        journal.add(student, key, verdict)
+    again = Journal(tmp_path, small)
+    assert again.find("ada", "mean_gap", other) == better
+    assert again.find("bo", "mean_gap", [alone, both]) == VERDICT and again.find("bo", "mean_gap", other) is None
+    assert again.find("cy", "mean_gap", [alone, both]) is None and again.find("cy", "mean_gap", [alone]) == VERDICT
 
 
 def test_of_several_verdicts_the_last_counts_whether_or_not_it_holds(tmp_path, small):
@@ -61,7 +76,7 @@ def test_lines_that_broke_off_are_passed_over(tmp_path, small):
     path.write_bytes(whole[:-30] + b"\n" + b'{"student": 3}\n[]\n"x"\n' + whole[:-30])
     Journal(tmp_path, small).add("bo", "k1", VERDICT)
     assert last_verdicts(tmp_path, small.name) == {("bo", "mean_gap"): VERDICT}
-    assert Journal(tmp_path, small).find("bo", "mean_gap", "k1") == VERDICT
+    assert Journal(tmp_path, small).find("bo", "mean_gap", ["k1"]) == VERDICT
 
 
 def test_an_entry_is_one_line_whatever_the_message_is():

@@ -153,3 +153,70 @@ def test_notebook_commands_are_what_a_kernel_makes_of_them(source, expected):
 
 def test_blank():
     assert is_blank("") and is_blank("\n  # nothing\n") and not is_blank("x")
+
+
+# --------------------------------------------------------------------------------------------------
+# Written answers
+
+PICTURE = {"plot.png": {"image/png": "iVBORw0KGgo="}}
+
+
+def markdown(source, **more):
+    return {"cell_type": "markdown", "metadata": {}, "source": source, **more}
+
+
+def answered(tmp_path, cells, released, change):
+    """The submission with a written answer as `change(list of cells, its index)` makes it, and the graded notebook's Markdown."""
+    notebook = json.loads(json.dumps(released))
+    at = next(i for i, c in enumerate(notebook["cells"]) if c.get("id") == "why_mean")
+    change(notebook["cells"], at)
+    submission = read_submission(handed_in(tmp_path, notebook), "eve", cells)
+    shown = json.loads(autograded_text(Forms(cells.lesson), submission, {}))["cells"]
+    return submission, [cell["source"] for cell in shown if cell["cell_type"] == "markdown"], shown
+
+
+def test_pictures_of_a_written_answer_are_kept(tmp_path, cells, released):
+    """They were dropped: the person who grades saw the name of a picture.  What is no picture is left out."""
+    odd = {"x.html": {"text/html": "<script>"}, "y.png": {"image/png": "<svg>"}, "z.png": [], 3: {"image/png": None}}
+    submission, _, shown = answered(
+        tmp_path, cells, released, lambda found, at: found[at].update(source="![a](attachment:plot.png)", attachments=PICTURE | odd)
+    )
+    (cell,) = [c for c in shown if c["id"] == "why_mean"]
+    assert cell["attachments"] == PICTURE and not submission.findings
+
+
+def test_a_long_text_with_an_inline_picture_is_kept(tmp_path, cells, released):
+    """Colab writes pictures into the text: 300 kB were left out as too long."""
+    text = f"![a](data:image/png;base64,{'A' * 400_000})"
+    submission, texts, _ = answered(tmp_path, cells, released, lambda found, at: found[at].update(source=text))
+    assert submission.answers["why_mean"].source == text and text in texts
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_an_answer_in_a_cell_of_its_own_counts(tmp_path, cells, released, offset):
+    """Written above or below the answer's cell it was left out, and nobody was waited for."""
+    submission, texts, _ = answered(
+        tmp_path, cells, released, lambda found, at: found.insert(at + offset, markdown("Because.", attachments=PICTURE))
+    )
+    assert submission.answers["why_mean"].source == "Because." and submission.answers["why_mean"].pictures == PICTURE
+    assert texts.count("Because.") == 1 and any("text beside it" in finding for finding in submission.findings)
+
+
+def test_notes_and_other_versions_are_shown(tmp_path, cells, released):
+    def change(found, at):
+        found[at]["source"] = "First."
+        found[at + 1 : at + 1] = [{**found[at], "source": "Second."}, {**found[at], "source": "YOUR ANSWER HERE"}]
+        found.insert(0, markdown("My notes."))
+
+    submission, texts, _ = answered(tmp_path, cells, released, change)
+    assert submission.answers["why_mean"].source == "Second."
+    assert texts.index("Second.") + 1 == texts.index("First.") and "My notes." in texts
+
+
+def test_a_name_in_the_metadata_is_enough(tmp_path, cells, released):
+    """Colab keeps a cell's id there."""
+
+    def change(found, at):
+        found[at] = markdown("Because.") | {"metadata": {"id": "why_mean"}}
+
+    assert answered(tmp_path, cells, released, change)[0].answers["why_mean"].source == "Because."

@@ -163,6 +163,16 @@ def test_an_odd_right_answer_keeps_full_points(battle, attack):
 
 
 @needs_full
+def test_the_memory_of_all_its_processes_is_limited():
+    """The limit once held each process alone: children held 1,750 MB where 512 were allowed."""
+    (attack,) = [a for a in CORPUS if a.name == "children_hold_memory"]
+    lesson = LESSONS[attack.lesson]
+    with Bench(lesson, [attack.exercise]) as bench:
+        verdict = bench.judge(lesson.exercise(attack.exercise), attack_text(attack))
+    assert verdict.status == "out of memory" and "processes that your code started" in verdict.message
+
+
+@needs_full
 def test_the_others_keep_their_points(battle):
     """Right answers judged before and after the attacks, by the same benches."""
     assert [(v.exercise, v.message) for v in battle["honest"] if v.status != "passed"] == []

@@ -192,3 +192,20 @@ last = Last()
 atexit.register(lambda: os.write(4, b"\0\0\0\x1e\0\0\0\0" + b'{"value": null, "changed": []}'))
 def weigh(values, weights): raise SystemExit
 scale_ = scaler = gap = weigh
+
+# %% children_hold_memory: each within the limit, all together far above it; orphans too [shout]
+import os
+import time
+
+
+def shout(text):
+    for number in range(6):
+        if os.fork() == 0:
+            if number % 2 and os.fork():
+                os._exit(0)
+            kept = bytearray(300 << 20)
+            kept[:: 4096] = b"x" * len(kept[:: 4096])
+            time.sleep(60)
+            os._exit(0)
+    time.sleep(60)
+    return text.upper()
