@@ -1,14 +1,14 @@
 # Every target does its own set-up: once, and again when the versions change.
-#   make lab | grade | test | prove | build | audit | bench
+#   make lab | grade | test | prove | build | audit | site | bench
 # Settings: PYTHON=python3.12, TORCH_INDEX=URL (another build of torch), ARGS="more options for the command".
 PYTHON ?= python3
 export TORCH_INDEX
 READY := .venv/.ready
 IN_VENV := export PATH="$(CURDIR)/.venv/bin:$$PATH" &&
 
-.PHONY: ready lab grade test prove build audit bench
+.PHONY: ready lab grade test prove build audit site bench
 ready: $(READY)
-	@echo "Ready: make lab | grade | test | prove | build | audit | bench, or .venv/bin/unit24 --help"
+	@echo "Ready: make lab | grade | test | prove | build | audit | site | bench, or .venv/bin/unit24 --help"
 
 $(READY): requirements.lock pyproject.toml tools/venv.py
 	@$(PYTHON) tools/venv.py
@@ -30,6 +30,9 @@ build: $(READY)
 
 audit: $(READY)
 	@$(IN_VENV) unit24 audit $(ARGS)
+
+site: $(READY)
+	@$(IN_VENV) rm -rf .unit24/site && unit24 site .unit24/site $(ARGS)
 
 bench: $(READY)
 	@$(IN_VENV) python tools/bench.py $(ARGS)

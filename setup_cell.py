@@ -1,39 +1,39 @@
 # Set-up: run this cell first.  It installs only what is missing and prints one line.
 LESSON = "NN_name"
 NEEDS = []
+POINTS = {}
 MINIMUM = "unit24>=0.1.0"
-SOURCE = MINIMUM  # where pip gets the course's package: a name, a wheel, or git+https://...; UNIT24_SOURCE goes first
-KEPT = r"(torch|torchvision|torchaudio|triton|numpy|pillow|tensorflow|jax|jaxlib|(nvidia|cuda)[-_].*)$"
+SOURCE = ""  # where pip gets the course's package: a wheel, or git+https://...; UNIT24_SOURCE goes first
+NEAR = "", "../../", "/content/", "/content/drive/MyDrive/", "/content/drive/MyDrive/*/", "/kaggle/input/*/", "/kaggle/input/*/*/"
 
 
-def missing(needs):  # those that are not installed, or too old; a full build also counts as its -cpu build
+def course_is_here():
     from importlib import metadata
     from packaging.requirements import Requirement
 
-    def there(need):
-        versions = [d.version for n in {need.name, need.name.removesuffix("-cpu")} for d in metadata.distributions(name=n)]
-        return any(need.specifier.contains(version, prereleases=True) for version in versions)
-
-    return [str(n) for n in map(Requirement, needs) if (not n.marker or n.marker.evaluate()) and not there(n)]
+    return any(Requirement(MINIMUM).specifier.contains(d.version) for d in metadata.distributions(name="unit24"))
 
 
-def install(needs):  # with pip, which must leave the platform's own torch, NumPy and CUDA as they are
-    import importlib.metadata, os, pathlib, re, subprocess, sys, tempfile
+def get_course():  # from SOURCE, from a wheel that lies near, or from pip's index: what was tried, and what pip said last
+    import glob, importlib, os, subprocess, sys
 
-    there = [d for d in importlib.metadata.distributions() if d.name and re.match(KEPT, d.name.lower())]
-    pins = pathlib.Path(tempfile.mkdtemp(), "kept.txt")
-    pins.write_text("".join(f"{d.name}=={d.version}\n" for d in there))
-    what = [os.environ.get("UNIT24_SOURCE", SOURCE) if need.startswith("unit24>") else need for need in needs]
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--retries", "1", "-c", str(pins), *what]
-    done = subprocess.run(pip, capture_output=True, text=True)
-    importlib.invalidate_caches()
-    return (["pip failed"] + [line for line in done.stderr.splitlines() if line.startswith("ERROR")])[-1]
+    wheels = [wheel for place in NEAR for wheel in sorted(glob.glob(f"{place}unit24-*.whl"), reverse=True)]
+    tried, said = [], ""
+    for source in [os.environ.get("UNIT24_SOURCE", SOURCE), *wheels[:1], MINIMUM]:
+        if source and not course_is_here():
+            pip = [sys.executable, "-m", "pip", "install", "-q", "--retries", "1", source]
+            said = subprocess.run(pip, capture_output=True, text=True).stderr
+            importlib.invalidate_caches()
+            tried.append(source)
+    no_network = any(sign in said for sign in ("name resolution", "NewConnectionError", "unreachable", "timed out"))
+    errors = [line for line in said.splitlines() if line.startswith("ERROR") or "No module named pip" in line]
+    return tried, "there is no network" if no_network else errors[-1] if errors else said.strip()[-200:]
 
 
-todo = missing([MINIMUM, *NEEDS])
-said = todo and install(todo)
-if todo := missing(todo):
-    print(f"Set-up: {', '.join(todo)} is not here. Switch the internet on, then run this cell again. ({said})")
-else:
+tried, said = ([], "") if course_is_here() else get_course()
+if course_is_here():
     import unit24
-    env = unit24.start(LESSON)
+    env = unit24.start(LESSON, NEEDS, POINTS)
+else:
+    print(f"Set-up: the course's package is not here. Tried: {', '.join(tried)} ({said}). Put unit24-….whl beside this notebook, "
+          "into your Drive or into Kaggle's inputs, or say in UNIT24_SOURCE where it is; then run this cell again.")

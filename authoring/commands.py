@@ -327,6 +327,33 @@ def release(
 
 
 # --------------------------------------------------------------------------------------------------
+# unit24 site
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--lesson", "names", multiple=True, help="Only this lesson (may be given several times).")
+@click.option("--repository", type=click.Path(path_type=Path, file_okay=False), default=ROOT, hidden=True, help="The course repository, if not this one.")
+def site(folder: Path, names: tuple[str, ...], repository: Path) -> None:
+    """Make the course's website: lessons as students see them, with the outputs of demonstrations.
+
+    FOLDER must be new or empty. Open FOLDER/index.html, or put the folder on any web server.
+    """
+    import time
+
+    from rich.console import Console
+
+    from authoring.build import Course
+    from authoring.website import make_site
+
+    begin = time.monotonic()
+    with Console(stderr=True).status("") as status:
+        files = make_site(Course(repository), folder, names, step=status.update)
+    megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    click.echo(f"{folder / 'index.html'}: {files} files, {megabytes:.1f} MB, made in {time.monotonic() - begin:.0f} s, no leak")
+
+
+# --------------------------------------------------------------------------------------------------
 
 
 def _right(header: str):

@@ -34,12 +34,14 @@ CELL_SECONDS = 900  # one cell; an endless loop in a lesson ends here
 @dataclass(frozen=True)
 class Run:
     """A notebook after it ran.  `seconds` is wall time with the kernel's start, `cpu_seconds` the computing
-    time of the kernel and its child processes, `peak_mb` their largest memory in MB (10^6 bytes)."""
+    time of the kernel and its child processes, `peak_mb` their largest memory in MB (10^6 bytes), `claims` what
+    it measured of them (`unit24.claims`)."""
 
     notebook: NotebookNode
     seconds: float
     cpu_seconds: float
     peak_mb: int
+    claims: list[dict[str, Any]]
 
 
 # What most of a lesson's time goes to: imports, small layers, a training loop in Python.
@@ -119,7 +121,8 @@ def execute(notebook: NotebookNode, report: Callable[[int, int], None] = lambda 
             said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise CellFailed("", [], f"papermill ended with status {process.returncode}: {said[-1] if said else 'no message'}")
         done = nbformat.reads(result.read_text(encoding="utf-8"), as_version=4)
-        return Run(clean(notebook, done, scratch), last["seconds"], last["cpu_seconds"], last["peak_mb"])
+        claims = [claim for path in sorted((scratch / "home" / "claims").glob("*.json")) for claim in json.loads(path.read_text(encoding="utf-8"))]
+        return Run(clean(notebook, done, scratch), last["seconds"], last["cpu_seconds"], last["peak_mb"], claims)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

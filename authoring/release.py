@@ -24,6 +24,7 @@ from course.notebook import as_text, instructor_notebook
 from course.parts import BEGIN_HIDDEN, BEGIN_SOLUTION, END_HIDDEN, END_SOLUTION, ROOT, Lesson
 from course.seeds import with_seed
 from unit24.errors import UserError
+from unit24.needs import parse
 
 TEMPLATES = Path(__file__).parent / "templates"
 LAPTOP = ("jupyterlab", "ipykernel")  # beside what lessons need; versions from pyproject.toml
@@ -186,7 +187,9 @@ def write_texts(lessons: list[Lesson], wheel: str, source: str | None, folder: P
     if absent := [name for name in LAPTOP if name not in extra]:
         raise UserError(f"pyproject.toml: the extra `instructor` lacks {', '.join(absent)}, which students need on a laptop")
     tools = [need for name, need in extra.items() if name in LAPTOP]
-    needs = sorted({need for lesson in lessons for need in lesson.needs})
+    # A version that follows another package's is pip's to find: both are named.
+    parsed = [parse(need) for lesson in lessons for need in lesson.needs]
+    needs = sorted({wanted.name if condition else str(wanted) for wanted, condition in parsed})
     (folder / "requirements.txt").write_text("\n".join([f"./{wheel}", *tools, *needs]) + "\n", encoding="utf-8")
     shutil.copy(ROOT / "LICENSE", folder)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True, lstrip_blocks=True)
@@ -230,7 +233,7 @@ def check_leaks(folder: Path, lessons: list[Lesson], course: build.Course) -> in
     known = course.readable(lessons)
     found = [str(leak) for leak in leaks.scan(folder / "notebooks", known)]
     expected = {"README.md", "requirements.txt", "LICENSE"}
-    blocks = [block for lesson in known for block in _secret_blocks(lesson)]
+    blocks = [block for lesson in known for block in secret_blocks(lesson)]
     count = sum(p.is_file() for p in (folder / "notebooks").rglob("*"))
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and "notebooks" not in p.relative_to(folder).parts):
         where = path.relative_to(folder).as_posix()
@@ -243,20 +246,21 @@ def check_leaks(folder: Path, lessons: list[Lesson], course: build.Course) -> in
             found += [] if where in expected else [f"{where}: a file that does not belong there"]
         for name, data in texts.items():
             count += 1
-            found += [f"{name}: {what}" for what in _leaks_in(data.decode("utf-8", "replace"), blocks)]
+            found += [f"{name}: {what}" for what in leaks_in(data.decode("utf-8", "replace"), blocks)]
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise UserError(f"not released, this would leak: {found[0]}{more}")
     return count
 
 
-def _leaks_in(text: str, blocks: list[tuple[str, str]]) -> list[str]:
+def leaks_in(text: str, blocks: list[tuple[str, str]]) -> list[str]:
+    """What of `secret_blocks` and which markers stand in a text, line breaks and indentation left aside."""
     lines = "\n".join(" ".join(line.split()) for line in text.splitlines())
     found = [f"a `{marker}` marker" for marker in (BEGIN_SOLUTION, BEGIN_HIDDEN) if marker in text]
     return found + [what for what, block in blocks if block in lines]
 
 
-def _secret_blocks(lesson: Lesson) -> list[tuple[str, str]]:
+def secret_blocks(lesson: Lesson) -> list[tuple[str, str]]:
     """(what it is, its lines without indentation) of every solution and hidden test long enough to be told."""
     blocks = []
     for exercise in lesson.exercises:

@@ -7,13 +7,17 @@ where every marker could be understood.  To add a rule, write the function and p
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 
 from course.parts import BEGIN_HIDDEN, BEGIN_SOLUTION, END_HIDDEN, END_SOLUTION, Cell, Fault, title_of
 from course.percent import ANSWERS, Text
 from course.quizzes import parse_quiz
 from course.rules import COMMENT
+from unit24.needs import InvalidRequirement, parse
 
+HEADING = re.compile(r"^(#{1,6})\s+(.+)$", re.MULTILINE)
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 FUNCTIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef)
 
 
@@ -187,6 +191,27 @@ def has_one_header(story: Text, answers: Text) -> Iterator[Fault]:
         yield Fault(answers.path, 1, f"what a lesson needs stands in the header of {story.path.name}")
 
 
+def has_needs_that_can_be_read(story: Text, answers: Text) -> Iterator[Fault]:
+    for need in story.header.get("unit24", {}).get("needs", ()):
+        try:
+            parse(str(need))
+        except InvalidRequirement:
+            yield Fault(story.path, 1, f"needs: {need!r} is neither a requirement as pip writes it nor `A if B`")
+
+
+def has_headings_in_order(story: Text, answers: Text) -> Iterator[Fault]:
+    """A reader who goes by headings, or a page made from the lesson, finds one title and no level left out."""
+    last = 0
+    for cell in story.cells:
+        text = FENCED.sub("", cell.source) if cell.type == "markdown" and cell.role not in ANSWERS else ""
+        for signs, words in HEADING.findall(text):
+            if last and len(signs) == 1:
+                yield cell.fault(f"a second title, {words!r}: headings below the first begin with ##")
+            elif len(signs) > last + 1:
+                yield cell.fault(f"{words!r} begins with {signs} where {'#' * (last + 1)} is the next level")
+            last = len(signs)
+
+
 FILE_RULES: tuple[Callable[[Text, Text], Iterator[Fault]], ...] = (
     has_one_setup,
     has_a_title,
@@ -196,6 +221,8 @@ FILE_RULES: tuple[Callable[[Text, Text], Iterator[Fault]], ...] = (
     is_answered,
     is_in_order,
     has_one_header,
+    has_needs_that_can_be_read,
+    has_headings_in_order,
 )
 
 

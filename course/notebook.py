@@ -16,6 +16,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from course.address import badges, package_source
 from course.parts import BEGIN_HIDDEN, BEGIN_SOLUTION, END_HIDDEN, END_SOLUTION, ROOT, Cell, Lesson, LessonError
 from course.quizzes import parse_quiz
 from unit24 import quiz
@@ -36,6 +37,7 @@ UNSEEN = ("wrong", "right", "equivalent", "rubric")
 # Folded where a notebook is opened, so that a student sees one line of it: JupyterLab and Notebook 7, Colab, Kaggle.
 FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form", "_kg_hide-input": True}
 TITLE = "# @title "  # how that line begins: Colab shows the rest as a form's title
+PROGRESS = "unit24.progress()"  # the last cell of every notebook
 STUB = "# YOUR CODE HERE\nraise NotImplementedError()"  # what nbgrader puts in place of a solution
 
 
@@ -62,6 +64,7 @@ def instructor_notebook(lesson: Lesson, setup: str | None = None) -> NotebookNod
         if kind == "code":
             node.update(execution_count=None, outputs=[])
         cells.append(node)
+    cells.append(NotebookNode(id="progress", cell_type="code", metadata=NotebookNode(), source=PROGRESS, execution_count=None, outputs=[]))
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.nbformat_minor = 5
     notebook.metadata = nbformat.from_dict(
@@ -187,16 +190,19 @@ def _source(lesson: Lesson, cell: Cell, setup: str) -> str:
         answer = next(a for a in lesson.answers if a.id == cell.name)
         if answer.rubric is not None:  # in the same cell, which nbgrader replaces as a whole
             return f"{cell.source.rstrip()}\n\n---\n\n**Rubric**\n\n{answer.rubric.source.strip()}"
+    if links := badges(lesson.name) if cell is lesson.cells[0] and cell.type == "markdown" else "":
+        title, _, rest = cell.source.partition("\n")
+        return f"{title}\n\n{links}\n{rest}"
     return cell.source
 
 
 def _setup(lesson: Lesson, text: str) -> str:
-    for name, value in (("LESSON", lesson.name), ("NEEDS", list(lesson.needs))):
+    for name, value in (("LESSON", lesson.name), ("NEEDS", list(lesson.needs)), ("POINTS", {e.id: e.points for e in lesson.exercises})):
         line = f"{name} = {json.dumps(value)}"
         text, found = re.subn(rf"^{name} = [^#\n]*?(?=\s*(#|$))", lambda _, line=line: line, text, flags=re.MULTILINE)
         if found != 1:
             raise UserError(f"setup_cell.py: expected one line that begins with `{name} = `, found {found}")
-    return text.rstrip()
+    return text.replace('SOURCE = ""', f"SOURCE = {json.dumps(package_source())}").rstrip()
 
 
 def _metadata(lesson: Lesson, cell: Cell) -> dict[str, Any]:

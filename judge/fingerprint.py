@@ -20,13 +20,13 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
 
-from packaging.requirements import Requirement
 from packaging.version import Version
 
 from course.notebook import student_source
 from course.parts import ROOT, Cell, Exercise, Lesson
 from course.reference import reference_cells
 from unit24 import models
+from unit24.needs import parse
 
 JUDGE = "judge.bench"
 DATA = "unit24/data"
@@ -173,7 +173,8 @@ def _asked_models(sources: list[str]) -> set[str | None]:
 
 
 def _versions(needs: Iterable[str]) -> dict[str, str]:
-    return {need.name: _version(need.name) for need in map(Requirement, needs) if not need.marker or need.marker.evaluate()}
+    wanted = (parse(need)[0] for need in needs)
+    return {need.name: _version(need.name) for need in wanted if not need.marker or need.marker.evaluate()}
 
 
 @functools.cache

@@ -72,6 +72,7 @@ class exercise:
 
     _score: float | None = None  # of the last finished block, for `points`
     _current: exercise | None = None  # the block that is running
+    on_end: Callable[[str, float], None] | None = None  # told of each block that ends: its name, the share of its points
 
     def __init__(self, name: str, *, leaves: Sequence[str] = ()):
         self.name, self.leaves = name, leftovers.known(leaves)
@@ -92,12 +93,15 @@ class exercise:
         if _wall is not None:
             _wall.end_loans()
         left = (_wall or _watches).end(self.leaves, failed=error is not None) if error is None or isinstance(error, Exception) else []
+        passed = error is None and not left
+        if passed and (self.score is None or self.score >= 1):
+            print(f"✓ {self.name}: all checks here pass.")
+        if exercise.on_end and self._outer is None:
+            exercise.on_end(self.name, (1.0 if self.score is None else self.score) if passed else 0.0)
         if error is None:
             if left:
                 raise CheckFailed(f"✗ {self.name}: {leftovers.sentence(left)}")
             exercise._score = self.score
-            if self.score is None or self.score >= 1:
-                print(f"✓ {self.name}: all checks here pass.")
             return False
         if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit
             return False

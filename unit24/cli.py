@@ -24,6 +24,7 @@ HELP = {
     "prove": "Prove again what is recorded about lessons, where it no longer holds.",
     "blind": "Measure a lesson's fairness by answers of somebody who does not know its solutions.",
     "new": "Begin a lesson from the template.",
+    "site": "Make the course's website.",
     "release": "Make the students' repository, without solutions and hidden tests.",
     "collect": "Bring what a platform lets you download into the class folder.",
     "grade": "Grade the submissions of a class.",
@@ -32,6 +33,7 @@ HELP = {
     "doctor": "Say what this machine has and what each lesson would miss.",
     "models": "Train the shipped models again from their recipes.",
     "claims": "Show the claims measured on this machine.",
+    "progress": "Show your points so far on this machine.",
 }
 
 

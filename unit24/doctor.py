@@ -6,14 +6,13 @@ import json
 import os
 import platform
 import shutil
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import click
-from packaging.requirements import InvalidRequirement, Requirement
 
 from unit24 import env
+from unit24.needs import is_missing
 
 # Of these the versions are shown, where they are installed.
 PACKAGES = """
@@ -113,19 +112,6 @@ def lesson_needs(folder: Path | None) -> dict[str, list[str]]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
-
-
-def is_missing(need: str) -> bool:
-    """True if a requirement is not installed at a version that will do (as the setup cell judges it)."""
-    try:
-        requirement = Requirement(need)
-    except InvalidRequirement:
-        return True
-    if requirement.marker and not requirement.marker.evaluate():
-        return False
-    names = {requirement.name, requirement.name.removesuffix("-cpu")}  # the full build stands in for the one without GPU
-    versions = [dist.version for name in names for dist in metadata.distributions(name=name)]
-    return not any(requirement.specifier.contains(version, prereleases=True) for version in versions)
 
 
 def show(found: dict[str, Any]) -> None:

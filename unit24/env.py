@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +22,7 @@ from platform import python_version
 
 from unit24 import __version__, models
 from unit24.errors import UserError
+from unit24.needs import install, is_missing
 
 SEED = 24
 COLAB_CONTENT = Path("/content")
@@ -105,9 +107,11 @@ class Environment:
 current: Environment | None = None  # what the last `start` in this process returned
 
 
-def start(lesson: str) -> Environment:
+def start(lesson: str, needs: Sequence[str] = (), points: Mapping[str, float] | None = None) -> Environment:
     """Prepare a notebook for `lesson`, print one line, and return what was found.
 
+    What of `needs` (`unit24.needs`) is missing is installed; what cannot be is named in a second line, and the rest works.
+    In a notebook `points` (by exercise, in order) are kept as its tests give them (`unit24.points`).
     Libraries are told to be quiet, warnings become one printed line instead of going to stderr,
     random numbers are seeded, and an exercise that is not written yet shows one line instead of a
     traceback.  Running it again changes nothing but the random numbers, which start afresh.
@@ -124,6 +128,7 @@ def start(lesson: str) -> Environment:
     tier = find_tier()
     _quieten(offline=tier == "tiny")
     _teach_ipython()
+    absent = install(needs) if any(map(is_missing, needs)) else {}
     import_torch()
     platform = find_platform()
     cache, storage = find_folders(platform)
@@ -140,7 +145,13 @@ def start(lesson: str) -> Environment:
     )
     env.seed()
     print(env)
+    if absent:
+        print("Not here: " + "; ".join(f"{need} ({why})" for need, why in absent.items()) + ". What does not use it works all the same.")
     current = env
+    if points and _shell():
+        from unit24.points import follow
+
+        follow(lesson, points)
     return env
 
 
@@ -253,10 +264,14 @@ def _quieten(offline: bool) -> None:
     warnings.filterwarnings("ignore", message="IProgress not found")
 
 
+def _shell():
+    """IPython's, in a notebook; else None."""
+    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+
+
 def _teach_ipython() -> None:
     """In a notebook: warnings as one line on stdout, and one line for an exercise not written yet."""
-    from_ipython = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
-    shell = from_ipython()
+    shell = _shell()
     if shell is None:
         return
     warnings.showwarning = _print_warning

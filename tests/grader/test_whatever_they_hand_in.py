@@ -165,6 +165,7 @@ def newcomers(filled):
     return st.dictionaries(NAMES, st.tuples(KINDS, notebooks(filled)), min_size=6, max_size=14)
 
 
+@pytest.mark.timeout(3000)
 def test_whoever_joins_the_class(graded, newcomers, tmp_path_factory):
     """Half an emoji, a FIFO for a time stamp, a name that is no UTF-8 each stopped a class once, or a page of it."""
     seen = []
