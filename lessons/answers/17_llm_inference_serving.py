@@ -6846,7 +6846,7 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
 
     return await asyncio.gather(*(one(prompt, start) for prompt, start in zip(prompts, starts)))
 
-# %% wrong="load_client" breaks="tokens" says="Timing.tokens"
+# %% wrong="load_client" breaks="tokens" says="not always in the last chunk"
 # Takes the count from the very last chunk.
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
     first = last = tokens = None
