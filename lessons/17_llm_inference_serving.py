@@ -310,7 +310,32 @@ SMALL = {  # name: blocks, block size, steps
         ],
     ),
     "a name that comes again": (4, 2, [("grow", 1, 3), ("grow", "1", 1), ("release", 1, None), ("grow", 1, 1), ("grow", 1, 2)]),
+    "three hold a block": (
+        3,
+        2,
+        [
+            ("grow", "a", 4),
+            ("fork", "a", "b"),
+            ("fork", "b", "c"),
+            ("release", "a", None),
+            ("release", "c", None),
+            ("grow", "d", 3),
+            ("grow", "d", 2),
+            ("release", "b", None),
+            ("grow", "d", 2),
+        ],
+    ),
 }
+
+
+def call_words(action, who, value):
+    """A step as Python."""
+    return f"{action}({', '.join(repr(part) for part in ((who,) if action == 'release' else (who, value)))})"
+
+
+def traffic_words(num_blocks, block_size, steps):
+    """Steps as Python, to try them by hand."""
+    return "; ".join([f"b = BlockAllocator({num_blocks}, {block_size})", *(f"b.{call_words(*step)}" for step in steps)])
 
 
 def check_traffic(num_blocks, block_size, steps, plan):
@@ -321,8 +346,8 @@ def check_traffic(num_blocks, block_size, steps, plan):
     for number, ((action, who, value), (worked, lengths, held), (result, num_free, shown)) in enumerate(
         zip(steps, rows, seen), 1
     ):
-        call = f"{action}({', '.join(repr(part) for part in ((who,) if action == 'release' else (who, value)))})"
-        when = f"step {number} of {plan!r} (blocks of {block_size}): {call}"
+        call = call_words(action, who, value)
+        when = f"step {number} of `{plan}` (blocks of {block_size}): {call}"
         old = before.get(who, ([], []))
         room = f"it has {len(old[1])} tokens in {len(old[0])} blocks, and {num_blocks - (rows[number - 2][2] if number > 1 else 0)} blocks are free"
         if action == "grow":
@@ -330,7 +355,7 @@ def check_traffic(num_blocks, block_size, steps, plan):
         elif action == "fork" and not worked:
             check.equal(result, None, when, f"{room}: a block is needed for the partly full last one")
         elif action == "fork":
-            check.kind(result, list, f"what {call} returns in {plan!r}", room)
+            check.kind(result, list, f"what {call} returns in `{plan}`", room)
         hint = (
             "a refusal changes nothing: look before you take"
             if not worked
@@ -402,8 +427,12 @@ with check.exercise("block_allocator"):
     for plan, (num_blocks, block_size, steps) in SMALL.items():
         check_traffic(num_blocks, block_size, steps, plan)
     for seed in seeds:
-        for num_blocks, block_size, count in ((1, 3, 20), (5, 2, 60), (9, 3, 100), (40, 7, 60), (290, 33, 25)):
-            check_traffic(num_blocks, block_size, some_traffic(seed, num_blocks, block_size, count), "random traffic")
+        for i in range(30):
+            num_blocks, block_size = 1 + i % 5, 1 + i % 3
+            steps = some_traffic(f"{seed} {i}", num_blocks, block_size, 6)
+            check_traffic(num_blocks, block_size, steps, traffic_words(num_blocks, block_size, steps))
+        for sizes in ((1, 3, 20), (5, 2, 60), (9, 3, 100), (40, 7, 60), (290, 33, 25)):
+            check_traffic(*sizes[:2], some_traffic(seed, *sizes), f"some_traffic({seed}, {str(sizes)[1:]}")
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -547,7 +576,7 @@ claims.record(
 #
 # Two parts; each is checked, and earns half of the points, on its own: `PrefixCache` is tested with a right `block_keys`.
 #
-# `block_keys(tokens, block_size)`; `tokens` is a list of ids, 0 or more each; it may be empty.
+# `block_keys(tokens, block_size)`; `tokens` is a list of ids, whole numbers from 0 to 2**40; it may be empty.
 #
 # - It returns a list of one key (any hashable value) for each **full** block of `tokens`. <!-- rule: full -->
 # - Two blocks have the same key exactly when all tokens up to their end are the same; it does not matter what comes after
@@ -673,6 +702,9 @@ def some_prompts(seed):
     yield [[1, 23, 4, 5], [12, 3, 4, 5], [1, 2, 34, 5], [1, 2, 3, 45]], 2
     yield [[0, 1, 2, 3], [1, 2, 3], [0, 0, 1], [0, 0], [0]], 1
     yield [[256, 1, 70_000, 3], [0, 1, 70_000, 3], [1, 256, 3, 70_000]], 2
+    yield [[5], *([5 + 2**bits] for bits in (7, 8, 15, 16, 24, 31, 32))], 1
+    yield [[3, 2**bits] for bits in (40, 32, 24, 16, 8)] + [[3 + 2**bits, 0] for bits in (40, 32, 24, 16, 8)], 2
+    yield [[2**24], [2**24 + 1], [2**31], [2**31 - 1], [2**40], [2**40 - 1]], 1
     yield [[99, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [0, 1, 2, 3, 4, 5, 6, 7]], 4
     rng = random.Random(seed)
     for block_size, longest in ((3, 20), (16, 90), (33, 300)):
@@ -706,6 +738,12 @@ def check_keys():
             for seen in [{}]
             for tokens in prompts
         ],
+    }
+    causes |= {
+        f"ids are larger than {bits} bits: those that differ by 2**{bits} are two different ones": (
+            lambda prompts, size, bits=bits: numbers_by_definition([[token % 2**bits for token in tokens] for tokens in prompts], size)
+        )
+        for bits in (8, 16, 32)
     }
     for seed in seeds:
         check.agrees(
@@ -754,6 +792,8 @@ class SlowCache:
         idle = [block for block in self.idle if block not in found]
         missing = -(-len(tokens) // self.size) - len(found)
         if missing > len(self.idle if self.flaw == "counted twice" else idle):
+            if self.flaw == "refusal":
+                self.idle = idle + [block for block in found if block in self.idle]
             return None
         idle = idle[::-1] if self.flaw == "newest" else idle
         fresh, self.idle = idle[:missing], idle[missing:]
@@ -781,6 +821,7 @@ FLAWS = {
     "head first": "finish gives the last block of the table back first, so that the tail is taken before the head",
     "forgets": "finish keeps the keys: what an idle block holds is still known",
     "alone": "a block has as many users as requests hold it; only the last one makes it idle",
+    "refusal": "a refusal changes nothing, and so not the order of the idle blocks: who was found and refused is not used",
 }
 
 
@@ -856,12 +897,18 @@ SMALL = {  # name: blocks, block size, steps
 }
 
 
+def admissions_words(num_blocks, block_size, steps):
+    """Steps as Python, to try them by hand: what admission i returned is `r[i]`."""
+    calls = [f"r.append(c.admit({what}))" if action == "admit" else f"c.finish(r[{what}][0])" for action, what in steps]
+    return "; ".join([f"c = PrefixCache({num_blocks}, {block_size}); r = []", *calls])
+
+
 def check_admissions(num_blocks, block_size, steps, plan):
     wanted, got = admitted_by_definition(num_blocks, block_size, steps), admitted(num_blocks, block_size, steps)
     prompts = [what for action, what in steps if action == "admit"]
     results = []
     for number, ((result, after), tokens, expected) in enumerate(zip(got, prompts, wanted)):
-        when = f"admission {number + 1} of {plan!r} ({num_blocks} blocks of {block_size} tokens; {len(tokens)} tokens)"
+        when = f"admission {number} (from 0) of `{plan}` ({num_blocks} blocks of {block_size} tokens; {len(tokens)} tokens)"
         check.equal(after, tokens, f"the tokens after {when}", "they must stay as they were")
         if result is not None:
             check.kind(result, tuple, f"what `admit` returns in {when}")
@@ -906,8 +953,12 @@ def check_cache():
     for plan, (num_blocks, block_size, steps) in SMALL.items():
         check_admissions(num_blocks, block_size, steps, plan)
     for seed in seeds:
-        for num_blocks, block_size, count in ((4, 1, 40), (9, 2, 80), (15, 4, 200), (30, 3, 200), (140, 17, 150)):
-            check_admissions(num_blocks, block_size, some_admissions(seed, num_blocks, block_size, count), "random traffic")
+        for i in range(40):
+            num_blocks, block_size = 2 + i % 4, 1 + i % 2
+            steps = some_admissions(f"{seed} {i}", num_blocks, block_size, 8)
+            check_admissions(num_blocks, block_size, steps, admissions_words(num_blocks, block_size, steps))
+        for sizes in ((4, 1, 40), (9, 2, 80), (15, 4, 200), (30, 3, 200), (140, 17, 150)):
+            check_admissions(*sizes[:2], some_admissions(seed, *sizes), f"some_admissions({seed}, {str(sizes)[1:]}")
 
 
 with check.exercise("prefix_cache"):
@@ -1073,7 +1124,7 @@ def run_engine(scheduler, arrivals, limit=5000):
 # ### Exercise 3 · Continuous batching (`scheduler`, 4 points, 45 minutes, difficulty 3 of 3)
 #
 # Write `Scheduler(pool, max_num_seqs)`, for a `BlockPool` and 1 or more seats. Ids are texts, all different; a prompt has
-# one token or more, `max_tokens` is 1 or more.
+# one token or more, and may hold `END` too (only in the output it means something); `max_tokens` is 1 or more.
 #
 # `add(request)`:
 #
@@ -1096,14 +1147,14 @@ def run_engine(scheduler, arrivals, limit=5000):
 # - At most `max_num_seqs` run. <!-- rule: seats -->
 # - Nobody overtakes: if the first in the queue finds no room, those behind it wait too. <!-- rule: overtake -->
 #
-# `update(new_tokens)` gets one token for each request of the batch, `{id: token}`:
+# `update(new_tokens)` gets one token for each request of the batch, `{id: token}`, in any order:
 #
-# - The token is appended to the request's `output`. <!-- rule: token -->
-# - A request is done with the token `END` (it is part of the output) or with `max_tokens` tokens: it leaves, and its blocks
-#   are released at once. <!-- rule: done -->
+# - Each token is appended to the `output` of its request. <!-- rule: token -->
+# - A request is done with the token `END` (it is part of the output) or with `max_tokens` tokens of output: it leaves, and
+#   its blocks are released at once. <!-- rule: done -->
 #
 # `schedule` and `update` come in turns; `add` may come before any `schedule`. (Who was just preempted stands in front, and
-# cannot find room again in the same step, since somebody older has taken of what it gave back.)
+# cannot find room again in the same step: less is free than its tokens need.)
 
 
 # %% exercise="scheduler" minutes=45 difficulty=3
@@ -1195,7 +1246,7 @@ def served(arrivals, num_blocks, block_size, seats, limit):
         names = [r.id for r in batch]
         if len(set(names)) < len(names):
             break
-        scheduler.update({r.id: next_token(r.tokens) for r in batch})
+        scheduler.update({r.id: next_token(r.tokens) for r in reversed(batch)})
     return turned_down, steps, {r.id: list(r.output) for r in requests}, pool.num_free
 
 
@@ -1220,8 +1271,9 @@ class SlowScheduler:
             self.victims.append(victim[0])
             if self.flaw == "starts again":
                 del victim[1][victim[2] :]
-            self.queue.insert(len(self.queue) if self.flaw == "end of the queue" else 0, victim)
-        preempted = len(kept) < len(self.admitted)
+            place = len(self.victims) - 1 if self.flaw == "younger first" else 0
+            self.queue.insert(len(self.queue) if self.flaw == "end of the queue" else place, victim)
+        preempted = len(kept) < len(self.admitted) and self.flaw != "younger first"
         while self.queue and len(kept) < self.seats + (self.flaw == "seats") and not preempted:
             if self.flaw == "static" and self.admitted:
                 break
@@ -1236,10 +1288,13 @@ class SlowScheduler:
         return kept
 
     def update(self):
-        for request in self.admitted:
-            request[1].append(next_token(request[1]))
+        tokens = [next_token(request[1]) for request in self.admitted]
+        for request, token in zip(self.admitted, tokens[::-1] if self.flaw == "by position" else tokens):
+            request[1].append(token)
         ends = () if self.flaw == "no end" else (END,)
         over = [r for r in self.admitted if r[1][-1] in ends or len(r[1]) - r[2] >= r[3]]
+        if self.flaw == "end of the prompt":
+            over = [r for r in self.admitted if END in r[1] or len(r[1]) - r[2] >= r[3]]
         for request in over:
             self.pool.release(request[0])
         self.admitted = [r for r in self.admitted if r not in over]
@@ -1253,6 +1308,9 @@ FLAWS = {
     "starts again": "who is preempted keeps the tokens that it had",
     "seats": "at most max_num_seqs requests run",
     "no end": "an answer ends with END, too",
+    "end of the prompt": "END in the prompt ends nothing: look at the output",
+    "by position": "the dict has one token for each id, in any order: look it up by the id",
+    "younger first": "who is preempted goes to the front, so of two the one that leaves last, the older, stands before the other",
 }
 
 
@@ -1276,34 +1334,49 @@ def served_by_definition(arrivals, num_blocks, block_size, seats, flaw="", limit
 
 
 def plan_of(rows):
-    """Arrivals {step: [(id, prompt, max_tokens)]} with prompts of given lengths."""
-    return {step: [(name, [1 + i % 7 for i in range(n)], most) for name, n, most in row] for step, row in rows.items()}
+    """Arrivals {step: [(id, prompt, max_tokens)]}, where prompts of given lengths are filled in."""
+    return {
+        step: [(name, [1 + i % 7 for i in range(prompt)] if type(prompt) is int else prompt, most) for name, prompt, most in row]
+        for step, row in rows.items()
+    }
 
 
-SMALL = {  # name: arrivals {step: [(id, length of the prompt, max_tokens)]}, blocks, block size, seats
+SMALL = {  # name: arrivals {step: [(id, prompt or its length, max_tokens)]}, blocks, block size, seats
     "one request": ({0: [("a", 1, 1)]}, 1, 1, 1),
     "a seat gets free": ({0: [("a", 3, 4), ("b", 3, 2), ("c", 3, 3)]}, 20, 4, 2),
     "a long one waits": ({0: [("a", 3, 4)], 1: [("long", 10, 2), ("short", 1, 2)]}, 4, 3, 4),
     "the memory runs out": ({0: [("a", 3, 6), ("b", 4, 4)]}, 4, 2, 4),
+    "two leave in one step": ({0: [("a", [5, 1], 3), ("b", [5, 2], 3), ("c", [5, 3], 3), ("d", [5], 1)]}, 3, 2, 3),
     "three in little memory": ({0: [("a", 3, 7), ("b", 3, 7), ("c", 2, 7)], 2: [("d", 1, 2)]}, 5, 2, 4),
     "exactly the whole pool": ({0: [("fits", 10, 3), ("big", 10, 4), ("huge", 13, 1), ("after", 2, 2)]}, 3, 4, 2),
     "nothing to do for a while": ({1: [("a", 2, 2)], 7: [("b", 2, 1)]}, 3, 4, 2),
+    "prompts with END": ({0: [("a", [3, END, 5], 4), ("b", [END], 3)], 1: [("c", [2, END], 5)]}, 20, 4, 3),
 }
 
 
 def some_arrivals(seed, count, longest_prompt=9, longest_answer=12, steps=25):
     rng, arrivals = random.Random(seed), {}
     for i in range(count):
-        prompt = [rng.randrange(1, 40) for _ in range(rng.randint(1, longest_prompt))]
+        prompt = [rng.randrange(40) * (rng.random() < 0.9) for _ in range(rng.randint(1, longest_prompt))]
         arrivals.setdefault(rng.randrange(steps), []).append((f"r{i}", prompt, rng.randint(1, longest_answer)))
     return dict(sorted(arrivals.items()))
 
 
+def run_words(arrivals, num_blocks, block_size, seats):
+    """A run as Python, to try it by hand, without the requests that are turned down; if it is short enough."""
+    room = num_blocks * block_size
+    fitting = {step: [row for row in rows if len(row[1]) + row[2] - 1 <= room] for step, rows in arrivals.items()}
+    feed = ", ".join(f"{step}: [{', '.join(f'Request({str(row)[1:-1]})' for row in rows)}]" for step, rows in fitting.items())
+    words = f"run_engine(Scheduler(BlockPool({num_blocks}, {block_size}), {seats}), {{{feed}}})"
+    return f". To try it: {words}" if len(words) < 500 else ""
+
+
 def check_run(arrivals, num_blocks, block_size, seats, plan):
     turned_down, batches, preempted, outputs = served_by_definition(arrivals, num_blocks, block_size, seats)
-    flawed = {text: served_by_definition(arrivals, num_blocks, block_size, seats, flaw)[1] for flaw, text in FLAWS.items()}
+    flawed = {text: served_by_definition(arrivals, num_blocks, block_size, seats, flaw) for flaw, text in FLAWS.items()}
+    by_hand = run_words(arrivals, num_blocks, block_size, seats)
     refused, steps, answers, num_free = served(arrivals, num_blocks, block_size, seats, len(batches))
-    where = f"in {plan!r} ({num_blocks} blocks of {block_size} tokens, max_num_seqs={seats})"
+    where = f"in `{plan}` ({num_blocks} blocks of {block_size} tokens, max_num_seqs={seats})"
     check.equal(
         refused,
         turned_down,
@@ -1315,8 +1388,8 @@ def check_run(arrivals, num_blocks, block_size, seats, plan):
         when = f"of step {number} {where}"
         hint = "running requests first, the oldest before the younger; then those that wait, from the front, while there is a seat and room"
         if seen[number] != expected:
-            hint = next((text for text, flaw in flawed.items() if flaw[: number + 1] == seen[: number + 1]), hint)
-        check.equal(seen[number], expected, f"the batch {when}", hint)
+            hint = next((text for text, (_, flaw, *_) in flawed.items() if flaw[: number + 1] == seen[: number + 1]), hint)
+        check.equal(seen[number], expected, f"the batch {when}", hint + by_hand)
         for name, tokens, room in batch:
             check.true(
                 room >= tokens,
@@ -1326,17 +1399,16 @@ def check_run(arrivals, num_blocks, block_size, seats, plan):
             holders,
             sorted(seen[number]),
             f"the requests that hold blocks at the start {when}",
-            "exactly those of the batch: who waits or is done holds nothing",
+            "exactly those of the batch: who waits or is done holds nothing" + by_hand,
         )
         check.equal(
             released,
             victims,
             f"the requests whose blocks `schedule` releases at the start {when}",
-            "those that are preempted: who finds room keeps its blocks, and who is done gave them back in `update`",
+            "those that are preempted: who finds room keeps its blocks, and who is done gave them back in `update`" + by_hand,
         )
-    check.equal(
-        answers, outputs, f"the outputs {where}", "one token a step, up to END or max_tokens; a preemption loses and repeats none"
-    )
+    hint = "one token a step, up to END or max_tokens; a preemption loses and repeats none"
+    check.equal(answers, outputs, f"the outputs {where}", hint, causes={text: flaw[3] for text, flaw in flawed.items()})
     check.equal(
         num_free,
         num_blocks,
@@ -1354,12 +1426,15 @@ with check.exercise("scheduler"):
     for plan, (rows, *sizes) in SMALL.items():
         check_run(plan_of(rows), *sizes, plan)
     for seed in seeds:
+        for i in range(20):
+            check_run(some_arrivals(f"{seed} {i}", 3, 3, 4, 2), 3 + i % 4, 1 + i % 2, 1 + i % 3, "a few requests")
         for seats, blocks, block_size in ((1, 40, 3), (3, 40, 3), (50, 200, 3), (50, 8, 3), (4, 21, 1), (300, 30, 16)):
-            check_run(some_arrivals(seed, 12, steps=1), blocks, block_size, seats, "all come at once")
+            check_run(some_arrivals(seed, 12, steps=1), blocks, block_size, seats, f"some_arrivals({seed}, 12, steps=1)")
         rng = random.Random(seed)
-        for number in range(8):
-            check_run(some_arrivals(f"{seed} {number}", 15), rng.randint(7, 14), 3, rng.randint(2, 9), f"random traffic {number}")
-        check_run(some_arrivals(seed, 90, 30, 40, steps=60), 60, 5, 70, "heavy traffic")
+        for i in range(8):
+            plan = f"some_arrivals('{seed} {i}', 15)"
+            check_run(some_arrivals(f"{seed} {i}", 15), rng.randint(7, 14), 3, rng.randint(2, 9), plan)
+        check_run(some_arrivals(seed, 90, 30, 40, steps=60), 60, 5, 70, f"some_arrivals({seed}, 90, 30, 40, 60)")
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -1452,8 +1527,8 @@ print(f"static needs {steps['static'] / steps['continuous']:.1f} times as many s
 #
 # The lesson gives the parts.
 #
-# - A `Sequence` is a request on its way: `id`, `prompt`, `max_tokens`, `output`, `tokens`, and two numbers that your
-#   engine keeps, `computed` and `cached`.
+# - A `Sequence` is a request on its way: `id`, `prompt`, `max_tokens`, `output`, `tokens`, and two numbers for your
+#   engine: `cached`, which it must set, and `computed`, which it may use.
 # - `PagedBlocks` is exercises 1 and 2 in one, with vLLM's rules. `start(id, tokens)` begins a block table with the
 #   known blocks and returns how many tokens they hold, or None if the rest of `tokens` would not fit. `extend(id,
 #   tokens)` makes room for these tokens and names the blocks they fill; False, and nothing changed, without room.
@@ -1624,19 +1699,20 @@ chat = AutoModelForCausalLM.from_pretrained(env.model("chat"), dtype=torch.float
 #
 # - First those that run, in the order of their admission, the oldest first. Each gets as many tokens as it has not
 #   computed yet, but no more than what is left of the budget. <!-- rule: running -->
-# - All chunks of a step together have at most `max_num_batched_tokens` tokens, be they of prompts or of answers.
-#   <!-- rule: budget -->
+# - All chunks of a step together have at most `max_num_batched_tokens` tokens, be they of prompts or of
+#   answers. <!-- rule: budget -->
 # - If a running request finds no room for its chunk, the **youngest** running request is preempted (it may be that
 #   one itself), again and again until there is room. <!-- rule: youngest -->
 # - Who is preempted gives its blocks back, keeps its `output`, and stands at the **front** of the waiting queue.
 #   Nothing of it counts as computed any more. <!-- rule: preempted -->
 # - In a step in which somebody was preempted, nobody is admitted. <!-- rule: calm -->
-# - Else waiting requests are admitted from the front, while fewer than `max_num_seqs` run and budget is left. If
-#   `start` finds no room for the first one, nobody overtakes it. <!-- rule: admission -->
+# - Else waiting requests are admitted from the front, while fewer than `max_num_seqs` run and budget is left. `start`
+#   gets all `tokens`, after a preemption those of the output too. If it finds no room for the first one, nobody
+#   overtakes it. <!-- rule: admission -->
 # - An admitted request begins after the tokens that `start` found. Its chunk, too, is what it has not computed yet or
 #   what is left of the budget. <!-- rule: chunk -->
-# - `cached` is what `start` found at its **first** admission; a later one after a preemption does not change it.
-#   <!-- rule: cached -->
+# - `cached` is what `start` found at its **first** admission; a later one after a preemption does not
+#   change it. <!-- rule: cached -->
 # - `blocks` make room for the tokens up to the end of the chunk, not for more: a named block that nobody has computed
 #   yet would be found by others. <!-- rule: room -->
 #
@@ -1684,7 +1760,22 @@ class Engine:
         self.waiting.append(sequence)
         ### END SOLUTION
 
-    ### BEGIN SOLUTION
+    def step(self):
+        """Run one step of the model; returns [(id, number of tokens computed), ...]."""
+        ### BEGIN SOLUTION
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
     def schedule(self):
         """The next step: a list of (sequence, number of tokens), each with room for them."""
         plan, left, preempted = [], self.budget, False
@@ -1711,23 +1802,6 @@ class Engine:
             plan.append((sequence, count))
             left -= count
         return plan
-
-    ### END SOLUTION
-    def step(self):
-        """Run one step of the model; returns [(id, number of tokens computed), ...]."""
-        ### BEGIN SOLUTION
-        plan = self.schedule()
-        if not plan:
-            return []
-        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
-        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
-            sequence.computed += count
-            if sequence.computed == len(sequence.tokens):
-                sequence.output.append(token)
-                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
-                    self.running.remove(sequence)
-                    self.blocks.release(sequence.id)
-        return [(sequence.id, count) for sequence, count in plan]
         ### END SOLUTION
 
 
@@ -1891,7 +1965,9 @@ def engine_by_definition(requests, num_blocks, block_size, budget, max_num_seqs,
 def check_engine(kind, requests, num_blocks, block_size, budget, max_num_seqs, next_of=next_after, end=0, seed=0):
     """One run, compared step by step, then as a whole; two more steps come when all is done."""
     expected, words = engine_by_definition(requests, num_blocks, block_size, budget, max_num_seqs, next_of, end)
-    said = "; ".join(f"{r['id']} comes at step {r['step']} ({len(r['prompt'])} prompt tokens, max_tokens {r['max_tokens']})" for r in requests)
+    whole = sum(len(r["prompt"]) for r in requests) <= 150
+    prompts = {r["id"]: f"prompt {r['prompt']}" if whole else f"{len(r['prompt'])} prompt tokens" for r in requests}
+    said = "; ".join(f"{r['id']} comes at step {r['step']} ({prompts[r['id']]}, max_tokens {r['max_tokens']})" for r in requests)
     run = f"[{num_blocks} blocks of {block_size}, budget {budget}, max_num_seqs {max_num_seqs}; {said}]"
     idle = {"plan": [], "forward": [], "unread": 0, "new": {}, "free": num_blocks}
     steps = expected["steps"] + 2 * [idle]
@@ -2358,6 +2434,8 @@ with check.exercise("speculative_accept"):
         check_distribution(seed, 2, 4, 200, "certain draft")
         check_distribution(seed, 3, 4, 300, "equal")
         check_distribution(seed, 9, 3, 400, "any")
+        check_distribution(seed, 40, 1, 8, "equal")
+        check_distribution(seed, 2, 3000, 30, "certain target")
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -2440,7 +2518,8 @@ plt.show()
 # `sample(target, draft, n, seed)` → int64 tensor of shape `(n,)`
 #
 # that takes two distributions (float32 of shape `(vocabulary,)`, each with sum 1), a number `n` of 1 or more and a seed of 0
-# or more, drafts and accepts `n` independent times, and returns `n` tokens. It promises:
+# or more, drafts and accepts `n` times, and returns `n` tokens, each drawn independently of the others (that you may rely
+# on: it needs no test). It promises:
 #
 # - The tokens follow `target`, whatever the `draft`. <!-- rule: target -->
 # - Another seed gives other tokens (unless `n` is small or one token is all but certain). <!-- rule: seed -->
@@ -2458,8 +2537,8 @@ plt.show()
 # A test of randomness can be wrong in two ways, so say what you accept:
 #
 # - **False alarms.** With several tests at a level of 0.05 an alarm is nearly certain. With $m$ tests at level $a$ the
-#   chance of an alarm is at most $m a$ (Bonferroni): at `LEVEL`, ten tests on each of 60 samplers make it less than one in
-#   a thousand.
+#   chance of an alarm is at most $m a$ (Bonferroni): at `LEVEL`, ten tests on each of these 20 samplers, twice, make it less
+#   than one in a thousand.
 # - **Missed bugs.** The level is paid for with samples: take enough tokens for bugs of a few percent. And choose the two
 #   distributions: a bug may show only where the draft proposes what the target never says, or where the draft is far off,
 #   or where it never proposes a likely token.
@@ -2546,42 +2625,9 @@ def from_the_target(target, draft, n, seed):
     return torch.multinomial(target, n, replacement=True, generator=torch.Generator().manual_seed(seed + 1000))
 
 
-def by_inverse(target, draft, n, seed):
-    """Right: the inverse of the distribution function."""
-    edges = np.cumsum(target.double().numpy())
-    return torch.as_tensor(np.searchsorted(edges / edges[-1], np.random.default_rng(seed).random(n), side="right"))
-
-
 def shifted(sample, offset):
     """The same sampler with other seeds."""
     return lambda target, draft, n, seed: sample(target, draft, n, seed + offset)
-
-
-def with_ratio(change):
-    """Accepts with a changed ratio."""
-
-    def sample(target, draft, n, seed):
-        generator = torch.Generator().manual_seed(seed)
-        drafted = torch.multinomial(draft, n, replacement=True, generator=generator)
-        accepted = torch.rand(n, generator=generator) < change(target[drafted] / draft[drafted])
-        residual = (target - draft).clamp(min=0)
-        residual = target if residual.sum() <= 0 else residual
-        return torch.where(accepted, drafted, torch.multinomial(residual, n, replacement=True, generator=generator))
-
-    return sample
-
-
-def absolute(target, draft, n, seed):
-    generator = torch.Generator().manual_seed(seed)
-    drafted = torch.multinomial(draft, n, replacement=True, generator=generator)
-    accepted = torch.rand(n, generator=generator) < target[drafted] / draft[drafted]
-    residual = (target - draft).abs() + 1e-9
-    return torch.where(accepted, drafted, torch.multinomial(residual, n, replacement=True, generator=generator))
-
-
-def never_beyond_the_draft(target, draft, n, seed):
-    tokens = from_the_target(target, draft, n, seed)
-    return torch.where(draft[tokens] > 0, tokens, draft.argmax().expand(n))
 
 
 with check.exercise("check_sampler"):
@@ -2591,6 +2637,35 @@ with check.exercise("check_sampler"):
     }
     wrong = {bug: sampler_with(bug) for bug in bugs}
     ### BEGIN HIDDEN TESTS
+    def by_inverse(target, draft, n, seed):
+        """Right: the inverse of the distribution function."""
+        edges = np.cumsum(target.double().numpy())
+        return torch.as_tensor(np.searchsorted(edges / edges[-1], np.random.default_rng(seed).random(n), side="right"))
+
+    def with_ratio(change):
+        """Accepts with a changed ratio."""
+
+        def sample(target, draft, n, seed):
+            generator = torch.Generator().manual_seed(seed)
+            drafted = torch.multinomial(draft, n, replacement=True, generator=generator)
+            accepted = torch.rand(n, generator=generator) < change(target[drafted] / draft[drafted])
+            residual = (target - draft).clamp(min=0)
+            residual = target if residual.sum() <= 0 else residual
+            return torch.where(accepted, drafted, torch.multinomial(residual, n, replacement=True, generator=generator))
+
+        return sample
+
+    def absolute(target, draft, n, seed):
+        generator = torch.Generator().manual_seed(seed)
+        drafted = torch.multinomial(draft, n, replacement=True, generator=generator)
+        accepted = torch.rand(n, generator=generator) < target[drafted] / draft[drafted]
+        residual = (target - draft).abs() + 1e-9
+        return torch.where(accepted, drafted, torch.multinomial(residual, n, replacement=True, generator=generator))
+
+    def never_beyond_the_draft(target, draft, n, seed):
+        tokens = from_the_target(target, draft, n, seed)
+        return torch.where(draft[tokens] > 0, tokens, draft.argmax().expand(n))
+
     right |= {f"inverse of the distribution function, seeds from {o}": shifted(by_inverse, o) for o in range(1000, 11_000, 2500)}
     wrong |= {
         "accepts a little too often": with_ratio(lambda ratio: ratio + 0.05),
@@ -2603,7 +2678,9 @@ with check.exercise("check_sampler"):
         ),
         "flattens the target a little": lambda target, draft, n, seed: from_the_target(target**0.9, draft, n, seed),
         "samples from the draft": lambda target, draft, n, seed: from_the_target(draft, target, n, seed),
-        "repeats one token": lambda target, draft, n, seed: from_the_target(target, draft, 1, seed).repeat(n),
+        "is off by one in the vocabulary": lambda target, draft, n, seed: (
+            (from_the_target(target, draft, n, seed) + 1) % len(target)
+        ),
         "takes the likeliest token always": lambda target, draft, n, seed: torch.full((n,), int(target.argmax())),
         "samples from the global random numbers": lambda target, draft, n, seed: torch.multinomial(target, n, replacement=True),
     }
@@ -2644,7 +2721,7 @@ check.points(3)
 # - The first chunk of a chat has only the role in it, and no text. The last ones may have no text either, and the one
 #   with the token counts has no `choices` at all.
 # - A chunk is not a token. It can hold several (speculative decoding!) or none (a character that is not complete
-#   yet). `stream_options={"include_usage": True}` makes the server send its own count at the end.
+#   yet). `stream_options={"include_usage": True}` makes the server send its own count.
 # - An answer that ends early makes a fast server. For equal work in each run vLLM and SGLang know `min_tokens` (not
 #   part of OpenAI's API, so it goes into `extra_body`).
 # - Users do not wait for each other. A client that sends its next request only when an answer is there (**closed loop**)
@@ -2654,8 +2731,8 @@ check.points(3)
 # ### Exercise 7 · A load client (`load_client`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # Two coroutines; each is checked, and earns half of the points, on its own: `run_load` is tested with a right
-# `timed_request`. `clock` is a function that gives the time in seconds, `sleep` a coroutine function that waits so many
-# seconds of this clock; nothing else tells the time or waits.
+# `timed_request`. `clock` is a function that gives the time in seconds (any number: 0 or less too), `sleep` a coroutine
+# function that waits so many seconds of this clock; nothing else tells the time or waits.
 #
 # `timed_request(client, model, prompt, max_tokens, clock)` makes one request with an `openai.AsyncOpenAI` client and returns
 # a `Timing`:
@@ -2669,11 +2746,12 @@ check.points(3)
 # - `last` is `clock()` at the last chunk with text. <!-- rule: last -->
 # - `tokens` is the server's count of output tokens, in the chunk with `usage`. <!-- rule: tokens -->
 #
-# Text is `choices[0].delta.content`, where it is neither None nor empty; there is at least one chunk with text. Chunks
-# without `choices` may come anywhere; `usage` is None in all chunks but one.
+# Text is `choices[0].delta.content`, where it is neither None nor empty; a blank or a line break is text. There is at least
+# one chunk with text. Chunks without `choices` may come anywhere. `usage` is None in all chunks but one; that one has no
+# `choices`, and is not always the last.
 #
-# `run_load(client, model, prompts, starts, max_tokens, clock, sleep)` sends all `prompts` (1 or more); `starts` has a number
-# of seconds for each, 0 or more, in ascending order, equal ones among them:
+# `run_load(client, model, prompts, starts, max_tokens, clock, sleep)` sends all `prompts` (1 or more, the same one twice
+# perhaps); `starts` has a number of seconds for each, 0 or more, in ascending order, equal ones among them:
 #
 # - Prompt `i` is sent `starts[i]` seconds after the call of `run_load`, no sooner and no later, however many answers are
 #   still missing. <!-- rule: due -->
@@ -2735,8 +2813,11 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
 
 
 # %% tests="load_client" points=3
+import itertools
+
+
 @check.scenario
-def in_pretended_time(work, answers, delay):
+def in_pretended_time(work, answers, delay, begin):
     """What `work(client, world)` returns, and the requests that a pretended server got, with the time of each.
 
     Time passes only while everybody waits, so it is exact and costs nothing.
@@ -2746,11 +2827,12 @@ def in_pretended_time(work, answers, delay):
         answers: by the text of the prompt a list of chunks, (seconds before it, choices, usage): choices are a list of deltas,
             usage a number or None.
         delay: seconds from sending a request to the start of its answer.
+        begin: what the clock shows at first.
     """
 
     class World:
         def __init__(self):
-            self.now, self.waiting = 64.0, []
+            self.now, self.waiting = begin, []
 
         def clock(self):
             return self.now
@@ -2821,50 +2903,48 @@ def in_pretended_time(work, answers, delay):
     return run_async(go()), requests
 
 
-@check.shared
-def timed_by_definition(client, model, prompt, max_tokens, clock=time.perf_counter):
-    """A request that is timed as the task says: a coroutine."""
-
-    async def go():
-        sent, texts, tokens = clock(), [], None
-        options = {"stream": True, "temperature": 0, "stream_options": {"include_usage": True}}
-        message = {"role": "user", "content": prompt}
-        stream = await client.chat.completions.create(model=model, messages=[message], max_tokens=max_tokens, **options)
-        async for chunk in stream:
-            if chunk.choices and chunk.choices[0].delta.content:
-                texts.append(clock())
-            tokens = chunk.usage.completion_tokens if chunk.usage else tokens
-        return Timing(sent, texts[0], texts[-1], tokens)
-
-    return go()
-
-
 @check.scenario
-def one_request(prompt, max_tokens, chunks, delay):
-    """The Timing of one request, sent at 67.0, and the requests that arrived, with their times."""
+def one_request(prompt, max_tokens, chunks, delay, sent):
+    """The Timing of one request, sent when the clock shows `sent`, and the requests that arrived, with their times."""
 
     async def work(client, world):
         await world.sleep(3.0)
         return await timed_request(client, "some-model", prompt, max_tokens, world.clock)
 
-    timing, requests = in_pretended_time(work, {prompt: chunks}, delay)
+    timing, requests = in_pretended_time(work, {prompt: chunks}, delay, sent - 3.0)
     shown = (timing.sent, timing.first, timing.last, timing.tokens) if isinstance(timing, Timing) else repr(timing)[:80]
     return shown, requests
 
 
 @check.scenario
-def load(starts, answers, max_tokens, delay):
-    """The Timings of a load with a right `timed_request`, called at 65.0, and when each prompt arrived."""
+def load(prompts, starts, answers, max_tokens, delay, called):
+    """The Timings of a load with a right `timed_request`, called when the clock shows `called`, and when each prompt arrived."""
     from unittest import mock
 
-    async def work(client, world):
-        await world.sleep(1.0)
-        return await run_load(client, "m", list(answers), list(starts), max_tokens, world.clock, world.sleep)
+    asked = []
 
-    around = getattr(run_load, "__globals__", {})
-    with mock.patch.dict(around, {"timed_request": timed_by_definition} if "timed_request" in around else {}):
-        timings, requests = in_pretended_time(work, answers, delay)
-    return [(t.sent, t.first, t.last, t.tokens) for t in timings], requests
+    async def timed(world, prompt, clock, **body):
+        """A right `timed_request` for a pretended server, without the cost of HTTP."""
+        sent, texts, tokens = clock(), [], None
+        asked.append((world.now, body | {"messages": [{"content": prompt}]}))
+        await world.sleep(delay)
+        for seconds, deltas, usage in answers[prompt]:
+            await world.sleep(seconds)
+            texts += [clock()] * any(delta.get("content") for delta in deltas)
+            tokens = usage or tokens
+        return Timing(sent, texts[0], texts[-1], tokens)
+
+    async def work(client, world):
+        def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+            return timed(world, prompt, clock, model=model, max_tokens=max_tokens)
+
+        around = getattr(run_load, "__globals__", {})
+        with mock.patch.dict(around, {"timed_request": timed_request} if "timed_request" in around else {}):
+            await world.sleep(1.0)
+            return await run_load(client, "m", list(prompts), list(starts), max_tokens, world.clock, world.sleep)
+
+    timings, requests = in_pretended_time(work, answers, delay, called - 1.0)
+    return [(t.sent, t.first, t.last, t.tokens) for t in timings], asked + requests
 
 
 ROLE = [{"role": "assistant", "content": ""}]
@@ -2872,15 +2952,16 @@ NO_TEXT = [{"role": "assistant"}]
 
 
 def some_chunks(rng):
-    """An answer's chunks: role, texts with gaps between, a chunk without choices, the count."""
+    """An answer's chunks: role, texts with gaps between, chunks without text, the count, perhaps one chunk more."""
     texts = [
         (rng.randrange(9) / 8, [{"content": rng.choice(["a", " b ", "\n", "0", " ", "猫"])}], None)
         for _ in range(rng.randint(1, 7))
     ]
+    odd = [[{"content": ""}], [{"content": None}], [{}], []]
     for _ in range(rng.randint(0, 3)):
-        odd = rng.choice([[{"content": ""}], [{"content": None}], [{}], []])
-        texts.insert(rng.randint(0, len(texts)), (rng.randrange(9) / 8, odd, None))
-    return [(rng.randrange(9) / 8, rng.choice([ROLE, NO_TEXT]), None), *texts, (rng.randrange(9) / 8, [], rng.randint(1, 400))]
+        texts.insert(rng.randint(0, len(texts)), (rng.randrange(9) / 8, rng.choice(odd), None))
+    first, count = (rng.randrange(9) / 8, rng.choice([ROLE, NO_TEXT]), None), (rng.randrange(9) / 8, [], rng.randint(1, 400))
+    return [first, *texts, count, *[(rng.randrange(9) / 8, rng.choice(odd), None)] * rng.randint(0, 1)]
 
 
 def some_requests(seed):
@@ -2891,6 +2972,8 @@ def some_requests(seed):
         2.0,
     )
     yield "one chunk", 12, [(1.0, [{"content": "all at once"}], None), (0.5, [], 12)], 0.0
+    yield "a chunk after the count", 2, [(1.0, [{"content": "a"}], None), (0.5, [], 2), (0.25, [], None)], 0.5
+    yield "blanks", 3, [(1.0, [{"content": " "}], None), (0.5, [{"content": "a"}], None), (0.25, [{"content": "\n"}], None), (0.5, [], 3)], 1.0
     yield (
         "empty chunks",
         3,
@@ -2912,9 +2995,13 @@ def some_requests(seed):
 
 
 def check_timed_request():
-    for prompt, max_tokens, chunks, delay in (case for seed in seeds for case in some_requests(seed)):
+    for number, (prompt, max_tokens, chunks, delay) in enumerate(case for seed in seeds for case in some_requests(seed)):
         what = f"for the prompt {prompt!r}, max_tokens={max_tokens}"
-        timing, requests = one_request(prompt, max_tokens, chunks, delay)
+        heard = itertools.accumulate((seconds for seconds, _, _ in chunks), initial=delay)  # since the request was sent
+        heard = list(zip(list(heard)[1:], chunks))
+        first = next(seconds for seconds, (_, deltas, _) in heard if any(delta.get("content") for delta in deltas))
+        sent = (67.0, -first, 0.0)[number % 3]  # the second clock shows 0 at the first text
+        timing, requests = one_request(prompt, max_tokens, chunks, delay, sent)
         check.equal(len(requests), 1, f"the number of requests {what}")
         body = requests[0][1]
         check.equal(
@@ -2935,65 +3022,78 @@ def check_timed_request():
         check.equal(most, max_tokens, f"`max_tokens` (or `max_completion_tokens`) {what}")
         check.equal(body.get("min_tokens"), max_tokens, f"`min_tokens` {what}", "an answer that ends early makes a fast server")
         check.kind(timing, tuple, f"the Timing {what}", f"`timed_request` returned {timing}")
-        now, texts, count = 67.0 + delay, [], None
-        for seconds, deltas, usage in chunks:
-            now += seconds
-            texts += [now] * any(delta.get("content") for delta in deltas)
-            count = usage if usage is not None else count
-        check.equal(timing[0], 67.0, f"Timing.sent {what}", "the clock is read just before the request is sent")
-        hint = "the first chunk with text: that of the role, and empty ones, do not count"
-        check.equal(timing[1], texts[0], f"Timing.first {what}", hint)
-        check.equal(timing[2], texts[-1], f"Timing.last {what}", "the last chunk with text; what comes after it is bookkeeping")
+        contents = [(sent + seconds, "".join(delta.get("content") or "" for delta in deltas)) for seconds, (_, deltas, _) in heard]
+        texts, printed = ([now for now, text in contents if kept(text)] for kept in (bool, str.strip))
+        what = f"{what}, sent when the clock shows {sent:g}"
+        check.equal(timing[0], sent, f"Timing.sent {what}", "the clock is read just before the request is sent")
+        blank, zero = "a blank or a line break is text, too", "a time of 0 is a time: ask whether there is one, `is None`"
+        after = [now for now in texts if now != 0]  # without the chunk at 0
+        for name, value, at in (("first", timing[1], 0), ("last", timing[2], -1)):
+            hint = (
+                "the last chunk with text; what comes after it is bookkeeping"
+                if at
+                else "the first chunk with text: that of the role, and empty ones, do not count"
+            )
+            causes = {blank: printed[at]} if printed else {}
+            causes |= {zero: after[at]} if 0 in texts and after else {}
+            check.equal(value, texts[at], f"Timing.{name} {what}", hint, causes=causes)
         hint = "a chunk is not a token, and a limit is no count: take the server's own, usage.completion_tokens"
-        check.equal(timing[3], count, f"Timing.tokens {what}", hint)
+        count = next(usage for _, _, usage in chunks if usage is not None)
+        causes = {"the count is not always in the last chunk: look at the `usage` of each": chunks[-1][2]}
+        check.equal(timing[3], count, f"Timing.tokens {what}", hint, causes=causes)
 
 
 def some_loads(seed):
-    yield [0.0]
-    yield [2.5]
-    yield [0.0, 0.0, 0.0]
-    yield [0.0, 1.0, 2.0, 3.0]
+    """Starts, and how many different prompts."""
+    yield [0.0], 1
+    yield [2.5], 1
+    yield [0.0, 0.0, 0.0], 3
+    yield [0.0, 1.0, 2.0, 3.0], 4
+    yield [0.0, 0.0, 0.5, 7.0], 2
     rng = random.Random(seed)
     for count in (2, 9, 40, 130):
-        yield sorted(rng.randrange(8 * count) / 16 for _ in range(count))
+        yield sorted(rng.randrange(8 * count) / 16 for _ in range(count)), count
+    yield sorted(rng.randrange(5) / 4 for _ in range(300)), 300  # all before the first answer is there
 
 
 def check_run_load():
-    for seed in seeds:
-        for starts in some_loads(seed):
-            rng = random.Random(f"{seed} {len(starts)}")
-            answers, expected = {}, []
-            delay = rng.choice([0.5, 2.0])
-            for i, start in enumerate(starts):
-                pauses = [rng.choice([0.25, 1.0, 3.0]) for _ in range(rng.choice([1, 4]))]
-                answers[f"prompt {i}"] = [
-                    (0.25, ROLE, None),
-                    *((pause, [{"content": "w"}], None) for pause in pauses),
-                    (0.0, [], i + 1),
-                ]
-                begin = 65.0 + start + delay + 0.25
-                expected.append((65.0 + start, begin + pauses[0], begin + sum(pauses), i + 1))
-            what = f"with {len(starts)} prompts, due at {starts if len(starts) < 5 else f'{str(starts[:4])[:-1]}, ...]'} s"
-            timings, requests = load(starts, answers, 9, delay)
-            check.equal(len(requests), len(starts), f"the number of requests {what}")
-            sent = {body["messages"][0]["content"]: when - 65.0 for when, body in requests}
-            check.equal(
-                [sent.get(prompt) for prompt in answers],
-                list(starts),
-                f"the seconds after which each prompt was sent {what}",
-                "each is sent when it is due, from the call of `run_load` on, however many answers are missing",
-            )
-            most = [body.get("max_completion_tokens", body.get("max_tokens")) for _, body in requests]
-            check.equal(most, [9] * len(starts), f"max_tokens of the requests {what}")
-            check.equal(
-                [t[3] for t in timings],
-                [t[3] for t in expected],
-                f"the token counts {what}",
-                "timings come back in the order of the prompts",
-            )
-            check.equal(
-                timings, expected, f"(sent, first, last, tokens) of each prompt {what}", "hand `clock` on to `timed_request`"
-            )
+    for number, (starts, different) in enumerate(case for seed in seeds for case in some_loads(seed)):
+        rng, delay, called = random.Random(f"{number} {len(starts)}"), (0.5 if number % 2 and different < 100 else 2.0), (65.0, 0.0, -1.5)[number % 3]
+        prompts, expected = [f"prompt {i % different}" for i in range(len(starts))], []
+        gaps = [[rng.choice([0.25, 1.0, 3.0]) for _ in range(rng.choice([1, 4]))] for _ in range(different)]
+        answers = {
+            f"prompt {i}": [(0.25, ROLE, None), *((gap, [{"content": "w"}], None) for gap in gaps[i]), (0.0, [], i + 1)]
+            for i in range(different)
+        }
+        for i, start in enumerate(starts):
+            sent, mine = called + start, gaps[i % different]
+            begin = sent + delay + 0.25
+            expected.append((sent, begin + mine[0], begin + sum(mine), i % different + 1))
+        what = f"with {len(starts)} prompts ({different} different), due at {starts if len(starts) < 5 else f'{str(starts[:4])[:-1]}, ...]'} s"
+        timings, requests = load(prompts, starts, answers, 9, delay, called)
+        check.equal(len(requests), len(starts), f"the number of requests {what}")
+        sent = {}
+        for when, body in requests:
+            content = body["messages"][0]["content"]
+            sent.setdefault(content, []).append(when - called)
+        check.equal(
+            {prompt: sent.get(prompt) for prompt in answers},
+            {prompt: [start for start, text in zip(starts, prompts) if text == prompt] for prompt in answers},
+            f"the seconds after which each prompt was sent {what}",
+            "each is sent when it is due, from the call of `run_load` on, however many answers are missing",
+        )
+        most = [body.get("max_completion_tokens", body.get("max_tokens")) for _, body in requests]
+        check.equal(most, [9] * len(starts), f"max_tokens of the requests {what}")
+        check.equal([body.get("model") for _, body in requests], ["m"] * len(starts), f"the model of the requests {what}")
+        check.equal(
+            [t[3] for t in timings],
+            [t[3] for t in expected],
+            f"the token counts {what}",
+            "timings come back in the order of the prompts, one for each",
+        )
+        check.equal(
+            timings, expected, f"(sent, first, last, tokens) of each prompt {what}", "hand `clock` on to `timed_request`"
+        )
 
 
 with check.exercise("load_client"):
@@ -3067,15 +3167,17 @@ check.points(3)
 #
 # - `"ttft_p50"`, `"ttft_p95"`: seconds from sent to first. <!-- rule: ttft -->
 # - `"tpot_p50"`, `"tpot_p95"`: seconds from first to last, per token **after the first one**. <!-- rule: tpot -->
-# - Requests with a single token have no pace: they are left out of the TPOT, and of nothing else. <!-- rule: single -->
+# - Requests with a single token have no pace: they are left out of the TPOT, and of nothing else. (Who gets several tokens
+#   in one chunk has a pace of 0 s, which counts.) <!-- rule: single -->
 # - Percentiles as `np.percentile` gives them by default. <!-- rule: percentiles -->
 # - `"tokens_per_s"`: all tokens, over the time from the first request sent to the last token of all. <!-- rule: throughput -->
 #
 # `counter_growth(before, after, name)`, for two texts of `/metrics` from one run of a server, each perhaps empty:
 #
-# - By how much the samples called exactly `name` grew, a float; counters, gauges, buckets alike. <!-- rule: growth -->
+# - By how much the samples called exactly `name` grew, a float; counters, gauges, buckets alike. Where a gauge fell that is
+#   a negative number. <!-- rule: growth -->
 # - All label sets together. <!-- rule: labels -->
-# - A sample that is not there counts as 0. <!-- rule: absent -->
+# - A sample that is not there counts as 0, in either text. <!-- rule: absent -->
 #
 # `histogram_quantile(before, after, name, q)`, `0 < q <= 1`; buckets are the samples `name + "_bucket"` with the label `le`,
 # limits above 0, at least one of them finite, in any order:
@@ -3223,9 +3325,14 @@ def reported(rows):
     return latency_report([Timing(**row) for row in rows])
 
 
-def reported_by_definition(rows, tpot=lambda row: (row["last"] - row["first"]) / (row["tokens"] - 1), seconds=None, single=True):
+def reported_by_definition(
+    rows,
+    tpot=lambda row: (row["last"] - row["first"]) / (row["tokens"] - 1),
+    seconds=None,
+    has_pace=lambda row: row["tokens"] > 1,
+):
     ttft = np.array([row["first"] - row["sent"] for row in rows])
-    pace = np.array([tpot(row) for row in rows if row["tokens"] > 1 or not single])
+    pace = np.array([tpot(row) for row in rows if has_pace(row)] or [math.nan])
     seconds = seconds or max(row["last"] for row in rows) - min(row["sent"] for row in rows)
     report = {
         f"{name}_p{q}": float(np.quantile(values, q / 100)) for name, values in (("ttft", ttft), ("tpot", pace)) for q in (50, 95)
@@ -3238,6 +3345,10 @@ def some_timings(seed):
     yield ([dict(sent=10.0, first=10.5, last=12.5, tokens=5)],)
     rows = ((10.0, 10.5, 12.5, 5), (10.25, 11.25, 11.25, 1), (11.0, 11.125, 14.125, 13), (10.5, 12.5, 13.5, 3))
     yield ([dict(zip(("sent", "first", "last", "tokens"), row)) for row in rows],)
+    rows = ((3.0, 4.0, 4.0, 12), (3.5, 5.5, 6.5, 3), (4.0, 4.25, 4.5, 1))  # in one chunk; plain; one token in two chunks
+    yield ([dict(zip(("sent", "first", "last", "tokens"), row)) for row in rows[:2]],)
+    yield ([dict(zip(("sent", "first", "last", "tokens"), row)) for row in rows],)
+    yield ([dict(sent=0.0, first=0.25, last=0.25, tokens=2)],)
     rng = random.Random(seed)
     for count in (2, 3, 19, 20, 21, 37, 200):
         rows = []
@@ -3245,14 +3356,15 @@ def some_timings(seed):
             sent = 5000 + rng.random() * 9
             first = sent + rng.choice([0.001, 1, 30]) * rng.random()
             tokens = rng.choice([1, 2, 3, 20, 400]) if i else 7
-            rows.append(dict(sent=sent, first=first, last=first if tokens == 1 else first + rng.random() * 3, tokens=tokens))
+            gap = rng.random() * 3 * (tokens > 1 and rng.random() < 0.8)
+            rows.append(dict(sent=sent, first=first, last=first + gap, tokens=tokens))
         rng.shuffle(rows)
         yield (rows,)
 
 
 def check_report():
     for rows in (rows for seed in seeds for (rows,) in some_timings(seed)):
-        what = f"of {len(rows)} requests{f' {rows}' if len(rows) < 2 else ''}"
+        what = f"of {len(rows)} requests{f' {rows}' if len(rows) < 5 else ''}"
         report, expected = reported(copy.deepcopy(rows)), reported_by_definition(rows)
         check.kind(report, dict, f"what `latency_report` returns, {what}")
         check.equal(sorted(report), sorted(expected), f"the keys of the report {what}")
@@ -3264,7 +3376,12 @@ def check_report():
                 rows, lambda row: (row["last"] - row["sent"]) / max(row["tokens"] - 1, 1)
             ),
             "one token alone has no pace: leave it out": reported_by_definition(
-                rows, lambda row: (row["last"] - row["first"]) / max(row["tokens"] - 1, 1), single=False
+                rows, lambda row: (row["last"] - row["first"]) / max(row["tokens"] - 1, 1), has_pace=lambda row: True
+            ),
+            "the number of tokens decides who has a pace, not the times: several tokens in one chunk have one of 0": reported_by_definition(
+                rows,
+                lambda row: (row["last"] - row["first"]) / max(row["tokens"] - 1, 1e-9),
+                has_pace=lambda row: row["last"] > row["first"],
             ),
             "requests overlap: divide by the time from the first sent to the last token of all, not by the sum of times": reported_by_definition(
                 rows, seconds=sum(row["last"] - row["sent"] for row in rows)
@@ -3327,6 +3444,9 @@ def some_texts(seed):
     """Two texts, and a name, from small to large."""
     yield "", "", "nothing"
     yield "", "done_total 3.0\n", "done_total"
+    yield 'waiting{model="x"} 5.0\nwaiting{model="y"} 1.0\n', 'waiting{model="x"} 2.0\nwaiting{model="y"} 3.0\n', "waiting"
+    yield "waiting 5.0\n", "", "waiting"
+    yield 'waiting{model="x"} 5.5\nwaiting{model="y"} 1.0\n', 'waiting{model="y"} 4.25\n', "waiting"
     yield FIRST_SCRAPE, SECOND_SCRAPE, "vllm:generation_tokens_total"
     yield FIRST_SCRAPE, SECOND_SCRAPE, "vllm:request_success_total"
     yield FIRST_SCRAPE, SECOND_SCRAPE, "vllm:time_to_first_token_seconds_sum"
@@ -3343,7 +3463,8 @@ def some_texts(seed):
             n: after[n] | {w: rng.choice([1, 30]) for w in rng.sample(labels, rng.randint(1, 3)) if w not in after[n]}
             for n in names
         }
-        yield exposition(rng, before), exposition(rng, after), rng.choice(["done_total", "done", "done_total", "absent"])
+        after["done"] = {w: rng.choice([0, 0.5, 3]) for w in after["done"] if rng.random() < 0.7}  # a gauge: falls, or goes
+        yield exposition(rng, before), exposition(rng, after), rng.choice(["done_total", "done", "done", "absent"])
 
 
 def check_growth():
@@ -3353,7 +3474,20 @@ def check_growth():
         ]
         return values[1][-1] - values[0][-1]
 
+    def since_restart(before, after, name, known=lambda now, then: now if now < then else now - then):
+        old, new = (
+            {str(sorted(s.labels.items())): s.value for f in text_string_to_metric_families(t) for s in f.samples if s.name == name}
+            for t in (before, after)
+        )
+        return float(sum(known(value, old.get(labels, 0)) for labels, value in new.items()))
+
     causes = {
+        "a label set that is gone counts as 0 in the second text": lambda *case: since_restart(*case, lambda now, then: now - then),
+        "a gauge that fell grew by a negative number: nothing begins anew within one run": since_restart,
+        "growth may be negative: gauges fall": lambda *case: max(0.0, growth_by_definition(*case)),
+        "a label set that is new counts as 0 in the first text": lambda before, after, name: since_restart(
+            before, after, name, lambda now, then: now - then if then else 0
+        ),
         "subtract what was there before": lambda before, after, name: growth_by_definition("", after, name),
         "add up all labels": last_only,
         "only samples with exactly this name": lambda before, after, name: float(
@@ -3439,6 +3573,8 @@ def some_histograms(seed):
             before[label], after[label] = list(zip(chosen, old)), list(zip(chosen, new))
         if rng.random() < 0.3:
             before = {}
+        elif rng.random() < 0.3:
+            before.popitem()  # a label set that is new
         yield (
             histogram_text(rng, before),
             histogram_text(rng, after),
@@ -3561,9 +3697,9 @@ plt.show()
 # `choose_max_num_seqs(rows, ttft_p95, tpot_p95)`: `rows` is a list (perhaps empty, in any order) of dicts with
 # `"max_num_seqs"` (all different), `"ttft_p95"`, `"tpot_p95"` and `"tokens_per_s"`. It returns
 #
-# - the `max_num_seqs` with the highest throughput <!-- rule: highest -->
+# - the `max_num_seqs` with the highest throughput, however small the lead <!-- rule: highest -->
 # - among the rows that keep both limits, which may just be reached; <!-- rule: limits -->
-# - the smaller setting where throughputs are equal; <!-- rule: equal -->
+# - the smaller setting where throughputs are exactly equal; <!-- rule: equal -->
 # - None if no setting keeps both. <!-- rule: none -->
 #
 # **Engines.** vLLM and SGLang do the same with other words. You will start vLLM with your own command in part E. SGLang is
@@ -3574,7 +3710,7 @@ plt.show()
 # | start | `vllm serve MODEL`, or `python -m vllm.entrypoints.openai.api_server --model MODEL` | `python -m sglang.launch_server --model-path MODEL` |
 # | name in the API | `--served-model-name` | `--served-model-name` |
 # | address | `--host`, `--port` | `--host`, `--port` |
-# | numbers | `--dtype` | `--dtype` |
+# | format of its numbers | `--dtype` | `--dtype` |
 # | longest context | `--max-model-len` | `--context-length` |
 # | seats | `--max-num-seqs` | `--max-running-requests` |
 # | GPUs per model | `--tensor-parallel-size` | `--tp-size` |
@@ -3692,9 +3828,9 @@ def kv_by_definition(config, bytes_per_value):
 
 def some_configs(seed):
     yield {"num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 1}, 1
-    yield {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}, 2  # Llama 3, 8B
     yield {"num_hidden_layers": 3, "num_attention_heads": 5, "hidden_size": 35}, 4
     yield {"num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8, "hidden_size": 1024, "head_dim": 128}, 1
+    yield {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}, 2  # Llama 3, 8B
     rng = random.Random(seed)
     for _ in range(12):
         heads = rng.choice([1, 4, 6, 64])
@@ -3718,7 +3854,10 @@ def some_configs(seed):
 
 def check_kv():
     causes = {
-        "2 (key and value) * layers * key-value heads * head_dim * bytes": lambda config, size: kv_by_definition(
+        "the hidden size is shared out among the heads, not among the key-value heads": lambda config, size: kv_by_definition(
+            {**config, "head_dim": config.get("head_dim") or config["hidden_size"] // config["num_key_value_heads"]}, size
+        ),
+        "only the key-value heads have keys and values, not all heads": lambda config, size: kv_by_definition(
             {**config, "num_key_value_heads": None}, size
         ),
         "where head_dim is given it need not be hidden_size / heads": lambda config, size: kv_by_definition(
@@ -3755,10 +3894,16 @@ def some_rows(seed):
     for limits in ((1.0, 0.06), (1.0, 0.05), (0.4, 0.05), (9.0, 9.0), (0.5, 9.0), (9.0, 0.02)):
         yield rows, *limits
     yield [row | {"tokens_per_s": 500.0} for row in rows[2:] + rows[:2]], 1.0, 0.1
+    for near in (850.25, 850.5), (850.001, 850.002), (0.25, 0.375), (1e6, 1e6 + 0.01), (7.0, math.nextafter(7.0, 8.0)):
+        yield [dict(zip(columns, (n, 0.5, 0.05, value))) for n, value in zip((8, 16), near)], 1.0, 0.1  # a small lead
+    above = math.nextafter(0.5, 1.0)
+    measured = ((8, 0.5, 0.5, 10.0), (16, above, 0.5, 20.0), (32, 0.5, above, 20.0), (64, 9.0, 0.5, 30.0), (128, 0.5, 9.0, 30.0))
+    yield [dict(zip(columns, row)) for row in measured], 0.5, 0.5
     rng = random.Random(seed)
     for _ in range(25):
         seats = rng.sample(range(1, 300), rng.randint(1, 12))
-        rows = [dict(zip(columns, (n, rng.randint(1, 5) / 4, rng.randint(1, 5) / 64, float(rng.randint(1, 4))))) for n in seats]
+        speeds = rng.choice([(1.0, 2.0, 3.0, 4.0), (850.25, 850.5, 850.51), (0.125, 0.25)])
+        rows = [dict(zip(columns, (n, rng.randint(1, 5) / 4, rng.randint(1, 5) / 64, rng.choice(speeds)))) for n in seats]
         yield rows, rng.randint(1, 5) / 4, rng.randint(1, 5) / 64
 
 
@@ -3773,8 +3918,17 @@ def check_choice():
         "both limits count: the wait is one of them": lambda *case: chosen_by_definition(
             *case, kept=lambda row, ttft, tpot: row["tpot_p95"] <= tpot
         ),
+        "above a limit, be it by little, is not within it": lambda *case: chosen_by_definition(
+            *case, kept=lambda row, ttft, tpot: row["ttft_p95"] < ttft + 1e-6 and row["tpot_p95"] < tpot + 1e-6
+        ),
         "the highest throughput counts, not the most seats": lambda rows, *limits: chosen_by_definition(
             [{**row, "tokens_per_s": row["max_num_seqs"]} for row in rows], *limits
+        ),
+        "throughputs are compared as they are, not rounded: a small lead is a lead": lambda rows, *limits: chosen_by_definition(
+            [{**row, "tokens_per_s": round(row["tokens_per_s"])} for row in rows], *limits
+        ),
+        "of equal throughputs the smaller setting counts": lambda rows, *limits: -chosen_by_definition(
+            [{**row, "max_num_seqs": -row["max_num_seqs"]} for row in rows], *limits
         ),
     }
     hint = "the highest throughput among the rows that keep both limits; with equal throughput the smaller setting; None if there is none"
@@ -3812,7 +3966,11 @@ def check_commands():
             if engine == "sglang":
                 expected["--enable-metrics"] = True
             read = parsed(engine, commands[engine], job)
-            check.equal(sorted(read), sorted(expected), f"the flags for {engine} with prefix_cache={job['prefix_cache']}, sorted")
+            what = f"prefix_cache={job['prefix_cache']} and gpus={job['gpus']}"
+            lacking = ", ".join(sorted(expected.keys() - read.keys()))
+            check.true(not lacking, f"The flags for {engine} with {what} lack {lacking}: each setting of the job is given.")
+            extra = ", ".join(sorted(read.keys() - expected.keys()))
+            check.true(not extra, f"The flags for {engine} with {what} have {extra}, which is not asked for here.")
             for flag, value in expected.items():
                 check.equal(read[flag], value, f"{flag} for {engine}")
 

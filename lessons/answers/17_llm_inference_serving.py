@@ -2458,6 +2458,151 @@ class PrefixCache:
             if self.users[block] >= 0:
                 self.idle[block] = None
 
+# %% wrong="prefix_cache" breaks="chain" says="ids are larger than 16 bits"
+# Two bytes for each token: ids that differ by 65536 have the same key.
+def block_keys(tokens, block_size):
+    ids = np.array(tokens, dtype=np.int64).astype(np.uint16)  # two bytes for each token
+    return [ids[:end].tobytes() for end in range(block_size, len(tokens) + 1, block_size)]
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.idle = OrderedDict((block, None) for block in range(num_blocks))
+        self.users = Counter()
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys = block_keys(tokens, self.block_size)
+        found = []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            if block in self.key_of:
+                del self.block_of[self.key_of.pop(block)]
+        for block, key in zip(fresh, keys[len(found) :]):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        table = found + fresh
+        for block in table:
+            self.users[block] += 1
+        return table, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+# %% wrong="prefix_cache" breaks="chain" says="the keys"
+# Ids as float32: from 2**24 on neighbours are the same number.
+def block_keys(tokens, block_size):
+    """A name for each full block: equal exactly when all tokens up to the block's end are equal."""
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, np.array(tokens[end - block_size : end], dtype=np.float32).tobytes())
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    """Blocks that requests with the same beginning share, also after one another."""
+
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        """Blocks for `tokens` and the number of cached tokens; None, and nothing changed, without enough blocks."""
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        """Give back the blocks of a request; what they hold stays known until they are needed."""
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+# %% wrong="prefix_cache" breaks="refuse" says="not the order of the idle blocks"
+# A refused admit has used the found blocks: they become the youngest idle ones.
+def block_keys(tokens, block_size):
+    keys, before = [], None
+    for start in range(0, len(tokens) - block_size + 1, block_size):
+        before = (before, tuple(tokens[start : start + block_size]))
+        keys.append(before)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.idle = OrderedDict((block, None) for block in range(num_blocks))
+        self.users = Counter()
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys = block_keys(tokens, self.block_size)
+        found = []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        was_idle = [block for block in found if block in self.idle]
+        for block in was_idle:
+            del self.idle[block]
+        if missing > len(self.idle):
+            for block in reversed(was_idle):  # give them back
+                self.idle[block] = None
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            if block in self.key_of:
+                del self.block_of[self.key_of.pop(block)]
+        for block, key in zip(fresh, keys[len(found) :]):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        table = found + fresh
+        for block in table:
+            self.users[block] += 1
+        return table, len(found) * self.block_size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
 # %% right="prefix_cache"
 import hashlib
 
@@ -3370,6 +3515,116 @@ class Scheduler:
     def update(self, new_tokens):
         for request in list(self.running):
             request.output[-1:] = [new_tokens[request.id]]
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+# %% wrong="scheduler" breaks="front" says="the older, stands before the other"
+# Two that are preempted in one step queue up as they left: the younger before the older.
+class Scheduler:
+    """Decides before every step which requests take part in it."""
+
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"{request.id} can never be served")
+        self.waiting.append(request)
+
+    def schedule(self):
+        victims = []
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                victims.append(victim)
+        self.waiting = deque(victims + list(self.waiting))  # in front, in the order in which they left
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            request = self.waiting[0]
+            if not self.pool.reserve(request.id, len(request.tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            if request.id not in new_tokens:
+                continue
+            request.output.append(new_tokens[request.id])
+            if new_tokens[request.id] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+# %% wrong="scheduler" breaks="done" says="END in the prompt ends nothing"
+# Looks for END in all tokens.
+class Scheduler:
+    """Decides before every step which requests take part in it."""
+
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"{request.id} can never be served")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            request = self.waiting[0]
+            if not self.pool.reserve(request.id, len(request.tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            if request.id not in new_tokens:
+                continue
+            request.output.append(new_tokens[request.id])
+            if END in request.tokens or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+# %% wrong="scheduler" breaks="token" says="in any order"
+# Hands the tokens out by position: the dict need not have the order of the batch.
+class Scheduler:
+    """Decides before every step which requests take part in it."""
+
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        """Put a request into the queue; ValueError if it can never be served."""
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        """The requests of the next step, each with room for its tokens."""
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        """Hand out the new tokens {id: token}; requests that are done leave."""
+        for request, token in zip(list(self.running), new_tokens.values()):
+            request.output.append(token)
             if request.output[-1] == END or len(request.output) == request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
@@ -6524,6 +6779,171 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
 
     return await asyncio.gather(*map(one, prompts, starts))
 
+# %% wrong="load_client" breaks="due" says="however many answers are missing"
+# At most 64 requests under way: the others wait for an answer although they are due.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    first = last = tokens = None
+    sent = clock()
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+    connections = asyncio.Semaphore(64)  # a client should not open too many connections
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        async with connections:
+            return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*(one(prompt, start) for prompt, start in zip(prompts, starts)))
+
+# %% wrong="load_client" breaks="last" says="a blank or a line break is text"
+# White space is no text for it.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    first = last = tokens = None
+    sent = clock()
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        text = (chunk.choices[0].delta.content or "") if chunk.choices else ""
+        if text.strip():
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(max(0, begin + start - clock()))
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*(one(prompt, start) for prompt, start in zip(prompts, starts)))
+
+# %% wrong="load_client" breaks="tokens" says="not always in the last chunk"
+# Takes the count from the very last chunk.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    first = last = tokens = None
+    sent = clock()
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+    tokens = chunk.usage.completion_tokens if chunk.usage else None  # the count comes with the last chunk
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(max(0, begin + start - clock()))
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*(one(prompt, start) for prompt, start in zip(prompts, starts)))
+
+# %% wrong="load_client" breaks="first" says="a time of 0 is a time"
+# A first text at time 0 looks like none.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    """Stream one chat answer of exactly `max_tokens` tokens from an `openai.AsyncOpenAI` client; returns its Timing."""
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = first or last
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    """Each prompt `starts[i]` seconds from now, whatever is still unanswered; returns their Timings in the order of the prompts."""
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts, starts))
+
+# %% wrong="load_client" breaks="timings" says="one for each"
+# One Timing for each prompt that is different: the same prompt twice has one.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    """Stream one chat answer of exactly `max_tokens` tokens from an `openai.AsyncOpenAI` client; returns its Timing."""
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    """Each prompt `starts[i]` seconds from now, whatever is still unanswered; returns their Timings in the order of the prompts."""
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    found = dict(zip(prompts, await asyncio.gather(*map(one, prompts, starts))))
+    return [found[prompt] for prompt in dict.fromkeys(prompts)]
+
 # %% right="load_client"
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
     times = [clock()]
@@ -7502,6 +7922,184 @@ def histogram_quantile(before, after, name, q):
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
 
+# %% wrong="report_and_metrics" breaks="single" says="decides who has a pace"
+# Who has the first and the last text at the same time has no pace: several tokens in one chunk are left out.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1 and t.last > t.first]
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return {
+        "ttft_p50": float(np.percentile(ttft, 50)),
+        "ttft_p95": float(np.percentile(ttft, 95)),
+        "tpot_p50": float(np.percentile(tpot, 50)),
+        "tpot_p95": float(np.percentile(tpot, 95)),
+        "tokens_per_s": float(sum(t.tokens for t in timings) / seconds),
+    }
+
+
+def counter_growth(before, after, name):
+    total = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name:
+                    total += sign * sample.value
+    return total
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    total = growth[math.inf]
+    if total == 0:
+        return None
+    wanted, low, seen = q * total, 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+# %% wrong="report_and_metrics" breaks="single" says="decides who has a pace"
+# The times decide who has a pace, in place of the number of tokens.
+def latency_report(timings):
+    """Percentiles of TTFT and TPOT in seconds, and the throughput in tokens per second, as a dict."""
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / max(t.tokens - 1, 1e-9) for t in timings if t.last > t.first]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    """Growth of all samples called `name` between two texts of /metrics."""
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    """Estimated q-quantile of what a histogram observed between two texts of /metrics; None if nothing."""
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+# %% wrong="report_and_metrics" breaks="growth" says="a gauge that fell"
+# Reads a smaller value as a restart, as Prometheus does between two runs.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return {
+        "ttft_p50": float(np.percentile(ttft, 50)),
+        "ttft_p95": float(np.percentile(ttft, 95)),
+        "tpot_p50": float(np.percentile(tpot, 50)),
+        "tpot_p95": float(np.percentile(tpot, 95)),
+        "tokens_per_s": float(sum(t.tokens for t in timings) / seconds),
+    }
+
+
+def counter_growth(before, after, name):
+    def values(text):
+        return {
+            tuple(sorted(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name
+        }
+
+    old, total = values(before), 0.0
+    for labels, value in values(after).items():
+        earlier = old.get(labels, 0.0)
+        total += value - earlier if value >= earlier else value  # smaller than before: it began anew at 0
+    return total
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    total = growth[math.inf]
+    if total == 0:
+        return None
+    wanted, low, seen = q * total, 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+# %% wrong="report_and_metrics" breaks="absent" says="a label set that is gone"
+# Looks only at the label sets of the second text.
+def latency_report(timings):
+    """Percentiles of TTFT and TPOT in seconds, and the throughput in tokens per second, as a dict."""
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    """Growth of all samples called `name` between two texts of /metrics."""
+    old, new = (
+        {str(sorted(s.labels.items())): s.value for f in text_string_to_metric_families(text) for s in f.samples if s.name == name}
+        for text in (before, after)
+    )
+    return float(sum(value - old.get(labels, 0.0) for labels, value in new.items()))
+
+
+def histogram_quantile(before, after, name, q):
+    """Estimated q-quantile of what a histogram observed between two texts of /metrics; None if nothing."""
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
 # %% right="report_and_metrics"
 def latency_report(timings):
     rows = np.array([(t.sent, t.first, t.last, t.tokens) for t in timings], dtype=float)
@@ -8317,6 +8915,130 @@ def launch_commands(job):
             commands[engine].append(off[engine])
     commands["sglang"].append("--enable-metrics")
     commands["vllm"].append("--trust-remote-code")
+    return commands
+
+# %% wrong="fit_tune_launch" breaks="head_dim" says="not among the key-value heads"
+# Shares the hidden size out among the key-value heads.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    kv_heads = config.get("num_key_value_heads") or heads
+    head_dim = config.get("head_dim") or config["hidden_size"] // kv_heads
+    return 2 * config["num_hidden_layers"] * kv_heads * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return None if best is None else best["max_num_seqs"]
+
+
+def launch_commands(job):
+    vllm = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", job["model"]]
+    sglang = [sys.executable, "-m", "sglang.launch_server", "--model-path", job["model"]]
+    for command in (vllm, sglang):
+        command += ["--served-model-name", job["name"], "--host", "127.0.0.1", "--port", str(job["port"]), "--dtype", job["dtype"]]
+    vllm += ["--max-model-len", str(job["max_model_len"]), "--max-num-seqs", str(job["max_num_seqs"])]
+    sglang += ["--context-length", str(job["max_model_len"]), "--max-running-requests", str(job["max_num_seqs"])]
+    vllm += ["--tensor-parallel-size", str(job["gpus"])]
+    sglang += ["--tp-size", str(job["gpus"])]
+    sglang += ["--enable-metrics"]
+    if not job["prefix_cache"]:
+        vllm.append("--no-enable-prefix-caching")
+        sglang.append("--disable-radix-cache")
+    return {"vllm": vllm, "sglang": sglang}
+
+# %% wrong="fit_tune_launch" breaks="highest" says="a small lead is a lead"
+# Throughputs that are equal as whole numbers count as equal.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    kv_heads = config.get("num_key_value_heads") or heads
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * kv_heads * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (round(row["tokens_per_s"]), -row["max_num_seqs"]), default=None)
+    return None if best is None else best["max_num_seqs"]
+
+
+def launch_commands(job):
+    vllm = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", job["model"]]
+    sglang = [sys.executable, "-m", "sglang.launch_server", "--model-path", job["model"]]
+    for command in (vllm, sglang):
+        command += ["--served-model-name", job["name"], "--host", "127.0.0.1", "--port", str(job["port"]), "--dtype", job["dtype"]]
+    vllm += ["--max-model-len", str(job["max_model_len"]), "--max-num-seqs", str(job["max_num_seqs"])]
+    sglang += ["--context-length", str(job["max_model_len"]), "--max-running-requests", str(job["max_num_seqs"])]
+    vllm += ["--tensor-parallel-size", str(job["gpus"])]
+    sglang += ["--tp-size", str(job["gpus"])]
+    sglang += ["--enable-metrics"]
+    if not job["prefix_cache"]:
+        vllm.append("--no-enable-prefix-caching")
+        sglang.append("--disable-radix-cache")
+    return {"vllm": vllm, "sglang": sglang}
+
+# %% wrong="fit_tune_launch" breaks="flags" says="lack --tensor-parallel-size"
+# One GPU is the default, so its flag is left out.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    kv_heads = config.get("num_key_value_heads") or heads
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * kv_heads * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return None if best is None else best["max_num_seqs"]
+
+
+def launch_commands(job):
+    vllm = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", job["model"]]
+    sglang = [sys.executable, "-m", "sglang.launch_server", "--model-path", job["model"]]
+    for command in (vllm, sglang):
+        command += ["--served-model-name", job["name"], "--host", "127.0.0.1", "--port", str(job["port"]), "--dtype", job["dtype"]]
+    vllm += ["--max-model-len", str(job["max_model_len"]), "--max-num-seqs", str(job["max_num_seqs"])]
+    sglang += ["--context-length", str(job["max_model_len"]), "--max-running-requests", str(job["max_num_seqs"])]
+    if job["gpus"] > 1:
+        vllm += ["--tensor-parallel-size", str(job["gpus"])]
+        sglang += ["--tp-size", str(job["gpus"])]
+    sglang += ["--enable-metrics"]
+    if not job["prefix_cache"]:
+        vllm.append("--no-enable-prefix-caching")
+        sglang.append("--disable-radix-cache")
+    return {"vllm": vllm, "sglang": sglang}
+
+# %% wrong="fit_tune_launch" breaks="limits" says="be it by little"
+# A limit is kept if it is nearly reached.
+def kv_bytes_per_token(config, bytes_per_value):
+    """Bytes that one token takes in the KV cache of a model with this config.json."""
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    """The max_num_seqs with the highest throughput among the rows that keep both limits; None if there is none."""
+    good = [row for row in rows if row["ttft_p95"] < ttft_p95 + 1e-6 and row["tpot_p95"] < tpot_p95 + 1e-6]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    """Argument lists that start vLLM and SGLang for a job."""
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
     return commands
 
 # %% right="fit_tune_launch"
