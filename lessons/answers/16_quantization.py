@@ -665,6 +665,62 @@ def dequantize(q, scale, zero_point):
     return (q.int() - zero_point) * scale
 
 
+# %% wrong="affine" breaks="clamp" says="more steps away than int32"
+# Misunderstands: a code is an integer, so it rounds into int32 before it adds the zero point; it does not think of quotients
+# too large for int32, which wrap to the other end.
+def affine_params(w, bits, axis=None):
+    others = [d for d in range(w.ndim) if d != axis]
+    low = w.amin(others, keepdim=True).clamp(max=0)
+    high = w.amax(others, keepdim=True).clamp(min=0)
+    scale = (high - low) / (2**bits - 1)
+    scale = torch.where(high > low, scale, 1.0)
+    zero_point = (-(2 ** (bits - 1)) - low / scale).round().to(torch.int32)
+    return scale, zero_point
+
+
+def quantize(w, scale, zero_point, bits):
+    half = 2 ** (bits - 1)
+    steps = (w / scale).round().int()
+    return (steps + zero_point).clamp(-half, half - 1).to(torch.int8)
+
+
+def dequantize(q, scale, zero_point):
+    return (q.int() - zero_point) * scale
+
+
+def output_bound(scale, x):
+    return x.abs().sum(1, keepdim=True) * scale.T / 2
+
+
+# %% wrong="affine" breaks="wide" says="`dequantize` of q = int8"
+# Misunderstands: believes that channels are always the rows: scale and zero point are laid along axis 0, whatever axis they
+# belong to.
+def affine_params(w, bits, axis=None):
+    others = [d for d in range(w.ndim) if d != axis]
+    low = w.amin(others, keepdim=True).clamp(max=0)
+    high = w.amax(others, keepdim=True).clamp(min=0)
+    scale = (high - low) / (2**bits - 1)
+    scale = torch.where(high > low, scale, 1.0)
+    zero_point = (-(2 ** (bits - 1)) - low / scale).round().to(torch.int32)
+    return scale, zero_point
+
+
+def quantize(w, scale, zero_point, bits):
+    half = 2 ** (bits - 1)
+    return ((w / scale).round() + zero_point).clamp(-half, half - 1).to(torch.int8)
+
+
+def dequantize(q, scale, zero_point):
+    if scale.numel() == len(q):
+        rows = [-1] + [1] * (q.ndim - 1)
+        scale, zero_point = scale.reshape(rows), zero_point.reshape(rows)
+    return (q.int() - zero_point) * scale
+
+
+def output_bound(scale, x):
+    return x.abs().sum(1, keepdim=True) * scale.T / 2
+
+
 # %% right="affine"
 # Slices along the axis flattened to rows; other names of the same operations.
 def affine_params(w, bits, axis=None):
@@ -1811,6 +1867,164 @@ def quantize_linears(model, skip=()):
     return names
 
 
+# %% wrong="int8_model" breaks="gradients" says="in eval mode"
+# Misunderstands: in eval mode nobody needs gradients, so it switches them off there: LoRA on a layer in eval mode gets none.
+class Int8Linear(nn.Module):
+
+    def __init__(self, linear):
+        super().__init__()
+        w = linear.weight.detach().float()
+        scale = w.abs().amax(1) / 127
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        self.register_buffer("weight", (w / scale[:, None]).round().clamp(-127, 127).to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+        self.train(linear.training)
+
+    def forward(self, x):
+        with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
+            y = (F.linear(x, self.weight.to(x.dtype)) * self.scale).to(x.dtype)
+            return y if self.bias is None else y + self.bias
+
+
+def quantize_linears(model, skip=()):
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name not in skip]
+    for name in names:
+        model.set_submodule(name, Int8Linear(model.get_submodule(name)))
+    return names
+
+
+def stored_bytes(model):
+    return sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
+
+
+# %% wrong="int8_model" breaks="freed" says="forward keeps floats"
+# Misunderstands: to be fast it unpacks the weight at the first call and keeps the floats: afterwards the module holds a
+# float copy, and codes loaded later have no effect.
+class Int8Linear(nn.Module):
+
+    def __init__(self, linear):
+        super().__init__()
+        w = linear.weight.detach().float()
+        scale = w.abs().amax(1) / 127
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        self.register_buffer("weight", (w / scale[:, None]).round().clamp(-127, 127).to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+        self.train(linear.training)
+        self.unpacked = None
+
+    def forward(self, x):
+        if self.unpacked is None:
+            self.unpacked = (self.weight.float() * self.scale[:, None]).to(x.dtype)
+        return F.linear(x, self.unpacked, self.bias)
+
+
+def quantize_linears(model, skip=()):
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name not in skip]
+    for name in names:
+        model.set_submodule(name, Int8Linear(model.get_submodule(name)))
+    return names
+
+
+def stored_bytes(model):
+    return sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
+
+
+# %% wrong="int8_model" breaks="anew" says="after `load_state_dict`"
+# Misunderstands: the scales that the first call saw are those of all calls.
+class Int8Linear(nn.Module):
+
+    def __init__(self, linear):
+        super().__init__()
+        w = linear.weight.detach().float()
+        scale = w.abs().amax(1) / 127
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        self.register_buffer("weight", (w / scale[:, None]).round().clamp(-127, 127).to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+        self.train(linear.training)
+        self.factors = None
+
+    def forward(self, x):
+        if self.factors is None:
+            self.factors = self.scale.tolist()
+        y = (F.linear(x, self.weight.to(x.dtype)) * torch.tensor(self.factors)).to(x.dtype)
+        return y if self.bias is None else y + self.bias
+
+
+def quantize_linears(model, skip=()):
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name not in skip]
+    for name in names:
+        model.set_submodule(name, Int8Linear(model.get_submodule(name)))
+    return names
+
+
+def stored_bytes(model):
+    return sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
+
+
+# %% wrong="int8_model" breaks="layer_unchanged" says="requires_grad and empty .grad"
+# Misunderstands: gradients are wanted, so a frozen bias is thawed.
+class Int8Linear(nn.Module):
+
+    def __init__(self, linear):
+        super().__init__()
+        w = linear.weight.detach().float()
+        scale = w.abs().amax(1) / 127
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        self.register_buffer("weight", (w / scale[:, None]).round().clamp(-127, 127).to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+        self.train(linear.training)
+        self.requires_grad_(True)
+
+    def forward(self, x):
+        y = (F.linear(x, self.weight.to(x.dtype)) * self.scale).to(x.dtype)
+        return y if self.bias is None else y + self.bias
+
+
+def quantize_linears(model, skip=()):
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name not in skip]
+    for name in names:
+        model.set_submodule(name, Int8Linear(model.get_submodule(name)))
+    return names
+
+
+def stored_bytes(model):
+    return sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
+
+
+# %% wrong="int8_model" breaks="names" says="the order of named_modules"
+# Misunderstands: takes the order of the names for the alphabetical one: layer 10 comes before layer 2.
+class Int8Linear(nn.Module):
+
+    def __init__(self, linear):
+        super().__init__()
+        w = linear.weight.detach().float()
+        scale = w.abs().amax(1) / 127
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        self.register_buffer("weight", (w / scale[:, None]).round().clamp(-127, 127).to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+        self.train(linear.training)
+
+    def forward(self, x):
+        y = (F.linear(x, self.weight.to(x.dtype)) * self.scale).to(x.dtype)
+        return y if self.bias is None else y + self.bias
+
+
+def quantize_linears(model, skip=()):
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name not in skip]
+    for name in names:
+        model.set_submodule(name, Int8Linear(model.get_submodule(name)))
+    return sorted(names)
+
+
+def stored_bytes(model):
+    return sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
+
+
 # %% right="int8_model"
 # The weight is unpacked in forward; the walk goes by parents; bytes by object.
 class Int8Linear(nn.Module):
@@ -2108,7 +2322,7 @@ def float8_rows(w):
     return (w / scale).to(torch.float8_e4m3fn), scale
 
 
-# %% wrong="float8" breaks="once" says="rounded twice, by way of float16"
+# %% wrong="float8" breaks="once" says="the number was rounded twice"
 # Misunderstands: float16 has more bits than any of these formats, so it loses nothing.
 def round_float(x, exponent_bits, mantissa_bits, largest):
     x = x.clamp(-largest, largest).half().float()
@@ -2639,7 +2853,7 @@ def float8_rows(w):
 # Misunderstands: a shape is a matter of taste: what broadcasts is right.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 1e4 * w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -3017,6 +3231,95 @@ def check_quantizer(quantize_rows):
         used = width > 0
         torch.testing.assert_close(scale[used], width[used] / (2**bits - 1), rtol=1e-5, atol=0)
         assert (((q.int() - zero_point) * scale - w).abs() <= 0.501 * scale).all()
+
+
+# %% wrong="check_quantizer" breaks="inputs" says="adds 1e-7 to the scale"
+# Misunderstands: compares the scale with the default tolerances of assert_close, whose absolute part lets any scale of small
+# weights pass.
+def check_quantizer(quantize_rows) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    w = 10 * noise(12, 100)
+    w[1].abs_()
+    w[2] = -w[2].abs()
+    w[3] = 0
+    w[4] = (noise(100).sign() * 1e-6) * (1 + noise(100).abs())
+    w[5] = noise(100).clamp(-3, 3) * 3e5
+    w[6] = 5.0
+    w[7] = -5.0
+    w[8, 1:] = 0
+    w[9] = w[9].abs() * 1e-4 + 1e-6
+    w[10] = w[10] + 40
+    w[11] = -(w[11].abs() * 1e-4 + 1e-6)
+    inputs = [w, w[:1].clone(), w[:, :1].clone(), w.T.contiguous().T, w[:, ::3], noise(3, 3000), noise(2, 20000) * 1e4]
+    inputs += [torch.zeros(2, 3), torch.tensor([[2.5]]), torch.tensor([[-1e6, 1e6], [1e-6, 2e-6], [-1e-6, 1e-6]])]
+    inputs += [w[3:4].clone(), w[4:5].clone(), w[5:6].clone(), w[1:2].clone(), w[2:3].clone()]
+    inputs += [torch.cat([noise(4, 700), 1e-5 * noise(4, 700).abs().clamp(min=0.2)])]
+    for bits in range(2, 9):
+        for x in inputs:
+            given = x.clone(memory_format=torch.preserve_format)
+            q, scale, zero_point = quantize_rows(given, bits)
+            assert torch.equal(given, x), "w was changed"
+            assert (q.dtype, scale.dtype, zero_point.dtype) == (torch.int8, torch.float32, torch.int32)
+            assert q.shape == x.shape and scale.shape == zero_point.shape == (len(x), 1)
+            half = 2 ** (bits - 1)
+            for codes in (q.int(), zero_point):
+                assert codes.min() >= -half and codes.max() <= half - 1
+            assert (scale > 0).all() and scale.isfinite().all()
+            wide = x.double()
+            width = wide.amax(1, keepdim=True).clamp(min=0) - wide.amin(1, keepdim=True).clamp(max=0)
+            used = width > 0
+            exact = width[used] / (2**bits - 1)
+            torch.testing.assert_close(scale.double()[used], exact, rtol=1e-5, atol=1e-5)
+            error = ((q.int() - zero_point).double() * scale.double() - wide).abs()
+            assert (error <= 0.501 * scale.double()).all()
+
+
+# %% wrong="check_quantizer" breaks="inputs" says="cuts weights off at 65,504"
+# Misunderstands: large weights are only smaller ones in another unit.
+def check_quantizer(quantize_rows) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    w = 10 * noise(12, 100)
+    w[1].abs_()
+    w[2] = -w[2].abs()
+    w[3] = 0
+    w[4] = (noise(100).sign() * 1e-6) * (1 + noise(100).abs())
+    w[5] = noise(100).clamp(-3, 3) * 3
+    w[6] = 5.0
+    w[7] = -5.0
+    w[8, 1:] = 0
+    w[9] = w[9].abs() * 1e-4 + 1e-6
+    w[10] = w[10] + 40
+    w[11] = -(w[11].abs() * 1e-4 + 1e-6)
+    inputs = [w, w[:1].clone(), w[:, :1].clone(), w.T.contiguous().T, w[:, ::3], noise(3, 3000), noise(2, 20000)]
+    inputs += [torch.zeros(2, 3), torch.tensor([[2.5]]), torch.tensor([[-1e3, 1e3], [1e-6, 2e-6], [-1e-6, 1e-6]])]
+    inputs += [w[3:4].clone(), w[4:5].clone(), w[5:6].clone(), w[1:2].clone(), w[2:3].clone()]
+    inputs += [torch.cat([noise(4, 700), 1e-5 * noise(4, 700).abs().clamp(min=0.2)])]
+    for bits in range(2, 9):
+        for x in inputs:
+            given = x.clone(memory_format=torch.preserve_format)
+            q, scale, zero_point = quantize_rows(given, bits)
+            assert torch.equal(given, x), "w was changed"
+            assert (q.dtype, scale.dtype, zero_point.dtype) == (torch.int8, torch.float32, torch.int32)
+            assert q.shape == x.shape and scale.shape == zero_point.shape == (len(x), 1)
+            half = 2 ** (bits - 1)
+            for codes in (q.int(), zero_point):
+                assert codes.min() >= -half and codes.max() <= half - 1
+            assert (scale > 0).all() and scale.isfinite().all()
+            wide = x.double()
+            width = wide.amax(1, keepdim=True).clamp(min=0) - wide.amin(1, keepdim=True).clamp(max=0)
+            used = width > 0
+            exact = width[used] / (2**bits - 1)
+            assert ((scale.double()[used] - exact).abs() <= 1.1e-5 * exact).all()
+            error = ((q.int() - zero_point).double() * scale.double() - wide).abs()
+            assert (error <= 0.501 * scale.double()).all()
 
 
 # %% right="check_quantizer"
@@ -3460,6 +3763,24 @@ def gptq(weight, H, scale, bits):
     for j in range(len(H)):
         rounded[:, j] = to_grid(weight[:, j], scale[:, j], bits)
         weight[:, j + 1 :] -= ((weight[:, j] - rounded[:, j]) / U[j, j])[:, None] * U[j, j + 1 :]
+    return rounded
+
+
+# %% wrong="gptq" breaks="later" says="ALL later ones"
+# Misunderstands: an error is paid for within its block of 256 columns; the blocks behind are left alone.
+def hessian(x, damping):
+    H = x.T @ x / len(x)
+    return H + damping * H.diagonal().mean() * torch.eye(len(H), dtype=x.dtype)
+
+
+def gptq(weight, H, scale, bits):
+    U = torch.linalg.cholesky(torch.linalg.inv(H), upper=True)
+    weight, rounded = weight.clone(), torch.empty_like(weight)
+    for j in range(len(H)):
+        rounded[:, j] = to_grid(weight[:, j], scale[:, j], bits)
+        error = (weight[:, j] - rounded[:, j]) / U[j, j]
+        end = (j // 256 + 1) * 256
+        weight[:, j + 1 : end] -= torch.outer(error, U[j, j + 1 : end])
     return rounded
 
 
@@ -4151,6 +4472,108 @@ def awq_search(weight, x, quantize, alphas):
         if error < least:
             best, least = (alpha, scale), error
     return best
+
+
+# %% wrong="awq" breaks="norm_bias" says="gain and bias"
+# Misunderstands: of all norms only nn.LayerNorm has a bias: a norm of another class keeps its bias undivided.
+def awq_search(weight, x, quantize, alphas):
+    size = x.abs().mean(0).clamp(min=1e-4)
+    best, least = None, math.inf
+    for alpha in alphas:
+        scale = size**alpha
+        scale = scale / (scale.max() * scale.min()).sqrt()
+        change = quantize(weight * scale) / scale - weight
+        error = (x @ change.T).square().mean().item()
+        if best is None or error < least:
+            best, least = (alpha, scale), error
+    return best
+
+
+@torch.no_grad()
+def fold_scale(norm, linears, scale):
+    for linear in linears:
+        linear.weight *= scale
+    norm.weight /= scale
+    if isinstance(norm, nn.LayerNorm) and norm.bias is not None:
+        norm.bias /= scale
+
+
+# %% wrong="awq" breaks="floor" says="at least 1e-4"
+# Misunderstands: it lifts each single input to 0.0001 before the mean, so that channels that are mostly silent count as
+# stronger than they are.
+def awq_search(weight, x, quantize, alphas):
+    size = x.abs().clamp(min=1e-4).mean(0)
+    best, least = None, math.inf
+    for alpha in alphas:
+        scale = size**alpha
+        scale = scale / (scale.max() * scale.min()).sqrt()
+        change = quantize(weight * scale) / scale - weight
+        error = (x @ change.T).square().mean().item()
+        if best is None or error < least:
+            best, least = (alpha, scale), error
+    return best
+
+
+@torch.no_grad()
+def fold_scale(norm, linears, scale):
+    for linear in linears:
+        linear.weight *= scale
+    norm.weight /= scale
+    if getattr(norm, "bias", None) is not None:
+        norm.bias /= scale
+
+
+# %% wrong="awq" breaks="output" says="smallest error of the output"
+# Misunderstands: the error has one valley over alpha, so the search may end at the first exponent that is worse than the one
+# before.
+def awq_search(weight, x, quantize, alphas):
+    size = x.abs().mean(0).clamp(min=1e-4)
+    best, least = None, math.inf
+    for alpha in alphas:
+        scale = size**alpha
+        scale = scale / (scale.max() * scale.min()).sqrt()
+        change = quantize(weight * scale) / scale - weight
+        error = (x @ change.T).square().mean().item()
+        if best is None or error < least:
+            best, least = (alpha, scale), error
+        elif error > least:
+            break
+    return best
+
+
+@torch.no_grad()
+def fold_scale(norm, linears, scale):
+    for linear in linears:
+        linear.weight *= scale
+    norm.weight /= scale
+    if getattr(norm, "bias", None) is not None:
+        norm.bias /= scale
+
+
+# %% wrong="awq" breaks="unchanged" says="`alphas` after the search"
+# Misunderstands: sorts the caller's list on the way.
+def awq_search(weight, x, quantize, alphas):
+    size = x.abs().mean(0).clamp(min=1e-4)
+    best, least = None, math.inf
+    order = list(alphas)
+    alphas.sort()
+    for alpha in order:
+        scale = size**alpha
+        scale = scale / (scale.max() * scale.min()).sqrt()
+        change = quantize(weight * scale) / scale - weight
+        error = (x @ change.T).square().mean().item()
+        if best is None or error < least:
+            best, least = (alpha, scale), error
+    return best
+
+
+@torch.no_grad()
+def fold_scale(norm, linears, scale):
+    for linear in linears:
+        linear.weight *= scale
+    norm.weight /= scale
+    if getattr(norm, "bias", None) is not None:
+        norm.bias /= scale
 
 
 # %% right="awq"
@@ -5229,7 +5652,7 @@ def read_tensors(path):
     return {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(path).tensors}
 
 
-# %% wrong="gguf_file" breaks="model_unchanged" says="not as before"
+# %% wrong="gguf_file" breaks="model_unchanged" says="other values than before"
 # Misunderstands: `model.float()` gives a float32 copy.
 def add_tensors(writer, model, kind):
     config, model = model.config, model.float()
@@ -5394,6 +5817,152 @@ def add_tensors(writer, model, kind):
             array = to_ggml_rope(array, heads[layer])
         code = GGMLQuantizationType[kind if array.ndim == 2 else "F32"]
         writer.add_tensor(ggml_name(name, config.num_hidden_layers), gguf.quants.quantize(array, code), raw_dtype=code)
+
+
+# %% wrong="gguf_file" breaks="codes8" says="the codes of Q8_0"
+# Misunderstands: divides by at least a millionth, so that a block of zeros is safe; the step of a block of tiny weights is
+# smaller than that.
+def pack_q8_0(x):
+    blocks = x.reshape(-1, 32)
+    d = np.abs(blocks).max(1, keepdims=True) / np.float32(127)
+    codes = np.round(blocks / np.maximum(d, np.float32(1e-6))).astype(np.int8)
+    return np.hstack([d.astype(np.float16).view(np.uint8), codes.view(np.uint8)]).reshape(len(x), -1)
+
+
+def pack_q4_0(x):
+    blocks = x.reshape(-1, 32)
+    d = np.take_along_axis(blocks, np.abs(blocks).argmax(1, keepdims=True), 1) / np.float32(-8)
+    codes = np.floor(blocks / np.where(d == 0, np.float32(1), d) + np.float32(8.5)).clip(max=15).astype(np.uint8)
+    packed = codes[:, :16] | codes[:, 16:] << 4
+    return np.hstack([d.astype(np.float16).view(np.uint8), packed]).reshape(len(x), -1)
+
+
+def add_tensors(writer, model, kind):
+    config = model.config
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        array = tensor.float().numpy()
+        if name.endswith("q_proj.weight"):
+            array = to_ggml_rope(array, config.num_attention_heads)
+        elif name.endswith("k_proj.weight"):
+            array = to_ggml_rope(array, config.num_key_value_heads)
+        code = GGMLQuantizationType[kind if array.ndim == 2 else "F32"]
+        packed = gguf.quants.quantize(array, code)
+        writer.add_tensor(ggml_name(name, config.num_hidden_layers), packed, raw_dtype=code)
+
+
+def read_tensors(path):
+    return {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(path).tensors}
+
+
+# %% wrong="gguf_file" breaks="complete" says="Duplicated tensor name"
+# Misunderstands: takes the number of layers from the course's model, not from the one that is given.
+def pack_q8_0(x):
+    blocks = x.reshape(-1, 32)
+    d = np.abs(blocks).max(1, keepdims=True) / np.float32(127)
+    codes = np.round(blocks / np.where(d == 0, np.float32(1), d)).astype(np.int8)
+    return np.hstack([d.astype(np.float16).view(np.uint8), codes.view(np.uint8)]).reshape(len(x), -1)
+
+
+def pack_q4_0(x):
+    blocks = x.reshape(-1, 32)
+    d = np.take_along_axis(blocks, np.abs(blocks).argmax(1, keepdims=True), 1) / np.float32(-8)
+    codes = np.floor(blocks / np.where(d == 0, np.float32(1), d) + np.float32(8.5)).clip(max=15).astype(np.uint8)
+    packed = codes[:, :16] | codes[:, 16:] << 4
+    return np.hstack([d.astype(np.float16).view(np.uint8), packed]).reshape(len(x), -1)
+
+
+def add_tensors(writer, model, kind):
+    config = model.config
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        array = tensor.float().numpy()
+        if name.endswith("q_proj.weight"):
+            array = to_ggml_rope(array, config.num_attention_heads)
+        elif name.endswith("k_proj.weight"):
+            array = to_ggml_rope(array, config.num_key_value_heads)
+        code = GGMLQuantizationType[kind if array.ndim == 2 else "F32"]
+        packed = gguf.quants.quantize(array, code)
+        writer.add_tensor(ggml_name(name, language_model.config.num_hidden_layers), packed, raw_dtype=code)
+
+
+def read_tensors(path):
+    return {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(path).tensors}
+
+
+# %% wrong="gguf_file" breaks="tied" says="one of its own is"
+# Misunderstands: leaves the output layer out if it has the same values as the embedding, not if the config says that they
+# are tied.
+def pack_q8_0(x):
+    blocks = x.reshape(-1, 32)
+    d = np.abs(blocks).max(1, keepdims=True) / np.float32(127)
+    codes = np.round(blocks / np.where(d == 0, np.float32(1), d)).astype(np.int8)
+    return np.hstack([d.astype(np.float16).view(np.uint8), codes.view(np.uint8)]).reshape(len(x), -1)
+
+
+def pack_q4_0(x):
+    blocks = x.reshape(-1, 32)
+    d = np.take_along_axis(blocks, np.abs(blocks).argmax(1, keepdims=True), 1) / np.float32(-8)
+    codes = np.floor(blocks / np.where(d == 0, np.float32(1), d) + np.float32(8.5)).clip(max=15).astype(np.uint8)
+    packed = codes[:, :16] | codes[:, 16:] << 4
+    return np.hstack([d.astype(np.float16).view(np.uint8), packed]).reshape(len(x), -1)
+
+
+def add_tensors(writer, model, kind):
+    config = model.config
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and torch.equal(tensor, model.model.embed_tokens.weight):
+            continue
+        array = tensor.float().numpy()
+        if name.endswith("q_proj.weight"):
+            array = to_ggml_rope(array, config.num_attention_heads)
+        elif name.endswith("k_proj.weight"):
+            array = to_ggml_rope(array, config.num_key_value_heads)
+        code = GGMLQuantizationType[kind if array.ndim == 2 else "F32"]
+        packed = gguf.quants.quantize(array, code)
+        writer.add_tensor(ggml_name(name, config.num_hidden_layers), packed, raw_dtype=code)
+
+
+def read_tensors(path):
+    return {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(path).tensors}
+
+
+# %% wrong="gguf_file" breaks="model_unchanged" says="after writing"
+# Misunderstands: a model that is written is put into eval mode first.
+def pack_q8_0(x):
+    blocks = x.reshape(-1, 32)
+    d = np.abs(blocks).max(1, keepdims=True) / np.float32(127)
+    codes = np.round(blocks / np.where(d == 0, np.float32(1), d)).astype(np.int8)
+    return np.hstack([d.astype(np.float16).view(np.uint8), codes.view(np.uint8)]).reshape(len(x), -1)
+
+
+def pack_q4_0(x):
+    blocks = x.reshape(-1, 32)
+    d = np.take_along_axis(blocks, np.abs(blocks).argmax(1, keepdims=True), 1) / np.float32(-8)
+    codes = np.floor(blocks / np.where(d == 0, np.float32(1), d) + np.float32(8.5)).clip(max=15).astype(np.uint8)
+    packed = codes[:, :16] | codes[:, 16:] << 4
+    return np.hstack([d.astype(np.float16).view(np.uint8), packed]).reshape(len(x), -1)
+
+
+def add_tensors(writer, model, kind):
+    config = model.eval().config
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        array = tensor.float().numpy()
+        if name.endswith("q_proj.weight"):
+            array = to_ggml_rope(array, config.num_attention_heads)
+        elif name.endswith("k_proj.weight"):
+            array = to_ggml_rope(array, config.num_key_value_heads)
+        code = GGMLQuantizationType[kind if array.ndim == 2 else "F32"]
+        packed = gguf.quants.quantize(array, code)
+        writer.add_tensor(ggml_name(name, config.num_hidden_layers), packed, raw_dtype=code)
+
+
+def read_tensors(path):
+    return {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(path).tensors}
 
 
 # %% right="gguf_file"
@@ -5890,6 +6459,50 @@ def frontier(points):
         return any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points.values())
 
     return sorted((name for name in points if not beaten(points[name])), key=lambda name: points[name][0])
+
+
+# %% wrong="pareto" breaks="beaten" says="`frontier` of"
+# Misunderstands: perplexities that differ by less than a thousandth are equal, since that is noise: a point that is better
+# by less is not seen as better.
+def bits_per_weight(bits, group, scale_bits, zero_bits=0):
+    return bits + (scale_bits + zero_bits) / group
+
+
+def frontier(points):
+
+    def beaten(point):
+        for other in points.values():
+            same = math.isclose(other[1], point[1], rel_tol=1e-3)
+            if other[0] <= point[0] and (same or other[1] < point[1]) and (other[0] < point[0] or not same):
+                return True
+        return False
+
+    return sorted((name for name in points if not beaten(points[name])), key=lambda name: points[name][0])
+
+
+def cheapest(points, reference, worse):
+    limit = points[reference][1] * (1 + worse)
+    return min((name for name in points if points[name][1] <= limit), key=lambda name: points[name][0])
+
+
+# %% wrong="pareto" breaks="beaten" says="`frontier` of"
+# Misunderstands: puts the numbers into a float32 tensor to compare them all at once: sizes in gigabytes that differ by some
+# bytes become equal there.
+def bits_per_weight(bits, group, scale_bits, zero_bits=0):
+    return bits + (scale_bits + zero_bits) / group
+
+
+def frontier(points):
+    names, numbers = list(points), torch.tensor(list(points.values()), dtype=torch.float32)
+    at_least = (numbers[:, None] <= numbers[None]).all(2)
+    better = (numbers[:, None] < numbers[None]).any(2)
+    free = ~(at_least & better).any(0)
+    return sorted((name for name, is_free in zip(names, free.tolist()) if is_free), key=lambda name: points[name][0])
+
+
+def cheapest(points, reference, worse):
+    limit = points[reference][1] * (1 + worse)
+    return min((name for name in points if points[name][1] <= limit), key=lambda name: points[name][0])
 
 
 # %% right="pareto"
@@ -6678,6 +7291,96 @@ def prepare_qat(model, bits):
             parametrize.register_parametrization(module, "weight", FakeQuantize(bits))
 
 
+# %% wrong="qat" breaks="each_call" says="in eval mode too"
+# Misunderstands: fake rounding is for training only: in eval mode it hands the full weight on.
+class FakeQuantize(nn.Module):
+
+    def __init__(self, bits):
+        super().__init__()
+        self.highest = 2 ** (bits - 1) - 1
+
+    def forward(self, w):
+        if not self.training:
+            return w
+        fixed = w.detach()
+        scale = fixed.abs().amax(list(range(1, w.ndim)), keepdim=True) / (self.highest + 0.5)
+        scale = torch.where(scale > 0, scale, 1)
+        rounded = (fixed / scale).round().clamp(-self.highest, self.highest) * scale
+        return w + (rounded - fixed)
+
+
+def prepare_qat(model, bits):
+    for module in list(model.modules()):
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            parametrize.register_parametrization(module, "weight", FakeQuantize(bits))
+
+
+def convert_qat(model):
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+# %% wrong="qat" breaks="each_call" says="after another weight"
+# Misunderstands: the scale is calibrated once, by the first weight that is seen, and stays: later weights are rounded with
+# it.
+class FakeQuantize(nn.Module):
+
+    def __init__(self, bits):
+        super().__init__()
+        self.highest = 2 ** (bits - 1) - 1
+        self.scale = None
+
+    def forward(self, w):
+        fixed = w.detach()
+        if self.scale is None:
+            scale = fixed.abs().amax(list(range(1, w.ndim)), keepdim=True) / (self.highest + 0.5)
+            self.scale = torch.where(scale > 0, scale, 1)
+        scale = self.scale
+        rounded = (fixed / scale).round().clamp(-self.highest, self.highest) * scale
+        return w + (rounded - fixed)
+
+
+def prepare_qat(model, bits):
+    for module in list(model.modules()):
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            parametrize.register_parametrization(module, "weight", FakeQuantize(bits))
+
+
+def convert_qat(model):
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+# %% wrong="qat" breaks="depth" says="of a subclass too"
+# Misunderstands: asks for the exact type: a layer of a subclass of nn.Conv2d or nn.Linear is not rounded.
+class FakeQuantize(nn.Module):
+
+    def __init__(self, bits):
+        super().__init__()
+        self.highest = 2 ** (bits - 1) - 1
+
+    def forward(self, w):
+        fixed = w.detach()
+        scale = fixed.abs().amax(list(range(1, w.ndim)), keepdim=True) / (self.highest + 0.5)
+        scale = torch.where(scale > 0, scale, 1)
+        rounded = (fixed / scale).round().clamp(-self.highest, self.highest) * scale
+        return w + (rounded - fixed)
+
+
+def prepare_qat(model, bits):
+    for module in list(model.modules()):
+        if type(module) in (nn.Conv2d, nn.Linear):
+            parametrize.register_parametrization(module, "weight", FakeQuantize(bits))
+
+
+def convert_qat(model):
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
 # %% right="qat"
 # A function with its own backward; a walk of its own.
 class StraightThrough(torch.autograd.Function):
@@ -6705,7 +7408,7 @@ def prepare_qat(model, bits):
     def visit(module):
         for child in list(module.children()):
             visit(child)
-        if type(module) in (nn.Conv2d, nn.Linear):
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
             parametrize.register_parametrization(module, "weight", FakeQuantize(bits), unsafe=True)
 
     visit(model)
