@@ -140,7 +140,7 @@ print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 # - It returns a list in which `pair` has become one piece wherever it stood, from left to right: with `("a", "a")` the
 #   list `a a a` becomes `aa a`. <!-- rule: merge -->
 # - Only whole pieces count: with `("a", "b")` the list `xa b` stays as it is. <!-- rule: whole -->
-# - The list is a new one; `pieces` stays as it was. <!-- rule: new_list -->
+# - The list is a new one, also where nothing is merged; `pieces` stays as it was. <!-- rule: new_list -->
 #
 # `train_bpe(counts, size)` learns a vocabulary. `counts` maps words (one or more, each of one or more characters) to how
 # often they occur (1 or more). `size` is at least the number of different characters.
@@ -236,6 +236,12 @@ def with_right_merges(function, *arguments):
 
 
 @check.scenario
+def hands_back(pieces, pair):
+    """Whether `merge_pair` gives the caller's own list."""
+    return merge_pair(pieces, pair) is pieces
+
+
+@check.scenario
 def train_alone(counts, size):
     return with_right_merges(train_bpe, counts, size)
 
@@ -322,6 +328,9 @@ def check_merge_pair():
     }
     for seed in seeds:
         check.agrees(merge_pair, merged_by_definition, lists_to_merge(seed), "`merge_pair`", hint, causes=causes)
+    for pieces in ([], ["a"], ["xa", "b"], ["a", "b", "c"]):
+        said = f"`merge_pair` of {pieces} and ('a', 'b') gives the caller's own list: who changes one changes the other. Make a new one."
+        check.true(not hands_back(pieces, ("a", "b")), said)
 
 
 def check_train_bpe():
@@ -455,10 +464,10 @@ draw_pieces(
 # - The first four, with ids 0 to 3, are the special tokens in `SPECIAL`. Each is one token wherever it stands in a text,
 #   and `decode(..., skip_special_tokens=True)` leaves it out. <!-- rule: special -->
 # - Every string comes back exactly from `decode(tokenizer(string)["input_ids"])`: blanks and newlines, letters and signs
-#   that no training text had, special tokens too. <!-- rule: round_trip -->
+#   that no training text had, special tokens too, and the blanks on both sides of them. <!-- rule: round_trip -->
 # - Each digit from 0 to 9 is a token of its own. <!-- rule: digits -->
-# - No token goes over the end of a word: a blank, tab or newline never follows another sign inside a
-#   token. <!-- rule: words -->
+# - No token goes over the end of a word: inside a token a blank, tab or newline follows nothing but blanks, tabs and
+#   newlines. <!-- rule: words -->
 # - `pad_token` is `<|pad|>`, `eos_token` is `<|end|>`, and padding goes to the left. <!-- rule: roles -->
 # - All this still holds after `save_pretrained` and `AutoTokenizer.from_pretrained`. <!-- rule: saved -->
 # - Its merges are learned from `texts`: in all it cuts them into at most a quarter more tokens than
@@ -533,7 +542,7 @@ def check_behaviour(seen, size, strings, what):
     check.true(type(seen) is dict, said)
     hint = "special tokens given to the trainer come first; added afterwards they come last"
     check.equal(seen["first"], SPECIAL, f"the tokens with the ids 0 to 3 {what}", hint)
-    check.equal(seen["size"], size, f"the number of tokens {what}", "special tokens and the alphabet are part of the size")
+    check.equal(seen["size"], size, f"the number of tokens {what}", "special tokens and the alphabet are part of the size; a pair that occurs once can be merged too")
     hint = "they are arguments of PreTrainedTokenizerFast"
     check.equal(seen["roles"], ["<|pad|>", "<|end|>", "left"], f"pad_token, eos_token and padding_side {what}", hint)
     check.equal(seen["padded"], [0, 0], f"first id and mask of the shorter of two padded texts {what}", "padding goes to the left")
@@ -543,6 +552,8 @@ def check_behaviour(seen, size, strings, what):
         hint = "look at each part: which could lose or add a blank, a newline or a letter?"
         causes = {
             "a blank too many: add_prefix_space": " " + string,
+            "a special token takes no blank before it along: lstrip": re.sub(r"\s+(<\|(pad|end|user|assistant)\|>)", r"\1", string),
+            "a special token takes no blank after it along: rstrip": re.sub(r"(<\|(pad|end|user|assistant)\|>)\s+", r"\1", string),
             "blanks are lost: does a pre-tokenizer throw them away?": "".join(string.split()),
             "`Ġ` in the text: there is no decoder": " ".join(tokens),
             "letters are lost that the training text did not have: initial_alphabet": "".join(
@@ -573,12 +584,14 @@ def texts_to_learn(seed):
     yield RHYME, 264
     draw = random.Random(seed)
     words = ["".join(draw.choices("abdeiklmnorstu", k=draw.randint(2, 9))) for _ in range(30)] + ["12345", "für", "猫"]
-    yield [" ".join(draw.choices(words, k=draw.randint(1, 12))) + draw.choice(["", "\n", "!"]) for _ in range(60)], 340
+    parts = [words[:15]] * 20 + [words[15:]] * 40  # the later texts have words of their own
+    yield [" ".join(draw.choices(part, k=draw.randint(1, 12))) + draw.choice(["", "\n", "!"]) for part in parts], 340
 
 
 def check_train_tokenizer():
     strings = ["the house", "", " ", "  two spaces,\n\ta tab and 12 or 2,019 mice.", "naïve Ωmega 猫 🙂 ß e\u0301", "no, don 't !"]
     strings += ["3.14159 12345", "\r\n\x00\x7f", "a  b   c ", "<|user|>a crooked man<|assistant|>Yes 7<|end|>", "I<|pad|> A<|x|>"]
+    strings += ["no <|user|> way  <|assistant|>\t\n<|end|>\n <|pad|> <|pad|>"]
     folder = check.folder()
     for seed in seeds:
         for number, (texts, size) in enumerate(texts_to_learn(seed)):
@@ -762,7 +775,8 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 # its own. The models compute in float32 and are in evaluation mode, the inputs are no longer than they can take.
 #
 # `reply(model, tokenizer, chats, max_new_tokens)` answers conversations. `chats` is a list of one or more conversations,
-# each a list of one or more `{"role": …, "content": …}`; a content may be any text, also an empty one.
+# each a list of one or more `{"role": …, "content": …}`, the last from the user; a content may be any text, also an empty
+# one, or one that holds special tokens (`<|pad|>` in a text is a token of the text).
 #
 # - It returns a list of strings: for each conversation, in order, what the model would answer to it alone, at most
 #   `max_new_tokens` tokens. <!-- rule: answers -->
@@ -771,12 +785,15 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 #   special tokens. <!-- rule: text -->
 # - Prompts are padded on the left, whatever the tokenizer's default is: else the prompt of a short chat would end in
 #   padding, and the model would have to continue that. <!-- rule: left -->
+# - The prompt is what the tokenizer's own template makes of the conversation, whichever template it
+#   is. <!-- rule: template -->
 # - The template writes every special token that the model expects; none is added a second time, though some tokenizers
 #   add one to each text that they encode. <!-- rule: special_once -->
 # - There is one call of `model.generate` for all conversations. <!-- rule: one_generate, reported -->
 #
 # `classify(model, tokenizer, texts)` judges one or more texts with a model that has a classification head of two or more
-# labels. The models here are encoders like BERT, which count positions from the left end of the row.
+# labels. The models here are encoders like BERT, which count positions from the left end of the row. A text may be as long
+# as the model allows, and may hold special tokens as well.
 #
 # - It returns a list with a `{"label": …, "score": …}` for each text, in order. The label is the name of the most probable
 #   one, from `model.config.id2label`. <!-- rule: label -->
@@ -788,7 +805,8 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 #
 # For both:
 #
-# - `chats`, `texts` and the tokenizer's `padding_side` are afterwards as they were before. <!-- rule: kept -->
+# - `chats`, `texts`, the tokenizer's `padding_side`, the model and its `generation_config` are afterwards as they were
+#   before. <!-- rule: kept -->
 # - `TextGenerationPipeline` and `TextClassificationPipeline` are out of reach meanwhile. <!-- rule: own_steps, reported -->
 
 
@@ -847,62 +865,86 @@ def make_judge(labels, seed):
 
 
 @check.shared
-def tokens_for(side, closing):
+def tokens_for(side, closing, template=None):
     """The chat model's tokenizer, padding on this side; a closing one adds an end token to every text that it encodes."""
     tokens, end = copy.deepcopy(tokenizer), (tokenizer.eos_token, tokenizer.eos_token_id)
     tokens.padding_side = side
+    tokens.chat_template = template or tokens.chat_template
     if closing:
         tokens.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {end[0]}", special_tokens=[end])
     return tokens
 
 
+@check.shared
+def state_of(net):
+    """What must stay as it was: the module, and how it generates."""
+    settings = getattr(net, "generation_config", None)
+    return check.module_state(net, values=True), settings and settings.to_dict()
+
+
 @check.scenario
-def replies(chats, limit, kind, seed, side, closing, samples):
-    net, tokens = writer(kind, seed, samples), tokens_for(side, closing)
+def replies(chats, limit, kind, seed, side, closing, samples, template):
+    net, tokens = writer(kind, seed, samples), tokens_for(side, closing, template)
+    before = state_of(net)
     said = AssertionError("pipelines are out of reach here: write their three steps yourself")
     with mock.patch.object(TextGenerationPipeline, "__init__", side_effect=said):
         with mock.patch.object(net, "generate", wraps=net.generate) as generate:
             answers = reply(net, tokens, chats, limit)
-    return answers, generate.call_count, tokens.padding_side
+    return answers, generate.call_count, tokens.padding_side, before, state_of(net)
 
 
 @check.scenario
 def classes(texts, labels, seed, side, closing):
     net, tokens, recorded = make_judge(labels, seed), tokens_for(side, closing), []
     net.register_forward_hook(lambda module, inputs, output: recorded.append(output[0].requires_grad))
+    before = state_of(net)
     said = AssertionError("pipelines are out of reach here: write their three steps yourself")
     with mock.patch.object(TextClassificationPipeline, "__init__", side_effect=said):
         found = classify(net, tokens, texts)
-    return found, recorded, tokens.padding_side
+    return found, recorded, tokens.padding_side, before, state_of(net)
+
+
+OTHER_TEMPLATE = (
+    "{% for m in messages %}{{ m.role + ': ' + m.content + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
 
 
 def some_chats(draw, count):
-    """Conversations of one to five messages."""
+    """Conversations of one to six messages."""
     contents = ("What is 3+4?", "Sort: 7 5 9 1 3", "Largest of 17, 4, 52?", " blanks  \n", "猫 🙂", "?", "", "Repeat: a b c d e f g h")
-    for _ in range(count):
+    for number in range(count):
         length = draw.choice((1, 1, 3, 5))
-        yield [{"role": ("user", "assistant")[i % 2], "content": draw.choice(contents)} for i in range(length)]
+        chat = [{"role": ("user", "assistant")[i % 2], "content": draw.choice(contents)} for i in range(length)]
+        yield [{"role": "system", "content": "Be brief."}] * (number == 2) + chat
+
+
+def check_kept(before, now, what):
+    check.unchanged(now[0], before[0], f"the model after {what}", "leave the model as it came")
+    check.equal(now[1], before[1], f"`model.generation_config` after {what}", "say it in the call")
 
 
 def check_reply():
     for seed in seeds:
         draw, other = random.Random(seed), 100 * seed
         for count, limit, *plan in (
-            (1, 1, "GPT-2", other, "left", False, False),
-            (3, 5, "GPT-2", other + 1, "right", False, False),
-            (4, 3, "GPT-2", other + 2, "left", True, False),
-            (2, 4, "GPT-2", other + 3, "right", False, True),
-            (2, 12, "the chat model", 0, "right", True, True),
+            (1, 1, "GPT-2", other, "left", False, False, None),
+            (3, 5, "GPT-2", other + 1, "right", False, False, None),
+            (4, 3, "GPT-2", other + 2, "left", True, False, None),
+            (2, 4, "GPT-2", other + 3, "right", False, True, None),
+            (3, 4, "GPT-2", other + 4, "right", True, False, OTHER_TEMPLATE),
+            (3, 12, "the chat model", 0, "right", True, True, None),
         ):
-            (kind, number, side, closing, samples), chats = plan, list(some_chats(draw, count))
-            if kind == "the chat model":
-                chats[0] = [{"role": "user", "content": "Sort: 7 5 9 1 3"}]
-            what = f"{kind} ({count} chats, padding_side {side!r}{', a tokenizer that adds an end token' * closing}{', do_sample=True' * samples})"
-            net, tokens = writer(kind, number, samples), tokens_for("left", closing)
+            (kind, number, side, closing, samples, template), chats = plan, list(some_chats(draw, count))
+            if kind == "the chat model":  # its answer to "e" has this letter in it
+                chats = [[{"role": "user", "content": content}] for content in ("Sort: 7 5 9 1 3", "e", "2<|pad|>3")]
+            what = f"{kind} ({count} chats, padding_side {side!r}{', a tokenizer that adds an end token' * closing}{', do_sample=True' * samples}"
+            what += f"{', another template' if template else ''})"
+            net, tokens = writer(kind, number, samples), tokens_for("left", closing, template)
             library = TextGenerationPipeline(model=net, tokenizer=tokens, device=net.device)
             expected = [library(c, max_new_tokens=limit, do_sample=False)[0]["generated_text"][-1]["content"] for c in chats]
             prompts = [tokens.apply_chat_template(c, add_generation_prompt=True)["input_ids"] for c in chats]
-            (answers, calls, side_after), (chats_after, *_) = check.after(replies, chats, limit, *plan)
+            (answers, calls, side_after, *states), (chats_after, *_) = check.after(replies, chats, limit, *plan)
             check.kind(answers, list, "what `reply` returns")
             for answer in answers:
                 check.kind(answer, str, "an answer")
@@ -913,23 +955,30 @@ def check_reply():
                     tokens.decode(prompt, skip_special_tokens=True) + one for prompt, one in zip(prompts, expected)
                 ],
                 "blanks at the ends of an answer belong to it": [one.strip() for one in expected],
+                "an answer may hold the prompt's own words: cut the ids, not the text": lambda: [
+                    one.replace(said, "") if said else one
+                    for one, said in zip(expected, tokens.decode(prompts, skip_special_tokens=True))
+                ],
             }
             hint = (
-                "does the prompt end where the assistant begins to speak, once, and on the right of the row? Does generate get the "
-                "attention mask, and is it told not to sample?"
+                "is the prompt what the tokenizer's own template makes, and does it end where the assistant begins to speak, once, and "
+                "on the right of the row? Does generate get the attention mask, and is it told not to sample?"
             )
             check.equal(answers, expected, f"what `reply` returns for {what}", hint, causes=causes)
             check.equal(calls, 1, f"the number of calls of model.generate for {what}", "one call for the whole batch")
             check.equal(side_after, side, "`tokenizer.padding_side` after `reply`", "say the side in the call, or put it back")
             check.equal(chats_after, chats, "the conversations after `reply`", "leave the caller's lists as they are")
+            check_kept(*states, "`reply`")
 
 
 def check_classify():
-    long = "Nobody answered the bell, so we left again after half an hour in the rain. " * 3
+    sentence = "Nobody answered the bell, so we left again after half an hour in the rain. "
+    long, longest = sentence * 3, sentence * 15  # about 95 and 470 tokens
     for seed in seeds:
         for texts, labels, *plan in (
             (["No."], ["bad", "good"], seed, "right", False),
-            (["The room was clean.", "No.", long], ["bad", "mixed", "good"], seed + 1, "left", False),
+            (["The room was clean.", "No.", longest], ["bad", "mixed", "good"], seed + 1, "left", False),
+            (["a<|pad|>b<|pad|>", "No, no, no, no."], ["no", "yes"], seed + 4, "left", False),
             (["win win win", "", "a", "a"], ["spam", "ham", "c", "d", "e"], seed + 2, "left", True),
             ([long, "See you at seven.", "猫 🙂"], ["z", "a"], seed + 3, "right", True),
         ):
@@ -937,7 +986,7 @@ def check_classify():
             library = TextClassificationPipeline(model=net, tokenizer=tokens, device=net.device)
             expected = [library(text)[0] for text in texts]
             what = f"{len(texts)} texts and {len(labels)} labels, padding_side {plan[1]!r}"
-            (found, recorded, side_after), (texts_after, *_) = check.after(classes, texts, labels, *plan)
+            (found, recorded, side_after, *states), (texts_after, *_) = check.after(classes, texts, labels, *plan)
             check.kind(found, list, "what `classify` returns")
             for one in found:
                 check.kind(one, dict, "a result")
@@ -954,6 +1003,7 @@ def check_classify():
             check.true(not any(recorded), "autograd recorded the call: torch.no_grad() or torch.inference_mode() switches that off.")
             check.equal(side_after, plan[1], "`tokenizer.padding_side` after `classify`", "say the side in the call, or put it back")
             check.equal(texts_after, texts, "the texts after `classify`", "leave the caller's list as it is")
+            check_kept(*states, "`classify`")
 
 
 with check.exercise("inside_the_pipeline"):
@@ -1084,11 +1134,12 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 #
 # - Each message has a first line with its role, then its content, `<|im_end|>` and one newline, the last message
 #   too. <!-- rule: format -->
-# - White space at both ends of a content is removed, of every role; inside it stays. <!-- rule: trim -->
+# - White space of any kind (what Python's `strip` takes) at both ends of a content is removed, of every role; inside it
+#   stays. <!-- rule: trim -->
 # - With `add_generation_prompt`, and only then, the line `<|im_start|>assistant` and a newline follow. <!-- rule: prompt -->
 # - The marks cover what the assistant writes, in each of its messages: the content and `<|im_end|>`, not the line above and
 #   not the newline. <!-- rule: marks -->
-# - Any other role is an error, wherever it comes: a template can call `raise_exception("…")`. <!-- rule: roles -->
+# - Any other role (`User` and `" user"` too) is an error, wherever it comes: a template can call `raise_exception("…")`. <!-- rule: roles -->
 #
 # Two traps of Jinja in transformers: a newline right after a `{% … %}` tag is dropped, and so are the spaces before a
 # tag at the start of a line. Write a newline that must stay as `{{ "\n" }}`, or put a `{{ … }}` before it. The tokenizer
@@ -1096,13 +1147,14 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 # `chatml.apply_chat_template(lesson, chat_template=chatml_template(), tokenize=False)`.
 #
 # `training_batch(tokenizer, chats)` makes a batch to train on. `chats` is a list of one or more conversations, whose contents
-# begin and end with a visible ASCII character (at other ends the library's marks can be a token short); the tokenizer has
+# begin and end with a visible ASCII character (at other ends the library's marks can be a token short) and may hold special
+# tokens, `<|pad|>` too; the tokenizer has
 # a template with marks, whichever it is, and a padding token, which may be the same as the end token.
 #
 # - It returns a dictionary (or `BatchEncoding`) of just three int64 tensors `(chats, tokens)`: `input_ids`,
 #   `attention_mask` and `labels`. <!-- rule: keys -->
-# - `input_ids` is what the tokenizer's own template makes of each conversation, without a generation
-#   prompt. <!-- rule: ids -->
+# - `input_ids` is what the tokenizer's own template makes of each conversation, all of it, without a generation prompt, and
+#   without what some tokenizers add to each text that they encode. <!-- rule: ids -->
 # - Shorter rows are padded on the tokenizer's side; the mask is 1 for tokens of the text and 0 for
 #   padding. <!-- rule: padding -->
 # - `labels` equals `input_ids` where the template marks what the assistant wrote, in every turn, and is -100 everywhere
@@ -1171,8 +1223,10 @@ def rendered(template, chats, prompt):
 
 
 @check.scenario
-def batch_of(chats, template, side, ends_are_padding):
-    tokens = copy.deepcopy(tokenizer)
+def batch_of(chats, template, side, ends_are_padding, closing):
+    tokens, end = copy.deepcopy(tokenizer), (tokenizer.eos_token, tokenizer.eos_token_id)
+    if closing:
+        tokens.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {end[0]}", special_tokens=[end])
     tokens.chat_template, tokens.padding_side = template, side
     if ends_are_padding:
         tokens.pad_token = tokens.eos_token
@@ -1187,9 +1241,11 @@ def conversations(seed):
     """Any roles in any order, from short to long."""
     draw = random.Random(seed)
     contents = ["Hello!", "  How old?\n", "", " \n", "a\n\nb {{ c }} {% d %}", "'quoted' \"twice\"", "<b>&amp; naïve 猫</b> ", "\t12+3= "]
+    contents += ["\r\nHow\r\nold?\x0b", "\u3000Four.\xa0\x0c"]
     for role in ("user", "assistant", "system"):
         yield [message(role, "Hello!")]
     yield [message("system", "\nBe brief. "), message("user", "  How old?\n"), message("assistant", " Four. \n"), message("user", "?")]
+    yield [message("user", "\r\nHow\r\nold?\x0b"), message("assistant", "\u3000Four.\xa0\x0c")]
     for length in (2, 3, 4, 7, 12):
         yield [message(draw.choice(("user", "assistant", "system")), draw.choice(contents)) for _ in range(length)]
 
@@ -1215,7 +1271,7 @@ def check_chatml_template():
                     "or others"
                 )
                 check.equal(seen["marked"], marked, f"the marked pieces of {chat}", hint)
-    unknown = [[message(role, "x")] for role in ("User", "tool", "assist", "")]
+    unknown = [[message(role, "x")] for role in ("User", "tool", "assist", "", " user", "assistant\n")]
     unknown.append([message("user", "x"), message("assistant", "y"), message("developer", "z")])
     for chat, seen in zip(unknown, rendered(template, unknown, False)):
         said = f"The template takes the role {chat[-1]['role']!r} ({chat}) and raises no error"
@@ -1252,7 +1308,7 @@ def batch_by_definition(chats, template, side, pad):
 
 
 def chats_to_learn(draw, count):
-    contents = ("Sort: 3 1 2", "1 2 3", "5+6=", "11", "naïve 猫!", "a  b", "And back?", "?", "Repeat: a b c d e f g")
+    contents = ("Sort: 3 1 2", "1 2 3", "5+6=", "11", "naïve 猫!", "a  b", "And back?", "?", "Repeat: a b c d e f g", "2<|pad|>3")
     for _ in range(count):
         turns = draw.choice((1, 2, 2, 3, 4, 5))
         yield [message(("user", "assistant")[i % 2], draw.choice(contents)) for i in range(turns)]
@@ -1261,24 +1317,29 @@ def chats_to_learn(draw, count):
 def check_training_batch():
     for seed in seeds:
         draw = random.Random(seed)
-        for count, template, side, ends_are_padding in (
-            (1, TINY_TEMPLATE, "left", False),
-            (2, TINY_TEMPLATE, "left", False),
-            (3, TINY_TEMPLATE, "right", False),
-            (4, TINY_TEMPLATE, "right", True),
-            (4, TINY_TEMPLATE, "left", True),
-            (5, BARE_TEMPLATE, "right", False),
-            (1, BARE_TEMPLATE, "left", True),
+        for count, template, side, ends_are_padding, closing in (
+            (1, TINY_TEMPLATE, "left", False, False),
+            (2, TINY_TEMPLATE, "left", False, False),
+            (3, TINY_TEMPLATE, "right", False, False),
+            (4, TINY_TEMPLATE, "right", True, False),
+            (4, TINY_TEMPLATE, "left", True, False),
+            (5, BARE_TEMPLATE, "right", False, False),
+            (1, BARE_TEMPLATE, "left", True, False),
+            (2, TINY_TEMPLATE, "left", False, True),
+            (3, BARE_TEMPLATE, "right", True, True),
         ):
             chats = list(chats_to_learn(draw, count))
+            if count == 5:  # longer than any limit that somebody may have set
+                chats[1] = [message("user", "Repeat: " + "a b c " * 200 + "d"), message("assistant", "a b c " * 200 + "d")]
             chats[0] = [message("user", "Sort: 3 1 2"), message("assistant", "1 2 3"), message("user", "?"), message("assistant", "3 2 1")]
             pad = tokenizer.eos_token_id if ends_are_padding else tokenizer.pad_token_id
             expected = batch_by_definition(chats, template, side, pad)
             what = f"of {count} chat{'s' * (count > 1)}, padded {side}" + ", where the padding token is the end token" * ends_are_padding
-            batch, (chats_after, *_) = check.after(batch_of, chats, template, side, ends_are_padding)
+            what += ", by a tokenizer that adds an end token to each text" * closing
+            batch, (chats_after, *_) = check.after(batch_of, chats, template, side, ends_are_padding, closing)
             check.equal(sorted(batch), sorted(expected), f"the keys of the batch {what}")
             ids, real, labels = expected["input_ids"], expected["attention_mask"].bool(), expected["labels"]
-            hint = "the tokenizer's own template, no generation prompt, padding on the tokenizer's side"
+            hint = "the tokenizer's own template and nothing added to it, no generation prompt, padding on the tokenizer's side"
             check.equal(batch["input_ids"], ids, f"input_ids {what}", hint)
             causes = {"a token is not padding because it has the padding's id": (ids != pad).long()}
             hint = "1 for tokens of the text, 0 for padding"
@@ -1424,7 +1485,7 @@ with torch.no_grad():
 # - `rows` stays as it was. <!-- rule: rows_kept -->
 #
 # `attention_matrix(attention_mask)` takes a mask of 0 and 1 `(batch, n)`, int64 or bool, with padding on the left, on the
-# right or in between.
+# right or in between, and of any length.
 #
 # - It returns a boolean tensor `(batch, 1, n, n)`. <!-- rule: boolean -->
 # - Entry `[b, 0, q, k]` is `False` where key $k$ comes later than query $q$ … <!-- rule: causal -->
@@ -1435,7 +1496,7 @@ with torch.no_grad():
 #
 # `pack(rows)` returns a dictionary, such that `model(**pack(rows))` gives each sequence the logits that it has alone:
 #
-# - `input_ids`, int64 `(1, total)`: the rows one after another. <!-- rule: packed -->
+# - `input_ids`, int64 `(1, total)`: the rows one after another; `rows` stays as it was. <!-- rule: packed -->
 # - `position_ids`, int64 `(1, total)`: each sequence begins at place 0. <!-- rule: places -->
 # - `attention_mask`, boolean `(1, 1, total, total)`: a token may look at itself and at what stands before it in its own
 #   sequence, and at nothing else. <!-- rule: blocks -->
@@ -1548,6 +1609,7 @@ def some_rows(seed):
     yield [[1, 2], [1, 2], [3, 4]]
     for count, longest in ((2, 3), (3, 9), (7, 12), (40, 3), (2, 90)):
         yield [[draw.randrange(80) for _ in range(draw.randint(1, longest))] for _ in range(count)]
+    yield [[draw.randrange(80)] * draw.choice((1, 2, 3)) for _ in range(290)]  # more rows than a byte can number
 
 
 def check_pad_left():
@@ -1583,7 +1645,9 @@ def check_attention_matrix():
 
     domain = {"attention_mask": cases.tensor("batch", "n", dtypes=("int64", "bool"), high=1)}
     left = [cases.Case({"attention_mask": torch.tensor([[0, 0, 1], [1, 1, 1]])}, {"attention_mask": "[[0, 0, 1], [1, 1, 1]]"})]
-    for masks in (left, cases.draw(seeds, domain, batch=(1, 6), n=(1, 40))):
+    long = (torch.arange(1030) % 7 > 0).long()[None]  # longer than any triangle that was made beforehand
+    long = [cases.Case({"attention_mask": long}, {"attention_mask": "[1, 1030]"})]
+    for masks in (left, cases.draw(seeds, domain, batch=(1, 6), n=(1, 40)), long):
         check.agrees(matrix_of, expected, masks, "`attention_matrix`", hint, causes=causes)
 
 
@@ -1700,7 +1764,7 @@ print(f"attention that real tokens of the shorter prompt pay to padding: {weight
 # ### Exercise 6 · Three samplers (`samplers`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # Write `__call__` of three processors; each is checked, and earns its point, on its own. `scores` is a float32 or float64
-# tensor `(rows, vocabulary)`, both 1 or more, of any finite size; some scores may be $-\infty$ already, but not a whole row.
+# tensor `(rows, vocabulary)`, both 1 or more, of any finite size, also large ones (10,000) and nearly equal ones; some scores may be $-\infty$ already, but not a whole row.
 #
 # - `Greedy()` keeps one token of each row: the one with the highest score; of several equally high ones the one with the
 #   smallest id. <!-- rule: greedy -->
@@ -1835,6 +1899,15 @@ def some_scores(seed):
         scores = scores * scale * torch.linspace(0.3, 4, rows)[:, None] + 50 * (rows == 7) - 300 * (rows == 5)
         scores[0, 3] = scores[-1, 0] = -torch.inf
         yield scores if size > 5 else scores.T.contiguous().T
+    for dtype in (torch.float32, torch.float64):  # exp alone would overflow, or give 0 everywhere
+        yield 900 * torch.randn(3, 6, generator=draw, dtype=dtype) + torch.tensor([[-9000], [0], [9000]], dtype=dtype)
+    yield torch.tensor([[-3e38, 3e38, 0.0, 1.0]])
+
+
+def nearly_equal():
+    """The highest score of each row comes last, just above others."""
+    yield torch.tensor([[0.5, 2.0, 2.0 + 2.0**-22], [-1.0, -1.0, -1.0 + 2.0**-24]])
+    yield torch.tensor([[0.5, 2.0, 2.0 + 2.0**-51], [7.0, 7.0, 7.0 + 2.0**-50]], dtype=torch.float64)
 
 
 def to_process(name, arguments, scores):
@@ -1847,7 +1920,7 @@ def check_greedy():
     ties = [torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]]), torch.tensor([[-torch.inf, -5, -5, -torch.inf]])]
     hint = "one token a row: the highest score, and of equally high ones the first"
     for seed in seeds:
-        drawn = [to_process("Greedy", [], scores) for scores in [*ties, *some_scores(seed)]]
+        drawn = [to_process("Greedy", [], scores) for scores in [*ties, *nearly_equal(), *some_scores(seed)]]
         check.agrees(processed, greedy_by_definition, drawn, "`Greedy`", hint, rtol=0, atol=0)
 
 
@@ -1871,6 +1944,7 @@ def check_top_k():
     hint = "the k highest scores of each row (all, if there are fewer), and what equals the last of them"
     for seed in seeds:
         drawn = [to_process("TopK", [k], ties) for k in (1, 2, 3, 6, 50)]
+        drawn += [to_process("TopK", [k], scores) for scores in nearly_equal() for k in (1, 2)]
         drawn += [to_process("TopK", [k], scores) for scores in some_scores(seed) for k in (1, 4, scores.shape[1], 999)]
         check.agrees(processed, top_k_by_definition, drawn, "`TopK`", hint, causes=causes, rtol=0, atol=0)
 
@@ -2038,8 +2112,9 @@ for label, processors in (
 #
 # Write `generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False)`, which does what
 # `model.generate` does. `input_ids` and `attention_mask`, int64 `(rows, n)`, both 1 or more, are padded on the left; a real
-# token may have the id of the padding or of an end. `max_new_tokens` is 1 or more. The model computes in float32 and is in
-# evaluation mode.
+# token may have the id of the padding or of an end. `max_new_tokens` is 1 or more. Prompts and texts may be of any length
+# that the model takes. It computes in float32, is in evaluation mode, and its `generation_config` changes no scores (no
+# temperature, no top-k).
 #
 # - It returns the ids of prompts and new tokens, int64 `(rows, n + new)`, as `model.generate` does. <!-- rule: ids -->
 # - The model looks at no padding, and the first real token of a row is at position 0. <!-- rule: padding -->
@@ -2047,11 +2122,11 @@ for label, processors in (
 #   called with all ids so far, prompts included, and the scores, and returns the next scores. <!-- rule: processors -->
 # - Then the best token of each row is taken. <!-- rule: best -->
 # - With `sample=True` it is drawn by one `torch.multinomial(probabilities, 1)` for all rows at once, in every step, from the
-#   global generator: the same seed gives the same text as `generate`. <!-- rule: sample -->
+#   global generator: the same seed gives the same text as `generate(..., do_sample=True, top_k=0)`. <!-- rule: sample -->
 # - A row that has written an end token is finished: it gets `model.generation_config.pad_token_id` from then
 #   on. <!-- rule: finished -->
-# - `model.generation_config.eos_token_id` is an int **or a list of ints**, each of which ends a row. (Ids of the prompt do
-#   not.) <!-- rule: ends -->
+# - `model.generation_config.eos_token_id` is an int (0 is one too) **or a list of ints**, each of which ends a row. (Ids of
+#   the prompt do not.) <!-- rule: ends -->
 # - It stops when all rows are finished, or after `max_new_tokens`; no step more than needed. <!-- rule: stop -->
 # - The first call of the model gets the prompts, each later call one token a row, with the cache. <!-- rule: cache, reported -->
 # - No graph is recorded. <!-- rule: no_graph, reported -->
@@ -2110,10 +2185,18 @@ def processors_called(names):
         def __call__(self, input_ids, scores):
             return scores.scatter(1, input_ids.sum(1, keepdim=True) % 80, 1e4)
 
+    class Zero(LogitsProcessor):
+        """Chooses 0 for a row whose ids so far have a sum that 3 divides."""
+
+        def __call__(self, input_ids, scores):
+            first = torch.arange(scores.shape[1]) == 0
+            return scores.masked_fill(first & (input_ids.sum(1, keepdim=True) % 3 == 0), 1e4)
+
     makers = {
         "top-p": lambda: TopPLogitsWarper(0.8),
         "hot": lambda: TemperatureLogitsWarper(1.7),
         "sum": Sum,
+        "zero": Zero,
     }
     return [makers[name]() for name in names]
 
@@ -2212,6 +2295,10 @@ def check_loop(seed):
             check_decoding((kind, number, spare, 0), ids, mask, 1, f"{kind}, one step")
         check_decoding((kind, number, [rows[0][3], *last], 7), ids, mask, 7, f"{kind}, several end tokens, all rows end early")
     check_decoding(("GPT-2", seed, spare, 0), ids, mask, 4, "where the sum of all ids so far says what is next", ("sum",))
+    check_decoding(("GPT-2", seed, 0, 5), ids, mask, 9, "GPT-2, 0 is the end token", ("zero",))
+    long = left_padded([[draw.randrange(2, 80) for _ in range(length)] for length in (1050, 3)], 0)
+    check_decoding(("GPT-NeoX", seed, spare, 0), *long, 3, "GPT-NeoX, a prompt of 1,050 tokens")
+    check_decoding(("GPT-2", seed, spare, 0), ids, mask, 70, "GPT-2, 70 new tokens")
     text = generated(writing_net("GPT-2", seed, None, 0), ids, mask, 3, ("hot", "top-p"), True, seed)[:, ids.shape[1] :].tolist()
     sampled = "sampled, one row ends early"
     check_decoding(("GPT-2", seed, text[1][1], 0), ids, mask, 6, sampled, ("hot", "top-p"), True, seed)
@@ -2653,21 +2740,22 @@ for habit, call in old_habits.items():
 #     return torch.stack(attentions)
 # ```
 #
-# `answer`; `question` is any text, the model computes in float32:
+# `answer`; `question` is any text without `<|pad|>` (which the old code took for padding), the model computes in float32:
 #
 # - It returns the new tokens as one string, blanks at its ends included, without prompt and special
 #   tokens. <!-- rule: answer_text -->
-# - The model reads what the chat template makes of the question, with a prompt for the assistant, and writes at most 10
-#   tokens. <!-- rule: answer_prompt -->
+# - The model reads what the tokenizer's own chat template makes of the question, with a prompt for the assistant, and
+#   writes at most 10 tokens. <!-- rule: answer_prompt -->
 # - It is greedy, even where `model.generation_config` says that the model samples. <!-- rule: answer_greedy -->
 #
 # `token_texts`; `text` is any text of one or more characters:
 #
 # - It returns a list with one string for each token: what `decode` gives for that token alone. (A sign of several tokens
 #   gives as many `�`.) <!-- rule: one_each -->
-# - No special token is added, whatever the tokenizer does by itself. <!-- rule: none_added -->
+# - No special token is added, whatever the tokenizer does by itself; those of the text stay. <!-- rule: none_added -->
 #
-# `cache_size`; `input_ids` is int64 `(rows, n)`, the model any causal model of full attention, in any dtype:
+# `cache_size`; `input_ids` is int64 `(rows, n)`, the model any causal model of full attention, in any dtype, also one whose
+# configuration says `use_cache=False`:
 #
 # - The first number is how many tokens of each row the cache holds. <!-- rule: cache_tokens -->
 # - The second is how many bytes keys and values of all layers and rows take, with the heads, the size of a head and the
@@ -2717,7 +2805,7 @@ def attention_maps(folder, input_ids):
 
 # %% tests="from_v4_to_v5" points=4
 @check.shared
-def any_net(kind, seed, dtype):
+def any_net(kind, seed, dtype, caches=True):
     """A model in a dtype; "Llama" has heads of a size that does not follow from the others."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -2727,16 +2815,18 @@ def any_net(kind, seed, dtype):
         net = LlamaForCausalLM(LlamaConfig(vocab_size=90, intermediate_size=40, initializer_range=0.3, **sizes))
     else:
         net = make_gpt2(seed=seed) if kind == "GPT-2" else make_neox(seed=seed) if kind == "GPT-NeoX" else copy.deepcopy(model)
+    net.config.use_cache = caches
     return net.eval().to(getattr(torch, dtype))
 
 
 @check.shared
-def speaker(kind, seed, samples, closing):
+def speaker(kind, seed, samples, closing, template=None):
     """A model that writes, and a tokenizer; a closing one adds an end token to every text that it encodes."""
     net = copy.deepcopy(model) if kind == "tiny-lm" else make_gpt2(len(tokenizer), seed)
     if samples:
         net.generation_config.update(do_sample=True, temperature=2.5, top_k=30)
     tokens, end = copy.deepcopy(tokenizer), (tokenizer.eos_token, tokenizer.eos_token_id)
+    tokens.chat_template = template or tokens.chat_template
     if closing:
         tokens.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {end[0]}", special_tokens=[end])
     return net, tokens
@@ -2777,20 +2867,21 @@ def check_answer():
     def prompt(question, *plan):
         chat = [{"role": "user", "content": question}]
         return tokenizer.decode(
-            tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"], skip_special_tokens=True
+            speaker(*plan)[1].apply_chat_template(chat, add_generation_prompt=True)["input_ids"], skip_special_tokens=True
         )
 
     causes = {
         "the answer begins after the prompt": lambda *case: prompt(*case) + expected(*case),
         "blanks at its ends belong to the answer": lambda *case: expected(*case).strip(),
     }
-    hint = "the template with a prompt for the assistant, ids and mask for generate, no sampling, no special tokens in the text"
+    hint = "the tokenizer's own template with a prompt for the assistant, ids and mask for generate, no sampling, no special tokens in the text"
     for seed in seeds:
         spoken = ((number, expected("?", "GPT-2", number, False, False)) for number in range(100 * seed, 100 * seed + 50))
         blank = next(number for number, said in spoken if said != said.strip())  # that begins or ends with one
         questions = [
             ("?", "GPT-2", blank, False, False),
             ("", "GPT-2", blank + 1, True, True),
+            ("a b", "GPT-2", blank + 2, False, True, "{{ messages[0].content }}{% if add_generation_prompt %} Answer:{% endif %}"),
             ("  Reverse: a b c\n", "tiny-lm", 0, False, True),
         ]
         check.agrees(answered, expected, questions, "`answer`", hint, causes=causes)
@@ -2808,6 +2899,7 @@ def check_token_texts():
     }
     hint = "one text for each token, as `decode` gives it for that token alone"
     texts = [("x", False), ("The largest of 17 things", False), ("naïve 猫 🙂🙂", False), (" two  blanks ", True), ("a<|end|>b", True)]
+    texts += [("x<|end|>", False), ("<|end|>", True), ("a<|pad|>", True)]
     check.agrees(texts_of_tokens, expected, texts, "`token_texts`", hint, causes=causes)
 
 
@@ -2831,13 +2923,14 @@ def check_cache_size():
     for seed in seeds:
         draw = torch.Generator().manual_seed(seed)
         sizes = []
-        for kind, dtype, rows, n in (
-            ("GPT-2", "float32", 1, 1),
-            ("GPT-NeoX", "bfloat16", 3, 7),
-            ("Llama", "float32", 1, 5),
-            ("Llama", "bfloat16", 4, 90),
+        for kind, dtype, caches, rows, n in (
+            ("GPT-2", "float32", True, 1, 1),
+            ("GPT-NeoX", "bfloat16", True, 3, 7),
+            ("GPT-NeoX", "float32", False, 2, 3),
+            ("Llama", "float32", True, 1, 5),
+            ("Llama", "bfloat16", False, 4, 90),
         ):
-            sizes.append((torch.randint(2, 80, (rows, n), generator=draw), kind, seed, dtype))
+            sizes.append((torch.randint(2, 80, (rows, n), generator=draw), kind, seed, dtype, caches))
         check.agrees(size_of_cache, expected, sizes, "`cache_size`", hint, causes=causes)
 
 

@@ -890,6 +890,49 @@ def encode_word(word, merges):
     return pieces
 
 
+# %% wrong="bpe" breaks="new_list" says="the caller's own list"
+# Misunderstands: where nothing is merged, the list that came can go back.
+def merge_pair(pieces, pair):
+    if pair not in zip(pieces, pieces[1:]):
+        return pieces
+    out, i = [], 0
+    while i < len(pieces):
+        if tuple(pieces[i : i + 2]) == pair:
+            out.append(pair[0] + pair[1])
+            i += 2
+        else:
+            out.append(pieces[i])
+            i += 1
+    return out
+
+
+def train_bpe(counts, size):
+    vocabulary = sorted({sign for word in counts for sign in word})
+    words = {word: list(word) for word in counts}
+    merges = []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for word, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[word]
+        if not pairs:
+            break
+        place = {piece: i for i, piece in enumerate(vocabulary)}
+        best = min(pairs, key=lambda pair: (-pairs[pair], place[pair[0]], place[pair[1]]))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {word: merge_pair(pieces, best) for word, pieces in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    rank = {pair: i for i, pair in enumerate(merges)}
+    pieces = list(word)
+    while known := [pair for pair in zip(pieces, pieces[1:]) if pair in rank]:
+        pieces = merge_pair(pieces, min(known, key=rank.get))
+    return pieces
+
+
 # %% right="bpe"
 # Plain dictionaries and lists; pairs as lists; the whole list of merges is searched again after each.
 def merge_pair(pieces, pair):
@@ -1239,6 +1282,69 @@ def train_tokenizer(texts, size):
     bpe.train_from_iterator(
         (texts.pop() for _ in range(len(texts))), trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
     )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="round_trip" says="takes no blank before it along"
+# Misunderstands: a special token swallows the blank before it.
+def train_tokenizer(texts, size):
+    from tokenizers import AddedToken
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[AddedToken(token, lstrip=True, special=True) for token in SPECIAL],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="size" says="a pair that occurs once can be merged too"
+# Misunderstands: a pair that occurs once is not worth a token.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        min_frequency=2,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="words" says="goes over the end of a word"
+# Misunderstands: the pattern of newer models cuts words just as well.
+def train_tokenizer(texts, size):
+    from tokenizers import Regex
+
+    pattern = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
 
 
@@ -1701,6 +1807,132 @@ def classify(model, tokenizer, texts):
     with torch.no_grad():
         scores, best = model(**batch).logits.softmax(-1).max(-1)
     return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="text" says="cut the ids, not the text"
+# Misunderstands: the prompt is taken out of the text wherever it stands.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    wholes = tokenizer.decode(made, skip_special_tokens=True)
+    prompts = tokenizer.decode(batch["input_ids"], skip_special_tokens=True)
+    return [whole.replace(prompt, "") if prompt else whole for whole, prompt in zip(wholes, prompts)]
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(1)
+    return [{"label": model.config.id2label[i], "score": score} for i, score in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="score" says="what `classify` returns for"
+# Misunderstands: no text has more than 128 tokens.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", tokenizer_kwargs={"padding_side": "left"}
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", truncation=True, max_length=128, return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(1)
+    return [{"label": model.config.id2label[i], "score": score} for i, score in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="template" says="the tokenizer's own template"
+# Misunderstands: all models read the format of tiny-lm.
+def reply(model, tokenizer, chats, max_new_tokens):
+    prompts = []
+    for chat in chats:
+        parts = [f"<|{m['role']}|>{m['content']}" + "<|end|>" * (m["role"] == "assistant") for m in chat]
+        prompts.append("".join(parts) + "<|assistant|>")
+    batch = tokenizer(prompts, padding=True, padding_side="left", add_special_tokens=False, return_tensors="pt")
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    with torch.no_grad():
+        scores, best = model(**batch).logits.softmax(-1).max(1)
+    return [{"label": model.config.id2label[i], "score": score} for i, score in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="score" says="what `classify` returns for"
+# Misunderstands: what has the id of the padding is padding.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats,
+        add_generation_prompt=True,
+        padding=True,
+        return_tensors="pt",
+        return_dict=True,
+        tokenizer_kwargs={"padding_side": "left"},
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+@torch.no_grad()
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    batch["attention_mask"] = (batch["input_ids"] != tokenizer.pad_token_id).long()
+    probabilities = model(**batch).logits.softmax(-1)
+    scores, best = probabilities.max(1)
+    return [{"label": model.config.id2label[i], "score": score} for i, score in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="kept" says="`model.generation_config` after `reply`"
+# Misunderstands: greedy is a setting of the model.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats,
+        add_generation_prompt=True,
+        padding=True,
+        return_tensors="pt",
+        return_dict=True,
+        tokenizer_kwargs={"padding_side": "left"},
+    )
+    model.generation_config.do_sample = False
+    made = model.generate(**batch, max_new_tokens=max_new_tokens)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+@torch.no_grad()
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    probabilities = model(**batch).logits.softmax(-1)
+    scores, best = probabilities.max(1)
+    return [{"label": model.config.id2label[i], "score": score} for i, score in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="kept" says="the model after `classify`"
+# Misunderstands: a model is frozen for good when one call needs no gradient.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats,
+        add_generation_prompt=True,
+        padding=True,
+        return_tensors="pt",
+        return_dict=True,
+        tokenizer_kwargs={"padding_side": "left"},
+    )
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    model.requires_grad_(False)
+    probabilities = model(**batch).logits.softmax(-1)
+    scores, best = probabilities.max(1)
+    return [{"label": model.config.id2label[i], "score": score} for i, score in zip(best.tolist(), scores.tolist())]
 
 
 # %% right="inside_the_pipeline"
@@ -2346,6 +2578,80 @@ def training_batch(tokenizer, chats):
     return batch
 
 
+# %% wrong="chat_template" breaks="trim" says="white space around contents"
+# Misunderstands: white space is blank, tab and newline.
+def chatml_template():
+    return (
+        "{% for m in messages %}"
+        "{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}"
+        "{% generation %}{{ m.content.strip(' \t\n') + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content.strip(' \t\n') + '<|im_end|>' }}{% endif %}"
+        "{{ '\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch["assistant_masks"]).bool()
+    ids = batch["input_ids"]
+    return {"input_ids": ids, "attention_mask": batch["attention_mask"], "labels": ids.masked_fill(~taught, -100)}
+
+
+# %% wrong="chat_template" breaks="ids" says="nothing added to it"
+# Misunderstands: the text of a template is encoded as any other.
+def chatml_template():
+    return (
+        "{% for m in messages %}"
+        "{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}"
+        "{{ '\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    texts = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    labels = torch.full_like(ids, -100)
+    for row, chat in enumerate(chats):
+        marks = tokenizer.apply_chat_template(chat, return_dict=True, return_assistant_tokens_mask=True)["assistant_masks"]
+        for place, mark in zip(mask[row].nonzero()[:, 0].tolist(), marks):
+            if mark:
+                labels[row, place] = ids[row, place]
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+# %% wrong="chat_template" breaks="roles" says="the model has never seen"
+# Misunderstands: blanks around a role make no other role of it.
+def chatml_template():
+    return (
+        "{% for m in messages %}"
+        "{% set role = m.role | trim %}"
+        "{% if role not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + role + '\n' }}"
+        "{% if role == 'assistant' %}{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}"
+        "{{ '\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch["assistant_masks"]).bool()
+    ids = batch["input_ids"]
+    return {"input_ids": ids, "attention_mask": batch["attention_mask"], "labels": ids.masked_fill(~taught, -100)}
+
+
 # %% right="chat_template"
 # Tags that take their white space away, roles in branches; padding by `tokenizer.pad`.
 def chatml_template():
@@ -2966,6 +3272,62 @@ def pack(rows):
     places = torch.tensor([[i for row in rows for i in range(len(row))]])
     mask = torch.block_diag(*[torch.ones(len(row), len(row)).tril() for row in rows]).bool()
     return {"input_ids": ids, "position_ids": places, "attention_mask": mask[None, None]}
+
+
+# %% wrong="batches_and_masks" breaks="causal" says="your code raised"
+# Misunderstands: no sequence is longer than 128.
+TRIANGLE = torch.ones(128, 128, dtype=torch.bool).tril()
+
+
+def pad_left(rows, pad_id):
+    longest = max(len(row) for row in rows)
+    input_ids = torch.tensor([[pad_id] * (longest - len(row)) + list(row) for row in rows])
+    attention_mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    position_ids = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return TRIANGLE[:n, :n] & attention_mask.bool()[:, None, None, :]
+
+
+def pack(rows):
+    owner = torch.cat([torch.full((len(row),), number) for number, row in enumerate(rows)])
+    total = len(owner)
+    may_look = (owner[:, None] == owner) & torch.ones(total, total, dtype=torch.bool).tril()
+    return {
+        "input_ids": torch.tensor([[token for row in rows for token in row]]),
+        "position_ids": torch.cat([torch.arange(len(row)) for row in rows])[None],
+        "attention_mask": may_look[None, None],
+    }
+
+
+# %% wrong="batches_and_masks" breaks="blocks" says="looks at itself and at what stands before it"
+# Misunderstands: a byte is enough to number sequences.
+def pad_left(rows, pad_id):
+    longest = max(len(row) for row in rows)
+    input_ids = torch.tensor([[pad_id] * (longest - len(row)) + list(row) for row in rows])
+    attention_mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    position_ids = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    return torch.full((n, n), True).tril() & attention_mask.bool()[:, None, None, :]
+
+
+def pack(rows):
+    lengths = torch.tensor([len(row) for row in rows])
+    owner = torch.arange(len(rows)).to(torch.uint8).repeat_interleave(lengths)  # saves memory
+    total = len(owner)
+    may_look = (owner[:, None] == owner) & torch.ones(total, total, dtype=torch.bool).tril()
+    return {
+        "input_ids": torch.tensor([[token for row in rows for token in row]]),
+        "position_ids": torch.cat([torch.arange(len(row)) for row in rows])[None],
+        "attention_mask": may_look[None, None],
+    }
 
 
 # %% right="batches_and_masks"
@@ -3782,6 +4144,93 @@ class TopP(LogitsProcessor):
         probabilities = ordered.exp() / ordered.exp().sum(-1, keepdim=True)
         kept = probabilities.cumsum(-1) - probabilities < self.p
         return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="top_p" says="`TopP`"
+# Misunderstands: a softmax is exp over its sum, and float64 overflows nowhere.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        last = scores.sort(descending=True).values[:, : self.k][:, -1:]
+        return scores.masked_fill(scores < last, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        weights = ordered.double().exp()
+        chances = weights / weights.sum(1, keepdim=True)
+        before = chances.cumsum(1) - chances
+        return ordered.masked_fill(before >= self.p - 1e-9, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="top_k_ties" says="what equals the last of them"
+# Misunderstands: what is close to the k-th highest equals it.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        last = scores.sort(descending=True).values[:, : self.k][:, -1:]
+        kept = (scores > last) | torch.isclose(scores, last.expand_as(scores))
+        return scores.masked_fill(~kept, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        chances = ordered.double().softmax(1)
+        before = chances.cumsum(1) - chances
+        return ordered.masked_fill(before >= self.p - 1e-9, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="greedy" says="the highest score"
+# Misunderstands: ties are broken by taking a little off for each place.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        places = torch.arange(scores.shape[1], dtype=torch.float64)
+        best = (scores.double() - 1e-6 * places).argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        last = scores.sort(descending=True).values[:, : self.k][:, -1:]
+        return scores.masked_fill(scores < last, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        chances = ordered.double().softmax(1)
+        before = chances.cumsum(1) - chances
+        return ordered.masked_fill(before >= self.p - 1e-9, -torch.inf).gather(1, order.argsort())
 
 
 # %% right="samplers"
@@ -4641,6 +5090,60 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
 # Misunderstands: a loop by hand may call the library's.
 def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
     return model.generate(input_ids, attention_mask=attention_mask, max_new_tokens=max_new_tokens, do_sample=sample)
+
+
+# %% wrong="generate_by_hand" breaks="ends" says="0 is the end token"
+# Misunderstands: an end token with the id 0 is none.
+@torch.no_grad()
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings = model.generation_config
+    ends = torch.tensor(settings.eos_token_id or [-1]).view(-1)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
+    for _ in range(max_new_tokens):
+        output = model(
+            input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+        )
+        cache = output.past_key_values
+        scores = output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="stop" says="a prompt of 1,050 tokens"
+# Misunderstands: every model has room for 128 tokens.
+@torch.no_grad()
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings = model.generation_config
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
+    for _ in range(min(max_new_tokens, 128 - input_ids.shape[1])):
+        output = model(
+            input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+        )
+        cache = output.past_key_values
+        scores = output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if sample else scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+    return input_ids
 
 
 # %% right="generate_by_hand"
@@ -5643,6 +6146,87 @@ def attention_maps(folder, input_ids):
     return torch.stack(model(input_ids, output_attentions=True).attentions, 1)
 
 
+# %% wrong="from_v4_to_v5" breaks="none_added" says="for that token alone"
+# Misunderstands: an end token at the end was added by the tokenizer.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    ids = tokenizer(text)["input_ids"]
+    if ids and ids[-1] == tokenizer.eos_token_id:
+        ids = ids[:-1]
+    return [tokenizer.decode([i]) for i in ids]
+
+
+def cache_size(model, input_ids):
+    with torch.no_grad():
+        cache = model(input_ids, use_cache=True).past_key_values
+    size = sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values))
+    return cache.get_seq_length(), size
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="cache_tokens" says="your code raised"
+# Misunderstands: a model always gives its cache back.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    with torch.no_grad():
+        cache = model(input_ids).past_key_values
+    size = sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values))
+    return cache.get_seq_length(), size
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="answer_prompt" says="the tokenizer's own template"
+# Misunderstands: all models read the format of tiny-lm.
+def answer(model, tokenizer, question):
+    prompt = f"<|user|>{question}<|assistant|>"
+    inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    with torch.no_grad():
+        cache = model(input_ids, use_cache=True).past_key_values
+    size = sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values))
+    return cache.get_seq_length(), size
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
 # %% right="from_v4_to_v5"
 # Old names that still work; a model that is converted after loading.
 def answer(model, tokenizer, question):
@@ -5659,7 +6243,7 @@ def token_texts(tokenizer, text):
 
 
 def cache_size(model, input_ids):
-    past = model(input_ids).past_key_values
+    past = model(input_ids, use_cache=True).past_key_values
     tensors = [t for layer in past.layers for t in (layer.keys, layer.values)]
     return tensors[0].shape[2], sum(t.nbytes for t in tensors)
 
