@@ -107,9 +107,9 @@ if Path(model_name).is_dir():
 # | `generation_config.json` | how `generate` behaves when you say nothing | `generate` |
 
 # %% [markdown]
-# # Part A · What does a model read?
+# ## Part A · What does a model read?
 #
-# ## 1 · Byte-pair merges
+# ### 1 · Byte-pair merges
 #
 # A model reads numbers. Whole words would need an endless vocabulary, single letters very long sequences.
 # **Byte-pair encoding** (Sennrich, Haddow and Birch 2016, [arXiv:1508.07909](https://arxiv.org/abs/1508.07909)) lets
@@ -129,7 +129,7 @@ print("as numbers:    ", tokenizer(text)["input_ids"])
 print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 
 # %% [markdown]
-# ### Exercise 1 · Byte-pair merges (`bpe`, 3 points, 40 minutes, difficulty 2 of 3)
+# #### Exercise 1 · Byte-pair merges (`bpe`, 3 points, 40 minutes, difficulty 2 of 3)
 #
 # Three functions; each is checked, and earns its point, on its own: the checks of `train_bpe` and `encode_word` come with a
 # `merge_pair` that is right. A *piece* is a string of one or more characters (blanks and letters of any script among
@@ -401,7 +401,7 @@ check.points(3)
 
 # %% [markdown]
 
-# ### See your pieces
+# #### See your pieces
 #
 # The merges of tiny-lm, applied by your function: first none of them, then more and more.
 
@@ -438,7 +438,7 @@ draw_pieces(
 # training text was about decides which words get a token of their own.
 
 # %% [markdown]
-# ## 2 · A tokenizer of your own
+# ### 2 · A tokenizer of your own
 #
 # Your functions are the heart of a tokenizer. The `tokenizers` library has the rest: cutting text, bytes, special
 # tokens, and it is fast. A tokenizer there is a chain of parts, and each is a decision:
@@ -454,7 +454,7 @@ draw_pieces(
 # `PreTrainedTokenizerFast(tokenizer_object=...)` then makes it a tokenizer for transformers: padding, chat templates,
 # `save_pretrained`. There you say which token pads, which one ends, and on which side padding goes.
 #
-# ### Exercise 2 · A tokenizer of your own (`train_tokenizer`, 3 points, 25 minutes, difficulty 2 of 3)
+# #### Exercise 2 · A tokenizer of your own (`train_tokenizer`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # Write `train_tokenizer(texts, size)`. `texts` is a list of one or more strings. `size` is 264 (all bytes, the special
 # tokens, a few merges) or more, and no more than the texts hold merges for.
@@ -641,7 +641,7 @@ with check.exercise("train_tokenizer"):
 
 # %% [markdown]
 
-# ### Claim: a token is about four characters of English
+# #### Claim: a token is about four characters of English
 #
 # The rule of thumb is everywhere (OpenAI gives it on its [tokenizer page](https://platform.openai.com/tokenizer)). It
 # belongs to vocabularies of 50,000 to 200,000 tokens, trained on a good part of the web. You train five smaller ones on
@@ -690,9 +690,9 @@ claims.record(
 # in room in the context.
 
 # %% [markdown]
-# # Part B · How is it asked, and taught?
+# ## Part B · How is it asked, and taught?
 #
-# ## A second architecture
+# ### A second architecture
 #
 # What holds for one model may be an accident. So every test below runs on a second kind of model too: a GPT-2 with
 # **random weights**, and now and then on a third. They write nonsense, but the same nonsense every time, and that is all
@@ -746,7 +746,7 @@ for net in (make_gpt2(), make_neox()):
     print(f"{type(net).__name__}: {net.num_parameters():,} parameters, none of them trained")
 
 # %% [markdown]
-# ## 3 · Inside a pipeline
+# ### 3 · Inside a pipeline
 #
 # `pipeline` is the shortest way to an answer:
 
@@ -769,7 +769,7 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 # the first and the last, `AutoModelFor…` for the one between. The part after `For` chooses the **head**: the same
 # body can end in logits over the vocabulary (`CausalLM`) or over labels (`SequenceClassification`).
 #
-# ### Exercise 3 · Two pipelines by hand (`inside_the_pipeline`, 3 points, 30 minutes, difficulty 2 of 3)
+# #### Exercise 3 · Two pipelines by hand (`inside_the_pipeline`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # Two functions that agree with two pipelines, for a batch of inputs at once; each is checked, and earns its points, on
 # its own. The models compute in float32 and are in evaluation mode, the inputs are no longer than they can take.
@@ -1048,7 +1048,7 @@ check.points(3)
 
 # %% [markdown]
 
-# ### Ask a batch
+# #### Ask a batch
 #
 # Questions from the held-out part of the tasks, all in one call. Three of the four tasks were taught; the smallest of three
 # numbers never was. How sure the model is, is the probability that it gave to the tokens of its answer, on average.
@@ -1080,7 +1080,7 @@ for k, task in enumerate(tasks):
 # [arXiv:2207.05221](https://arxiv.org/abs/2207.05221). Tuning for chats can spoil that: OpenAI 2023,
 # [arXiv:2303.08774](https://arxiv.org/abs/2303.08774), figure 8.)
 #
-# ## 4 · A chat template, and labels to learn from
+# ### 4 · A chat template, and labels to learn from
 #
 # A model knows no roles. It continues a string. The **chat template**, a small program in the Jinja language that is
 # saved with the tokenizer, writes a conversation as one string in exactly the form in which the model was taught. With
@@ -1115,7 +1115,7 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 # %% [markdown]
 # The marks include `<|end|>`: a model that never learns to write it never stops.
 #
-# ### Exercise 4 · ChatML, and a batch to learn from (`chat_template`, 4 points, 35 minutes, difficulty 2 of 3)
+# #### Exercise 4 · ChatML, and a batch to learn from (`chat_template`, 4 points, 35 minutes, difficulty 2 of 3)
 #
 # Two functions; each is checked, and earns its points, on its own.
 #
@@ -1399,7 +1399,7 @@ check.points(4)
 
 # %% [markdown]
 
-# ### What the labels are for
+# #### What the labels are for
 #
 # The loss of a causal model with your labels, once for tiny-lm and once for the right answer exchanged for a wrong one.
 # The prompt counts nothing; the answer, and that it ends there, count everything.
@@ -1423,9 +1423,9 @@ for label, answers in (
     print(f"{label:36} loss {loss:5.2f} nats a token, on {share:.0%} of the tokens")
 
 # %% [markdown]
-# # Part C · Why does a batch give other answers?
+# ## Part C · Why does a batch give other answers?
 #
-# ## 5 · Padding, positions and masks
+# ### 5 · Padding, positions and masks
 #
 # Rows of a tensor are equally long, prompts are not. So short prompts are filled up with padding, and three things
 # must be said about it, or the answers change:
@@ -1470,7 +1470,7 @@ with torch.no_grad():
 # computed and then thrown away; packing gets much cheaper with attention kernels that take the lengths instead of a
 # matrix (FlashAttention's [varlen functions](https://github.com/Dao-AILab/flash-attention)).
 #
-# ### Exercise 5 · Batches and masks (`batches_and_masks`, 3 points, 30 minutes, difficulty 2 of 3)
+# #### Exercise 5 · Batches and masks (`batches_and_masks`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # Three functions; each is checked, and earns its point, on its own. `rows` is a list of one or more lists, each of one or
 # more ids.
@@ -1707,7 +1707,7 @@ check.points(3)
 
 # %% [markdown]
 
-# ### See the masks, and where a model looks
+# #### See the masks, and where a model looks
 #
 # Left: your matrices. Right: the attention of tiny-lm's last layer, averaged over its heads, for two prompts in one
 # padded batch. The default attention (`sdpa`) is fast and keeps no weights; `attn_implementation="eager"` keeps them.
@@ -1743,9 +1743,9 @@ print(f"attention that real tokens of the shorter prompt pay to padding: {weight
 # stay dark for every real token, and the two rows without colour are queries that nobody reads.
 
 # %% [markdown]
-# # Part D · How does text come out?
+# ## Part D · How does text come out?
 #
-# ## 6 · Samplers
+# ### 6 · Samplers
 #
 # The model gives a score (a logit) for every token of the vocabulary. Which one is taken is not the model's business. It
 # is a choice:
@@ -1761,7 +1761,7 @@ print(f"attention that real tokens of the shorter prompt pay to padding: {weight
 # `(batch, vocabulary)`, and returns new scores. What may not be chosen gets $-\infty$, for which softmax gives exactly
 # 0. Processors form a chain, so `generate` needs no new code for a new idea.
 #
-# ### Exercise 6 · Three samplers (`samplers`, 3 points, 30 minutes, difficulty 2 of 3)
+# #### Exercise 6 · Three samplers (`samplers`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # Write `__call__` of three processors; each is checked, and earns its point, on its own. `scores` is a float32 or float64
 # tensor `(rows, vocabulary)`, both 1 or more, of any finite size, also large ones (10,000) and nearly equal ones; some scores may be $-\infty$ already, but not a whole row.
@@ -2021,7 +2021,7 @@ check.points(3)
 
 
 # %% [markdown]
-# ### See what they cut
+# #### See what they cut
 #
 # The twenty most probable tokens after two beginnings: one where tiny-lm is sure, one where it is not. Blue bars are
 # kept.
@@ -2091,7 +2091,7 @@ for label, processors in (
 # (Nguyen and others 2024, [arXiv:2407.01082](https://arxiv.org/abs/2407.01082)); **penalties** (`repetition_penalty`,
 # `no_repeat_ngram_size`) lower or forbid what was said before, and so also what has to be repeated: a name, a bracket.
 #
-# ## 7 · The loop, with a cache
+# ### 7 · The loop, with a cache
 #
 # `generate` is a loop: predict a token, append it, predict again. Naively every round runs the model over everything so
 # far, although the keys and values of old tokens never change: no token looks at later ones. So they are kept in a
@@ -2108,7 +2108,7 @@ for label, processors in (
 # that shapes stay the same and `torch.compile` can work; models with sliding windows keep the last few thousand tokens of
 # some layers only ([cache strategies](https://huggingface.co/docs/transformers/kv_cache)).
 #
-# ### Exercise 7 · Generate by hand (`generate_by_hand`, 4 points, 40 minutes, difficulty 3 of 3)
+# #### Exercise 7 · Generate by hand (`generate_by_hand`, 4 points, 40 minutes, difficulty 3 of 3)
 #
 # Write `generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False)`, which does what
 # `model.generate` does. `input_ids` and `attention_mask`, int64 `(rows, n)`, both 1 or more, are padded on the left; a real
@@ -2351,7 +2351,7 @@ with check.exercise("generate_by_hand"):
 
 
 # %% [markdown]
-# ### Claim: the cache makes generation several times faster
+# #### Claim: the cache makes generation several times faster
 #
 # An article on the Hub reports 5.21 times for one model on a T4
 # ([KV caching explained](https://huggingface.co/blog/not-lain/kv-caching)). The reason gives more than a number: without
@@ -2418,7 +2418,7 @@ claims.record(
 # cache is memory: two tensors a layer, for every token of every row.
 
 # %% [markdown]
-# ### Claim: a batch costs little more than one prompt
+# #### Claim: a batch costs little more than one prompt
 #
 # Decoding one token reads all weights and does little arithmetic with them. A batch reads them once for all rows, so
 # throughput should grow in proportion to the batch, until arithmetic itself takes the time. The usual advice is to make
@@ -2462,7 +2462,7 @@ claims.record(
 # early wait for the longest. Lesson 17 builds the cure, continuous batching.
 
 # %% [markdown]
-# ## 8 · Tests for somebody else's loop
+# ### 8 · Tests for somebody else's loop
 #
 # A colleague runs a small server. It has two models, `NETS`, and one function, `complete(name, rows, count, end)`, whose
 # bugs rarely raise an error. They give slightly other text, for some rows, on some architectures. You know by now which;
@@ -2490,7 +2490,7 @@ def alone(name, row, count, end):
 print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
 
 # %% [markdown]
-# ### Exercise 8 · Tests for a server (`generation_tests`, 3 points, 30 minutes, difficulty 3 of 3)
+# #### Exercise 8 · Tests for a server (`generation_tests`, 3 points, 30 minutes, difficulty 3 of 3)
 #
 # Write `check_complete(complete)`. `complete(name, rows, count, end)` gets the name of a model, `"gpt2"` or `"neox"`; a list of
 # one or more prompts, each a list of one or more ids from 0 to 88; how many new ids there may be (`count`, 1 or more; prompt
@@ -2634,9 +2634,9 @@ check.points(3)
 
 
 # %% [markdown]
-# # Part E · What changed in version 5?
+# ## Part E · What changed in version 5?
 #
-# ## 9 · Code from another time
+# ### 9 · Code from another time
 #
 # Most code on the web, and much of what a language model will write for you, was made for transformers 4. Version 5
 # removed what had long been deprecated, and changed some defaults without a word at run time. Those are the dangerous
@@ -2713,7 +2713,7 @@ for habit, call in old_habits.items():
 #
 # (The whole list: [migration guide](https://github.com/huggingface/transformers/blob/main/MIGRATION_GUIDE_V5.md).)
 #
-# ### Exercise 9 · Code from another time (`from_v4_to_v5`, 4 points, 30 minutes, difficulty 2 of 3)
+# #### Exercise 9 · Code from another time (`from_v4_to_v5`, 4 points, 30 minutes, difficulty 2 of 3)
 #
 # Four functions from a project of 2023, as they were. Write each anew for version 5, so that it returns what it returned
 # then; each is checked, and earns its point, on its own. Some fail loudly; some return something else, quietly.
@@ -3002,7 +3002,7 @@ check.points(4)
 
 
 # %% [markdown]
-# ### Does it matter?
+# #### Does it matter?
 #
 # One of the silent changes, measured: how far the logits of tiny-lm move when its weights are rounded to bfloat16, as
 # they would be if its checkpoint had been saved so and nobody had said `dtype=`; and the size of its cache, by your
@@ -3026,7 +3026,7 @@ print(
 )
 
 # %% [markdown]
-# # Claims measured
+# ## Claims measured
 #
 # | claim | where |
 # |---|---|
@@ -3037,7 +3037,7 @@ print(
 # The table with your own figures stands below the last of them; `unit24 claims` prints it in a terminal.
 
 # %% [markdown]
-# # On a bigger machine
+# ## On a bigger machine
 #
 # With `UNIT24_TIER=hub` everything above runs on a real chat model of the Hub; only the name changes. This cell repeats
 # the key step there: your loop against `generate`, and what cache and batch are worth, on a GPU if there is one.
@@ -3063,7 +3063,7 @@ else:
     print("Skipped: this section needs UNIT24_TIER=hub (and likes a GPU).")
 
 # %% [markdown]
-# # Quiz
+# ## Quiz
 #
 # Five questions, with feedback for every option. Nothing is graded.
 
@@ -3095,7 +3095,7 @@ else:
 # - [ ] Only a query: key and value of the new token are in the cache :: They are computed from the new token and then put there.
 
 # %% [markdown]
-# # What to read next
+# ## What to read next
 #
 # - [Text generation strategies](https://huggingface.co/docs/transformers/generation_strategies) and
 #   [cache strategies](https://huggingface.co/docs/transformers/kv_cache): what `generate` offers beyond this lesson.

@@ -1660,7 +1660,7 @@ check.points(3)
 
 
 # %% [markdown]
-# #### A new task, and what it costs
+# ### A new task, and what it costs
 #
 # Four ways start from the same weights and see the same number of batches of the new task:
 #

@@ -4094,7 +4094,7 @@ print(
 # Nothing below is graded. First your acceptance rule with two real models, then vLLM from inside, then vLLM as a
 # server under your load client.
 #
-# #### Speculation with the shipped models
+# ### Speculation with the shipped models
 #
 # `env.model("target")` and `env.model("draft")` share a tokenizer; the draft has one layer and a sixth of the
 # weights.

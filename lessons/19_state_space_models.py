@@ -66,9 +66,9 @@ def numbers(seed, *shape, low=None, high=None, dtype=torch.float32):
 
 
 # %% [markdown]
-# # Part A · From an equation to a scan
+# ## Part A · From an equation to a scan
 #
-# ## 1 · Discretise (2 points, 15 minutes, difficulty 1 of 3)
+# ### 1 · Discretise (2 points, 15 minutes, difficulty 1 of 3)
 #
 # One channel of a state space model is a small system of differential equations. Its state $h$ has a few entries, each
 # of which decays at its own rate $A < 0$ and is fed by the input $x$ through $B$:
@@ -206,7 +206,7 @@ right.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# ## 2 · One model, two ways to run it (3 points, 25 minutes, difficulty 2 of 3)
+# ### 2 · One model, two ways to run it (3 points, 25 minutes, difficulty 2 of 3)
 #
 # With constant $a$, $b$, $c$ the recurrence can be unrolled: the input of $j$ steps ago has been multiplied $j$ times by
 # $a$. So the output is a **convolution** with a kernel that is as long as the text:
@@ -412,7 +412,7 @@ difference = (run_recurrence(a, b, c, x) - run_convolution(kernel, x)).abs().max
 print(f"largest difference between recurrence and convolution: {difference:.1e}")
 
 # %% [markdown]
-# ## 3 · The associative scan (4 points, 30 minutes, difficulty 3 of 3)
+# ### 3 · The associative scan (4 points, 30 minutes, difficulty 3 of 3)
 #
 # The convolution needs the *same* $a$ and $b$ at every step. Soon they will differ from token to token, and the kernel is
 # gone. What is left is the recurrence $h_t = a_t h_{t-1} + b_t$, which looks hopelessly serial. It is not. One step is a
@@ -670,9 +670,9 @@ plt.show()
 # chip's fast memory and never writes them out.
 
 # %% [markdown]
-# # Part B · Selective
+# ## Part B · Selective
 #
-# ## 4 · The selective scan (4 points, 30 minutes, difficulty 2 of 3)
+# ### 4 · The selective scan (4 points, 30 minutes, difficulty 2 of 3)
 #
 # A time-invariant system treats every token alike: it cannot skip a filler word and keep a name. Mamba makes three things
 # depend on the token: the step $\Delta_t$, the way in $B_t$ and the way out $C_t$. The rates $A$ stay. With the picture of
@@ -941,7 +941,7 @@ with check.exercise("selective_scan"):
 
 
 # %% [markdown]
-# ## 5 · Write the tests (3 points, 25 minutes, difficulty 2 of 3)
+# ### 5 · Write the tests (3 points, 25 minutes, difficulty 2 of 3)
 #
 # Scans are rewritten all the time: in Triton, in chunks, with a state for serving. Each version must be tested, and one
 # short text against one stored output misses a third of the mistakes made here: below is a scan
@@ -1180,9 +1180,9 @@ check.points(3)  # the number below: your points, of 3
 
 
 # %% [markdown]
-# # Part C · What a token costs when you generate
+# ## Part C · What a token costs when you generate
 #
-# ## 6 · Mamba's block, with its state (5 points, 40 minutes, difficulty 3 of 3)
+# ### 6 · Mamba's block, with its state (5 points, 40 minutes, difficulty 3 of 3)
 #
 # A Mamba block wraps the scan in four things: a projection that doubles the width twice (one half becomes the input, the
 # other a gate), a short causal convolution, small projections that make $\Delta$, $B$, $C$ from the input, and the gate. In the
@@ -1525,7 +1525,7 @@ check.points(5)  # the number below: your points, of 5
 
 
 # %% [markdown]
-# ### Your block in a whole model
+# #### Your block in a whole model
 #
 # A Mamba model is: embedding, blocks of `x + mixer(norm(x))`, a last norm, the head. Below, your block generates with the
 # weights of a (random) model, and the tokens are compared with `model.generate`. Then a trap: the same text given to
@@ -1579,7 +1579,7 @@ for name, logits in (("your block", ours), ("transformers", library), ("transfor
 # A test like your `check_scan` finds it.
 
 # %% [markdown]
-# ## 7 · The bytes of a cache (3 points, 20 minutes, difficulty 2 of 3)
+# ### 7 · The bytes of a cache (3 points, 20 minutes, difficulty 2 of 3)
 #
 # What limits serving is often the memory of all conversations at once. An attention layer keeps a key and a value for each
 # token and KV head; a Mamba layer keeps its state and the last inputs of its convolution, whatever the length. (Mamba as
@@ -1912,7 +1912,7 @@ check.points(3)  # the number below: your points, of 3
 
 
 # %% [markdown]
-# ## 8 · The layer of a hybrid (3 points, 20 minutes, difficulty 2 of 3)
+# ### 8 · The layer of a hybrid (3 points, 20 minutes, difficulty 2 of 3)
 #
 # Bamba (IBM and others, 2024) has Mamba-2 layers with an attention layer now and then. The frame of all its layers is
 # the same; only the *mixer*, the thing in the middle of the first half, differs:
@@ -2164,9 +2164,9 @@ for config in (JambaConfig(), Qwen3NextConfig(), KimiLinearConfig(), OlmoHybridC
     print(f"{config.model_type}: {attend} of {config.num_hidden_layers} layers attend")
 
 # %% [markdown]
-# # Part D · A fair comparison
+# ## Part D · A fair comparison
 #
-# ## 9 · A fair pair (3 points, 25 minutes, difficulty 2 of 3)
+# ### 9 · A fair pair (3 points, 25 minutes, difficulty 2 of 3)
 #
 # "Mamba learns this faster than attention" can be true because of the architecture, or because one of the two began in a
 # better place. transformers' defaults differ: `initializer_range` is 0.1 in `MambaConfig` and 0.02 in `LlamaConfig`, Mamba ties
@@ -2445,7 +2445,7 @@ check.points(3)  # the number below: your points, of 3
 
 
 # %% [markdown]
-# ## Measured: memory and time against length
+# ### Measured: memory and time against length
 #
 # First the bytes. Three small models of four layers read texts of growing length; your `cache_bytes` weighs what they
 # carry, and your `predicted_bytes` draws the lines on.
@@ -2605,7 +2605,7 @@ claims.record(
 # reading calls torch several times for each token and layer; its CUDA kernel does not. Constant memory is what holds everywhere.
 
 # %% [markdown]
-# ## Measured: who remembers, who carries on
+# ### Measured: who remembers, who carries on
 #
 # Two tasks that were made for this question (`unit24.data` documents them):
 #
@@ -2821,7 +2821,7 @@ claims.record(
 # head that looks one token back.)
 
 # %% [markdown]
-# # Claims measured
+# ## Claims measured
 #
 # | claim | where |
 # |---|---|
@@ -2835,7 +2835,7 @@ claims.record(
 # The table with your own figures stands below the last of them; `unit24 claims` prints it in a terminal.
 
 # %% [markdown]
-# # On a bigger machine
+# ## On a bigger machine
 #
 # The same measurement with real checkpoints: Mamba with 130 M parameters and SmolLM2 with 135 M, on a GPU, at lengths where the
 # difference decides. It runs with `UNIT24_TIER=hub` on a GPU. With the packages `mamba_ssm` and `causal_conv1d` installed,
@@ -2859,7 +2859,7 @@ else:
     print("Skipped: this section needs a GPU and UNIT24_TIER=hub.")
 
 # %% [markdown]
-# # Quiz
+# ## Quiz
 #
 # Five questions, with feedback for every option. Nothing is graded.
 
@@ -2891,7 +2891,7 @@ else:
 # - [ ] Whether the Mamba was bidirectional :: A causal language model is not.
 
 # %% [markdown]
-# # What to read next
+# ## What to read next
 #
 # - [Mamba: Linear-Time Sequence Modeling with Selective State Spaces](https://arxiv.org/abs/2312.00752) by Albert Gu and Tri Dao:
 #   selection, the scan as a kernel, selective copying.
