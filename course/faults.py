@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 
-from course.parts import BEGIN_HIDDEN, BEGIN_SOLUTION, END_HIDDEN, END_SOLUTION, Cell, Fault, title_of
+from course.parts import BEGIN_HIDDEN, BEGIN_SOLUTION, END_HIDDEN, END_SOLUTION, PICTURE, Cell, Fault, picture_path, title_of
 from course.percent import ANSWERS, Text
 from course.quizzes import parse_quiz
 from course.rules import COMMENT
@@ -212,6 +212,16 @@ def has_headings_in_order(story: Text, answers: Text) -> Iterator[Fault]:
             last = len(signs)
 
 
+def has_pictures_in_words(story: Text, answers: Text) -> Iterator[Fault]:
+    """A picture is there, and says in words what it shows to whoever cannot see it."""
+    for cell in story.cells:
+        for words, name in PICTURE.findall(cell.source) if cell.type == "markdown" else ():
+            if not picture_path(story.path, name).is_file():
+                yield cell.fault(f"there is no lessons/{name}")
+            if len(words.split()) < 5:
+                yield cell.fault(f"{name}: say between the square brackets what the picture shows")
+
+
 FILE_RULES: tuple[Callable[[Text, Text], Iterator[Fault]], ...] = (
     has_one_setup,
     has_a_title,
@@ -223,6 +233,7 @@ FILE_RULES: tuple[Callable[[Text, Text], Iterator[Fault]], ...] = (
     has_one_header,
     has_needs_that_can_be_read,
     has_headings_in_order,
+    has_pictures_in_words,
 )
 
 

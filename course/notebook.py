@@ -7,6 +7,7 @@ machine or of the conversion stays in the metadata.
 from __future__ import annotations
 
 import ast
+import base64
 import hashlib
 import json
 import re
@@ -17,7 +18,18 @@ import nbformat
 from nbformat import NotebookNode
 
 from course.address import badges, package_source
-from course.parts import BEGIN_HIDDEN, BEGIN_SOLUTION, END_HIDDEN, END_SOLUTION, ROOT, Cell, Lesson, LessonError
+from course.parts import (
+    BEGIN_HIDDEN,
+    BEGIN_SOLUTION,
+    END_HIDDEN,
+    END_SOLUTION,
+    PICTURE,
+    ROOT,
+    Cell,
+    Lesson,
+    LessonError,
+    picture_path,
+)
 from course.quizzes import parse_quiz
 from unit24 import quiz
 from unit24.errors import UserError
@@ -190,10 +202,17 @@ def _source(lesson: Lesson, cell: Cell, setup: str) -> str:
         answer = next(a for a in lesson.answers if a.id == cell.name)
         if answer.rubric is not None:  # in the same cell, which nbgrader replaces as a whole
             return f"{cell.source.rstrip()}\n\n---\n\n**Rubric**\n\n{answer.rubric.source.strip()}"
+    source = PICTURE.sub(lambda found: f"![{found[1]}]({_picture(lesson.path, found[2])})", cell.source) if cell.type == "markdown" else cell.source
     if links := badges(lesson.name) if cell is lesson.cells[0] and cell.type == "markdown" else "":
-        title, _, rest = cell.source.partition("\n")
+        title, _, rest = source.partition("\n")
         return f"{title}\n\n{links}\n{rest}"
-    return cell.source
+    return source
+
+
+def _picture(story: Path, name: str) -> str:
+    """The address under which a notebook holds a picture of a lesson itself: it is read where no other file came along."""
+    path = picture_path(story, name)
+    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _setup(lesson: Lesson, text: str) -> str:

@@ -150,6 +150,15 @@ def answers_path(path: Path) -> Path:
     return path.parent / "answers" / path.name
 
 
+PICTURE = re.compile(r"!\[([^\]]*)\]\((pictures/[\w.-]+\.svg)\)")  # in a text: what it shows, and its file beside the lessons
+
+
+def picture_path(story: Path, name: str) -> Path:
+    """The file of a picture that a lesson names; a copy of the lesson elsewhere has those of the course."""
+    beside = story.parent / name
+    return beside if beside.is_file() else ROOT / "lessons" / name
+
+
 def title_of(cells: Iterable[Cell]) -> str:
     """The first heading that begins a text cell; empty if there is none."""
     for cell in cells:

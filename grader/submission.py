@@ -73,10 +73,11 @@ class LessonCells:
         self.answers = {a.id: a for a in lesson.answers}
         placed = placed_cells(lesson)
         self.first, self.ids = placed[0][0], {name for name, _ in placed}
-        self.prose = {_bare(student_source(cell)) for _, cell in placed if cell.type != "code"}
         self.previous = {name: before for (before, _), (name, _) in itertools.pairwise(placed)}
         self.stubs = {e.id: same_code(student_source(e.cell)) for e in lesson.exercises}
-        setup = [untitled(cell.source) for cell in instructor_notebook(lesson).cells if cell.id in ("setup", "progress")]
+        notebook = instructor_notebook(lesson)
+        setup = [untitled(cell.source) for cell in notebook.cells if cell.id in ("setup", "progress")]
+        self.prose = {_bare(cell.source) for cell in notebook.cells if cell.cell_type == "markdown"}
         self.released = {same_code(text) for text in [*setup, *(student_source(c) for _, c in placed if c.type == "code")]}
         self.given = {ast.dump(node) for text in self.released for node in _statements(text)}
         self.setup_names = {name for text in setup for name in _defined(text)}

@@ -23,15 +23,7 @@
 # moves, which is most of the truth about it. With a GPU the same cells compile, and the last part measures. Triton
 # needs Linux: Colab and Kaggle are Linux, Windows has WSL; on a Mac, use Colab.
 #
-# ```text
-#   grid of programs               one program                      memory
-#  ┌────┬────┬────┬────┐     ┌───────────────────────┐      ┌──────────────────────┐
-#  │ p0 │ p1 │ p2 │ p3 │ ──► │ offsets  which places │      │ x x x x x x x x x x ?│
-#  └────┴────┴────┴────┘     │ mask     which exist  │ ◄─── │ load   (masked)      │
-#   all run the same code,   │ compute  in registers │      │                      │
-#   in any order, at once    │ store    (masked)     │ ───► │ o o o o o o o o o o ?│
-#                            └───────────────────────┘      └──────────────────────┘
-# ```
+# ![Four programs of a grid run the same code; each computes offsets and a mask, loads, computes in registers and stores. In memory the tensors x and out have ten places; an eleventh lies outside of them and is masked.](pictures/20_program.svg)
 #
 # | part | what you write | the question it answers |
 # |---|---|---|
@@ -1977,17 +1969,7 @@ plt.show()
 # is used often once it is loaded. A program owns one tile of the result and walks along `k`: at each step it loads a
 # tile of A and a tile of B and adds their product to an accumulator that stays in registers.
 #
-# ```text
-#                     B  (k x n)                         one program, step by step
-#                  ┌──────┬──────┐
-#                  │      │██████│ ◄ BLOCK_K x BLOCK_N    acc = 0
-#                  │      │▒▒▒▒▒▒│                        for start in 0, BLOCK_K, 2 BLOCK_K, …
-#                  └──────┴──────┘                            a = tile of A       (masked, else 0)
-#     A  (m x k)     out  (m x n)                             b = tile of B       (masked, else 0)
-#   ┌──┬──┬──┐     ┌──────┬──────┐                            acc = tl.dot(a, b, acc)
-#   │██│▒▒│▒▒│     │      │ acc  │                        store acc               (masked)
-#   └──┴──┴──┘     └──────┴──────┘
-# ```
+# ![A program owns one tile of out, BLOCK_M by BLOCK_N. It walks along k: a tile of A, BLOCK_M by BLOCK_K, times the tile of B beside it, BLOCK_K by BLOCK_N, is added to acc; tiles that stick out are masked with 0. At the end acc is stored.](pictures/20_matmul.svg)
 #
 # Addresses of a tile come from two vectors: `rows[:, None] * row_stride + columns[None, :] * column_stride` has shape
 # `(len(rows), len(columns))`. With both strides given, a transposed matrix needs no copy.
