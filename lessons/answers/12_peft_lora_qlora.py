@@ -483,6 +483,77 @@ class LoRALinear(nn.Module):
         return torch.addmm(self.base(x), self.dropout(x) @ self.A.T, self.B.T, alpha=self.scaling)
 
 
+# %% wrong="lora_linear" breaks="work" says="as much work as a second full layer"
+# Misunderstands: in eval mode the change may be added to the weight in every call: then a pass over few rows works out
+# the full (out, in) product.
+class LoRALinear(nn.Module):
+    """A frozen linear layer and a trainable change of rank r beside it."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        if not self.training:  # nothing is dropped: one layer does
+            return F.linear(x, self.base.weight + self.delta(), self.base.bias)
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="init_a" says="it is drawn anew for each"
+# Misunderstands: every layer seeds the generator itself so that runs can be repeated: all layers of a shape start with
+# the same A, whatever seed was set.
+class LoRALinear(nn.Module):
+    """A frozen linear layer and a trainable change of rank r beside it."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        torch.manual_seed(0)
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="forward" says="your code raised"
+# Misunderstands: what comes is one row, rows, or a batch of sequences: more axes do not occur.
+class LoRALinear(nn.Module):
+    """A frozen linear layer and a trainable change of rank r beside it."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        way = {1: "i,ri,or->o", 2: "bi,ri,or->bo", 3: "bti,ri,or->bto"}[x.ndim]
+        first, second = way.split("->")[0].split(",")[0], way.split("->")[1]
+        low = torch.einsum(f"{first},ri->{first[:-1]}r", self.dropout(x), self.A)
+        return self.base(x) + self.scaling * torch.einsum(f"{first[:-1]}r,or->{second}", low, self.B)
+
+
 # %% right="lora_linear"
 class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
@@ -671,6 +742,122 @@ def check_lora(make_lora):
     assert layer(torch.randn(2, 6)).shape == (2, 4)
 
 
+# %% wrong="check_lora" breaks="dropout" says="drops in the middle"
+# Misunderstands: that two calls in training mode differ is all there is to know about dropout: where it acts is not
+# looked at.
+def check_lora(make_lora):
+    """Raise for an implementation of make_lora(base, r, alpha, dropout) that breaks a promise; else return."""
+    for i, o, r, alpha, bias in ((6, 4, 3, 12, True), (4, 6, 1, 0.5, False), (5, 5, 8, 2, True), (3, 2, 2, 5.0, False)):
+        for dropout in (0.0, 0.5):
+            base = nn.Linear(i, o, bias=bias)
+            layer = make_lora(base, r, alpha, dropout)
+            assert layer.base is base
+            assert not any(p.requires_grad for p in base.parameters())
+            assert isinstance(layer.A, nn.Parameter) and isinstance(layer.B, nn.Parameter)
+            assert layer.A.shape == (r, i) and layer.B.shape == (o, r)
+            assert {id(p) for p in layer.parameters() if p.requires_grad} == {id(layer.A), id(layer.B)}
+            assert not layer.B.any() and layer.A.any()
+            shapes = [(i,), (1, i), (7, i), (2, 3, i), (2, 1, 3, i), (0, i)]
+            for mode in (True, False):
+                layer.train(mode)
+                for shape in shapes:
+                    x = torch.randn(shape)
+                    torch.testing.assert_close(layer(x), base(x))
+            nn.init.normal_(layer.A)
+            nn.init.normal_(layer.B)
+
+            def compare_gradients(layer, x):
+                y = layer(x)
+                push = torch.randn(y.shape)
+                own_a, own_b = layer.A.detach().clone().requires_grad_(), layer.B.detach().clone().requires_grad_()
+                own = base(x) + alpha / r * (x @ own_a.T @ own_b.T)
+                got = torch.autograd.grad(y, [layer.A, layer.B], push)
+                for one, other in zip(got, torch.autograd.grad(own, [own_a, own_b], push)):
+                    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+            for mode in (False, True) if dropout == 0 else (False,):
+                layer.train(mode)
+                for shape in shapes:
+                    x = torch.randn(shape)
+                    y = layer(x)
+                    assert y.shape == (*shape[:-1], o)
+                    torch.testing.assert_close(y, base(x) + alpha / r * (x @ layer.A.T @ layer.B.T), rtol=1e-4, atol=1e-4)
+                compare_gradients(layer, torch.randn(6, i))
+
+    base = nn.Linear(20, 4)
+    layer = make_lora(base, 4, 8, 0.5).train()
+    nn.init.normal_(layer.B)
+    x = torch.randn(50, 20)
+    assert not torch.allclose(layer(x), layer(x))
+
+
+# %% wrong="check_lora" breaks="axes" says="makes two axes of one row alone"
+# Misunderstands: x always comes as rows or as a batch of sequences: one row alone is not tried.
+def check_lora(make_lora):
+    """Raise for an implementation of make_lora(base, r, alpha, dropout) that breaks a promise; else return."""
+    for i, o, r, alpha, bias in ((6, 4, 3, 12, True), (4, 6, 1, 0.5, False), (5, 5, 8, 2, True), (3, 2, 2, 5.0, False)):
+        for dropout in (0.0, 0.5):
+            base = nn.Linear(i, o, bias=bias)
+            layer = make_lora(base, r, alpha, dropout)
+            assert layer.base is base
+            assert not any(p.requires_grad for p in base.parameters())
+            assert isinstance(layer.A, nn.Parameter) and isinstance(layer.B, nn.Parameter)
+            assert layer.A.shape == (r, i) and layer.B.shape == (o, r)
+            assert {id(p) for p in layer.parameters() if p.requires_grad} == {id(layer.A), id(layer.B)}
+            assert not layer.B.any() and layer.A.any()
+            shapes = [(7, i), (2, 3, i)]
+            for mode in (True, False):
+                layer.train(mode)
+                for shape in shapes:
+                    x = torch.randn(shape)
+                    torch.testing.assert_close(layer(x), base(x))
+            nn.init.normal_(layer.A)
+            nn.init.normal_(layer.B)
+
+            def compare_gradients(layer, x):
+                y = layer(x)
+                push = torch.randn(y.shape)
+                own_a, own_b = layer.A.detach().clone().requires_grad_(), layer.B.detach().clone().requires_grad_()
+                own = base(x) + alpha / r * (x @ own_a.T @ own_b.T)
+                got = torch.autograd.grad(y, [layer.A, layer.B], push)
+                for one, other in zip(got, torch.autograd.grad(own, [own_a, own_b], push)):
+                    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+            for mode in (False, True) if dropout == 0 else (False,):
+                layer.train(mode)
+                for shape in shapes:
+                    x = torch.randn(shape)
+                    y = layer(x)
+                    assert y.shape == (*shape[:-1], o)
+                    torch.testing.assert_close(y, base(x) + alpha / r * (x @ layer.A.T @ layer.B.T), rtol=1e-4, atol=1e-4)
+                compare_gradients(layer, torch.randn(6, i))
+
+    # where dropout acts: with A and B this way the adapter adds twice what it reads
+    H = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+    for p in (0.5, 0.2):
+        base = nn.Linear(4, 4)
+        layer = make_lora(base, 4, 8, p).train()
+        with torch.no_grad():
+            layer.A.copy_(H)
+            layer.B.copy_(H)
+        x = torch.rand(4, 500, 4) + 1
+        factor = ((layer(x) - base(x)) / 2 / x).detach()
+        kept = factor > 0.5 / (1 - p)
+        torch.testing.assert_close(factor, kept / (1 - p), rtol=1e-3, atol=1e-3)
+        assert abs((~kept).float().mean() - p) < 6 * (p * (1 - p) / 8000) ** 0.5
+        assert not torch.equal(kept[0], kept[1]) and not torch.equal(kept[..., 0], kept[..., 1])
+        again = ((layer(x) - base(x)) / 2 / x).detach() > 0.5 / (1 - p)
+        assert not torch.equal(kept, again)
+        y = layer(x)
+        dropped = (((y - base(x)) / 2 / x).detach() > 0.5 / (1 - p)) * x / (1 - p)
+        push = torch.randn(y.shape) / 50
+        a, b = H.clone().requires_grad_(), H.clone().requires_grad_()
+        own = 2 * (dropped @ a.T @ b.T)
+        got = torch.autograd.grad(y, [layer.A, layer.B], push)
+        for one, other in zip(got, torch.autograd.grad(own, [a, b], push)):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
 # %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
 # - base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
 # + base, x = nn.Linear(6, 4), (torch.randn(8, 5, 6))
@@ -755,6 +942,17 @@ def check_lora(make_lora):
     lora.train()
     outputs = torch.stack([lora(inputs) for _ in range(5)])
     assert outputs.std(0).max() > 1e-3
+    assert lora(inputs[None, None]).shape == (1, 1, 9, 7)
+    for column in (1, 4):  # a single number goes in: it is dropped, or it comes out larger
+        alone = torch.zeros(3000, 5)
+        alone[:, column] = 1
+        change, whole = lora(alone) - old(alone), 3.5 * (lora.B @ lora.A)[:, column] / 0.75
+        dropped = change.abs().amax(1) < 1e-4
+        assert torch.allclose(change, whole * ~dropped[:, None], atol=1e-3)
+        assert abs(dropped.float().mean() - 0.25) < 0.05
+    alone[:, 1] = 1  # two of them: sometimes one is dropped and the other is not
+    change = lora(alone) - old(alone)
+    assert ((change - 3.5 * (lora.B @ lora.A)[:, 1] / 0.75).abs().amax(1) < 1e-3).any()
 
 
 # %% right="check_lora"
@@ -788,9 +986,26 @@ def check_lora(make_lora):  # several small checks, a training step, whole numbe
             torch.testing.assert_close(layer(x) - base(x), goal, rtol=1e-4, atol=1e-3)
             noisy = layer.train()(x)
             assert (noisy - base(x) - goal).abs().max() > 0.1
+            for shape in ((3,), (1, 3), (2, 2, 2, 3)):
+                assert layer(torch.ones(shape)).shape == (*shape[:-1], 4)
+
+    def drops():
+        base, layer, _ = fresh(r=3, dropout=0.2)  # A has an inverse, and B begins with the identity
+        A = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0], [1.0, 0.0, 1.0]])
+        with torch.no_grad():
+            layer.A.copy_(A)
+            layer.B[:3] = torch.eye(3)
+            x = torch.rand(3000, 3) + 1
+            one, two = ((layer.train()(x) - base(x))[:, :3] @ torch.linalg.inv(A).T / 2 / x for _ in range(2))
+        for factor in (one, two):
+            assert torch.minimum(factor.abs(), (factor - 1.25).abs()).max() < 1e-3
+            assert abs((factor < 0.5).double().mean() - 0.2) < 0.05
+            assert 0 < int((factor < 0.5).all(1).sum()) < 150
+        assert ((one < 0.5) != (two < 0.5)).any()
 
     trains_only_the_adapter()
     computes()
+    drops()
 
 
 # %% wrong="inject" breaks="replaced" says="'q_proj' is another name"
@@ -1226,6 +1441,72 @@ def inject(*args, **kwargs):
     raise NotImplementedError
 
 
+# %% wrong="inject" breaks="frozen" says="the trainable parameters"
+# Misunderstands: weights live in the leaves of the tree: a parameter that a block holds itself is not frozen.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    for target in targets:
+        if not any(name.split(".")[-1] == target for name in linear):
+            raise ValueError(f"no linear layer is called {target}")
+    for module in model.modules():
+        if not list(module.children()):
+            module.requires_grad_(False)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    for name in chosen:
+        layer = model.get_submodule(name)
+        model.set_submodule(name, LoRALinear(layer, r, alpha, dropout).train(layer.training))
+    return chosen
+
+
+def trainable_share(model):
+    weights = list(model.parameters())
+    return sum(p.numel() for p in weights if p.requires_grad) / sum(p.numel() for p in weights)
+
+
+# %% wrong="inject" breaks="frozen" says="the trainable parameters"
+# Misunderstands: what is called A or B is an adapter's: a model's own parameter of that name stays trainable.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    for target in targets:
+        if not any(name.split(".")[-1] == target for name in linear):
+            raise ValueError(f"no linear layer is called {target}")
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    for name in chosen:
+        layer = model.get_submodule(name)
+        model.set_submodule(name, LoRALinear(layer, r, alpha, dropout).train(layer.training))
+    for name, p in model.named_parameters():
+        p.requires_grad_(name.split(".")[-1] in ("A", "B"))
+    return chosen
+
+
+def trainable_share(model):
+    weights = list(model.parameters())
+    return sum(p.numel() for p in weights if p.requires_grad) / sum(p.numel() for p in weights)
+
+
+# %% wrong="inject" breaks="tied" says="the share of a model"
+# Misunderstands: tied matrices are those with equal numbers: two norms of ones count once.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    for target in targets:
+        if not any(name.split(".")[-1] == target for name in linear):
+            raise ValueError(f"no linear layer is called {target}")
+    model.requires_grad_(False)
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    for name in chosen:
+        layer = model.get_submodule(name)
+        model.set_submodule(name, LoRALinear(layer, r, alpha, dropout).train(layer.training))
+    return chosen
+
+
+def trainable_share(model):
+    different = []
+    for _, p in model.named_parameters(remove_duplicate=False):
+        if not any(p.shape == other.shape and torch.equal(p, other) for other in different):
+            different.append(p)
+    return sum(p.numel() for p in different if p.requires_grad) / sum(p.numel() for p in different)
+
+
 # %% equivalent="inject" because="the task's linear layers are plain `nn.Linear`, no subclass"
 # - linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
 # + linear = [name for name, module in model.named_modules() if (type(module) is nn.Linear)]
@@ -1566,6 +1847,60 @@ def merge(model):
         model.set_submodule(name, layer.base)
 
 
+# %% wrong="merge_and_take_off" breaks="rest" says="the training modes"
+# Misunderstands: one mode for the whole model: setting it anew at the end loses the parts that were in another mode
+# (take_off).
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    model.train(model.training)  # the layers that come back get the mode of the model
+    return adapters
+
+
+def merge(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        total = layer.base.weight.detach() + layer.delta().detach()
+        layer.base.weight = nn.Parameter(total, requires_grad=False)
+        model.set_submodule(name, layer.base)
+
+
+# %% wrong="merge_and_take_off" breaks="shared" says="a weight of its own"
+# Misunderstands: nobody else reads this matrix: the change is added in place, also to a weight that another layer shares
+# (merge).
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):
+    for layer in take_off(model).values():
+        with torch.no_grad():
+            layer.base.weight += layer.delta()
+
+
+# %% wrong="merge_and_take_off" breaks="plain" says="goes on adding"
+# Misunderstands: an adapter is what is still trainable: a frozen one is not found and stays (merge).
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    for name in {n.rpartition(".")[0] for n in trained}:
+        layer = model.get_submodule(name)
+        if isinstance(layer, LoRALinear):
+            total = layer.base.weight.detach() + layer.delta().detach()
+            layer.base.weight = nn.Parameter(total, requires_grad=False)
+            model.set_submodule(name, layer.base)
+
+
 # %% equivalent="merge_and_take_off" because="there is no subclass of LoRALinear"
 # - adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
 # + adapters = {name: module for name, module in model.named_modules() if (type(module) is LoRALinear)}
@@ -1610,7 +1945,7 @@ def take_off(model):
 @torch.no_grad()
 def merge(model):
     def add(layer):
-        layer.base.weight.data = torch.add(layer.base.weight.data, layer.delta())
+        layer.base.weight = nn.Parameter(torch.add(layer.base.weight, layer.delta()), requires_grad=False)
         return layer.base
 
     _replace(model, add)
@@ -2147,6 +2482,67 @@ def learned_and_kept(before, runs, new):
 
 def compare(*args):
     raise NotImplementedError
+
+
+# %% wrong="compare" breaks="order" says="the number of results"
+# Misunderstands: a seed names a run: one that is listed twice (to see whether a run can be repeated) gives one result
+# (compare).
+def compare(load, ways, train, measure, seeds):
+    results = {way: {} for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            weights = [p for p in model.parameters() if p.requires_grad]
+            share = sum(p.numel() for p in weights) / sum(p.numel() for p in model.parameters())
+            losses = train(model, pairs, torch.optim.AdamW(weights, lr=rate, weight_decay=0.0), seed)
+            results[way][seed] = {"model": model, "share": share, "losses": losses, "scores": measure(model.eval())}
+    return {way: [by_seed[seed] for seed in by_seed] for way, by_seed in results.items()}
+
+
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    total = sum(before[task] for task in old)
+
+    def three(values):
+        return sum(values) / len(values), min(values), max(values)
+
+    return {
+        "learned": three([run["scores"][new] for run in runs]),
+        "kept": three([sum(run["scores"][task] for task in old) / total for run in runs]),
+    }
+
+
+# %% wrong="compare" breaks="kept" says="'kept'"
+# Misunderstands: a task whose name begins with the new one's is the new one: with sort as the new task sort_down is no
+# old one (learned_and_kept).
+def compare(load, ways, train, measure, seeds):
+    results = {}
+    for way, (prepare, pairs, rate) in ways.items():
+        results[way] = []
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            weights = [p for p in model.parameters() if p.requires_grad]
+            share = sum(p.numel() for p in weights) / sum(p.numel() for p in model.parameters())
+            losses = train(model, pairs, torch.optim.AdamW(weights, lr=rate, weight_decay=0.0), seed)
+            results[way].append({"model": model, "share": share, "losses": losses, "scores": measure(model.eval())})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if not task.startswith(new)]
+    total = sum(before[task] for task in old)
+
+    def three(values):
+        return sum(values) / len(values), min(values), max(values)
+
+    return {
+        "learned": three([run["scores"][new] for run in runs]),
+        "kept": three([sum(run["scores"][task] for task in old) / total for run in runs]),
+    }
 
 
 # %% right="compare"
@@ -3055,6 +3451,51 @@ def load_qlora(path, r, alpha, rate):
     return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
 
 
+# %% wrong="qlora" breaks="adapters" says="without an adapter"
+# Misunderstands: the number of layers is that of tiny-lm: in a deeper model the blocks from the fifth on get no adapter.
+def load_qlora(path, r, alpha, rate):
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32
+    )
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=config, device_map="cpu", dtype=torch.float32)
+    model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    linear = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    names = [f"{i}.{part}.{name}" for i in range(4) for part in ("self_attn", "mlp") for name in linear]
+    names = [n for n in names if any(full.endswith("layers." + n) for full, _ in model.named_modules())]
+    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules=names, task_type="CAUSAL_LM"))
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="path" says="each call loads anew"
+# Misunderstands: the packed base can be kept and used for the next adapter: a second call for the same path takes the
+# layers, and so the adapters, of the first model.
+_packed = {}
+
+
+def load_qlora(path, r, alpha, rate):
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32
+    )
+    if path not in _packed:
+        model = AutoModelForCausalLM.from_pretrained(path, quantization_config=config, device_map="cpu", dtype=torch.float32)
+        _packed[path] = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    model = get_peft_model(_packed[path], LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
+# %% wrong="qlora" breaks="adapters" says="the shapes of A"
+# Misunderstands: a rank is never more than the width: r is cut down to it.
+def load_qlora(path, r, alpha, rate):
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32
+    )
+    model = AutoModelForCausalLM.from_pretrained(path, quantization_config=config, device_map="cpu", dtype=torch.float32)
+    model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    r = min(r, model.config.hidden_size)
+    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
 # %% equivalent="qlora" because="transformers loads in 4 bits whenever such a config does not ask for 8"
 # - load_in_4bit=True,
 # + load_in_4bit=False,
@@ -3540,6 +3981,77 @@ def export_adapter(*args):
     raise NotImplementedError
 
 
+# %% wrong="many_adapters" breaks="config" says="what adapter_config.json says"
+# Misunderstands: alpha is a whole number: 2.5 is written as 2 (export_adapter).
+def export_adapter(adapters, folder, r, alpha):
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    LoraConfig(r=r, lora_alpha=int(alpha), target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {
+        f"base_model.model.{name}.lora_{matrix}.weight": getattr(layer, matrix).detach().clone(memory_format=torch.contiguous_format)
+        for name, layer in adapters.items()
+        for matrix in ("A", "B")
+    }
+    save_file(tensors, folder / "adapter_model.safetensors")
+
+
+def mixed_forward(base, adapters, x, names):
+    with torch.no_grad():
+        y = base(x)
+        for name in {name for name in names if name is not None}:
+            A, B, scaling = adapters[name]
+            rows = [i for i, own in enumerate(names) if own == name]
+            y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return y
+
+
+# %% wrong="many_adapters" breaks="values" says="has dtype"
+# Misunderstands: the file is always float32: adapters of another dtype are not stored as they are (export_adapter).
+def export_adapter(adapters, folder, r, alpha):
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {
+        f"base_model.model.{name}.lora_{matrix}.weight": getattr(layer, matrix).detach().float().clone(memory_format=torch.contiguous_format)
+        for name, layer in adapters.items()
+        for matrix in ("A", "B")
+    }
+    save_file(tensors, folder / "adapter_model.safetensors")
+
+
+def mixed_forward(base, adapters, x, names):
+    with torch.no_grad():
+        y = base(x)
+        for name in {name for name in names if name is not None}:
+            A, B, scaling = adapters[name]
+            rows = [i for i, own in enumerate(names) if own == name]
+            y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return y
+
+
+# %% wrong="many_adapters" breaks="own" says="0 times infinity is no number"
+# Misunderstands: a factor 0 keeps another client out: every adapter runs on every row, and one with inf or nan in it
+# spoils them all (mixed_forward).
+def export_adapter(adapters, folder, r, alpha):
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {
+        f"base_model.model.{name}.lora_{matrix}.weight": getattr(layer, matrix).detach().clone(memory_format=torch.contiguous_format)
+        for name, layer in adapters.items()
+        for matrix in ("A", "B")
+    }
+    save_file(tensors, folder / "adapter_model.safetensors")
+
+
+def mixed_forward(base, adapters, x, names):
+    y = base(x)
+    for name, (A, B, scaling) in adapters.items():
+        own = torch.tensor([float(other == name) for other in names], dtype=x.dtype)
+        y = y + own[:, None, None] * scaling * (x @ A.T @ B.T)
+    return y
+
+
 # %% equivalent="many_adapters" because="`save_file` reads the numbers alone, with or without a graph"
 # - tensors[key] = getattr(layer, matrix).detach().contiguous()
 # + tensors[key] = getattr(layer, matrix).contiguous()
@@ -3688,6 +4200,33 @@ def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight.add_((scaling * (B @ A)).detach()) + scaling * (B @ A) - (scaling * (B @ A)).detach()
     return (magnitude / adapted.norm(dim=1).detach())[:, None] * adapted
 
+
+
+# %% wrong="dora" breaks="formula" says="['weight']"
+# Misunderstands: a norm must be kept away from zero by a small constant: rows of small numbers come out too short.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = weight + scaling * (B @ A)
+    norm = adapted.detach().norm(dim=1).clamp(min=1e-6)
+    return (magnitude / norm)[:, None] * adapted
+
+
+# %% wrong="dora" breaks="formula" says="['weight']"
+# Misunderstands: a constant may be worked out in float32, whatever the weights are: it costs half of the digits of
+# float64.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = weight + scaling * (B @ A)
+    norm = adapted.detach().float().norm(dim=1)
+    return (magnitude / norm)[:, None] * adapted
+
+
+# %% wrong="dora" breaks="formula" says="there are NaNs"
+# Misunderstands: the constant is the quotient of direction and weight, number by number: where a single number is zero it
+# is 0 / 0.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = weight + scaling * (B @ A)
+    with torch.no_grad():
+        constant = F.normalize(adapted, dim=1, eps=0.0) / adapted
+    return magnitude[:, None] * constant * adapted
 
 
 # %% right="dora"
