@@ -181,13 +181,13 @@ print(f"TRL's loss on five rows: {trl_loss:.4f} nats a token")
 # `answer` are texts of one character or more; an answer begins with a letter, a digit or a sign.
 #
 # - `input_ids` is the whole chat, one user message and one assistant message, as the tokenizer's chat template writes
-#   it. <!-- rule: chat -->
+#   it. However long it is, nothing is cut off. <!-- rule: chat -->
 # - `labels` is as long, with −100 on everything that stands in the prompt. The marker that opens the assistant's turn belongs to the
 #   prompt: it is given to the model, not written by it. <!-- rule: prompt -->
 # - On all that follows, to the end of the chat, labels are the tokens themselves, **not shifted**. The token that ends the answer is
 #   one of them. <!-- rule: answer -->
 # - It returns a dictionary of these two, as lists of Python integers. <!-- rule: lists -->
-# - The tokenizer stays as it was. <!-- rule: tokenizer -->
+# - The tokenizer stays as it was, its special tokens too. <!-- rule: tokenizer -->
 #
 # In this lesson's template, for the question `2+5=` and the answer `7`:
 #
@@ -236,19 +236,28 @@ def tokenizer_with(template):
     return copied
 
 
+@check.shared
+def state_of(own):
+    """What a call might change in a tokenizer."""
+    names = ["padding_side", "truncation_side", "model_max_length", "chat_template"]
+    names += ["pad_token", "bos_token", "eos_token", "unk_token"]
+    return {f"its tokenizer's {name}": getattr(own, name) for name in names} | {"its tokenizer's number of tokens": len(own)}
+
+
 @check.scenario
 def encoded(template, question, answer):
     """What `encode` returns, and what its tokenizer makes of the chat afterwards."""
     own = tokenizer_with(template)
     row = encode(own, question, answer)
+    state = state_of(own)
     after = own.apply_chat_template(user(question) + assistant(answer), return_dict=False)
     row = {key: row[key] for key in row} if hasattr(row, "keys") else row
     entries = [entry for column in row.values() for entry in column] if isinstance(row, dict) else []
     return {
         "row": row,
         "its tokenizer's chat": after,
-        "its tokenizer's padding": own.padding_side,
         "types of its entries": sorted({type(entry).__name__ for entry in entries}),
+        **state,
     }
 
 
@@ -272,17 +281,16 @@ def row_by_definition(template, question, answer, opener=True, end=None, shift=0
     return {
         "row": row,
         "its tokenizer's chat": ids,
-        "its tokenizer's padding": tokenizer.padding_side,
         "types of its entries": ["int"],
+        **state_of(tokenizer_with(template)),
     }
 
 
 def loss_by_definition(logits, labels, reach=1):
-    """One token after the other, in double precision."""
-    terms = [
-        -logits[i, t - reach].double().log_softmax(-1)[labels[i, t]] for i, t in (labels != -100).nonzero().tolist() if t > 0
-    ]
-    return torch.stack(terms).mean().to(logits.dtype)
+    """Each token that counts by itself, in double precision."""
+    rows, places = (labels[:, 1:] != -100).nonzero(as_tuple=True)
+    before = logits[rows, places + 1 - reach].double().log_softmax(-1)
+    return -before.gather(1, labels[rows, places + 1][:, None]).mean().to(logits.dtype)
 
 
 def gradient_by_definition(logits, labels):
@@ -304,14 +312,20 @@ chatml = (
 )
 templates = (None, chatml.replace("AFTER", "false"), chatml.replace("AFTER", "true"))
 replies = ("72", "7", "The answer is 12.", "q w e r", "-4", "Zwölf, 漢字 🙂", "5\n\n6 ", 40 * "on and ")
-chats = {"template": cases.choice(*templates), "question": cases.text("question"), "answer": cases.choice(*replies)}
+replies += ("so <|end|> or <|assistant|>, then", 1200 * "on and ")
+chats = {
+    "template": cases.choice(*templates),
+    "question": cases.text("question"),
+    "_reply": cases.choice(*replies),
+    "answer": cases.derived(lambda _reply, **_: _reply),
+}
 batches = {
     "logits": cases.tensor("rows", "tokens", "vocabulary", scale=(0.3, 200)),
     "_ids": cases.tensor("rows", "tokens", dtypes=("int64",), below="vocabulary"),
     "_learned": cases.tensor("rows", "tokens", dtypes=("bool",)),
     "labels": cases.derived(labelled, "−100 and ids"),
 }
-sizes = {"rows": (1, 9), "tokens": (2, 150), "vocabulary": (2, 40)}
+sizes = {"rows": (1, 70), "tokens": (2, 150), "vocabulary": (2, 40)}
 
 
 def check_encode():
@@ -485,9 +499,9 @@ print(f"TRL's loss before training: {pair_loss:.4f}; log 2 would be a coin toss:
 #
 # Two functions, each of which earns half of the points on its own.
 #
-# `final_scores(scores, attention_mask)` picks the rewards out of what the head says at every position. `scores` has shape
+# `final_scores(scores, attention_mask)` picks the rewards out of what the head says at every position. `scores`, finite, has shape
 # `[batch, tokens]`; `attention_mask`, int64 of the same shape, is 1 at real tokens, which lie in one run, and 0 at padding. There are
-# one row or more, and one real token or more in each.
+# one row or more, of any length, and one real token or more in each.
 #
 # - It returns the score at the **last real token** of each row, shape `[batch]`. <!-- rule: last -->
 # - Padding may stand on the right, on the left, **on both sides** or nowhere, in each row of a batch
@@ -498,7 +512,8 @@ print(f"TRL's loss before training: {pair_loss:.4f}; log 2 would be a coin toss:
 #
 # - It returns the mean of $-\log \sigma(r_c - r_r - m)$ over the pairs, a scalar tensor. <!-- rule: loss -->
 # - `margin` is $m$, pair by pair; None stands for 0. <!-- rule: margin -->
-# - Loss and gradient are finite and right however wrong a pair is: differences go up to 1000. <!-- rule: far -->
+# - Loss and gradient are finite and right however wrong a pair is: differences, $m$ taken off, go up to ±1000 in float32 and in
+#   float64. <!-- rule: far -->
 #
 # And for both: all floats of a call are float32, or all are float64, and
 #
@@ -588,11 +603,11 @@ rows = {
 
 
 def pair_cases(seed, dtype):
-    """Rewards of pairs without and with a margin; huge ones among them."""
+    """Rewards of pairs without and with a margin; huge ones among them, and pairs that are 1000 apart."""
     rewards = cases.tensor("pairs", dtypes=(dtype,), scale=(1e-3, 300), also=("one large",))
-    domain = {"chosen": rewards, "rejected": rewards}
-    for margin in (cases.choice(None), rewards):
-        yield from cases.draw(seed, domain | {"margin": margin}, count=3, pairs=(1, 150))
+    half, third = (cases.tensor("pairs", dtypes=(dtype,), low=-limit, high=limit, also=("ends",)) for limit in (500, 333))
+    for reward, margin in ((rewards, cases.choice(None)), (rewards, rewards), (half, cases.choice(None)), (third, third)):
+        yield from cases.draw(seed, {"chosen": reward, "rejected": reward, "margin": margin}, count=3, pairs=(1, 150))
 
 
 def check_final_scores():
@@ -609,7 +624,7 @@ def check_final_scores():
             [row[row != 0][-1] if row.any() else row[-1] for row in scores * mask]
         ),
     }
-    drawn = cases.draw(seeds, rows, rows=(1, 40), tokens=(1, 300))
+    drawn = cases.draw(seeds, rows, rows=(1, 40), tokens=(1, 5000))
     check.agrees(final_scores, scores_by_definition, drawn, "`final_scores`", hint, causes=causes, rtol=0, atol=0)
     pulled = rows | {"pull": cases.derived(lambda scores, **_: torch.arange(1.0, len(scores) + 1).to(scores), "1, 2, …")}
     drawn = cases.draw(seeds, pulled, rows=(1, 9), tokens=(1, 30))
@@ -624,7 +639,7 @@ def check_preference_loss():
         "a sum is no mean": lambda c, r, m: loss_by_definition(c, r, m) * len(c),
         "a margin asks for more: it is taken off the difference": lambda c, r, m: loss_by_definition(c, r, -m),
         "a margin stands inside the sigmoid": lambda c, r, m: loss_by_definition(c, r) + m.mean(),
-        "sigmoid(−200) is 0 in float32, and its logarithm is infinite: compute log sigmoid in one go": lambda c, r, m: (
+        "a computer's sigmoid of a very wrong pair is 0, its logarithm infinite: compute log sigmoid in one go": lambda c, r, m: (
             -(c - r - (0 if m is None else m)).sigmoid().log().mean()
         ),
     }
@@ -841,10 +856,10 @@ def loss_gradients(policy_chosen, policy_rejected, reference_chosen, reference_r
 
 
 def logps_by_definition(logits, input_ids, completion_mask, reach=1, mean=False):
-    """Row by row, token by token, in double precision."""
-    result = torch.zeros(len(logits), dtype=torch.float64)
-    for i, t in completion_mask.nonzero().tolist():
-        result[i] += logits[i, t - reach].double().log_softmax(-1)[input_ids[i, t]]
+    """Each token of a completion by itself, in double precision, then the sum of each row."""
+    row, place = completion_mask.nonzero(as_tuple=True)
+    terms = logits[row, place - reach].double().log_softmax(-1).gather(1, input_ids[row, place][:, None])[:, 0]
+    result = torch.zeros(len(logits), dtype=torch.float64).index_add(0, row, terms)
     return (result / completion_mask.sum(1) if mean else result).to(logits.dtype)
 
 
@@ -887,9 +902,11 @@ rows = {
 
 
 def pairs(dtype, lowest):
-    logps = cases.tensor("pairs", dtypes=(dtype,), low=lowest, high=0)
+    """Log-probabilities from `lowest` to 0; or, for None, of −1000 and 0 alone, so that margins are up to ±2000."""
+    ends = {"also": ("ends",), "without": ("any", "low", "high", "equal")} if lowest is None else {}
+    logps = cases.tensor("pairs", dtypes=(dtype,), low=lowest or -1000, high=0, **ends)
     names = ("policy_chosen", "policy_rejected", "reference_chosen", "reference_rejected")
-    return {name: logps for name in names} | {"beta": cases.number(0.01, 1)}
+    return {name: logps for name in names} | {"beta": cases.number(0.01, 1) if lowest else cases.choice(1.0)}
 
 
 def check_completion_logps():
@@ -904,7 +921,7 @@ def check_completion_logps():
             x[:, :-1].softmax(-1).gather(-1, ids[:, 1:, None])[..., 0].where(mask[:, 1:] == 1, 1).log().sum(1)
         ),
     }
-    drawn = cases.draw(seeds, rows, rows=(1, 9), tokens=(2, 70), vocabulary=(2, 40))
+    drawn = cases.draw(seeds, rows, rows=(1, 40), tokens=(2, 150), vocabulary=(2, 40))
     check.agrees(completion_logps, logps_by_definition, drawn, "`completion_logps`", hint, causes=causes, atol=1e-3)
     drawn = cases.draw(seeds, rows, count=2, rows=(1, 5), tokens=(2, 20), vocabulary=(2, 40))
     hint = "None means that something cut the graph"
@@ -933,11 +950,13 @@ def check_dpo_loss():
     causes = {
         "an implied reward is beta * (policy − reference): the reference is missing": caused(without_reference),
         "beta stands inside the sigmoid": caused(beta_outside),
-        "sigmoid(−200) is 0 in float32, and its logarithm is infinite: compute log sigmoid in one go": caused(in_two_steps),
+        "a computer's sigmoid of a very wrong pair is 0, its logarithm infinite: compute log sigmoid in one go": caused(
+            in_two_steps
+        ),
     }
     hint = "beta * ((policy − reference) of the chosen, minus the same of the rejected); then minus the mean of log sigmoid"
     why = "None means that something cut the graph; a NaN, that log sigmoid is not computed in one go"
-    for seed, (dtype, rtol), lowest in itertools.product(seeds, {"float32": 1e-4, "float64": 1e-7}.items(), (-9, -1000)):
+    for seed, (dtype, rtol), lowest in itertools.product(seeds, {"float32": 1e-4, "float64": 1e-7}.items(), (-9, -1000, None)):
         close = {"rtol": rtol, "atol": 1e-5 if lowest == -9 else 1e-3}
         drawn = cases.draw(seed, pairs(dtype, lowest), count=3, pairs=(1, 150))
         check.agrees(dpo_loss, dpo_by_definition, drawn, "(loss, margins) of `dpo_loss`", hint, causes=causes, **close)
@@ -1195,10 +1214,10 @@ print(f"TRL: KL to the shipped model {trl_kl:.4f} nats a token; loss of the case
 #
 # ### Exercise 4 · Two estimates of the divergence (`kl_estimates`, 2 points, 15 minutes, difficulty 1 of 3)
 #
-# `kl_estimates(logps, ref_logps, mask)`: `logps` and `ref_logps` are log-probabilities of sampled tokens, under the policy that sampled
-# them and under the reference, both float32 or both float64, of shape `[answers, tokens]`. At every place, padding included, they
-# are finite and differ by at most 20. `mask`, int64 of the same shape, is 1 on real tokens and 0 on padding. Every axis has length 1 or
-# more, and at least one token is real; an answer may have none.
+# `kl_estimates(logps, ref_logps, mask)`: `logps` and `ref_logps` are log-probabilities of sampled tokens, under the policy that
+# sampled them and under the reference, both float32 or both float64, of shape `[answers, tokens]`. At every place, padding
+# included, they are finite, none below −1000, and differ by at most 20. `mask`, int64 of the same shape, is 1 on real tokens and
+# 0 on padding. Every axis has length 1 or more, and at least one token is real; an answer may have none.
 #
 # - $\delta$ is reference minus policy. The first result is the mean of $k_1$, which may be negative. <!-- rule: k1 -->
 # - The second is the mean of $k_3$, never negative (but for rounding: the tests allow an error of 0.00001). <!-- rule: k3 -->
@@ -1231,10 +1250,10 @@ def some_real(_mask, **_):
     return mask
 
 
-def nearby(distance):
-    """A reference that differs from the policy by so much at most."""
+def nearby(distance, lowest):
+    """Log-probabilities from `lowest` to 0; the reference differs from the policy by `distance` at most."""
     return {
-        "logps": cases.tensor("answers", "tokens", low=-30, high=0),
+        "logps": cases.tensor("answers", "tokens", low=lowest + distance, high=-distance),
         "_apart": cases.tensor("answers", "tokens", low=-distance, high=distance),
         "_whole": cases.choice(False, True),  # many tokens are exactly as likely under both
         "ref_logps": cases.derived(
@@ -1267,8 +1286,8 @@ with check.exercise("kl_estimates"):
             p, q, (torch.arange(m.shape[1]) < m.sum(1, keepdim=True)).long()
         ),
     }
-    for seed, distance in itertools.product(seeds, (0, 1, 20)):
-        drawn = cases.draw(seed, nearby(distance), answers=(1, 40), tokens=(1, 200))
+    for seed, far in itertools.product(seeds, ((0, -50), (1, -50), (20, -50), (1, -1000), (20, -1000))):
+        drawn = cases.draw(seed, nearby(*far), answers=(1, 70), tokens=(1, 200))
         check.agrees(kl_estimates, estimates_by_definition, drawn, "(k1, k3)", hint, causes=causes, rtol=1e-4, atol=1e-5)
     got = kl_estimates(case["logps"], case["ref_logps"], case["mask"])
     check.equal(got[1], trl_kl, "k3 on TRL's batch", "TRL's own figure is expected", rtol=1e-2)
@@ -1375,7 +1394,7 @@ claims.record(
 #
 # - The group's mean is taken off. <!-- rule: mean -->
 # - With `scale`, the difference is divided by the group's sample standard deviation ($G - 1$ in the
-#   denominator) plus 0.0001. <!-- rule: spread -->
+#   denominator) plus 0.0001, however close to each other its rewards are. <!-- rule: spread -->
 # - With `scale=False` nothing is divided (Dr. GRPO, [Liu et al. 2025](https://arxiv.org/abs/2503.20783); in TRL
 #   `scale_rewards="none"`). <!-- rule: scale -->
 # - Where a whole group earns the same, its advantages are 0 (rounding may leave up to 0.01), never
@@ -1435,17 +1454,18 @@ def interleaved(definition, rewards, size, *rest):
 
 
 def drawn_rewards(**more):
-    """Rewards of groups, some of them all equal, some of very different magnitude."""
+    """Rewards of groups, some of them all equal, some of very different magnitude, some nearly equal."""
     groups = cases.tensor("questions", "group_size", scale=(1e-3, 10))
     return {
         "_groups": groups,
-        "rewards": cases.derived(lambda _groups: _groups.flatten(), "as drawn"),
+        "_near": cases.choice(False, True),  # all within some millionths of 1
+        "rewards": cases.derived(lambda _groups, _near: (1 + 4e-6 * _groups if _near else _groups).flatten(), "as drawn"),
         "group_size": cases.size("group_size"),
         **more,
     }
 
 
-sizes = {"questions": (1, 20), "group_size": (2, 130)}
+sizes = {"questions": (1, 40), "group_size": (2, 130)}
 
 
 def check_group_advantages():
@@ -1558,17 +1578,17 @@ plt.show()
 #
 # ### Exercise 6 · GRPO's loss (`grpo_loss`, 4 points, 30 minutes, difficulty 3 of 3)
 #
-# `grpo_loss(logps, old_logps, advantages, mask, epsilon=0.2, beta=0.0, ref_logps=None)`: `logps`, `old_logps` and `ref_logps`, of
-# shape `[answers, tokens]`, are finite log-probabilities of the sampled tokens; `advantages` has shape `[answers]`. All four are
-# float32, or all float64. `mask`, int64 `[answers, tokens]`, is 1 on real tokens, wherever they stand, and at least one is.
-# `epsilon` lies between 0.05 and 0.5, `beta` between 0 and 2; `ref_logps` may be None where `beta` is 0. Names and defaults of the
-# arguments are as given.
+# `grpo_loss(logps, old_logps, advantages, mask, epsilon=0.2, beta=0.0, ref_logps=None)`: `logps`, `old_logps` and `ref_logps`,
+# of shape `[answers, tokens]`, are finite log-probabilities of the sampled tokens, none below −1000; `advantages` has shape
+# `[answers]`. All four are float32, or all float64. `mask`, int64 `[answers, tokens]`, is 1 on real tokens, wherever they
+# stand, and at least one is. `epsilon` lies between 0.05 and 0.5, `beta` between 0 and 2; `ref_logps` may be None where `beta`
+# is 0. Names and defaults of the arguments are as given.
 #
 # - The ratio of a token is that of its probabilities, now to then. It is clipped to $1 \pm \epsilon$. <!-- rule: clip -->
 # - Each token of an answer takes the answer's advantage. The policy term is minus the **smaller of the two products**, ratio times
 #   advantage and clipped ratio times advantage. <!-- rule: smaller -->
-# - Nothing else is clipped or clamped: `logps` and `old_logps` differ by up to 8, and a token with a negative advantage that
-#   has become likelier costs as much as the formula says. <!-- rule: unbounded -->
+# - Nothing else is clipped or clamped: `logps` and `old_logps` differ by up to 8 (at padded places, too), and a token with a
+#   negative advantage that has become likelier costs as much as the formula says. <!-- rule: unbounded -->
 # - `beta` times ratio times $k_3$ is added, token by token, with the unclipped ratio; `logps` and `ref_logps` differ by
 #   up to 3. (Write $k_3$ out: exercise 4 gave its mean.) <!-- rule: penalty -->
 # - It returns the mean over all real tokens of the batch, a scalar tensor of the dtype of `logps`; padding counts
@@ -1633,14 +1653,14 @@ def some_real(_mask, **_):
     return mask
 
 
-def moved(distance, beta, dtype):
-    """Arguments of which the old log-probabilities are up to `distance` away."""
+def moved(distance, beta, dtype, lowest=-40):
+    """Arguments of which the old log-probabilities are up to `distance` away; none is below `lowest`."""
     place = {"dtypes": (dtype,)}
     far = cases.tensor("answers", "tokens", low=-distance, high=distance, **place)
     near = cases.tensor("answers", "tokens", low=-3, high=3, **place)
     reference = {"_ref": near, "ref_logps": cases.derived(lambda logps, _ref, **_: logps + _ref, "up to 3 away")}
     return {
-        "logps": cases.tensor("answers", "tokens", low=-12, high=0, **place),
+        "logps": cases.tensor("answers", "tokens", low=lowest + 8, high=-8, **place),
         "_old": far,
         "old_logps": cases.derived(lambda logps, _old, **_: logps + _old, f"up to {distance} away"),
         "advantages": cases.tensor("answers", **place),
@@ -1690,11 +1710,11 @@ with check.exercise("grpo_loss"):
         "None means that something cut the graph. A token that has moved far enough in the right direction gets no push, one that "
         "has moved the wrong way does; the ratio in front of k3 carries a gradient, too"
     )
-    sizes = {"answers": (1, 20), "tokens": (1, 70)}
+    sizes = {"answers": (1, 70), "tokens": (1, 70)}
     some = cases.choice(0.3, 0.0, 0.01, 2.0)
-    kinds = ((0.5, some, "float32"), (8, some, "float32"), (8, NONE, "float64"))
-    for seed, (distance, beta, dtype) in itertools.product(seeds, kinds):
-        domain, rtol = moved(distance, beta, dtype), {"float32": 1e-4, "float64": 1e-7}[dtype]
+    kinds = ((0.5, some, "float32"), (8, some, "float32"), (8, NONE, "float64"), (8, some, "float64", -1000))
+    for seed, (distance, beta, dtype, *lowest) in itertools.product(seeds, kinds):
+        domain, rtol = moved(distance, beta, dtype, *lowest), {"float32": 1e-4, "float64": 1e-7}[dtype]
         close = {"rtol": rtol, "atol": rtol * (0.1 if distance < 1 else 10)}
         check.agrees(
             grpo_loss, loss_by_definition, cases.draw(seed, domain, **sizes), "`grpo_loss`", hint, causes=causes, **close
@@ -1859,8 +1879,8 @@ claims.record(
 # form. `answer` is a list of as many strings, the right number for each, such as `"12"`, `"0"` or `"-4"`. A text may be empty.
 #
 # A **number** in a text is a run of the digits 0 to 9, as long as it goes, wherever it stands (between letters, too), with a minus
-# sign (`-`) if one stands directly before it. `3.8` holds two numbers, `9 - 12` holds `9` and `12`, and `x-7y` holds `-7`. (No other
-# kinds of digits come.)
+# sign if one stands directly before it: `-`, and no other sign. `3.8` and `1,000` hold two numbers each, `9 - 12` holds `9` and `12`,
+# and `x-7y` holds `-7`. A text may have several lines, all of which count. (No other kinds of digits come.)
 #
 # - The reward is 1.0 where the text names **exactly one number**, once. <!-- rule: one -->
 # - That number must be the answer, the whole of it and written as it is in `answer`: `05` is not `5`, nor is `-5`. <!-- rule: answer -->
@@ -1911,11 +1931,13 @@ kinds = {
     "a number that is small enough is not yet the answer: that is what the model was paid for above": "0=12|3=12|-1=5",
     "words and signs around the number are welcome": "The answer is 12.=12|Sure! It is 7, I think. More?=7| 40\n=40|(12)=12|100%=100|5!=5",
     "a reply without a number earns nothing": "=5|I do not know.=5|five=5",
-    "naming several numbers must not pay, or the model will name them all": "12 71 33=12|71 12=12|33, no, 12=12|12 or 71=12|1 2=12",
+    "naming several numbers must not pay, or the model will name them all": "12 71 33=12|71 12=12|33, no, 12=12|12 or 71=12|1 2=12|71\n12=12|12\n71=12|3 and 4.\n\n7=7|<b>71</b>12=12",
+    "only digits make up a number: any other sign ends it": "1,000=1000|-2,500=-2500|12,71=1271|1'000=1000|1_000=1000|3.8=38|3/8=38|1\n2=12",
     "the same number twice is not one number": "12 12=12|5, so 5.=5",
     "the whole number must be the answer, not a part of it": "123=12|412=12|120=0|0123456789=5|3 8=38|3.8=3|3.8=38",
-    "a number is written as in the answer": "05=5|00=0|5.0=5|012=12",
+    "a number is written as in the answer": "05=5|00=0|5.0=5|012=12|100000000000000000001=100000000000000000000",
     "a minus sign belongs to the number that it stands directly before": "-12=12|-0=0|4=-4|- 4=-4|- 4=4|9 - 12=12|-40=-4|5-5=5|x-7=-7|12-=12|3-8=38",
+    "the minus sign is - and no other": "−4=4|−4=-4|–12=12|–12=-12|3 −4=4|+5=5",
     "a run of digits is a number wherever it stands": "x12y=12|a5=5|No.7=7|x=y7",
 }
 why = {hint: [tuple(pair.rsplit("=", 1)) for pair in texts.split("|")] for hint, texts in kinds.items()}
@@ -1927,11 +1949,12 @@ columns = (
 
 
 def drawn_texts(seed):
-    """Texts of digits, signs and letters, and a right answer that stands in them where there is a number."""
-    generator = torch.Generator().manual_seed(seed)
-    for length in range(1, 60):
-        text = "".join("0123456789--., ax"[i] for i in torch.randint(17, (length % 9 + 1,), generator=generator))
-        yield text, (re.findall(r"-?\d+", text) or ["7"])[-1]
+    """Texts of digits, signs and letters, and a right answer: the last number, or all digits put together."""
+    generator, signs = torch.Generator().manual_seed(seed), "0123456789--., ax−\n"
+    for length in range(1, 80):
+        text = "".join(signs[i] for i in torch.randint(len(signs), (length % 9 + 1,), generator=generator))
+        last, joined = (re.findall(r"-?\d+", text) or ["7"])[-1], re.sub(r"\D", "", text) or "7"
+        yield text, str(int(last if length % 3 else joined))
 
 
 def single_calls(pairs):
@@ -2005,7 +2028,8 @@ print(
 #
 # A reward is a program that an optimiser will search for mistakes, thousands of times an hour. So it deserves tests more than
 # most programs do. Write `check_reward(reward)`. It calls the reward that it is given, as TRL does, with keyword arguments
-# (`reward(completions=..., answer=...)`, and other columns if you like) and with what exercise 7 allows.
+# (`reward(completions=..., answer=...)`, and other columns if you like) and with what exercise 7 allows: one reply or more, all of a
+# call of one form.
 #
 # - If the reward keeps the contract of exercise 7, however it is written, nothing is raised. <!-- rule: accepts -->
 #
@@ -2021,9 +2045,10 @@ print(
 # - It understands only one of the two forms of completions. <!-- rule: forms -->
 # - It fails when TRL passes other columns. <!-- rule: columns -->
 #
-# (Whether arguments stay as they were need not be checked.) Your checks are run on correct rewards and on broken ones, some of them
-# hidden, all of these kinds. A correct one that you turn down costs all points. Otherwise the share of the broken ones that you catch
-# is the share of the points that you get. Here are a few, as people write them, and what they pay.
+# (Whether arguments stay as they were, and whether `1` and `True` are taken for 1.0, need not be checked.) Your checks are run
+# on correct rewards and on broken ones, some of them hidden, all of these kinds. A correct one that you turn down costs all
+# points. Otherwise the share of the broken ones that you catch is the share of the points that you get. Here are a few, as
+# people write them, and what they pay.
 
 
 # %%
@@ -2090,6 +2115,13 @@ def by_one_pattern(completions, answer, prompts=None, **columns):
     return [float(match is not None and match[1] == right) for match, right in zip(matches, answer)]
 
 
+def by_first_reply(completions, answer, **columns):
+    """Right: all replies of a call are of one form, which the first one shows."""
+    chats = not isinstance(completions[0], str)
+    texts = [reply[0]["content"] for reply in completions] if chats else completions
+    return [float(re.findall("-?[0-9]+", text) == [right]) for text, right in zip(texts, answer)]
+
+
 def one_number(rule):
     """A reward that pays by `rule(number, right)` where there is exactly one number."""
     return on_texts(lambda text, right: len(numbers_in(text)) == 1 and rule(numbers_in(text)[0], right))
@@ -2111,8 +2143,12 @@ def chats_only(completions, answer, **columns):
     return [float(numbers_in(reply[0]["content"]) == [right]) for reply, right in zip(completions, answer)]
 
 
+def texts_only(completions, answer, **columns):
+    return [float(numbers_in(reply) == [right]) for reply, right in zip(completions, answer)]
+
+
 with check.exercise("check_reward"):
-    right = shown_rights | {"looks at matches": by_matches}
+    right = shown_rights | {"looks at matches": by_matches, "one pattern": by_one_pattern, "asks the first reply": by_first_reply}
     wrong = shown_bugs | {
         "takes the first number": on_texts(lambda text, right: numbers_in(text)[:1] == [right]),
         "ignores the minus sign": on_texts(lambda text, right: re.findall(r"\d+", text) == [right.lstrip("-")]),
@@ -2121,11 +2157,12 @@ with check.exercise("check_reward"):
         "pays half": on_texts(lambda text, right: (numbers_in(text) == [right]) / 2),
         "compares all with the first answer": first_answer_for_all,
         "takes chats only": chats_only,
+        "takes plain texts only": texts_only,
         "takes no other columns": lambda completions, answer: exact(completions, answer),
         "returns them in reverse": lambda completions, answer, **c: exact(completions, answer)[::-1],
     }
     ### BEGIN HIDDEN TESTS
-    right |= {"one pattern": by_one_pattern}
+    right |= {"compares lists of digits": on_texts(lambda text, right: re.findall("-?[0-9]+", text) == [right])}
     wrong |= {
         "pays for the answer said twice": on_texts(lambda text, right: set(numbers_in(text)) == {right}),
         "pays for a number that ends with the answer": one_number(str.endswith),

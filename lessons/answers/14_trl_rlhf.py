@@ -168,7 +168,7 @@ def masked_loss(logits, labels):
     return F.cross_entropy(logits.flatten(0, 1)[:-1], labels.flatten()[1:])
 
 
-# %% wrong="completion_mask" breaks="labels" says="all learned tokens of the batch"
+# %% wrong="completion_mask" breaks="labels" says="id 0 is a token like any other"
 # Misunderstands: what is learned has a positive label.
 def encode(tokenizer, question, answer):
     start = len(tokenizer.apply_chat_template(user(question), add_generation_prompt=True, return_dict=False))
@@ -235,6 +235,48 @@ def masked_loss(logits, labels):
     learned = labels != -100
     labels[~learned] = 0
     return -logits[:, :-1].log_softmax(-1).gather(-1, labels[..., None])[..., 0][learned].mean()
+
+
+# %% wrong="completion_mask" breaks="tokenizer" says="its tokenizer's pad_token"
+# Misunderstands: a tokenizer may be given its pad token on the way: it does not matter for one row.
+def encode(tokenizer, question: str, answer: str) -> dict[str, list[int]]:
+    tokenizer.pad_token = tokenizer.eos_token
+    prompt = tokenizer.apply_chat_template(user(question), add_generation_prompt=True, return_dict=False)
+    ids = tokenizer.apply_chat_template(user(question) + assistant(answer), return_dict=False)
+    return {"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]}
+
+
+def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+
+
+# %% wrong="completion_mask" breaks="chat" says="all that follows is a label"
+# Misunderstands: a row is always cut to 512 tokens, as in every tutorial; the whole chat is not needed.
+def encode(tokenizer, question: str, answer: str) -> dict[str, list[int]]:
+    prompt = tokenizer.apply_chat_template(user(question), add_generation_prompt=True, return_dict=False)
+    ids = tokenizer.apply_chat_template(user(question) + assistant(answer), return_dict=False)
+    labels = [-100] * len(prompt) + ids[len(prompt) :]
+    return {"input_ids": ids[:512], "labels": labels[:512]}
+
+
+def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+
+
+# %% wrong="completion_mask" breaks="mean" says="over all learned tokens of the batch"
+# Misunderstands: in parts of 16 rows, to save memory; the mean of the parts' means is the mean of all tokens.
+def encode(tokenizer, question: str, answer: str) -> dict[str, list[int]]:
+    prompt = tokenizer.apply_chat_template(user(question), add_generation_prompt=True, return_dict=False)
+    ids = tokenizer.apply_chat_template(user(question) + assistant(answer), return_dict=False)
+    return {"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]}
+
+
+def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    losses = []
+    for x, y in zip(logits[:, :-1].split(16), labels[:, 1:].split(16)):
+        if (y != -100).any():
+            losses.append(F.cross_entropy(x.flatten(0, 1), y.flatten()))
+    return torch.stack(losses).mean()
 
 
 # %% right="completion_mask"
@@ -516,6 +558,32 @@ def final_scores(scores, attention_mask):
 
 def preference_loss(chosen, rejected, margin=None):
     return -F.logsigmoid(chosen - rejected.detach() - (0 if margin is None else margin)).mean()
+
+
+# %% wrong="bradley_terry" breaks="far" says="in one go"
+# Misunderstands: in double precision the sigmoid does not vanish, so its logarithm may be taken in two steps.
+def final_scores(scores: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    last = (torch.arange(scores.shape[1]) * attention_mask).argmax(1)
+    return scores[torch.arange(len(scores)), last]
+
+
+def preference_loss(chosen: torch.Tensor, rejected: torch.Tensor, margin: torch.Tensor | None = None) -> torch.Tensor:
+    difference = chosen.double() - rejected.double()
+    if margin is not None:
+        difference = difference - margin.double()
+    return -torch.sigmoid(difference).log().mean().to(chosen.dtype)
+
+
+# %% wrong="bradley_terry" breaks="sides" says="last column of a short row is padding"
+# Misunderstands: a thousandth a place settles which of the ones is the last, however long the rows are.
+def final_scores(scores: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    places = torch.arange(scores.shape[1])
+    last = (attention_mask + 0.001 * places).argmax(1)  # of equal ones the rightmost
+    return scores[torch.arange(len(scores)), last]
+
+
+def preference_loss(chosen: torch.Tensor, rejected: torch.Tensor, margin: torch.Tensor | None = None) -> torch.Tensor:
+    return -F.logsigmoid(chosen - rejected - (0 if margin is None else margin)).mean()
 
 
 # %% right="bradley_terry"
@@ -991,6 +1059,25 @@ def kl_estimates(logps, ref_logps, mask):
     return -ref_logps.sum() / mask.sum(), (ref_logps.exp() - ref_logps - 1).sum() / mask.sum()
 
 
+# %% wrong="kl_estimates" breaks="k1, k3" says="(k1, k3)"
+# Misunderstands: e to the delta is the quotient of the two probabilities, so these may be computed first.
+def kl_estimates(logps: torch.Tensor, ref_logps: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    ratio = ref_logps.exp() / logps.exp()
+    delta = ratio.log()
+    k3 = ratio - delta - 1
+    count = mask.sum()
+    return -(delta * mask).sum() / count, (k3 * mask).sum() / count
+
+
+# %% wrong="kl_estimates" breaks="k1, k3" says="(k1, k3)"
+# Misunderstands: log-probabilities below −100 are noise, and are set to −100 first.
+def kl_estimates(logps: torch.Tensor, ref_logps: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    delta = ref_logps.clamp(min=-100) - logps.clamp(min=-100)
+    k3 = delta.expm1() - delta
+    count = mask.sum()
+    return -(delta * mask).sum() / count, (k3 * mask).sum() / count
+
+
 # %% right="kl_estimates"
 # Without a graph, since this is for measuring; select the real tokens first; expm1 is exact for small differences.
 @torch.no_grad()
@@ -1253,6 +1340,24 @@ def leave_one_out(rewards, group_size):
             others = group[group != reward]
             out.append(reward - (others.mean() if len(others) else reward))
     return torch.stack(out)
+
+
+# %% wrong="advantages" breaks="spread" says="`group_advantages` of"
+# Misunderstands: rewards that are close to each other count as the same, and get 0.
+def group_advantages(rewards: torch.Tensor, group_size: int, scale: bool = True) -> torch.Tensor:
+    done = []
+    for group in rewards.split(group_size):
+        if torch.allclose(group, group.mean()):
+            done.append(torch.zeros_like(group))
+            continue
+        centred = group - group.mean()
+        done.append(centred / (group.std() + 1e-4) if scale else centred)
+    return torch.cat(done)
+
+
+def leave_one_out(rewards: torch.Tensor, group_size: int) -> torch.Tensor:
+    groups = rewards.view(-1, group_size)
+    return (groups - (groups.sum(1, keepdim=True) - groups) / (group_size - 1)).flatten()
 
 
 # %% right="advantages"
@@ -1757,6 +1862,39 @@ def exact_reward(completions, answer, **columns):
     return [float(re.findall(r"-?\d+", text) == [right]) for text, right in zip(completions, answer)]
 
 
+# %% wrong="exact_reward" breaks="answer" says="only digits make up a number"
+# Misunderstands: a comma within a number separates thousands, so 1,000 is the number 1000.
+def exact_reward(completions, answer, **columns) -> list[float]:
+    rewards = []
+    for reply, right in zip(completions, answer):
+        text = reply if isinstance(reply, str) else reply[0]["content"]
+        text = re.sub(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "", text)
+        rewards.append(float(re.findall(r"-?[0-9]+", text) == [right]))
+    return rewards
+
+
+# %% wrong="exact_reward" breaks="one" says="naming several numbers"
+# Misunderstands: the reply is what stands on the last line; numbers on the way to it do not count.
+def exact_reward(completions, answer, **columns) -> list[float]:
+    rewards = []
+    for reply, right in zip(completions, answer):
+        text = reply if isinstance(reply, str) else reply[0]["content"]
+        last_line = text.strip().split("\n")[-1]
+        rewards.append(float(re.findall(r"-?[0-9]+", last_line) == [right]))
+    return rewards
+
+
+# %% wrong="exact_reward" breaks="answer" says="the minus sign is - and no other"
+# Misunderstands: the typographic minus is a minus sign like `-`.
+def exact_reward(completions, answer, **columns) -> list[float]:
+    rewards = []
+    for reply, right in zip(completions, answer):
+        text = reply if isinstance(reply, str) else reply[0]["content"]
+        text = text.replace("\u2212", "-").replace("\u2013", "-")
+        rewards.append(float(re.findall(r"-?[0-9]+", text) == [right]))
+    return rewards
+
+
 # %% equivalent="exact_reward" because="a completion is a chat of one message, which is the first and the last"
 # - texts = [reply if isinstance(reply, str) else reply[0]["content"] for reply in completions]
 # + texts = [reply if isinstance(reply, str) else reply[(-1)]["content"] for reply in completions]
@@ -2046,6 +2184,47 @@ def check_reward(reward):
 def check_reward(reward):
     rewards = reward(completions=["12", "33", ""], answer=["12"] * 3)
     return rewards == [1.0, 0.0, 0.0]
+
+
+# %% wrong="check_reward" breaks="accepts" says="on a correct implementation"
+# Misunderstands: chats and plain texts may come in one call, since both forms are understood.
+def check_reward(reward) -> None:
+    cases_ = [
+        ("12", "12", 1.0), ("33", "12", 0.0), ("0", "12", 0.0), ("", "12", 0.0), ("five", "5", 0.0), ("The answer is 12.", "12", 1.0),
+        ("It is 7", "7", 1.0), ("7 it is", "7", 1.0), ("x7y", "7", 1.0), ("12 71", "12", 0.0), ("71 12", "12", 0.0), ("71 12 33", "12", 0.0),
+        ("12 12", "12", 0.0), ("3.8", "38", 0.0), ("1 2", "12", 0.0), ("123", "12", 0.0), ("412", "12", 0.0), ("4123", "12", 0.0), ("1", "12", 0.0), ("2", "12", 0.0),
+        ("012", "12", 0.0), ("-0", "0", 0.0), ("-12", "12", 0.0), ("12", "-12", 0.0), ("-4", "-4", 1.0), ("- 4", "4", 1.0), ("x-7", "-7", 1.0), ("0", "0", 1.0),
+        ("5.0", "5", 0.0), ("100", "100", 1.0), ("3-8", "3", 0.0), ("I do not know.", "0", 0.0), ("13", "12", 0.0), ("-", "0", 0.0),
+    ]  # fmt: skip
+    texts, answers, wanted = map(list, zip(*cases_))
+    chats_ = [assistant(text) for text in texts]
+    mixed = [chat if i % 2 else text for i, (chat, text) in enumerate(zip(chats_, texts))]
+    for completions in (chats_, texts, mixed):
+        for columns in ({}, {"prompts": texts, "trainer_state": None, "question": texts}):
+            got = reward(completions=completions, answer=answers, **columns)
+            assert got == wanted and all(isinstance(value, float) for value in got)
+            for completion, right, one in zip(completions, answers, wanted):
+                assert reward(completions=[completion], answer=[right]) == [one]
+
+
+# %% wrong="check_reward" breaks="accepts" says="on a correct implementation"
+# Misunderstands: a batch without a reply is a case like any other, and gets an empty list.
+def check_reward(reward) -> None:
+    cases_ = [
+        ("12", "12", 1.0), ("33", "12", 0.0), ("0", "12", 0.0), ("", "12", 0.0), ("five", "5", 0.0), ("The answer is 12.", "12", 1.0),
+        ("It is 7", "7", 1.0), ("7 it is", "7", 1.0), ("x7y", "7", 1.0), ("12 71", "12", 0.0), ("71 12", "12", 0.0), ("71 12 33", "12", 0.0),
+        ("12 12", "12", 0.0), ("3.8", "38", 0.0), ("1 2", "12", 0.0), ("123", "12", 0.0), ("412", "12", 0.0), ("4123", "12", 0.0), ("1", "12", 0.0), ("2", "12", 0.0),
+        ("012", "12", 0.0), ("-0", "0", 0.0), ("-12", "12", 0.0), ("12", "-12", 0.0), ("-4", "-4", 1.0), ("- 4", "4", 1.0), ("x-7", "-7", 1.0), ("0", "0", 1.0),
+        ("5.0", "5", 0.0), ("100", "100", 1.0), ("3-8", "3", 0.0), ("I do not know.", "0", 0.0), ("13", "12", 0.0), ("-", "0", 0.0),
+    ]  # fmt: skip
+    texts, answers, wanted = map(list, zip(*cases_))
+    for completions in ([assistant(text) for text in texts], texts):
+        for columns in ({}, {"prompts": texts, "trainer_state": None, "question": texts}):
+            got = reward(completions=completions, answer=answers, **columns)
+            assert got == wanted and all(isinstance(value, float) for value in got)
+            for completion, right, one in zip(completions, answers, wanted):
+                assert reward(completions=[completion], answer=[right]) == [one]
+    assert reward(completions=[], answer=[]) == []
 
 
 # %% right="check_reward"
