@@ -14,7 +14,7 @@ $(READY): requirements.lock pyproject.toml tools/venv.py
 	@$(PYTHON) tools/venv.py
 
 lab: $(READY)
-	@$(IN_VENV) jupyter lab --ServerApp.root_dir=notebooks $(ARGS)
+	@$(IN_VENV) unit24 work && jupyter lab --ServerApp.root_dir=work $(ARGS)
 
 grade: $(READY)
 	@$(IN_VENV) unit24 class sample_class --lesson 02 --lesson 04 && unit24 grade --root sample_class $(ARGS) && unit24 report --root sample_class

@@ -4,7 +4,7 @@ NEEDS = []
 POINTS = {}
 MINIMUM = "unit24>=0.1.0"
 SOURCE = ""  # where pip gets the course's package: a wheel, or git+https://...; UNIT24_SOURCE goes first
-NEAR = "", "../../", "/content/", "/content/drive/MyDrive/", "/content/drive/MyDrive/*/", "/kaggle/input/*/", "/kaggle/input/*/*/"
+NEAR = "", "../../", "/content/", "/content/drive/MyDrive/", "/content/drive/MyDrive/*/", "/kaggle/input/**/"
 
 
 def course_is_here():
@@ -17,7 +17,7 @@ def course_is_here():
 def get_course():  # from SOURCE, from a wheel that lies near, or from pip's index: what was tried, and what pip said last
     import glob, importlib, os, subprocess, sys
 
-    wheels = [wheel for place in NEAR for wheel in sorted(glob.glob(f"{place}unit24-*.whl"), reverse=True)]
+    wheels = [wheel for place in NEAR for wheel in sorted(glob.glob(f"{place}unit24-*.whl", recursive=True), reverse=True)]
     tried, said = [], ""
     for source in [os.environ.get("UNIT24_SOURCE", SOURCE), *wheels[:1], MINIMUM]:
         if source and not course_is_here():

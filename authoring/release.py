@@ -179,7 +179,7 @@ def write_notebooks(lessons: list[Lesson], setup: str, folder: Path) -> None:
 
 
 def write_texts(lessons: list[Lesson], wheel: str, source: str | None, folder: Path) -> None:
-    """README.md, requirements.txt and LICENSE."""
+    """README.md, AGENTS.md (for coding assistants), requirements.txt and LICENSE."""
     import jinja2
 
     about = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -192,6 +192,7 @@ def write_texts(lessons: list[Lesson], wheel: str, source: str | None, folder: P
     needs = sorted({wanted.name if condition else str(wanted) for wanted, condition in parsed})
     (folder / "requirements.txt").write_text("\n".join([f"./{wheel}", *tools, *needs]) + "\n", encoding="utf-8")
     shutil.copy(ROOT / "LICENSE", folder)
+    shutil.copy(TEMPLATES / "AGENTS.md", folder)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True, lstrip_blocks=True)
     text = environment.get_template("README_students.md").render(
         lessons=[
@@ -232,7 +233,7 @@ def check_leaks(folder: Path, lessons: list[Lesson], course: build.Course) -> in
     """
     known = course.readable(lessons)
     found = [str(leak) for leak in leaks.scan(folder / "notebooks", known)]
-    expected = {"README.md", "requirements.txt", "LICENSE"}
+    expected = {"README.md", "AGENTS.md", "requirements.txt", "LICENSE"}
     blocks = [block for lesson in known for block in secret_blocks(lesson)]
     count = sum(p.is_file() for p in (folder / "notebooks").rglob("*"))
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and "notebooks" not in p.relative_to(folder).parts):

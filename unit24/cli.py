@@ -33,6 +33,8 @@ HELP = {
     "doctor": "Say what this machine has and what each lesson would miss.",
     "models": "Train the shipped models again from their recipes.",
     "claims": "Show the claims measured on this machine.",
+    "work": "Make your own copies of the notebooks, and bring new versions over.",
+    "reset": "Bring the stub of an exercise back.",
     "progress": "Show your points so far on this machine.",
 }
 

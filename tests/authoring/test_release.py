@@ -68,7 +68,7 @@ def cells(folder):
 def test_a_release_holds_what_students_need_and_nothing_else(course, quick, tmp_path):
     made = release.make_release(course, tmp_path / "students")
     files = {p.relative_to(made.path).as_posix() for p in made.path.rglob("*") if p.is_file()}
-    assert files == {"README.md", "LICENSE", "requirements.txt", WHEEL, f"notebooks/{SMALL}/{SMALL}.ipynb"}
+    assert files == {"README.md", "AGENTS.md", "LICENSE", "requirements.txt", WHEEL, f"notebooks/{SMALL}/{SMALL}.ipynb"}
     assert list(tmp_path.iterdir()) == [made.path]
     texts = everything(made.path)
     assert made.scanned == len(texts)
