@@ -1612,6 +1612,12 @@ def some_rows(seed):
     yield [[draw.randrange(80)] * draw.choice((1, 2, 3)) for _ in range(290)]  # more rows than a byte can number
 
 
+def of_rows(rows, **others):
+    """A case, in few words where there are many rows."""
+    said = str(rows) if sum(map(len, rows)) <= 40 else f"{len(rows)} rows of 1 to {max(map(len, rows))} ids"
+    return cases.Case({"rows": rows, **others}, {"rows": said} | {name: str(value) for name, value in others.items()})
+
+
 def check_pad_left():
     hint = "padding on the left; 1 for real tokens, 0 for padding; the first real token of a row is at place 0"
     causes = {
@@ -1625,7 +1631,7 @@ def check_pad_left():
         "a real token is not padding because it has the padding's id": masked_by_id,
     }
     for seed in seeds:
-        batches = [(rows, pad_id) for rows in some_rows(seed) for pad_id in (0, rows[0][-1])]
+        batches = [of_rows(rows, pad_id=pad_id) for rows in some_rows(seed) for pad_id in (0, rows[0][-1])]
         check.agrees(padded, padded_by_definition, batches, "`pad_left`", hint, causes=causes)
 
 
@@ -1660,7 +1666,7 @@ def check_pack():
         | {"attention_mask": torch.ones(1, 1, *[sum(map(len, rows))] * 2).tril().bool()},
     }
     for seed in seeds:
-        check.agrees(packed, packed_by_definition, [[rows] for rows in some_rows(seed)], "`pack`", hint, causes=causes)
+        check.agrees(packed, packed_by_definition, map(of_rows, some_rows(seed)), "`pack`", hint, causes=causes)
 
 
 with check.exercise("batches_and_masks"):
@@ -2251,8 +2257,10 @@ def check_decoding(plan, ids, mask, count, what, names=(), sample=False, seed=0)
         return other, ids, mask, count, names, sample, seed
 
     new, steps = made[:, n:].tolist(), expected.shape[1] - n
-    causes = {
-        "when one row has ended, the others go on": expected[:, n : made.shape[1]].tolist(),
+    same = expected[:, n : made.shape[1]]
+    ended = ends is not None and torch.isin(same, torch.tensor(ends).view(-1)).any()
+    causes = {"when one row has ended, the others go on": same.tolist()} if ended else {}
+    causes |= {
         "the padding is masked, so that nobody looks at it": without(
             lambda other: (other, ids, torch.ones_like(mask), count, names, sample, seed)
         ),
@@ -2260,7 +2268,8 @@ def check_decoding(plan, ids, mask, count, what, names=(), sample=False, seed=0)
     if not isinstance(ends, int):
         causes["eos_token_id can be a list: each of its ids ends a row"] = without(lambda other: with_ends(other, ends[0]))
     causes["a row that has written an end token gets pad_token_id from then on"] = without(lambda other: with_ends(other, None))
-    if names:
+    causes = causes if new[0] else {}  # nothing was written: it looks like each of them
+    if names and new[0]:
         causes["processors are called before a token is chosen"] = without(lambda other: (other, ids, mask, count, (), sample, seed))
         causes["processors are called in their order"] = without(lambda other: (other, ids, mask, count, names[::-1], sample, seed))
     hint = (
