@@ -340,18 +340,51 @@ def _picture(argument: Any) -> tuple[Any, Raw] | None:
         return None
 
 
-def _become(argument: Any, now: Any) -> None:
-    """Do to an argument what a call on the other side did to its copy."""
+def _become(argument: Any, now: Any) -> bool:
+    """Do to an argument what a call on the other side did to its copy; whether it could be done.
+
+    What it holds is changed in place too, or left alone where it is as it was: a shallow copy of a list of lists sees
+    what happens to the inner ones, and not that the outer one was turned round.
+    """
     if type(argument) is not type(now):
-        return
+        return False
     if type(argument) is list:
-        argument[:] = now
-    elif type(argument) in (dict, set):
+        argument[:] = _parts(list(enumerate(argument)), list(enumerate(now)))
+    elif type(argument) is dict:
+        parts = _parts(list(argument.items()), list(now.items()))
+        values = dict(zip(now, parts))
+        argument.clear()
+        argument.update(values)
+    elif type(argument) is set:
         argument.clear()
         argument.update(now)
-    elif type(argument).__name__ in ("Tensor", "ndarray") and argument.shape == now.shape:
+    elif type(argument).__name__ in ("Tensor", "ndarray") and argument.shape == now.shape and argument.dtype == now.dtype:
         target = argument.detach() if hasattr(argument, "detach") else argument
         target[...] = now
+    else:
+        return False
+    return True
+
+
+def _parts(old: list[tuple[Any, Any]], new: list[tuple[Any, Any]]) -> list[Any]:
+    """The values of `new`, (place, value) each, as objects of `old` where they are the same ones, wherever they stand now."""
+    holds = [(place, value, _picture(value)) for place, value in old if type(value) in (list, dict, set) or hasattr(value, "shape")]
+    if not holds:
+        return [value for _, value in new]
+    free = {place: (value, seen) for place, value, seen in holds}
+    found: dict[Any, Any] = {}
+    pictures = {place: _picture(value) for place, value in new}
+    for same_place in (True, False):  # what did not change, first where it stood
+        for place, _ in new if len(new) * len(free) < 1_000_000 or same_place else ():
+            candidates = ([place] if place in free else []) if same_place else list(free)
+            if place not in found and pictures[place] is not None:
+                match = next((at for at in candidates if free[at][1] == pictures[place]), None)
+                if match is not None:
+                    found[place] = free.pop(match)[0]
+    for place, value in new:  # then what was changed in its place
+        if place not in found:
+            found[place] = free.pop(place)[0] if place in free and _become(free[place][0], value) else value
+    return [found[place] for place, _ in new]
 
 
 def _text(error: BaseException) -> str:

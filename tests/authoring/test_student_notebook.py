@@ -16,7 +16,7 @@ from course.notebook import as_text, instructor_notebook
 
 @pytest.fixture
 def solution(lesson_from):
-    return instructor_notebook(lesson_from(), 'LESSON = ""\nNEEDS = []\n')
+    return instructor_notebook(lesson_from(), 'LESSON = ""\nNEEDS = []\nPOINTS = {}\n')
 
 
 def test_solutions_hidden_tests_and_answers_are_gone(solution):

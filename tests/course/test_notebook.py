@@ -10,7 +10,7 @@ from course.notebook import as_text, instructor_notebook, lesson_line, student_s
 from unit24 import quiz
 from unit24.errors import UserError
 
-SETUP = 'LESSON = "NN_name"  # which one\nNEEDS = []\nimport unit24\n'
+SETUP = 'LESSON = "NN_name"  # which one\nNEEDS = []\nPOINTS = {}\nimport unit24\n'
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from course.lesson import LessonError
 from course.notebook import as_text, instructor_notebook
 from course.rules import broken_rules
 
-SETUP = 'LESSON = "NN_name"\nNEEDS = []\nimport unit24\n'
+SETUP = 'LESSON = "NN_name"\nNEEDS = []\nPOINTS = {}\nimport unit24\n'
 TASK = """# Double a number.
 #
 # - It is twice the number,

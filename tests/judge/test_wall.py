@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from judge.bench import Bench
-from judge.line import Line
+from judge.line import Line, _become
 from lessons import apart_lesson, in_one_process
 
 SETUP = "import asyncio, functools, math, random, os\nfrom pathlib import Path\nimport torch\nfrom torch import nn\nfrom unit24 import check\nscale = 3\n"
@@ -348,3 +348,21 @@ def test_a_change_in_place_comes_back_by_position_and_by_name():
             assert items == [1] and more.tolist() == [1, 1]
         here.shutdown(socket.SHUT_RDWR)
         thread.join(timeout=10)
+
+
+def test_what_an_argument_holds_is_changed_in_place_too():
+    """Inner lists were replaced: a shallow copy saw the change of a row, which in one process it would not have been kept from."""
+    rows = [[1, 2], [3], [3], {"a": [4]}]
+    shallow, (_, second, third, last) = list(rows), rows
+    _become(rows, [[3], [1, 2, 9], [3], {"a": [4, 5]}, [6]])
+    assert rows == [[3], [1, 2, 9], [3], {"a": [4, 5]}, [6]]
+    assert rows[0] is second and rows[2] is third and rows[3] is last and last["a"] == [4, 5]
+    assert shallow[1:] == [[3], [3], {"a": [4, 5]}]
+    turned = [[1], [2]]
+    one, two = turned
+    _become(turned, [[2], [1]])
+    assert turned[0] is two and turned[1] is one
+    table = {"x": torch.zeros(2), "y": torch.ones(2)}
+    x = table["x"]
+    _become(table, {"y": torch.ones(2), "x": torch.full((2,), 3.0)})
+    assert list(table) == ["y", "x"] and table["x"] is x and x.tolist() == [3.0, 3.0]

@@ -3,7 +3,7 @@
 from authoring.build import Course
 from course.lesson import write_texts
 
-SETUP = 'LESSON = "NN_name"\nNEEDS = []\nimport unit24\n'
+SETUP = 'LESSON = "NN_name"\nNEEDS = []\nPOINTS = {}\nimport unit24\n'
 
 LESSON = '''\
 # %% [markdown]
