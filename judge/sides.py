@@ -93,6 +93,7 @@ def candidate(request: Request, namespace: dict) -> None:
     names = {**namespace, **{name: space[name] for name in request.names if name in space}}
     asked = Line(line, names, trusts=True)
     names.update(services(asked, lambda: _report(space)))
+    check.swapped.spaces = (space, names)
     asked.serve()
 
 

@@ -781,12 +781,9 @@ def replace_linears(seed, skip):
             self.weight, self.scale = linear.weight.detach().clone(), torch.ones(len(linear.weight))
             self.train(linear.training)
 
-    model, own = shared_model(seed), globals()["Int8Linear"]
-    globals()["Int8Linear"] = Int8Noted
-    try:
+    model, own = shared_model(seed), Int8Linear
+    with check.swapped(Int8Linear=Int8Noted):
         names = quantize_linears(model) if skip is None else quantize_linears(model, skip)
-    finally:
-        globals()["Int8Linear"] = own
     modules = dict(model.named_modules())
     changed = [name for name, module in modules.items() if type(module) in (Int8Noted, own)]
     return (
@@ -3128,11 +3125,8 @@ def train_and_convert(seed, kind, bits, x, y, rate):
         def forward(self, w):
             return w + (round_channels(w, self.bits) - w).detach()
 
-    own, globals()["FakeQuantize"] = globals()["FakeQuantize"], Rounding
-    try:
+    with check.swapped(FakeQuantize=Rounding):
         return train_step_by_step(seed, kind, bits, x, y, rate)
-    finally:
-        globals()["FakeQuantize"] = own
 
 
 @check.scenario

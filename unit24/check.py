@@ -49,6 +49,7 @@ __all__ = [
     "scenario",
     "shared",
     "live",
+    "swapped",
     "after",
     "folder",
 ]
@@ -479,6 +480,28 @@ def shared(function: Callable) -> Callable:
 def live(cls: Callable) -> Callable:
     """A class of the exercise whose instances live on from call to call; attributes and methods give and take plain data."""
     return cls if _wall is None else _wall.live(cls)
+
+
+class swapped:
+    """``with check.swapped(Linear=Noted):`` in a scenario: while it lasts the student's code finds `Noted` under the name `Linear`.
+
+    So that one function of a cell is tried with a right class in the place of the student's own, which is tried by itself.
+    """
+
+    spaces: tuple[dict, ...] = ()  # in a candidate: of the student's cells, and of scenarios; in a notebook there is one
+
+    def __init__(self, **values: Any):
+        self._values = values
+        self._spaces = swapped.spaces or (sys._getframe(1).f_globals,)
+
+    def __enter__(self) -> None:
+        self._before = [{name: space[name] for name in self._values} for space in self._spaces]
+        for space in self._spaces:
+            space.update(self._values)
+
+    def __exit__(self, *_: object) -> None:
+        for space, before in zip(self._spaces, self._before):
+            space.update(before)
 
 
 def after(function: Callable, *args: Any, **kwargs: Any) -> tuple[Any, list]:

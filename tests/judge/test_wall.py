@@ -142,6 +142,24 @@ class Counter:
 """: ("failed", "the sums"),
         },
     ),
+    "widgets": (
+        """
+@check.scenario
+def made(n):
+    class Noted:
+        def __init__(self, size):
+            self.size = size
+    with check.swapped(Widget=Noted):
+        inside = [type(w).__name__ for w in widgets(n)]
+    return inside, [type(w).__name__ for w in widgets(n)]
+
+check.equal(made(2), (["Noted", "Noted"], ["Widget", "Widget"]), "what is made")
+""",
+        {
+            "class Widget:\n    def __init__(self, size):\n        pass\ndef widgets(n):\n    return [Widget(i) for i in range(n)]": ("passed", "✓"),
+            "class Widget:\n    def __init__(self, size):\n        pass\ndef widgets(n, cls=Widget):\n    return [cls(i) for i in range(n)]": ("failed", "what is made"),
+        },
+    ),
     "callback": (
         """
 calls = []
