@@ -136,7 +136,7 @@ needs_full = pytest.mark.skipif(isolation.detect().level != "full", reason=f"thi
 
 def test_the_corpus_is_large_and_names_are_unique():
     names = [(a.theme, a.name) for a in CORPUS]
-    assert len(CORPUS) >= 120 and len(set(names)) == len(names)
+    assert len(CORPUS) >= 250 and len(corpus(INNOCENT)) >= 120 and len(set(names)) == len(names)
 
 
 @needs_full

@@ -770,3 +770,125 @@ def shout(text):
     waiting.kill()
     waiting.wait()
     return said
+
+# %% debug_switches: faulthandler, tracemalloc, a deeper recursion limit
+import faulthandler
+import sys
+import tracemalloc
+
+faulthandler.enable()
+tracemalloc.start()
+sys.setrecursionlimit(20_000)
+# honest
+
+# %% print_options: how torch, NumPy and pandas show numbers
+import pandas as pd
+
+torch.set_printoptions(precision=2, sci_mode=False)
+np.set_printoptions(precision=3, suppress=True)
+pd.set_option("display.max_rows", 5)
+# honest
+
+# %% decimal_and_locale: a context of decimals, a locale, a time zone
+import decimal
+import locale
+import os
+import time
+
+decimal.getcontext().prec = 50
+locale.setlocale(locale.LC_ALL, "C")
+os.environ["TZ"] = "UTC"
+time.tzset()
+# honest
+
+# %% dispatched: singledispatch, overloads and protocols
+import functools
+import typing
+
+
+@functools.singledispatch
+def show(value): return str(value)
+
+
+@show.register
+def _(value: list): return ", ".join(map(show, value))
+
+
+@typing.runtime_checkable
+class Shown(typing.Protocol):
+    def show(self): ...
+
+
+assert show([1, 2]) == "1, 2" and not isinstance(3, Shown)
+# honest
+
+# %% start_method: how processes would be started
+import multiprocessing
+
+multiprocessing.set_start_method("spawn", force=True)
+# honest
+
+# %% databases_and_archives: sqlite in memory, gzip and zip files [pack]
+import gzip
+import io
+import sqlite3
+import zipfile
+
+with sqlite3.connect(":memory:") as db:
+    db.execute("create table t (x)")
+with zipfile.ZipFile(io.BytesIO(), "w") as archive:
+    archive.writestr("a.txt", gzip.compress(b"a"))
+# honest
+
+# %% function_transforms: vmap, grad and a checkpoint [training]
+from torch.func import grad, vmap
+from torch.utils.checkpoint import checkpoint
+
+slope = vmap(grad(lambda x: x**3))(torch.arange(3.0))
+x = torch.ones(2, requires_grad=True)
+checkpoint(torch.sin, x, use_reentrant=False).sum().backward()
+# honest
+
+# %% parametrized: a parametrization and weight norm on a module of one's own [training]
+from torch.nn.utils import parametrizations
+
+layer = parametrizations.weight_norm(nn.Linear(3, 2))
+layer(torch.ones(1, 3)).sum().backward()
+# honest
+
+# %% notebook_ways: magics, display and help, as calls
+shell = get_ipython()
+shell.run_line_magic("load_ext", "autoreload")
+shell.run_line_magic("matplotlib", "inline")
+display(torch.ones(2))
+help(len)
+# honest
+
+# %% context_variables: contextvars, an exit stack, a finalizer
+import contextlib
+import contextvars
+import weakref
+
+depth = contextvars.ContextVar("depth", default=0)
+with contextlib.ExitStack() as stack:
+    token = depth.set(1)
+    stack.callback(depth.reset, token)
+layer = nn.Linear(1, 1)
+weakref.finalize(layer, lambda: None)
+# honest
+
+# %% reloaded: modules imported anew
+import importlib
+import json
+
+importlib.reload(math)
+importlib.reload(json)
+# honest
+
+# %% temporary_left: a temporary folder and a file that stay open [pack]
+import tempfile
+
+holder = tempfile.TemporaryDirectory()
+notes = open(holder.name + "/notes.txt", "w+")
+notes.write("a")
+# honest
