@@ -206,17 +206,18 @@ def tensor(
     Args:
         axes: lengths, or names of sizes.
         dtypes: names, from plain to odd; integers need `high` or `below`.
-        low, high: the numbers lie between (both included; `low` is 0 where only `high` is given). Otherwise they are
-            drawn from a normal distribution, zeros, equal, negative and repeated numbers among them.
+        low, high: the numbers lie between (both included; `low` is 0 where only `high` is given): all at one end, or
+            single ones at an end or at 0 among others. Otherwise they are drawn from a normal distribution, zeros, equal,
+            negative and repeated numbers among them.
         below: a size; integers from 0 to less than that.
         scale: the smallest and the largest magnitude that may come: adds tiny and huge values, and rows of
             very different magnitude.
         also: "halves" (n + 0.5), "nan", "infinity", "ends" (of the integer's range), "one large" (a single one, `scale`'s largest).
-        without: kinds of values to leave out, among "zero", "equal", "negative", "ties".
+        without: kinds of values to leave out, among "zero", "equal", "negative", "ties", "edges".
         layouts: in memory, from plain to odd.
     """
     bounded = high is not None or below is not None or dtypes[0] == "bool"
-    kinds = ("any", "low", "high", "equal") if bounded else ("any", "zero", "equal", "negative", "ties")
+    kinds = ("any", "low", "high", "equal", "edges") if bounded else ("any", "zero", "equal", "negative", "ties")
     if scale is not None:
         kinds += ("tiny", "huge", "mixed rows")
     kinds = tuple(kind for kind in kinds + tuple(also) if kind not in without)
@@ -292,6 +293,11 @@ def _between(torch, generator, shape, kind, low, high, whole):
         share = torch.full_like(share, float(share.flatten()[0]) if share.numel() else 0.0)
     if kind == "ends":
         share = share.round()
+    if kind == "edges":
+        place = torch.randint(4 if low < 0 < high else 3, shape, generator=generator)
+        share = share.masked_fill(place == 0, 0.0).masked_fill(place == 1, 1.0).masked_fill(place == 3, -low / (high - low) if high > low else 0.0)
+        values = low + share * (high - low)
+        return torch.where(place == 3, 0.0, values.floor().clamp(low, high) if whole else values)
     if kind == "halves":
         return ((low + share * (high - low)).floor() + 0.5).clamp(low, high)
     if whole:
@@ -319,6 +325,7 @@ def _laid_out(values, layout):
 def _tensor_words(values, chosen) -> str:
     special = {"any": "", "zero": "all zero", "equal": "all equal", "low": "all the lowest", "high": "all the highest"}
     special |= {"ties": "with ties", "nan": "with a NaN", "infinity": "with an infinity", "one large": "with one large number"}
+    special |= {"edges": "ends and zeros among others"}
     said = [special.get(chosen["values"], chosen["values"]), "" if values.is_contiguous() else f"{chosen['layout']} in memory"]
     shown = f" {values.tolist()}" if 0 < values.numel() <= 4 and not values.is_complex() else ""
     return ", ".join([f"{chosen['dtype']} {list(values.shape)}{shown}", *filter(None, said)])
