@@ -749,6 +749,26 @@ def accept(run, model, images):
 # + views += [images[::-2], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
 
 
+# %% equivalent="accept_export" because="the order in which two axes are named decides nothing"
+# - views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+# + views += [images[::-1], (images[::2].swapaxes(3, 2)), images * 0]  # backwards, transposed, blank
+
+
+# %% equivalent="accept_export" because="at grading no array has a step backwards: memory that crosses the wall runs forwards"
+# - views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+# + views += [images[::(1)], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+
+
+# %% equivalent="accept_export" because="a transposed view of every third image has steps as well"
+# - views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+# + views += [images[::-1], images[::3].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+
+
+# %% equivalent="accept_export" because="a transposed view of all images is not contiguous either"
+# - views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+# + views += [images[::-1], images[::1].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+
+
 # %% wrong="micro_batcher" breaks="full" says="a full batch does not wait"
 # Misunderstands: collecting means to wait for a fixed time.
 class MicroBatcher:
