@@ -744,6 +744,31 @@ def accept(run, model, images):
 # + assert (np.abs(logits - wanted).max() < 0.001), "other logits"
 
 
+# %% equivalent="accept_export" because="every second image backwards is a view with a negative step as well"
+# - views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+# + views += [images[::-2], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+
+
+# %% equivalent="accept_export" because="the order in which two axes are named decides nothing"
+# - views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+# + views += [images[::-1], (images[::2].swapaxes(3, 2)), images * 0]  # backwards, transposed, blank
+
+
+# %% equivalent="accept_export" because="at grading no array has a step backwards: memory that crosses the wall runs forwards"
+# - views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+# + views += [images[::(1)], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+
+
+# %% equivalent="accept_export" because="a transposed view of every third image has steps as well"
+# - views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+# + views += [images[::-1], images[::3].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+
+
+# %% equivalent="accept_export" because="a transposed view of all images is not contiguous either"
+# - views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+# + views += [images[::-1], images[::1].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
+
+
 # %% wrong="micro_batcher" breaks="full" says="a full batch does not wait"
 # Misunderstands: collecting means to wait for a fixed time.
 class MicroBatcher:
@@ -1551,7 +1576,7 @@ class MicroBatcher:
         MicroBatcher.worker = None
 
 
-# %% wrong="micro_batcher" breaks="batch" says="['kinds']"
+# %% wrong="micro_batcher" breaks="batch" says="predict got: ndarray of"
 # Misunderstands: a list of numbers is an array for the model. It is float64.
 class MicroBatcher:
     """Collects single items into batches for `predict`, an async function from an array (n, ...) to n rows."""
@@ -1602,7 +1627,7 @@ class MicroBatcher:
         self.worker = None
 
 
-# %% wrong="micro_batcher" breaks="batch" says="['kinds']"
+# %% wrong="micro_batcher" breaks="batch" says="predict got: ndarray of"
 # Misunderstands: a batch is a table of rows.
 class MicroBatcher:
     """Collects single items into batches for `predict`, an async function from an array (n, ...) to n rows."""
@@ -1820,6 +1845,11 @@ class MicroBatcher:
             for future, result in zip(futures, results):
                 if not future.done():
                     (future.set_exception if isinstance(result, Exception) else future.set_result)(result)
+
+
+# %% equivalent="micro_batcher" because="an exception is true"
+# - answer.set_result(row) if error is None else answer.set_exception(error)
+# + answer.set_result(row) if (not error) else answer.set_exception(error)
 
 
 # %% wrong="service" breaks="answer" says="the item given to batcher.submit"
