@@ -39,17 +39,16 @@ def lessons(names: tuple[str, ...], as_json: bool, root: Path) -> None:
         return
     from rich import box
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Column, Table
 
     numbers = [_right(header) for header in ("tasks", "points", "min", "quiz", "s", "MB")]
-    table = Table(Column("lesson", ratio=1), *numbers, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
+    table = Table(Column("lesson", no_wrap=True), *numbers, box=box.SIMPLE_HEAD, pad_edge=False)
     for a in about:
         graded = [*a["exercises"], *a["answers"]]
         minutes, points = (sum(e[key] for e in graded) for key in ("minutes", "points"))
         unknown = "stale" if a["stale"] else "–"
         measured = [unknown if a[key] is None else f"{a[key]:.0f}" for key in ("seconds", "peak_mb")]
-        table.add_row(escape(a["title"]), str(len(graded)), f"{points:g}", str(minutes), str(a["quiz"]), *measured)
+        table.add_row(a["lesson"], str(len(graded)), f"{points:g}", str(minutes), str(a["quiz"]), *measured)
     Console().print(table)
 
 

@@ -112,7 +112,8 @@ def _static(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
 
 def _length(lesson: Lesson) -> str:
     minutes = sum(part.minutes for part in (*lesson.exercises, *lesson.answers))
-    return f"{len(lesson.exercises)} exercises, {lesson.points:g} points, about {minutes} minutes of exercises"
+    exercises = f"{len(lesson.exercises)} exercise{'s' if len(lesson.exercises) != 1 else ''}"
+    return f"{exercises}, {lesson.points:g} points, about {minutes} minutes of exercises"
 
 
 def write_pages(lessons: list[Lesson], course: build.Course, source: Path) -> None:
