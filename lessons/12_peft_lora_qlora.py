@@ -1711,7 +1711,7 @@ def runs_to_sum_up(seed):
     """before, runs, new: from one run and one old task to many."""
     source = random.Random(seed)
     for count, old in ((1, 1), (2, 3), (5, 2), (3, 8)):
-        tasks = ["sort", *(("so", "sort_down", "resort")[i % 3] + "_again" * (i // 3) for i in range(old))]  # names within names
+        tasks = ["sort", *(("so", "sort_down", "resort")[i % 3] + str(i // 3 or "") for i in range(old))]  # names within names
         source.shuffle(tasks)
         before = {task: source.randint(5, 100) / 100 for task in tasks}
         runs = []
@@ -2912,7 +2912,8 @@ with served.disable_adapter():
 #
 # **Task.** Write `dora_weight(weight, A, B, scaling, magnitude)` for float32 or float64 tensors of one dtype: `weight` `(out,
 # in)`, which wants no gradient, `A` `(r, in)`, `B` `(out, r)`, `magnitude` `(out,)`, all sizes 1 or more; `scaling` is a number.
-# No row of $W + s B A$ is zero, but rows may be short or long (norms from 1e-10 to 1e10); magnitudes may be zero or negative.
+# No row of $W + s B A$ is zero, but single numbers may be, and rows may be short or long (norms from 1e-10 to 1e10);
+# magnitudes may be zero or negative.
 #
 # - It returns $W'$, of shape `(out, in)`, in the dtype of `weight` and with its precision: nine digits are right in float64,
 #   three in float32. <!-- rule: formula -->
@@ -2986,6 +2987,11 @@ def check_dora(seed):
         for sizes in ({"out": (1, 70), "inputs": (1, 140)}, {"out": (4, 4), "inputs": (4, 4)}):
             drawn = cases.draw(seed, domain, count=3, **sizes, r=(1, 20))
             check.agrees(dora_seen, dora_by_definition, drawn, "dora_weight", hint, causes=causes, rtol=rtol)
+        given = ([[0, 1, 2], [3, 0, -1]], [[0, 1, -1]], [[1], [0]], 2, [3, -2], [[1, 2, 3], [4, 5, 6]])
+        names = ("weight", "A", "B", "scaling", "magnitude", "push")
+        numbers = {name: torch.tensor(value, dtype=getattr(torch, dtype)) if name != "scaling" else value for name, value in zip(names, given)}
+        case = cases.Case(numbers, {"weight": str(given[0]), "a number of W + s B A": "zero"})
+        check.agrees(dora_seen, dora_by_definition, [case], "dora_weight", hint, causes=causes, rtol=rtol)
 
 
 with check.exercise("dora"):
