@@ -1190,8 +1190,8 @@ def sqnr(expected, observed):
     raise NotImplementedError
 
 
-# %% wrong="quantise" breaks="calibration" says="all of `batches`, each of them once"
-# Misunderstands: the batch with the largest value shows the whole range. It shows one of its ends.
+# %% wrong="quantise" breaks="calibration" says="Only the first batch was seen"
+# Misunderstands: the batch with the largest value shows the whole range, so it is enough.
 def quantise(model, example, batches):
     graph = torch.export.export(copy.deepcopy(model).eval(), (example,)).module()
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
