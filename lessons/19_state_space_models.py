@@ -65,6 +65,29 @@ def numbers(seed, *shape, low=None, high=None, dtype=torch.float32):
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=dtype)
 
 
+def gradients_of(total, inputs):
+    """The gradients of `total` for `inputs` (zeros for one that is not in the graph); the error's words if the backward pass stops."""
+    try:
+        return torch.autograd.grad(total, inputs, retain_graph=True, allow_unused=True, materialize_grads=True)
+    except RuntimeError as error:
+        return str(error)
+
+
+def check_backward(found, what):
+    """That `gradients_of` found gradients."""
+    hint = "make new tensors (torch.cat, torch.stack): autograd needs the old values, those of a clone too"
+    check.true(
+        not isinstance(found, str),
+        f"{what} has values, but its backward pass stops: {found}{'. ' + hint if 'inplace' in str(found) else ''}",
+    )
+
+
+def check_gradient(observed, expected, name, what, hint, **tolerance):
+    """One gradient, of the argument or weight `name`."""
+    nothing = f"it is 0 everywhere: nothing that is made of `{name}` is in the graph. Is `{name}` used, without .detach(), .data and no_grad?"
+    check.equal(observed, expected, what, hint, causes={nothing: torch.zeros_like(expected)}, **tolerance)
+
+
 # %% [markdown]
 # ## Part A · From an equation to a scan
 #
@@ -87,9 +110,9 @@ def numbers(seed, *shape, low=None, high=None, dtype=torch.float32):
 # $\Delta A$ survive; after subtracting 1 the rest is rounding error.
 #
 # **Task.** Write `discretise(A, B, step)`. The three are tensors of one dtype, float32 or float64. `A` lies between -20 and
-# -0.0001, `step` ($\Delta$) between 0.0001 and 3; `B` is any finite number. They broadcast: `A` and `step` have the full shape
-# together, and `B` broadcasts to it. For example `A` and `B` are `(channels, state)` and `step` is `(channels, 1)`. Return
-# `(a, b)`, both of the full shape.
+# -0.0001, `step` ($\Delta$) between 0.0001 and 3; `B` is 0 or has a size from $10^{-12}$ to $10^{12}$. They broadcast: `A` and
+# `step` have the full shape together, and `B` broadcasts to it. For example `A` and `B` are `(channels, state)` and `step` is
+# `(channels, 1)`. Return `(a, b)`, both of the full shape.
 #
 # - `a` is $e^{\Delta A}$. <!-- rule: decay -->
 # - `b` is what the formula of zero-order hold gives, not an approximation for small steps. <!-- rule: held_input -->
@@ -140,12 +163,13 @@ def check_discretise():
         for dtype in ("float32", "float64"):
             domain = {
                 "A": cases.tensor(*axes[0], dtypes=(dtype,), low=-20, high=-1e-4),
-                "B": cases.tensor(*axes[1], dtypes=(dtype,), scale=(1e-3, 1e3)),
+                "B": cases.tensor(*axes[1], dtypes=(dtype,), scale=(1e-12, 1e12)),
                 "step": cases.tensor(*axes[2], dtypes=(dtype,), low=1e-4, high=3),
             }
             sizes = {name: (1, 40) for name in ("batch", "channels", "state") if name in sum(axes, ())}
             drawn = cases.draw(seeds, domain, 3, **sizes)
-            check.agrees(discretise, held_by_definition, drawn, "`discretise`", hint, causes=causes, floor="value")
+            rtol = 1e-5 if dtype == "float32" else 1e-7
+            check.agrees(discretise, held_by_definition, drawn, "`discretise`", hint, causes=causes, floor="value", rtol=rtol)
     for dtype in (torch.float32, torch.float64):  # the slowest and the fastest decays that may come
         A, step = torch.tensor([[-1e-4, -2e-4, -20]], dtype=dtype), torch.tensor([[1e-4], [0.01], [3.0]], dtype=dtype)
         ends = A, torch.ones_like(A), step
@@ -219,7 +243,8 @@ plt.show()
 #
 # **Task.** Write three functions; each is checked and earns its point on its own. `a`, `b`, `c` have shape
 # `(channels, state)`, and `a` lies between -1 and 1 (both ends and 0 may come); `x` has shape `(batch, channels, length)`.
-# Every axis has a length of 1 or more. All are of one dtype, float32 or float64, in any memory layout.
+# Every axis has a length of 1 or more (in the tests up to 20 channels and 200 steps). All are of one dtype, float32 or float64, in
+# any memory layout.
 #
 # `run_recurrence(a, b, c, x)` returns the outputs of $h_t = a\,h_{t-1} + b\,x_t$, $y_t = \sum_n c_n h_{t,n}$:
 #
@@ -239,6 +264,7 @@ plt.show()
 #
 # - `run_recurrence` and `run_convolution` return the shape of `x`; an axis of length 1 stays. <!-- rule: shape -->
 # - Results have the dtype of the arguments. <!-- rule: dtype -->
+# - They are right to one part in 50,000 of their largest value in float32 (one in five million in float64). <!-- rule: digits -->
 # - The arguments stay as they were. <!-- rule: unchanged -->
 
 
@@ -300,6 +326,7 @@ def convolved_by_definition(kernel, x):
 
 
 SIZES = {"channels": (1, 20), "state": (1, 20), "batch": (1, 9), "length": (1, 200)}
+DIGITS = {"float32": 2e-5, "float64": 2e-7}
 
 
 def drawn_systems(dtype, count=3, **more):
@@ -323,7 +350,7 @@ def check_recurrence():
     hint = "the new state is a * h + b * x, from 0; the output is the sum over the state of c * h"
     for dtype in ("float32", "float64"):
         drawn = drawn_systems(dtype, x=cases.tensor("batch", "channels", "length", dtypes=(dtype,)))
-        check.agrees(run_recurrence, outputs_by_definition, drawn, "`run_recurrence`", hint, causes=causes)
+        check.agrees(run_recurrence, outputs_by_definition, drawn, "`run_recurrence`", hint, causes=causes, rtol=DIGITS[dtype])
 
 
 def check_kernel():
@@ -331,7 +358,7 @@ def check_kernel():
     hint = "K_j is the sum over the state of c * a**j * b"
     for dtype in ("float32", "float64"):
         drawn = drawn_systems(dtype, length=cases.size("length"))
-        check.agrees(make_kernel, kernel_by_definition, drawn, "`make_kernel`", hint, causes=causes)
+        check.agrees(make_kernel, kernel_by_definition, drawn, "`make_kernel`", hint, causes=causes, rtol=DIGITS[dtype])
 
 
 def check_convolution():
@@ -354,7 +381,7 @@ def check_convolution():
             "x": cases.tensor("batch", "channels", "length", dtypes=(dtype,)),
         }
         drawn = cases.draw(seeds, domain, 3, **{name: SIZES[name] for name in ("channels", "length", "batch")})
-        check.agrees(run_convolution, convolved_by_definition, drawn, "`run_convolution`", hint, causes=causes)
+        check.agrees(run_convolution, convolved_by_definition, drawn, "`run_convolution`", hint, causes=causes, rtol=DIGITS[dtype])
 
 
 with check.exercise("two_views"):
@@ -440,7 +467,7 @@ print(f"largest difference between recurrence and convolution: {difference:.1e}"
 # - It returns the pair that does `left` first and then `right`. <!-- rule: join -->
 #
 # `scan(a, b, combine)` computes all prefixes. `a` and `b` have one shape, with time on the **last** axis, of any length from
-# 1 on; any number of axes may stand before it.
+# 1 on (in the tests up to 5,000); any number of axes may stand before it.
 #
 # - It returns the second part of the prefix at every position, in the shape of `b`. For the steps above that is $h_t$ from
 #   $h = 0$, so the first is $b_0$. <!-- rule: prefixes -->
@@ -515,9 +542,7 @@ def scan_with_gradients(a, b, weights, rule):
     """The gradients of a weighted sum of the scan for a and b; None where there is no graph."""
     a, b = a.clone().requires_grad_(), b.clone().requires_grad_()
     found = scan(a, b, lambda left, right: joined_by(rule, left, right))
-    if not found.requires_grad:
-        return None
-    return torch.autograd.grad((found * weights).sum(), (a, b), allow_unused=True, materialize_grads=True)
+    return gradients_of((found * weights).sum(), (a, b)) if found.requires_grad else None
 
 
 def gradients_by_definition(a, b, weights, rule):
@@ -594,12 +619,18 @@ def check_the_scan():
     for rule in ("best sum that ends here", "newest that is marked"):
         for case in drawn_pairs("float32", ("rows", "length"), 1):
             check_prefixes(*case, rule, case)
+    for shape in ((5000,), (2, 1, 3, 2, 9)):  # more steps and more axes than in any example
+        a, b = numbers(seeds[-1], *shape, low=0.999, high=1.0), numbers(seeds[-1] + 1, *shape, low=0.5, high=1.5)
+        check_prefixes(a, b, "steps", f"a and b of shape {shape}, where `a` is close to 1")
     for rule in ("steps", "best sum that ends here"):
         for case in drawn_pairs("float64", ("rows", "length"), 1, weights=cases.tensor("rows", "length", dtypes=("float64",), without=("zero",))):
+            what = f"`scan` of {case}" + ("" if rule == "steps" else f' with another rule ("{rule}")')
             expected = gradients_by_definition(*case, rule)
             observed = scan_with_gradients(*case, rule)
             check.true(observed is not None, "no gradient flows through `scan`: stay with differentiable operations.")
-            check.equal(observed, expected, f"the gradients for (a, b) of `scan` of {case}", "is something detached?", rtol=1e-7)
+            check_backward(observed, what)
+            for name, mine, right in zip("ab", observed, expected):
+                check_gradient(mine, right, name, f"the gradient for `{name}` of {what}", "is something detached?", rtol=1e-7)
 
 
 with check.exercise("associative_scan"):
@@ -694,7 +725,8 @@ plt.show()
 #
 # **Task.** Write `selective_scan(x, step, A, B, C, D, state=None)`. It returns `(y, state)`: the outputs, in the shape of `x`, and
 # the state after the last token, `(batch, channels, state)`. A loop over the tokens is fine, and so is your scan of exercise 3. All
-# tensors are of one dtype, float32 or float64, in any memory layout; every axis has a length of 1 or more.
+# tensors are of one dtype, float32 or float64, in any memory layout; every axis has a length of 1 or more (the tests go to 500
+# tokens).
 #
 # - State and outputs follow the two formulas: what enters is $\Delta_t x_t B_t$, and the output reads the state *after* this
 #   token's update. <!-- rule: recurrence -->
@@ -791,7 +823,7 @@ def scan_in_pieces(given, state, lengths, weights=None):
         for name, result, share in (("gradients of the outputs", outputs, weights[0]), ("gradients of the last state", state, weights[1])):
             found[name] = None
             if result.requires_grad:
-                found[name] = torch.autograd.grad((result * share).sum(), inputs, retain_graph=True, allow_unused=True, materialize_grads=True)
+                found[name] = gradients_of((result * share).sum(), inputs)
     return found
 
 
@@ -839,6 +871,14 @@ def check_scans():
         sizes = {"batch": (1, 4), "channels": (1, 9), "state": (1, 9), "length": (1, 500)}
         tolerance = {"rtol": 1e-4} if dtype == "float32" else {}
         check.agrees(selective_scan, scan_by_definition, cases.draw(seeds, domain, 3, **sizes), what, hint, causes=causes, **tolerance)
+    finite = "products of decays may be as small as 0: what is divided by one, or multiplied by exp(-step * A), leaves the range of floats"
+    for dtype in (torch.float32, torch.float64):  # the fastest decays that may come
+        x, _, _, B, C, D = scan_inputs(seeds[-1], 2, 3, 40, 2, dtype)
+        given = x, torch.full_like(x, 3.0), torch.full((3, 2), -20.0, dtype=dtype), B, C, D, numbers(seeds[-1] + 6, 2, 3, 2, dtype=dtype)
+        seen = selective_scan(*given)
+        why = finite if not all(part.isfinite().all() for part in seen if isinstance(part, torch.Tensor)) else hint
+        rtol = 1e-4 if dtype == torch.float32 else 1e-7
+        check.equal(seen, scan_by_definition(*given), f"`selective_scan` of 2 x 3 x 40 tokens in {dtype} with step = 3 and A = -20", why, rtol=rtol)
 
 
 def check_handing_over(seed):
@@ -878,13 +918,14 @@ def check_gradients_of(given, start, lengths, what, seed):
             observed is not None,
             f"no gradient flows through the {name} of {what}: it is detached. Training on a text in pieces needs it; .clone() keeps it.",
         )
+        check_backward(observed, f"the {name} of {what}")
     for (name, observed), expected in zip(both.items(), gradients_by_definition(given, start, weights)):
         for argument, mine, right in zip(("x", "step", "A", "B", "C", "D", "state"), observed, expected):
             least = rtol * max(right.abs().max().item(), 1e-20)  # what decays for hundreds of tokens is as good as 0
-            hint = "they flow through every token, and through the state that is handed over"
+            hint = "they flow through every token, and through the state that is handed over; small ones too must have their digits"
             if not mine.isfinite().all():
                 hint = "they must be finite: an infinity that is masked out after exp still meets its gradient of 0, and gives NaN"
-            check.equal(mine, right, f"the gradients of the {name} for {argument}, {what}", hint, rtol=rtol, atol=least)
+            check_gradient(mine, right, argument, f"the gradients of the {name} for {argument}, {what}", hint, rtol=rtol, atol=least)
 
 
 def check_gradients():
@@ -945,7 +986,7 @@ with check.exercise("selective_scan"):
 #
 # Scans are rewritten all the time: in Triton, in chunks, with a state for serving. Each version must be tested, and one
 # short text against one stored output misses a third of the mistakes made here: below is a scan
-# with one of nine bugs. One of them you will meet in a library in part C.
+# with one of ten bugs. One of them you will meet in a library in part C.
 #
 # **Task.** Write `check_scan(scan)`. It gets a function with the signature of `selective_scan`: call it with arguments by position or
 # by name, as you like (no bug hides there). For float32 arguments it promises:
@@ -961,13 +1002,13 @@ with check.exercise("selective_scan"):
 # - If a promise is broken, `check_scan` raises an error, for instance by `assert`. What it returns is ignored. <!-- rule: raises -->
 # - If all are kept it raises nothing. Right implementations differ in rounding, so compare with `near`, not bit for
 #   bit. <!-- rule: no_false_alarm -->
-# - A bug may show only if a state is handed in. <!-- rule: with_a_state -->
+# - A bug may show only if a state is handed in, or only if none is. <!-- rule: with_a_state -->
 # - A bug may show only in the last state. <!-- rule: last_state -->
 # - A bug may show only in what became of an argument, any of the seven. <!-- rule: arguments -->
 # - A bug may show only in a long text (kernels work in chunks, of up to 64 tokens here), or only in a text of a single token, as in
 #   generating. <!-- rule: lengths -->
 #
-# It is run on right implementations and on broken ones: the nine below and, at grading, others. A right one turned down costs
+# It is run on right implementations and on broken ones: the ten below and, at grading, others. A right one turned down costs
 # all points; otherwise the share of the broken ones that you catch is the share of the points.
 
 
@@ -994,7 +1035,7 @@ def scan_one_by_one(x, step, A, B, C, D, state, bug=None):
     if bug == "uses one step for all channels":
         step = step.mean(1, keepdim=True).expand_as(step)
     if bug == "starts every call at zero" or state is None:
-        state = x.new_zeros(x.shape[0], *A.shape)
+        state = x.new_full((x.shape[0], *A.shape), float(bug == "starts from ones where no state is handed in"))
     h, outputs = state, []
     for t in range(x.shape[-1]):
         if bug == "forgets everything after every 16 tokens" and t and t % 16 == 0:
@@ -1018,6 +1059,7 @@ def scan_with(bug=None):
 
 bugs = [
     "starts every call at zero",
+    "starts from ones where no state is handed in",
     "reads the state before the update",
     "returns the state before the last token",
     "changes the caller's state",
@@ -1111,6 +1153,10 @@ with check.exercise("check_scan"):
             y, last = scan_one_by_one(x, step, A, B, C, D, None)
             return y + (start[..., None] * C[:, None]).sum(2), last + start
         y, last = scan_one_by_one(x, step, A, B, C, D, state)
+        if bug == "returns zeros for the last state where no state is handed in" and state is None:
+            return y, 0 * last
+        if bug == "leaves out D where no state is handed in" and state is None:
+            return y - D[:, None] * x, last
         if bug == "gives zeros":
             return 0 * y, 0 * last
         if bug == "returns the last state without its batch":
@@ -1138,6 +1184,8 @@ with check.exercise("check_scan"):
         "decays by Euler's rule",
         "adds the starting state only to the last state",
         "adds the starting state undecayed",
+        "returns zeros for the last state where no state is handed in",
+        "leaves out D where no state is handed in",
         "gives zeros",
         "returns the last state without its batch",
         "writes the outputs over x",
@@ -1201,9 +1249,10 @@ check.points(3)  # the number below: your points, of 3
 # $K - 1$ inputs ($K$ is `conv_kernel_size`). Together they are all that Mamba ever remembers, after ten tokens or ten million.
 #
 # **Task.** Write `mamba_block(mixer, hidden, state=None)` with the weights of `mixer`, one of transformers' `MambaMixer`s; its
-# parts are printed below. Any of `in_proj`, `conv1d`, `out_proj` may have a bias or none; $K$ is 2 to 4; the mixer and its parts may be
-# in either mode, its weights frozen or not, and others at the next call. `hidden` is float32 `(batch, length, hidden_size)`, each axis 1 or longer. Return `(out, state)`: `out` of the shape of `hidden`, and a `state` of your
-# own making (tensors in a tuple, list or dictionary) that a later call takes.
+# parts are printed below. Any of `in_proj`, `conv1d`, `out_proj` may have a bias or none; $K$ is 2 to 4. The mixer and its parts may be
+# in either mode, its weights frozen or not; at the next call the mode and the weights' values may be different ones. `hidden` is
+# float32 `(batch, length, hidden_size)`, each axis 1 or longer (the tests go to 120 tokens). Return `(out, state)`: `out` of the
+# shape of `hidden`, and a `state` of your own making (tensors in a tuple, list or dictionary) that a later call takes.
 #
 # - From `None` it gives what `mixer(hidden)` gives. <!-- rule: whole -->
 # - A text read in pieces gives what reading it whole gives. <!-- rule: pieces -->
@@ -1213,7 +1262,7 @@ check.points(3)  # the number below: your points, of 3
 #   place. <!-- rule: scan -->
 # - The mixer itself is not called, only its parts. <!-- rule: parts -->
 # - The state has the same number of bytes after every text (of one batch size), keeps no larger storage alive, and has at most
-#   `ssm_state_size` + $K$ numbers for each row and channel. <!-- rule: size, reported -->
+#   `ssm_state_size` + $K$ numbers for each row and channel ($K$ inputs may be kept, though $K - 1$ are needed). <!-- rule: size, reported -->
 # - `hidden`, `mixer` and the `state` that was given stay as they were: several answers may start from one state. Nothing is kept on the
 #   mixer, or anywhere but in the state. <!-- rule: unchanged -->
 
@@ -1351,7 +1400,7 @@ def block_in_pieces(plan, hidden, lengths, factor=1.0, weights=None, update=Fals
                 given = [text, *mixer.parameters()]
                 found["gradients"] = None
                 if out.requires_grad:
-                    found["gradients"] = torch.autograd.grad((out * weights).sum(), given, allow_unused=True, materialize_grads=True)
+                    found["gradients"] = gradients_of((out * weights).sum(), given)
     finally:
         names["selective_scan"] = kept
     del mixer.forward
@@ -1459,15 +1508,17 @@ def check_pieces():
         for plan, lengths in zip((PLANS[1], PLANS[0], PLANS[2], PLANS[3]), ([1, 4, 1, 5], [1], [2, 1], [4, 3])):
             plan, length, width = {**plan, "seed": seed}, sum(lengths), plan.get("hidden_size", 16)
             hidden, weights = numbers(seed + 20, 3, length, width), numbers(seed + 21, 3, length, width)
-            observed = block_in_pieces(plan, hidden, lengths, 1.0, weights)["gradients"]
-            check.true(observed is not None, "no gradient flows from the outputs to the text and the weights.")
             mixer, text = mixer_of(plan), hidden.clone().requires_grad_()
             names = ["hidden", *(name for name, _ in mixer.named_parameters())]
             expected = torch.autograd.grad((mixer(text) * weights).sum(), [text, *mixer.parameters()])
-            for name, mine, right in zip(names, observed, expected):
-                carried = "the state carries gradients too: do not detach it, nor the inputs that are kept for the convolution"
-                what = f"the gradient for `{name}` of a text in pieces of {lengths} tokens with {plan}"
-                check.equal(mine, right, what, carried, rtol=1e-3)
+            carried = "in one piece it is right, so it is lost between pieces: detach neither the state nor the inputs kept for the convolution"
+            for parts, hint in (([length], "is a part of the computation detached?"), (lengths, carried)):
+                what = f"a text in pieces of {parts} tokens with {plan}" if len(parts) > 1 else f"a text of {length} tokens, whole, with {plan}"
+                observed = block_in_pieces(plan, hidden, parts, 1.0, weights)["gradients"]
+                check.true(observed is not None, "no gradient flows from the outputs to the text and the weights.")
+                check_backward(observed, f"the output of {what}")
+                for name, mine, right in zip(names, observed, expected):
+                    check_gradient(mine, right, name, f"the gradient for `{name}` of {what}", hint, rtol=1e-3)
 
 
 def check_state():
@@ -1924,7 +1975,8 @@ check.points(3)  # the number below: your points, of 3
 #
 # **Task.** Write two functions on transformers' Bamba (a small one is printed below); each earns its points on its own. All is
 # float32; there may be any number of layers of either kind, in any order, and batch and length are 1 or more (the tests go to 60
-# tokens). The model and its parts may be in either mode, its weights frozen or not, and others at the next call.
+# tokens). The model and its parts may be in either mode, its weights frozen or not; at the next call the mode and the weights'
+# values may be different ones.
 #
 # `hybrid_block(layer, x, positions)` is one layer of `model.model.layers` on `x` of shape `(batch, length, hidden)`:
 #
@@ -2002,7 +2054,8 @@ def block_by_definition(layer, x, positions, mistake=None):
     """The table; with one usual mistake."""
     normed = x if mistake == "no first norm" else layer.input_layernorm(x)
     if layer.block_type == "full_attention":
-        middle = layer.self_attn(hidden_states=normed, position_embeddings=positions, attention_mask=None)[0]
+        mask = x.new_zeros(1, 1, x.shape[1], x.shape[1]) if mistake == "not causal" else None
+        middle = layer.self_attn(hidden_states=normed, position_embeddings=positions, attention_mask=mask)[0]
     else:
         middle = layer.mamba(normed)
     first = middle if mistake == "first half not added" else x + middle
@@ -2057,6 +2110,7 @@ MISTAKES = {
     "`x` is added in the second half too": "second half not added",
     "the second half starts from the new x, with the first half's result in it: the halves are not parallel": "parallel",
     "there are two sums, one a half: is x added both times": "added once",
+    "every token has seen the later ones: attention is causal with `attention_mask=None`, and a mask of zeros takes the place of that": "not causal",
 }
 
 
@@ -2176,8 +2230,8 @@ for config in (JambaConfig(), Qwen3NextConfig(), KimiLinearConfig(), OlmoHybridC
 # **Task.** Write two functions; each is checked and earns its points on its own.
 #
 # `fair_pair(vocab, hidden, state, std, seed)` returns `(attention, mamba)`, a `LlamaForCausalLM` and a `MambaForCausalLM`.
-# `vocab` is 8 or more, `hidden` a multiple of 8, `state` 1 or more, `std` from 0.01 to 0.2. What is not named here keeps the
-# library's default; in which mode the models are, training or evaluation, does not matter.
+# `vocab` is 8 or more, `hidden` a multiple of 8, `state` 1 or more, `std` from 0.01 to 0.2 (in the tests `vocab` goes to 145,
+# `hidden` to 64, `state` to 16). In which mode the models are, training or evaluation, does not matter.
 #
 # - Both have 2 layers, the given vocabulary and hidden size; Llama has 4 heads, Mamba `state` numbers of state a
 #   channel. <!-- rule: sizes -->
@@ -2187,8 +2241,10 @@ for config in (JambaConfig(), Qwen3NextConfig(), KimiLinearConfig(), OlmoHybridC
 # - Both tie the head to the embedding. <!-- rule: tied -->
 # - Neither names a special token: `pad_token_id`, `bos_token_id` and `eos_token_id` are None, and no token's embedding is
 #   zero. <!-- rule: special -->
-# - The numbers of parameters are as near to each other as a whole `intermediate_size` of Llama allows. (For these sizes they would be
-#   equal at a whole number or at a third more, so rounding down is rounding to the nearest.) <!-- rule: parameters -->
+# - The numbers of parameters are as near to each other as a whole `intermediate_size` of Llama allows. (For these sizes the width at
+#   which they would be equal is a whole number, or a whole number and a third: rounding down is rounding to the
+#   nearest.) <!-- rule: parameters -->
+# - What is not named here keeps the library's default: no dropout, for one. <!-- rule: defaults -->
 # - The same seed gives the same two models again, whatever was drawn before; another seed gives others. (`torch.manual_seed` may be
 #   used; the global generator need not be put back.) <!-- rule: seed -->
 #
@@ -2242,14 +2298,18 @@ def pair_of(vocab, hidden, state, std, seed, noise):
         if not isinstance(model, (LlamaForCausalLM, MambaForCausalLM)):
             found.append({"class": type(model).__name__})
             continue
+        logits = {}
         with torch.no_grad():
-            logits = model(input_ids=torch.arange(8)[None] % vocab, use_cache=False).logits
+            for mode in ("evaluation", "training"):
+                model.train(mode == "training")
+                logits[mode] = model(input_ids=torch.arange(8)[None] % vocab, use_cache=False).logits
         names = ("vocab_size", "hidden_size", "num_hidden_layers", "initializer_range")
         names += ("num_attention_heads", "intermediate_size") if isinstance(model, LlamaForCausalLM) else ("state_size",)
         found.append(
             {
                 "class": type(model).__name__,
                 "settings": {name: getattr(model.config, name) for name in names},
+                "all settings": {name: str(value) for name, value in model.config.to_dict().items()},
                 "special": [model.config.pad_token_id, model.config.bos_token_id, model.config.eos_token_id],
                 "tied": model.get_output_embeddings().weight is model.get_input_embeddings().weight,
                 "parameters": sum(p.numel() for p in model.parameters()),
@@ -2304,6 +2364,10 @@ def check_uniform(values, low, high, what, hint):
     check.between(off, -1.4 / math.sqrt(count), 1.4 / math.sqrt(count), f"how far the mean of {what} is from the middle, in widths", hint)
 
 
+# Told apart by the checks above, or noted by the library as it goes.
+NOT_SETTINGS = ("intermediate_size", "initializer_range", "architectures", "dtype", "transformers_version", "_name_or_path")
+
+
 def check_pair_of(vocab, hidden, state, std, seed, repeat):
     given = f"fair_pair({vocab}, {hidden}, {state}, {std}, {seed})"
     pair = pair_of(vocab, hidden, state, std, seed, 1)
@@ -2332,12 +2396,17 @@ def check_pair_of(vocab, hidden, state, std, seed, repeat):
     for one, model, name in zip(pair, right, ("the attention model", "the Mamba model")):
         name = f"{name} of {given}"
         shapes = [{part: list(w.shape) for part, w in weights.items()} for weights in (one["weights"], dict(model.named_parameters()))]
-        check.equal(*shapes, f"the shapes of the weights of {name}", "what is not named keeps the library's default")
+        default = "what is not named keeps the library's default"
+        check.equal(*shapes, f"the shapes of the weights of {name}", default)
+        expected = {key: str(value) for key, value in model.config.to_dict().items() if key not in NOT_SETTINGS}
+        for key, value in expected.items():
+            check.equal(one["all settings"].get(key), value, f"the setting `{key}`, as text, of {name}", default)
         with torch.no_grad():
             for part, weight in model.named_parameters():
                 weight.copy_(one["weights"][part])
-            logits = model(input_ids=torch.arange(8)[None] % vocab, use_cache=False).logits
-        check.equal(one["logits"], logits, f"the logits of {name}", "what is not named keeps the library's default", rtol=1e-4)
+            for mode, logits in one["logits"].items():
+                right_ones = model.train(mode == "training")(input_ids=torch.arange(8)[None] % vocab, use_cache=False).logits
+                check.equal(logits, right_ones, f"the logits in {mode} mode of {name}", default, rtol=1e-4)
     if not repeat:
         return
     again, other = pair_of(vocab, hidden, state, std, seed, 2), pair_of(vocab, hidden, state, std, seed + 1, 1)

@@ -66,6 +66,19 @@ def discretise(A, B, step):  # in float64 inside, and where the decay is slow a 
     return wide.exp().to(A.dtype), b.to(A.dtype)
 
 
+# %% right="discretise"
+def discretise(A, B, step):  # the gain first
+    gain = B / A
+    return torch.exp(step * A), gain * torch.expm1(step * A)
+
+
+# %% wrong="discretise" breaks="digits" says="`b` is"
+def discretise(A, B, step):  # misunderstands: two terms of the series are exact enough while step * A is below 0.05
+    z = step * A
+    series = step * (1 + z / 2)
+    return z.exp(), torch.where(z.abs() < 0.05, series, (z.exp() - 1) / A) * B
+
+
 # %% wrong="two_views" breaks="causal" says="run round to the start"
 def run_convolution(kernel, x):  # misunderstands: a product of spectra is a causal convolution
     return torch.fft.irfft(torch.fft.rfft(x) * torch.fft.rfft(kernel), x.shape[-1])
@@ -288,6 +301,56 @@ def run_recurrence(*args):
 run_convolution = run_recurrence
 
 
+# %% wrong="two_views" breaks="kernel" says="make_kernel"
+def make_kernel(a, b, c, length):  # misunderstands: powers can be taken by logarithms for every a; 0 has none
+    age = torch.arange(length, dtype=a.dtype)
+    size = torch.exp(a.abs().log()[..., None] * age)
+    sign = torch.where((a[..., None] < 0) & (age % 2 == 1), -1.0, 1.0).to(a.dtype)
+    return ((b * c)[..., None] * size * sign).sum(1)
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+def run_convolution(*args):
+    raise NotImplementedError
+
+
+# %% wrong="two_views" breaks="digits" says="run_convolution"
+def run_convolution(kernel, x):  # misunderstands: half the digits do for weights
+    length = x.shape[-1]
+    kernel = kernel.bfloat16().to(x.dtype)
+    spectrum = torch.fft.rfft(x, 2 * length) * torch.fft.rfft(kernel, 2 * length)
+    return torch.fft.irfft(spectrum, 2 * length)[..., :length]
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+def make_kernel(*args):
+    raise NotImplementedError
+
+
+# %% wrong="two_views" breaks="unchanged" says="x after the call"
+def run_recurrence(a, b, c, x):  # misunderstands: .contiguous() always copies
+    y = x.contiguous()
+    h = x.new_zeros(x.shape[0], *a.shape)
+    for t in range(y.shape[-1]):
+        h = a * h + b * y[:, :, t, None]
+        y[:, :, t] = (c * h).sum(-1)
+    return y
+
+
+def make_kernel(*args):
+    raise NotImplementedError
+
+
+def run_convolution(*args):
+    raise NotImplementedError
+
+
 # %% right="two_views"
 def make_kernel(a, b, c, length):  # an impulse through the recurrence
     return run_recurrence(a, b, c, F.pad(torch.ones(1, a.shape[0], 1, dtype=a.dtype), (0, length - 1)))[0]
@@ -458,7 +521,7 @@ def combine(*args):
     raise NotImplementedError
 
 
-# %% wrong="associative_scan" breaks="gradients" says="the gradients for (a, b)"
+# %% wrong="associative_scan" breaks="gradients" says="nothing that is made of `a` is in the graph"
 def scan(a, b, combine):  # misunderstands: only what is added in carries a gradient
     distance, a = 1, a.detach()
     while distance < b.shape[-1]:
@@ -482,6 +545,38 @@ def combine(left, right):  # misunderstands: nobody needs the right step any mor
 
 
 def scan(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="prefixes" says="(5000,)"
+def scan(a, b, combine):  # misunderstands: twelve rounds are enough for any text
+    for number in range(12):
+        distance = 2**number
+        if distance >= b.shape[-1]:
+            break
+        joined = combine((a[..., :-distance], b[..., :-distance]), (a[..., distance:], b[..., distance:]))
+        a = torch.cat([a[..., :distance], joined[0]], -1)
+        b = torch.cat([b[..., :distance], joined[1]], -1)
+    return b
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="gradients" says="its backward pass stops"
+def scan(a, b, combine):  # misunderstands: writing into a clone is safe for autograd
+    a, b = a.clone(), b.clone()
+    distance = 1
+    while distance < b.shape[-1]:
+        joined = combine((a[..., :-distance], b[..., :-distance]), (a[..., distance:], b[..., distance:]))
+        a[..., distance:] = joined[0]
+        b[..., distance:] = joined[1]
+        distance *= 2
+    return b
+
+
+def combine(*args):
     raise NotImplementedError
 
 
@@ -614,7 +709,7 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: what is 
     return torch.stack(outputs, -1), h.detach().clone()
 
 
-# %% wrong="selective_scan" breaks="gradients" says="the gradients of the outputs"
+# %% wrong="selective_scan" breaks="gradients" says="nothing that is made of `A` is in the graph"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the rates are constants
     h, outputs, A = x.new_zeros(x.shape[0], *A.shape) if state is None else state, [], A.detach()
     for t in range(x.shape[-1]):
@@ -689,6 +784,30 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: Mamba ho
         now = step[:, :, t, None]
         h = torch.exp(now * A) * h + torch.expm1(now * A) / A * B[:, None, :, t] * x[:, :, t, None]
         outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[:, :, t])
+    return torch.stack(outputs, -1), h
+
+
+# %% wrong="selective_scan" breaks="digits" says="leaves the range of floats"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: float64 has room for the growth of 16 tokens, whatever their steps
+    dtype = x.dtype
+    x, step, A, B, C, D = (t.double() for t in (x, step, A, B, C, D))
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state.double(), []
+    for x_now, step_now, B_now, C_now in zip(*(t.split(16, -1) for t in (x, step, B, C))):
+        total = torch.cumsum(step_now[:, :, None] * A[..., None], -1)  # (batch, channels, state, length)
+        entering = (step_now * x_now)[:, :, None] * B_now[:, None]
+        states = total.exp() * (h[..., None] + torch.cumsum(entering * torch.exp(-total), -1))
+        outputs.append((states * C_now[:, None]).sum(2) + D[:, None] * x_now)
+        h = states[..., -1]
+    return torch.cat(outputs, -1).to(dtype), h.clone().to(dtype)
+
+
+# %% wrong="selective_scan" breaks="gradients" says="its backward pass stops"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a state of one's own may be changed in place
+    h = x.new_zeros(x.shape[0], *A.shape) if state is None else state.clone()
+    outputs = []
+    for t in range(x.shape[-1]):
+        h.mul_(torch.exp(step[..., t, None] * A)).add_((step * x)[..., t, None] * B[:, None, :, t])
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
     return torch.stack(outputs, -1), h
 
 
@@ -844,6 +963,15 @@ def check_scan(scan):  # misunderstands: what has no length is a constant, which
             result = scan(handed[0], handed[1], A.clone(), B.clone(), C.clone(), D.clone(), None if state is None else handed[2])
             assert near(result, scan_one_by_one(*given, state))
             assert all(map(torch.equal, handed, (x, step, start)))
+
+
+# %% wrong="check_scan" breaks="with_a_state" says="starts from ones where no state"
+def check_scan(scan):  # misunderstands: who starts rightly from a state starts rightly from none
+    for length in (1, 2, 5, 16, 17, 63, 64, 65, 129, 300):
+        given = any_inputs(length)
+        handed = [t.clone() for t in given]
+        assert near(scan(*handed), scan_one_by_one(*given))
+        assert all(map(torch.equal, handed, given))
 
 
 # %% right="check_scan"
@@ -1247,6 +1375,19 @@ def mamba_block(mixer, hidden, state=None):  # misunderstands: torch.where takes
     y, h = selective_scan(x, step, -torch.exp(mixer.A_log), B.transpose(1, 2), C.transpose(1, 2), mixer.D, h)
     out = mixer.out_proj((y * F.silu(gate)).transpose(1, 2))
     return out, (kept, h)
+
+
+# %% wrong="mamba_block" breaks="gradients" says="nothing that is made of `A_log` is in the graph"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: A is a constant of the model, so its data suffice
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -torch.exp(mixer.A_log.data), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
 
 
 # %% right="mamba_block"
@@ -1836,6 +1977,22 @@ def hybrid_block(*args):
     raise NotImplementedError
 
 
+# %% wrong="hybrid" breaks="positions" says="every token has seen the later ones"
+def hybrid_block(layer, x, positions):  # misunderstands: a mask of zeros is the same as none
+    middle = layer.input_layernorm(x)
+    hidden = x.new_zeros(1, 1, x.shape[1], x.shape[1])
+    if layer.block_type == "full_attention":
+        middle = layer.self_attn(hidden_states=middle, position_embeddings=positions, attention_mask=hidden)[0]
+    else:
+        middle = layer.mamba(middle)
+    x = x + middle
+    return x + layer.feed_forward(layer.pre_ff_layernorm(x))
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
 # %% right="hybrid"
 def hybrid_block(layer, hidden, angles):
     normed = layer.input_layernorm(hidden)
@@ -2101,7 +2258,7 @@ def accuracy(*args):
     raise NotImplementedError
 
 
-# %% wrong="fair_pair" breaks="sizes" says="library's default"
+# %% wrong="fair_pair" breaks="defaults" says="library's default"
 def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: two KV heads are as good as four
     common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
     common |= dict(initializer_range=std, tie_word_embeddings=True)
@@ -2302,6 +2459,46 @@ def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: norms start l
         nn.init.normal_(layer.norm.weight, mean=1.0, std=std)
     missing = mamba.num_parameters() - attention(1).num_parameters()
     return attention(1 + round(missing / (6 * hidden))), mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="defaults" says="attention_dropout"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: dropout is a matter of training, not of the start
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=True)
+    common |= dict(pad_token_id=None, bos_token_id=None, eos_token_id=None)
+
+    def attention(width):
+        return LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width, attention_dropout=0.1))
+
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    llama = attention(1 + round(missing / (6 * hidden)))
+    return llama.eval(), mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="defaults" says="in training mode"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: what no setting shows is no difference
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=True)
+    common |= dict(pad_token_id=None, bos_token_id=None, eos_token_id=None)
+
+    def attention(width):
+        return LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    llama = attention(1 + round(missing / (6 * hidden)))
+    for layer in llama.model.layers:
+        layer.self_attn.attention_dropout = 0.1
+    return llama, mamba
 
 
 def accuracy(*args):
