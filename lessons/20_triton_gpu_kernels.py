@@ -218,7 +218,7 @@ def fenced_call(function, inputs, outputs, gaps=(), flipped=(), margin=4096, **o
     }
 
 
-def kept_rules(seen, inputs, what, inside="Which of its loads and stores has no mask, or a mask for something else?", nans=""):
+def kept_rules(seen, inputs, what, inside="Which load, store or atomic operation has no mask, or a mask for something else?", nans=""):
     """Fails if a call (`seen` by `fenced_call`) left its memory, changed an input, or left an output unfilled."""
     check.true(not seen["problems"], f"{what}: {seen['problems']}. {inside}")
     names = list(seen["outputs"])
