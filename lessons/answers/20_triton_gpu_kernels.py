@@ -250,6 +250,43 @@ def add(x, y, out, block=256):
     return out
 
 
+# %% wrong="vector_add" breaks="sum" says="infinity of its sign"
+# Misunderstands: a sum that is too large for float16 is held at the largest number.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = at < n
+    x = tl.load(x_ptr + at, mask=mask)
+    y = tl.load(y_ptr + at, mask=mask)
+    total = x + y
+    if x.dtype == tl.float16:
+        wide = x.to(tl.float32) + y.to(tl.float32)
+        total = tl.where(wide > 65504.0, 65504.0, tl.where(wide < -65504.0, -65504.0, wide)).to(tl.float16)
+    tl.store(out_ptr + at, total, mask=mask)
+
+
+def add(x, y, out, block=256):
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
+# %% wrong="vector_add" breaks="once" says="in place of a mask"
+# Misunderstands: addresses held at the last element replace the mask of a load; that it is read again does not matter.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    safe = tl.minimum(at, n - 1)
+    total = tl.load(x_ptr + safe) + tl.load(y_ptr + safe)
+    tl.store(out_ptr + at, total, mask=at < n)
+
+
+def add(x, y, out, block=256):
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
 # %% right="vector_add"
 # Keyword arguments by name, no gradients, a grid as a list.
 @triton.jit
@@ -317,9 +354,40 @@ def add(x, y, out, block=256):
     return out
 
 
+# %% right="vector_add"
+# Programs take interleaved elements; float16 is added in float32 and rounded once; the grid is a function.
+@triton.jit
+def wide_sum(a, b):
+    if a.dtype == tl.float16:
+        total = (a.to(tl.float32) + b.to(tl.float32)).to(tl.float16)
+    else:
+        total = a + b
+    return total
+
+
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    # program p takes p, p + programs, p + 2 programs, ...
+    places = tl.program_id(0) + tl.num_programs(0) * tl.arange(0, BLOCK)
+    inside = places < n
+    total = wide_sum(tl.load(x_ptr + places, inside), tl.load(y_ptr + places, inside))
+    tl.store(out_ptr + places, total, inside)
+
+
+def add(x, y, out, block=256):
+    n = math.prod(x.shape)
+
+    def grid(meta):
+        return (-(-n // meta["BLOCK"]),)
+
+    add_kernel[grid](x_ptr=x, y_ptr=y, out_ptr=out, n=n, BLOCK=block)
+    return out
+
+
 # %% equivalent="vector_add" because="addition does not care which summand is loaded first"
 # - add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
 # + (add_kernel[triton.cdiv(n, block),](y, x, out, n, BLOCK=block))
+
 
 # %% wrong="roofline_arithmetic" breaks="seconds, five, traffic" says="the sum of both times"
 # Misunderstands: memory and arithmetic wait for each other.
@@ -601,6 +669,7 @@ def matmul_cost(m, n, k, block_m, block_n, itemsize):
 # %% equivalent="roofline_arithmetic" because="the larger of two numbers does not depend on their order"
 # - return flops / bytes_moved, max(compute, memory), "compute" if compute > memory else "memory"
 # + return flops / bytes_moved, (max(memory, compute)), "compute" if compute > memory else "memory"
+
 
 # %% wrong="fused_softmax" breaks="length" says="padded places count in the sum"
 # Misunderstands: a masked load leaves the padding out of what follows.
@@ -939,6 +1008,44 @@ def softmax(x, out):
     return out
 
 
+# %% wrong="fused_softmax" breaks="once" says="was a copy taken"
+# Misunderstands: a contiguous copy of x costs nothing, and then one row follows another.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    exists = at < columns
+    x = tl.load(x_ptr + row * x_stride + at, mask=exists, other=-float("inf"))
+    e = tl.exp(x - tl.max(x, axis=0))
+    tl.store(out_ptr + row * out_stride + at, e / tl.sum(e, axis=0), mask=exists)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    x = x.contiguous()
+    softmax_kernel[(rows,)](x, out, columns, out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% wrong="fused_softmax" breaks="holes" says="exactly 0, not merely small"
+# Misunderstands: differences are held above -80, so that exp does not vanish.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    exists = at < columns
+    x = tl.load(x_ptr + row * x_stride + at, mask=exists, other=-float("inf"))
+    below = tl.maximum(x - tl.max(x, axis=0), -80.0)
+    e = tl.where(exists, tl.exp(below), 0.0)
+    tl.store(out_ptr + row * out_stride + at, e / tl.sum(e, axis=0), mask=exists)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
 # %% right="fused_softmax"
 # torch makes the grid from the output; base 2; the reciprocal of the sum.
 @triton.jit
@@ -1027,9 +1134,11 @@ def softmax(x, out):
 # - e = tl.exp(x - tl.max(x, axis=0))
 # + e = tl.exp(x - tl.max(x, axis=(-1)))
 
+
 # %% equivalent="fused_softmax" because="a vector has one axis: 0 and -1 are the same"
 # - tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
 # + tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=(-1)), mask=mask)
+
 
 # %% equivalent="fused_softmax" because="a vector has one axis: without axis= it is that one"
 # - e = tl.exp(x - tl.max(x, axis=0))
@@ -1342,6 +1451,37 @@ def check_softmax(softmax):
         for buffer, inside in ((x_buffer, x), (out_buffer, out)):
             inside.fill_(math.nan)
             assert buffer.isnan().all(), "written outside"
+
+
+# %% wrong="check_softmax" breaks="values" says="two hundred-thousandths"
+# Misunderstands: a probability that is right to a thousandth is right.
+def check_softmax(softmax):
+    cases_to_try = [
+        (8, 40, 5, 2, "spread"), (8, 40, 0, 0, "any"), (8, 32, 3, 0, "any"), (8, 32, 0, 3, "any"), (8, 1, 2, 1, "any"),
+        (1, 40, 0, 0, "any"), (1, 1, 0, 0, "any"), (5, 40, 0, 0, "high"), (5, 40, 0, 0, "low"), (8, 37, 4, 0, "any"),
+        (8, 37, 0, 4, "any"), (8, 32, 0, 0, "falling"), (4, 16, 0, 0, "positive"), (4, 23, 0, 0, "negative"),
+        (1, 32, 1, 1, "any"), (2, 2, 0, 0, "any"), (3, 8, 1, 2, "any"),
+    ]  # fmt: skip
+    for number, (rows, columns, x_gap, out_gap, kind) in enumerate(cases_to_try):
+        values = random(rows, columns, seed=number)
+        if kind == "spread":
+            values += torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        if kind == "falling":
+            values += torch.linspace(900, -900, rows, device=DEVICE)[:, None]
+        values += {"high": 900, "low": -900}.get(kind, 0)
+        if kind == "positive":
+            values = values.abs() + 0.1
+        if kind == "negative":
+            values = -values.abs() - 0.1
+        expected = values.softmax(1)
+        fence = Fence()
+        x = fence.place("x", values, gap=x_gap)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=out_gap)
+        with fence:
+            softmax(x, out)
+        assert torch.allclose(out, expected, rtol=0, atol=1e-3), f"wrong values for {rows} x {columns}"
+        assert torch.equal(x, values), "x was changed"
+        assert not fence.problems(), fence.problems()
 
 
 # %% right="check_softmax"
@@ -1964,9 +2104,11 @@ def add_rms_norm(x, residual, weight, total, out, eps=1e-6):
 # - add_rms_norm_kernel[(rows,)](x, residual, weight, total, out, columns, eps, BLOCK=block)
 # + (add_rms_norm_kernel[rows,](residual, x, weight, total, out, columns, eps, BLOCK=block))
 
+
 # %% equivalent="add_rms_norm" because="a vector has one axis: 0 and -1 are the same"
 # - rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
 # + rms = tl.sqrt(tl.sum(total * total, axis=(-1)) / columns + eps)
+
 
 # %% equivalent="add_rms_norm" because="a vector has one axis: without axis= it is that one"
 # - rms = tl.sqrt(tl.sum(total * total, axis=0) / columns + eps)
@@ -3024,6 +3166,194 @@ def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
     return dx, dw, db
 
 
+# %% wrong="layer_norm" breaks="columns" says="start from what stood there"
+# Misunderstands: atomic additions may start from whatever stands in dw and db.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    mask = at < columns
+    x = tl.load(x_ptr + row * columns + at, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    w = tl.load(weight_ptr + at, mask=mask, other=0.0)
+    b = tl.load(bias_ptr + at, mask=mask, other=0.0)
+    tl.store(out_ptr + row * columns + at, centred * rstd * w + b, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    mask = at < columns
+    dy = tl.load(dy_ptr + row * columns + at, mask=mask, other=0.0)
+    x = tl.load(x_ptr + row * columns + at, mask=mask, other=0.0)
+    w = tl.load(weight_ptr + at, mask=mask, other=0.0)
+    mean = tl.load(mean_ptr + row)
+    rstd = tl.load(rstd_ptr + row)
+    normed = (x - mean) * rstd
+    g = dy * w
+    both = tl.sum(g, axis=0) / columns + normed * (tl.sum(g * normed, axis=0) / columns)
+    tl.store(dx_ptr + row * columns + at, rstd * (g - both), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, columns, BLOCK: tl.constexpr):
+    """One row, added to the two sums that all rows share."""
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    mask = at < columns
+    dy = tl.load(dy_ptr + row * columns + at, mask=mask, other=0.0)
+    x = tl.load(x_ptr + row * columns + at, mask=mask, other=0.0)
+    normed = (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+    tl.atomic_add(dw_ptr + at, dy * normed, mask=mask)
+    tl.atomic_add(db_ptr + at, dy, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    layer_norm_dw_db_kernel[(rows,)](dy, x, mean, rstd, dw, db, columns, BLOCK=block)
+    return dx, dw, db
+
+
+# %% wrong="layer_norm" breaks="inside" says="elements outside of dw"
+# Misunderstands: where 0 is added nothing is touched, so atomic additions need no mask.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    mask = at < columns
+    x = tl.load(x_ptr + row * columns + at, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    w = tl.load(weight_ptr + at, mask=mask, other=0.0)
+    b = tl.load(bias_ptr + at, mask=mask, other=0.0)
+    tl.store(out_ptr + row * columns + at, centred * rstd * w + b, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    mask = at < columns
+    dy = tl.load(dy_ptr + row * columns + at, mask=mask, other=0.0)
+    x = tl.load(x_ptr + row * columns + at, mask=mask, other=0.0)
+    w = tl.load(weight_ptr + at, mask=mask, other=0.0)
+    mean = tl.load(mean_ptr + row)
+    rstd = tl.load(rstd_ptr + row)
+    normed = (x - mean) * rstd
+    g = dy * w
+    both = tl.sum(g, axis=0) / columns + normed * (tl.sum(g * normed, axis=0) / columns)
+    tl.store(dx_ptr + row * columns + at, rstd * (g - both), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, columns, BLOCK: tl.constexpr):
+    """One row, added to the two sums that all rows share."""
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    mask = at < columns
+    dy = tl.load(dy_ptr + row * columns + at, mask=mask, other=0.0)
+    x = tl.load(x_ptr + row * columns + at, mask=mask, other=0.0)
+    normed = (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+    tl.atomic_add(dw_ptr + at, dy * normed)
+    tl.atomic_add(db_ptr + at, dy)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    block = triton.next_power_of_2(columns)
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=block)
+    dw.zero_()
+    db.zero_()
+    layer_norm_dw_db_kernel[(rows,)](dy, x, mean, rstd, dw, db, columns, BLOCK=block)
+    return dx, dw, db
+
+
+# %% wrong="layer_norm" breaks="dx" says="worked out again"
+# Misunderstands: the backward works the statistics out again, with the usual eps, rather than taking those that were
+# saved.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    mask = at < columns
+    x = tl.load(x_ptr + row * columns + at, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    w = tl.load(weight_ptr + at, mask=mask, other=0.0)
+    b = tl.load(bias_ptr + at, mask=mask, other=0.0)
+    tl.store(out_ptr + row * columns + at, centred * rstd * w + b, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    mask = at < columns
+    dy = tl.load(dy_ptr + row * columns + at, mask=mask, other=0.0)
+    x = tl.load(x_ptr + row * columns + at, mask=mask, other=0.0)
+    w = tl.load(weight_ptr + at, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + 1e-5)
+    normed = (x - mean) * rstd
+    g = dy * w
+    both = tl.sum(g, axis=0) / columns + normed * (tl.sum(g * normed, axis=0) / columns)
+    tl.store(dx_ptr + row * columns + at, rstd * (g - both), mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = at < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + at, mask=mask, other=0.0)
+        x = tl.load(x_ptr + row * columns + at, mask=mask, other=0.0)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + at, dw, mask=mask)
+    tl.store(db_ptr + at, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    rows, columns = x.shape
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    rows, columns = x.shape
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=triton.next_power_of_2(columns))
+    layer_norm_dw_db_kernel[(triton.cdiv(columns, 64),)](dy, x, mean, rstd, dw, db, rows, columns, BLOCK=64)
+    return dx, dw, db
+
+
 # %% right="layer_norm"
 # dw and db in partial sums over groups of rows, added up at the end; grids as lists.
 @triton.jit
@@ -3240,29 +3570,36 @@ def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
 # - mean = tl.sum(x, axis=0) / columns
 # + mean = tl.sum(x, axis=(-1)) / columns
 
+
 # %% equivalent="layer_norm" because="a vector has one axis: 0 and -1 are the same"
 # - rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
 # + rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=(-1)) / columns + eps)
+
 
 # %% equivalent="layer_norm" because="a vector has one axis: 0 and -1 are the same"
 # - g_mean = tl.sum(g, axis=0) / columns
 # + g_mean = tl.sum(g, axis=(-1)) / columns
 
+
 # %% equivalent="layer_norm" because="a vector has one axis: 0 and -1 are the same"
 # - product_mean = tl.sum(g * normed, axis=0) / columns
 # + product_mean = tl.sum(g * normed, axis=(-1)) / columns
+
 
 # %% equivalent="layer_norm" because="one factor of 0 in the padding is enough"
 # - g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
 # + g = tl.load(dy_ptr + at, mask=mask, other=1.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
 
+
 # %% equivalent="layer_norm" because="one factor of 0 in the padding is enough"
 # - g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=0.0)
 # + g = tl.load(dy_ptr + at, mask=mask, other=0.0) * tl.load(weight_ptr + offsets, mask=mask, other=1.0)
 
+
 # %% equivalent="layer_norm" because="one factor of 0 in the padding is enough"
 # - normed = (tl.load(x_ptr + at, mask=mask, other=0.0) - tl.load(mean_ptr + row)) * rstd
 # + normed = (tl.load(x_ptr + at, mask=mask, other=1.0) - tl.load(mean_ptr + row)) * rstd
+
 
 # %% equivalent="layer_norm" because="a vector has one axis: without axis= it is that one"
 # - mean = tl.sum(x, axis=0) / columns
@@ -3804,6 +4141,70 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
+# %% wrong="tiled_matmul" breaks="blocks" says="its largest load reads"
+# Misunderstands: a step along k of more than 128 does not fit, so the launcher takes 128 at most.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    block_k = min(block_k, 128)
+    grid = triton.cdiv(m, block_m), triton.cdiv(n, block_n)
+    matmul_kernel[grid](
+        a, b, out, m, n, k, *a.stride(), *b.stride(), *out.stride(), BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k
+    )
+    return out
+
+
+# %% wrong="tiled_matmul" breaks="traffic" says="in place of a mask"
+# Misunderstands: rows and columns that do not exist wrap round to those that do, as in Triton's tutorial: then they need
+# no mask.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = inner[None, :] < k
+        b_mask = inner[:, None] < k
+        a = tl.load(a_ptr + (rows % m)[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b = tl.load(b_ptr + inner[:, None] * b_row + (columns % n)[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+    mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    grid = triton.cdiv(m, block_m), triton.cdiv(n, block_n)
+    matmul_kernel[grid](
+        a, b, out, m, n, k, *a.stride(), *b.stride(), *out.stride(), BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k
+    )
+    return out
+
+
 # %% right="tiled_matmul"
 # Masks made once, `tl.where`, operands by name, a grid as a list.
 @triton.jit
@@ -3919,9 +4320,11 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
 # - a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
 # + a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=1.0)
 
+
 # %% equivalent="tiled_matmul" because="where k ends one factor of 0 is enough; rows and columns that do not exist are not stored"
 # - b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
 # + b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=1.0)
+
 
 # %% wrong="choose_tiles" breaks="fits" says="every stage holds a tile"
 # Misunderstands: stages take turns in one buffer.
@@ -4832,6 +5235,47 @@ class Tuner:
                 raise RuntimeError(f"no configuration runs for {key}")
             self.known[key] = min(seconds, key=lambda config: seconds[config] or math.inf)
         return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="remembered" says="keys have answers of their own"
+# Misunderstands: the hash of a key stands for the key: different keys have different hashes.
+def prune(configs, itemsize, shared_bytes):
+    def needed(config):
+        tile_of = config.kwargs
+        a, b = tile_of["BLOCK_M"] * tile_of["BLOCK_K"], tile_of["BLOCK_K"] * tile_of["BLOCK_N"]
+        return config.num_stages * (a + b) * itemsize
+
+    return [config for config in configs if needed(config) <= shared_bytes] or [min(configs, key=needed)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    block_m, block_n, block_k = (config.kwargs[f"BLOCK_{axis}"] for axis in "MNK")
+    programs = triton.cdiv(m, block_m) * triton.cdiv(n, block_n)
+    waves = triton.cdiv(programs, gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = (block_m * depth + depth * block_n + block_m * block_n) * itemsize
+    return waves * roofline(gpu.multiprocessors * flops, gpu.multiprocessors * moved, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = configs, measure, {}
+
+    def best(self, *key):
+        if hash(key) not in self.known:
+            best, least = None, math.inf
+            for config in self.configs:
+                try:
+                    seconds = self.measure(config, *key)
+                except (RuntimeError, triton.OutOfResources):
+                    continue
+                if best is None or seconds < least:
+                    best, least = config, seconds
+            if best is None:
+                raise RuntimeError(f"no configuration works for {key}")
+            self.known[hash(key)] = best
+        return self.known[hash(key)]
 
 
 # %% right="choose_tiles"
@@ -6449,6 +6893,111 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     return out, lse
 
 
+# %% wrong="flash_attention" breaks="sizes" says="the others never"
+# Misunderstands: no head is wider than 256, so the block of the width never is.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    d = tl.arange(0, BLOCK_D)
+    q_at = head * queries * width + rows[:, None] * width + d[None, :]
+    q_mask = (rows[:, None] < queries) & (d[None, :] < width)
+    q = for_dot(tl.load(q_ptr + q_at, mask=q_mask, other=0.0))
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        last = tl.minimum(tl.program_id(0) * BLOCK_M + BLOCK_M, queries) - 1
+        end = last + keys - queries + 1
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        kv_at = head * keys * width + columns[:, None] * width + d[None, :]
+        kv_mask = (columns[:, None] < keys) & (d[None, :] < width)
+        k = tl.load(k_ptr + kv_at, mask=kv_mask, other=0.0)
+        v = tl.load(v_ptr + kv_at, mask=kv_mask, other=0.0)
+        scores = tl.dot(q, tl.trans(for_dot(k)), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = seen & (columns[None, :] <= rows[:, None] + keys - queries)
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = acc * shrink[:, None] + tl.dot(for_dot(p.to(v.dtype)), for_dot(v), input_precision="ieee")
+        top = higher
+    tl.store(out_ptr + q_at, acc / total[:, None], mask=q_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    keys = k.shape[1]
+    block_d = min(256, max(16, triton.next_power_of_2(width)))
+    attention_kernel[(triton.cdiv(queries, block_m), heads)](
+        q, k, v, out, lse, queries, keys, width, width**-0.5,
+        CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d,
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="precision" says="float32 weights"
+# Misunderstands: the sum is that of the weights as they are multiplied with v, rounded to its dtype.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    d = tl.arange(0, BLOCK_D)
+    q_at = head * queries * width + rows[:, None] * width + d[None, :]
+    q_mask = (rows[:, None] < queries) & (d[None, :] < width)
+    q = for_dot(tl.load(q_ptr + q_at, mask=q_mask, other=0.0))
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        last = tl.minimum(tl.program_id(0) * BLOCK_M + BLOCK_M, queries) - 1
+        end = last + keys - queries + 1
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        kv_at = head * keys * width + columns[:, None] * width + d[None, :]
+        kv_mask = (columns[:, None] < keys) & (d[None, :] < width)
+        k = tl.load(k_ptr + kv_at, mask=kv_mask, other=0.0)
+        v = tl.load(v_ptr + kv_at, mask=kv_mask, other=0.0)
+        scores = tl.dot(q, tl.trans(for_dot(k)), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = seen & (columns[None, :] <= rows[:, None] + keys - queries)
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        p = p.to(v.dtype)
+        total = total * shrink + tl.sum(p.to(tl.float32), axis=1)
+        acc = acc * shrink[:, None] + tl.dot(for_dot(p.to(v.dtype)), for_dot(v), input_precision="ieee")
+        top = higher
+    tl.store(out_ptr + q_at, acc / total[:, None], mask=q_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    keys = k.shape[1]
+    block_d = max(16, triton.next_power_of_2(width))
+    attention_kernel[(triton.cdiv(queries, block_m), heads)](
+        q, k, v, out, lse, queries, keys, width, width**-0.5,
+        CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d,
+    )  # fmt: skip
+    return out, lse
+
+
 # %% right="flash_attention"
 # Full tiles first without masks of their own, the width's scale folded into q, operands by name.
 @triton.jit
@@ -6609,21 +7158,26 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
 # - block_d = max(16, triton.next_power_of_2(width))
 # + block_d = (max(triton.next_power_of_2(width), 16))
 
+
 # %% equivalent="flash_attention" because="the larger or smaller of two does not depend on their order"
 # - end = tl.minimum(keys, first + BLOCK_M + keys - queries)
 # + end = (tl.minimum(first + BLOCK_M + keys - queries, keys))
+
 
 # %% equivalent="flash_attention" because="the larger or smaller of two does not depend on their order"
 # - higher = tl.maximum(top, tl.max(scores, axis=1))
 # + higher = (tl.maximum(tl.max(scores, axis=1), top))
 
+
 # %% equivalent="flash_attention" because="one factor of 0 in the padded width is enough; what does not exist is not stored, and keys behind the end weigh 0"
 # - q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=0.0))
 # + q = for_dot(tl.load(q_ptr + row_at, mask=row_mask, other=1.0))
 
+
 # %% equivalent="flash_attention" because="one factor of 0 in the padded width is enough; what does not exist is not stored, and keys behind the end weigh 0"
 # - k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=0.0))
 # + k = for_dot(tl.load(k_ptr + tile_at, mask=tile_mask, other=1.0))
+
 
 # %% equivalent="flash_attention" because="one factor of 0 in the padded width is enough; what does not exist is not stored, and keys behind the end weigh 0"
 # - v = for_dot(tl.load(v_ptr + tile_at, mask=tile_mask, other=0.0))
