@@ -2056,7 +2056,6 @@ def programs(net, largest):
         "one value is infinite": as_it_is(nudged(math.inf)),
         "float64 results": as_it_is(lambda x: net(x).double()),
         "float16 results": as_it_is(lambda x: net(x).half()),
-        "a list that holds the tensor": as_it_is(lambda x: [net(x)]),
         "an axis too many": as_it_is(lambda x: net(x)[:, None]),
         "no batch axis for a single picture": as_it_is(lambda x: net(x).squeeze(0)),
         "wrong from the second run of a full batch on": from_run(2, largest),
