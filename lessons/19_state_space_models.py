@@ -75,11 +75,9 @@ def gradients_of(total, inputs):
 
 def check_backward(found, what):
     """That `gradients_of` found gradients."""
-    hint = "make new tensors (torch.cat, torch.stack): autograd needs the old values, those of a clone too"
-    check.true(
-        not isinstance(found, str),
-        f"{what} has values, but its backward pass stops: {found}{'. ' + hint if 'inplace' in str(found) else ''}",
-    )
+    said = found.split(" Hint:")[0].rstrip(".") if isinstance(found, str) else ""
+    hint = " Make new tensors (torch.cat, torch.stack): autograd needs the old values, those of a clone too." if "inplace" in said else ""
+    check.true(not isinstance(found, str), f"{what}: there are values, but its backward pass stops ({said}).{hint}")
 
 
 def check_gradient(observed, expected, name, what, hint, **tolerance):
