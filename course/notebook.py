@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import base64
 import hashlib
+import html
 import json
 import re
 from pathlib import Path
@@ -202,17 +203,20 @@ def _source(lesson: Lesson, cell: Cell, setup: str) -> str:
         answer = next(a for a in lesson.answers if a.id == cell.name)
         if answer.rubric is not None:  # in the same cell, which nbgrader replaces as a whole
             return f"{cell.source.rstrip()}\n\n---\n\n**Rubric**\n\n{answer.rubric.source.strip()}"
-    source = PICTURE.sub(lambda found: f"![{found[1]}]({_picture(lesson.path, found[2])})", cell.source) if cell.type == "markdown" else cell.source
+    source = PICTURE.sub(lambda found: _picture(lesson.path, found[2], found[1]), cell.source) if cell.type == "markdown" else cell.source
     if links := badges(lesson.name) if cell is lesson.cells[0] and cell.type == "markdown" else "":
         title, _, rest = source.partition("\n")
         return f"{title}\n\n{links}\n{rest}"
     return source
 
 
-def _picture(story: Path, name: str) -> str:
-    """The address under which a notebook holds a picture of a lesson itself: it is read where no other file came along."""
-    path = picture_path(story, name)
-    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+def _picture(story: Path, name: str, words: str) -> str:
+    """A picture of a lesson, in the notebook itself, which is read where no other file came along.
+
+    As HTML: Markdown's own pictures may be SVG in no reader that sanitises addresses.
+    """
+    data = base64.b64encode(picture_path(story, name).read_bytes()).decode()
+    return f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(words)}">'
 
 
 def _setup(lesson: Lesson, text: str) -> str:

@@ -96,7 +96,8 @@ class Journal:
             file.seek(place)
             verdict = Entry.parse(file.readline()).verdict
         # One that fell short is final only where no course of events is left to try.
-        return verdict if verdict.points >= verdict.max_points or known == keys[-1] else None
+        is_final = verdict.points >= verdict.max_points or verdict.status == "not attempted" or known == keys[-1]
+        return verdict if is_final else None
 
     def add(self, student: str, key: str, verdict: Verdict) -> None:
         """Append a verdict; it is with the operating system when this returns."""

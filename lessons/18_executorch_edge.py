@@ -495,8 +495,8 @@ def inputs_for(name, seed, n=5):
 
 def check_ship():
     folder = check.folder()
-    for seed in seeds:
-        for name, delegate, ending in (("scaled", False, ""), ("scaled", True, ".pte"), ("lengths", True, ".v2.bin"), ("best", False, ".model")):
+    for seed in seeds[-1:]:  # a lowering takes a second
+        for name, delegate, ending in (("scaled", True, ".pte"), ("best", False, ""), ("lengths", True, ".v2.bin")):
             model, inputs = with_weights(name, seed)[0], inputs_for(name, seed, 2)
             path = f"{folder}/{name}{seed}{delegate}{ending}"
             junk = ending == ".pte"
@@ -1113,7 +1113,7 @@ def check_gate():
     balanced += [torch.tensor([[[[2.0], [-3.0]], [[-1.0], [2.5]]]])]
     found = [cases.Case({"x": x}, {"x": str(x.tolist())}) for x in balanced]
     check.agrees(gate, gate_by_definition, found, "`gate`", hint, causes=causes)
-    for seed in seeds:
+    for seed in seeds[-1:]:
         x = torch.randn(4, 5, generator=torch.Generator().manual_seed(seed))
         inputs = [x + 1, x - 1, x - x, torch.where(x > 0.5, 9.0, -0.5), torch.where(x < -0.5, -9.0, 0.5)]
         for example in inputs[:2]:
@@ -1140,7 +1140,7 @@ def check_median():
 
     hint = "it must compute what MedianFilter computes"
     check.agrees(median_filter, median_by_definition, cases.draw(seeds, domain, n=(1, 9), t=(1, 40)), "`median_filter`", hint, causes=causes)
-    for seed in seeds:
+    for seed in seeds[-1:]:  # a lowering takes a second
         generator = torch.Generator().manual_seed(seed)
         equal, far = torch.randint(-2, 3, (3, 12), generator=generator) / 2, 1e9 * torch.randn(1, 3, generator=generator)
         for x, window, words in ((equal, 5 + 2 * (seed % 2), "equal"), (far, 3, "large")):
@@ -1158,7 +1158,7 @@ def check_pool():
     }
     found = cases.draw(seeds, domain, n=(1, 4), c=(1, 9), h=(2, 34, 2), w=(2, 34, 2))
     check.agrees(pool, pool_by_definition, found, "`pool`", "the mean of each quarter", causes=causes)
-    for seed in seeds:
+    for seed in seeds[-1:]:
         x = torch.randn(2, 3, 4 + 2 * (seed % 2), 6 + 4 * (seed % 3), generator=torch.Generator().manual_seed(seed))
         outside = pool_outside(x)
         check.true(type(outside) is list, f"pool does not get through lowering: {outside}")
@@ -1329,7 +1329,7 @@ def your_int8(seed, example, batches, probes):
         seen["observers"] = sum("activation_post_process" in name for name, _ in graph.named_modules())
         seen["order"] = [next((i for i, batch in enumerate(batches) if torch.equal(x, batch)), "another input") for x in observed]
         seen["results"] = [graph(x).detach().clone() for x in probes]
-        seen["again"] = [graph(x).detach().clone() for x in probes]
+        seen["again"] = [graph(x).detach().clone() for x in probes[:8]]
     return seen
 
 
@@ -1366,7 +1366,7 @@ def decibels_by_definition(expected, observed):
 
 
 def check_quantise():
-    for seed in seeds:
+    for seed in seeds[-1:]:  # a lowering takes seconds
         generator = torch.Generator().manual_seed(seed)
         shape, ranges = (2, 2, 4, 4), [(-2.5, 3.0), *[(-0.4, 0.9), (-0.8, 0.2)] * 19, (-0.8, 0.9)]
         batches = [low + (high - low) * torch.rand(shape, generator=generator) for low, high in ranges]
@@ -1377,8 +1377,9 @@ def check_quantise():
         seen = your_int8(seed, example, batches, probes)
         check.true(seen["is graph"], "what quantise returns is no GraphModule: return what convert_pt2e gives.")
         check.equal(seen["observers"], 0, "the number of observers left in the graph", "convert_pt2e comes last")
-        for got, again, x in zip(seen["results"], seen["again"], probes):
+        for got in seen["results"]:
             check.shape(got, (2, 5), "the result of the quantised graph")
+        for got, again in zip(seen["results"], seen["again"]):
             hint = "something random is still on in the graph: was every submodule in eval mode at the export?"
             check.equal(again, got, "the result of a second run on the same input", hint)
         order = list(range(len(batches)))

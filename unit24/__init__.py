@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-_WHERE = {"start": "unit24.env", "Environment": "unit24.env", "UserError": "unit24.errors", "progress": "unit24.points"}
+_WHERE = {"start": "unit24.env", "Environment": "unit24.env", "UserError": "unit24.errors", "progress": "unit24.overview"}
 
 
 def __getattr__(name: str) -> Any:

@@ -151,8 +151,13 @@ def start(lesson: str, needs: Sequence[str] = (), points: Mapping[str, float] | 
     if points and _shell():
         from unit24.points import follow
 
-        follow(lesson, points)
+        follow(lesson, points, points_folder(storage))
     return env
+
+
+def points_folder(storage: Path) -> Path:
+    """Where in a storage folder the points of lessons are kept."""
+    return storage / "points"
 
 
 def find_tier() -> str:

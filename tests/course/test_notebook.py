@@ -35,6 +35,7 @@ def test_ids_come_from_names(notebook):
         "why_sum",
         "why_sum-1",
         "quiz_end",
+        "progress",
     ]
 
 
@@ -94,7 +95,7 @@ def test_the_quiz_shows_no_answer_in_its_source(notebook):
 def test_the_setup_cell_is_for_this_lesson(lesson_from):
     header = "# ---\n# jupyter:\n#   unit24:\n#     needs: ['peft>=0.21']\n# ---\n\n# %% [markdown]\n# # Small"
     notebook = instructor_notebook(lesson_from(("# %% [markdown]\n# # Small", header)), SETUP)
-    assert cell(notebook, "setup").source == '# @title Set-up: run me first\nLESSON = "01_small"  # which one\nNEEDS = ["peft>=0.21"]\nimport unit24'
+    assert cell(notebook, "setup").source == '# @title Set-up: run me first\nLESSON = "01_small"  # which one\nNEEDS = ["peft>=0.21"]\nPOINTS = {"double": 2.0}\nimport unit24'
     assert notebook.metadata.unit24.needs == ["peft>=0.21"] and notebook.metadata.unit24.lesson == "01_small"
     with pytest.raises(UserError, match="setup_cell.py: expected one line that begins with `NEEDS = `, found 0"):
         instructor_notebook(lesson_from(), 'LESSON = "NN_name"\n')

@@ -31,7 +31,7 @@ def run_tests(name, passes=True):
 
 
 def test_points_follow_the_tests(place, capsys):
-    points.follow("04_training_loop", POSSIBLE)
+    points.follow("04_training_loop", POSSIBLE, place)
     run_tests("second")
     assert capsys.readouterr().out.splitlines() == [
         "✓ second: all checks here pass.",
@@ -43,13 +43,13 @@ def test_points_follow_the_tests(place, capsys):
     assert (standing.total, standing.most, standing.next) == (3.0, 5.0, "first")
     run_tests("first")
     run_tests("second", passes=False)  # the answer is another now
-    assert points.standings()[0].earned == {"first": 2.0, "second": 0.0}
+    assert points.standings(place)[0].earned == {"first": 2.0, "second": 0.0}
     assert repr(unit24.progress()).splitlines()[1].startswith("04 training loop  2 of 5") and "second" in repr(unit24.progress())
     assert "<progress max=" in unit24.progress()._repr_html_()
 
 
-def test_parts_of_an_exercise_and_shares_of_points(capsys):
-    points.follow("04_training_loop", POSSIBLE)
+def test_parts_of_an_exercise_and_shares_of_points(place, capsys):
+    points.follow("04_training_loop", POSSIBLE, place)
     with check.exercise("second"):
         with check.exercise("second"):
             check.true(True, "")
@@ -63,7 +63,7 @@ def test_two_notebooks_at_once(place):
 
     def work(names):
         for name in names:
-            points._noted("04_training_loop", possible, name, 1.0)
+            points._noted(place / "04_training_loop.json", "04_training_loop", possible, name, 1.0)
 
     names = list(possible)
     threads = [threading.Thread(target=work, args=(names[i::4],)) for i in range(4)]
@@ -71,7 +71,7 @@ def test_two_notebooks_at_once(place):
         thread.start()
     for thread in threads:
         thread.join()
-    assert points.standings()[0].total == 40
+    assert points.standings(place)[0].total == 40
     assert not list(place.glob("*.part"))
 
 
@@ -79,22 +79,22 @@ def test_two_notebooks_at_once(place):
 def test_a_file_that_cannot_be_read_is_begun_anew(place, text):
     place.mkdir()
     (place / "04_training_loop.json").write_text(text)
-    assert points.standings() == []
-    points.follow("04_training_loop", POSSIBLE)
+    assert points.standings(place) == []
+    points.follow("04_training_loop", POSSIBLE, place)
     run_tests("first")
-    assert points.standings()[0].total == 2
+    assert points.standings(place)[0].total == 2
 
 
 def test_where_nothing_can_be_kept_the_lesson_goes_on(place, capsys):
     place.write_text("a file where the folder should be")
-    points.follow("04_training_loop", POSSIBLE)
+    points.follow("04_training_loop", POSSIBLE, place)
     run_tests("first")
     assert "2 of 2 points; 2 of 5 in this lesson." in capsys.readouterr().out
     assert "No points yet" in repr(unit24.progress())
 
 
 def test_the_command(place):
-    points.follow("04_training_loop", POSSIBLE)
+    points.follow("04_training_loop", POSSIBLE, place)
     run_tests("first")
     call = [str(Path(sys.executable).with_name("unit24")), "progress"]
     assert "2 of 5" in subprocess.run(call, capture_output=True, text=True, check=True).stdout
