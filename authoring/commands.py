@@ -323,7 +323,7 @@ def release(
         said = ", ".join(f"{n} in {name}" for name, n in made.seeded.items()) or "no lesson marks a constant, nothing changed"
         click.echo(f"seed {seed}: {said}")
     if source is None:
-        click.echo("Colab and Kaggle open single notebooks: for them give --source, an address of the wheel")
+        click.echo("On Colab and Kaggle students put the wheel beside the notebook, or give --source, an address of it")
 
 
 # --------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import nbformat
 
 from authoring import build, leaks
 from authoring.release import leaks_in, secret_blocks
-from course.address import badges, repository
+from course.address import repository
 from course.parts import ROOT, Lesson
 from course.records import read_record
 from unit24.claims import as_html
@@ -95,9 +95,7 @@ def lesson_page(lesson: Lesson, course: build.Course) -> nbformat.NotebookNode:
     name = lesson.name
     links = f"{{download}}`Download the notebook <../notebooks/{name}/{name}.ipynb>` · {_length(lesson)}"
     title, _, rest = kept[0].source.partition("\n")
-    kept[0].source = f"{title}\n\n{links}\n{rest.removeprefix(chr(10) + badges(name)) if badges(name) else rest}"
-    if badges(name):
-        kept[0].source = kept[0].source.replace(links, f"{badges(name)}\n\n{links}")
+    kept[0].source = f"{title}\n\n{links}\n{rest}"
     notebook.metadata.pop("unit24", None)
     return notebook
 

@@ -79,5 +79,5 @@ def _is_harmless(tag: str, name: str, value: str) -> bool:
     if name == "src":
         return tag == "img" and value.startswith(("https://", *(f"data:{kind};base64," for kind in _TYPES)))
     if name == "href":
-        return tag == "a" and not value.strip().lower().startswith("data:")
+        return tag == "a" and value.startswith(("https://", "http://", "mailto:", "#"))
     return name in _ATTRIBUTES

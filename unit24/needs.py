@@ -66,7 +66,7 @@ def install(needs: Sequence[str]) -> dict[str, str]:
             why[need] = _pip([need], _kept(free))
             if "no network" in why[need]:
                 return dict.fromkeys(_missing(needs), why[need])
-    return {need: why[need] for need in _missing(needs)}
+    return {need: why[need] or "pip has it, this process does not: restart the session" for need in _missing(needs)}
 
 
 def _missing(needs: Sequence[str]) -> list[str]:

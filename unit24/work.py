@@ -7,6 +7,7 @@ what was there before a copy was changed by one of these commands.
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import time
 from pathlib import Path
@@ -130,18 +131,19 @@ class Copies:
         stubs = {cell["id"]: cell for cell in _load(self._new(lesson))["cells"] if _is_answer(cell)}
         if exercise not in stubs:
             raise UserError(f"{lesson} has no exercise {exercise!r}: it has {', '.join(stubs)}.")
-        kept = self._keep(lesson)
         found = [cell for cell in mine["cells"] if cell.get("id") == exercise]
         if not found:
-            raise UserError(f"{self.path(lesson)} has no cell {exercise!r} any more: `unit24 work` with a new copy brings it back.")
+            raise UserError(f"{self.path(lesson)} has no cell {exercise!r} any more: rename the file, and `unit24 work` makes a new copy.")
+        kept = self._keep(lesson)
         for cell in found:
             cell.update(copy.deepcopy(stubs[exercise]))
         write_whole(self.path(lesson), _dump(mine))
         return kept
 
     def _keep(self, lesson: str) -> Path:
-        stamp = time.strftime("%Y-%m-%d_%H%M%S")
-        kept = self.folder / "kept" / f"{lesson}_{stamp}.ipynb"
+        stem = f"{lesson}_{time.strftime('%Y-%m-%d_%H%M%S')}"
+        names = itertools.chain([stem], (f"{stem}_{number}" for number in itertools.count(2)))  # two within a second
+        kept = next(path for name in names if not (path := self.folder / "kept" / f"{name}.ipynb").exists())
         write_whole(kept, self.path(lesson).read_text(encoding="utf-8"))
         return kept
 

@@ -24,7 +24,7 @@ HOSTILE = """
 
 <script>window.acted = 1</script><img src=x onerror="window.acted = 2"><iframe srcdoc="<script>parent.acted = 3</script>"></iframe>
 
-Code: `a < b`, math: $a < b$, [a link](javascript:window.acted=4) $\\href{javascript:window.acted=5}{x}$
+Code: `a < b`, math: $a < b$, [a link](javascript:window.acted=4) <a href="&#1;data:text/html,<script>1</script>">y</a> $\\href{javascript:window.acted=5}{x}$
 """.replace("DOT", DOT)
 
 
@@ -66,7 +66,7 @@ def test_a_manual_grade_in_formgrader_counts(course, tmp_path, open_page):
         # Pictures are shown, attached or written into the text as Colab does, and nothing in the text can act on the page.
         loaded = page.locator("img[src^='data:image/png']").evaluate_all("found => found.map(i => i.naturalWidth)")
         assert loaded == [1, 1]
-        assert page.evaluate("window.acted") is None and page.locator("iframe, [onerror], a[href^=javascript]").count() == 0
+        assert page.evaluate("window.acted") is None and page.locator("iframe, [onerror], a[href^=javascript], a[href*=data]").count() == 0
         assert page.locator("code", has_text="a < b").count() == 1
 
         cell = page.locator(".nbgrader_cell, .panel", has_text=ANSWER).filter(has=page.locator("input.score")).last

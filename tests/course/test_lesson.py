@@ -71,6 +71,11 @@ def test_every_cell_knows_its_file_and_line(lesson_from):
         ('# %% right="double"', '# %%', BESIDE, "def double(value)", "an unmarked cell belongs in 01_small.py itself"),
         ('# %% right="double"', '# %% tests="double" points=2', BESIDE, "def double(value)", "tests='double' belongs in 01_small.py itself"),
         ('# %% wrong="double"', "# ---\n# jupyter:\n#   unit24:\n#     needs: [peft]\n# ---\n\n# %% wrong=\"double\"", BESIDE, None, "stands in the header of 01_small.py"),
+        ("# Double a number.", "# # Another title", STORY, "# # Another", "a second title, 'Another title'"),
+        ("# Double a number.", "# #### Deep", STORY, "# #### Deep", "'Deep' begins with #### where ## is the next level"),
+        ("# Double a number.", "# ![a sum of two equal numbers](pictures/no.svg)", STORY, "# ![a sum", "there is no lessons/pictures/no.svg"),
+        ("# Double a number.", "# ![a sum](pictures/20_program.svg)", STORY, "# ![a sum", "say between the square brackets what the picture shows"),
+        ("# %% [markdown]\n# # Small", "# ---\n# jupyter:\n#   unit24:\n#     needs: ['torch if']\n# ---\n\n# %% [markdown]\n# # Small", STORY, None, "needs: 'torch if' is neither a requirement"),
     ],
 )  # fmt: skip
 def test_a_fault_is_told_with_its_file_and_line(lesson_from, old, new, file, at, message):

@@ -5,9 +5,10 @@ import json
 import nbformat
 import pytest
 
+from course import address
 from course.lesson import LessonError
 from course.notebook import as_text, instructor_notebook, lesson_line, student_source
-from unit24 import quiz
+from unit24 import __version__, quiz
 from unit24.errors import UserError
 
 SETUP = 'LESSON = "NN_name"  # which one\nNEEDS = []\nPOINTS = {}\nimport unit24\n'
@@ -161,3 +162,23 @@ def test_a_cell_that_makes_no_notebook_is_named_with_its_line(lesson_from, old, 
 def test_a_notebook_is_plain_json_with_sorted_keys(notebook):
     text = as_text(notebook)
     assert json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False) + "\n" == text
+
+
+def test_what_follows_from_the_repositorys_address(lesson_from, monkeypatch):
+    """Buttons and the package's source, of the release's tag; without an address (a private copy) neither."""
+    plain = instructor_notebook(lesson_from(), SETUP + 'SOURCE = ""\n')
+    assert "colab" not in as_text(plain) and 'SOURCE = ""' in cell(plain, "setup").source
+    monkeypatch.setattr(address, "repository", lambda: "https://github.com/us/course")
+    notebook = instructor_notebook(lesson_from(), SETUP + 'SOURCE = ""\n')
+    title, _, links, *_ = cell(notebook, "intro-1").source.splitlines()
+    where = f"us/course/blob/v{__version__}/notebooks/01_small/01_small.ipynb"
+    assert title == "# Small numbers" and f"colab.research.google.com/github/{where}" in links and f"src=https://github.com/{where}" in links
+    assert f'SOURCE = "git+https://github.com/us/course@v{__version__}"' in cell(notebook, "setup").source
+    monkeypatch.setattr(address, "repository", lambda: "https://git.example.org/course")
+    assert "colab" not in as_text(instructor_notebook(lesson_from(), SETUP))
+
+
+def test_a_picture_is_in_the_notebook_itself(lesson_from):
+    told = "# ![a grid of \"programs\" beside memory](pictures/20_program.svg)"
+    source = cell(instructor_notebook(lesson_from(("# Double a number.", told)), SETUP), "setup-2").source
+    assert source.startswith('<img src="data:image/svg+xml;base64,') and 'alt="a grid of &quot;programs&quot; beside memory"' in source

@@ -166,3 +166,16 @@ def test_a_floor_of_its_own_for_each_row():
         check.equal(passes, expected, floor=floor)
         with pytest.raises(check.CheckFailed):
             check.equal(expected + torch.tensor([[0.0], [1e-3], [0.0]]), expected, floor=floor)
+
+
+def test_single_ends_and_zeros_among_other_numbers():
+    """Whole tensors of one end were drawn, and 0 only by chance: a kernel by logarithms passed that gives NaN for a zero among others."""
+    seen = set()
+    for whole in (False, True):
+        domain = {"x": cases.tensor("n", dtypes=("int64" if whole else "float32",), low=-3, high=5)}
+        for case in cases.draw((24, 25), domain, n=(1, 60)):
+            if "ends and zeros" in case.words["x"]:
+                values = set(case["x"].tolist())
+                assert min(values) >= -3 and max(values) <= 5
+                seen |= {(whole, end) for end in (-3, 0, 5) if end in values and len(values) > 3}
+    assert seen == {(whole, end) for whole in (False, True) for end in (-3, 0, 5)}

@@ -86,6 +86,7 @@ def test_reset_brings_a_stub_back_and_keeps_what_was_there(copies):
     copies.begin(LESSON)
     write(copies, *GIVEN[:1], cell("first", "my code", True), *GIVEN[2:])
     kept = copies.reset(LESSON, "first")
+    assert copies.reset(LESSON, "first") != kept  # within the same second, too
     assert sources(copies)[1] == "stub 1" and "my code" in kept.read_text()
     with pytest.raises(UserError, match="no exercise 'third': it has first, second"):
         copies.reset(LESSON, "third")
