@@ -1,14 +1,16 @@
 # Every target does its own set-up: once, and again when the versions change.
-#   make lab | grade | test | prove | build | audit | site | bench
+#   make lab | grade | test | prove | build | audit | site | lane LANE=colab | bench
 # Settings: PYTHON=python3.12, TORCH_INDEX=URL (another build of torch), ARGS="more options for the command".
 PYTHON ?= python3
 export TORCH_INDEX
 READY := .venv/.ready
 IN_VENV := export PATH="$(CURDIR)/.venv/bin:$$PATH" &&
 
-.PHONY: ready lab grade test prove build audit site bench
+LANE ?= latest
+
+.PHONY: ready lab grade test prove build audit site lane bench
 ready: $(READY)
-	@echo "Ready: make lab | grade | test | prove | build | audit | site | bench, or .venv/bin/unit24 --help"
+	@echo "Ready: make lab | grade | test | prove | build | audit | site | lane | bench, or .venv/bin/unit24 --help"
 
 $(READY): requirements.lock pyproject.toml tools/venv.py
 	@$(PYTHON) tools/venv.py
@@ -33,6 +35,9 @@ audit: $(READY)
 
 site: $(READY)
 	@$(IN_VENV) rm -rf .unit24/site && unit24 site .unit24/site $(ARGS)
+
+lane: $(READY)
+	@$(IN_VENV) unit24 lane $(LANE) $(ARGS)
 
 bench: $(READY)
 	@$(IN_VENV) python tools/bench.py $(ARGS)
