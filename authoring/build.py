@@ -6,6 +6,7 @@ what need not be done again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from course.lesson import ROOT, Lesson, LessonError, find_lessons, lesson_names,
 from course.notebook import as_text, instructor_notebook, lesson_line, placed_cells, read_notebook, relative, without_outputs
 from course.records import update_record
 from unit24.files import write_whole
+
+_MUTE = re.compile(r"<img\b(?![^>]*\balt=.[^\"'])", re.IGNORECASE)  # without `alt`, or with an empty one
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,6 @@ def build(lessons: list[Lesson], course: Course, force: bool = False, jobs: int 
     report.problems += [f"leak: {leak}" for leak in leaks.scan(course.notebooks, course.readable(lessons))]
     return report
 
-
 def check(lessons: list[Lesson], course: Course) -> list[str]:
     """What of ``solutions/`` and ``notebooks/`` is not current, a line each.  Executes nothing.
 
@@ -190,7 +192,15 @@ def _solution_problem(instructor: NotebookNode, path: Path, course: Course) -> s
         return f"lessons/{name}.py or setup_cell.py has changed since {where} was made"
     if any(c.cell_type == "code" and c.source.strip() and c.execution_count is None for c in saved.cells):
         return f"{where} was not executed"
+    if mute := _without_words(saved):
+        return f"{where} shows in cell {mute[0]} a picture that says nothing to whoever cannot see it (`unit24.figures`)"
     return ""
+
+
+def _without_words(notebook: NotebookNode) -> list[str]:
+    """Ids of cells with an output that is a picture alone."""
+    outputs = [(cell.id, output.get("data", {})) for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return [cell for cell, data in outputs if any(kind.startswith("image/") for kind in data) or _MUTE.search(data.get("text/html", ""))]
 
 
 def _execute_all(

@@ -275,10 +275,13 @@ def _shell():
 
 
 def _teach_ipython() -> None:
-    """In a notebook: warnings as one line on stdout, and one line for an exercise not written yet."""
+    """In a notebook: warnings as one line on stdout, one line for an exercise not written yet, words for every plot."""
     shell = _shell()
     if shell is None:
         return
+    from unit24 import figures
+
+    figures.follow(shell)
     warnings.showwarning = _print_warning
     shell.set_custom_exc((NotImplementedError,), _show_stub)
 

@@ -72,12 +72,19 @@ def test_an_edited_student_notebook_is_seen_and_made_again(built, no_execution):
     assert built.notebook("01_small").read_bytes() == made
 
 
+def shown(data):
+    return {"output_type": "display_data", "data": data, "metadata": {}}
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
         (lambda nb: nb["cells"][3]["source"].append("!"), "was changed by hand"),
         (lambda nb: nb["cells"][3]["metadata"].update(tags=["x"]), "was changed by hand"),
         (lambda nb: nb["cells"][2].update(execution_count=None), "was not executed"),
+        (lambda nb: nb["cells"][2]["outputs"].append(shown({"image/png": ""})), "shows in cell"),
+        (lambda nb: nb["cells"][2]["outputs"].append(shown({"text/html": "<p>one <IMG src='x'></p>"})), "shows in cell"),
+        (lambda nb: nb["cells"][2]["outputs"].append(shown({"text/html": '<img src="x" alt="">'})), "shows in cell"),
         (lambda nb: nb.update(cells=7), "is not a readable notebook"),
         (lambda nb: nb["metadata"].pop("unit24"), "has changed since"),
     ],
