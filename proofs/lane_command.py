@@ -63,6 +63,12 @@ def _is_broken(outcome: dict) -> bool:
     return bool(outcome.get("broken") or outcome.get("judged"))
 
 
+def _errors(lesson: str, outcome: dict) -> list[str]:
+    """A line for each first error."""
+    parts = ("broken", "the notebook"), ("judged", "the bench")
+    return [f"{lesson}, {exercise}, in {where}: {error}" for part, where in parts for exercise, error in outcome[part].items()]
+
+
 def _print_outcomes(about: dict) -> None:
     """A row a lesson, then every first error with the versions it was met with."""
     from rich import box
@@ -84,9 +90,8 @@ def _print_outcomes(about: dict) -> None:
         said = outcome["setup"].splitlines()
         for line in said[1:]:
             click.echo(f"{lesson}, the set-up: {line}")
-        for part, where in (("broken", "the notebook"), ("judged", "the bench")):
-            for exercise, error in outcome[part].items():
-                click.echo(f"{lesson}, {exercise}, in {where}: {error}")
+        for error in _errors(lesson, outcome):
+            click.echo(error)
         if _is_broken(outcome):
             click.echo("    with " + ", ".join(f"{name} {version or '(absent)'}" for name, version in outcome["versions"].items()))
     good = sum(not _is_broken(outcome) and "skipped" not in outcome for outcome in about["lessons"].values())
@@ -122,5 +127,6 @@ class _Progress:
 
     def end(self, lesson: str, about: dict) -> None:
         self.lines.remove_task(self.tasks.pop(lesson))
-        broken = [*about["broken"], *about["judged"]]
-        self.say(f"{lesson}: {'broken: ' + ', '.join(broken) if broken else 'runs whole'} in {about['seconds']:.0f} s")
+        for error in _errors(lesson, about):
+            self.say(error)
+        self.say(f"{lesson}: {'broken' if _is_broken(about) else 'runs whole'}, {about['seconds']:.0f} s")

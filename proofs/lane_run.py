@@ -55,6 +55,7 @@ def _notebook(lesson: Lesson, python: Path, scratch: Path, variables: dict[str, 
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
+    from nbclient.util import run_sync
 
     kernel = scratch / "kernels" / "lane"
     kernel.mkdir(parents=True)
@@ -71,9 +72,10 @@ def _notebook(lesson: Lesson, python: Path, scratch: Path, variables: dict[str, 
         setup_seconds = setup_seconds or round(ended - began, 1)
         say(f"{lesson.name}: cell {cell_index + 1} of {len(notebook.cells)}")
 
+    kernels = AsyncKernelManager(kernel_name="lane", kernel_spec_manager=specs)
     client = NotebookClient(
         notebook,
-        km=AsyncKernelManager(kernel_name="lane", kernel_spec_manager=specs),
+        km=kernels,
         timeout=CELL_SECONDS,
         allow_errors=True,
         resources={"metadata": {"path": str(scratch / "work")}},
@@ -84,6 +86,9 @@ def _notebook(lesson: Lesson, python: Path, scratch: Path, variables: dict[str, 
         client.execute(env=variables)
     except Exception as error:  # a timeout, a dead kernel: what ran until then is told as well
         broken["the kernel"] = f"{type(error).__name__}: {_line(str(error))}"
+    finally:
+        if kernels.has_kernel:  # a manager that nbclient was given it leaves alone
+            run_sync(kernels.shutdown_kernel)(now=True)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for cell in code:
         for output in cell.outputs:

@@ -6,6 +6,7 @@ import sys
 import sysconfig
 from datetime import date
 
+import psutil
 import pytest
 from texts import copy_lesson, edit
 
@@ -105,3 +106,5 @@ def test_what_breaks_is_told_by_exercise_in_notebook_and_bench(environment, tmp_
     assert list(broken["broken"]) == ["gap_plus_one"] and "axis" in broken["broken"]["gap_plus_one"]
     assert list(broken["judged"]) == ["gap_plus_one"]
     assert not list(environment.parent.glob("unit24-lane-*")), "a copy stayed"
+    here = [psutil.Process(child.pid).cmdline() for child in psutil.Process().children(recursive=True) if child.is_running()]
+    assert not [call for call in here if "ipykernel_launcher" in call], "nbclient leaves a kernel that it was given"
