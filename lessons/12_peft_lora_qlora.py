@@ -211,7 +211,7 @@ def filled(layer, seed):
 # - `A` of shape `(r, in)` and `B` of shape `(out, r)` are its only trainable parameters. <!-- rule: parameters -->
 # - Both have dtype and device of the layer's weight. <!-- rule: dtype -->
 # - `A` is drawn anew for each layer, as `nn.Linear` draws its own weight: `nn.init.kaiming_uniform_(A, a=math.sqrt(5))`, from
-#   torch's global random numbers. <!-- rule: init_a -->
+#   torch's global random numbers, so that a seed repeats it. <!-- rule: init_a -->
 # - `B` is zero. <!-- rule: init_b -->
 #
 # What it computes:
@@ -379,6 +379,10 @@ def check_start(seed):
     check.between(A.mean() / bound, -0.02, 0.02, "the mean of A for 150 inputs, over 1 / sqrt(150)", hint)
     check.true(not torch.equal(A, following), "two layers made one after the other start with the same A: it is drawn anew for each.")
     check.true(not torch.equal(A, fresh_matrices(150, 7, 120, seed + 1)[0]), "A is the same after another torch.manual_seed: it is drawn at random.")
+    check.true(
+        torch.equal(A, fresh_matrices(150, 7, 120, seed)[0]),
+        "A is another one after the same torch.manual_seed: draw it from torch's global random numbers, so that a seed repeats it.",
+    )
 
 
 def check_numbers(seed):
@@ -1221,8 +1225,8 @@ claims.record(
 # - In the place of each `LoRALinear` stands its base layer: the layer itself, no copy. <!-- rule: itself -->
 # - The numbers in it are what they were, to the last bit. <!-- rule: bits -->
 # - All that was frozen is still frozen. <!-- rule: still_frozen -->
-# - It returns a dictionary from the full name to the `LoRALinear` that stood there, with its numbers as they
-#   were. <!-- rule: returned -->
+# - It returns a dictionary from the full name to the `LoRALinear` that stood there, in all as it was: put back, it gives the
+#   adapted model again. <!-- rule: returned -->
 #
 # `merge(model)` makes the change permanent.
 #
@@ -1312,7 +1316,7 @@ def without(plan, x):
     network = adapted(*plan)
     old = dict(network.named_modules())
     layers = {name: module for name, module in old.items() if type(module) is LoRALinear}
-    numbers = {name: (layer.A.detach().clone(), layer.B.detach().clone()) for name, layer in layers.items()}
+    bases, before = {name: layer.base for name, layer in layers.items()}, {name: check.module_state(layer, values=True) for name, layer in layers.items()}
     adapters = take_off(network)
     if type(adapters) is not dict:
         return {"returned": adapters}
@@ -1321,9 +1325,9 @@ def without(plan, x):
     return {
         "returned": sorted(adapters),
         "left": [name for name, module in new.items() if isinstance(module, LoRALinear)],
-        "itself": {name: new.get(name) is layer.base for name, layer in layers.items()},
+        "itself": {name: new.get(name) is base for name, base in bases.items()},
         "those that stood there": {name: adapters.get(name) is layer for name, layer in layers.items()},
-        "numbers": {name: bool(torch.equal(layer.A, numbers[name][0]) and torch.equal(layer.B, numbers[name][1])) for name, layer in layers.items()},
+        "states": {name: (check.module_state(layer, values=True), before[name]) for name, layer in layers.items()},
         "others": {n: new.get(n) is m for n, m in old.items() if n not in layers and not n.startswith(inside or "-")},
         "trainable": [name for name, p in network.named_parameters() if p.requires_grad],
         "modes": modes_of(network),
@@ -1385,7 +1389,6 @@ def check_take_off(seed):
             {n: True for n in seen["those that stood there"]},
             f"whether {what} returns the LoRALinear modules that stood there",
         )
-        check.equal(seen["numbers"], {n: True for n in seen["numbers"]}, f"whether A and B are as they were after {what}")
         check.equal(seen["others"], {n: True for n in seen["others"]}, f"whether another module is still there after {what}")
         hint = "taking off is to put the untouched layer back, not to subtract the change"
         for name, value in bare.state_dict().items():
@@ -1394,6 +1397,8 @@ def check_take_off(seed):
         modes = modes_of(adapted(*plan))
         check.equal(seen["modes"], {name: modes.get(name) for name in seen["modes"]}, f"the training modes after {what}", "they stay as they were")
         check.equal(seen["output"], result_of(bare, x), f"the output after {what}", "the old model is back", rtol=0, atol=0)
+        for name, (now, before) in seen["states"].items():
+            check.unchanged(now, before, f"the LoRALinear {name!r} that {what} returns", "in all as it was: put back, it gives the adapted model again")
 
 
 def check_merge(seed):
@@ -2076,7 +2081,8 @@ def check_levels():
     check.equal(levels.dtype, torch.float32, "the dtype of the levels")
     check.true(bool((levels.diff() > 0).all()), "the levels are not in ascending order, each once.")
     signs = [int((levels < 0).sum()), int((levels == 0).sum()), int((levels > 0).sum())]
-    check.equal(signs, [7, 1, 8], "the numbers of negative, zero and positive levels", "zero must be a level exactly")
+    hint = "seven stand below zero, eight above" if signs[1] == 1 else "zero must be a level exactly"
+    check.equal(signs, [7, 1, 8], "the numbers of negative, zero and positive levels", hint)
     check.equal(levels, NF4, "the levels", "quantiles of the normal distribution, divided by the largest", rtol=1e-5)
 
 
@@ -2117,10 +2123,13 @@ def check_blocks(weight, levels, blocksize, what):
     if bool((beyond > 1e-5).any()):
         swapped = ((levels[unpacked(packed << 4 | packed >> 4)] - scaled).abs() - nearest).reshape(blocks.shape)[goal > 0]
         check.true(bool((swapped > 1e-5).any()), "the two codes of each byte are in the wrong order: the first stands in the upper four bits.")
+        below = (torch.bucketize(scaled, levels, right=True) - 1).clamp(min=0)
+        rounded_down = bool((unpacked(packed) == below).reshape(blocks.shape)[goal > 0].all())
+        why = "Each is that of the next level below" if rounded_down else "In float32: the number over its block's absmax, then the nearest of the given levels"
         check.true(
             False,
             f"{int((beyond > 1e-5).sum())} of {len(beyond)} codes of {what} are not those of the nearest level: one is {float(beyond.max()):.3g} further "
-            "away than the nearest, in units of absmax. Divide by the block's absmax, then take the nearest level, not the next one below.",
+            f"away than the nearest, in units of absmax. {why}.",
         )
     for i, (name, given) in enumerate((("weight", weight), ("levels", levels))):
         check.equal(after[i], given, f"{name} after the call ({what})", "it must stay as it was", rtol=0, atol=0)
@@ -2601,7 +2610,7 @@ claims.record(
 # - `adapter_model.safetensors` holds just the tensors named above; `save_file` writes it. <!-- rule: names -->
 # - They are `A` and `B` as they are, in their dtype: peft multiplies by `alpha / r` itself. <!-- rule: values -->
 # - `PeftModel.from_pretrained(model, folder)` gives the outputs that the hand-made layers gave. <!-- rule: loads -->
-# - The `LoRALinear` modules stay as they were. <!-- rule: modules -->
+# - The `LoRALinear` modules stay as they were, in mode and gradient flags too. <!-- rule: modules -->
 #
 # `mixed_forward(base, adapters, x, names)` is one linear layer under mixed traffic. `base` is an `nn.Linear`; `adapters`, which
 # may be empty, maps names to `(A, B, scaling)`, whose ranks may differ; `x` has shape `(rows, length, in)`, all 1 or more, and
@@ -2665,17 +2674,11 @@ def hand_made(llama, layers, r, alpha):
 def exported(seed, layers, r, alpha, dtype, folder, as_path, there):
     """Export hand-made adapters; whether the modules are as before."""
     adapters = hand_made(small_llama(seed, dtype), layers, r, alpha)
-    before = {name: {key: value.clone() for key, value in layer.state_dict().items()} for name, layer in adapters.items()}
-    flags = {name: [p.requires_grad for p in layer.parameters()] for name, layer in adapters.items()}
+    modules, before = dict(adapters), {name: check.module_state(layer, values=True) for name, layer in adapters.items()}
     if there:
         Path(folder).mkdir(parents=True)
     export_adapter(adapters, Path(folder) if as_path else folder, r, alpha)
-    same = {
-        name: all(torch.equal(value, before[name][key]) for key, value in layer.state_dict().items())
-        and flags[name] == [p.requires_grad for p in layer.parameters()]
-        for name, layer in adapters.items()
-    }
-    return list(adapters) == list(layers), same
+    return list(adapters) == list(layers), {name: (check.module_state(layer, values=True), before[name]) for name, layer in modules.items()}
 
 
 @check.scenario(clean=True)
@@ -2712,9 +2715,10 @@ def check_export(seed):
         bare = llama(ids).logits.detach()
         adapters = hand_made(llama, layers, r, alpha)
         goal = llama(ids).logits.detach()
-        kept, same = exported(seed, layers, r, alpha, dtype, folder, as_path, there)
+        kept, states = exported(seed, layers, r, alpha, dtype, folder, as_path, there)
         check.true(kept, "the dictionary of adapters was changed.")
-        check.equal(same, dict.fromkeys(layers, True), f"whether each LoRALinear is as before the export {what}")
+        for name, (now, before) in states.items():
+            check.unchanged(now, before, f"the LoRALinear {name!r} after the export {what}", "the export only reads")
         seen = read_back(seed, folder, ids, dtype)
         check.true(seen["files"] is not None, f"there is no folder {folder!r} after the export.")
         for file in ("adapter_config.json", "adapter_model.safetensors"):

@@ -178,7 +178,8 @@ print(f"TRL's loss on five rows: {trl_loss:.4f} nats a token")
 #
 # `encode(tokenizer, question, answer)` prepares one row. `tokenizer` is any tokenizer with a chat template: this lesson's, or one
 # whose template begins with a system text, opens a turn with several tokens, or writes something after the end token. `question` and
-# `answer` are texts of one character or more; an answer begins with a letter, a digit or a sign.
+# `answer` are texts of one character or more; an answer begins with a letter, a digit or a sign. Both may hold what the template
+# writes itself, such as `<|assistant|>`, or be the same.
 #
 # - `input_ids` is the whole chat, one user message and one assistant message, as the tokenizer's chat template writes
 #   it. However long it is, nothing is cut off. <!-- rule: chat -->
@@ -286,6 +287,15 @@ def row_by_definition(template, question, answer, opener=True, end=None, shift=0
     }
 
 
+def behind_first_marker(template, question, answer):
+    """A row whose answer begins behind the first of the markers that open the assistant's turn."""
+    own, row = tokenizer_with(template), row_by_definition(template, question, answer)
+    ids, size = row["row"]["input_ids"], len(own.apply_chat_template(user(question), return_dict=False))
+    marker = own.apply_chat_template(user(question), add_generation_prompt=True, return_dict=False)[size:]
+    begin = next(i for i in range(len(ids)) if ids[i : i + len(marker)] == marker) + len(marker)
+    return row | {"row": {"input_ids": ids, "labels": [-100] * begin + ids[begin:]}}
+
+
 def loss_by_definition(logits, labels, reach=1):
     """Each token that counts by itself, in double precision."""
     rows, places = (labels[:, 1:] != -100).nonzero(as_tuple=True)
@@ -313,10 +323,13 @@ chatml = (
 templates = (None, chatml.replace("AFTER", "false"), chatml.replace("AFTER", "true"))
 replies = ("72", "7", "The answer is 12.", "q w e r", "-4", "Zwölf, 漢字 🙂", "5\n\n6 ", 40 * "on and ")
 replies += ("so <|end|> or <|assistant|>, then", 1200 * "on and ")
+asked = ("{text}", "{reply}", "What does <|assistant|> mean?", "<|user|>\n7<|end|>\n<|assistant|>\n7<|end|>\n")
 chats = {
     "template": cases.choice(*templates),
-    "question": cases.text("question"),
+    "_text": cases.text("question"),
+    "_asked": cases.choice(*asked),
     "_reply": cases.choice(*replies),
+    "question": cases.derived(lambda _text, _asked, _reply, **_: _asked.format(text=_text, reply=_reply)),
     "answer": cases.derived(lambda _reply, **_: _reply),
 }
 batches = {
@@ -343,6 +356,7 @@ def check_encode():
                 row_by_definition(*row, end=1)
             ),
             "labels are not shifted here: that is the loss's work": lambda *row: row_by_definition(*row, shift=1),
+            "the marker may stand in the question, too: the answer begins where the prompt ends": behind_first_marker,
         },
     )
     got = encoded(None, lessons[0]["prompt"], lessons[0]["answer"])["row"]["labels"]
@@ -362,6 +376,9 @@ def check_masked_loss():
             logits.flatten(0, 1)[:-1], labels.flatten()[1:]
         ),
         "id 0 is a token like any other": lambda logits, labels: loss_by_definition(logits, labels.where(labels > 0, -100)),
+        "a label on a row's first token is not in the count either": lambda logits, labels: (
+            loss_by_definition(logits, labels) * (labels[:, 1:] != -100).sum() / (labels != -100).sum()
+        ),
     }
     check.agrees(
         masked_loss, loss_by_definition, cases.draw(seeds, batches, **sizes), "`masked_loss`", hint, causes=causes, atol=1e-4
@@ -511,7 +528,7 @@ print(f"TRL's loss before training: {pair_loss:.4f}; log 2 would be a coin toss:
 # `preference_loss(chosen, rejected, margin=None)` takes the rewards of one pair or more, each argument of shape `[pairs]`.
 #
 # - It returns the mean of $-\log \sigma(r_c - r_r - m)$ over the pairs, a scalar tensor. <!-- rule: loss -->
-# - `margin` is $m$, pair by pair; None stands for 0. <!-- rule: margin -->
+# - `margin` is $m$, pair by pair, of either sign; None stands for 0. <!-- rule: margin -->
 # - Loss and gradient are finite and right however wrong a pair is: differences, $m$ taken off, go up to ±1000 in float32 and in
 #   float64. <!-- rule: far -->
 #
@@ -1403,7 +1420,7 @@ claims.record(
 # `leave_one_out(rewards, group_size)` is RLOO's.
 #
 # - The mean of the *other* answers of the group is taken off: an answer's own reward is neither in the sum nor in the
-#   count. <!-- rule: others -->
+#   count. That holds for equal rewards, and however close to each other they are. <!-- rule: others -->
 #
 # For both:
 #
@@ -1453,16 +1470,24 @@ def interleaved(definition, rewards, size, *rest):
     return definition(rewards.view(size, -1).T.flatten(), size, *rest).view(-1, size).T.flatten()
 
 
-def drawn_rewards(**more):
+def drawn_rewards(near=(False, True), dtypes=("float32", "float64"), **more):
     """Rewards of groups, some of them all equal, some of very different magnitude, some nearly equal."""
-    groups = cases.tensor("questions", "group_size", scale=(1e-3, 10))
+    groups = cases.tensor("questions", "group_size", dtypes=dtypes, scale=(1e-3, 10))
     return {
         "_groups": groups,
-        "_near": cases.choice(False, True),  # all within some millionths of 1
+        "_near": cases.choice(*near),  # all within some millionths of 1
         "rewards": cases.derived(lambda _groups, _near: (1 + 4e-6 * _groups if _near else _groups).flatten(), "as drawn"),
         "group_size": cases.size("group_size"),
         **more,
     }
+
+
+def differences(causes, **more):
+    """Rewards for what is not divided, and how far it may be off: where they nearly tie, less than they differ."""
+    yield cases.draw(seeds, drawn_rewards((False,), **more), **sizes), {"atol": 1e-5, "causes": causes}
+    for dtype, largest, off in (("float32", 9, 1e-6), ("float64", 130, 1e-7)):  # in float32, a large group's rounding is larger
+        drawn = drawn_rewards((True,), (dtype,), **more)
+        yield cases.draw(seeds, drawn, count=2, questions=(1, 9), group_size=(2, largest)), {"atol": off}
 
 
 sizes = {"questions": (1, 40), "group_size": (2, 130)}
@@ -1477,10 +1502,10 @@ def check_group_advantages():
         "0.0001 is added to the spread": lambda r, g, s: grpo_by_definition(r, g, s, extra=1e-8),
         "with scale=False nothing is divided": lambda r, g, s: grpo_by_definition(r, g),
     }
-    for scale in (True, False):
-        drawn = cases.draw(seeds, drawn_rewards(scale=cases.choice(scale)), **sizes)
-        tolerance = {"rtol": 1e-4, "atol": 1e-2} if scale else {"atol": 1e-5}
-        check.agrees(group_advantages, grpo_by_definition, drawn, "`group_advantages`", hint, causes=causes, **tolerance)
+    drawn = cases.draw(seeds, drawn_rewards(scale=cases.choice(True)), **sizes)
+    scaled = drawn, {"rtol": 1e-4, "atol": 1e-2, "causes": causes}
+    for drawn, how in (scaled, *differences(causes, scale=cases.choice(False))):
+        check.agrees(group_advantages, grpo_by_definition, drawn, "`group_advantages`", hint, **how)
     check.equal(
         group_advantages(rewards_seen["grpo"], 8),
         kept["grpo"]["advantages"],
@@ -1498,8 +1523,8 @@ def check_leave_one_out():
         "the others are those of the group, not of the batch": lambda r, g: rloo_by_definition(r, len(r)),
         "of the others there are G − 1": lambda r, g: r - (r - rloo_by_definition(r, g)) * (g - 1) / g,
     }
-    drawn = cases.draw(seeds, drawn_rewards(), **sizes)
-    check.agrees(leave_one_out, rloo_by_definition, drawn, "`leave_one_out`", hint, causes=causes, atol=1e-5)
+    for drawn, how in differences(causes):
+        check.agrees(leave_one_out, rloo_by_definition, drawn, "`leave_one_out`", hint, **how)
     check.equal(
         leave_one_out(rewards_seen["rloo"], 8),
         kept["rloo"]["advantages"],
@@ -1880,7 +1905,7 @@ claims.record(
 #
 # A **number** in a text is a run of the digits 0 to 9, as long as it goes, wherever it stands (between letters, too), with a minus
 # sign if one stands directly before it: `-`, and no other sign. `3.8` and `1,000` hold two numbers each, `9 - 12` holds `9` and `12`,
-# and `x-7y` holds `-7`. A text may have several lines, all of which count. (No other kinds of digits come.)
+# and `x-7y` and `x--7y` hold `-7`. A text may have several lines, all of which count. (No other kinds of digits come.)
 #
 # - The reward is 1.0 where the text names **exactly one number**, once. <!-- rule: one -->
 # - That number must be the answer, the whole of it and written as it is in `answer`: `05` is not `5`, nor is `-5`. <!-- rule: answer -->

@@ -554,6 +554,29 @@ class LoRALinear(nn.Module):
         return self.base(x) + self.scaling * torch.einsum(f"{first[:-1]}r,or->{second}", low, self.B)
 
 
+# %% wrong="lora_linear" breaks="init_a" says="after the same torch.manual_seed"
+# Misunderstands: any random numbers will do: a generator of its own draws A, and no seed repeats the run.
+class LoRALinear(nn.Module):
+    """A frozen linear layer and a trainable change of rank r beside it."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        own = torch.Generator()
+        own.seed()
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5), generator=own)
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
 # %% right="lora_linear"
 class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
@@ -1662,13 +1685,40 @@ def merge(model):
     raise NotImplementedError
 
 
-# %% wrong="merge_and_take_off" breaks="returned" says="whether A and B are as they were"
+# %% wrong="merge_and_take_off" breaks="returned" says="has other values than before"
 # Misunderstands: an adapter that is off is zero.
 def take_off(model):
     adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
     for name, layer in adapters.items():
         nn.init.zeros_(layer.B)
         model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):
+    raise NotImplementedError
+
+
+# %% wrong="merge_and_take_off" breaks="returned" says="is gone"
+# Misunderstands: an adapter that is off needs its base layer no more: the reference to it is taken away.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+        layer.base = None
+    return adapters
+
+
+def merge(model):
+    raise NotImplementedError
+
+
+# %% wrong="merge_and_take_off" breaks="returned" says="requires_grad=False"
+# Misunderstands: what is off is not trained: its A and B are frozen.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.requires_grad_(False).base)
     return adapters
 
 
@@ -2666,6 +2716,22 @@ def quantize_blocks(*args):
 dequantize_blocks = quantize_blocks
 
 
+# %% wrong="nf4" breaks="levels" says="seven stand below zero"
+# Misunderstands: it does not matter which side has eight levels.
+def normal_levels():
+    positive = torch.special.ndtri(torch.linspace(0.9677083, 0.5, 8)[:-1])
+    negative = -torch.special.ndtri(torch.linspace(0.9677083, 0.5, 9)[:-1])
+    levels = torch.cat([negative, torch.zeros(1), positive]).sort().values
+    return levels / levels.max()
+
+
+def quantize_blocks(*args):
+    raise NotImplementedError
+
+
+dequantize_blocks = quantize_blocks
+
+
 # %% wrong="nf4" breaks="levels" says="ascending order"
 # Misunderstands: the order is that of the formula.
 def normal_levels():
@@ -2718,7 +2784,7 @@ def quantize_blocks(*args):
 dequantize_blocks = quantize_blocks
 
 
-# %% wrong="nf4" breaks="nearest" says="not the next one below"
+# %% wrong="nf4" breaks="nearest" says="each is that of the next level below"
 # Misunderstands: a code is found by rounding down.
 def quantize_blocks(weight, levels, blocksize):
     blocks = weight.float().reshape(-1, blocksize)
@@ -2996,7 +3062,7 @@ def normal_levels(*args):
 dequantize_blocks = normal_levels
 
 
-# %% wrong="nf4" breaks="nearest" says="divide by the block's absmax"
+# %% wrong="nf4" breaks="nearest" says="the number over its block's absmax"
 # Misunderstands: a small number added to the divisor does no harm.
 def quantize_blocks(weight, levels, blocksize):
     blocks = weight.float().reshape(-1, blocksize)
@@ -3772,7 +3838,7 @@ def mixed_forward(*args):
     raise NotImplementedError
 
 
-# %% wrong="many_adapters" breaks="modules" says="is as before the export"
+# %% wrong="many_adapters" breaks="modules" says="is left with requires_grad=False"
 # Misunderstands: what is exported is not needed any more.
 def export_adapter(adapters, folder, r, alpha):
     LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
@@ -3781,6 +3847,22 @@ def export_adapter(adapters, folder, r, alpha):
         layer.B.data *= 1.0
         layer.requires_grad_(False)
     for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="many_adapters" breaks="modules" says="left in evaluation mode"
+# Misunderstands: a layer is put into eval mode before it is written, so that dropout does not get into the file.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        layer.eval()
         tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
         tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().contiguous()
     save_file(tensors, Path(folder, "adapter_model.safetensors"))

@@ -62,7 +62,7 @@ def masked_loss(logits, labels):
 # Misunderstands: the marker of the assistant's turn is always one token.
 def encode(tokenizer, question, answer):
     ids = tokenizer.apply_chat_template(user(question) + assistant(answer), return_dict=False)
-    start = ids.index(tokenizer.convert_tokens_to_ids("<|assistant|>")) + 1
+    start = len(tokenizer.apply_chat_template(user(question), return_dict=False)) + 1
     return {"input_ids": ids, "labels": [-100] * start + ids[start:]}
 
 
@@ -277,6 +277,48 @@ def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if (y != -100).any():
             losses.append(F.cross_entropy(x.flatten(0, 1), y.flatten()))
     return torch.stack(losses).mean()
+
+
+# %% wrong="completion_mask" breaks="prompt" says="where the prompt ends"
+# Misunderstands: the marker of the assistant's turn occurs once in a chat, so the answer begins behind the first one.
+def encode(tokenizer, question: str, answer: str) -> dict[str, list[int]]:
+    chat = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    bare = tokenizer.apply_chat_template(chat[:1], return_dict=False)
+    opened = tokenizer.apply_chat_template(chat[:1], add_generation_prompt=True, return_dict=False)
+    marker = opened[len(bare) :]
+    ids = tokenizer.apply_chat_template(chat, return_dict=False)
+    begin = next(i for i in range(len(ids)) if ids[i : i + len(marker)] == marker) + len(marker)
+    return {"input_ids": ids, "labels": [-100] * begin + ids[begin:]}
+
+
+def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+
+
+# %% wrong="completion_mask" breaks="prompt" says="where the model would begin to write"
+# Misunderstands: the answer begins where its text is found in the chat (the question may hold the same).
+def encode(tokenizer, question: str, answer: str) -> dict[str, list[int]]:
+    text = tokenizer.apply_chat_template(user(question) + assistant(answer), tokenize=False)
+    before = tokenizer(text[: text.index(answer)], add_special_tokens=False).input_ids
+    ids = tokenizer.apply_chat_template(user(question) + assistant(answer), return_dict=False)
+    return {"input_ids": ids, "labels": [-100] * len(before) + ids[len(before) :]}
+
+
+def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+
+
+# %% wrong="completion_mask" breaks="first" says="not in the count either"
+# Misunderstands: every label but -100 stands in the count, a row's first one too, though nothing predicts it.
+def encode(tokenizer, question: str, answer: str) -> dict[str, list[int]]:
+    prompt = tokenizer.apply_chat_template(user(question), add_generation_prompt=True, return_dict=False)
+    ids = tokenizer.apply_chat_template(user(question) + assistant(answer), return_dict=False)
+    return {"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]}
+
+
+def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    losses = F.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:], reduction="none")
+    return losses.sum() / (labels != -100).sum()
 
 
 # %% right="completion_mask"
@@ -1358,6 +1400,50 @@ def group_advantages(rewards: torch.Tensor, group_size: int, scale: bool = True)
 def leave_one_out(rewards: torch.Tensor, group_size: int) -> torch.Tensor:
     groups = rewards.view(-1, group_size)
     return (groups - (groups.sum(1, keepdim=True) - groups) / (group_size - 1)).flatten()
+
+
+# %% wrong="advantages" breaks="others" says="mean of the others"
+# Misunderstands: a reward that is close to the others' mean is the same, and gets 0.
+def group_advantages(rewards: torch.Tensor, group_size: int, scale: bool = True) -> torch.Tensor:
+    groups = rewards.view(-1, group_size)
+    advantages = groups - groups.mean(1, keepdim=True)
+    return (advantages / (groups.std(1, keepdim=True) + 1e-4) if scale else advantages).flatten()
+
+
+def leave_one_out(rewards: torch.Tensor, group_size: int) -> torch.Tensor:
+    groups = rewards.view(-1, group_size)
+    others = (groups.sum(1, keepdim=True) - groups) / (group_size - 1)
+    return torch.where(torch.isclose(groups, others), 0, groups - others).flatten()
+
+
+# %% wrong="advantages" breaks="mean" says="`group_advantages` of"
+# Misunderstands: without a division, rewards that are close to each other count as the same, and get 0.
+def group_advantages(rewards: torch.Tensor, group_size: int, scale: bool = True) -> torch.Tensor:
+    groups = rewards.view(-1, group_size)
+    advantages = groups - groups.mean(1, keepdim=True)
+    if scale:
+        return (advantages / (groups.std(1, keepdim=True) + 1e-4)).flatten()
+    return torch.where(torch.isclose(groups, groups.mean(1, keepdim=True)), 0, advantages).flatten()
+
+
+def leave_one_out(rewards: torch.Tensor, group_size: int) -> torch.Tensor:
+    groups = rewards.view(-1, group_size)
+    return (groups - (groups.sum(1, keepdim=True) - groups) / (group_size - 1)).flatten()
+
+
+# %% right="advantages"
+# Group by group; the sum in Python, one reward after the other, which rounds most.
+def group_advantages(rewards, group_size, scale=True):
+    done = []
+    for group in rewards.split(group_size):
+        centred = group - group.mean()
+        done.append(centred / (group.std() + 1e-4) if scale else centred)
+    return torch.cat(done)
+
+
+def leave_one_out(rewards, group_size):
+    parts = [group - sum(group) / group_size for group in rewards.split(group_size)]
+    return torch.cat(parts) * (group_size / (group_size - 1))
 
 
 # %% right="advantages"
