@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   unit24:
-#     needs: ["bitsandbytes>=0.48", "datasets>=3", "matplotlib>=3.8", "peft>=0.17", "torch>=2.6", "transformers>=5"]
+#     needs: ["bitsandbytes>=0.48", "datasets>=3", "matplotlib>=3.8", "peft>=0.17", "torch>=2.6", "torchao>=0.16 if torchao", "transformers>=5"]
 # ---
 
 # %% [markdown]
