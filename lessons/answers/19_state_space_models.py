@@ -671,6 +671,16 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a slice 
     return torch.einsum("bctn,bnt->bct", states, C) + D[:, None] * x, states[:, :, -1]
 
 
+# %% wrong="selective_scan" breaks="small" says="a view keeps the whole tensor"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: .contiguous() always copies, also where all axes have length 1
+    h, states = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        states.append(h)
+    states = torch.stack(states, -1)
+    return torch.einsum("bcnt,bnt->bct", states, C) + D[:, None] * x, states[..., -1].contiguous()
+
+
 # %% wrong="selective_scan" breaks="recurrence" says="the step is missing there"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: the step acts on the decay alone
     h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
@@ -974,6 +984,61 @@ def check_scan(scan):  # misunderstands: who starts rightly from a state starts 
         assert all(map(torch.equal, handed, given))
 
 
+# %% wrong="check_scan" breaks="together" says="Still unseen: returns the state before the last token where a state is handed in"
+def check_scan(scan):  # misunderstands: a last state that is right from zero is right from anywhere
+    for length in (1, 2, 5, 17, 40, 64, 65, 130, 300):
+        *given, start = any_inputs(length)
+        handed = [t.clone() for t in (*given, start)]
+        y, last = scan(*handed[:6])
+        right, end = library_scan(*given)
+        assert near(y, right) and near(last, end)
+        assert near(scan(*handed)[0], scan_one_by_one(*given, start)[0])
+        assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="together" says="Still unseen: writes the outputs over x where no state is handed in"
+def check_scan(scan):  # misunderstands: who leaves the arguments alone from one start does so from any
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        handed = [t.clone() for t in (*given, start)]
+        assert near(scan(*handed), scan_one_by_one(*given, start))
+        assert all(map(torch.equal, handed, (*given, start)))
+        assert near(scan(*(t.clone() for t in given)), library_scan(*given))
+
+
+# %% wrong="check_scan" breaks="together" says="Still unseen: writes step * x over step where a state is handed in"
+def check_scan(scan):  # misunderstands: with a state, the state is the argument to look at
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        handed = [t.clone() for t in (*given, start)]
+        assert near(scan(*handed[:6]), library_scan(*given))
+        assert all(map(torch.equal, handed, given))
+        assert near(scan(*handed), scan_one_by_one(*given, start))
+        assert torch.equal(handed[6], start)
+
+
+# %% wrong="check_scan" breaks="together" says="Still unseen: writes zeros over C in a text of a single token"
+def check_scan(scan):  # misunderstands: the values need all lengths, the arguments one
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            assert near(scan(*handed[:6], None if state is None else handed[6]), scan_one_by_one(*given, state))
+            assert length == 1 or all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="together" says="Still unseen: returns the state of token 64 after a longer text"
+def check_scan(scan):  # misunderstands: whether the last state is right shows in short texts
+    for length in (1, 2, 20, 150):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            y, last = scan(*handed[:6], None if state is None else handed[6])
+            right, end = scan_one_by_one(*given, state)
+            assert near(y, right) and (length > 20 or near(last, end))
+            assert all(map(torch.equal, handed, (*given, start)))
+
+
 # %% right="check_scan"
 def check_scan(implementation):  # properties: against the library, and pieces against the whole
     x, step, A, B, C, D, start = any_inputs(150)
@@ -988,6 +1053,7 @@ def check_scan(implementation):  # properties: against the library, and pieces a
         old = None if state is None else state.clone()
         y, new = implementation(x[..., part], step[..., part], A, B[..., part], C[..., part], D, state=state)
         assert old is None or torch.equal(old, state), "the caller's state was changed"
+        assert all(torch.equal(given[name], copies[name]) for name in given), "an argument was changed"
         pieces.append(y)
         state = new
     assert near(torch.cat(pieces, -1), expected) and near(state, end)
@@ -1068,6 +1134,19 @@ def mamba_block(mixer, hidden, state=None):  # misunderstands: a slice is small 
     return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:], h)
 
 
+# %% wrong="mamba_block" breaks="size" says="(1 rows, 1 channels)"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: .contiguous() always copies, also with one row of one channel
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].contiguous(), h)
+
+
 # %% wrong="mamba_block" breaks="size" says="the bytes that the state keeps alive"
 def mamba_block(mixer, hidden, state=None):  # misunderstands: keeping all inputs of the convolution does no harm
     x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
@@ -1133,7 +1212,7 @@ def mamba_block(mixer, hidden, state=None):  # misunderstands: a projection is i
     return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
 
 
-# %% wrong="mamba_block" breaks="whole" says="step"
+# %% wrong="mamba_block" breaks="whole" says="infinite in float32"
 def mamba_block(mixer, hidden, state=None):  # misunderstands: softplus is log(1 + e^x), however large x is
     x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
     reach = mixer.conv_kernel_size - 1
@@ -1199,7 +1278,7 @@ def mamba_block(mixer, hidden, state=None):  # misunderstands: a state is only f
     return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
 
 
-# %% wrong="mamba_block" breaks="unchanged" says="a second time from the same state"
+# %% wrong="mamba_block" breaks="unchanged" says="the state that was given to piece 1"
 def mamba_block(mixer, hidden, state=None):  # misunderstands: the state is the function's own
     x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
     reach = mixer.conv_kernel_size - 1
@@ -1212,6 +1291,23 @@ def mamba_block(mixer, hidden, state=None):  # misunderstands: the state is the 
     y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
     state[:] = seen[..., -reach:].clone(), h
     return mixer.out_proj((y * F.silu(gate)).mT), state
+
+
+# %% wrong="mamba_block" breaks="unchanged" says="is something kept elsewhere"
+windows = {}
+
+
+def mamba_block(mixer, hidden, state=None):  # misunderstands: a mixer reads one text at a time, so its window may be kept by mixer
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else (windows[id(mixer)], state[0])
+    seen = torch.cat([past, x], -1)
+    windows[id(mixer)] = seen[..., -reach:].clone()
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), [h]
 
 
 # %% wrong="mamba_block" breaks="unchanged" says="`hidden` after"
@@ -2107,6 +2203,22 @@ def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: rates and ste
     attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
     for layer in mamba.backbone.layers:
         nn.init.normal_(layer.mixer.A_log, std=std)
+    return attention, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="parameters" says="or too many"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: attention must not be the smaller one, so round up
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    common |= dict(initializer_range=std, tie_word_embeddings=True)
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    rest = vocab * hidden + hidden + 2 * (4 * hidden**2 + 2 * hidden)
+    width = math.ceil((mamba.num_parameters() - rest) / (6 * hidden))
+    attention = LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
     return attention, mamba
 
 
