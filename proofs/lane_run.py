@@ -33,6 +33,7 @@ def run_lesson(lesson: Lesson, lane: Lane, base: Path, wheel: Path, say: Callabl
         the reference fell short there) and ``versions`` of what the lesson needs.
     """
     scratch = Path(tempfile.mkdtemp(prefix="unit24-lane-", dir=base.parent)).resolve()  # beside it, for hard links
+    scratch.chmod(0o755)  # an answer on the bench runs as another user
     try:
         for folder in ("work", "home", "tmp", "ipython"):
             (scratch / folder).mkdir()
