@@ -585,7 +585,8 @@ def texts_to_learn(seed):
     draw = random.Random(seed)
     words = ["".join(draw.choices("abdeiklmnorstu", k=draw.randint(2, 9))) for _ in range(30)] + ["12345", "für", "猫"]
     parts = [words[:15]] * 20 + [words[15:]] * 40  # the later texts have words of their own
-    yield [" ".join(draw.choices(part, k=draw.randint(1, 12))) + draw.choice(["", "\n", "!"]) for part in parts], 340
+    texts = [" ".join(draw.choices(part, k=draw.randint(1, 24))) + draw.choice(["", "\n", "!"]) for part in parts]
+    yield texts + ["".join(draw.choices("abdeiklmnorstu", k=24)) for _ in range(4)], 400  # enough to make whole words tokens
 
 
 def check_train_tokenizer():
@@ -603,7 +604,7 @@ def check_train_tokenizer():
             seen = loaded(place, strings + texts)
             check_behaviour(seen, size, strings + texts, f"after saving and loading {what}")
             count = sum(map(len, seen["ids"][len(strings) :]))
-            hint = "learn merges from the texts, inside words, up to the size"
+            hint = "learn merges from the texts, up to the size: inside words, to each of which the blank before it belongs"
             check.between(count, None, 1.25 * wanted, f"the number of tokens for all texts {what}", hint)
 
 
@@ -779,10 +780,11 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 # one, or one that holds special tokens (`<|pad|>` in a text is a token of the text).
 #
 # - It returns a list of strings: for each conversation, in order, what the model would answer to it alone, at most
-#   `max_new_tokens` tokens. <!-- rule: answers -->
+#   `max_new_tokens` tokens. What ends an answer (one token or a list of them) stands in `model.generation_config`; it may
+#   come at once, and the answer is empty then. <!-- rule: answers -->
 # - The answers are greedy, even where `model.generation_config` says that the model samples. <!-- rule: greedy -->
 # - An answer is the text of the new tokens as `decode` gives it, blanks at its ends too, without the prompt and without
-#   special tokens. <!-- rule: text -->
+#   special tokens, whichever they are. <!-- rule: text -->
 # - Prompts are padded on the left, whatever the tokenizer's default is: else the prompt of a short chat would end in
 #   padding, and the model would have to continue that. <!-- rule: left -->
 # - The prompt is what the tokenizer's own template makes of the conversation, whichever template it
@@ -793,12 +795,12 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 #
 # `classify(model, tokenizer, texts)` judges one or more texts with a model that has a classification head of two or more
 # labels. The models here are encoders like BERT, which count positions from the left end of the row. A text may be as long
-# as the model allows, and may hold special tokens as well.
+# as the model allows, may hold special tokens as well, and is encoded with what the tokenizer adds by itself.
 #
 # - It returns a list with a `{"label": …, "score": …}` for each text, in order. The label is the name of the most probable
 #   one, from `model.config.id2label`. <!-- rule: label -->
 # - The score is the probability of that label, by a softmax over the labels, as a Python float, and the same as for the
-#   text alone (within a ten-thousandth of it). <!-- rule: score -->
+#   text alone (to a ten-thousandth of its value). <!-- rule: score -->
 # - Texts are padded on the **right**, whatever the tokenizer's default is, and the model does not read the
 #   padding. <!-- rule: right -->
 # - There is one call of the model for all texts, and it records no gradient. <!-- rule: one_forward, reported -->
@@ -839,8 +841,12 @@ import random
 
 @check.shared
 def writer(kind, seed, samples):
-    """A model that writes."""
+    """A model that writes. The "GPT-2 of signs" likes special tokens, and two of them end its answers."""
     net = copy.deepcopy(model) if kind == "the chat model" else make_gpt2(len(tokenizer), seed)
+    if kind == "GPT-2 of signs":
+        with torch.no_grad():
+            net.transformer.wte.weight[1:4] *= 2
+        net.generation_config.eos_token_id = [1, 3]
     if samples:
         net.generation_config.update(do_sample=True, temperature=2.5, top_k=30)
     return net
@@ -919,6 +925,20 @@ def some_chats(draw, count):
         yield [{"role": "system", "content": "Be brief."}] * (number == 2) + chat
 
 
+SHORT_CHATS = [[{"role": "user", "content": content}] for content in ("What is 3+4?", " blanks  \n", "猫 🙂", "?", "", "Sort: 7 5 9 1")]
+
+
+def likes_signs(seed):
+    """A "GPT-2 of signs" that ends one answer to `SHORT_CHATS` at once, and writes a special token that ends nothing in another."""
+    batch = tokens_for("left", False).apply_chat_template(SHORT_CHATS, add_generation_prompt=True, padding=True, return_tensors="pt")
+    for number in range(100 * seed, 100 * seed + 100):
+        made = writer("GPT-2 of signs", number, False).generate(**batch, max_new_tokens=6, do_sample=False)
+        new = made[:, batch["input_ids"].shape[1] :]
+        if torch.isin(new[:, 0], torch.tensor([1, 3])).any() and (new == 2).any():
+            return number
+    return seed
+
+
 def check_kept(before, now, what):
     check.unchanged(now[0], before[0], f"the model after {what}", "leave the model as it came")
     check.equal(now[1], before[1], f"`model.generation_config` after {what}", "say it in the call")
@@ -933,9 +953,11 @@ def check_reply():
             (4, 3, "GPT-2", other + 2, "left", True, False, None),
             (2, 4, "GPT-2", other + 3, "right", False, True, None),
             (3, 4, "GPT-2", other + 4, "right", True, False, OTHER_TEMPLATE),
+            (6, 6, "GPT-2 of signs", likes_signs(seed), "right", False, False, None),
             (3, 12, "the chat model", 0, "right", True, True, None),
         ):
             (kind, number, side, closing, samples, template), chats = plan, list(some_chats(draw, count))
+            chats = copy.deepcopy(SHORT_CHATS) if kind == "GPT-2 of signs" else chats
             if kind == "the chat model":  # its answer to "e" has this letter in it
                 chats = [[{"role": "user", "content": content}] for content in ("Sort: 7 5 9 1 3", "e", "2<|pad|>3")]
             what = f"{kind} ({count} chats, padding_side {side!r}{', a tokenizer that adds an end token' * closing}{', do_sample=True' * samples}"
@@ -948,13 +970,17 @@ def check_reply():
             check.kind(answers, list, "what `reply` returns")
             for answer in answers:
                 check.kind(answer, str, "an answer")
-                kept = [token for token in tokenizer.all_special_tokens if token in answer]
+                kept = [token for token in SPECIAL if token in answer]
                 check.true(not kept, f"The answer {answer!r} of {what} holds special tokens: decode can leave them out.")
             causes = {
                 "generate returns prompt and answer in one row": lambda: [
                     tokens.decode(prompt, skip_special_tokens=True) + one for prompt, one in zip(prompts, expected)
                 ],
                 "blanks at the ends of an answer belong to it": [one.strip() for one in expected],
+                "an answer may be empty: the model says when it ends": lambda: [
+                    library(c, max_new_tokens=limit, min_new_tokens=1, do_sample=False)[0]["generated_text"][-1]["content"]
+                    for c in chats
+                ],
                 "an answer may hold the prompt's own words: cut the ids, not the text": lambda: [
                     one.replace(said, "") if said else one
                     for one, said in zip(expected, tokens.decode(prompts, skip_special_tokens=True))
@@ -1787,6 +1813,8 @@ print(f"attention that real tokens of the shorter prompt pay to padding: {weight
 # - The result has the shape and dtype of `scores`. Kept tokens have their old score at their old place, all others have
 #   $-\infty$. <!-- rule: result -->
 # - Rows do not influence each other. <!-- rule: rows -->
+# - A processor is called again and again, with other sizes too; no call changes what a later one
+#   gives. <!-- rule: calls -->
 # - The result is a new tensor, also where nothing is removed; `scores` stays as it was. <!-- rule: new_tensor -->
 # - `TopKLogitsWarper` and `TopPLogitsWarper` of the library are out of reach. <!-- rule: own, reported -->
 
@@ -1838,13 +1866,14 @@ import random
 
 @check.scenario
 def processed(name, arguments, scores):
-    """What a processor makes of scores after it has seen others; then its result is overwritten."""
+    """What a processor makes of scores after it has seen fewer, more and others; then its result is overwritten."""
     said = AssertionError("the library's processors are out of reach here: write your own")
     with mock.patch.object(TopKLogitsWarper, "__init__", side_effect=said):
         with mock.patch.object(TopPLogitsWarper, "__init__", side_effect=said):
             processor = {"Greedy": Greedy, "TopK": TopK, "TopP": TopP}[name](*arguments)
             ids = torch.zeros(len(scores), 3, dtype=torch.int64)
-            processor(ids[:1], scores[:1].flip(1) + 1)
+            for others in (scores[:1].flip(1) + 1, scores[:1].amax(1, True), torch.cat([scores, scores.flip(1) - 1], 1)):
+                processor(ids[: len(others)], others)
             result = processor(ids, scores)
     seen = result.clone()
     result.fill_(7)
@@ -1947,7 +1976,7 @@ def check_top_k():
             scores
         ),
     }
-    hint = "the k highest scores of each row (all, if there are fewer), and what equals the last of them"
+    hint = "the k highest scores of each row (all, if there are fewer), and what equals the last of them, in every call anew"
     for seed in seeds:
         drawn = [to_process("TopK", [k], ties) for k in (1, 2, 3, 6, 50)]
         drawn += [to_process("TopK", [k], scores) for scores in nearly_equal() for k in (1, 2)]
@@ -2127,8 +2156,9 @@ for label, processors in (
 # - Each step: the scores are the logits of the last place, `(rows, vocabulary)`. Each of `processors`, in their order, is
 #   called with all ids so far, prompts included, and the scores, and returns the next scores. <!-- rule: processors -->
 # - Then the best token of each row is taken. <!-- rule: best -->
-# - With `sample=True` it is drawn by one `torch.multinomial(probabilities, 1)` for all rows at once, in every step, from the
-#   global generator: the same seed gives the same text as `generate(..., do_sample=True, top_k=0)`. <!-- rule: sample -->
+# - With `sample=True` it is drawn from all tokens that the processors leave, by one `torch.multinomial(probabilities, 1)`
+#   for all rows at once, in every step, from the global generator: the same seed gives the same text as
+#   `generate(..., do_sample=True, top_k=0)`. <!-- rule: sample -->
 # - A row that has written an end token is finished: it gets `model.generation_config.pad_token_id` from then
 #   on. <!-- rule: finished -->
 # - `model.generation_config.eos_token_id` is an int (0 is one too) **or a list of ints**, each of which ends a row. (Ids of
@@ -2201,6 +2231,7 @@ def processors_called(names):
     makers = {
         "top-p": lambda: TopPLogitsWarper(0.8),
         "hot": lambda: TemperatureLogitsWarper(1.7),
+        "flat": lambda: TemperatureLogitsWarper(9.0),
         "sum": Sum,
         "zero": Zero,
     }
@@ -2224,10 +2255,10 @@ def decoded(net, ids, mask, count, names, sample, seed):
     return made, calls
 
 
-def generated(net, ids, mask, count, names=(), sample=False, seed=0):
+def generated(net, ids, mask, count, names=(), sample=False, seed=0, top_k=0):
     """What the library's own loop returns."""
     torch.manual_seed(seed)
-    options = {"do_sample": True, "top_k": 0} if sample else {"do_sample": False}
+    options = {"do_sample": True, "top_k": top_k} if sample else {"do_sample": False}
     chain = LogitsProcessorList(processors_called(names))
     return net.generate(ids, attention_mask=mask, max_new_tokens=count, logits_processor=chain, **options)
 
@@ -2268,6 +2299,10 @@ def check_decoding(plan, ids, mask, count, what, names=(), sample=False, seed=0)
     if not isinstance(ends, int):
         causes["eos_token_id can be a list: each of its ids ends a row"] = without(lambda other: with_ends(other, ends[0]))
     causes["a row that has written an end token gets pad_token_id from then on"] = without(lambda other: with_ends(other, None))
+    if sample:
+        causes["a token is drawn from all, not from the 50 best"] = without(
+            lambda other: (other, ids, mask, count, names, sample, seed, 50)
+        )
     causes = causes if new[0] else {}  # nothing was written: it looks like each of them
     if names and new[0]:
         causes["processors are called before a token is chosen"] = without(lambda other: (other, ids, mask, count, (), sample, seed))
@@ -2302,6 +2337,7 @@ def check_loop(seed):
             check_decoding((kind, number, text[1][2], 0), ids, mask, 6, f"{kind}, one row ends early")
             check_decoding((kind, number, text[0][0], text[0][0]), ids[:1], mask[:1], 3, f"{kind}, the padding is the end token")
             check_decoding((kind, number, spare, 0), ids, mask, 1, f"{kind}, one step")
+            check_decoding((kind, number, spare, 0), ids[1:2, -1:], mask[1:2, -1:], 3, f"{kind}, one token")
         check_decoding((kind, number, [rows[0][3], *last], 7), ids, mask, 7, f"{kind}, several end tokens, all rows end early")
     check_decoding(("GPT-2", seed, spare, 0), ids, mask, 4, "where the sum of all ids so far says what is next", ("sum",))
     check_decoding(("GPT-2", seed, 0, 5), ids, mask, 9, "GPT-2, 0 is the end token", ("zero",))
@@ -2311,6 +2347,7 @@ def check_loop(seed):
     text = generated(writing_net("GPT-2", seed, None, 0), ids, mask, 3, ("hot", "top-p"), True, seed)[:, ids.shape[1] :].tolist()
     sampled = "sampled, one row ends early"
     check_decoding(("GPT-2", seed, text[1][1], 0), ids, mask, 6, sampled, ("hot", "top-p"), True, seed)
+    check_decoding(("GPT-NeoX", seed, spare, 0), ids, mask, 6, "sampled from all tokens", ("flat",), True, seed)
 
 
 def check_chat_model():
@@ -2509,7 +2546,8 @@ print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
 # - It returns, for each row and in the same order, the list of ids that the model writes, without the
 #   prompt. <!-- rule: order -->
 # - They are what `alone` gives: the best id at each step, whatever other rows there are. <!-- rule: alone -->
-# - An answer ends with the first id that equals `end`, which is part of it; other rows go on. <!-- rule: end -->
+# - An answer ends with its first id that equals `end`, which is part of it (one in the prompt ends nothing); other rows go
+#   on. <!-- rule: end -->
 # - It has no more than `count` ids. <!-- rule: count -->
 # - `rows` stays as it was. <!-- rule: kept -->
 # - No call depends on an earlier one. <!-- rule: calls -->
@@ -2519,7 +2557,7 @@ print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
 # - Every implementation that keeps all promises passes: a false alarm earns nothing. <!-- rule: no_alarm -->
 # - Your tests reject by raising; what they return is ignored. <!-- rule: raises -->
 #
-# The grading runs them on correct implementations and on a dozen broken ones; points grow with the share that you catch.
+# The grading runs them on correct implementations and on some sixteen broken ones; points grow with the share that you catch.
 # All these runs together have 20 s of computing time: a handful of well chosen prompts on both models is enough, and every
 # combination of everything is too much.
 
@@ -2530,7 +2568,7 @@ def check_complete(complete):
     ### BEGIN SOLUTION
     for name in NETS:  # positions by place, positions by distance
         rows = [list(range(n)) for n in range(4, 0, -1)]  # unequal, the longest first, with a 0 in each
-        for end in alone(name, rows[0], 4, 1):  # each id that row 0 really writes
+        for end in [0, *alone(name, rows[0], 4, 1)]:  # an id of the prompts, and each that row 0 really writes
             given = copy.deepcopy(rows)
             assert complete(name, given, 4, end) == [alone(name, row, 4, end) for row in rows]
             assert given == rows
@@ -2564,7 +2602,8 @@ def variant(bug=None):
         written = [[] for _ in prompts]
         for _ in range(count + (bug == "one more")):
             with torch.no_grad():
-                scores = NETS[name](input_ids=ids, attention_mask=mask, position_ids=places).logits[:, -1]
+                net = NETS["gpt2" if bug == "one model" else name]
+                scores = net(input_ids=ids, attention_mask=mask, position_ids=places).logits[:, -1]
             token = torch.multinomial(scores.softmax(1), 1)[:, 0] if bug == "samples" else scores.argmax(1)
             ids, places = torch.cat([ids, token[:, None]], 1), torch.cat([places, places[:, -1:] + 1], 1)
             mask = torch.cat([mask, torch.ones_like(token)[:, None]], 1)
@@ -2577,6 +2616,8 @@ def variant(bug=None):
             written = [row[: row.index(end)] if end in row else row for row in written]
         if bug == "fills":
             written = [row + [0] * (max(map(len, written)) - len(row)) for row in written]
+        if bug == "reads":
+            written = [[] if end in row else new for row, new in zip(prompts, written)]
         if bug == "prompt":
             written = [row + new for row, new in zip(prompts, written)]
         known[name, str(rows)] = written
@@ -2612,6 +2653,8 @@ with check.exercise("generation_tests"):
         "returns the rows sorted by length": variant("sorts"),
         "appends to the caller's rows": variant("overwrites"),
         "samples instead of taking the best": variant("samples"),
+        "asks gpt2, whatever `name` is": variant("one model"),
+        "ends an answer at an `end` in the prompt": variant("reads"),
         "remembers the answer to the same rows, whatever `end` is": variant("remembers"),
     }
     ### END HIDDEN TESTS
@@ -2751,8 +2794,8 @@ for habit, call in old_habits.items():
 #
 # `answer`; `question` is any text without `<|pad|>` (which the old code took for padding), the model computes in float32:
 #
-# - It returns the new tokens as one string, blanks at its ends included, without prompt and special
-#   tokens. <!-- rule: answer_text -->
+# - It returns the new tokens as one string, blanks at its ends included, without prompt and special tokens, whichever they
+#   are; the model may end it at once, and it is empty then. <!-- rule: answer_text -->
 # - The model reads what the tokenizer's own chat template makes of the question, with a prompt for the assistant, and
 #   writes at most 10 tokens. <!-- rule: answer_prompt -->
 # - It is greedy, even where `model.generation_config` says that the model samples. <!-- rule: answer_greedy -->
@@ -2832,6 +2875,10 @@ def any_net(kind, seed, dtype, caches=True):
 def speaker(kind, seed, samples, closing, template=None):
     """A model that writes, and a tokenizer; a closing one adds an end token to every text that it encodes."""
     net = copy.deepcopy(model) if kind == "tiny-lm" else make_gpt2(len(tokenizer), seed)
+    if kind == "GPT-2 of signs":  # that likes special tokens, and two of them end its answers
+        with torch.no_grad():
+            net.transformer.wte.weight[1:4] *= 2
+        net.generation_config.eos_token_id = [1, 3]
     if samples:
         net.generation_config.update(do_sample=True, temperature=2.5, top_k=30)
     tokens, end = copy.deepcopy(tokenizer), (tokenizer.eos_token, tokenizer.eos_token_id)
@@ -2867,11 +2914,19 @@ def maps_of_checkpoint(ids, *plan):
 
 def check_answer():
     @functools.cache
-    def expected(question, *plan):
+    def expected(question, *plan, least=0):
         net, tokens = speaker(*plan)
         library = TextGenerationPipeline(model=net, tokenizer=tokens, device=net.device)
         chat = [{"role": "user", "content": question}]
-        return library(chat, max_new_tokens=10, do_sample=False)[0]["generated_text"][-1]["content"]
+        said = library(chat, max_new_tokens=10, min_new_tokens=least, do_sample=False)
+        return said[0]["generated_text"][-1]["content"]
+
+    @functools.cache
+    def new_ids(question, *plan):
+        net, tokens = speaker(*plan)
+        chat = [{"role": "user", "content": question}]
+        inputs = tokens.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+        return net.generate(**inputs, max_new_tokens=10, do_sample=False)[0, inputs["input_ids"].shape[1] :].tolist()
 
     def prompt(question, *plan):
         chat = [{"role": "user", "content": question}]
@@ -2882,12 +2937,18 @@ def check_answer():
     causes = {
         "the answer begins after the prompt": lambda *case: prompt(*case) + expected(*case),
         "blanks at its ends belong to the answer": lambda *case: expected(*case).strip(),
+        "an answer may be empty: the model says when it ends": lambda *case: expected(*case, least=1),
     }
     hint = "the tokenizer's own template with a prompt for the assistant, ids and mask for generate, no sampling, no special tokens in the text"
     for seed in seeds:
         spoken = ((number, expected("?", "GPT-2", number, False, False)) for number in range(100 * seed, 100 * seed + 50))
         blank = next(number for number, said in spoken if said != said.strip())  # that begins or ends with one
+        plans = [("?", "GPT-2 of signs", number, False, False) for number in range(100 * seed, 100 * seed + 100)]
+        goes_on = next(plan for plan in plans if 2 in new_ids(*plan))  # writes a special token that ends nothing
+        ends_at_once = next(plan for plan in plans if new_ids(*plan)[0] in (1, 3))
         questions = [
+            goes_on,
+            ends_at_once,
             ("?", "GPT-2", blank, False, False),
             ("", "GPT-2", blank + 1, True, True),
             ("a b", "GPT-2", blank + 2, False, True, "{{ messages[0].content }}{% if add_generation_prompt %} Answer:{% endif %}"),
