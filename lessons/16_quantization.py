@@ -176,9 +176,9 @@ print(f"{everything:,} weights, {in_linears:,} of them in {len(linear_names)} li
 # - The zero point is the code of 0: the lowest code, $-2^{b-1}$, minus the low end of the range in steps, rounded to the
 #   nearest integer. <!-- rule: zero_point -->
 #
-# `quantize(w, scale, zero_point, bits)` returns the codes. `scale` (1e-12 or more) and `zero_point` (a code) broadcast against `w`:
-# one for all, one for each index of any axis, or one for each weight. They need not come from `affine_params` of this very `w`, so a
-# weight can lie a billion billion steps outside the range.
+# `quantize(w, scale, zero_point, bits)` returns the codes. `scale` (1e-12 or more) and `zero_point` (a code) have as many axes as `w`
+# and broadcast against it: one for all, one for each index of any axis, or one for each weight. They need not come from
+# `affine_params` of this very `w`, so a weight can lie a billion billion steps outside the range.
 #
 # - It divides by the scale, rounds to the nearest as `torch.round` does (halves to even), and then adds the zero
 #   point. <!-- rule: rounding -->
@@ -313,6 +313,13 @@ def codes_by_definition(w, scale, zero_point, bits):
     return ((w.double() / scale).round() + zero_point).clamp(-half, half - 1).to(torch.int8)
 
 
+def fraction_cut_off(w, scale, zero_point, bits):
+    """A cast in place of the rounding; the right codes where the two differ in halves alone, which other mistakes move too."""
+    cut = (w / scale + zero_point).clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1).to(torch.int8)
+    codes = codes_by_definition(w, scale, zero_point, bits)
+    return cut if ((cut != codes) & ((w / scale) % 1 != 0.5)).any() else codes
+
+
 def check_quantize():
     domain = {  # steps of a power of two: then no quotient is itself rounded
         "_steps": cases.tensor("rows", "columns", dtypes=("float32",), scale=(0.01, 300), also=("halves",)),
@@ -329,9 +336,7 @@ def check_quantize():
         "the zero point is added before the clamp, which is the last step": lambda w, scale, zero_point, bits: (
             ((w / scale).round().clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) + zero_point).to(torch.int8)
         ),
-        "a cast to int8 cuts the fraction off": lambda w, scale, zero_point, bits: (
-            (w / scale + zero_point).clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1).to(torch.int8)
-        ),
+        "a cast to int8 cuts the fraction off": fraction_cut_off,
         "a weight can lie more steps away than int32 can count": lambda w, scale, zero_point, bits: (
             ((w / scale).round().int() + zero_point).clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1).to(torch.int8)
         ),
@@ -496,8 +501,8 @@ print(f"true error / bound: median {ratio.median():.3f}, largest {ratio.max():.3
 # **Task.** A class and two functions.
 #
 # `Int8Linear(linear)` is an `nn.Module` made from an `nn.Linear` with weight `(out, in)`, with or without bias. Weight, bias and
-# inputs are all float32, or all bfloat16 (as on a bigger machine). Both lengths are 1 or more; rows may differ in size by many
-# orders of magnitude, between 1e-6 and 1e6, and may be zero.
+# inputs are all float32, or all bfloat16 (as on a bigger machine). Both lengths are 1 or more; the largest weight
+# of a row is 0 or between 1e-6 and 1e6 in size, so rows may differ by many orders of magnitude.
 #
 # - The scale of a row is its largest absolute weight / 127. It is worked out in float32. <!-- rule: scale -->
 # - A row of zeros has the scale 1. <!-- rule: zeros -->
@@ -515,7 +520,8 @@ print(f"true error / bound: median {ratio.median():.3f}, largest {ratio.max():.3
 #
 # - It returns what `F.linear` gives with the rounded weight and the bias, in the dtype of `x`. <!-- rule: forward -->
 # - Gradients flow to `x` and to the bias, in eval mode too, as LoRA on top of it would need. <!-- rule: gradients -->
-# - It goes by the buffers as they are at the call: `load_state_dict` may have filled them anew. <!-- rule: anew -->
+# - It goes by the buffers as they are at the call: `load_state_dict` may have filled them anew, or (`assign=True`) put others in
+#   their place. <!-- rule: anew -->
 #
 # `quantize_linears(model, skip=())`. No layer stands at two places of `model`, `model` is not itself an `nn.Linear`, and no layer is of
 # a subclass of `nn.Linear`. `skip` is a tuple, list or set of names.
@@ -532,8 +538,8 @@ print(f"true error / bound: median {ratio.median():.3f}, largest {ratio.max():.3
 
 
 # %% [markdown]
-# (The next cell only helps the tests: it makes layers, and moves weights away from the middle between two codes, where either
-# code would be right.)
+# (The next cell only helps the tests: it makes layers, moves weights away from the middle between two codes, where either
+# code would be right, and makes rows as large as a task says that they are.)
 
 
 # %%
@@ -555,6 +561,12 @@ def off_the_middle(w, scale):
     steps = w.double() / scale
     close = ((steps % 1 - 0.5).abs() < 0.02) & (w.abs() < w.flatten(1).abs().amax(1).view(-1, *[1] * (w.ndim - 1)))
     return torch.where(close, (steps - 0.04 * steps.sign()) * scale, w.double()).to(w.dtype)
+
+
+def no_row_below(w, least):
+    """`w` with the rows (indices of axis 0) whose largest weight is below `least`, but not 0, made that large, in the dtype of `w`."""
+    peaks = w.double().abs().flatten(1).amax(1).view(-1, *[1] * (w.ndim - 1))
+    return torch.where((peaks > 0) & (peaks < least), w.double() * (1.01 * least / peaks), w.double()).to(w.dtype)
 
 
 # %% exercise="int8_model" minutes=30 difficulty=2
@@ -642,15 +654,18 @@ def look_at_int8(weight, bias, x, training, frozen):
 
 @check.scenario
 def run_int8(weight, bias, x, pull, training):
-    """Output, the gradients of x and of the bias, and the output with the codes of another layer: columns the other way round, doubled."""
+    """Output, the gradients of x and of the bias, the output with the codes of another layer (columns the other way round,
+    doubled) filled in, and the output with the first codes put in their place."""
     packed, x = Int8Linear(linear_of(weight, bias).train(training)), x.clone().requires_grad_()
     y = packed(x)
     if y.shape != pull.shape:
-        return y.detach(), [], None
+        return y.detach(), [], None, None
     wanted = [x] if bias is None else [x, packed.bias]
     slopes = torch.autograd.grad(y, wanted, pull, allow_unused=True) if y.requires_grad else [None] * len(wanted)
     packed.load_state_dict(Int8Linear(linear_of(2 * weight.flip(1), bias)).state_dict(), strict=False)
-    return y.detach(), list(slopes), packed(x).detach()
+    filled = packed(x).detach()
+    packed.load_state_dict(Int8Linear(linear_of(weight, bias)).state_dict(), strict=False, assign=True)
+    return y.detach(), list(slopes), filled, packed(x).detach()
 
 
 def codes_and_scale(weight):
@@ -671,6 +686,7 @@ def int8_cases():
     for seed in seeds:
         for case in cases.draw(seed, domain, out=(1, 70), rows=(1, 5), **{"in": (1, 300)}):
             weight, bias, x, with_bias = case
+            weight = no_row_below(weight, 1e-6)
             peaks = weight.double().abs().amax(1, keepdim=True) / 127
             weight = off_the_middle(weight, torch.where(peaks > 0, peaks, 1)) if weight.dtype == torch.float32 else weight
             what = f"a layer with weight {case.words['weight']}, {'with' if with_bias else 'without'} bias"
@@ -725,9 +741,10 @@ def check_int8_forward():
         training = number % 2 == 0
         codes, scale = codes_and_scale(weight)
         rounded = codes.double() * scale[:, None].double()
-        for x in (rows, rows[0], rows[None, :, None]):
+        several = torch.stack([rows, 2 * rows.flip(0)], 1).transpose(0, 1)[:, :, None]  # axes that no view can flatten
+        for x in (rows, rows[0], several):
             pull = torch.ones(*x.shape[:-1], len(weight), dtype=x.dtype)
-            y, slopes, loaded = run_int8(weight, bias, x, pull, training)
+            y, slopes, filled, assigned = run_int8(weight, bias, x, pull, training)
             own, others = (F.linear(inputs, rounded, None if bias is None else bias.double()) for inputs in (x.double(), 2 * x.double().flip(-1)))
             share = 0.02 if weight.dtype == torch.bfloat16 else 1e-5  # rounding errors grow with what is added up, not with the sum
             largest = (x.double().abs() @ rounded.abs().T).max() + (0 if bias is None else bias.double().abs().max())
@@ -738,12 +755,15 @@ def check_int8_forward():
             hint = "the path from x (and the bias) to the output must stay in the graph"
             mode = "training" if training else "eval"
             check.true(all(slope is not None for slope in slopes), f"No gradient comes through {what}, in {mode} mode, to x or the bias: {hint}.")
+            hint = "x gets the incoming gradient times codes and scale, the bias gets it as it is"
             wanted = [rounded.sum(0).expand(x.shape).to(x.dtype)]
             wanted += [] if bias is None else [pull.reshape(-1, len(weight)).sum(0)]
             check.equal(slopes, wanted, f"the gradients of x and bias through {what}", hint, rtol=0.03 if x.dtype == torch.bfloat16 else 1e-4)
             hint = "forward goes by the buffers as they are now, not by what it kept from a call before"
             limit["atol"] *= 2
-            check.equal(loaded, others.to(x.dtype), f"{said}, after `load_state_dict` with the codes of another layer,", hint, **limit)
+            check.equal(filled, others.to(x.dtype), f"{said}, after `load_state_dict` with the codes of another layer,", hint, **limit)
+            what_now = f"{said}, after `load_state_dict(..., assign=True)` put other buffers in the place of the old ones,"
+            check.equal(assigned, own.to(x.dtype), what_now, hint, **limit)
 
 
 @check.shared
@@ -1332,8 +1352,8 @@ for label, block, nvfp4, bits in (("MXFP4", 32, False, 4 + 8 / 32), ("NVFP4", 16
 # benchmark falls by two points, and then nobody looks there. So it needs tests.
 #
 # **Task.** A colleague will write `quantize_rows(w, bits)`, with a range for each row as in exercise 1. `w` is any float32 tensor
-# `(rows, columns)` with one row and one column or more, in any memory layout, whose weights are 0 or between 1e-6 and 1e6 in size;
-# `bits` is 2 to 8; both may be given by name. This is what it promises:
+# `(rows, columns)` with one row and one column or more, in any memory layout; the largest weight of a row is 0 or between 1e-6 and
+# 1e6 in size; `bits` is 2 to 8; both may be given by name. This is what it promises:
 #
 # - It returns `(q, scale, zero_point)`: int8 `(rows, columns)`, float32 `(rows, 1)`, int32 `(rows, 1)`. <!-- rule: types -->
 # - Codes and zero points lie from $-2^{b-1}$ to $2^{b-1}-1$. <!-- rule: codes -->
@@ -1349,10 +1369,10 @@ for label, block, nvfp4, bits in (("MXFP4", 32, False, 4 + 8 / 32), ("NVFP4", 16
 # - If a promise is broken it raises an error, for instance by `assert`. What it returns is ignored. <!-- rule: raises -->
 # - If all promises are kept it raises nothing. Correct implementations differ in how they round ties and in the scale of a row of
 #   zeros. <!-- rule: no_false_alarm -->
-# - A bug may show only with some number of bits, in small weights (1e-5) or large ones (1e5), in rows of one sign, or in wide rows (100
-#   weights are wide enough). <!-- rule: inputs -->
+# - A bug may show only with some number of bits, in small weights (1e-5) or large ones (1e5), in rows of one sign, near 0 or far
+#   from it, or in wide rows (100 weights are wide enough). <!-- rule: inputs -->
 #
-# It is run on correct implementations and on twenty-two broken ones, sixteen of them hidden. A correct one turned down costs all points;
+# It is run on correct implementations and on twenty-four broken ones, eighteen of them hidden. A correct one turned down costs all points;
 # otherwise the share of the broken ones that you catch is the share of the points.
 #
 # One trap of PyTorch: a comparison with an int8 tensor is made in int8. `q.max() < 128` is always False, because 128 becomes -128
@@ -1364,7 +1384,7 @@ def check_quantizer(quantize_rows) -> None:
     """Raise an error if `quantize_rows(w, bits)` breaks a promise."""
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
     ### BEGIN SOLUTION
-    w[1] = 1e4 * w[1].abs()
+    w[1] = 1e4 * (10 + w[1].abs())
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -1482,6 +1502,9 @@ with check.exercise("check_quantizer"):
                 scale = scale + 1e-7
             zero_point = (-half - low / scale).round()
             q = (w / scale).round() + zero_point
+            if name == "zero points below the lowest code in rows far above 0":
+                far = (w.amin(1, keepdim=True) > scale).float()
+                q, zero_point = q - far, zero_point - far
             q = q.clamp(-half + 1 if name == "never uses the lowest code" else -half, half - 1)
             zero_point = zero_point.nan_to_num().to(torch.int32)
             shift = {"codes and zero points one too high below 8 bits": 1, "codes and zero points one too low below 8 bits": -1}
@@ -1489,6 +1512,8 @@ with check.exercise("check_quantizer"):
                 q, zero_point = q + shift[name], zero_point + shift[name]
             if name == "returns a flat scale":
                 return q.to(torch.int8), scale.flatten(), zero_point
+            if name == "returns zero points as int64":
+                return q.to(torch.int8), scale, zero_point.long()
             return q.nan_to_num().to(torch.int8), scale, zero_point
 
         return quantize_rows
@@ -1510,6 +1535,8 @@ with check.exercise("check_quantizer"):
         "codes and zero points one too high below 8 bits",
         "codes and zero points one too low below 8 bits",
         "returns a flat scale",
+        "returns zero points as int64",
+        "zero points below the lowest code in rows far above 0",
     ]
     wrong_quantizers |= {name: make_hidden_quantizer(name) for name in hidden_faults}
     ### END HIDDEN TESTS
@@ -1531,7 +1558,7 @@ check.points(3)
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# w[1] = 1e4 * w[1].abs()                            # a row above 0, of large weights
+# w[1] = 1e4 * (10 + w[1].abs())                     # a row far above 0, of large weights
 # w[2] = ...
 # w[3] = ...
 # w[4] *= ...                                        # small weights
@@ -1908,8 +1935,9 @@ print(f"At 2 bits perplexity is still {comparison[-1][2] / base_perplexity:.1f} 
 # - `weight`, `x` and `alphas` stay as they were. <!-- rule: unchanged -->
 #
 # `fold_scale(norm, linears, scale)` changes a normalisation layer and the linear layers that read its output. `norm` is of any
-# class with a `weight`, and perhaps a `bias` (there may be no such attribute, or it is `None`): not only of `nn.LayerNorm`. `linears` is a list of one or more
-# `nn.Linear`, with or without bias. Parameters are float32 or bfloat16, `scale` is float32.
+# class with a `weight`, and perhaps a `bias` (there may be no such attribute, or it is `None`): not only of `nn.LayerNorm`.
+# `linears` is a list of one or more `nn.Linear`, with or without bias. Parameters are float32 or bfloat16, the norm's and each
+# layer's for themselves; `scale` is float32.
 #
 # - The norm's `weight` is divided by `scale`. <!-- rule: gain -->
 # - So is its `bias`, if it has one. <!-- rule: norm_bias -->
@@ -2095,14 +2123,16 @@ def check_folding():
         ),
         "count": cases.integer(1, 3),
         "frozen": cases.choice(False, True),
+        "first layer": cases.choice("float32", "bfloat16"),
     }
     for seed in seeds:
         for number, case in enumerate(cases.draw(seed, domain, width=(1, 300))):
-            gain, kind, count, frozen = case
+            gain, kind, count, frozen, first = case
             width, dtype = len(gain), gain.dtype
+            dtypes = (2 * (torch.float32, torch.bfloat16))[first == "bfloat16" :]  # of the layers, one after the other
             generator = torch.Generator().manual_seed(seed + number)
-            weights = [torch.randn(out, width, generator=generator).to(dtype) for out in (width, 3, 1)[:count]]
-            biases = [torch.randn(len(w), generator=generator).to(dtype) if i != 1 else None for i, w in enumerate(weights)]
+            weights = [torch.randn(out, width, generator=generator).to(own) for out, own in zip((width, 3, 1)[:count], dtypes)]
+            biases = [torch.randn(len(w), generator=generator).to(w.dtype) if i != 1 else None for i, w in enumerate(weights)]
             shift = torch.randn(width, generator=generator).to(dtype) if kind in ("LayerNorm", "BatchNorm1d", "a norm of its own class", "GroupNorm") else None
             scale = torch.exp2(2 * torch.randn(width, generator=generator))
             result = fold(kind, gain, shift, weights, biases, scale, frozen)
@@ -2111,7 +2141,8 @@ def check_folding():
             for i, (weight, bias) in enumerate(zip(weights, biases)):
                 wanted[f"linears.{i}.weight"] = weight.double() * scale
                 wanted |= {} if bias is None else {f"linears.{i}.bias": bias.double()}
-            what = f"after folding into {kind} and {count} linear layers, width {width}, {str(dtype).removeprefix('torch.')}"
+            kinds = ", ".join(str(one.dtype).removeprefix("torch.") for one in (gain, *weights))
+            what = f"after folding into {kind} and {count} linear layers, width {width}, in {kinds},"
             check.equal(scale_after, scale, f"`scale` {what}", "it must stay as it was", rtol=0, atol=0)
             check.equal(sorted(values), names, f"the parameters {what}", "none is added or taken away")
             for name, value in wanted.items():
@@ -2120,7 +2151,8 @@ def check_folding():
                     if "norm" in name
                     else "the scale belongs to the input channels, the columns; each layer once; biases of linear layers stay"
                 )
-                check.equal(values[name], value.to(dtype), f"{name} {what}", hint, floor="value")
+                given = dtype if "norm" in name else weights[int(name.split(".")[1])].dtype
+                check.equal(values[name], value.to(given), f"{name} {what}", hint, floor="value")
             hint = "change them in place, under no_grad: other objects are unknown to an optimizer; what was frozen stays frozen"
             check.equal(same, names, f"parameters that are the same objects with the same requires_grad {what}", hint)
             check.equal(clean, names, f"parameters without gradients and graph {what}", hint)
@@ -2725,7 +2757,9 @@ for label, options in (
 # - Among those it takes the one with the fewest bytes. <!-- rule: fewest -->
 # - Of equally small ones it takes the first in the dict, whatever their perplexity. <!-- rule: first -->
 #
-# - None of the three changes `points`. <!-- rule: unchanged -->
+# And for both:
+#
+# - `points` stays as it was, and in its order. <!-- rule: unchanged -->
 
 
 # %% exercise="pareto" minutes=20 difficulty=1
@@ -2810,6 +2844,9 @@ def check_front():
     }
     drawn = (cases.Case({"points": points}, {"points": str(points)}) for points in points_to_judge())
     check.agrees(frontier, front_by_definition, drawn, "`frontier`", hint, causes=causes)
+    for points in points_to_judge():
+        _, (after,) = check.after(frontier, points)
+        check.equal(list(after), list(points), f"the order of `points` after `frontier` of {points}", "sort names, not the dict")
 
 
 def cheapest_by_definition(points, reference, worse):
@@ -2839,6 +2876,9 @@ def check_choice():
     }
     named = (cases.Case(dict(zip(("points", "reference", "worse"), case)), {"arguments": str(case)}) for case in drawn)
     check.agrees(cheapest, cheapest_by_definition, named, "`cheapest`", hint, causes=causes)
+    for points in points_to_judge():
+        _, (after, *_) = check.after(cheapest, points, next(iter(points)), 0.07)
+        check.equal(list(after), list(points), f"the order of `points` after `cheapest` of {points}", "sort names, not the dict")
 
 
 with check.exercise("pareto"):
@@ -2954,9 +2994,10 @@ plt.show()
 #
 # **Task.** A module and two functions.
 #
-# `FakeQuantize(bits)`, with 2 to 8 bits, is an `nn.Module`. `forward(w)` takes a float32 or float64 weight with two to four axes, output
-# channels first, each of length 1 or more, of any memory layout. Channels may differ by many orders of magnitude, down to 1e-6, and may be zero. It returns
-# the weight rounded, symmetrically and per channel. (No weight of the tests lies halfway between two codes.)
+# `FakeQuantize(bits)`, with 2 to 8 bits, is an `nn.Module`. `forward(w)` takes a float32 or float64 weight with two to four axes,
+# output channels first, each of length 1 or more, of any memory layout. The largest weight of a channel is 0 or at least 1e-6 in
+# size, and channels may differ by many orders of magnitude. It returns the weight rounded, symmetrically and per channel. (No
+# weight of the tests lies halfway between two codes.)
 #
 # - The scale of a channel is its largest absolute weight over $2^{b-1}-\tfrac12$. (The strongest weight lies half a step beyond the
 #   last code. At 2 bits this scale is two thirds of the obvious one and far better.) <!-- rule: scale -->
@@ -3056,7 +3097,8 @@ def check_fake():
         for number, case in enumerate(cases.draw(seeds, domain, out=(1, 40), **{name: (1, larger) for name in axes[1:]})):
             w, bits = case
             if w.ndim > 2:  # channels of very different size
-                w = w * torch.logspace(0, -5, len(w), dtype=w.dtype).view(-1, *[1] * (w.ndim - 1))
+                w = w * torch.logspace(0, -7, len(w), dtype=w.dtype).view(-1, *[1] * (w.ndim - 1))
+            w = no_row_below(w, 1e-6)
             peaks = w.double().abs().flatten(1).amax(1).view(-1, *[1] * (w.ndim - 1)) / (2 ** (bits - 1) - 0.5)
             w = off_the_middle(w, torch.where(peaks > 0, peaks, 1))
             training, again = number % 2 == 0, number % 3 == 1

@@ -343,7 +343,7 @@ def output_bound(scale, x):
     return x.abs().sum(1, keepdim=True) * scale.T / 2
 
 
-# %% wrong="affine" breaks="clamp" says="the clamp"
+# %% wrong="affine" breaks="clamp" says="then clamp"
 # Misunderstands: a cast to int8 stops at -128 and 127 (it wraps round).
 def quantize(w, scale, zero_point, bits):
     half = 2 ** (bits - 1)
@@ -366,7 +366,7 @@ def output_bound(scale, x):
     return x.abs().sum(1, keepdim=True) * scale.T / 2
 
 
-# %% wrong="affine" breaks="clamp" says="the clamp"
+# %% wrong="affine" breaks="clamp" says="then clamp"
 # Misunderstands: codes are int8, so they go from -128 to 127 for any number of bits.
 def quantize(w, scale, zero_point, bits):
     half = 128
@@ -2025,6 +2025,74 @@ def stored_bytes(model):
     return sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
 
 
+# %% wrong="int8_model" breaks="forward" says="view size is not compatible"
+# Misunderstands: view flattens the axes before the last of any tensor, whatever its memory layout.
+class Int8Linear(nn.Module):
+
+    def __init__(self, linear):
+        super().__init__()
+        weight = linear.weight.detach().float()
+        scale = weight.abs().amax(1) / 127
+        scale = torch.where(scale > 0, scale, 1.0)
+        self.register_buffer("weight", (weight / scale[:, None]).round().to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+        self.train(linear.training)
+
+    def forward(self, x):
+        """(..., in) -> (..., out), in the dtype of `x`."""
+        flat = x.view(-1, self.weight.shape[1])
+        y = (flat @ self.weight.to(x.dtype).T) * self.scale
+        if self.bias is not None:
+            y = y + self.bias
+        return y.to(x.dtype).view(*x.shape[:-1], len(self.scale))
+
+
+def quantize_linears(model, skip=()):
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name not in skip]
+    for name in names:
+        model.set_submodule(name, Int8Linear(model.get_submodule(name)))
+    return names
+
+
+def stored_bytes(model):
+    return sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
+
+
+# %% wrong="int8_model" breaks="anew" says="put other buffers in the place"
+# Misunderstands: a plain attribute that names a buffer's tensor is the buffer, also after others were put in its place.
+class Int8Linear(nn.Module):
+
+    def __init__(self, linear):
+        super().__init__()
+        weight = linear.weight.detach().float()
+        scale = weight.abs().amax(1) / 127
+        scale = torch.where(scale > 0, scale, 1.0)
+        self.register_buffer("weight", (weight / scale[:, None]).round().to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.per_output = scale
+        self.bias = linear.bias
+        self.train(linear.training)
+
+    def forward(self, x):
+        """(..., in) -> (..., out), in the dtype of `x`."""
+        y = F.linear(x, self.weight.to(x.dtype)) * self.per_output
+        if self.bias is not None:
+            y = y + self.bias
+        return y.to(x.dtype)
+
+
+def quantize_linears(model, skip=()):
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name not in skip]
+    for name in names:
+        model.set_submodule(name, Int8Linear(model.get_submodule(name)))
+    return names
+
+
+def stored_bytes(model):
+    return sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
+
+
 # %% right="int8_model"
 # The weight is unpacked in forward; the walk goes by parents; bytes by object.
 class Int8Linear(nn.Module):
@@ -2853,7 +2921,7 @@ def float8_rows(w):
 # Misunderstands: a shape is a matter of taste: what broadcasts is right.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1] = 1e4 * w[1].abs()
+    w[1] = 1e4 * (10 + w[1].abs())
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -2878,7 +2946,7 @@ def check_quantizer(quantize_rows):
 # Misunderstands: int8 holds codes of any number of bits, so there is nothing to test.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -2900,7 +2968,7 @@ def check_quantizer(quantize_rows):
 # Misunderstands: where the error is small the scale must be right.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -2923,7 +2991,7 @@ def check_quantizer(quantize_rows):
 # Misunderstands: one part in a thousand is close enough.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -2947,7 +3015,7 @@ def check_quantizer(quantize_rows):
 # Misunderstands: in a row of zeros nothing can go wrong.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -2970,7 +3038,7 @@ def check_quantizer(quantize_rows):
 # Misunderstands: what has the right scale has the right codes.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -2993,7 +3061,7 @@ def check_quantizer(quantize_rows):
 # Misunderstands: rounding errors are a matter of taste: a whole step is allowed.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -3017,7 +3085,7 @@ def check_quantizer(quantize_rows):
 # Misunderstands: a function that returns something leaves its input alone.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -3048,7 +3116,7 @@ def check_quantizer(quantize_rows):
 # Misunderstands: a row of zeros has the scale 1, as in exercise 1.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -3072,7 +3140,7 @@ def check_quantizer(quantize_rows):
 # Misunderstands: two right ways to compute a scale agree to the last digit.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -3096,7 +3164,7 @@ def check_quantizer(quantize_rows):
 # Misunderstands: an int8 tensor can be compared with 128.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -3120,7 +3188,7 @@ def check_quantizer(quantize_rows):
 # Misunderstands: 8 bits stand for all numbers of bits.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -3144,7 +3212,7 @@ def check_quantizer(quantize_rows):
 # Misunderstands: the hard case, 2 bits, stands for all.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -3190,7 +3258,7 @@ def check_quantizer(quantize_rows):
 # Misunderstands: numbers around 1 stand for all numbers.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     for bits in range(2, 9):
@@ -3213,7 +3281,7 @@ def check_quantizer(quantize_rows):
 # Misunderstands: a small weight shows all that a large one shows.
 def check_quantizer(quantize_rows):
     w = 10 * torch.randn(5, 30, generator=torch.Generator().manual_seed(0))
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = 0
     w[3] = -w[1]
     w[4] *= 1e-6
@@ -3243,7 +3311,7 @@ def check_quantizer(quantize_rows) -> None:
         return torch.randn(*shape, generator=generator)
 
     w = 10 * noise(12, 100)
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = -w[2].abs()
     w[3] = 0
     w[4] = (noise(100).sign() * 1e-6) * (1 + noise(100).abs())
@@ -3287,7 +3355,7 @@ def check_quantizer(quantize_rows) -> None:
         return torch.randn(*shape, generator=generator)
 
     w = 10 * noise(12, 100)
-    w[1].abs_()
+    w[1] = 10 + w[1].abs()
     w[2] = -w[2].abs()
     w[3] = 0
     w[4] = (noise(100).sign() * 1e-6) * (1 + noise(100).abs())
@@ -3320,6 +3388,57 @@ def check_quantizer(quantize_rows) -> None:
             assert ((scale.double()[used] - exact).abs() <= 1.1e-5 * exact).all()
             error = ((q.int() - zero_point).double() * scale.double() - wide).abs()
             assert (error <= 0.501 * scale.double()).all()
+
+
+# %% wrong="check_quantizer" breaks="codes" says="zero points below the lowest code"
+# Misunderstands: if the weights come back right, the zero point is right: its range need not be looked at.
+def check_quantizer(quantize_rows) -> None:
+    w = 10 * torch.randn(7, 100, generator=torch.Generator().manual_seed(0))
+    w = w.sign() * w.abs().clamp(min=0.2)
+    w[1] = 1e4 * w[1].abs()
+    w[2] = -w[2].abs()
+    w[3] = 0
+    w[4] *= 1e-5
+    w[5] *= 1e4
+    w[6] = 1e-5 * (5 + w[6].abs())
+    for bits in range(2, 9):
+        for part in (w, w[:1], w[:, :1], w.T.contiguous().T):
+            given = part.clone()
+            q, scale, zero_point = quantize_rows(given, bits)
+            assert torch.equal(given, part)
+            assert (q.dtype, scale.dtype, zero_point.dtype) == (torch.int8, torch.float32, torch.int32)
+            assert (q.shape, scale.shape, zero_point.shape) == (part.shape, (len(part), 1), (len(part), 1))
+            half = 2 ** (bits - 1)
+            assert ((q.int() >= -half) & (q.int() < half)).all()
+            assert (scale > 0).all()
+            width = part.amax(1, keepdim=True).clamp(min=0) - part.amin(1, keepdim=True).clamp(max=0)
+            used = width > 0
+            torch.testing.assert_close(scale[used], width[used] / (2**bits - 1), rtol=1e-5, atol=0)
+            assert ((q.int() - zero_point) * scale - part).abs().le(0.501 * scale).all()
+
+
+# %% wrong="check_quantizer" breaks="types" says="returns zero points as int64"
+# Misunderstands: whole numbers are whole numbers: only the dtypes of codes and scales matter.
+def check_quantizer(quantize_rows):
+    w = 10 * torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
+    w[1] = 1e4 * (10 + w[1].abs())
+    w[2] = 0
+    w[3] = -w[1]
+    w[4] *= 1e-6
+    for bits in range(2, 9):
+        half = 2 ** (bits - 1)
+        given = w.clone()
+        q, scale, zero_point = quantize_rows(given, bits)
+        assert torch.equal(given, w)
+        assert (q.dtype, scale.dtype) == (torch.int8, torch.float32)
+        assert (q.shape, scale.shape, zero_point.shape) == (w.shape, (5, 1), (5, 1))
+        for codes in (q.int(), zero_point):
+            assert codes.min() >= -half and codes.max() < half
+        assert (scale > 0).all()
+        width = w.amax(1, keepdim=True).clamp(min=0) - w.amin(1, keepdim=True).clamp(max=0)
+        used = width > 0
+        torch.testing.assert_close(scale[used], width[used] / (2**bits - 1), rtol=1e-5, atol=0)
+        assert (((q.int() - zero_point) * scale - w).abs() <= 0.501 * scale).all()
 
 
 # %% right="check_quantizer"
@@ -4574,6 +4693,31 @@ def fold_scale(norm, linears, scale):
     norm.weight /= scale
     if getattr(norm, "bias", None) is not None:
         norm.bias /= scale
+
+
+# %% wrong="awq" breaks="gain" says="its output is divided"
+# Misunderstands: norm and layers have one dtype, so the scale can be cast to that of the layers.
+def awq_search(weight, x, quantize, alphas):
+    size = x.abs().mean(0).clamp(min=1e-4)
+    best, least = None, math.inf
+    for alpha in alphas:
+        scale = size**alpha
+        scale = scale / (scale.max() * scale.min()).sqrt()
+        change = quantize(weight * scale) / scale - weight
+        error = (x @ change.T).square().mean().item()
+        if error < least:
+            best, least = (alpha, scale), error
+    return best
+
+
+def fold_scale(norm, linears, scale):
+    scale = scale.to(linears[0].weight.dtype)
+    with torch.no_grad():
+        for linear in linears:
+            linear.weight.mul_(scale)
+        norm.weight.div_(scale)
+        if getattr(norm, "bias", None) is not None:
+            norm.bias.div_(scale)
 
 
 # %% right="awq"
@@ -6505,6 +6649,28 @@ def cheapest(points, reference, worse):
     return min((name for name in points if points[name][1] <= limit), key=lambda name: points[name][0])
 
 
+# %% wrong="pareto" breaks="unchanged" says="the order of `points` after"
+# Misunderstands: a dict is the same in any order, so it can be sorted in place.
+def frontier(points):
+    by_size = sorted(points.items(), key=lambda item: item[1][0])
+    points.clear()
+    points.update(by_size)
+
+    def beaten(point):
+        return any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points.values())
+
+    return [name for name in points if not beaten(points[name])]
+
+
+def bits_per_weight(bits, group, scale_bits, zero_bits=0):
+    return bits + (scale_bits + zero_bits) / group
+
+
+def cheapest(points, reference, worse):
+    limit = points[reference][1] * (1 + worse)
+    return min((name for name in points if points[name][1] <= limit), key=lambda name: points[name][0])
+
+
 # %% right="pareto"
 # Sweeps from small to large; the share computed first.
 def bits_per_weight(bits, group, scale_bits, zero_bits=0):
@@ -7372,6 +7538,62 @@ class FakeQuantize(nn.Module):
 def prepare_qat(model, bits):
     for module in list(model.modules()):
         if type(module) in (nn.Conv2d, nn.Linear):
+            parametrize.register_parametrization(module, "weight", FakeQuantize(bits))
+
+
+def convert_qat(model):
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+# %% wrong="qat" breaks="scale" says="channel by channel"
+# Misunderstands: a scale of at least 1e-8 only guards against the division by 0.
+class FakeQuantize(nn.Module):
+
+    def __init__(self, bits):
+        super().__init__()
+        self.bits = bits
+
+    def forward(self, w):
+        """Rounded weight, of the same shape as `w` (channels first)."""
+        highest = 2 ** (self.bits - 1) - 1
+        scale = w.detach().abs().amax(list(range(1, w.ndim)), keepdim=True) / (highest + 0.5)
+        scale = scale.clamp(min=1e-8)
+        rounded = (w / scale).round().clamp(-highest, highest) * scale
+        return w + (rounded - w).detach()
+
+
+def prepare_qat(model, bits):
+    for module in list(model.modules()):
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            parametrize.register_parametrization(module, "weight", FakeQuantize(bits))
+
+
+def convert_qat(model):
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+# %% right="qat"
+# Guards the division with a number far below any scale that may come.
+class FakeQuantize(nn.Module):
+    def __init__(self, bits):
+        super().__init__()
+        self.highest = 2 ** (bits - 1) - 1
+
+    def forward(self, w):
+        with torch.no_grad():
+            peaks = w.abs().flatten(1).amax(1).view(-1, *[1] * (w.ndim - 1))
+            scale = (peaks / (self.highest + 0.5)).clamp(min=1e-10)
+            change = (w / scale).round().clamp(-self.highest, self.highest) * scale - w
+        return w + change
+
+
+def prepare_qat(model, bits):
+    for module in list(model.modules()):
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
             parametrize.register_parametrization(module, "weight", FakeQuantize(bits))
 
 
