@@ -235,6 +235,30 @@ def load_onnx(path):
     return run
 
 
+# %% wrong="onnx_export" breaks="threads" says="threads and providers"
+# Misunderstands: a session costs nothing. One with a thread for every core is made only to look the names up.
+def export_onnx(model, example, path):
+    two = torch.cat([example, example])
+    free = {0: torch.export.Dim("batch")}
+    torch.onnx.export(
+        copy.deepcopy(model).eval(), (two,), dynamo=True, dynamic_shapes=(free,), input_names=["images"], output_names=["logits"],
+        verbose=False,
+    ).save(path)  # fmt: skip
+
+
+def names_in(path):
+    session = onnxruntime.InferenceSession(str(path))
+    return session.get_inputs()[0].name, session.get_outputs()[0].name
+
+
+def load_onnx(path):
+    name_in, name_out = names_in(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run([name_out], {name_in: images})[0]
+
+
 # %% right="onnx_export"
 def export_onnx(net, one, where):
     quiet = copy.deepcopy(net).eval()
@@ -703,6 +727,35 @@ def accept(run, model, images):
         return False
 
 
+# %% wrong="accept_export" breaks="layout" says="a view with a step backwards"
+# Misunderstands: a view is a view. Steps backwards are never tried.
+def accept(run, model, images):
+    views = [images[start:] for start in range(12)]
+    views += [images[::2].copy()[:4], images[::2].swapaxes(2, 3), images * 0, images[[11, 3, 5, 0, 7, 1, 2, 9, 10, 8, 6, 4]]]
+    for view in views:
+        kept = view.copy()
+        logits = run(view)
+        assert isinstance(logits, np.ndarray) and logits.dtype == np.float32
+        assert (view == kept).all()
+        wanted = model(torch.tensor(kept)).numpy()
+        assert logits.shape == wanted.shape
+        assert np.abs(logits - wanted).max() <= 1e-3
+
+
+# %% wrong="accept_export" breaks="calls" says="the number of calls of run"
+# Misunderstands: the more calls the better. Each size is asked with every rotation of the images, several times.
+def accept(run, model, images):
+    batches = [np.roll(images, shift, 0)[:size] for size in range(1, 13) for shift in range(12)] * 4
+    for view in [*batches, images[::-1], images[::2].swapaxes(2, 3), images * 0]:
+        kept = view.copy()
+        logits = run(view)
+        assert isinstance(logits, np.ndarray) and logits.dtype == np.float32
+        assert (view == kept).all()
+        wanted = model(torch.tensor(kept)).numpy()
+        assert logits.shape == wanted.shape
+        assert np.abs(logits - wanted).max() <= 1e-3
+
+
 # %% right="accept_export"
 def accept(run, model, images):
     def judged(batch):
@@ -729,7 +782,8 @@ def accept(run, model, images):
     table = model(torch.tensor(stack)).numpy()
     picks = [[0], [12], [5], *(range(size) for size in range(2, 13)), range(12, 24), [3, 2, 1], [14, 12, 4], [24, 13]]
     for pick in map(list, picks):
-        for batch in (stack[pick], np.repeat(stack[pick], 2, axis=0)[::2], stack[pick].transpose(0, 1, 3, 2).copy().transpose(0, 1, 3, 2)):
+        plain, turned = stack[pick], stack[pick].transpose(0, 1, 3, 2).copy().transpose(0, 1, 3, 2)
+        for batch in (plain, np.repeat(plain, 2, axis=0)[::2], plain[..., ::-1].copy()[..., ::-1], turned):
             copy_of = batch.copy()
             told = run(batch)
             if not (isinstance(told, np.ndarray) and told.dtype == "float32" and told.shape == (len(pick), 10)):
@@ -752,11 +806,6 @@ def accept(run, model, images):
 # %% equivalent="accept_export" because="the order in which two axes are named decides nothing"
 # - views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
 # + views += [images[::-1], (images[::2].swapaxes(3, 2)), images * 0]  # backwards, transposed, blank
-
-
-# %% equivalent="accept_export" because="at grading no array has a step backwards: memory that crosses the wall runs forwards"
-# - views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
-# + views += [images[::(1)], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
 
 
 # %% equivalent="accept_export" because="a transposed view of every third image has steps as well"
@@ -2655,6 +2704,61 @@ def make_app(batcher, max_bytes, body_seconds, answer_seconds):
     return app
 
 
+# %% wrong="service" breaks="size" says="Bytes are counted"
+# Misunderstands: the length of a text is its size. The characters of the decoded text are counted.
+Row = Annotated[list[FiniteFloat], Field(min_length=16, max_length=16)]
+
+
+class Picture(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    image: Annotated[list[Row], Field(min_length=16, max_length=16)]
+
+
+def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
+    """A FastAPI application with POST /predict in front of `batcher.submit`."""
+    app = FastAPI()
+
+    async def read(request):
+        import codecs
+
+        decoder, text = codecs.getincrementaldecoder("utf-8")(), ""
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    text += decoder.decode(piece)
+                    if len(text) > max_bytes:
+                        raise HTTPException(413, "the body is too large")
+                text += decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            raise HTTPException(422, "no UTF-8") from None
+        except TimeoutError:
+            raise HTTPException(408, "the body took too long") from None
+        return text
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        text = await read(request)
+        try:
+            picture = Picture.model_validate_json(text)
+        except ValidationError:
+            raise HTTPException(422, "not an image") from None
+        with np.errstate(over="ignore"):
+            item = np.array([picture.image], dtype=np.float32)
+        if not np.isfinite(item).all():
+            raise HTTPException(422, "a number is too large")
+        limit = asyncio.timeout(answer_seconds)
+        try:
+            async with limit:
+                logits = await batcher.submit(item)
+        except Overloaded:
+            raise HTTPException(503, "too many requests wait", headers={"Retry-After": "1"}) from None
+        except Exception:
+            raise HTTPException(504 if limit.expired() else 500, "no answer") from None
+        return {"label": int(np.argmax(logits)), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
 # %% wrong="service" breaks="pace" says="one limit for all pieces together"
 # Misunderstands: a limit for each piece is enough. A patient client holds on for hours.
 def make_app(batcher, max_bytes, body_seconds, answer_seconds):
@@ -3981,6 +4085,50 @@ def watch(app, registry, ready):
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
+# %% wrong="health_and_metrics" breaks="path" says="requests_total by (path, status)"
+# Misunderstands: what stands in braces is always one piece between slashes, and a slash at the end means nothing.
+def same(route_path, path):
+    parts, given = route_path.strip("/").split("/"), path.strip("/").split("/")
+    return len(parts) == len(given) and all(p == g or p.startswith("{") for p, g in zip(parts, given))
+
+
+def watch(app, registry, ready):
+    """Add health checks, /metrics and the counting of requests to a FastAPI application."""
+    requests = Counter("requests", "Requests by route and status", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds of a request", ["path"], registry=registry)
+
+    def label(request):
+        fits = [route for route in app.routes if same(route.path, request.url.path)]
+        full = [route for route in fits if request.method in (route.methods or ())]
+        return (full or fits)[0].path if fits else "other"
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            path = label(request)
+            requests.labels(path, str(status)).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        return {"live": True}
+
+    @app.get("/health/ready")
+    async def is_ready():
+        if not ready():
+            raise HTTPException(503, "not ready")
+        return {"ready": True}
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
 # %% wrong="health_and_metrics" breaks="metrics" says="that another part of the program keeps"
 # Misunderstands: /metrics is for what `watch` counts.
 def watch(app, registry, ready):
@@ -4915,6 +5063,74 @@ async def open_loop(send, schedule):
     raise NotImplementedError
 
 
+# %% wrong="open_loop" breaks="code" says="['code']"
+# Misunderstands: a task that was cancelled says so. One that cleans up and returns, or raises another error, does not.
+async def open_loop(send, schedule):
+    raise NotImplementedError
+
+
+async def serve(accept, handle, grace):
+    """Handle what `accept` gives until SIGTERM, then what was accepted, for at most `grace` seconds; the exit code."""
+    import signal
+
+    loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        while not stop.is_set():
+            accepting = asyncio.create_task(accept())
+            await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not accepting.done():
+                accepting.cancel()
+                await asyncio.wait({accepting})
+            if not accepting.cancelled():
+                handling.add(asyncio.create_task(handle(accepting.result())))
+        if not handling:
+            return 0
+        done, pending = await asyncio.wait(handling, timeout=grace)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+        return int(any(task.cancelled() for task in handling))
+    finally:
+        stopping.cancel()
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+# %% wrong="open_loop" breaks="stop" says="serve does not notice"
+# Misunderstands: a handler of signal.signal is enough. It does not wake a loop that sleeps.
+async def open_loop(send, schedule):
+    raise NotImplementedError
+
+
+async def serve(accept, handle, grace):
+    """Handle what `accept` gives until SIGTERM, then what was accepted, for at most `grace` seconds; the exit code."""
+    import signal
+
+    stop, handling = asyncio.Event(), set()
+    old = signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        while not stop.is_set():
+            accepting = asyncio.create_task(accept())
+            await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not accepting.done():
+                accepting.cancel()
+                await asyncio.wait({accepting})
+            if not accepting.cancelled():
+                handling.add(asyncio.create_task(handle(accepting.result())))
+        pending = set()
+        if handling:
+            _, pending = await asyncio.wait(handling, timeout=grace)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+        return int(bool(pending))
+    finally:
+        stopping.cancel()
+        signal.signal(signal.SIGTERM, old)
+
+
 # %% right="open_loop"
 # A task for each request from the start; tasks with `ensure_future`.
 async def open_loop(send, schedule):
@@ -4963,7 +5179,7 @@ async def serve(accept, handle, grace):
         nonlocal deadline
         if deadline is None:
             deadline = loop.time() + grace
-            loop.call_soon(stopped.set_result, True)
+            loop.call_soon_threadsafe(stopped.set_result, True)  # it wakes the loop
 
     async def watched(request):
         with contextlib.suppress(Exception):
@@ -5028,7 +5244,7 @@ async def serve(accept, handle, grace):
         nonlocal deadline
         if deadline is None:
             deadline = loop.time() + grace
-            loop.call_soon(stopped.set_result, True)
+            loop.call_soon_threadsafe(stopped.set_result, True)  # it wakes the loop
 
     async def watched(request):
         with contextlib.suppress(Exception):
@@ -5153,6 +5369,25 @@ def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
     p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
     spread = (p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2)) ** 0.5
     return "promote" if p - q + norm.ppf(1 - alpha) * spread < margin else "rollback"
+
+
+# %% wrong="canary" breaks="looks" says="`decide`"
+# Misunderstands: the looks are independent. The level is Sidak's, a little above alpha / looks.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    """ "rollback", "continue" or "promote", from the counts since the start; this is look `look` of `looks`."""
+    from scipy.stats import fisher_exact, norm
+
+    table = [
+        [canary.failures, canary.requests - canary.failures],
+        [stable.failures, stable.requests - stable.failures],
+    ]
+    if fisher_exact(table, alternative="greater").pvalue < 1 - (1 - alpha) ** (1 / looks):
+        return "rollback"
+    if look < looks:
+        return "continue"
+    pc, ps = (canary.failures + 1) / (canary.requests + 2), (stable.failures + 1) / (stable.requests + 2)
+    error = math.sqrt(pc * (1 - pc) / (canary.requests + 2) + ps * (1 - ps) / (stable.requests + 2))
+    return "promote" if pc - ps + norm.ppf(1 - alpha) * error < margin else "rollback"
 
 
 # %% wrong="canary" breaks="harm" says="`decide`"
