@@ -158,8 +158,16 @@ def _clean_output(output: NotebookNode, count: int, scratch: Path) -> NotebookNo
     return nbformat.from_dict(walk(plain))
 
 
+_EMBEDDED = re.compile(r"(data:[\w/+.-]+;base64,[\w+/=]+)")  # a picture in HTML: no words, and long
+
+
 def _clean_text(text: str, scratch: Path) -> str:
     """`text` without paths of this machine; what a reader needs of them stays."""
+    parts = _EMBEDDED.split(text)
+    return "".join(part if number % 2 else _clean_words(part, scratch) for number, part in enumerate(parts))
+
+
+def _clean_words(text: str, scratch: Path) -> str:
     text = re.sub(r"[^\s'\"(]*ipykernel_\d+[/\\]\d+\.py", "<cell>", text)
     prefixes = {str(scratch / "work"): ".", str(scratch): "scratch", str(ROOT): "unit24-course"}
     for folder in (*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_path("purelib")):
