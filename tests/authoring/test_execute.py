@@ -69,3 +69,10 @@ def test_paths_inside_words_and_longer_names_stay(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ann")
     text = "/home/ann/x /home/anna/x https://example.org/home/ann ('/home/ann')"
     assert _clean_text(text, tmp_path) == "~/x /home/anna/x https://example.org/home/ann ('~')"
+
+
+def test_a_picture_in_html_is_left_alone_and_costs_nothing(tmp_path, monkeypatch):
+    """One of 100 kB kept a build of seven lessons busy for minutes: each of its letters might have begun a path."""
+    monkeypatch.setenv("HOME", "/home/ann")
+    picture = "data:image/png;base64," + "iVBORw0KGgo/home/ann/" * 60_000
+    assert _clean_text(f'<img alt="/home/ann/x" src="{picture}">', tmp_path) == f'<img alt="~/x" src="{picture}">'
