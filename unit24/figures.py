@@ -76,8 +76,8 @@ def _pictures(axes: list[Any]) -> str:
 
 def _panel(axis: Any) -> str:
     parts = [part for part in (axis.get_title(), _against(axis)) if part]
-    series = [*_images(axis), *_lines(axis), *_bars(axis), *_points(axis)]
-    return ": ".join([", ".join(parts), "; ".join(series)] if parts else ["; ".join(series)])
+    series = [*_images(axis), *_lines(axis), *_bars(axis), *_points(axis)] or _others(axis)
+    return ": ".join(part for part in (", ".join(parts), "; ".join(series)) if part)
 
 
 def _against(axis: Any) -> str:
@@ -107,12 +107,12 @@ def _lines(axis: Any) -> Iterator[str]:
         yield f"{_name(marker) or 'a line'} at {_at(marker)}"
     drawn = [line for line in drawn if not _at(line)]
     named = [line for line in drawn if _name(line)]
-    told = named if len(drawn) > SERIES else drawn
+    told = named or (drawn if len(drawn) <= SERIES else [])  # beside those with a name, the others repeat or help
     for line in told[:SERIES]:
         yield _course(line)
     if rest := len(drawn) - len(told[:SERIES]):
         values = [float(y) for line in drawn for y in line.get_ydata() if y == y]
-        yield f"{rest} {'more ' if told else ''}lines" + (f", all between {min(values):.3g} and {max(values):.3g}" if values else "")
+        yield f"{rest} {'more ' if told else ''}line{'s' if rest > 1 else ''}" + (f", all between {min(values):.3g} and {max(values):.3g}" if values else "")
 
 
 def _name(artist: Any) -> str:
@@ -190,6 +190,15 @@ def _points(axis: Any) -> Iterator[str]:
             (left, low), (right, high) = offsets.min(axis=0), offsets.max(axis=0)
             name = f"{_name(points)}: " if _name(points) else ""
             yield f"{name}{len(offsets)} points, x {_number(left)} to {_number(right)}, y {_number(low)} to {_number(high)}"
+
+
+OTHERS = {"QuadContourSet": "contour lines", "Quiver": "arrows", "PolyCollection": "an area", "FillBetweenPolyCollection": "an area"}
+
+
+def _others(axis: Any) -> list[str]:
+    """Kinds of what has no values that would fit a sentence."""
+    kinds = [OTHERS.get(type(artist).__name__, "") for artist in axis.collections]
+    return list(dict.fromkeys(kind for kind in kinds if kind))
 
 
 def _number(value: Any) -> str:

@@ -58,6 +58,8 @@ def test_pictures_in_a_row_are_told_together():
         (lambda axis: axis.stem([1, 3, 2]), "3 points, 1 to 3"),
         (lambda axis: axis.plot(["mon", "tue"], [1, 2]), "from 1 at mon to 2 at tue"),
         (lambda axis: axis.text(0, 0, "words"), ""),
+        (lambda axis: axis.contour([[1, 2], [2, 1]]), "contour lines"),
+        (lambda axis: [axis.plot([1, 2], label="a run"), axis.plot([1, 3]), axis.plot([2, 5])], "a run: from 1 at 0 to 2 at 1; 2 more lines, all between"),
         (lambda axis: [axis.plot(range(9), label=f"a very long name {n} " * 9) for n in range(30)], "…"),
     ],
 )
