@@ -1151,6 +1151,107 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
+# %% wrong="block_allocator" breaks="apart" says="a second allocator"
+# What stands in the class body belongs to each object, the author thinks: all allocators share it.
+class BlockAllocator:
+    tables, lengths = {}, {}
+
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table = self.tables.get(request, [])
+        length = self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return self.tables[request]
+
+    def slots(self, request):
+        table, size = self.tables[request], self.block_size
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        table = self.tables[parent]
+        if rest and not self.free:
+            return None
+        mine = table[:full] + ([self.free.pop(0)] if rest else [])
+        for block in mine:
+            self.users[block] += 1
+        self.tables[child], self.lengths[child] = mine, self.lengths[parent]
+        return [(table[-1], mine[-1])] if rest else []
+
+    def release(self, request):
+        del self.lengths[request]
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+
+# %% wrong="block_allocator" breaks="apart" says="a second allocator"
+# The class's own dicts, emptied by each new allocator: one at a time works, two do not.
+class BlockAllocator:
+    def __init__(self, num_blocks, block_size):
+        BlockAllocator.tables, BlockAllocator.lengths = {}, {}
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+
+    @property
+    def num_free(self):
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        table = self.tables.get(request, [])
+        length = self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        return self.tables[request]
+
+    def slots(self, request):
+        table, size = self.tables[request], self.block_size
+        return [table[i // size] * size + i % size for i in range(self.lengths[request])]
+
+    def fork(self, parent, child):
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        table = self.tables[parent]
+        if rest and not self.free:
+            return None
+        mine = table[:full] + ([self.free.pop(0)] if rest else [])
+        for block in mine:
+            self.users[block] += 1
+        self.tables[child], self.lengths[child] = mine, self.lengths[parent]
+        return [(table[-1], mine[-1])] if rest else []
+
+    def release(self, request):
+        del self.lengths[request]
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+
 # %% right="block_allocator"
 class BlockAllocator:
     def __init__(self, num_blocks, block_size):
@@ -2603,6 +2704,236 @@ class PrefixCache:
             if self.users[block] == 0:
                 self.idle[block] = None
 
+# %% wrong="prefix_cache" breaks="chain" says="two beginnings, one number"
+# A rolling number with a factor above every vocabulary: but ids go up to 2**40, and (0, 1000003) gives what (1, 0) gives.
+def block_keys(tokens, block_size):
+    keys, chain = [], 1
+    for i, token in enumerate(tokens, start=1):
+        chain = chain * 1_000_003 + token
+        if i % block_size == 0:
+            keys.append(chain)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.size = block_size
+        self.idle = OrderedDict((block, None) for block in range(num_blocks))
+        self.users = Counter()
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.size), []
+        for key in keys[: (len(tokens) - 1) // self.size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        need = -(-len(tokens) // self.size) - len(found)
+        if need > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(need)]
+        for block in fresh:
+            if block in self.key_of:
+                del self.block_of[self.key_of.pop(block)]
+        for block, key in zip(fresh, keys[len(found) :]):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.size
+
+    def finish(self, table):
+        for block in table[::-1]:
+            self.users[block] -= 1
+            if not self.users[block]:
+                self.idle[block] = None
+
+# %% wrong="prefix_cache" breaks="chain" says="two beginnings, one number"
+# The same with a factor that no list of usual ones has, and a modulus.
+def block_keys(tokens, block_size):
+    keys, chain = [], 1
+    for i, token in enumerate(tokens, start=1):
+        chain = (chain * 7_654_321 + token) % (2**61 - 1)
+        if i % block_size == 0:
+            keys.append(chain)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.size = block_size
+        self.idle = OrderedDict((block, None) for block in range(num_blocks))
+        self.users = Counter()
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.size), []
+        for key in keys[: (len(tokens) - 1) // self.size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        need = -(-len(tokens) // self.size) - len(found)
+        if need > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(need)]
+        for block in fresh:
+            if block in self.key_of:
+                del self.block_of[self.key_of.pop(block)]
+        for block, key in zip(fresh, keys[len(found) :]):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.size
+
+    def finish(self, table):
+        for block in table[::-1]:
+            self.users[block] -= 1
+            if not self.users[block]:
+                self.idle[block] = None
+
+# %% wrong="prefix_cache" breaks="apart" says="a second cache"
+# The dict of keys is a default argument: all caches have the same one.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size, block_of={}):
+        self.size = block_size
+        self.idle = OrderedDict((block, None) for block in range(num_blocks))
+        self.users = Counter()
+        self.block_of, self.key_of = block_of, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.size), []
+        for key in keys[: (len(tokens) - 1) // self.size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        need = -(-len(tokens) // self.size) - len(found)
+        if need > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(need)]
+        for block in fresh:
+            if block in self.key_of:
+                del self.block_of[self.key_of.pop(block)]
+        for block, key in zip(fresh, keys[len(found) :]):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.size
+
+    def finish(self, table):
+        for block in table[::-1]:
+            self.users[block] -= 1
+            if not self.users[block]:
+                self.idle[block] = None
+
+# %% wrong="prefix_cache" breaks="kept" says="it must stay as it was"
+# The list is eaten up block by block; admit hands over a copy.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    while len(tokens) >= block_size:
+        key = (key, tuple(tokens[:block_size]))
+        del tokens[:block_size]
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.size = block_size
+        self.idle = OrderedDict((block, None) for block in range(num_blocks))
+        self.users = Counter()
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(list(tokens), self.size), []
+        for key in keys[: (len(tokens) - 1) // self.size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        need = -(-len(tokens) // self.size) - len(found)
+        if need > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(need)]
+        for block in fresh:
+            if block in self.key_of:
+                del self.block_of[self.key_of.pop(block)]
+        for block, key in zip(fresh, keys[len(found) :]):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.size
+
+    def finish(self, table):
+        for block in table[::-1]:
+            self.users[block] -= 1
+            if not self.users[block]:
+                self.idle[block] = None
+
+# %% wrong="prefix_cache" breaks="oldest" says="then those idle for longest"
+# Idle blocks without a key are taken before those that have been idle for longer.
+def block_keys(tokens, block_size):
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.size = block_size
+        self.idle = OrderedDict((block, None) for block in range(num_blocks))
+        self.users = Counter()
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        keys, found = block_keys(tokens, self.size), []
+        for key in keys[: (len(tokens) - 1) // self.size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        need = -(-len(tokens) // self.size) - len(found)
+        if need > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(need)]
+        for block in fresh:
+            if block in self.key_of:
+                del self.block_of[self.key_of.pop(block)]
+        for block, key in zip(fresh, keys[len(found) :]):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.size
+
+    def finish(self, table):
+        for block in table[::-1]:
+            self.users[block] -= 1
+            if not self.users[block]:
+                self.idle[block] = None
+                if block not in self.key_of:
+                    self.idle.move_to_end(block, last=False)
+
 # %% right="prefix_cache"
 import hashlib
 
@@ -3420,7 +3751,7 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-# %% wrong="scheduler" breaks="done" says="gives its blocks back"
+# %% wrong="scheduler" breaks="done" says="gave them back in `update`"
 # Blocks come back at the next step only.
 class Scheduler:
     def __init__(self, pool, max_num_seqs):
@@ -3626,6 +3957,74 @@ class Scheduler:
         for request, token in zip(list(self.running), new_tokens.values()):
             request.output.append(token)
             if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+# %% wrong="scheduler" breaks="apart" says="a second scheduler"
+# The queue stands in the class body: two schedulers share it.
+class Scheduler:
+    waiting = deque()
+
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.running = []
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError("too long")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            token = new_tokens[request.id]
+            request.output.append(token)
+            if token == END or len(request.output) >= request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
+# %% wrong="scheduler" breaks="done" says="max_tokens counts the whole output"
+# Counts what was generated since the last admission.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running, self.generated = deque(), [], {}
+
+    def add(self, request):
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError("too long")
+        self.waiting.append(request)
+
+    def schedule(self):
+        for request in list(self.running):
+            while request in self.running and not self.pool.reserve(request.id, len(request.tokens)):
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+            self.generated[self.running[-1].id] = 0
+        return list(self.running)
+
+    def update(self, new_tokens):
+        for request in list(self.running):
+            token = new_tokens[request.id]
+            request.output.append(token)
+            self.generated[request.id] += 1
+            if token == END or self.generated[request.id] >= request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
@@ -5491,6 +5890,155 @@ class Engine:
 # %% equivalent="engine" because="the smaller of two numbers does not depend on their order"
 # - sequence.computed, count = known, min(len(sequence.tokens) - known, left)
 # + sequence.computed, count = known, (min(left, len(sequence.tokens) - known))
+
+# %% wrong="engine" breaks="done" says="the end token"
+# The token that ends an answer is END, as in exercise 3, whatever the model says.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def step(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim = self.running.pop()
+                self.blocks.release(victim.id)
+                victim.computed, preempted = 0, True
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            self.waiting.popleft()
+            sequence.computed = known
+            if sequence.cached is None:
+                sequence.cached = known
+            count = min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(sequence)
+            plan.append((sequence, count))
+            left -= count
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == END or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="apart" says="a second engine"
+# The queue is a default argument, which all engines share.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs, waiting=deque()):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = waiting, []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def step(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim = self.running.pop()
+                self.blocks.release(victim.id)
+                victim.computed, preempted = 0, True
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            self.waiting.popleft()
+            sequence.computed = known
+            if sequence.cached is None:
+                sequence.cached = known
+            count = min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(sequence)
+            plan.append((sequence, count))
+            left -= count
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+# %% wrong="engine" breaks="cached" says="does not change at a preemption"
+# `cached or known`: a first 0 is replaced by what a later admission finds.
+class Engine:
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []
+
+    def add(self, sequence):
+        self.waiting.append(sequence)
+
+    def step(self):
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim = self.running.pop()
+                self.blocks.release(victim.id)
+                victim.computed, preempted = 0, True
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            self.waiting.popleft()
+            sequence.computed = known
+            sequence.cached = sequence.cached or known
+            count = min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(sequence)
+            plan.append((sequence, count))
+            left -= count
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
 
 # %% right="engine"
 # An index that goes through the running ones, and a helper for the room, as vLLM's own loop does it.
@@ -8099,6 +8647,86 @@ def histogram_quantile(before, after, name, q):
     if limit == math.inf:
         return low
     return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+# %% wrong="report_and_metrics" breaks="bucket" says="the lowest counts"
+# np.interp takes the highest of several limits with just the wanted number at or below them.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for p in (50, 95):
+            report[f"{name}_p{p}"] = float(np.percentile(values, p))
+    report["tokens_per_s"] = sum(t.tokens for t in timings) / seconds
+    return report
+
+
+def counter_growth(before, after, name):
+    total = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name:
+                    total += sign * sample.value
+    return total
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == f"{name}_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    limits = sorted(limit for limit in growth if limit < math.inf)
+    counts = [growth[limit] for limit in limits]
+    # above the last count np.interp gives the last limit, as it should be
+    return float(np.interp(q * growth[math.inf], [0.0, *counts], [0.0, *limits]))
+
+# %% wrong="report_and_metrics" breaks="growth" says="each label set counts"
+# The difference of two Counters drops what is not positive.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for p in (50, 95):
+            report[f"{name}_p{p}"] = float(np.percentile(values, p))
+    report["tokens_per_s"] = sum(t.tokens for t in timings) / seconds
+    return report
+
+
+def counter_growth(before, after, name):
+    def read(text):
+        values = Counter()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name:
+                    values[frozenset(sample.labels.items())] += sample.value
+        return values
+
+    return float(sum((read(after) - read(before)).values()))
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == f"{name}_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    return low if limit == math.inf else low + (limit - low) * (wanted - seen) / (growth[limit] - seen)
 
 # %% right="report_and_metrics"
 def latency_report(timings):
