@@ -195,7 +195,7 @@ def run_pte(path, *inputs):
     raise NotImplementedError
 
 
-# %% wrong="ship_and_run" breaks="file" says="there is no file"
+# %% wrong="ship_and_run" breaks="file" says="has written no file"
 # Misunderstands: the suffix is the tool's business.
 def ship(program, path, delegate):
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else []).to_executorch()
@@ -296,8 +296,8 @@ def ship(program, path, delegate):
 
 
 def run_pte(path, *inputs):
-    result = SMALL["scaled" if len(inputs) == 2 else "lengths"](*inputs)
-    return (result[0] if len(inputs) == 2 else result).detach()
+    result = SMALL[("lengths", "scaled", "best")[len(inputs) - 1]](*inputs)
+    return (result if len(inputs) == 1 else result[0]).detach()
 
 
 # %% wrong="ship_and_run" breaks="fresh" says="from the file as it is now"
@@ -330,7 +330,7 @@ def run_pte(path, *inputs):
     return OUTPUTS.setdefault(tuple(result.shape), torch.empty_like(result)).copy_(result)
 
 
-# %% wrong="ship_and_run" breaks="file" says="there is no file"
+# %% wrong="ship_and_run" breaks="file" says="has written no file"
 # Misunderstands: an ExecuTorch file has to end in .pte, so the ending of the path is made so.
 def ship(program, path, delegate):
     partitioner = [XnnpackPartitioner()] if delegate else []
