@@ -23,6 +23,7 @@ HELP = {
     "audit": "Show that each exercise accepts right answers and rejects wrong ones.",
     "prove": "Prove again what is recorded about lessons, where it no longer holds.",
     "blind": "Measure a lesson's fairness by answers of somebody who does not know its solutions.",
+    "lane": "Run lessons where students run them: Colab, Kaggle, newest packages.",
     "new": "Begin a lesson from the template.",
     "site": "Make the course's website.",
     "release": "Make the students' repository, without solutions and hidden tests.",
