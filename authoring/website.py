@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -28,8 +29,7 @@ from unit24.claims import as_html
 from unit24.errors import UserError
 
 TEMPLATES = Path(__file__).parent / "templates" / "site"
-SHOWN_FOLDED = ("setup", "test_", "quiz_")  # beginnings of ids; their code is one line until it is opened
-WITHOUT_OUTPUT = ("test_", "quiz_")
+MATHJAX = "tex-chtml.js", "output/chtml", "input/tex/extensions"  # of its files, those that formulas of pages can need
 # Part of the course: its title in the contents, and the numbers of its lessons.
 PARTS = (
     ("Foundations", range(0, 6)),
@@ -85,9 +85,10 @@ def lesson_page(lesson: Lesson, course: build.Course) -> nbformat.NotebookNode:
         if cell.id == "progress":
             continue
         if cell.cell_type == "code":
-            if cell.id.startswith(SHOWN_FOLDED):
+            folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)  # set-up, tests, quiz
+            if folded:
                 cell.metadata["tags"] = ["hide-input"]
-            if cell.id not in exercises and not cell.id.startswith(WITHOUT_OUTPUT):
+            if cell.id == "setup" or not (folded or cell.id in exercises):
                 cell.outputs = [output for output in map(_static, outputs.get(cell.id, [])) if output]
                 cell.execution_count = None
         kept.append(cell)
@@ -121,6 +122,11 @@ def write_pages(lessons: list[Lesson], course: build.Course, source: Path) -> No
     (source / "conf.py").write_text((TEMPLATES / "conf.py").read_text(encoding="utf-8"), encoding="utf-8")
     (source / "settings.json").write_text(json.dumps({"repository": repository()}), encoding="utf-8")
     shutil.copytree(TEMPLATES / "static", source / "static")
+    mathjax = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
+    for part in MATHJAX:
+        copied = source / "static" / "mathjax" / part
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (mathjax / part).is_dir() else shutil.copy2)(mathjax / part, copied)
     for name, title, text in (
         ("students", "For students", sections["For students"]),
         ("instructors", "For instructors", sections["For instructors"] + "\n\n" + _below((ROOT / "docs" / "grading.md").read_text(encoding="utf-8"))),

@@ -29,6 +29,18 @@ def test_lessons_stand_there_as_students_see_them(site):
         assert (folder / f"{name}.html").exists()
 
 
+def test_a_demonstration_behind_tests_shows_its_code_and_output(built, tmp_path):
+    """Its id begins with that of the tests, `test_double-1`: it was folded, and without output, as tests are."""
+    demonstration = "# %%\nprint('six is', double(start))\n\n# %% [markdown]\n# Why is addition enough?"
+    edit(built.lessons / "01_small.py", "# %% [markdown]\n# Why is addition enough?", demonstration)
+    build(built.read(), built)
+    make_site(built, tmp_path / "web")
+    page = (tmp_path / "web" / "lessons" / "01_small.html").read_text()
+    assert "six is 6" in re.sub("<[^>]+>", "", page)
+    folded = re.findall(r'<details class="admonition hide.*?</details>', page, re.DOTALL)
+    assert len(folded) == 3 and "six is" not in "".join(folded)
+
+
 def test_what_would_leak_stops_the_site(built, tmp_path, monkeypatch):
     """The finished pages are searched, whatever put a text there."""
     as_it_is = website.lesson_page

@@ -1,7 +1,6 @@
 """Sphinx's configuration of the course's website."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 settings = json.loads((Path(__file__).parent / "settings.json").read_text(encoding="utf-8"))
@@ -21,10 +20,8 @@ suppress_warnings = ["mystnb.unknown_mime_type", "myst.xref_missing", "misc.high
 
 html_theme = "sphinx_book_theme"
 html_title = "Unit 24"
-# Formulas without a network: the package's files alone, since as an extension it keeps Sphinx from reading in parallel.
-mathjax = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static"
-mathjax_path = "mathjax/tex-chtml.js"
-html_static_path = ["static", str(mathjax)]
+mathjax_path = "mathjax/tex-chtml.js"  # put there by the site's builder: formulas without a network
+html_static_path = ["static"]
 html_css_files = ["unit24.css"]
 html_show_sphinx = False
 html_copy_source = False
