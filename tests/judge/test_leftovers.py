@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 
 import pytest
 
@@ -189,10 +190,12 @@ def bench(lesson):
 def place(tmp_path, monkeypatch):
     """A folder of one's own; and what innocents change is as before."""
     monkeypatch.chdir(tmp_path)
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)  # started in a shell's background it is ignored
     before = leftovers.Watch()
     environment, level = dict(os.environ), logging.getLogger().level
     yield
     list(before.put_back(frozenset()))
+    signal.signal(signal.SIGINT, interrupt)
     logging.getLogger().setLevel(level)
     os.environ.clear()
     os.environ.update(environment)
