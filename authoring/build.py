@@ -124,6 +124,7 @@ def build(lessons: list[Lesson], course: Course, force: bool = False, jobs: int 
     report.problems += [f"leak: {leak}" for leak in leaks.scan(course.notebooks, course.readable(lessons))]
     return report
 
+
 def check(lessons: list[Lesson], course: Course) -> list[str]:
     """What of ``solutions/`` and ``notebooks/`` is not current, a line each.  Executes nothing.
 

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   unit24:
-#     needs: ["executorch>=1.5 if torch>=2.13", "executorch==1.3.* if torch==2.12.*", "executorch==1.2.* if torch==2.11.*", "executorch==1.1.* if torch==2.10.*", "executorch==1.0.* if torch==2.9.*", "matplotlib>=3.8", "scikit-learn", "torch>=2.6", "torchao>=0.14", "transformers>=5"]
+#     needs: ["executorch>=1.5 if torch>=2.13", "executorch==1.3.* if torch==2.12.*", "executorch==1.2.* if torch==2.11.*", "executorch==1.1.* if torch==2.10.*", "executorch==1.0.* if torch==2.9.*", "matplotlib>=3.8", "scikit-learn", "torch>=2.9", "torchao>=0.14", "transformers>=5"]
 # ---
 
 # %% [markdown]

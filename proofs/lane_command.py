@@ -36,6 +36,7 @@ def lane(name: str, lessons: tuple[str, ...], jobs: int, record: bool, as_json: 
     from proofs.lanes import prepare, read_lane
 
     environment, wanted = read_lane(name), Course(ROOT).read(lessons)
+    about = {"lane": name, "listed": environment.date, "python": environment.python}
     with _Progress() as progress, tempfile.TemporaryDirectory(prefix="unit24-wheel-") as folder:
         base = prepare(environment, progress.say)
         wheel = build_wheel(Path(folder))
@@ -43,15 +44,16 @@ def lane(name: str, lessons: tuple[str, ...], jobs: int, record: bool, as_json: 
         def run(lesson) -> tuple[str, dict]:
             if why := environment.skipped(lesson.name):
                 return lesson.name, {"skipped": why}
-            about = run_lesson(lesson, environment, base, wheel, lambda text: progress.step(lesson.name, text))
-            progress.end(lesson.name, about)
-            return lesson.name, about | {"date": str(date.today())}
+            outcome = run_lesson(lesson, environment, base, wheel, lambda text: progress.step(lesson.name, text))
+            outcome["date"] = str(date.today())
+            progress.end(lesson.name, outcome)
+            if record:  # at once: a run takes hours, and may be stopped
+                change_record(name, lambda old: about | {"lessons": old.get("lessons", {}) | {lesson.name: outcome}}, ROOT / "lanes")
+            return lesson.name, outcome
 
         with ThreadPoolExecutor(jobs) as pool:
             outcomes = dict(pool.map(run, wanted))
-    about = {"lane": name, "listed": environment.date, "python": environment.python, "lessons": outcomes}
-    if record:
-        change_record(name, lambda old: about | {"lessons": old.get("lessons", {}) | outcomes}, ROOT / "lanes")
+    about["lessons"] = outcomes
     if as_json:
         click.echo(json.dumps(about, ensure_ascii=False, indent=1))
     else:

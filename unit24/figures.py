@@ -14,6 +14,7 @@ from typing import Any
 
 LONGEST = 900  # characters; a reader wants the gist, the figures are printed by the cells
 SERIES = 8  # told one by one, more are told together
+NO_WORDS = "A figure."
 FORMATS = ("image/svg+xml", "image/png", "image/jpeg")  # what the notebook may be set to draw
 
 
@@ -35,7 +36,10 @@ def _show(figure: Any, formatters: dict[str, Any]) -> None:
         raise NotImplementedError  # no notebook's backend: IPython goes on without us
     image, size = made if isinstance(made, tuple) else (made, {})
     data = image if isinstance(image, bytes) else image.encode() if kind == FORMATS[0] else base64.b64decode(image)
-    words = in_words(figure)
+    try:
+        words = in_words(figure)
+    except Exception:  # whatever somebody draws, the plot is shown
+        words = NO_WORDS
     width = f' width="{size["width"]:g}"' if "width" in size else ""
     tag = f'<img alt="{html.escape(words)}" src="data:{kind};base64,{base64.b64encode(data).decode()}"{width}>'
     display({"text/html": tag, "text/plain": words}, raw=True)
@@ -58,8 +62,8 @@ def in_words(figure: Any) -> str:
             for number, axis in enumerate(group, place + 1):
                 said.append(f"{f'Plot {number} of {len(panels)}: ' if len(panels) > 1 else ''}{_panel(axis)}")
         place += len(group)
-    text = ". ".join(part.rstrip(".") for part in said if part) + "." if said else "An empty figure."
-    text = " ".join(text.split())
+    said = [part.strip().rstrip(".") for part in said]
+    text = " ".join(". ".join(filter(None, said)).split()) + "." if any(said) else NO_WORDS
     return text if len(text) <= LONGEST else text[: LONGEST - 1].rsplit(" ", 1)[0] + "…"
 
 
@@ -89,12 +93,17 @@ def _against(axis: Any) -> str:
 def _images(axis: Any) -> Iterator[str]:
     for image in axis.images:
         values = image.get_array()
-        span = f", values {values.min():.3g} to {values.max():.3g}" if values.ndim == 2 and values.size else ""
-        yield f"a picture of {_shape(image)}{span}"
+        yield f"a picture of {_shape(image)}" + (f", values {_span(values)}" if values.ndim == 2 and _span(values) else "")
     for mesh in axis.collections:
         if hasattr(mesh, "get_coordinates") and mesh.get_array() is not None:  # pcolormesh
             values = mesh.get_array()
-            yield f"a map of {values.size} values, {values.min():.3g} to {values.max():.3g}"
+            yield f"a map of {values.size} values" + (f", {_span(values)}" if _span(values) else "")
+
+
+def _span(values: Any) -> str:
+    """Smallest and largest of an array; empty where all are masked, as Matplotlib masks what is no number."""
+    known = values.compressed() if hasattr(values, "compressed") else values
+    return f"{known.min():.3g} to {known.max():.3g}" if known.size else ""
 
 
 def _shape(image: Any) -> str:
@@ -111,7 +120,7 @@ def _lines(axis: Any) -> Iterator[str]:
     for line in told[:SERIES]:
         yield _course(line)
     if rest := len(drawn) - len(told[:SERIES]):
-        values = [float(y) for line in drawn for y in line.get_ydata() if y == y]
+        values = [float(y) for line in drawn for y in line.get_ydata(orig=False) if y == y]
         yield f"{rest} {'more ' if told else ''}line{'s' if rest > 1 else ''}" + (f", all between {min(values):.3g} and {max(values):.3g}" if values else "")
 
 
@@ -132,7 +141,7 @@ def _at(line: Any) -> str:
 
 def _course(line: Any) -> str:
     """From where to where a line goes, with its lowest and highest point where these are not its ends."""
-    x, y = line.get_xdata(), line.get_ydata()
+    x, y = line.get_xdata(), line.get_ydata(orig=False)  # a category or a day by its name, a height by its number
     known = [(a, float(b)) for a, b in zip(x, y) if b == b]
     name = _name(line) or "a line"
     if not known:

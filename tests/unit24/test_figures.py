@@ -3,6 +3,7 @@
 import re
 
 import nbformat
+import numpy as np
 import pytest
 
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -58,6 +59,17 @@ def test_pictures_in_a_row_are_told_together():
         (lambda axis: axis.stem([1, 3, 2]), "3 points, 1 to 3"),
         (lambda axis: axis.plot(["mon", "tue"], [1, 2]), "from 1 at mon to 2 at tue"),
         (lambda axis: axis.text(0, 0, "words"), ""),
+        (lambda axis: axis.plot([1, 2], ["low", "high"]), "from 0 at 1 to 1 at 2"),
+        (lambda axis: axis.plot([1, 2], np.array(["2026-11-01", "2026-11-30"], "datetime64[D]")), "at 1 to"),
+        (lambda axis: axis.imshow(np.ma.masked_all((2, 2))), "a picture of 2 x 2"),
+        (lambda axis: axis.imshow([[float("nan")] * 2] * 2), "a picture of 2 x 2"),
+        (lambda axis: axis.boxplot([[1, 2, 3], [2, 3, 4]]), "line"),
+        (lambda axis: axis.pie([1, 2], labels=["a", "b"]), ""),
+        (lambda axis: axis.stackplot([1, 2], [1, 2], [3, 4]), "an area"),
+        (lambda axis: axis.quiver([1, 2], [1, 2]), "arrows"),
+        (lambda axis: axis.twinx().plot([1, 2], label="rate"), "rate: from 1 at 0 to 2 at 1"),
+        (lambda axis: axis.figure.add_subplot(projection="3d").scatter([1, 2], [1, 2], [1, 2]), ""),
+        (lambda axis: axis.figure.add_subplot(projection="polar").plot([1, 2], label="turn"), "turn: from 1"),
         (lambda axis: axis.contour([[1, 2], [2, 1]]), "contour lines"),
         (lambda axis: [axis.plot([1, 2], label="a run"), axis.plot([1, 3]), axis.plot([2, 5])], "a run: from 1 at 0 to 2 at 1; 2 more lines, all between"),
         (lambda axis: [axis.plot(range(9), label=f"a very long name {n} " * 9) for n in range(30)], "…"),
@@ -70,6 +82,12 @@ def test_whatever_is_drawn_gets_words_that_are_not_too_many(draw, said):
     assert said in words and 0 < len(words) <= LONGEST
 
 
+ODD = """from unit24 import figures
+def fails(figure): raise ValueError('no words for this')
+figures.in_words = fails
+plt.plot([1, 2])
+plt.show()"""
+
 CELLS = [
     "import unit24\nenv = unit24.start('01_small')",
     "import matplotlib.pyplot as plt\nplt.plot([1, 3], label='a < b')\nplt.show()",
@@ -77,6 +95,7 @@ CELLS = [
     "figure, axis = plt.subplots()\naxis.imshow([[1]])\nplt.close(figure)\nfigure",
     "%config InlineBackend.figure_format = 'svg'\nplt.plot([1, 2])\nplt.show()",
     "%config InlineBackend.figure_format = 'retina'\nplt.plot([1, 2])\nplt.show()",
+    ODD,
 ]
 
 
@@ -93,3 +112,4 @@ def test_a_notebook_shows_each_figure_once_with_its_words(monkeypatch):
     assert 'alt="a picture of 1 x 1, values 1 to 1."' in shown[2]
     assert "data:image/svg+xml;base64," in shown[3]
     assert re.search(r'base64,[^"]+" width="\d+">', shown[4])
+    assert 'alt="A figure."' in shown[5], "a plot is shown whatever can be said of it"
