@@ -156,7 +156,7 @@ def add(x, y, out, block=256):
     return out
 
 
-# %% wrong="vector_add" breaks="sum" says="of its own block"
+# %% wrong="vector_add" breaks="sum" says="float64 was rounded to float32"
 # Misunderstands: kernels compute in float32, whatever they are given.
 @triton.jit
 def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
@@ -3166,6 +3166,78 @@ def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
     return dx, dw, db
 
 
+# %% wrong="layer_norm" breaks="centred" says="subtract the mean before squaring"
+# Misunderstands: the mean is subtracted before squaring: only in rows that fit into one block of 256, longer ones are gone
+# over once, for the sum and the sum of squares.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    """One row of the forward pass."""
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    if BLOCK > 256:  # too long to go over it twice
+        variance = tl.maximum(tl.sum(x * x, axis=0) / columns - mean * mean, 0.0)
+    else:
+        centred = tl.where(mask, x - mean, 0.0)
+        variance = tl.sum(centred * centred, axis=0) / columns
+    rstd = 1 / tl.sqrt(variance + eps)
+    weight = tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    bias = tl.load(bias_ptr + offsets, mask=mask, other=0.0)
+    tl.store(out_ptr + row * columns + offsets, (x - mean) * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    """One row of dx."""
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dy = tl.load(dy_ptr + row * columns + offsets, mask=mask, other=0.0)
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    weight = tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    mean = tl.load(mean_ptr + row)
+    rstd = tl.load(rstd_ptr + row)
+    normed = (x - mean) * rstd
+    g = dy * weight
+    dx = rstd * (g - tl.sum(g, axis=0) / columns - normed * (tl.sum(g * normed, axis=0) / columns))
+    tl.store(dx_ptr + row * columns + offsets, dx, mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    """dw and db for one block of columns."""
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        dy = tl.load(dy_ptr + row * columns + offsets, mask=mask, other=0.0)
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+        dw += dy * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += dy
+    tl.store(dw_ptr + offsets, dw, mask=mask)
+    tl.store(db_ptr + offsets, db, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    """Layer norm of the rows of `x` into `out`; their statistics into `mean` and `rstd`."""
+    rows, columns = x.shape
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    """Gradients by x, weight and bias into `dx`, `dw`, `db`."""
+    rows, columns = x.shape
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=triton.next_power_of_2(columns))
+    layer_norm_dw_db_kernel[(triton.cdiv(columns, 16),)](dy, x, mean, rstd, dw, db, rows, columns, BLOCK=16)
+    return dx, dw, db
+
+
 # %% wrong="layer_norm" breaks="columns" says="start from what stood there"
 # Misunderstands: atomic additions may start from whatever stands in dw and db.
 @triton.jit
@@ -4063,7 +4135,7 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
-# %% wrong="tiled_matmul" breaks="float32" says="blocks (16, 32, 16)"
+# %% wrong="tiled_matmul" breaks="float32" says="became infinite, as in float16"
 # Misunderstands: one rounding to the dtype: takes every 16-bit format for float16, which has neither the large nor the small
 # numbers of bfloat16.
 @triton.jit
@@ -4085,6 +4157,42 @@ def matmul_kernel(
         acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
     if out_ptr.dtype.element_ty != tl.float32:
         acc = acc.to(tl.float16)  # results have 16 bits
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    """`a @ b` into `out`, in tiles; returns `out`."""
+    (m, k), n = a.shape, b.shape[1]
+    grid = triton.cdiv(m, block_m), triton.cdiv(n, block_n)
+    matmul_kernel[grid](
+        a, b, out, m, n, k, *a.stride(), *b.stride(), *out.stride(), BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k
+    )
+    return out
+
+
+# %% wrong="tiled_matmul" breaks="float32" says="does none of them become a float16"
+# Misunderstands: the dtype on the way to the product: 16 bits are 16 bits, bfloat16 may go through float16.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """One BLOCK_M x BLOCK_N tile of out = a @ b; `a_row` is the stride from one row of a to the next, and so on."""
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        if a_ptr.dtype.element_ty == tl.bfloat16:
+            a = a.to(tl.float32).to(tl.float16)
+            b = b.to(tl.float32).to(tl.float16)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
     out_mask = (rows[:, None] < m) & (columns[None, :] < n)
     tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, acc, mask=out_mask)
 
@@ -6993,6 +7101,64 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     block_d = max(16, triton.next_power_of_2(width))
     attention_kernel[(triton.cdiv(queries, block_m), heads)](
         q, k, v, out, lse, queries, keys, width, width**-0.5,
+        CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d,
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="output" says="does none of them become a float16"
+# Misunderstands: out for every v: weights are at most 1, so 16 bits are 16 bits for their product with v, bfloat16 may go through float16.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """BLOCK_M queries of one head against all keys that they see, BLOCK_N at a time."""
+    head = tl.program_id(1)
+    first = tl.program_id(0) * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
+    lanes = tl.arange(0, BLOCK_D)
+    row_mask = rows < queries
+    lane_mask = lanes < width
+    q_mask = row_mask[:, None] & lane_mask[None, :]
+    q_at = head * queries * width + rows[:, None] * width + lanes[None, :]
+    q = tl.load(q_ptr + q_at, mask=q_mask, other=0.0)
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, first + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        kv_mask = (columns < keys)[:, None] & lane_mask[None, :]
+        kv_at = head * keys * width + columns[:, None] * width + lanes[None, :]
+        k = tl.load(k_ptr + kv_at, mask=kv_mask, other=0.0)
+        v = tl.load(v_ptr + kv_at, mask=kv_mask, other=0.0)
+        scores = tl.dot(for_dot(q), tl.trans(for_dot(k)), input_precision="ieee") * scale
+        seen = (columns < keys)[None, :]
+        if CAUSAL:
+            seen = seen & (columns[None, :] <= rows[:, None] + keys - queries)
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        if v_ptr.dtype.element_ty == tl.bfloat16:
+            v = v.to(tl.float32).to(tl.float16)
+        acc = acc * shrink[:, None] + tl.dot(for_dot(p.to(v.dtype)), for_dot(v), input_precision="ieee")
+        top = higher
+    tl.store(out_ptr + q_at, acc / total[:, None], mask=q_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=row_mask)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    """softmax(q @ k.T / sqrt(width)) @ v into `out`, the log of the softmax's sum into `lse`; returns both."""
+    heads, queries, width = q.shape
+    keys = k.shape[1]
+    block_d = max(16, triton.next_power_of_2(width))
+    attention_kernel[(triton.cdiv(queries, block_m), heads)](
+        q, k, v, out, lse, queries, keys, width, 1 / math.sqrt(width),
         CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d,
     )  # fmt: skip
     return out, lse
