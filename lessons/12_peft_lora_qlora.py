@@ -322,6 +322,17 @@ def adapter_by_definition(weight, bias, A, B, alpha, x, push, form, dtype, scale
 
 
 @check.scenario
+def in_turn(settings):
+    """The output for a row of ones and the change of layers that are all made before any is used, each from (inputs, outputs, r, alpha)."""
+    layers = []
+    for inputs, outputs, r, alpha in settings:
+        layers.append(LoRALinear(nn.Linear(inputs, outputs), r, alpha).eval())
+        for tensor in (layers[-1].base.weight, layers[-1].base.bias, layers[-1].A, layers[-1].B):
+            nn.init.constant_(tensor, r)
+    return [(layer(torch.ones(1, inputs)).detach(), layer.delta().detach()) for layer, (inputs, *_) in zip(layers, settings)]
+
+
+@check.scenario
 def two_calls(weight, A, B, alpha, dropout, x, training):
     """What a layer gives for `x`, in two calls."""
     base = nn.Linear(weight.shape[1], len(weight), bias=False, dtype=weight.dtype)
@@ -468,6 +479,7 @@ with check.exercise("lora_linear"):
     check_new_layer(7, 5, 2, True, torch.bfloat16)
     check_new_layer(5, 7, 2, False, torch.float64)
     check_new_layer(5, 7, 2, True, torch.float32, "meta")
+    check.apart(in_turn, [[1, 2, 2, 4.0], [1, 3, 1, 8.0]], "the output and the change of a layer made from (inputs, outputs, r, alpha) =")
     for seed in seeds:
         check_start(seed)
         check_numbers(seed)

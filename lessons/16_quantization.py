@@ -3077,6 +3077,13 @@ def round_and_pull(w, bits, incoming, training, other):
     return rounded.detach(), slope, w.detach()
 
 
+@check.scenario
+def rounded_in_turn(bits_of_each, w):
+    """`w` rounded by several modules that were made before any of them was used, one after the other."""
+    modules = [FakeQuantize(bits) for bits in bits_of_each]
+    return [module(w.clone()).detach() for module in modules]
+
+
 @check.shared
 def round_channels(w, bits, obvious=0.0):
     """Symmetric rounding of each output channel, channel by channel, in float64."""
@@ -3088,6 +3095,7 @@ def round_channels(w, bits, obvious=0.0):
 
 
 def check_fake():
+    check.apart(lambda several: rounded_in_turn(several, torch.linspace(-1, 1.3, 12).reshape(3, 4)), [2, 8, 4], "what a FakeQuantize gives whose bits are")
     for axes in (("out", "in"), ("out", "in", "length"), ("out", "in", "height", "width")):
         larger = {2: 300, 3: 40, 4: 7}[len(axes)]
         domain = {

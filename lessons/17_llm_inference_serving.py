@@ -215,20 +215,17 @@ def traffic(num_blocks, block_size, steps, worked, living):
 
 
 @check.scenario
-def free_side_by_side(sizes, mark):
-    """The numbers of free blocks of allocators that take the same calls in turn, a text for each; `mark` is part of all names."""
+def free_side_by_side(sizes):
+    """The numbers of free blocks of allocators that take the same calls in turn; how many they are is part of all names."""
     allocators = [BlockAllocator(*size) for size in sizes]
     seen = [[allocator.num_free] for allocator in allocators]
     steps = [("grow", "a", 5), ("fork", "a", "b"), ("grow", "c", 3), ("release", "a", None), ("grow", "b", 4)]
-    try:
-        for action, who, value in steps:
-            value = (value, mark) if action == "fork" else value
-            for allocator, numbers in zip(allocators, seen):
-                getattr(allocator, action)(*[(who, mark), value][: 1 if action == "release" else 2])
-                numbers.append(allocator.num_free)
-    except Exception as error:
-        return [type(error).__name__] * len(sizes)
-    return [str(numbers) for numbers in seen]
+    for action, who, value in steps:
+        value = (value, len(sizes)) if action == "fork" else value
+        for allocator, numbers in zip(allocators, seen):
+            getattr(allocator, action)(*[(who, len(sizes)), value][: 1 if action == "release" else 2])
+            numbers.append(allocator.num_free)
+    return seen
 
 
 def traffic_by_definition(num_blocks, block_size, steps):
@@ -436,25 +433,13 @@ def check_traffic(num_blocks, block_size, steps, plan):
         before = now
 
 
-def check_apart():
-    """Each of two must do beside the other what it does alone."""
-    sizes = (9, 4), (7, 2)
-    alone = [free_side_by_side([size], mark)[0] for mark, size in enumerate(sizes)]
-    for size, numbers, beside in zip(sizes, alone, free_side_by_side(sizes, 2)):
-        check.true(
-            beside == numbers,
-            f"num_free of BlockAllocator{size} after each of some calls is {numbers} when it is alone, and {beside} when a second "
-            "allocator takes the same calls in turn: what an object knows lies in `self`, set in `__init__`, not in the class body, in a default argument or in a global.",
-        )
-
-
 with check.exercise("block_allocator"):
     seeds = [24]
     ### BEGIN HIDDEN TESTS
     another = 25  # release: seed
     seeds.append(another)
     ### END HIDDEN TESTS
-    check_apart()
+    check.apart(free_side_by_side, [[9, 4], [7, 2]], "num_free before and after some calls of a BlockAllocator made from (num_blocks, block_size) =")
     for plan, (num_blocks, block_size, steps) in SMALL.items():
         check_traffic(num_blocks, block_size, steps, plan)
     for seed in seeds:
@@ -817,20 +802,25 @@ def check_keys():
 
 
 @check.scenario
-def admitted_side_by_side(sizes, first):
-    """What caches, with a right `block_keys`, return where they admit the same prompts in turn, a text for each; ids from `first`."""
+def admitted_side_by_side(sizes):
+    """What caches, with a right `block_keys`, return where they admit the same prompts in turn, and take them back; how many they are is part of the ids."""
     from unittest import mock
 
-    around = getattr(PrefixCache.admit, "__globals__", {})
+    around, first = getattr(PrefixCache.admit, "__globals__", {}), 10 * len(sizes)
     caches, seen = [PrefixCache(*size) for size in sizes], [[] for _ in sizes]
-    try:
-        with mock.patch.dict(around, {"block_keys": keys_by_definition} if "block_keys" in around else {}):
-            for length in (5, 3, 4):
-                for cache, results in zip(caches, seen):
-                    results.append(cache.admit(list(range(first, first + length))))
-    except Exception as error:
-        return [type(error).__name__] * len(sizes)
-    return [str(results) for results in seen]
+    with mock.patch.dict(around, {"block_keys": keys_by_definition} if "block_keys" in around else {}):
+        for length in (5, 3, 4):
+            for cache, results in zip(caches, seen):
+                results.append(cache.admit(list(range(first, first + length))))
+        for cache, results in zip(caches, seen):
+            for table, _ in filter(None, results):
+                cache.finish(list(table))
+        for (blocks, block_size), cache, results in zip(sizes, caches, seen):
+            results.append(cache.admit(list(range(500, 500 + blocks * block_size))))  # into all blocks
+            cache.finish(list(results[-1][0]))
+        for cache, results in zip(caches, seen):
+            results.append(cache.admit(list(range(first, first + 5))))
+    return seen
 
 
 @check.scenario
@@ -1026,20 +1016,8 @@ def _admitted_so_far(num_blocks, block_size, steps, flaw, results):
     return False
 
 
-def check_apart():
-    """Each of two must do beside the other what it does alone."""
-    sizes = (9, 2), (8, 2)
-    alone = [admitted_side_by_side([size], first)[0] for first, size in enumerate(sizes)]
-    for size, results, beside in zip(sizes, alone, admitted_side_by_side(sizes, 20)):
-        check.true(
-            beside == results,
-            f"What PrefixCache{size} returns for three prompts is {results} when it is alone, and {beside} when a second cache "
-            "admits the same in turn: what an object knows lies in `self`, set in `__init__`, not in the class body, in a default argument or in a global.",
-        )
-
-
 def check_cache():
-    check_apart()
+    check.apart(admitted_side_by_side, [[9, 2], [8, 2], [7, 3]], "what `admit` returns for some prompts from a PrefixCache made from (num_blocks, block_size) =")
     for plan, (num_blocks, block_size, steps) in SMALL.items():
         check_admissions(num_blocks, block_size, steps, plan)
     for seed in seeds:
@@ -1343,26 +1321,25 @@ def served(arrivals, num_blocks, block_size, seats, limit):
 
 
 @check.scenario
-def batches_side_by_side(counts, mark):
-    """The batches of schedulers that take turns, each with a pool of its own, a text for each.
+def batches_side_by_side(settings):
+    """The batches of schedulers that take turns, and what its pool has left, for each.
 
     Args:
-        counts: how many requests each gets; each request takes part in as many steps as its number, from 1, says.
-        mark: part of all ids.
+        settings: (number of requests, blocks of the pool, max_num_seqs) of each; each request takes part in as many
+            steps as its number, from 1, says; how many they are is part of all ids.
     """
-    schedulers, seen = [Scheduler(BlockPool(20, 4), 2) for _ in counts], [[] for _ in counts]
-    try:
-        for scheduler, count in zip(schedulers, counts):
-            for number in range(count):
-                scheduler.add(Request(f"{mark}{count}{number}", [5, number], number + 1))
-        for _ in range(6):
-            for scheduler, batches in zip(schedulers, seen):
-                batch = scheduler.schedule()
-                batches.append([request.id[len(mark) :] for request in batch])
-                scheduler.update({request.id: 1 for request in batch})
-    except Exception as error:
-        return [type(error).__name__] * len(counts)
-    return [str(batches) for batches in seen]
+    schedulers, seen, pools = [], [[] for _ in settings], []
+    for requests, blocks, seats in settings:
+        pools.append(BlockPool(blocks, 4))
+        schedulers.append(Scheduler(pools[-1], seats))
+        for number in range(requests):
+            schedulers[-1].add(Request(f"{number} of {len(settings)}", [5, number], number + 1))
+    for _ in range(6):
+        for scheduler, pool, batches in zip(schedulers, pools, seen):
+            batch = scheduler.schedule()
+            batches.append(([int(request.id.split()[0]) for request in batch], pool.num_free))
+            scheduler.update({request.id: 1 for request in batch})
+    return seen
 
 
 class SlowScheduler:
@@ -1539,25 +1516,14 @@ def check_run(arrivals, num_blocks, block_size, seats, plan):
     )
 
 
-def check_apart():
-    """Each of two must do beside the other what it does alone."""
-    counts = 3, 2
-    alone = [batches_side_by_side([count], mark)[0] for mark, count in zip("xy", counts)]
-    for count, batches, beside in zip(counts, alone, batches_side_by_side(counts, "z")):
-        check.true(
-            beside == batches,
-            f"The batches of a scheduler with {count} requests are {batches} when it is alone, and {beside} when a second "
-            "scheduler with other requests takes turns with it: what an object knows lies in `self`, set in `__init__`, not in the class body, in a default argument or in a global.",
-        )
-
-
 with check.exercise("scheduler"):
     seeds = [24]
     ### BEGIN HIDDEN TESTS
     another = 25  # release: seed
     seeds.append(another)
     ### END HIDDEN TESTS
-    check_apart()
+    what = "the numbers of the requests in each batch, and the pool's free blocks, of a scheduler with (requests, blocks, max_num_seqs) ="
+    check.apart(batches_side_by_side, [[3, 20, 2], [4, 9, 3]], what)
     for plan, (rows, *sizes) in SMALL.items():
         check_run(plan_of(rows), *sizes, plan)
     for seed in seeds:
@@ -1996,19 +1962,24 @@ def pretended_model(end):
 
 
 @check.scenario
-def steps_side_by_side(lengths, mark):
-    """What the steps of engines return that take turns, each with one prompt of that length, a text for each; `mark` is part of all ids."""
-    never = -1  # no answer ends early
-    engines, seen = [Engine(pretended_model(never), PagedBlocks(9, 4), 9, 2) for _ in lengths], [[] for _ in lengths]
-    try:
-        for engine, length in zip(engines, lengths):
-            engine.add(Sequence(f"{mark}{length}", [3] * length, 3))
-        for _ in range(5):
-            for engine, steps in zip(engines, seen):
-                steps.append([(name[len(mark) :], count) for name, count in engine.step()])
-    except Exception as error:
-        return [type(error).__name__] * len(lengths)
-    return [str(steps) for steps in seen]
+def steps_side_by_side(settings):
+    """For each of some engines that take turns: the numbers of tokens of each step, the free blocks after it, and the answers.
+
+    Args:
+        settings: (lengths of the prompts, the token that ends an answer, blocks, max_num_batched_tokens, max_num_seqs) of each;
+            how many they are is part of all ids.
+    """
+    engines, seen, told = [], [[] for _ in settings], []
+    for lengths, end, blocks, budget, seats in settings:
+        held = PagedBlocks(blocks, 4)
+        engines.append((Engine(pretended_model(end), held, budget, seats), held))
+        told.append([Sequence(f"{number} of {len(settings)}", [3 + number] * length, 3) for number, length in enumerate(lengths)])
+        for sequence in told[-1]:
+            engines[-1][0].add(sequence)
+    for _ in range(7):
+        for (engine, held), steps in zip(engines, seen):
+            steps.append(([count for _, count in engine.step()], held.num_free))
+    return [[steps, [sequence.output for sequence in sequences]] for steps, sequences in zip(seen, told)]
 
 
 @check.scenario
@@ -2153,18 +2124,6 @@ def row(name, step, prompt, max_tokens):
     return {"id": name, "step": step, "prompt": list(prompt), "max_tokens": max_tokens}
 
 
-def check_apart():
-    """Each of two must do beside the other what it does alone."""
-    lengths = 3, 2
-    alone = [steps_side_by_side([length], mark)[0] for mark, length in zip("xy", lengths)]
-    for length, steps, beside in zip(lengths, alone, steps_side_by_side(lengths, "z")):
-        check.true(
-            beside == steps,
-            f"The steps of an engine with one prompt of {length} tokens return {steps} when it is alone, and {beside} when a second "
-            "engine with another prompt takes turns with it: what an object knows lies in `self`, set in `__init__`, not in the class body, in a default argument or in a global.",
-        )
-
-
 def check_small():
     """A run for each rule, small enough to follow with a pencil."""
     a, b = row("a", 0, range(1, 5), 4), row("b", 1, [1, 2, 3, 4, 9, 8, 7, 6, 5, 4], 2)
@@ -2242,7 +2201,8 @@ with check.exercise("engine"):
     another = 25  # release: seed
     seeds.append(another)
     ### END HIDDEN TESTS
-    check_apart()
+    what = "the tokens and free blocks of each step, and the answers, of an engine with (prompts' lengths, end, blocks, max_num_batched_tokens, max_num_seqs) ="
+    check.apart(steps_side_by_side, [[[3, 6, 2], -1, 9, 9, 3], [[7, 5], 4, 12, 4, 1]], what)
     check_small()
     for case in cases.draw(seeds, TRAFFIC, count=8, requests=(1, 9)):
         check_engine("pretended", **case.arguments)

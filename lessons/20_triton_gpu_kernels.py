@@ -2463,7 +2463,7 @@ def tuned(configs, seconds, keys):
             raise errors[answer]
         return answer
 
-    tuner, other = Tuner(made, measure), Tuner(made, lambda config, *key: float(described(config) != described(made[-1])))
+    tuner, other = Tuner(made, measure), Tuner([tile(1, 1, 1)], lambda config, *key: 1.0)
     for key in keys:
         other.best(*key)
         now.clear()

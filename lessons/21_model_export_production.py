@@ -1155,11 +1155,11 @@ def played(arrivals, seconds, settings, shape):
 
 
 @check.scenario
-def played_twice(arrivals, others, settings):
-    """Two batchers at the same time, each with items and a model of its own."""
+def played_together(stories):
+    """Batchers at the same time, each with items, settings and a model of its own."""
 
     async def both():
-        return await asyncio.gather(*(play(MicroBatcher, some, 0.1, **settings) for some in (arrivals, others)))
+        return await asyncio.gather(*(play(MicroBatcher, arrivals, 0.1, **settings) for arrivals, settings in stories))
 
     return [{"calls": model.calls, "answers": answers} for model, answers in run_async(both())]
 
@@ -1251,10 +1251,13 @@ def check_stories(seeds, what, trouble, hint, rooms=(100,), most=14):
 def check_own(seeds):
     for seed in seeds:
         first, second = story(seed, 7, 4, "at once"), story(seed + 1000, 6, 5, "")
-        settings = {"max_batch": 3, "max_wait": 0.053, "max_waiting": 9}
-        wanted = [batcher_by_definition(some, 0.1, settings) for some in (first, second)]
-        check.equal(played_twice(first, second, settings), wanted, "what two batchers do at the same time, each with its own items",
-                    "each has a queue, a worker and a model of its own", rtol=0, atol=0.002)  # fmt: skip
+        stories = [
+            [first, {"max_batch": 3, "max_wait": 0.053, "max_waiting": 2}],
+            [second, {"max_batch": 2, "max_wait": 0.093, "max_waiting": 9}],
+        ]
+        wanted = [batcher_by_definition(some, 0.1, settings) for some, settings in stories]
+        check.equal(played_together(stories), wanted, "what two batchers do at the same time, each with its own items and settings",
+                    "each has settings, a queue, a worker and a model of its own", rtol=0, atol=0.002)  # fmt: skip
 
 
 with check.exercise("micro_batcher"):

@@ -210,8 +210,8 @@ def tensor(
             single ones at an end or at 0 among others. Otherwise they are drawn from a normal distribution, zeros, equal,
             negative and repeated numbers among them.
         below: a size; integers from 0 to less than that.
-        scale: the smallest and the largest magnitude that may come: adds tiny and huge values, and rows of
-            very different magnitude.
+        scale: between what the largest magnitude of a row (the last axis) may lie: adds tiny and huge values, and rows, or
+            the numbers of a single axis, of very different magnitude.
         also: "halves" (n + 0.5), "nan", "infinity", "ends" (of the integer's range), "one large" (a single one, `scale`'s largest).
         without: kinds of values to leave out, among "zero", "equal", "negative", "ties", "edges".
         layouts: in memory, from plain to odd.
@@ -266,22 +266,28 @@ def _normal(torch, generator, shape, kind, scale):
     if kind == "halves":
         return (3 * values).floor() + 0.5
     if kind == "tiny":
-        return tiny * values
+        return tiny * _of_size_one(values, values.ndim > 0)
     if kind == "huge":
         return huge * values.clamp(-1, 1)
     if kind == "mixed rows":  # each with a magnitude of its own, the extremes among them
-        rows = values.shape[:-1] if values.ndim else ()
-        share = torch.rand(rows, generator=generator, dtype=torch.float64)
+        by_row = values.ndim > 1
+        share = torch.rand(values.shape[:-1] if by_row else values.shape, generator=generator, dtype=torch.float64)
         flat = share.flatten()
         flat[-1:], flat[:1] = 1.0, 0.0
-        magnitude = tiny * (huge / tiny) ** flat.reshape(rows)
-        return values.clamp(-1, 1) * (magnitude[..., None] if values.ndim else magnitude)
+        magnitude = tiny * (huge / tiny) ** flat.reshape(share.shape)
+        return _of_size_one(values, by_row) * (magnitude[..., None] if by_row else magnitude)
     if kind in ("nan", "infinity", "one large"):
         at = int(torch.randint(max(values.numel(), 1), (), generator=generator))
         flat = values.flatten()
         flat[at : at + 1] = {"nan": math.nan, "infinity": math.inf, "one large": huge}[kind]
         return flat.reshape(shape)
     return values
+
+
+def _of_size_one(values, by_row: bool):
+    """The same signs and proportions, but the largest magnitude of each row (or each number's) is 1."""
+    largest = values.abs().amax(-1, keepdim=True) if by_row and values.numel() else values.abs()
+    return values / largest.where(largest > 0, 1.0)
 
 
 def _between(torch, generator, shape, kind, low, high, whole):

@@ -41,6 +41,7 @@ __all__ = [
     "kind",
     "raises",
     "catches",
+    "apart",
     "unchanged",
     "module_state",
     "random_state",
@@ -365,6 +366,38 @@ def catches(
         print(
             f"◐ {what} catch {len(wrong) - len(missed)} of {len(wrong)} bugs, with no false alarm. Still unseen: {'; '.join(missed)}."
         )
+
+
+def apart(run: Callable[[list], list], arguments: list, what: str, hint: str = "") -> None:
+    """Objects that are used in turn do beside each other what each does alone.
+
+    It stands before other checks, which meet leftovers of objects made before.  An error is an outcome like any other here:
+    what goes wrong alone is for the other checks to tell.
+
+    Args:
+        run: a scenario that makes an object from each of some arguments, uses all of them in turn, and returns for each
+            what it did.
+        arguments: two or more, which differ in all that an object may have to remember.
+        what: what it returns for each, as the subject of a sentence ("the output of a layer").
+    """
+
+    def outcomes(some: list) -> list:
+        try:
+            return run(some)
+        except (Unreadable, NotImplementedError):
+            raise
+        except Exception as error:
+            return [type(error).__name__] * len(some)
+
+    alone = [outcomes([one])[0] for one in arguments]
+    places = "in the class body, a default argument or a global"
+    for one, expected, seen in zip(arguments, alone, outcomes(arguments)):
+        if not _same(seen, expected):
+            again = outcomes([one])[0]
+            chance = f"expected is what an earlier one did. Is something drawn at random, or does it stay behind {places}?"
+            equal(again, expected, f"made and used once more, {what} {brief(one)}", hint or chance)
+            where = f"expected is what it does alone. What an object knows lies in `self`, set in `__init__`, not {places}"
+            equal(seen, expected, f"with another beside it that takes turns with it, {what} {brief(one)}", hint or where)
 
 
 def unchanged(state: State, before: State, what: str = "the model", hint: str = "", *, changes: Sequence[str] = ()) -> None:

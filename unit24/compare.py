@@ -6,6 +6,7 @@ gains nothing.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -66,15 +67,19 @@ def equal(
 
 
 def _cause(actual, expected, causes: dict[str, Any], *tolerance) -> str:
-    """The first cause whose value is `actual`; none where only the dtype is wrong, which no cause is about."""
+    """The first cause whose value is `actual`, and far nearer to it than what was expected.
+
+    There is none where only the dtype is wrong, which no cause is about.
+    """
     if not causes or _agrees(actual, expected, *tolerance):
         return ""
+    limit = _distance(actual, expected, *tolerance) / 2
     for text, value in causes.items():
         try:
             value = value() if callable(value) else value
         except Exception:  # a mistake that does not even compute here
             continue
-        if _agrees(actual, value, *tolerance):
+        if _agrees(actual, value, *tolerance) and not _distance(actual, value, *tolerance) > limit:
             return text
     return ""
 
@@ -85,6 +90,24 @@ def _agrees(actual, expected, rtol, atol, floor, terms) -> bool:
     except Exception:
         return False
     return True
+
+
+def _distance(actual, expected, *tolerance) -> float:
+    """The largest difference between numbers of the same place, in tolerances; infinite where something else differs."""
+    import numpy as np
+
+    if isinstance(expected, dict):
+        return max((_distance(actual[key], expected[key], *tolerance) for key in expected), default=0.0) if actual.keys() == expected.keys() else math.inf
+    if isinstance(expected, (list, tuple)):
+        return max((_distance(a, e, *tolerance) for a, e in zip(actual, expected)), default=0.0) if len(actual) == len(expected) else math.inf
+    number = isinstance(expected, (int, float, complex)) and not isinstance(expected, bool)
+    if number or _is_array(expected) and tuple(getattr(actual, "shape", ())) == tuple(expected.shape):
+        a, e = (np.asarray(x if number else _numpy(x), dtype=complex) for x in (as_number(actual, "") if number else actual, expected))
+        allowed = np.asarray(_allowed_number(expected, *tolerance[:2])) if number else _allowed(e, expected.dtype, *tolerance)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            apart = np.where((a == e) | (np.isnan(a) & np.isnan(e)), 0.0, np.abs(a - e) / allowed)
+        return float(np.nan_to_num(apart, nan=math.inf).max(initial=0.0))
+    return 0.0 if _agrees(actual, expected, *tolerance) else math.inf
 
 
 def _equal(actual, expected, what, rtol, atol, floor, terms, dtype):
@@ -125,9 +148,7 @@ def _equal_numbers(actual, expected, what, rtol, atol):
     if exact:
         same, limit = observed == expected, ""
     else:
-        rtol = 1e-5 if rtol is None else rtol
-        atol = 1e-12 if atol is None else atol
-        allowed = atol + rtol * abs(expected)
+        allowed = _allowed_number(expected, rtol, atol)
         same = observed == expected or abs(observed - expected) <= allowed or (observed != observed and expected != expected)
         limit = f" (tolerance {allowed:.1g})"
     if not same:
@@ -138,6 +159,11 @@ def _equal_numbers(actual, expected, what, rtol, atol):
         relation = "" if exact else _relation(*sides, np.asarray(allowed))
         seen, wanted = _two_numbers(observed, expected)
         fail(f"{what} is {seen}, expected {wanted}{limit}{relation}")
+
+
+def _allowed_number(expected, rtol, atol) -> float:
+    """How far a number may lie from `expected`."""
+    return (1e-12 if atol is None else atol) + (1e-5 if rtol is None else rtol) * abs(expected)
 
 
 def _equal_arrays(actual, expected, what, rtol, atol, floor, terms, compare_dtype):
@@ -159,12 +185,7 @@ def _equal_arrays(actual, expected, what, rtol, atol, floor, terms, compare_dtyp
         allowed = np.zeros(e.shape)
     else:
         a, e = (x.astype(np.complex128 if x.dtype.kind == "c" else np.float64) for x in (a, e))
-        rtol = default_rtol(expected.dtype, terms) if rtol is None else rtol
-        size = np.where(np.isfinite(e), np.abs(e), 0)
-        if atol is None:
-            largest = {"all": size.max, "row": lambda: size.max(axis=-1, keepdims=True) if size.ndim else size, "value": lambda: 0.0}
-            atol = rtol * largest[floor]()
-        allowed = np.broadcast_to(atol + rtol * size, e.shape)
+        allowed = _allowed(e, expected.dtype, rtol, atol, floor, terms)
         with np.errstate(invalid="ignore"):
             close = (a == e) | (np.abs(a - e) <= allowed) | (np.isnan(a) & np.isnan(e))
         wrong = ~close
@@ -177,6 +198,18 @@ def _equal_arrays(actual, expected, what, rtol, atol, floor, terms, compare_dtyp
     limit = f" (tolerance {float(allowed[at]):.1g})" if float(np.max(allowed)) > 0 else ""
     observed, wanted = _two_numbers(a[at], e[at])
     fail(f"{what}: {share}observed {observed}, expected {wanted}{place}{limit}{_relation(a, e, allowed)}")
+
+
+def _allowed(e, dtype, rtol, atol, floor, terms):
+    """How far each value may lie from those of the array `e`; `dtype`: of what was expected."""
+    import numpy as np
+
+    rtol = default_rtol(dtype, terms) if rtol is None else rtol
+    size = np.where(np.isfinite(e), np.abs(e), 0)
+    if atol is None:
+        largest = {"all": size.max, "row": lambda: size.max(axis=-1, keepdims=True) if size.ndim else size, "value": lambda: 0.0}
+        atol = rtol * largest[floor]()
+    return np.broadcast_to(atol + rtol * size, e.shape)
 
 
 def _relation(a, e, allowed) -> str:

@@ -13,6 +13,7 @@ KINDS = {
     "mode": "`eval` or `train` dropped, for the outermost module only, or only where the outermost was in the other mode",
     "zero_grad": "old gradients not taken away",
     "graph": "`backward` keeps the graph alive; `requires_grad_` dropped",
+    "class": "what an object knows lies in its class: a second object takes it over",
     "generator": "`generator=` or the seed dropped: the global generator decides",
 }
 
@@ -26,6 +27,7 @@ def edits(code: Code, node: ast.AST) -> Iterator[Edit]:
             yield from _without_context(code, node)
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             yield from _without_decorator(code, node)
+            yield from _known_by_class(code, node)
         case ast.Expr(value=ast.Call() as call):
             yield from _statement(code, node, call)
         case ast.Assign(targets=[ast.Attribute(attr="grad")], value=ast.Constant(value=None)):
@@ -57,6 +59,22 @@ def _without_decorator(code: Code, node: ast.FunctionDef | ast.AsyncFunctionDef 
         name = method(decorator) or (decorator.attr if isinstance(decorator, ast.Attribute) else "")
         if name in _GRADIENT_MODES:
             yield Edit("gradient mode", start, following, "")
+
+
+def _known_by_class(code: Code, node: ast.AST) -> Iterator[Edit]:
+    """``self.free = []`` in `__init__` becomes ``type(self).free = []``; a constant, that later steps replace, stays the object's."""
+    if not isinstance(node, ast.FunctionDef) or node.name != "__init__" or not node.args.args:
+        return
+    me = node.args.args[0].arg
+    for assigned in (inner for inner in ast.walk(node) if isinstance(inner, ast.Assign | ast.AnnAssign) and inner.value):
+        for target in getattr(assigned, "targets", None) or [assigned.target]:
+            apart = isinstance(target, ast.Tuple) and isinstance(assigned.value, ast.Tuple)
+            for place, value in zip(target.elts, assigned.value.elts) if apart else [(target, assigned.value)]:
+                match place, value:
+                    case _, ast.Constant() | ast.UnaryOp() | ast.Attribute(value=ast.Name(id="math")):
+                        continue
+                    case ast.Attribute(value=ast.Name(id=name) as owner), _ if name == me:
+                        yield code.replace("class", owner, f"type({me})")
 
 
 def _statement(code: Code, node: ast.Expr, call: ast.Call) -> Iterator[Edit]:

@@ -1151,7 +1151,7 @@ class BlockAllocator:
                 self.free.append(block)
         del self.lengths[request]
 
-# %% wrong="block_allocator" breaks="apart" says="a second allocator"
+# %% wrong="block_allocator" breaks="apart" says="the class body"
 # What stands in the class body belongs to each object, the author thinks: all allocators share it.
 class BlockAllocator:
     tables, lengths = {}, {}
@@ -1202,7 +1202,7 @@ class BlockAllocator:
             if self.users[block] == 0:
                 self.free.append(block)
 
-# %% wrong="block_allocator" breaks="apart" says="a second allocator"
+# %% wrong="block_allocator" breaks="apart" says="the class body"
 # The class's own dicts, emptied by each new allocator: one at a time works, two do not.
 class BlockAllocator:
     def __init__(self, num_blocks, block_size):
@@ -2796,7 +2796,7 @@ class PrefixCache:
             if not self.users[block]:
                 self.idle[block] = None
 
-# %% wrong="prefix_cache" breaks="apart" says="a second cache"
+# %% wrong="prefix_cache" breaks="apart" says="the class body"
 # The dict of keys is a default argument: all caches have the same one.
 def block_keys(tokens, block_size):
     keys, key = [], None
@@ -3960,7 +3960,7 @@ class Scheduler:
                 self.running.remove(request)
                 self.pool.release(request.id)
 
-# %% wrong="scheduler" breaks="apart" says="a second scheduler"
+# %% wrong="scheduler" breaks="apart" says="the class body"
 # The queue stands in the class body: two schedulers share it.
 class Scheduler:
     waiting = deque()
@@ -5309,7 +5309,7 @@ class Engine:
                     self.blocks.release(sequence.id)
         return [(sequence.id, count) for sequence, count in plan]
 
-# %% wrong="engine" breaks="token" says="the new tokens"
+# %% wrong="engine" breaks="token" says="drawn at random"
 # Draws a token.
 class Engine:
     def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
@@ -5941,7 +5941,7 @@ class Engine:
                     self.blocks.release(sequence.id)
         return [(sequence.id, count) for sequence, count in plan]
 
-# %% wrong="engine" breaks="apart" says="a second engine"
+# %% wrong="engine" breaks="apart" says="the class body"
 # The queue is a default argument, which all engines share.
 class Engine:
     def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs, waiting=deque()):

@@ -1901,6 +1901,11 @@ class MicroBatcher:
 # + answer.set_result(row) if (not error) else answer.set_exception(error)
 
 
+# %% equivalent="micro_batcher" because="a batcher that is woken for another looks at its own items and waits on"
+# - self.changed = asyncio.Event()
+# + type(self).changed = asyncio.Event()
+
+
 # %% wrong="service" breaks="answer" says="the item given to batcher.submit"
 # Misunderstands: the batcher wants the picture as it came, without the channel's axis.
 def make_app(batcher, max_bytes, body_seconds, answer_seconds):

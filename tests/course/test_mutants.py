@@ -129,6 +129,11 @@ CASES = [
         "pass\nreturn torch.rand(3, generator=y)",
         "torch.manual_seed(y)\nreturn torch.rand(3)",
     ]),
+    ("class", "class C:\n    def __init__(self, n):\n        self.n, self.seen, self.last = n, {}, None\n        self.free: list = []\n        self.most = -1\n        free = list(range(n))\n\n    def g(self):\n        self.n = []", [
+        "class C:\n    def __init__(self, n):\n        type(self).n, self.seen, self.last = n, {}, None\n        self.free: list = []\n        self.most = -1\n        free = list(range(n))\n\n    def g(self):\n        self.n = []",
+        "class C:\n    def __init__(self, n):\n        self.n, type(self).seen, self.last = n, {}, None\n        self.free: list = []\n        self.most = -1\n        free = list(range(n))\n\n    def g(self):\n        self.n = []",
+        "class C:\n    def __init__(self, n):\n        self.n, self.seen, self.last = n, {}, None\n        type(self).free: list = []\n        self.most = -1\n        free = list(range(n))\n\n    def g(self):\n        self.n = []",
+    ]),
     ("last batch", "for i in range(0, len(y), size):\n    g(i)", ["for i in range(0, len(y) - len(y) % size, size):\n    g(i)"]),
     ("last batch", "for i in range(a, n, k + 1):\n    g(i)", ["for i in range(a, n - (n - a) % (k + 1), k + 1):\n    g(i)"]),
     ("last batch", "return -(-n // k), (n + k - 1) // k, (n - 1) // k + 1", [

@@ -34,6 +34,14 @@ def test_every_option_and_both_ends_of_every_size_come():
         assert any(holds(x) for x in drawn)
 
 
+@pytest.mark.parametrize("axes", [("rows", "columns"), ("rows",), ("rows", 3, "columns"), ()])
+def test_no_row_is_smaller_than_the_scale_says(axes):
+    """"tiny" multiplied random numbers by the smallest magnitude of the text, so most rows lay below it: right answers failed."""
+    drawn = [x.double().abs() for seed in range(24, 30) for x, in tensors(seed, {"x": cases.tensor(*axes, scale=(1e-6, 1e4), without=("zero", "ties"))})]
+    largest = torch.cat([(x.amax(-1) if x.ndim > 1 else x.max()).flatten() for x in drawn])
+    assert 0.99e-6 < largest.min() < 1.01e-6 and largest.max() == 1e4
+
+
 def test_small_ones_come_first_and_a_seed_gives_the_same_again():
     sizes = [case["x"].numel() for case in tensors()]
     assert sizes == sorted(sizes) and sizes[0] == 1

@@ -233,10 +233,53 @@ def test_a_relation_must_hold_for_every_value(actual, expected, not_said):
     assert not_said not in message(check.equal, actual, expected)
 
 
+def test_objects_that_take_turns():
+    """Two objects of one class whose state lay in the class body did right one after the other, and passed."""
+
+    class Counts:
+        def __init__(self, first):
+            self.first, self.seen = first, []
+
+        def take(self):
+            self.seen.append(self.first)
+            return len(self.seen), self.seen[0]
+
+    class Shared(Counts):
+        def __init__(self, first):
+            Shared.first, Shared.seen = first, []
+
+    def taken(cls):
+        def run(arguments):
+            made = [cls(one) for one in arguments]
+            turns = [[one.take() for one in made] for _ in range(2)]
+            return [list(each) for each in zip(*turns)]
+
+        return run
+
+    class Left(Counts):
+        seen = []
+
+        def __init__(self, first):
+            self.first = self.seen[3] if len(self.seen) > 3 else first
+
+    check.apart(taken(Counts), [3, 5], "the counts of one that begins with")
+    check.apart(taken(None), [3, 5], "what is no class, which other checks tell, of")
+    said = message(check.apart, taken(Shared), [3, 5], "the counts of one that begins with")
+    assert said.startswith("with another beside it that takes turns with it, the counts of one that begins with 3") and "in `self`" in said
+    said = message(check.apart, taken(Left), [3, 5], "the counts of one that begins with")
+    assert said.startswith("made and used once more, the counts of one that begins with 3") and "in the class body" in said
+
+
 def test_a_cause_is_said_only_where_its_value_was_observed():
     causes = {"not this": X + 1, "it fails": lambda: 1 / 0, "the factor was forgotten": lambda: X}
     assert message(check.equal, X, 2 * X, "it", "is it doubled?", causes=causes).endswith("The factor was forgotten")
     assert message(check.equal, X - 3, 2 * X, "it", "is it doubled?", causes=causes).endswith("Is it doubled?")
+    # A result just beyond the tolerance was told the cause whose value, by chance, lies there too.
+    near = {"a near miss": X * (1 + 3e-6)}
+    assert message(check.equal, X * (1 + 1.2e-5), X, "it", "round once", rtol=1e-5, atol=0, causes=near).endswith("Round once")
+    rows = torch.tensor([[1e6, 2e6], [1.0, 2.0]])
+    seen = rows * torch.tensor([[1 + 1e-6], [3]])  # the noise of a large row does not hide what happened in a small one
+    assert message(check.equal, seen, rows, "it", floor="row", causes={"it is tripled": rows * torch.tensor([[1], [3]])}).endswith("It is tripled")
     # Right values of another dtype were told a cause that happened to give the right values.
     assert message(check.equal, X.double(), X, "it", "the dtype stays", causes=causes).endswith("The dtype stays")
 
