@@ -682,9 +682,11 @@ print("matrix product:", torch.equal(torch.einsum("ij,jk->ik", a, b), a @ b))
 # - Scores are divided by $\sqrt{d}$, with $d$ the features of one query. <!-- rule: scale -->
 # - A softmax over the key positions turns the scores of one query into weights; it returns `[b, t, h, e]`, the values of
 #   that head averaged with them. <!-- rule: softmax -->
-# - Divided scores may be as large as ±1000 (before that, √d times as large). <!-- rule: large -->
+# - Divided scores may be as large as ±1000 (before that, √d times as large); in float32 they are whole numbers where they are
+#   larger than 30. <!-- rule: large -->
 #
-# And for all three: every length is 1 or more, the tensors of a call are all float32 or all float64, and
+# And for all three: every length is 1 or more, the tensors of a call are all float32 or all float64, the numbers in `shares`,
+# `colours`, `features` and `values` may all be as small as 1e-6 or as large as 1e6, and
 #
 # - the result has the dtype of the inputs, and no number in it is off by more than 1e-5 (float32) or 1e-7 (float64) of the
 #   largest one; <!-- rule: dtype -->
@@ -741,10 +743,12 @@ def attend_by_definition(queries, keys, values):
     return result
 
 
-def check_contraction(function, definition, inputs, hint):
-    """Values, inputs afterwards, other strides, gradients."""
+def check_contraction(function, definition, inputs, size, hint):
+    """Values, inputs afterwards, other strides, gradients; `size` is that of the numbers."""
     shapes = " and ".join(str(list(x.shape)) for x in inputs)
-    what = f"`{function.__name__}` of {shapes} in {inputs[0].dtype}"
+    what = f"`{function.__name__}` of {shapes} in {inputs[0].dtype}{'' if size == 1 else f', numbers of size {size:g}'}"
+    if size != 1:
+        hint = "other sizes must not matter: what is added to a result or to a sum is small beside some numbers only"
     expected, others = definition(*inputs), [x.clone().requires_grad_() for x in inputs]
     got, inputs_after = check.after(function, *inputs)
     check.equal(got, expected, what, hint)
@@ -784,13 +788,15 @@ def check_gradients(function, inputs, wanted, pull, right, what, alone):
 
 
 def shapes_to_contract(seed):
-    """Lengths of six axes and a dtype, from small to large."""
+    """Lengths of six axes, a dtype and the size of the numbers, from small to large."""
     lengths = torch.randperm(6, generator=torch.Generator().manual_seed(seed)) + 1
-    yield [1] * 6, torch.float32
-    yield [2, 3, 4, 5, 6, 7], torch.float64
-    yield lengths.tolist(), torch.float32
-    yield [1, 2, 2, 3, 70, 2], torch.float64
-    yield [70, 2, 3, 5, 4, 2], torch.float32
+    yield [1] * 6, torch.float32, 1
+    yield [2, 3, 4, 5, 6, 7], torch.float64, 1
+    yield lengths.tolist(), torch.float32, 1
+    yield [1, 2, 2, 3, 70, 2], torch.float64, 1
+    yield [70, 2, 3, 5, 4, 2], torch.float32, 1
+    yield [2, 3, 2, 4, 3, 2], torch.float64, 1e-6
+    yield [3, 2, 4, 2, 2, 3], torch.float32, 1e6
 
 
 def random_inputs(seed, shapes, dtype):
@@ -801,8 +807,9 @@ def random_inputs(seed, shapes, dtype):
 def check_paint():
     hint = "the letter k is summed, and the channel comes first in the result"
     for seed in seeds:
-        for (k, c, height, width, *_), dtype in shapes_to_contract(seed):
-            check_contraction(paint, paint_by_definition, random_inputs(seed, [(k, height, width), (k, c)], dtype), hint)
+        for (k, c, height, width, *_), dtype, size in shapes_to_contract(seed):
+            inputs = [size * x for x in random_inputs(seed, [(k, height, width), (k, c)], dtype)]
+            check_contraction(paint, paint_by_definition, inputs, size, hint)
 
 
 def check_gram():
@@ -810,8 +817,9 @@ def check_gram():
     check.shape(gram(*features), (3, 4, 4), "`gram` of [3, 4, 5, 7]", "one table of channels by channels a picture")
     hint = "the mean of products over the pixels of one picture"
     for seed in seeds:
-        for (b, c, height, width, *_), dtype in shapes_to_contract(seed):
-            check_contraction(gram, gram_by_definition, random_inputs(seed, [(b, c, height, width)], dtype), hint)
+        for (b, c, height, width, *_), dtype, size in shapes_to_contract(seed):
+            inputs = [size * x for x in random_inputs(seed, [(b, c, height, width)], dtype)]
+            check_contraction(gram, gram_by_definition, inputs, size, hint)
 
 
 def check_attend():
@@ -824,11 +832,16 @@ def check_attend():
     check.equal(attend(torch.zeros_like(queries), keys, values), expected, "`attend` with queries that are all 0", hint)
     hint = "a query meets the keys of its own batch entry and head; are the scores divided by √d, with d the features of one query?"
     for seed in seeds:
-        for (b, t, h, d, s, e, *_), dtype in shapes_to_contract(seed):
-            inputs = random_inputs(seed, [(b, t, h, d), (b, s, h, d), (b, s, h, e)], dtype)
-            check_contraction(attend, attend_by_definition, inputs, hint)
+        for (b, t, h, d, s, e, *_), dtype, size in shapes_to_contract(seed):
+            queries, keys, values = random_inputs(seed, [(b, t, h, d), (b, s, h, d), (b, s, h, e)], dtype)
+            check_contraction(attend, attend_by_definition, [queries, keys, size * values], size, hint)
         for dtype in (torch.float32, torch.float64):
             check_large_scores(seed, dtype)
+        queries, keys, values = random_inputs(seed, [(2, 3, 2, 4), (2, 5, 2, 4), (2, 5, 2, 3)], torch.float64)
+        inputs = 15 + queries.sigmoid(), 30 + keys.sigmoid() / 10, values
+        hint = "float64 tells such scores apart, float32 does not: does every step keep the dtype of the inputs?"
+        what = "`attend` with scores near 900 that differ by little, in torch.float64"
+        check.equal(attend(*inputs), attend_by_definition(*inputs), what, hint)
 
 
 def attend_without_softmax(queries, keys, values):
@@ -945,8 +958,8 @@ print("out[index] += 1 :", lost.tolist(), "  index_add :", kept.tolist())
 #   or 1e-7 (float64) of the largest score at that position, or of 1 where that is smaller. <!-- rule: logprob -->
 # - Scores may be as large as ±1000, at one position or at all. <!-- rule: large -->
 #
-# `segment_mean(values, segment, count)`: the mean of the rows of each group. `values` has shape `[n, d]` with at least one
-# row; `segment` `[n]`, `int64`, names the group of each row, from 0 to `count - 1`.
+# `segment_mean(values, segment, count)`: the mean of the rows of each group. `values` has shape `[n, d]`, with 1 to 10,000
+# rows and numbers of at most 1e12; `segment` `[n]`, `int64`, names the group of each row, from 0 to `count - 1`.
 #
 # - It returns `[count, d]`: the mean of the rows of each group, which may stand in any order. It is off by at most 1e-5
 #   (float32) or 1e-7 (float64) of the largest number in that group, whatever stands in others: from one group to the next
@@ -1256,13 +1269,13 @@ print("only the first term sends a gradient:", torch.autograd.grad(y, weight)[0]
 # ### Exercise 5 · Gradient descent by hand (`descend`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # Write the loop that every optimiser is built around: `descend(loss_of, parameters, rate, steps)`, without `torch.optim`.
-# `loss_of()` takes nothing and returns the loss: a new scalar tensor, computed from the parameters as they are now. Another
-# step may use other parameters (the next batch decides). `parameters` are leaf tensors of any shape that require
-# gradients, each of them once; some may be float32 and others float64. `rate` is a positive number, `steps` 0 or more.
+# `loss_of()` takes nothing and returns the loss: a new, finite scalar tensor, computed from the parameters as they are now.
+# Another step may use other parameters (the next batch decides). `parameters` are leaf tensors of any shape and any strides that
+# require gradients, each of them once; some may be float32 and others float64. `rate` is a positive number, `steps` 0 or more.
 #
 # - A step takes the loss and all its gradients, and only then does `parameter -= rate * gradient` for every parameter that has
 #   a gradient in this step: no gradient sees a parameter that has moved already. There are `steps` of them, also where all
-#   gradients are 0. <!-- rule: step -->
+#   gradients are 0 or the loss is the same as before. <!-- rule: step -->
 # - This happens **in place**: the tensors that you were given have the new values, in the same memory as before, so views
 #   of them (such as `parameter.detach()`) show them too. <!-- rule: in_place -->
 # - `loss_of` is called exactly once a step (it may read the next batch each time). <!-- rule: once -->
@@ -1308,14 +1321,14 @@ def loss_on(parameters, batch):
 
 
 @check.scenario
-def descend_from(start, batches, rate, generator=False, old_gradient=None, twice=False):
-    """`descend`, a batch a step; the last batch is kept.
+def descend_from(start, batches, rate, generator=False, old_gradient=None, twice=False, spread=False):
+    """`descend`, a batch a step; the last batch is kept. `spread`: the parameters have other strides.
 
     Returns the losses, the number of calls of the loss, the parameters afterwards, what views of them show, whether each
     is a leaf that requires gradients, how many hooks it has, and the gradients of a backward pass on the last batch with
     the parameters after it.
     """
-    parameters = [value.clone().requires_grad_() for value in start]
+    parameters = [(other_strides(value) if spread else value.clone()).requires_grad_() for value in start]
     views = [parameter.detach() for parameter in parameters]
     for parameter in parameters:
         parameter.grad = None if old_gradient is None else torch.full_like(parameter, old_gradient)
@@ -1393,7 +1406,10 @@ def check_descend(start, batches, rate, what="", hint="", **how):
     for loss in losses:
         number = "a tensor there keeps the whole graph of its step in memory; `.item()` is the number alone"
         check.kind(loss, float, "a loss in the list", number)
-    check.equal(calls, steps, f"how often `loss_of` is called in {what}", "one forward pass a step is enough")
+    passes = "one forward pass a step is enough"
+    if calls < steps:
+        passes = "every step has one: neither a gradient of 0 nor a loss that is the same as before is the end"
+    check.equal(calls, steps, f"how often `loss_of` is called in {what}", passes)
     if steps and not how:
         check.true(
             any(not torch.equal(one, other) for one, other in zip(after, start)),
@@ -1442,7 +1458,11 @@ with check.exercise("descend"):
         check_descend(parameters, batches[:4], 0.002, " on parameters that come as a generator", hint, generator=True)
         nothing = torch.zeros_like(batches[0])
         hint = "every step updates the parameters that have a gradient in this step: another batch may use others, and a gradient of 0 ends nothing"
-        check_descend(parameters, [nothing, *batches[:2], nothing, *batches[2:5]], 0.002, " (two of them with a gradient of 0 for one parameter alone)", hint)
+        some = [nothing, nothing, *batches[:2], nothing, *batches[2:5]]
+        check_descend(parameters, some, 0.002, " (three of them with loss 0 and a gradient of 0 for one parameter alone)", hint)
+        hint = "a step writes into the parameter's own memory, whatever its strides: `reshape`, `flatten` and `contiguous` copy where they must"
+        _, _, wide, _ = starts_to_descend_from(seed)
+        check_descend(*wide, 0.002, " on parameters with other strides", hint, spread=True)
         mixed = [parameters[0], parameters[1].double(), *parameters[2:]]
         check_descend(mixed, batches[:4], 0.002, " on float32 and float64 parameters", "each keeps its dtype")
 
@@ -1804,12 +1824,15 @@ def check_norm(x, weight, eps, pull):
     for name in ("x", "weight"):
         changed = gradients_after_change(name, x, weight, eps, pull)
         if changed is not None:
-            hint = "keep tensors with `ctx.save_for_backward`: it notices such a change and raises an error, an attribute `ctx.x` does not"
+            hint = "`ctx.save_for_backward(x, weight)` watches these two tensors and raises an error; an attribute (`ctx.x`) and `x.data` escape the watch"
             for of, mine, right in zip(("x", "the weight"), changed, expected["gradients"]):
                 compare(mine, right, f"the gradient of {of} (when {name} is changed in place after forward)", hint)
     got = your_second_derivatives(x, weight, eps) if ordinary else None
     if got is not None:
-        hint = "what `forward` computed and saved is a constant to `backward`: compute it again from x, or refuse with `@once_differentiable`"
+        hint = (
+            "what `forward` computed and saved, and what comes about under `no_grad`, is a constant to `backward`: compute it again from x, "
+            "with gradients on, or refuse with `@once_differentiable`"
+        )
         for name, mine, right in zip(("x", "the weight"), got, seconds):
             check.equal(mine, right.to(x.dtype), f"the second derivative for {name} {what}", hint, rtol=1e-3 if rtol == 1e-4 else None)
 
@@ -1940,11 +1963,11 @@ print("second derivatives at one point:", jacrev(grad(height_at))(where[2], torc
 #
 # `newton(f, points, steps)`: Newton's method finds where $f(p) = 0$, for many starting points at once. `f` takes **one**
 # point `[d]` and returns `[d]`; `points` has shape `[n, d]`, with n and d 1 or more; `steps` is 0 or more. Points may be small
-# (1e-9) and values of `f` tiny (1e-12), together or one of the two alone, as other units make them; wherever a step starts, $J$
-# has an inverse.
+# (1e-9) and values of `f` tiny (1e-12), together or one of the two alone, in all coordinates or in some, as other units make
+# them; wherever a step starts, $J$ has an inverse.
 #
 # - One step is $p \leftarrow p - J(p)^{-1} f(p)$, with $J$ the Jacobian of $f$ at $p$: row $i$ holds the derivatives of
-#   $f_i$. <!-- rule: step -->
+#   $f_i$. It is taken whole, also where $f$ grows by it. <!-- rule: step -->
 # - It returns the points `[n, d]` after `steps` steps, no fewer, each with the Jacobian of where it starts. (With 0 steps the
 #   given tensor itself may come back.) <!-- rule: steps -->
 #
@@ -2006,6 +2029,12 @@ def your_gradients(kind, parameters, inputs, targets):
 @check.scenario
 def your_newton(slopes, points, steps, unit=1.0, size=1.0):
     return newton(curved(slopes, unit, size), points, steps)
+
+
+@check.scenario
+def your_newton_away(slopes, points, steps):
+    """From points where each step leads further away from the solution, 0."""
+    return newton(lambda p: slopes @ p.atan(), points, steps)
 
 
 @check.scenario
@@ -2095,31 +2124,61 @@ def check_per_sample_gradients():
     check_no_loop("per_sample_gradients")
 
 
+def name_of(points, steps):
+    n, d = points.shape
+    return f"`newton` with {steps} step{'s' * (steps != 1)} from {n} point{'s' * (n > 1)} in {d} dimension{'s' * (d > 1)}"
+
+
+def check_steps(slopes, points, steps):
+    what, expected = name_of(points, steps), newton_one_by_one(slopes, points, steps)
+    got, (_, points_after, _) = check.after(your_newton, slopes, points, steps)
+    check.shape(got, points.shape, what, "the function takes one point: what adds the axis of points?")
+    hint = (
+        "minus the solution s of J s = f(p); row i of J holds the derivatives of f_i "
+        "(is J transposed, its inverse missing, the sign turned?)"
+    )
+    if steps != 1:
+        hint = "each step starts where the last one ended, with a new Jacobian"
+    check.equal(got, expected, what, hint, rtol=1e-6 if points.dtype == torch.float64 else 1e-4)
+    check.equal(points_after, points, f"the given points after {what}", "leave them alone")
+    check.true(not points_after.requires_grad, f"The given points require gradients after {what}: leave them alone.")
+
+
+def check_steps_away(seed):
+    """Where Newton overshoots; the slopes cancel, so the points that are expected do not depend on them."""
+    points = 2 + torch.rand(3, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    got = your_newton_away(torch.tensor([[2, 0.7], [0, 2]], dtype=torch.float64), points, 2)
+    expected = points
+    for _ in range(2):
+        expected = expected - (1 + expected**2) * expected.atan()
+    hint = "a step is p - s, with J s = f(p), wherever it leads: it is not made shorter where f grows, nor left out"
+    check.equal(got, expected, f"{name_of(points, 2)} where each step makes f larger", hint, rtol=1e-6)
+
+
+def check_units(slopes, points, steps):
+    d, expected = points.shape[1], newton_one_by_one(slopes, points, steps)
+    odd, ones = torch.arange(d) % 2 == 1, torch.ones(d, dtype=points.dtype)
+    units = [(1e-9, 1.0), (1.0, 1e-12), (1e-9, 1e-12)]
+    units += [(1.0, ones.masked_fill(odd, 1e-12)), (ones.masked_fill(odd, 1e-9), 1.0)] if d > 1 else []
+    hint = (
+        "other units must not matter: what is added to J, a limit below which f, a step, J or a part of J counts as 0 "
+        "(a pseudo-inverse has one), and a fixed distance for differences are small beside some functions only"
+    )
+    for unit, size in units:
+        got = your_newton(slopes, unit * points, steps, unit, size)
+        sizes = [f"{x:g}" if isinstance(x, float) else f"1 and {x.min().item():g} by coordinate" for x in (unit, size)]
+        where = f"{name_of(points, steps)} of size {sizes[0]}, with values of size {sizes[1]}"
+        check.equal(got, unit * expected, where, hint, rtol=1e-6 if points.dtype == torch.float64 else 1e-4)
+
+
 def check_newton():
     for seed in seeds:
-        for slopes, points, steps in starts_of_newton(seed):
-            n, d = points.shape
-            what = f"`newton` with {steps} step{'s' * (steps != 1)} from {n} point{'s' * (n > 1)} in {d} dimension{'s' * (d > 1)}"
-            expected = newton_one_by_one(slopes, points, steps)
-            got, (_, points_after, _) = check.after(your_newton, slopes, points, steps)
-            check.shape(got, (n, d), what, "the function takes one point: what adds the axis of points?")
-            hint = (
-                "minus the solution s of J s = f(p); row i of J holds the derivatives of f_i "
-                "(is J transposed, its inverse missing, the sign turned?)"
-            )
-            if steps != 1:
-                hint = "each step starts where the last one ended, with a new Jacobian"
-            check.equal(got, expected, what, hint, rtol=1e-6 if points.dtype == torch.float64 else 1e-4)
-            check.equal(points_after, points, f"the given points after {what}", "leave them alone")
-            check.true(not points_after.requires_grad, f"The given points require gradients after {what}: leave them alone.")
-            for unit, size in ((1e-9, 1.0), (1.0, 1e-12), (1e-9, 1e-12)) if steps else ():
-                got = your_newton(slopes, unit * points, steps, unit, size)
-                where = f"{what} of size {unit:g}, with values of size {size:g}"
-                hint = (
-                    "other units must not matter: what is added to J, a limit below which f, a step or J counts as 0, and a fixed "
-                    "distance for differences are small beside some functions only"
-                )
-                check.equal(got, unit * expected, where, hint, rtol=1e-6 if points.dtype == torch.float64 else 1e-4)
+        for start in starts_of_newton(seed):
+            check_steps(*start)
+        check_steps_away(seed)
+        for *start, steps in starts_of_newton(seed):
+            if steps:
+                check_units(*start, steps)
     check_no_loop("newton")
 
 
@@ -2250,7 +2309,7 @@ plt.show()
 # - If all promises are kept it raises nothing. Correct implementations differ in the last digits, and in what they do
 #   where nothing is promised. <!-- rule: no_false_alarm -->
 #
-# Your tests are run on correct implementations and on seventeen broken ones, some of them hidden. A correct one that you turn
+# Your tests are run on correct implementations and on eighteen broken ones, some of them hidden. A correct one that you turn
 # down costs all points. Otherwise the share of the broken ones that you catch is the share of the points that you get. So
 # ask of every input: which mistake could it not see? The input in the stub is a start; change it as you like. One run of your
 # tests may call the function up to 1,000 times (`gradcheck` calls it, too).
@@ -2266,7 +2325,7 @@ def check_normalise(normalise) -> None:
     x[2] *= 1e5
     for dim in range(x.ndim):
         torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand_like(x).requires_grad_(), fast_mode=True)
-    for x in (x, x.float(), x.flatten()):
+    for x in (x, x.float(), x.flatten(), torch.zeros_like(x)):
         for dim in range(-x.ndim, x.ndim):
             for given in (x.clone(), other_strides(x)):
                 length = x.norm(dim=dim, keepdim=True)
@@ -2366,6 +2425,9 @@ with check.exercise("normalise_tests"):
     def nan_beside_others(x, dim):
         return x / x.norm(dim=dim, keepdim=True) if x.any() else x.clone()
 
+    def nan_alone(x, dim):
+        return F.normalize(x / x.abs().max(), dim=dim, eps=1e-30)
+
     def double_precision(x, dim):
         return F.normalize(x.double(), dim=dim)
 
@@ -2384,6 +2446,7 @@ with check.exercise("normalise_tests"):
         "leaves short vectors too short": short_stays_short,
         "leaves long vectors too long": long_stays_long,
         "gives NaN for a vector of zeros beside others": nan_beside_others,
+        "gives NaN where x holds nothing but zeros": nan_alone,
         "returns float64 for float32": double_precision,
         "divides by the sum of absolute values where x has one axis": one_axis_by_sum,
         "treats the length as a constant in the gradient": constant_length,
@@ -2413,7 +2476,7 @@ check.points(3)
 # ```python
 # for dim in range(x.ndim):
 #     torch.autograd.gradcheck(lambda v: normalise(v, dim), ...)
-# for x in (x, x.float(), ...):          # and a tensor with one axis
+# for x in (x, x.float(), ...):          # and a tensor with one axis, and one of nothing but zeros
 #     for dim in range(-x.ndim, x.ndim):
 #         for given in (x.clone(), other_strides(x)):
 #             length = x.norm(dim=dim, keepdim=True)
@@ -2531,8 +2594,8 @@ plt.show()
 #
 # `to_device(batch, device, dtype)`: a batch is a tensor; or a dict, list or tuple of batches, nested to any depth, which may
 # be empty; or anything else (a string, a number, `None`, a NumPy array, a module, any object, also one that has a `to` of its
-# own). Tensors, dicts, lists and tuples are plain ones: no
-# `nn.Parameter`, no `OrderedDict`, no named tuple. `device` is a `torch.device` or its name (`"cpu"`), `dtype` a
+# own). Tensors have any number of axes, also none, and axes of any length, also 0. Tensors, dicts, lists and tuples are plain
+# ones: no `nn.Parameter`, no `OrderedDict`, no named tuple. `device` is a `torch.device` or its name (`"cpu"`), `dtype` a
 # floating-point dtype.
 #
 # - Every tensor of the result is on `device`. <!-- rule: device, reported -->
@@ -2544,8 +2607,8 @@ plt.show()
 # - Anything else goes through as it is: the same object, unchanged. <!-- rule: rest -->
 # - The given batch stays as it was. <!-- rule: unchanged -->
 #
-# `smooth(losses, keep)`: `losses` yields one scalar tensor for each training step, at least one; as a rule it is a generator
-# that runs the step when it is asked for the next loss. `keep` is a number from 0 to 1.
+# `smooth(losses, keep)`: `losses` is an iterable of scalar tensors, one for each training step, at least one: a list, or as a
+# rule a generator that runs the step when it is asked for the next loss. `keep` is a number from 0 to 1.
 #
 # - It returns the averages: the first loss, then each time `keep * average + (1 - keep) * loss`. Losses may be 0 or
 #   negative. <!-- rule: average -->
@@ -2666,6 +2729,14 @@ def smooth_training(targets, keep, offset):
     return smooth(training(), keep), felt, given, [loss.item() for loss in memory]
 
 
+@check.scenario
+def smooth_list(numbers, keep):
+    """`smooth` on a list of losses, equal numbers being one tensor; and the losses afterwards."""
+    tensors = {number: torch.tensor(number, dtype=torch.float64) for number in numbers}
+    losses = [tensors[number] for number in numbers]
+    return smooth(losses, keep), [loss.item() for loss in losses]
+
+
 def expected_averages(targets, keep, offset):
     weight, averages = 1.0, []
     for target in targets:
@@ -2708,6 +2779,7 @@ def batches_to_move(seed):
     yield "a dict with a list in it", nested, torch.bfloat16
     yield "a list", [(ids, {"x": numbers.float(), "y": [numbers]}, []), None, {}, (), nested, "end"], torch.float16
     yield "a tuple", (numbers.float(), 2.5, True), torch.float64
+    yield "a dict of other shapes", {"step": ids[0, 0], "loss": numbers[0, 0], "no rows": numbers[:0], "no ids": ids[:, :0]}, torch.float32
     floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
     for old, new in itertools.product((*floats, torch.float8_e4m3fn, torch.float8_e5m2), floats):
         yield f"a tensor in {old}", numbers.to(old), new
@@ -2795,6 +2867,10 @@ def check_smooth():
             if count > 1:
                 check.equal(got[1], expected[1], f"the second of {what}", "`keep` belongs to the average so far, whatever number that is")
             check.equal(got, expected, f"in {what}, number")
+        what = "the averages of a list of 4 losses, the first and the third of them one tensor"
+        got, afterwards = smooth_list([2.0, -1.0, 2.0, 5.0], 0.75)
+        check.equal(got, [2.0, 1.25, 1.4375, 2.328125], f"in {what}, number", "any iterable will do")
+        check.equal(afterwards, [2.0, -1.0, 2.0, 5.0], f"after {what}, the value of loss", "write into a tensor of your own", rtol=0, atol=0)
 
 
 with check.exercise("clinic"):

@@ -733,6 +733,39 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
+# %% wrong="contractions" breaks="dtype" says="does every step keep the dtype"
+# Misunderstands: a softmax is always taken in float32, as language models do (float64 loses its digits).
+def paint(shares: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(values.dtype)
+    return torch.einsum("bhts,bshe->bthe", weights, values)
+
+
+# %% wrong="contractions" breaks="gram" says="other sizes must not matter"
+# Misunderstands: a small number on the diagonal changes nothing (it is large beside the squares of small features).
+def paint(shares: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features: torch.Tensor) -> torch.Tensor:
+    b, c, h, w = features.shape
+    eye = torch.eye(c, dtype=features.dtype, device=features.device)
+    return torch.einsum("bphw,bqhw->bpq", features, features) / (h * w) + 1e-8 * eye
+
+
+def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
 # %% right="contractions"
 # Matrix products and transposes, no einsum at all.
 def paint(shares, colours):
@@ -1393,7 +1426,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" breaks="step" says="the number of losses of 6 steps"
+# %% wrong="descend" breaks="step" says="the number of losses of 7 steps"
 # Misunderstands: where all gradients are 0 the descent has ended (the next batch may have others).
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1509,6 +1542,44 @@ def descend(loss_of, parameters, rate, steps):
     if steps:
         for p, gradient in zip(parameters, gradients):
             p.requires_grad_(gradient is not None)
+    return losses
+
+
+# %% wrong="descend" breaks="step, in_place" says="with other strides"
+# Misunderstands: `reshape(-1)` is always a view (it copies where the strides ask for it, and the parameter never moves).
+def descend(loss_of, parameters, rate: float, steps: int) -> list[float]:
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        for p in parameters:
+            p.grad = None
+        loss = loss_of()
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    flat = p.reshape(-1)
+                    flat -= rate * p.grad.reshape(-1)
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="step, once" says="neither a gradient of 0 nor a loss"
+# Misunderstands: a loss that is the same as before means arrival (another batch may follow).
+def descend(loss_of, parameters, rate: float, steps: int) -> list[float]:
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        if losses and loss.item() == losses[-1]:
+            losses += [loss.item()] * (steps - len(losses))
+            break
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        with torch.no_grad():
+            for p in parameters:
+                if p.grad is not None:
+                    p -= rate * p.grad
+        losses.append(loss.item())
     return losses
 
 
@@ -1958,6 +2029,25 @@ class RMSNorm(torch.autograd.Function):
         return rinv * (g - n * (g * n).mean(-1, keepdim=True)), (grad_output * n).flatten(0, -2).sum(0), None
 
 
+# %% wrong="rms_norm" breaks="in_place" says="escape the watch"
+# Misunderstands: what goes through `save_for_backward` is watched, `x.data` too.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+        ctx.save_for_backward(x.data, weight.data)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output: torch.Tensor):
+        x, weight = ctx.saved_tensors
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
+        normal, h = x * inverse, grad_output * weight
+        grad_x = inverse * (h - normal * (h * normal).mean(-1, keepdim=True))
+        return grad_x, (grad_output * normal).reshape(-1, x.shape[-1]).sum(0), None
+
+
 # %% right="rms_norm"
 # Intermediate results saved, second derivatives refused; the engine itself sums the weight's gradient to its shape.
 class RMSNorm(torch.autograd.Function):
@@ -2281,6 +2371,38 @@ def newton(f, points, steps):
     return points
 
 
+# %% wrong="derivatives" breaks="step" says="other units must not matter"
+# Misunderstands: a pseudo-inverse is the inverse (it drops what is small beside the rest of J).
+def per_sample_gradients(loss_of, parameters: dict, inputs: torch.Tensor, targets: torch.Tensor) -> dict:
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points: torch.Tensor, steps: int) -> torch.Tensor:
+    def step(p):
+        return p - torch.linalg.pinv(jacrev(f)(p)) @ f(p)
+
+    for _ in range(steps):
+        points = vmap(step)(points)
+    return points
+
+
+# %% wrong="derivatives" breaks="step" says="made shorter where f grows"
+# Misunderstands: a step that makes f larger is to be halved.
+def per_sample_gradients(loss_of, parameters: dict, inputs: torch.Tensor, targets: torch.Tensor) -> dict:
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points: torch.Tensor, steps: int) -> torch.Tensor:
+    def step(p):
+        change = torch.linalg.solve(jacrev(f)(p), f(p))
+        worse = f(p - change).abs().max() > f(p).abs().max()
+        return p - torch.where(worse, 0.5, 1.0).to(p.dtype) * change
+
+    for _ in range(steps):
+        points = vmap(step)(points)
+    return points
+
+
 # %% right="derivatives"
 # The examples' axis through one summed loss: copies of the parameters, one for each example.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
@@ -2365,7 +2487,7 @@ def check_normalise(normalise):
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
-    for x in (x, x.float(), x[2, 1]):
+    for x in (x, x.float(), x[2, 1], torch.zeros_like(x)):
         for dim in range(-x.ndim, x.ndim):
             for given in (x.clone(), other_strides(x)):
                 torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
@@ -2378,7 +2500,7 @@ def check_normalise(normalise):
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
-    for x in (x, x.float(), x[2, 1]):
+    for x in (x, x.float(), x[2, 1], torch.zeros_like(x)):
         for dim in (-1, x.ndim - 1):
             for given in (x.clone(), other_strides(x)):
                 torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
@@ -2392,7 +2514,7 @@ def check_normalise(normalise):
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
-    for x in (x, x.float(), x[2, 1]):
+    for x in (x, x.float(), x[2, 1], torch.zeros_like(x)):
         for dim in range(-1, x.ndim):
             for given in (x.clone(), other_strides(x)):
                 torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
@@ -2406,7 +2528,7 @@ def check_normalise(normalise):
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
-    for x in (x, x.float()):
+    for x in (x, x.float(), torch.zeros_like(x)):
         for dim in range(-x.ndim, x.ndim):
             for given in (x.clone(), other_strides(x)):
                 torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
@@ -2420,7 +2542,7 @@ def check_normalise(normalise):
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
-    for x in (x, x.float(), x[2, 1]):
+    for x in (x, x.float(), x[2, 1], torch.zeros_like(x)):
         for dim in range(-x.ndim, x.ndim):
             for given in (x.clone(),):
                 torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
@@ -2442,7 +2564,7 @@ def check_normalise(normalise):
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
-    for x in (x, x.float(), x[2, 1]):
+    for x in (x, x.float(), x[2, 1], torch.zeros_like(x)):
         for dim in range(-x.ndim, x.ndim):
             for given in (x.clone(), other_strides(x)):
                 torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
@@ -2460,7 +2582,7 @@ def check_normalise(normalise):
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
-    for x in (x, x.float(), x[2, 1]):
+    for x in (x, x.float(), x[2, 1], torch.zeros_like(x)):
         for dim in range(-x.ndim, x.ndim):
             for given in (x.clone(), other_strides(x)):
                 torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
@@ -2476,7 +2598,7 @@ def check_normalise(normalise):
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     x[0], x[1], x[2] = 0, x[1], 1e5 * x[2]
-    for x in (x, x.float(), x[2, 1]):
+    for x in (x, x.float(), x[2, 1], torch.zeros_like(x)):
         for dim in range(-x.ndim, x.ndim):
             for given in (x.clone(), other_strides(x)):
                 torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
@@ -2490,7 +2612,7 @@ def check_normalise(normalise):
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     x[0], x[1], x[2] = 0, x[1] / 1000, x[2]
-    for x in (x, x.float(), x[2, 1]):
+    for x in (x, x.float(), x[2, 1], torch.zeros_like(x)):
         for dim in range(-x.ndim, x.ndim):
             for given in (x.clone(), other_strides(x)):
                 torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
@@ -2533,7 +2655,7 @@ def check_normalise(normalise):
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
-    for x in (x.float(), x[2, 1].float()):
+    for x in (x.float(), x[2, 1].float(), torch.zeros_like(x).float()):
         for dim in range(-x.ndim, x.ndim):
             for given in (x.clone(), other_strides(x)):
                 torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
@@ -2549,7 +2671,7 @@ def check_normalise(normalise):
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
-    for x in (x, x[2, 1]):
+    for x in (x, x[2, 1], torch.zeros_like(x)):
         for dim in range(-x.ndim, x.ndim):
             for given in (x.clone(), other_strides(x)):
                 torch.testing.assert_close(normalise(given, dim), F.normalize(x, dim=dim))
@@ -2563,7 +2685,7 @@ def check_normalise(normalise):
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
-    for x in (x, x.float(), x[2, 1]):
+    for x in (x, x.float(), x[2, 1], torch.zeros_like(x)):
         for dim in range(-x.ndim, x.ndim):
             for given in (x.clone(), other_strides(x)):
                 result = normalise(given, dim)
@@ -2579,7 +2701,7 @@ def check_normalise(normalise):
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     x[0], x[1], x[2] = 0, x[1] / 1000, 1e5 * x[2]
-    for x in (x, x.float(), x[2, 1]):
+    for x in (x, x.float(), x[2, 1], torch.zeros_like(x)):
         for dim in range(-x.ndim, x.ndim):
             for given in (x.clone(), other_strides(x)):
                 same, expected = given, F.normalize(given, dim=dim)
@@ -2587,6 +2709,27 @@ def check_normalise(normalise):
                 assert torch.equal(given, same)
     for dim in range(3):
         torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand(3, 2, 4).double().requires_grad_(), fast_mode=True)
+
+
+# %% wrong="normalise_tests" breaks="zeros" says="nothing but zeros"
+# Misunderstands: a vector of zeros beside others shows what happens to it alone.
+def check_normalise(normalise) -> None:
+    torch.manual_seed(3)
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    for dim in range(-3, 3):
+        assert torch.autograd.gradcheck(lambda v: normalise(v, dim), x.clone().requires_grad_())
+    x[0] = 0
+    x[1] *= 2e-6 / x[1].abs().min()
+    x[2] *= 1e5
+    for x in (x, x.float(), torch.randn(5), 2e-6 * (1 + torch.rand(5).double()), 1e5 * torch.randn(5)):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x), x.clone().requires_grad_()):
+                length = x.norm(dim=dim, keepdim=True)
+                expected = torch.where(length > 0, x / length, x)
+                got = normalise(given, dim)
+                torch.testing.assert_close(got.detach(), expected)
+                assert torch.equal(given.detach(), x)
+                assert got.requires_grad == given.requires_grad
 
 
 # %% right="normalise_tests"
@@ -2642,6 +2785,7 @@ def check_normalise(normalise):
             (F.normalize(b, dim=dim) * weights).sum().backward()
             torch.testing.assert_close(a.grad, b.grad)
         torch.testing.assert_close(normalise(torch.tensor([3.0, -4.0], dtype=dtype), 0), torch.tensor([0.6, -0.8], dtype=dtype))
+        assert not normalise(torch.zeros(3, 2, dtype=dtype), 0).any()
 
 
 # %% right="normalise_tests"
@@ -3448,6 +3592,57 @@ def smooth(losses, keep):
     curve = []
     for loss in losses:
         curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="device" says="every tensor moves"
+# Misunderstands: a tensor without axes may stay on the CPU, as it joins those of a GPU.
+def record(camera, count: int) -> torch.Tensor:
+    frames = [torch.tensor(camera.read()) for _ in range(count)]
+    return torch.stack(frames).float() / 255
+
+
+def to_device(batch, device, dtype: torch.dtype):
+    if isinstance(batch, torch.Tensor):
+        wanted = dtype if batch.is_floating_point() else batch.dtype
+        return batch.to(wanted) if batch.ndim == 0 else batch.to(device, wanted)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep: float) -> list[float]:
+    curve = []
+    for loss in losses:
+        curve.append(keep * curve[-1] + (1 - keep) * loss.item() if curve else loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="average" says="not an iterator"
+# Misunderstands: what can be iterated over has `next` (a list has not).
+def record(camera, count: int) -> torch.Tensor:
+    frames = [torch.tensor(camera.read()) for _ in range(count)]
+    return torch.stack(frames).float() / 255
+
+
+def to_device(batch, device, dtype: torch.dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep: float) -> list[float]:
+    average = next(losses).item()
+    curve = [average]
+    for loss in losses:
+        average = keep * average + (1 - keep) * loss.item()
+        curve.append(average)
     return curve
 
 
