@@ -134,7 +134,8 @@ plt.show()
 # `train_step(model, optimizer, x, y)` makes one update on one batch. `optimizer` is one of `torch.optim` whose `step()` needs
 # no closure (SGD, Adam and most others), with one parameter group or more, for all parameters of the model or for some of them.
 #
-# - It makes one step of `optimizer` with the gradient of the mean cross-entropy of this batch. <!-- rule: step -->
+# - It makes one step of `optimizer` with the gradient of the mean cross-entropy of this batch, also where logits are in the
+#   thousands. <!-- rule: step -->
 # - The batch goes through the model once, and then the model and **all its submodules** are in training mode, in whatever
 #   mode each of them came. In which mode they are afterwards is up to you. <!-- rule: training_mode -->
 # - Gradients that lie in `.grad` when it is called have no effect. What lies there afterwards is up to
@@ -154,8 +155,9 @@ plt.show()
 # - Autograd records nothing meanwhile. <!-- rule: no_graph -->
 # - Afterwards **each** submodule is in the mode in which it came. (Some freeze a batch norm in eval mode while the rest
 #   trains.) <!-- rule: modes_back -->
-# - Everything else is as before: weights, buffers, `.grad` and `requires_grad` of each parameter, torch's generator (only
-#   `loader` may draw from it), and whether autograd records (at the call it may be on or off). <!-- rule: nothing_left -->
+# - Everything else is as before: weights, buffers, `.grad` and `requires_grad` of each parameter, torch's generator (where
+#   `loader` draws from it, it stays as `loader` left it), and whether autograd records (at the call it may be on or
+#   off). <!-- rule: nothing_left -->
 
 
 # %% exercise="train_and_evaluate" minutes=25 difficulty=1
@@ -206,10 +208,14 @@ def trained(step, plan, how, came, leftover, x, y):
     """Three calls of `step`: what each returned, and the model's state after it."""
     kind, dtype = how
     model, x = built(plan, came, getattr(torch, dtype)), x.to(getattr(torch, dtype))
-    parameters, passes = list(model.parameters()), []
+    parameters, passes, modes = list(model.parameters()), [], set()
     model[0].register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
+    model.register_forward_pre_hook(lambda module, args: modes.update(part.training for part in module.modules()))
+    if kind == "SGD, logits times 1000":
+        model.register_forward_hook(lambda module, args, logits: 1000 * logits)
     optimiser = {
         "SGD": lambda: torch.optim.SGD(parameters, lr=0.5),
+        "SGD, logits times 1000": lambda: torch.optim.SGD(parameters, lr=0.5 / 1000),
         "momentum": lambda: torch.optim.SGD(parameters, lr=0.2, momentum=0.9),
         "Adam": lambda: torch.optim.Adam(parameters, lr=0.05),
         "SGD for the last layer": lambda: torch.optim.SGD(parameters[-2:], lr=0.5),
@@ -223,9 +229,11 @@ def trained(step, plan, how, came, leftover, x, y):
         if came == "eval":
             model.eval()
         passes.clear()
+        modes.clear()
         loss = step(model, optimiser, x, y)
-        state = {name: value.clone() for name, value in model.state_dict().items()}
-        seen.append({"is a float": isinstance(loss, float), "loss": loss, "weights": state, "samples in each forward pass": [*passes]})
+        weights = {name: value.clone() for name, value in model.state_dict().items()}
+        state = {"is a float": isinstance(loss, float), "loss": loss, "weights": weights, "samples in each forward pass": [*passes]}
+        seen.append(state | {"all parts in training mode in the forward pass": False not in modes})
     return seen
 
 
@@ -267,17 +275,19 @@ def judged(judge, plan, came, stretch, kind, piece, leftover, autograd, x, y):
     batches = list(zip(x.split(piece), y.split(piece)))
     for p in model.parameters():
         p.grad = None if leftover is None else torch.full_like(p, leftover)
-    watch = model.register_forward_hook(lambda module, args, logits: logits * stretch * (1 + torch.is_grad_enabled()))
+    watch, modes = model.register_forward_hook(lambda module, args, logits: logits * stretch * (1 + torch.is_grad_enabled())), set()
+    model.register_forward_pre_hook(lambda module, args: modes.update(part.training for part in module.modules()))
     torch.default_generator.manual_seed(1)
     loaders = {
         "a list": lambda: batches,
         "a list, the smallest batch first": lambda: batches[::-1],
         "a generator": lambda: (batch for batch in batches),
         "a DataLoader": lambda: DataLoader(batches, batch_size=None, generator=torch.Generator()),
+        "a DataLoader that draws from torch's generator": lambda: DataLoader(batches, batch_size=None),
     }
     last = [p for p in model.parameters() if p.requires_grad][-1]
     with torch.set_grad_enabled(autograd == "on"):
-        scores = judge(model, loaders[kind]())
+        scores, judging = judge(model, loaders[kind]()), True not in modes
         watch.remove()
         seen = {"loss and accuracy": tuple(scores), "are floats": [isinstance(score, float) for score in scores]}
         seen["modes"] = {name or "the model": part.training for name, part in model.named_modules()}
@@ -285,6 +295,7 @@ def judged(judge, plan, came, stretch, kind, piece, leftover, autograd, x, y):
         seen["gradients"] = [p.grad for p in model.parameters()]
         seen["requires_grad"] = {name: p.requires_grad for name, p in model.named_parameters()}
         seen["a random number drawn afterwards"] = torch.rand(())
+        seen["all parts in eval mode while it judged"] = judging
         later = model.eval()(x).square().sum()
         slope = torch.autograd.grad(later, last, allow_unused=True)[0] if later.requires_grad and last.requires_grad else "nothing was recorded"
         seen["gradient of a later loss"] = slope
@@ -329,7 +340,7 @@ model_domain = {"plan": cases.module(6, "classes", model_kinds), "came": cases.c
 def check_train_step():
     domain = {
         "plan": model_domain["plan"],
-        "how": cases.choice(("SGD", "float64"), ("SGD", "float32"), ("momentum", "float64"), ("Adam", "float64"), ("SGD for the last layer", "float64"), ("two groups", "float64")),
+        "how": cases.choice(("SGD", "float64"), ("SGD", "float32"), ("momentum", "float64"), ("Adam", "float64"), ("SGD for the last layer", "float64"), ("two groups", "float64"), ("SGD, logits times 1000", "float64")),
         "came": model_domain["came"],
         "leftover": cases.choice(100.0, None),
         "x": cases.tensor("rows", 2, 3, dtypes=("float64",)),
@@ -361,7 +372,9 @@ def check_evaluate():
     domain = {
         **model_domain,
         "logits times": cases.choice(1.0, 1e4),
-        "loader": cases.choice("a list", "a generator", "a list, the smallest batch first", "a DataLoader"),
+        "loader": cases.choice(
+            "a list", "a generator", "a list, the smallest batch first", "a DataLoader", "a DataLoader that draws from torch's generator"
+        ),
         "piece": cases.integer(1, 30),
         "leftover": cases.choice(100.0, None),
         "autograd": cases.choice("on", "off"),
@@ -385,7 +398,7 @@ def check_evaluate():
         functools.partial(judged, scores_by_definition),
         cases.draw(seeds, domain, 3, rows=(1, 70), classes=(2, 12)),
         "`evaluate`",
-        "sums over all samples, divided once at the end; nothing else changes",
+        "all parts in eval mode, sums over all samples, divided once at the end; nothing else changes",
         causes={text: with_mistake(judged, scores_by_definition, mistake) for text, mistake in causes.items()},
     )
 
@@ -485,7 +498,8 @@ print(f"validation accuracy after 8 epochs: {scores[-1][1]:.0%}")
 # they become (0.6) and (0.8); each on its own would become (1) and (1), another direction.
 #
 # **Task.** Write `clip_gradients(parameters, max_norm)` by hand. `parameters` is any iterable of parameters, such as the
-# generator `model.parameters()`; at least one has a gradient. The gradients are all float32 or all float64, of any shape and
+# generator `model.parameters()`; at least one has a gradient. Some may be frozen (`requires_grad` False): a gradient that lies
+# there counts, and is clipped, as all others. The gradients are all float32 or all float64, of any shape and
 # strides, with entries of size 1e-12 to 1e12, zeros among them. `max_norm` is a number from 0.1 upwards, or `math.inf`.
 #
 # - It returns the global norm **before** clipping, a float or a tensor without axes: that is the figure to log. <!-- rule: norm -->
@@ -515,7 +529,7 @@ def clip_gradients(parameters, max_norm):
 
 # %% tests="clip_gradients" points=2
 @check.shared
-def clipped(clip, size, gradients, max_norm, kind):
+def clipped(clip, size, gradients, max_norm, kind, frozen):
     """What `clip` returns, and the gradients: in `p.grad`, and as somebody sees them who looks into their memory."""
     from unittest import mock
 
@@ -523,6 +537,8 @@ def clipped(clip, size, gradients, max_norm, kind):
     for g in gradients:
         parameters.append(nn.Parameter(torch.zeros_like(g)))
         parameters[-1].grad = g.clone()
+    for p in parameters[-frozen:] if frozen else []:
+        p.requires_grad_(False)
     held = [p.grad for p in parameters]
     memory = [None if g is None else g.detach() for g in held]  # other tensors in the same memory, as a bucket has them
     forbidden = AssertionError("torch's own clip_grad_norm_ is out of reach here: write it by hand")
@@ -536,7 +552,7 @@ def clipped(clip, size, gradients, max_norm, kind):
 @check.shared
 def clip_by_definition(parameters, max_norm, mistake=""):
     """By the formula, in float64; `mistake` names what it does wrong."""
-    parameters = [p for p in parameters if p.grad is not None]
+    parameters = [p for p in parameters if p.grad is not None and (p.requires_grad or mistake != "frozen")]
     together = torch.cat([p.grad.double().flatten() for p in parameters])
     norm = sum(p.grad.double().norm() for p in parameters) if mistake == "sum of norms" else together.norm()
     for p in parameters:
@@ -581,6 +597,7 @@ with check.exercise("clip_gradients"):
         "gradients": cases.derived(lambda **drawn: gradients_of(**drawn), "some tensors"),
         "max_norm": cases.choice(1.0, 0.1, 30.0, math.inf),
         "parameters": cases.choice("a list", "a generator"),
+        "frozen": cases.choice(0, 1),  # of those with a gradient, at the end
     }
 
     def gradients_of(_dtype, size, _shapes, _layout, _seed):
@@ -597,6 +614,7 @@ with check.exercise("clip_gradients"):
         "each value was clipped, which turns the vector: one factor, max_norm / global norm, for all": "values",
         "short gradients were stretched: the factor is at most 1": "stretch",
         "the gradients are unchanged: `g = g * factor` makes a new tensor, `g.mul_(factor)` changes the one that is there; and a generator is empty at a second pass": "new tensors",
+        "a frozen parameter's gradient was left out: one that lies there counts, and is clipped, whatever `requires_grad` says": "frozen",
         "gradients that are not contiguous are unchanged: `reshape(-1)` and `flatten()` make a copy of those": "copies",
         "`p.grad = ...` puts another tensor in place of the one that others hold: `p.grad.mul_(factor)` changes that one": "other tensor",
         "`g.data = ...` gives the tensor other memory, and others look into the old one: `g.mul_(factor)` writes there": "other memory",
@@ -1022,7 +1040,8 @@ def accumulated(step, plan, how, came, leftover, sizes, seed):
         part.p = 0.0  # of dropout
     parameters, passes = list(model.parameters()), []
     groups = {"two groups": [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.1}], "SGD for the last layer": parameters[-2:]}
-    optimiser = torch.optim.SGD(groups.get(kind, parameters), lr=0.3, momentum=0.9 if kind == "momentum" else 0.0)
+    stretch = 1000 if kind == "SGD, logits times 1000" else 1
+    optimiser = torch.optim.SGD(groups.get(kind, parameters), lr=0.3 / stretch, momentum=0.9 if kind == "momentum" else 0.0)
     for p in parameters:
         p.grad = None if leftover is None else torch.full_like(p, leftover)
     model[0].register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
@@ -1034,7 +1053,7 @@ def accumulated(step, plan, how, came, leftover, sizes, seed):
 
     def watch(module, args, logits):
         off = not all(part.training for part in module.modules())
-        return logits * (1 + off + max(0, len(args[0]) - max(sizes)) + before.pop())
+        return stretch * logits * (1 + off + max(0, len(args[0]) - max(sizes)) + before.pop())
 
     model.register_forward_pre_hook(lambda *args: before.append(len(alive) > 0))
     model.register_forward_hook(watch)
@@ -1106,7 +1125,12 @@ with check.exercise("accumulation_step"):
     domain = {
         "plan": cases.module(6, "classes", ("nested", "linear", "tied", "frozen", "child in eval", "unused parameter")),
         "optimizer": cases.choice(
-            ("SGD", "float64"), ("SGD", "float32"), ("momentum", "float64"), ("two groups", "float64"), ("SGD for the last layer", "float64")
+            ("SGD", "float64"),
+            ("SGD", "float32"),
+            ("momentum", "float64"),
+            ("two groups", "float64"),
+            ("SGD for the last layer", "float64"),
+            ("SGD, logits times 1000", "float64"),
         ),
         "came": cases.choice("as built", "eval", "training"),
         "leftover": cases.choice(2.0, None),
@@ -1253,8 +1277,8 @@ claims.record(
 # types.
 #
 # - The forward pass runs under autocast for `dtype`, on the device of `x`. <!-- rule: autocast -->
-# - The cross-entropy is computed in float32 (under autocast it is; outside, the logits must be made float32
-#   first). <!-- rule: loss_float32 -->
+# - The cross-entropy is computed in float32. (Under autocast `F.cross_entropy` sees to it; outside, or in another formula, the
+#   logits must be made float32 first.) <!-- rule: loss_float32 -->
 # - The backward pass runs outside of autocast, as PyTorch's notes ask for. <!-- rule: backward_outside -->
 # - What is clipped to the global norm `max_norm` are the **unscaled** gradients (take torch's function now). <!-- rule: clip -->
 # - The update is that of `optimizer` with these gradients. If they overflow there is none: the scaler sees to
@@ -1294,7 +1318,7 @@ def mixed(step, plan, kind, came, scale, max_norm, leftover, optimiser, x, y):
     model = nn.Sequential(nn.Flatten(), cases.build(plan))
     if came != "as built":
         model.train(came == "training")
-    parameters, passes = list(model.parameters()), []
+    parameters, passes, modes = list(model.parameters()), [], set()
     groups = [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.1}] if optimiser == "two groups" else parameters
     optimiser = torch.optim.SGD(groups, lr=0.5, momentum=0.9 if optimiser == "momentum" else 0.0)
     scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=2, enabled=kind == "float16")
@@ -1304,16 +1328,19 @@ def mixed(step, plan, kind, came, scale, max_norm, leftover, optimiser, x, y):
             p.register_hook(lambda gradient: gradient * (1 + torch.is_autocast_enabled("cpu")))
     model.register_forward_hook(lambda module, args, logits: logits * (1 + (logits.dtype != dtype)))
     model[0].register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
+    model.register_forward_pre_hook(lambda module, args: modes.update(part.training for part in module.modules()))
     torch.default_generator.manual_seed(1)
     seen = []
     for _ in range(2):
         passes.clear()
+        modes.clear()
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         loss = step(model, optimiser, scaler, x, y, dtype, max_norm)
         change = {name: p.detach() - before[name] for name, p in model.named_parameters()}
         types = sorted({str(p.dtype) for p in model.parameters()})
         state = {"loss": loss, "is a float": isinstance(loss, float), "types of the weights": types, "change of the weights": change}
-        seen.append(state | {"scale": scaler.get_scale(), "samples in each forward pass": [*passes]})
+        state |= {"scale": scaler.get_scale(), "samples in each forward pass": [*passes]}
+        seen.append(state | {"all parts in training mode in the forward pass": False not in modes})
     return seen
 
 
@@ -1410,7 +1437,7 @@ with check.exercise("amp_step"):
         "`scaler.update()` ends every step: it halves the scale after an overflow, and doubles it after some good steps": "no adapting",
         "the forward pass belongs inside `torch.autocast(device, dtype=dtype)` (this model doubles logits of another type)": "no autocast",
         "pass `dtype=dtype` to autocast: without it the device has its own default, bfloat16 on a CPU (this model doubles logits of another type)": "default type",
-        "cross-entropy of 16-bit logits outside the autocast block is rounded to 16 bits": "outside",
+        "the cross-entropy was rounded to 16 bits: `F.cross_entropy` under autocast computes in float32; outside, or in another formula, `logits.float()` comes first": "outside",
         "the backward pass ran under autocast (gradients of this model are doubled then): leave the `with` block first": "backward",
         "return the loss itself, not the scaled one": "scaled loss",
         "the scaled loss was divided by the scale that `update()` had already changed: return the loss from before the scaling": "divided late",
@@ -1428,7 +1455,7 @@ with check.exercise("amp_step"):
         observed = your_mixed_steps(*case)
         # Another formula for the loss may round otherwise in 16 bits: updates are compared to 3 %, the first loss exactly.
         tolerance = {"is a float": {}, "loss": {}, "types of the weights": {}, "change of the weights": {"rtol": 0.03}, "scale": {}}
-        tolerance["samples in each forward pass"] = {}
+        tolerance |= {"samples in each forward pass": {}, "all parts in training mode in the forward pass": {}}
         for step, name in itertools.product(range(2), tolerance):
             tolerance["loss"]["rtol"] = 0.03 if step else 2e-5
             halved = expected[step]["scale"] < (expected[0]["scale"] if step else case["scale"]) and case["dtype"] == "float16"
@@ -1558,7 +1585,8 @@ print("mean loss of the last epoch:", ", ".join(f"{name} {end:.3f}" for name, en
 # - Checkpoints are loaded with `weights_only=True`: one from elsewhere must not be able to run code. So they hold state
 #   dicts, tensors, lists and plain numbers, no objects. <!-- rule: safe -->
 # - It returns the loss of every update since the very first, as a list of Python floats. <!-- rule: returns -->
-# - What interrupts the run (any exception of `loader`) goes through to the caller. <!-- rule: interrupted -->
+# - What interrupts the run (any exception of `loader`, `KeyboardInterrupt` among them) goes through to the
+#   caller. <!-- rule: interrupted -->
 #
 # Randomness here comes from torch's CPU generator alone. (With a GPU add `torch.cuda.get_rng_state_all()`; with NumPy
 # or `random`, theirs.)
@@ -1598,7 +1626,7 @@ def fit(model, optimizer, scheduler, loader, epochs, path):
 def session(fit, kind, seed, samples, epochs, path, breaks_after):
     """A start with everything newly made from `seed`; the loader breaks off after so many batches (None: never).
 
-    Its kinds: "SGD" in float32; "AdamW in float64", with two parameter groups.
+    Its kinds: "SGD" in float32; "AdamW in float64", with two parameter groups, where somebody presses the stop button.
     """
 
     class BrokenOff(Exception):
@@ -1609,7 +1637,7 @@ def session(fit, kind, seed, samples, epochs, path, breaks_after):
             self.file = written()
             for batch in loader:
                 if len(taken) == breaks_after:
-                    raise BrokenOff
+                    raise interruption
                 taken.append(1)
                 yield batch
 
@@ -1617,14 +1645,16 @@ def session(fit, kind, seed, samples, epochs, path, breaks_after):
         return Path(path).read_bytes() if Path(path).is_file() else None
 
     generator, taken = torch.Generator().manual_seed(samples), []
+    interruption = KeyboardInterrupt if kind == "AdamW in float64" else BrokenOff
     dtype = torch.float64 if kind == "AdamW in float64" else torch.float32
     data = TensorDataset(torch.randn(samples, 5, generator=generator, dtype=dtype), torch.randint(3, (samples,), generator=generator))
     loader = DataLoader(data, batch_size=6, shuffle=True)
     torch.default_generator.manual_seed(seed)
     model = nn.Sequential(nn.Linear(5, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.4), nn.Linear(12, 3)).eval().to(dtype)
+    model.register_buffer("scratch", torch.zeros(2), persistent=False)  # no part of the state dict
     if kind == "AdamW in float64":
         optimizer = torch.optim.AdamW([{"params": model[0].parameters()}, {"params": model[1:].parameters(), "lr": 0.01}], lr=0.05)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 1 / (1 + t))
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.7)  # multiplies the rate that it finds
     else:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=1000)
@@ -1633,7 +1663,7 @@ def session(fit, kind, seed, samples, epochs, path, breaks_after):
         losses = fit(model, optimizer, scheduler, fragile, epochs, Path(path))
         seen["are floats"] = type(losses) is list and all(isinstance(loss, float) for loss in losses)
         seen["losses"] = losses
-    except BrokenOff:
+    except (BrokenOff, KeyboardInterrupt):
         seen["file changed in the unfinished epoch"] = written() != fragile.file
     state = {name: value.clone() for name, value in model.state_dict().items()}
     return seen | {"batches used": len(taken), "steps of the scheduler": scheduler.last_epoch, "model": state}
@@ -1719,7 +1749,7 @@ def check_fit(kind, seed, samples, epochs, breaks, folder):
         part = your_session(kind, start, samples, 1 if stop is None else epochs, broken, stop)
         check.true(
             ("losses" in part) == (stop is None),
-            f"The loader broke off after {stop} batches, but `fit` went on as if nothing had happened: let the exception through.",
+            f"The loader broke off after {stop} batches ({'KeyboardInterrupt' if kind == 'AdamW in float64' else 'an exception of its own'}), but `fit` returned as if nothing had happened: let the exception through.",
         )
         if part.get("file changed in the unfinished epoch"):
             unfinished = "the file at `path` changed in the middle of an epoch: a checkpoint holds the state at the end of a finished epoch, and no part of another"
@@ -1902,10 +1932,13 @@ class EarlyStopping:
 def replayed(stopping, losses, patience, min_delta):
     """Answers, best losses and counts while `losses` come; the model's weights and buffers tell the number of the evaluation.
 
-    A second stopper sees the same losses doubled, in between.
+    One weight has two names in the model, and one buffer is no part of its state dict. A second stopper sees the same losses
+    doubled, in between.
     """
     stopper, other = (stopping(patience, min_delta) if min_delta else stopping(patience) for _ in range(2))
-    model, another = (nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2), nn.Dropout()).double() for _ in range(2))
+    model, another = (nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2), nn.Dropout(), nn.Linear(1, 2)).double() for _ in range(2))
+    model[3].weight = model[0].weight
+    model.register_buffer("scratch", torch.zeros(2), persistent=False)
     model[1].eval().bias.grad = torch.ones(2, dtype=torch.float64)
     model[0].weight.requires_grad_(False)
     seen = {"answers": [], "best": [], "waited": []}
@@ -1952,7 +1985,7 @@ def stopping_by_definition(mistake=""):
             self.waited = 0 if improved else self.waited + 1
             if mistake == "not in a row":
                 self.waited = self.bad = getattr(self, "bad", 0) + (not improved)
-            if improved or mistake == "last":
+            if improved or mistake == "last" or mistake == "smallest" and loss < self.best:
                 self.best = loss
             if improved:
                 self.best_state = model.state_dict() if mistake == "references" else copy.deepcopy(model.state_dict())
@@ -2001,7 +2034,8 @@ with check.exercise("early_stopping"):
         "an improvement must be larger than `min_delta`": "any",
         "below by more than `min_delta`: an equal loss is no improvement": "exactly",
         "an improvement sets the count back to 0": "not in a row",
-        "`best` changes with an improvement alone: compare with the best so far, not with the last loss": "last",
+        "`best` changes with an improvement alone: a loss is compared with the best so far that counted as one": "last",
+        "`best` changes with an improvement alone, not with every smaller loss: a loss is compared with the best so far that counted as one": "smallest",
         "`state_dict()` holds references to the live weights: keep a deep copy, and only of the best": "references",
         "`best_state` holds references to the live buffers (batch norm's statistics): copy them like the weights": "live buffers",
         "stop at the last of `patience` evaluations in a row without improvement, not one later": "late",
@@ -2495,13 +2529,14 @@ print(f"{activation_bytes(lambda: hungry_forward(blocks, x), blocks) / 1e6:.0f} 
 #   mode. <!-- rule: guarded_once -->
 # - A loss of at most `limit` is healthy: then, after the forward pass and before the update, it takes a **copy** of the
 #   model's state (batch norm's statistics are in it, this batch's among them); then it updates as usual. <!-- rule: healthy -->
-# - Any other loss (larger, infinite, NaN) is a crash: no update; the model goes back to the **last copy**, or, if there is
-#   none yet, to the state in which it came. <!-- rule: crash -->
+# - Any other loss (larger, or NaN) is a crash: no update; the model goes back to the **last copy**, which stays the last one
+#   until a later loss is healthy, or, if there is none yet, to the state in which it came. <!-- rule: crash -->
 # - A crash also halves the rate of every parameter group. <!-- rule: halved -->
 # - Old gradients have no effect. <!-- rule: guarded_fresh -->
 # - It returns the losses of all batches, crashes included, as a list of Python floats. <!-- rule: guarded_losses -->
 #
-# `weighted_loss(model, x, y)`, for patient 3. The model gives ten logits, in float32; all its parameters are on one device.
+# `weighted_loss(model, x, y)`, for patient 3. The model gives ten logits, in float32 and up to the thousands; all its
+# parameters are on one device.
 #
 # - It returns what `broken_loss` returns where all is on the CPU, and gradients reach the model. <!-- rule: weighted -->
 # - On whatever device the model's parameters live, and wherever the batch is, the loss is computed on the model's
@@ -2513,8 +2548,9 @@ print(f"{activation_bytes(lambda: hungry_forward(blocks, x), blocks) / 1e6:.0f} 
 #
 # - Result, gradients of the parameters, and the gradient of `x` where it requires one are those of `hungry_forward`, with
 #   the same dropout. <!-- rule: same -->
-# - Each block is checkpointed (`torch.utils.checkpoint`): of five blocks or more at most 40 % of the bytes are kept for the
-#   backward pass. <!-- rule: memory, reported -->
+# - Each block is checkpointed (`torch.utils.checkpoint`), in training mode or not; the last one may be left out, for the
+#   backward pass begins with it. Of five blocks or more at most 40 % of the bytes are kept for the backward
+#   pass. <!-- rule: memory, reported -->
 # - Each is checkpointed on its own: in the backward pass one block at a time is open again, and no block runs more than
 #   twice. <!-- rule: one_open, reported -->
 
@@ -2580,6 +2616,15 @@ def small_model(plan, came):
 
 
 @check.shared
+def watched_passes(model):
+    """What fills in each forward pass: how many samples went in, and the modes (`training`) of all parts that ever were."""
+    samples, modes = [], set()
+    model[0].register_forward_pre_hook(lambda module, args: samples.append(len(args[0])))
+    model.register_forward_pre_hook(lambda module, args: modes.update(part.training for part in module.modules()))
+    return samples, modes
+
+
+@check.shared
 def some_batch(number, classes, samples=4):
     generator = torch.Generator().manual_seed(number)
     x = torch.randn(samples, 2, 3, generator=generator, dtype=torch.float64)
@@ -2615,8 +2660,8 @@ def steps_made(run, plan, came, kind, leftover, passes, steps):
             self.begun += 1
             return iter([some_batch(number, plan["outputs"]) for number in numbers])
 
-    model, forwards = small_model(plan, came), []
-    model[0].register_forward_pre_hook(lambda module, args: forwards.append(len(args[0])))
+    model = small_model(plan, came)
+    forwards, modes = watched_passes(model)
     parameters = list(model.parameters())
     for p in parameters:
         p.grad = None if leftover is None else torch.full_like(p, leftover)
@@ -2625,7 +2670,8 @@ def steps_made(run, plan, came, kind, leftover, passes, steps):
     losses = run(model, torch.optim.SGD(groups, lr=0.1, momentum=0.5), Loader(), steps)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     seen = {"losses": losses, "are floats": all(isinstance(loss, float) for loss in losses), "weights": weights}
-    return seen | {"samples in each forward pass": forwards}
+    seen["samples in each forward pass"] = forwards
+    return seen | {"all parts in training mode in each forward pass": False not in modes}
 
 
 @check.shared
@@ -2678,8 +2724,8 @@ def patient_1():
 @check.shared
 def guarded(fit, plan, came, scales, limit, rates, leftover, seed):
     """What a run over a batch times each of `scales` returns and leaves behind."""
-    model, forwards = small_model(plan, came), []
-    model[0].register_forward_pre_hook(lambda module, args: forwards.append(len(args[0])))
+    model = small_model(plan, came)
+    forwards, modes = watched_passes(model)
     groups = [{"params": part, "lr": rate} for part, rate in zip(([*model.parameters()][:-1], [*model.parameters()][-1:]), rates)]
     optimizer = torch.optim.SGD(groups)
     for p in model.parameters():
@@ -2693,6 +2739,7 @@ def guarded(fit, plan, came, scales, limit, rates, leftover, seed):
         "rates": [group["lr"] for group in optimizer.param_groups],
         "state of the model": {name: value.clone() for name, value in model.state_dict().items()},
         "samples in each forward pass": forwards,
+        "all parts in training mode in each forward pass": False not in modes,
         "requires_grad": {name: p.requires_grad for name, p in model.named_parameters()},
     }
 
@@ -2706,7 +2753,8 @@ def guarded_by_definition(model, optimizer, batches, limit, mistake=""):
 
     if mistake != "mode":
         model.train()
-    losses, healthy = [], copied()
+    losses, came = [], copied()
+    healthy = came
     for x, y in batches:
         early = copied()
         if mistake == "twice":
@@ -2725,6 +2773,7 @@ def guarded_by_definition(model, optimizer, batches, limit, mistake=""):
             if mistake == "parameters":
                 healthy = {**model.state_dict(), **{name: healthy[name] for name, _ in model.named_parameters()}}
             model.load_state_dict(healthy)
+            healthy = came if mistake == "used up" else healthy
             for group in optimizer.param_groups[: 1 if mistake == "one group" else None]:
                 group["lr"] /= 2
     return losses
@@ -2738,9 +2787,11 @@ def your_guarded_fit(*case):
 def patient_2():
     nan, inf = math.nan, math.inf
     domain = {
-        "plan": cases.module(6, "classes", ("with buffers", "nested", "linear", "frozen", "child in eval", "unused parameter")),
+        "plan": cases.module(6, "classes", ("with buffers", "nested", "linear", "tied", "frozen", "child in eval", "unused parameter")),
         "came": cases.choice("as built", "eval", "training"),
-        "scales": cases.choice([1, 1, nan, 1], [nan], [1, nan, nan, 1, 1], [nan, 1], [1, 40, 1, inf, 1, 1], [1] * 12, [3, -2, nan, 1, 5, -1, 8]),
+        "scales": cases.choice(
+            [1, 1, nan, 1], [nan], [1, nan, nan, 1, 1], [nan, 1], [1, 40, 1, inf, 1, 1], [1] * 12, [3, -2, nan, 1, 5, -1, 8], [1, 1, nan, nan, 1]
+        ),
         "limit": cases.choice(50.0, 0.0, 2.0, inf),
         "rates": cases.choice((0.4, 0.1), (0.05, 2.0), (1.5, 1.5)),
         "leftover": cases.choice(None, 9.0),
@@ -2751,6 +2802,8 @@ def patient_2():
     # Tells a copy of references (wrong here) from one that is lacking as long as no loss was healthy (right here).
     healthy_first = ({"kind": "with buffers", "inputs": 6, "outputs": 3, "seed": 3}, "as built", [1, nan], 50.0, (0.4, 0.1), None, 5)
     healthy_first = cases.Case(dict(zip(domain, healthy_first)), {"scales": "[1, nan]", "limit": "50.0"})
+    far_off = ({"kind": "linear", "inputs": 6, "outputs": 5, "seed": 3}, "as built", [1, 1000, 1], 50.0, (0.4, 0.1), None, 5)
+    far_off = cases.Case(dict(zip(domain, far_off)), {"scales": "[1, 1000, 1]", "limit": "50.0"})
     at_the_limit = cases.Case(dict(zip(domain, exact)), {"classes": "1", "limit": "0.0, which every loss reaches exactly"})
     causes = {
         "`loss > limit` is False for NaN, which is a crash all the same": "nan",
@@ -2760,6 +2813,7 @@ def patient_2():
         "old gradients were added: clear them before `backward`": "uncleared",
         "old gradients were cleared in the first parameter group alone: clear them in every group": "first cleared",
         "the copy holds references to the live state, so there is nothing to go back to: is it a deep copy?": "references",
+        "a copy can serve more than once: until a later loss is healthy it is the last one, also in the next crash": "used up",
         "the copy was taken before the forward pass: this batch's statistics are not in it": "early copy",
         "batch norm's statistics belong to the state too, and a bad batch spoils them": "parameters",
         "a crash makes no update": "updates always",
@@ -2770,7 +2824,7 @@ def patient_2():
     check.agrees(
         your_guarded_fit,
         functools.partial(guarded, guarded_by_definition),
-        itertools.chain([at_the_limit, healthy_first], cases.draw(seeds, domain, 4, classes=(2, 9))),
+        itertools.chain([at_the_limit, healthy_first, far_off], cases.draw(seeds, domain, 4, classes=(2, 9))),
         "`guarded_fit`",
         "forward; healthy: copy, then update; crash: back to the last copy, and halve",
         causes={text: functools.partial(guarded, functools.partial(guarded_by_definition, mistake=mistake)) for text, mistake in causes.items()},
@@ -2840,6 +2894,12 @@ def patient_3():
             "class 0 weighs 1 and class 9 weighs 2, not the other way round": by_definition(share, lambda: torch.linspace(2, 1, 10)),
         },
     )
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        case = "eval", 1e4 * torch.randn(9, 1, 8, 8, generator=generator), torch.randint(10, (9,), generator=generator), seed
+        hint = "the log of a softmax that is 0 is lost: `F.cross_entropy` and `log_softmax` take the logits themselves"
+        what = "the loss of nine samples whose logits are in the thousands"
+        check.equal(your_weighted_loss(*case)["loss"], by_definition(share)(*case)["loss"], what, hint, rtol=1e-4)
     for samples, where in ((1, "cpu"), (5, "meta"), (33, "cpu")):
         loss, model, gradients = weighted_elsewhere(samples, where)
         what = f"with the model on the device meta and a batch of {samples} on {where}"
@@ -2870,10 +2930,10 @@ def your_lean_forward(*case):
 
 
 @check.scenario
-def watched(width, count, samples, seed):
+def watched(width, count, samples, training, seed):
     """Bytes that both ways keep, runs of each block, and the most blocks whose activations exist at once in the backward pass."""
     torch.default_generator.manual_seed(seed)
-    blocks, x = nn.ModuleList(Block(width) for _ in range(count)), torch.randn(samples, width)
+    blocks, x = nn.ModuleList(Block(width) for _ in range(count)).train(training), torch.randn(samples, width)
     kept = [activation_bytes(lambda: forward(blocks, x), blocks) for forward in (hungry_forward, lean_forward)]
     runs, open_ones, most = [0] * count, set(), [0]
 
@@ -2908,9 +2968,9 @@ def patient_4():
         rtol=1e-4,
     )
     for seed in seeds:
-        for width, count, samples in ((24, 5, 33), (16, 9, 20)):
-            (hungry, lean), runs, most = watched(width, count, samples, seed)
-            what = f"of {count} blocks ({hungry} without checkpoints)"
+        for width, count, samples, training in ((24, 5, 33, True), (16, 9, 20, True), (20, 6, 25, False)):
+            (hungry, lean), runs, most = watched(width, count, samples, training, seed)
+            what = f"of {count} blocks in {'training' if training else 'eval'} mode ({hungry} without checkpoints)"
             check.between(lean, None, 0.4 * hungry, f"the bytes kept for the backward pass {what}", "is every block called through torch.utils.checkpoint.checkpoint?")
             check.true(max(runs) <= 2, f"The blocks ran {runs} times, forward and backward together; expected at most 2 each.")
             hint = "one checkpoint around all blocks brings everything back at once: checkpoint block by block"

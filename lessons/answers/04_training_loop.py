@@ -681,6 +681,81 @@ def train_step(*args):
     raise NotImplementedError
 
 
+# %% wrong="train_and_evaluate" breaks="training_mode" says="all parts in training mode in the forward pass"
+# Misunderstands: only the children have something to switch (a model's own flag may decide as well, in `F.dropout`).
+def train_step(model, optimizer, x, y):
+    for child in model.children():
+        child.train()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def evaluate(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="step" says="in this order"
+# Misunderstands: an epsilon makes the log of the softmax safe (a sample far on the wrong side has no gradient then).
+def train_step(model, optimizer, x, y):
+    model.train()
+    optimizer.zero_grad()
+    loss = -torch.log(model(x).softmax(dim=1)[torch.arange(len(y)), y] + 1e-12).mean()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def evaluate(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="eval_mode" says="while it judged"
+# Misunderstands: only dropout and batch norm layers have a mode.
+def train_step(*args):
+    raise NotImplementedError
+
+
+def evaluate(model, loader):
+    switched = [part for part in model.modules() if isinstance(part, (nn.Dropout, nn.BatchNorm1d)) and part.training]
+    for part in switched:
+        part.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for part in switched:
+        part.train()
+    return loss / seen, right / seen
+
+
+# %% wrong="train_and_evaluate" breaks="nothing_left" says="draws from torch's generator"
+# Misunderstands: the generator goes back to where it was, the draws of the loader too (it would shuffle alike for ever).
+def train_step(*args):
+    raise NotImplementedError
+
+
+def evaluate(model, loader):
+    modes, state = [(part, part.training) for part in model.modules()], torch.get_rng_state()
+    model.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for part, training in modes:
+        part.training = training
+    torch.set_rng_state(state)
+    return loss / seen, right / seen
+
+
 # %% right="train_and_evaluate"
 def train_step(net, opt, inputs, targets):
     criterion = nn.CrossEntropyLoss()
@@ -1004,6 +1079,17 @@ def clip_gradients(parameters, max_norm):
     factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
     for g in flat:
         g.mul_(factor)
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="scale, norm" says="frozen parameter's gradient was left out"
+# Misunderstands: frozen parameters have no part, whatever lies in their .grad.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.requires_grad and p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    if norm > max_norm:
+        for g in gradients:
+            g.mul_(max_norm / norm)
     return norm
 
 
@@ -1720,6 +1806,38 @@ def accumulation_step(model, optimizer, batches):
     return mean
 
 
+# %% wrong="accumulation_step" breaks="equal, returns" says="accumulation_step"
+# Misunderstands: an epsilon makes the log of the softmax safe.
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    optimizer.zero_grad()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = -torch.log(model(x).softmax(dim=1)[torch.arange(len(y)), y] + 1e-12).sum() / samples
+        loss.backward()
+        mean += loss.item()
+    optimizer.step()
+    return mean
+
+
+# %% wrong="accumulation_step" breaks="equal" says="(tied)"
+# Misunderstands: going through all modules meets each weight once (a shared one is divided twice).
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    optimizer.zero_grad()
+    total, samples = 0.0, 0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y, reduction="sum")
+        loss.backward()
+        total, samples = total + loss.item(), samples + len(y)
+    for module in model.modules():
+        for p in module.parameters(recurse=False):
+            if p.grad is not None:
+                p.grad /= samples
+    optimizer.step()
+    return total / samples
+
+
 # %% right="accumulation_step"
 def accumulation_step(net, opt, pieces):
     net.train()
@@ -2006,7 +2124,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     return loss.item()
 
 
-# %% wrong="amp_step" breaks="loss_float32" says="outside the autocast block"
+# %% wrong="amp_step" breaks="loss_float32" says="was rounded to 16 bits"
 # Misunderstands: the loss knows by itself what it needs.
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
@@ -2221,6 +2339,53 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     scaler.update()
     with torch.no_grad(), torch.autocast(x.device.type, dtype=dtype):
         assert model(x).isfinite().any()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="loss_float32" says="or in another formula"
+# Misunderstands: under autocast every formula of the loss is in float32 (log_softmax stays in 16 bits on a CPU).
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = -F.log_softmax(model(x), dim=1)[torch.arange(len(y)), y].mean()
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="training_mode" says="was not in training mode"
+# Misunderstands: only the children have something to switch.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    for child in model.children():
+        child.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="clip" says="order: training mode"
+# Misunderstands: each parameter group has a norm of its own.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    for group in optimizer.param_groups:
+        nn.utils.clip_grad_norm_(group["params"], max_norm)
+    scaler.step(optimizer)
+    scaler.update()
     return loss.item()
 
 
@@ -2833,6 +2998,117 @@ def fit(model, optimizer, scheduler, loader, epochs, path):
     return losses
 
 
+# %% wrong="fit" breaks="exact" says="and of the scheduler in the checkpoint"
+# Misunderstands: as many steps bring a scheduler back (one that multiplies the rate that it finds does so twice).
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        losses, done = state["losses"], state["epoch"]
+        for _ in losses:
+            scheduler.step()
+        torch.set_rng_state(state["rng"])
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = dict(
+            model=model.state_dict(),
+            optimizer=optimizer.state_dict(),
+            rng=torch.get_rng_state(),
+            losses=losses,
+            epoch=epoch + 1,
+        )
+        torch.save(state, path)
+    return losses
+
+
+# %% wrong="fit" breaks="interrupted" says="KeyboardInterrupt), but `fit` returned"
+# Misunderstands: the stop button asks for a quiet end (the caller believes that the run is complete).
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        losses, done = state["losses"], state["epoch"]
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["rng"])
+    try:
+        for epoch in range(done, epochs):
+            for x, y in loader:
+                losses.append(train_step(model, optimizer, x, y))
+                scheduler.step()
+            state = dict(
+                model=model.state_dict(),
+                optimizer=optimizer.state_dict(),
+                scheduler=scheduler.state_dict(),
+                rng=torch.get_rng_state(),
+                losses=losses,
+                epoch=epoch + 1,
+            )
+            torch.save(state, path)
+    except KeyboardInterrupt:
+        print("interrupted")
+    return losses
+
+
+# %% wrong="fit" breaks="exact" says="the first losses after the resumption"
+# Misunderstands: a checkpoint may be in float32 (a float64 model comes back rounded).
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        losses, done = state["losses"], state["epoch"]
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["rng"])
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = dict(
+            model={name: value.float() for name, value in model.state_dict().items()},
+            optimizer=optimizer.state_dict(),
+            scheduler=scheduler.state_dict(),
+            rng=torch.get_rng_state(),
+            losses=losses,
+            epoch=epoch + 1,
+        )
+        torch.save(state, path)
+    return losses
+
+
+# %% wrong="fit" breaks="exact" says="loading state_dict"
+# Misunderstands: the state of a model is its parameters and all its buffers (some are no part of it).
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        losses, done = state["losses"], state["epoch"]
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["rng"])
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = dict(
+            model={name: value.detach() for name, value in [*model.named_parameters(), *model.named_buffers()]},
+            optimizer=optimizer.state_dict(),
+            scheduler=scheduler.state_dict(),
+            rng=torch.get_rng_state(),
+            losses=losses,
+            epoch=epoch + 1,
+        )
+        torch.save(state, path)
+    return losses
+
+
 # %% right="fit"
 def fit(model, optimizer, scheduler, loader, epochs, path):
     parts = [model, optimizer, scheduler]
@@ -3316,6 +3592,45 @@ class EarlyStopping:
             self.best_state = copy.deepcopy(model.requires_grad_(False).state_dict())
         else:
             self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="copy" says="loading state_dict"
+# Misunderstands: a state dict is parameters and buffers by name (a shared weight has two names, some buffers are left out).
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            tensors = [*model.named_parameters(), *model.named_buffers()]
+            self.best_state = {name: value.detach().clone() for name, value in tensors}
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="best" says="best so far that counted"
+# Misunderstands: the best is the smallest loss of all, also where it was no improvement.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.waited, self.best_state = 0, copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        self.best = min(self.best, loss)
         return self.waited >= self.patience
 
     def restore(self, model):
@@ -4757,6 +5072,211 @@ def guarded_fit(*args):
 
 def lean_forward(*args):
     raise NotImplementedError
+
+
+# %% wrong="debug_clinic" breaks="steps" says="all parts in training mode"
+# Misunderstands: only the children have something to switch.
+def run_steps(model, optimizer, loader, steps):
+    losses = []
+    while True:
+        for x, y in loader:
+            for child in model.children():
+                child.train()
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            if len(losses) == steps:
+                return losses
+
+
+def guarded_fit(*args):
+    raise NotImplementedError
+
+
+def weighted_loss(*args):
+    raise NotImplementedError
+
+
+def lean_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="debug_clinic" breaks="guarded_once" says="was not in training mode"
+# Misunderstands: only the children have something to switch.
+def run_steps(*args):
+    raise NotImplementedError
+
+
+def guarded_fit(model, optimizer, batches, limit):
+    losses, came = [], copy.deepcopy(model.state_dict())
+    healthy = came
+    for x, y in batches:
+        for child in model.children():
+            child.train()
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def weighted_loss(*args):
+    raise NotImplementedError
+
+
+def lean_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="debug_clinic" breaks="crash" says="a copy can serve more than once"
+# Misunderstands: a copy is used up by going back to it.
+def run_steps(*args):
+    raise NotImplementedError
+
+
+def guarded_fit(model, optimizer, batches, limit):
+    losses, came = [], copy.deepcopy(model.state_dict())
+    healthy = came
+    for x, y in batches:
+        model.train()
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            healthy = came
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def weighted_loss(*args):
+    raise NotImplementedError
+
+
+def lean_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="debug_clinic" breaks="crash" says="loading state_dict"
+# Misunderstands: a state dict is the parameters and the buffers by name (a shared weight has two).
+def run_steps(*args):
+    raise NotImplementedError
+
+
+def guarded_fit(model, optimizer, batches, limit):
+    losses, came = [], {name: v.detach().clone() for name, v in [*model.named_parameters(), *model.named_buffers()]}
+    healthy = came
+    for x, y in batches:
+        model.train()
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = {name: v.detach().clone() for name, v in [*model.named_parameters(), *model.named_buffers()]}
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def weighted_loss(*args):
+    raise NotImplementedError
+
+
+def lean_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="debug_clinic" breaks="guarded_losses, crash" says="[1, 1000, 1]"
+# Misunderstands: a least probability makes the log of the softmax safe (no loss is above 28 then, and the crash is not seen).
+def run_steps(*args):
+    raise NotImplementedError
+
+
+def guarded_fit(model, optimizer, batches, limit):
+    losses, came = [], copy.deepcopy(model.state_dict())
+    healthy = came
+    for x, y in batches:
+        model.train()
+        optimizer.zero_grad()
+        loss = -torch.log(model(x).softmax(1)[torch.arange(len(y)), y].clamp(min=1e-12)).mean()
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def weighted_loss(*args):
+    raise NotImplementedError
+
+
+def lean_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="debug_clinic" breaks="weighted" says="log of a softmax that is 0"
+# Misunderstands: an epsilon makes the log of the softmax safe.
+def run_steps(*args):
+    raise NotImplementedError
+
+
+def guarded_fit(*args):
+    raise NotImplementedError
+
+
+def weighted_loss(model, x, y):
+    device = next(model.parameters()).device
+    x, y = x.to(device), y.to(device)
+    shares = torch.linspace(1, 2, 10, device=device)[y]
+    each = -torch.log(model(x).softmax(1).gather(1, y[:, None])[:, 0] + 1e-12)
+    return (shares * each).sum() / shares.sum()
+
+
+def lean_forward(*args):
+    raise NotImplementedError
+
+
+# %% wrong="debug_clinic" breaks="memory" says="blocks in eval mode"
+# Misunderstands: in eval mode no backward pass follows, so nothing is kept.
+def run_steps(*args):
+    raise NotImplementedError
+
+
+def guarded_fit(*args):
+    raise NotImplementedError
+
+
+def weighted_loss(*args):
+    raise NotImplementedError
+
+
+def lean_forward(blocks, x):
+    for block in blocks:
+        x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False) if block.training else block(x)
+    return x
 
 
 # %% right="debug_clinic"
