@@ -2170,6 +2170,8 @@ def check_quantize(seed):
         weight[1, ::2] = 0
         check_blocks(weight, NF4, 8, f"numbers of size up to {size:g}")
     check_blocks(torch.rand(64, generator=generator) - 0.5, NF4, 32, "a tensor with one axis")
+    for dtype in (torch.bfloat16, torch.float16):  # many, so that some lie where rounding in the weight's own dtype changes the code
+        check_blocks((torch.rand(64, 64, generator=generator) - 0.5).to(dtype), NF4, 64, f"64 x 64 numbers in {dtype}")
     weight = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.5, -1.0, 0.0, 1.0], [0.0, -0.0, 0.0, 0.0]])
     check_blocks(weight, NF4, 4, "blocks of zeros beside another one")
 

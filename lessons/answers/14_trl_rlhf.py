@@ -616,7 +616,7 @@ def preference_loss(chosen: torch.Tensor, rejected: torch.Tensor, margin: torch.
     return -torch.sigmoid(difference).log().mean().to(chosen.dtype)
 
 
-# %% wrong="bradley_terry" breaks="sides" says="last column of a short row is padding"
+# %% wrong="bradley_terry" breaks="sides" says="find the last 1 of the mask"
 # Misunderstands: a thousandth a place settles which of the ones is the last, however long the rows are.
 def final_scores(scores: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
     places = torch.arange(scores.shape[1])
