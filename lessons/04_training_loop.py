@@ -552,10 +552,10 @@ def clipped(clip, size, gradients, max_norm, kind, frozen):
 @check.shared
 def clip_by_definition(parameters, max_norm, mistake=""):
     """By the formula, in float64; `mistake` names what it does wrong."""
-    parameters = [p for p in parameters if p.grad is not None and (p.requires_grad or mistake != "frozen")]
-    together = torch.cat([p.grad.double().flatten() for p in parameters])
-    norm = sum(p.grad.double().norm() for p in parameters) if mistake == "sum of norms" else together.norm()
-    for p in parameters:
+    counting = [p for p in parameters if p.grad is not None and not (mistake == "frozen" and not p.requires_grad)]
+    together = torch.cat([p.grad.double().flatten() for p in counting])
+    norm = sum(p.grad.double().norm() for p in counting) if mistake == "sum of norms" else together.norm()
+    for p in counting:
         g = p.grad
         length = g.double().norm() if mistake == "each on its own" else norm
         if mistake == "values":
