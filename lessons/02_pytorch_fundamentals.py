@@ -31,6 +31,8 @@
 # %% setup
 
 # %%
+import collections
+import dataclasses
 import itertools
 import math
 import time
@@ -857,6 +859,7 @@ def check_large_scores(seed, dtype):
     keys[:, 1], first = queries[:, 0], queries[:, :1]
     least = -first.expand(keys.shape)
     off = "take the largest score of each query off first, as `softmax` does"
+    hint = "scores up to ±1000 count as they are, none is cut; a softmax by hand first takes the largest score of each query off, as `softmax` does"
     for kind, inputs, why in (
         ("one query and a score of 1000", (first, keys, values), f"the exponential of 1000 is infinite, and infinite / infinite is NaN: {off}"),
         ("scores that are all -1000", (first, least, values), f"the exponential of -1000 is 0, and 0 / 0 is NaN: {off}"),
@@ -867,7 +870,7 @@ def check_large_scores(seed, dtype):
 
         expected = attend_by_definition(*(x.double() for x in inputs)).to(dtype)
         causes = {why: formula(dtype), f"{why} ": formula(torch.float64)} if why else {}
-        check.equal(attend(*inputs), expected, f"`attend` with {kind} in {dtype}", off, causes=causes)
+        check.equal(attend(*inputs), expected, f"`attend` with {kind} in {dtype}", hint, causes=causes)
 
 
 with check.exercise("contractions"):
@@ -959,7 +962,8 @@ print("out[index] += 1 :", lost.tolist(), "  index_add :", kept.tolist())
 # - Scores may be as large as ±1000, at one position or at all. <!-- rule: large -->
 #
 # `segment_mean(values, segment, count)`: the mean of the rows of each group. `values` has shape `[n, d]`, with 1 to 10,000
-# rows and numbers of at most 1e12; `segment` `[n]`, `int64`, names the group of each row, from 0 to `count - 1`.
+# rows, at most 100 of them in one group, and numbers of at most 1e12; `segment` `[n]`, `int64`, names the group of each row,
+# from 0 to `count - 1`.
 #
 # - It returns `[count, d]`: the mean of the rows of each group, which may stand in any order. It is off by at most 1e-5
 #   (float32) or 1e-7 (float64) of the largest number in that group, whatever stands in others: from one group to the next
@@ -1082,7 +1086,10 @@ def check_next_token_logprobs():
             large = sizes * torch.randn(2, 6, 5, generator=generator, dtype=dtype).clamp(-1, 1)
             large[0, 3] = -1000
             ids = torch.randint(0, 5, (2, 6), generator=generator)
-            hint = "the softmax is 0 in floating point and its logarithm -inf: take both in one step, for each position by itself"
+            hint = (
+                "where a softmax is 0 in floating point its logarithm is -inf: take both in one step, for each position by itself, "
+                "and cut nothing off"
+            )
             what = f"the log-probabilities of tokens with scores as large as ±1000, in {dtype}"
             check_against(next_token_logprobs, logprobs_by_definition, largest_at_positions, (large, ids), what, hint, hint)
 
@@ -1132,7 +1139,11 @@ def check_segment_mean():
     def rows(n, d, count):
         return torch.zeros(n, d), torch.arange(n) % count, count
 
-    check_no_loop(segment_mean, {"": rows(6, 3, 3), "4200 rows": rows(4200, 3, 3), "4200 groups": rows(6, 3, 4200)})
+    many, segment, count = rows(10_000, 1, 100)
+    many += 0.1 * (1 + torch.arange(count))[segment, None]
+    what, hint = "the means of 10000 rows in 100 groups of 100, equal numbers in each, in torch.float32", "100 equal numbers have that number as their mean"
+    check_against(segment_mean, means_by_definition, largest_in_groups, (many, segment, count), what, hint, cut)
+    check_no_loop(segment_mean, {"": rows(60, 3, 60), "4200 rows": rows(4200, 3, 60), "4200 groups": rows(60, 3, 4200)})
 
 
 with check.exercise("gather_scatter"):
@@ -1269,13 +1280,15 @@ print("only the first term sends a gradient:", torch.autograd.grad(y, weight)[0]
 # ### Exercise 5 · Gradient descent by hand (`descend`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # Write the loop that every optimiser is built around: `descend(loss_of, parameters, rate, steps)`, without `torch.optim`.
-# `loss_of()` takes nothing and returns the loss: a new, finite scalar tensor, computed from the parameters as they are now.
+# `loss_of()` takes nothing and returns the loss: a new, finite scalar tensor of any size and sign, computed from the parameters
+# as they are now.
 # Another step may use other parameters (the next batch decides). `parameters` are leaf tensors of any shape and any strides that
 # require gradients, each of them once; some may be float32 and others float64. `rate` is a positive number, `steps` 0 or more.
 #
 # - A step takes the loss and all its gradients, and only then does `parameter -= rate * gradient` for every parameter that has
-#   a gradient in this step: no gradient sees a parameter that has moved already. There are `steps` of them, also where all
-#   gradients are 0 or the loss is the same as before. <!-- rule: step -->
+#   a gradient in this step: no gradient sees a parameter that has moved already. There are `steps` of them,
+#   each of them whole, whatever the loss is (0, negative, the same as before) and whatever the gradients are (0, tiny,
+#   huge). <!-- rule: step -->
 # - This happens **in place**: the tensors that you were given have the new values, in the same memory as before, so views
 #   of them (such as `parameter.detach()`) show them too. <!-- rule: in_place -->
 # - `loss_of` is called exactly once a step (it may read the next batch each time). <!-- rule: once -->
@@ -1312,17 +1325,20 @@ def descend(loss_of, parameters, rate: float, steps: int) -> list[float]:
 
 # %% tests="descend" points=3
 @check.shared
-def loss_on(parameters, batch):
-    """A loss without the last parameter; on a batch of zeros it is made of the second alone, with gradient 0."""
+def loss_on(parameters, batch, size=1.0, level=None):
+    """A loss without the last parameter, `size` times as large; on a batch of zeros it is made of the second alone, with gradient 0.
+
+    `level`: the loss has this value, whatever its gradients are."""
     matrix, shift, scale, _ = parameters
     if not batch.any():
         return (0 * shift).sum()
-    return 50 * ((batch @ (scale * matrix)).tanh() + shift).square().mean()
+    loss = size * 50 * ((batch @ (scale * matrix)).tanh() + shift).square().mean()
+    return loss if level is None else loss - loss.detach() + level
 
 
 @check.scenario
-def descend_from(start, batches, rate, generator=False, old_gradient=None, twice=False, spread=False):
-    """`descend`, a batch a step; the last batch is kept. `spread`: the parameters have other strides.
+def descend_from(start, batches, rate, kind, generator=False, old_gradient=None, twice=False, spread=False):
+    """`descend`, a batch a step, with losses of a kind (`size`, `level`); the last batch is kept. `spread`: the parameters have other strides.
 
     Returns the losses, the number of calls of the loss, the parameters afterwards, what views of them show, whether each
     is a leaf that requires gradients, how many hooks it has, and the gradients of a backward pass on the last batch with
@@ -1336,7 +1352,7 @@ def descend_from(start, batches, rate, generator=False, old_gradient=None, twice
 
     def loss_of():
         calls.append(1)
-        return loss_on(parameters, next(waiting))
+        return loss_on(parameters, next(waiting), **kind)
 
     steps = len(batches) - 1
     if twice:
@@ -1347,7 +1363,7 @@ def descend_from(start, batches, rate, generator=False, old_gradient=None, twice
     trainable = [parameter.is_leaf and parameter.requires_grad for parameter in parameters]
     places = ("_backward_hooks", "_post_accumulate_grad_hooks")
     hooks = [sum(len(getattr(parameter, place, None) or ()) for place in places) for parameter in parameters]
-    going_on, further = loss_on(parameters, batches[-1]), None
+    going_on, further = loss_on(parameters, batches[-1], **kind), None
     if going_on.requires_grad and all(trainable) and not any(hooks):
         for parameter in parameters:
             parameter.grad = None
@@ -1356,17 +1372,17 @@ def descend_from(start, batches, rate, generator=False, old_gradient=None, twice
     return losses, len(calls), after, shown, trainable, hooks, further
 
 
-def descend_by_library(start, batches, rate):
+def descend_by_library(start, batches, rate, kind):
     """The same by `torch.optim`: losses, parameters afterwards, gradients on the last batch."""
     parameters = [value.clone().requires_grad_() for value in start]
     optimiser, losses = torch.optim.SGD(parameters, lr=rate), []
     for batch in batches[:-1]:
         optimiser.zero_grad()
-        loss = loss_on(parameters, batch)
+        loss = loss_on(parameters, batch, **kind)
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    further = torch.autograd.grad(loss_on(parameters, batches[-1]), parameters[:3])
+    further = torch.autograd.grad(loss_on(parameters, batches[-1], **kind), parameters[:3])
     return losses, [parameter.detach() for parameter in parameters], further
 
 
@@ -1396,11 +1412,11 @@ def run_descend(*case, **how):
         raise
 
 
-def check_descend(start, batches, rate, what="", hint="", **how):
+def check_descend(start, batches, rate, what="", hint="", kind={}, **how):
     steps = len(batches) - 1
     what = f"{steps} step{'s' * (steps != 1)} at rate {rate}{what}"
-    expected_losses, expected, expected_further = descend_by_library(start, batches, rate)
-    losses, calls, after, views, trainable, hooks, further = run_descend(start, batches, rate, **how)
+    expected_losses, expected, expected_further = descend_by_library(start, batches, rate, kind)
+    losses, calls, after, views, trainable, hooks, further = run_descend(start, batches, rate, kind, **how)
     check.kind(losses, list, "what `descend` returns")
     check.equal(len(losses), steps, f"the number of losses of {what}")
     for loss in losses:
@@ -1410,7 +1426,7 @@ def check_descend(start, batches, rate, what="", hint="", **how):
     if calls < steps:
         passes = "every step has one: neither a gradient of 0 nor a loss that is the same as before is the end"
     check.equal(calls, steps, f"how often `loss_of` is called in {what}", passes)
-    if steps and not how:
+    if steps and not kind and not how:
         check.true(
             any(not torch.equal(one, other) for one, other in zip(after, start)),
             "After a step the tensors that you were given have not moved: `p = p - ...` makes a new tensor and leaves the old one as it was; "
@@ -1465,6 +1481,12 @@ with check.exercise("descend"):
         check_descend(*wide, 0.002, " on parameters with other strides", hint, spread=True)
         mixed = [parameters[0], parameters[1].double(), *parameters[2:]]
         check_descend(mixed, batches[:4], 0.002, " on float32 and float64 parameters", "each keeps its dtype")
+        hint = "a step is old value minus rate times gradient whatever the loss is: neither its value nor its sign comes in"
+        for level in (0.0, -3.0):
+            check_descend(parameters, batches[:4], 0.002, f" with losses that are all {level:g}, though their gradients are not 0", hint, {"level": level})
+        hint = "no gradient is too small or too large to count: is there a limit, or a number that is added?"
+        for size in (1e-12, 1e12):
+            check_descend(parameters, batches[:4], 0.002 / size, f" with losses and gradients of size {size:g}", hint, {"size": size})
 
 
 # %% [markdown]
@@ -1643,8 +1665,8 @@ print("gradcheck compares with finite differences:", torch.autograd.gradcheck(la
 # - The gradient for `weight` is right, however many axes `x` has. <!-- rule: gradient_weight -->
 # - Both are right also where `x` or `weight` alone requires one (the other may be frozen). <!-- rule: alone -->
 # - `x` and the gradient that comes in may have any strides. <!-- rule: strides -->
-# - Where `x` or `weight` is changed in place between forward and backward there is an error or the right gradient, never a
-#   wrong one. <!-- rule: in_place -->
+# - Where `x` or `weight`, a frozen one too, is changed in place between forward and backward there is an error or the right
+#   gradient, never a wrong one. <!-- rule: in_place -->
 # - The same holds for second derivatives, those through the gradient of `x` and those through the gradient of `weight`: right
 #   or refused. (Here numbers in `x` are of ordinary size, 0.001 to 100.) <!-- rule: second -->
 # - Calls do not disturb each other: there may be several forward passes before the first backward, each with an `eps` of
@@ -1701,15 +1723,16 @@ def all_about(function, x, weight, eps, pull):
 
 
 @check.shared
-def second_derivatives(function, x, weight, eps):
-    """Gradients of a loss that holds the squares of both gradients; None where they are refused."""
-    x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
-    slopes = torch.autograd.grad(function(x, weight, eps).pow(3).sum(), (x, weight), create_graph=True)
+def second_derivatives(function, x, weight, eps, wanted):
+    """Gradients for those of the two that are wanted, of a loss that holds the squares of their gradients; None where they are refused."""
+    given = {"x": x.clone(), "weight": weight.clone()}
+    leaves = [given[name].requires_grad_() for name in wanted]
+    slopes = torch.autograd.grad(function(*given.values(), eps).pow(3).sum(), leaves, create_graph=True)
     try:
-        sum(leaf.square().sum() + slope.square().sum() for leaf, slope in zip((x, weight), slopes)).backward()
+        sum(leaf.square().sum() + slope.square().sum() for leaf, slope in zip(leaves, slopes)).backward()
     except RuntimeError:
         return None
-    return x.grad, weight.grad
+    return [leaf.grad for leaf in leaves]
 
 
 @check.scenario
@@ -1718,20 +1741,22 @@ def your_norm(x, weight, eps, pull):
 
 
 @check.scenario
-def your_second_derivatives(x, weight, eps):
-    return second_derivatives(RMSNorm.apply, x, weight, eps)
+def your_second_derivatives(x, weight, eps, wanted):
+    return second_derivatives(RMSNorm.apply, x, weight, eps, wanted)
 
 
 @check.scenario
-def gradients_after_change(name, x, weight, eps, pull):
-    """Gradients when 1 was added to `x` or `weight` between forward and backward; None where they are refused."""
-    x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
-    inner = {"x": x * 1, "weight": weight * 1}
+def gradients_after_change(name, x, weight, eps, pull, wanted):
+    """Gradients for those of the two that are wanted, when 1 was added to `x` or `weight` between forward and backward; None where
+    they are refused."""
+    given = {"x": x.clone(), "weight": weight.clone()}
+    leaves = [given[each].requires_grad_() for each in wanted]
+    inner = {each: value * 1 for each, value in given.items()}
     y = RMSNorm.apply(inner["x"], inner["weight"], eps)
     with torch.no_grad():
         inner[name].add_(1)
     try:
-        return torch.autograd.grad(y, (x, weight), pull)
+        return torch.autograd.grad(y, leaves, pull)
     except RuntimeError:
         return None
 
@@ -1746,13 +1771,14 @@ def tensors_to_norm(seed):
         ((7, 3), 1e-5, torch.float32),
         ((3, 4, 5), 1e-8, torch.float64),
         ((3, 4, 5), 1e-8, torch.float32),
+        ((3, 4, 5), 1.0, torch.float32),
         ((*some, 2, 6), 0.1, torch.float64),
         ((2, 1100), 1e-6, torch.float32),
         ((1100, 3), 1e-6, torch.float64),
     ):
         x, pull = (torch.randn(shape, generator=generator, dtype=dtype) for _ in range(2))
         weight = torch.randn(shape[-1:], generator=generator, dtype=dtype)
-        if eps == 1e-8:
+        if shape == (3, 4, 5):
             x = x.clamp(-1, 1) * torch.tensor([[0, 1e-15, 1e-4, 1], [1e4, 1e15, 1e14, 1e13], [1e-8, 1e8, 1e15, 1e12]], dtype=dtype)[..., None]
             weight[1] = 0
         yield x, weight, eps, pull
@@ -1783,7 +1809,6 @@ def run_norm(*inputs):
 def check_norm(x, weight, eps, pull):
     exact = [tensor.double() for tensor in (x, weight, pull)]
     expected = all_about(norm_by_definition, *exact[:2], eps, exact[2])
-    seconds = second_derivatives(norm_by_definition, *exact[:2], eps)
     ordinary = x.abs().max() < 100
     what = f"for x of shape {tuple(x.shape)} {'in' if ordinary else 'with rows from 0 to 1e15 in'} {x.dtype}, eps {eps:g}"
     rtol = 1e-4 if x.dtype == torch.float32 else 1e-7
@@ -1821,20 +1846,25 @@ def check_norm(x, weight, eps, pull):
             check.true(mine is not None, said)
             compare(mine, right, f"the gradient of {name} ({question})", hint)
 
-    for name in ("x", "weight"):
-        changed = gradients_after_change(name, x, weight, eps, pull)
-        if changed is not None:
+    right = dict(zip(("x", "weight"), expected["gradients"]))
+    titles = {"x": "x", "weight": "the weight"}
+    for wanted in (("x", "weight"), ("x",), ("weight",)):
+        alone = "" if len(wanted) == 2 else ", which alone requires one"
+        for name in ("x", "weight"):
+            changed = gradients_after_change(name, x, weight, eps, pull, wanted)
             hint = "`ctx.save_for_backward(x, weight)` watches these two tensors and raises an error; an attribute (`ctx.x`) and `x.data` escape the watch"
-            for of, mine, right in zip(("x", "the weight"), changed, expected["gradients"]):
-                compare(mine, right, f"the gradient of {of} (when {name} is changed in place after forward)", hint)
-    got = your_second_derivatives(x, weight, eps) if ordinary else None
-    if got is not None:
-        hint = (
-            "what `forward` computed and saved, and what comes about under `no_grad`, is a constant to `backward`: compute it again from x, "
-            "with gradients on, or refuse with `@once_differentiable`"
-        )
-        for name, mine, right in zip(("x", "the weight"), got, seconds):
-            check.equal(mine, right.to(x.dtype), f"the second derivative for {name} {what}", hint, rtol=1e-3 if rtol == 1e-4 else None)
+            for each, mine in zip(wanted, changed or ()):
+                compare(mine, right[each], f"the gradient of {titles[each]}{alone} (when {name} is changed in place after forward)", hint)
+        got = your_second_derivatives(x, weight, eps, wanted) if ordinary else None
+        if got is not None:
+            hint = (
+                "what `forward` computed and saved, what comes about under `no_grad`, and what is detached (the gradient that comes in, too) is a "
+                "constant to `backward`: compute from x, the weight and that gradient, with gradients on, or refuse with `@once_differentiable`"
+            )
+            seconds = second_derivatives(norm_by_definition, *exact[:2], eps, wanted)
+            for each, mine, exactly in zip(wanted, got, seconds):
+                of = f"the second derivative for {titles[each]}{alone} {what}"
+                check.equal(mine, exactly.to(x.dtype), of, hint, rtol=1e-3 if rtol == 1e-4 else None)
 
 
 with check.exercise("rms_norm"):
@@ -1967,7 +1997,7 @@ print("second derivatives at one point:", jacrev(grad(height_at))(where[2], torc
 # them; wherever a step starts, $J$ has an inverse.
 #
 # - One step is $p \leftarrow p - J(p)^{-1} f(p)$, with $J$ the Jacobian of $f$ at $p$: row $i$ holds the derivatives of
-#   $f_i$. It is taken whole, also where $f$ grows by it. <!-- rule: step -->
+#   $f_i$. It is taken whole, also where $f$ grows by it, and however long it is. <!-- rule: step -->
 # - It returns the points `[n, d]` after `steps` steps, no fewer, each with the Jacobian of where it starts. (With 0 steps the
 #   given tensor itself may come back.) <!-- rule: steps -->
 #
@@ -2144,15 +2174,15 @@ def check_steps(slopes, points, steps):
     check.true(not points_after.requires_grad, f"The given points require gradients after {what}: leave them alone.")
 
 
-def check_steps_away(seed):
+def check_steps_away(seed, steps):
     """Where Newton overshoots; the slopes cancel, so the points that are expected do not depend on them."""
     points = 2 + torch.rand(3, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    got = your_newton_away(torch.tensor([[2, 0.7], [0, 2]], dtype=torch.float64), points, 2)
+    got = your_newton_away(torch.tensor([[2, 0.7], [0, 2]], dtype=torch.float64), points, steps)
     expected = points
-    for _ in range(2):
+    for _ in range(steps):
         expected = expected - (1 + expected**2) * expected.atan()
-    hint = "a step is p - s, with J s = f(p), wherever it leads: it is not made shorter where f grows, nor left out"
-    check.equal(got, expected, f"{name_of(points, 2)} where each step makes f larger", hint, rtol=1e-6)
+    hint = "a step is p - s, with J s = f(p), wherever it leads: it is not made shorter where f grows or where it is long, nor left out"
+    check.equal(got, expected, f"{name_of(points, steps)} where each step makes f larger", hint, rtol=1e-6)
 
 
 def check_units(slopes, points, steps):
@@ -2175,10 +2205,11 @@ def check_newton():
     for seed in seeds:
         for start in starts_of_newton(seed):
             check_steps(*start)
-        check_steps_away(seed)
+        check_steps_away(seed, 2)
         for *start, steps in starts_of_newton(seed):
             if steps:
                 check_units(*start, steps)
+        check_steps_away(seed, 4)
     check_no_loop("newton")
 
 
@@ -2299,8 +2330,8 @@ plt.show()
 # - A vector of zeros stays a vector of zeros, alone or beside others. <!-- rule: zeros -->
 # - Shape and dtype are those of `x`. <!-- rule: dtype -->
 # - `x` itself is not changed, not at a single place. <!-- rule: unchanged -->
-# - Gradients flow back to `x`, and they are right for every vector whose length is not 0. At a vector of zeros they may be
-#   anything, also infinite or NaN. <!-- rule: gradients -->
+# - Gradients flow back to `x`, and they are right for every vector whose length is not 0, the shortest as well as the
+#   longest. At a vector of zeros they may be anything, also infinite or NaN. <!-- rule: gradients -->
 #
 # Write `check_normalise(normalise)`. It calls the function it is given with inputs of your choice, of the kinds above.
 #
@@ -2309,7 +2340,7 @@ plt.show()
 # - If all promises are kept it raises nothing. Correct implementations differ in the last digits, and in what they do
 #   where nothing is promised. <!-- rule: no_false_alarm -->
 #
-# Your tests are run on correct implementations and on eighteen broken ones, some of them hidden. A correct one that you turn
+# Your tests are run on correct implementations and on twenty-one broken ones, some of them hidden. A correct one that you turn
 # down costs all points. Otherwise the share of the broken ones that you catch is the share of the points that you get. So
 # ask of every input: which mistake could it not see? The input in the stub is a start; change it as you like. One run of your
 # tests may call the function up to 1,000 times (`gradcheck` calls it, too).
@@ -2324,7 +2355,7 @@ def check_normalise(normalise) -> None:
     x[1] *= 1e-3
     x[2] *= 1e5
     for dim in range(x.ndim):
-        torch.autograd.gradcheck(lambda v: normalise(v, dim), torch.rand_like(x).requires_grad_(), fast_mode=True)
+        torch.autograd.gradcheck(lambda v: normalise((v * x)[1:], dim), torch.rand_like(x).requires_grad_(), fast_mode=True)
     for x in (x, x.float(), x.flatten(), torch.zeros_like(x)):
         for dim in range(-x.ndim, x.ndim):
             for given in (x.clone(), other_strides(x)):
@@ -2434,6 +2465,17 @@ with check.exercise("normalise_tests"):
     def one_axis_by_sum(x, dim):
         return F.normalize(x, p=1 if x.ndim == 1 else 2, dim=dim)
 
+    def without_signs(x, dim):
+        return F.normalize(x, dim=dim).abs()
+
+    def constant_if_short(x, dim):
+        length = x.norm(dim=dim, keepdim=True).clamp(min=1e-12)
+        return x / torch.where(length < 0.02, length.detach(), length)
+
+    def constant_if_long(x, dim):
+        length = x.norm(dim=dim, keepdim=True).clamp(min=1e-12)
+        return x / torch.where(length > 2e3, length.detach(), length)
+
     def marks_zeros(x, dim):
         result = F.normalize(x, dim=dim)
         x.data[x == 0] = 1e-12
@@ -2450,6 +2492,9 @@ with check.exercise("normalise_tests"):
         "returns float64 for float32": double_precision,
         "divides by the sum of absolute values where x has one axis": one_axis_by_sum,
         "treats the length as a constant in the gradient": constant_length,
+        "treats the length of short vectors as a constant in the gradient": constant_if_short,
+        "treats the length of long vectors as a constant in the gradient": constant_if_long,
+        "has the right lengths, and no negative numbers": without_signs,
         "writes 1e-12 into the input where it holds zeros": marks_zeros,
     }
     ### END HIDDEN TESTS
@@ -2467,7 +2512,8 @@ check.points(3)
 # <details><summary>Hint 2: which functions</summary>
 #
 # `torch.testing.assert_close(actual, expected)` for shape, dtype and values; `torch.equal(x, copy)` for an input that must
-# not change; `torch.autograd.gradcheck(function, input)` with a `float64` input that requires gradients and holds no zeros.
+# not change; `torch.autograd.gradcheck(function, input)` with a `float64` input that requires gradients and holds no zeros. It
+# needs an input of ordinary size; for other lengths let the function that it checks multiply first.
 # </details>
 # <details><summary>Hint 3: most of the code</summary>
 #
@@ -2475,7 +2521,7 @@ check.points(3)
 #
 # ```python
 # for dim in range(x.ndim):
-#     torch.autograd.gradcheck(lambda v: normalise(v, dim), ...)
+#     torch.autograd.gradcheck(lambda v: normalise((v * x)[1:], dim), ...)     # v is of ordinary size, x[0] is zero
 # for x in (x, x.float(), ...):          # and a tensor with one axis, and one of nothing but zeros
 #     for dim in range(-x.ndim, x.ndim):
 #         for given in (x.clone(), other_strides(x)):
@@ -2593,10 +2639,10 @@ plt.show()
 # - Each frame is as it was when it was read, and stays so when the camera goes on. <!-- rule: frames -->
 #
 # `to_device(batch, device, dtype)`: a batch is a tensor; or a dict, list or tuple of batches, nested to any depth, which may
-# be empty; or anything else (a string, a number, `None`, a NumPy array, a module, any object, also one that has a `to` of its
-# own). Tensors have any number of axes, also none, and axes of any length, also 0. Tensors, dicts, lists and tuples are plain
-# ones: no `nn.Parameter`, no `OrderedDict`, no named tuple. `device` is a `torch.device` or its name (`"cpu"`), `dtype` a
-# floating-point dtype.
+# be empty; or anything else (a string, a number, `None`, a NumPy array, a module, a data class, any object, also one that
+# holds tensors, has keys, or has a `to` of its own). Tensors have any number of axes, also none, and axes of any length, also 0.
+# Tensors, dicts, lists and tuples are plain ones: no `nn.Parameter`, no `OrderedDict`, no named tuple, no `deque`. `device` is a
+# `torch.device` or its name (`"cpu"`), `dtype` a floating-point dtype.
 #
 # - Every tensor of the result is on `device`. <!-- rule: device, reported -->
 # - Tensors of floating point, whichever of its dtypes they had (there are more than four: some have 8 bits), get
@@ -2680,20 +2726,26 @@ def devices_after_move(batch, device, dtype):
 
 @check.scenario
 def the_same_objects(device, dtype):
-    """By kind of object whether it is the same after the move, at three depths; and the dtype of the module's weight."""
-    module = torch.nn.LayerNorm(2)
+    """By kind of object: whether it is the same after the move, at three depths; and the dtype of a float32 tensor that it holds."""
+    module, number = torch.nn.LayerNorm(2), torch.ones(2)
+    point = dataclasses.make_dataclass("Point", ["place"])(number)
     things = {
-        "an object": types.SimpleNamespace(),
-        "an object with a `to` of its own": types.SimpleNamespace(to=lambda *args, **kwargs: None),
-        "a NumPy array": np.ones(2),
-        "a set": {1, 2},
-        "a module": module,
+        "an object": (types.SimpleNamespace(place=number), lambda thing: thing.place),
+        "an object with a `to` of its own": (types.SimpleNamespace(to=lambda *args, **kwargs: None), None),
+        "a NumPy array": (np.ones(2), None),
+        "a set": ({1, 2}, None),
+        "a range": (range(2), None),
+        "a data class": (point, lambda thing: thing.place),
+        "a bytearray": (bytearray(2), None),
+        "an object with keys that is no dict": (collections.UserDict(place=number), lambda thing: thing["place"]),
+        "a module": (module, lambda thing: thing.weight),
     }
-    same = {}
-    for name, thing in things.items():
+    same, kept = {}, {}
+    for name, (thing, tensor_of) in things.items():
         moved = to_device([thing, {"part": thing}, [(thing, torch.ones(2))]], device, dtype)
         same[name] = [moved[0] is thing, moved[1]["part"] is thing, moved[2][0][0] is thing]
-    return same, module.weight.dtype
+        kept[name] = tensor_of(thing).dtype if tensor_of else number.dtype
+    return same, kept
 
 
 @check.scenario
@@ -2824,10 +2876,11 @@ def check_to_device():
             check.equal(devices, ["meta"] * len(devices), f"{title} on `meta`: the device of tensor", hint)
     same, kept = the_same_objects("cpu", torch.float64)
     for name, each in same.items():
-        hint = f"what is not a tensor goes through as it is: the same object, no copy. (In [object, {{'part': object}}, [(object, tensor)]] it is {name}.)"
+        hint = f"what is no tensor, dict, list or tuple goes through as it is: the same object, no copy. (In [object, {{'part': object}}, [(object, tensor)]] it is {name}.)"
         check.equal(each, [True] * 3, f"after `to_device`, whether {name} is the same as before, at", hint)
-    hint = "what is not a tensor is left alone: a module's `to` works in place"
-    check.equal(kept, torch.float32, "the dtype of the weights of a module in the batch after `to_device`", hint)
+    for name, each in kept.items():
+        hint = "such an object is left alone, with all that it holds: a module's `to` works in place, and so does writing into a field or an entry"
+        check.equal(each, torch.float32, f"the dtype of a tensor in {name} of the batch after `to_device`", hint)
 
 
 def check_smooth():
