@@ -268,6 +268,12 @@ def encoded_by_definition(word, merges):
     return pieces
 
 
+def list_to_merge(pieces, pair):
+    """A case, in few words where there are many pieces."""
+    said = str(pieces) if len(pieces) <= 20 else f"{len(pieces)} pieces"
+    return cases.Case({"pieces": pieces, "pair": pair}, {"pieces": said, "pair": str(pair)})
+
+
 def lists_to_merge(seed):
     draw = random.Random(seed)
     for pieces in ([], ["a"], ["a"] * 2, ["a"] * 5, ["b", "a"], ["a", "b"] * 2, ["l", "ow", "l", "o", "w"]):
@@ -276,10 +282,11 @@ def lists_to_merge(seed):
     for pieces in (["xa", "b"], ["a", "bx"], ["xa", "bx", "a", "b"], ["a", " ", "b"], ["Ġ", ".", "Ġ", "x"]):
         for pair in (("a", "b"), ("a", " "), ("Ġ", ".")):
             yield pieces, pair
+    yield ["a", "aa", "b", "aa", "a"], ("a", "aa")  # both ends spell "aaa"
     for n in (3, 17, 300):
         known = ["a", "b", "ab", "aa", "猫"]
-        yield draw.choices(known, k=n), tuple(draw.choices(known, k=2))
-        yield draw.choices(known[:2], k=n), ("a", "a")
+        yield list_to_merge(draw.choices(known, k=n), tuple(draw.choices(known, k=2)))
+        yield list_to_merge(draw.choices(known[:2], k=n), ("a", "a"))
 
 
 def some_words(draw):
@@ -307,6 +314,8 @@ def words_to_encode(seed):
     yield "a", []
     yield "low", []
     yield "abab", [("a", "b")]
+    yield "hat", [("h", "a")]
+    yield "hat", [("a", "t")]
     yield "abc", [("a", "b"), ("b", "c"), ("a", "bc")]
     yield "abc", [("b", "c"), ("a", "b")]
     draw = random.Random(seed)
@@ -349,6 +358,9 @@ def check_train_bpe():
 def check_encode_word():
     hint = "the pair that was learned first goes first, wherever it stands; then look again, at all pairs"
     causes = {
+        "with other merges a word has other pieces: remember none": lambda word, merges: encoded_by_definition(
+            word, [("h", "a")] if word == "hat" else merges
+        ),
         "look again after each merge": lambda word, merges: merged_by_definition(
             list(word), min((pair for pair in zip(word, word[1:]) if pair in merges), key=merges.index)
         ),
@@ -456,7 +468,7 @@ draw_pieces(
 #
 # #### Exercise 2 · A tokenizer of your own (`train_tokenizer`, 3 points, 25 minutes, difficulty 2 of 3)
 #
-# Write `train_tokenizer(texts, size)`. `texts` is a list of one or more strings. `size` is 264 (all bytes, the special
+# Write `train_tokenizer(texts, size)`. `texts` is a list of 1 to 1,200 strings. `size` is 264 (all bytes, the special
 # tokens, a few merges) or more, and no more than the texts hold merges for.
 #
 # - It returns a tokenizer of transformers, `PreTrainedTokenizerFast`. <!-- rule: wrapped -->
@@ -549,7 +561,7 @@ def check_behaviour(seen, size, strings, what):
     over = [token for token in seen["vocabulary"] if token not in SPECIAL and re.search("[^ĠĊĉč][ĠĊĉč]", token)]
     check.true(not over, f"the token {over[0] if over else ''!r} {what} goes over the end of a word: which part cuts text first?")
     for string, ids, tokens, text, skipped in zip(strings, *(seen[key] for key in ("ids", "tokens", "texts", "skipped"))):
-        hint = "look at each part: which could lose or add a blank, a newline or a letter?"
+        hint = "look at each part: which could lose, add or change a blank, a newline, a letter or another sign?"
         causes = {
             "a blank too many: add_prefix_space": " " + string,
             "a special token takes no blank before it along: lstrip": re.sub(r"\s+(<\|(pad|end|user|assistant)\|>)", r"\1", string),
@@ -584,15 +596,17 @@ def texts_to_learn(seed):
     yield RHYME, 264
     draw = random.Random(seed)
     words = ["".join(draw.choices("abdeiklmnorstu", k=draw.randint(2, 9))) for _ in range(30)] + ["12345", "für", "猫"]
-    parts = [words[:15]] * 20 + [words[15:]] * 40  # the later texts have words of their own
-    texts = [" ".join(draw.choices(part, k=draw.randint(1, 24))) + draw.choice(["", "\n", "!"]) for part in parts]
-    yield texts + ["".join(draw.choices("abdeiklmnorstu", k=24)) for _ in range(4)], 400  # enough to make whole words tokens
+    parts = [(words[:15], 1)] * 1000 + [(words[15:], 24)] * 150  # the last texts have words of their own
+    texts = [" ".join(draw.choices(part, k=draw.randint(1, most))) + draw.choice(["", "\n", "!"]) for part, most in parts]
+    once = ["".join(draw.choices("abdeiklmnorstu", k=24)) for _ in range(20)]  # a great many pairs
+    yield texts[:500] + once + texts[500:], 400  # enough to make whole words tokens
 
 
 def check_train_tokenizer():
     strings = ["the house", "", " ", "  two spaces,\n\ta tab and 12 or 2,019 mice.", "naïve Ωmega 猫 🙂 ß e\u0301", "no, don 't !"]
     strings += ["3.14159 12345", "\r\n\x00\x7f", "a  b   c ", "<|user|>a crooked man<|assistant|>Yes 7<|end|>", "I<|pad|> A<|x|>"]
     strings += ["no <|user|> way  <|assistant|>\t\n<|end|>\n <|pad|> <|pad|>"]
+    strings += ["1\u00a0000\u2009km \u201cﬁn\u201d \u2026", "½\u00ad\u200b Ａ\u3000\ufeffİ\u2028"]  # what a cleaning would change
     folder = check.folder()
     for seed in seeds:
         for number, (texts, size) in enumerate(texts_to_learn(seed)):
@@ -798,7 +812,7 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 # as the model allows, may hold special tokens as well, and is encoded with what the tokenizer adds by itself.
 #
 # - It returns a list with a `{"label": …, "score": …}` for each text, in order. The label is the name of the most probable
-#   one, from `model.config.id2label`. <!-- rule: label -->
+#   one, from `model.config.id2label` (a dictionary, in any order). <!-- rule: label -->
 # - The score is the probability of that label, by a softmax over the labels, as a Python float, and the same as for the
 #   text alone (to a ten-thousandth of its value). <!-- rule: score -->
 # - Texts are padded on the **right**, whatever the tokenizer's default is, and the model does not read the
@@ -856,6 +870,7 @@ def writer(kind, seed, samples):
 def make_judge(labels, seed):
     """A small BERT with random weights and a head for these labels, for the tokens of the chat model."""
     torch.manual_seed(seed)
+    names = dict(reversed([*enumerate(labels)]))
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=24,
@@ -864,8 +879,8 @@ def make_judge(labels, seed):
         intermediate_size=40,
         initializer_range=0.4,
         pad_token_id=0,
-        id2label=dict(enumerate(labels)),
-        label2id={label: i for i, label in enumerate(labels)},
+        id2label=names,
+        label2id={label: i for i, label in names.items()},
     )
     return BertForSequenceClassification(config).eval()
 
@@ -954,12 +969,15 @@ def check_reply():
             (2, 4, "GPT-2", other + 3, "right", False, True, None),
             (3, 4, "GPT-2", other + 4, "right", True, False, OTHER_TEMPLATE),
             (6, 6, "GPT-2 of signs", likes_signs(seed), "right", False, False, None),
-            (3, 12, "the chat model", 0, "right", True, True, None),
+            (4, 12, "the chat model", 0, "right", True, True, None),
         ):
             (kind, number, side, closing, samples, template), chats = plan, list(some_chats(draw, count))
             chats = copy.deepcopy(SHORT_CHATS) if kind == "GPT-2 of signs" else chats
             if kind == "the chat model":  # its answer to "e" has this letter in it
-                chats = [[{"role": "user", "content": content}] for content in ("Sort: 7 5 9 1 3", "e", "2<|pad|>3")]
+                contents = ["Sort: 7 5 9 1 3", "e", "2<|pad|>3", "Repeat: "]
+                chats = [[{"role": "user", "content": content}] for content in contents]
+                rest = 512 - limit - len(tokenizer.apply_chat_template(chats[-1], add_generation_prompt=True)["input_ids"])
+                chats[-1][0]["content"] += "7" * rest  # with its answer as long as the model can take
             what = f"{kind} ({count} chats, padding_side {side!r}{', a tokenizer that adds an end token' * closing}{', do_sample=True' * samples}"
             what += f"{', another template' if template else ''})"
             net, tokens = writer(kind, number, samples), tokens_for("left", closing, template)
@@ -999,7 +1017,7 @@ def check_reply():
 
 def check_classify():
     sentence = "Nobody answered the bell, so we left again after half an hour in the rain. "
-    long, longest = sentence * 3, sentence * 15  # about 95 and 470 tokens
+    long, longest = sentence * 3, tokenizer.decode(tokenizer(sentence * 20)["input_ids"][:512])  # about 95 tokens, and 512
     for seed in seeds:
         for texts, labels, *plan in (
             (["No."], ["bad", "good"], seed, "right", False),
@@ -1007,6 +1025,7 @@ def check_classify():
             (["a<|pad|>b<|pad|>", "No, no, no, no."], ["no", "yes"], seed + 4, "left", False),
             (["win win win", "", "a", "a"], ["spam", "ham", "c", "d", "e"], seed + 2, "left", True),
             ([long, "See you at seven.", "猫 🙂"], ["z", "a"], seed + 3, "right", True),
+            (["No.", "win win win", "a b"], [f"class {i}" for i in range(150)], seed + 5, "right", False),  # small scores
         ):
             net, tokens = make_judge(labels, plan[0]), tokens_for("right", plan[2])
             library = TextClassificationPipeline(model=net, tokenizer=tokens, device=net.device)
@@ -1024,7 +1043,14 @@ def check_classify():
                 "softmax over the labels of one text; the model must know what is padding (attention_mask), and padding on the "
                 "left would move the positions"
             )
-            check.equal(found, expected, f"what `classify` returns for {what}", hint, rtol=1e-4)
+            names, order = net.config.id2label, [*net.config.id2label.values()]
+            causes = {
+                "a name stands under its number, wherever in `id2label`": [
+                    {**one, "label": next(order[i] for i, name in names.items() if name == one["label"])} for one in expected
+                ],
+                "a ten-thousandth of the value, not of 1": [{**one, "score": round(one["score"], 4)} for one in expected],
+            }
+            check.equal(found, expected, f"what `classify` returns for {what}", hint, rtol=1e-4, causes=causes)
             check.equal(len(recorded), 1, f"the number of calls of the model for {what}", "one call for the whole batch")
             check.true(not any(recorded), "autograd recorded the call: torch.no_grad() or torch.inference_mode() switches that off.")
             check.equal(side_after, plan[1], "`tokenizer.padding_side` after `classify`", "say the side in the call, or put it back")
@@ -1172,7 +1198,8 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 # `chatml` below has the two markers of this format; try your template with
 # `chatml.apply_chat_template(lesson, chat_template=chatml_template(), tokenize=False)`.
 #
-# `training_batch(tokenizer, chats)` makes a batch to train on. `chats` is a list of one or more conversations, whose contents
+# `training_batch(tokenizer, chats)` makes a batch to train on. `chats` is a list of one or more conversations of up to 2,500
+# tokens (more than tiny-lm can take: nothing is cut), whose contents
 # begin and end with a visible ASCII character (at other ends the library's marks can be a token short) and may hold special
 # tokens, `<|pad|>` too; the tokenizer has
 # a template with marks, whichever it is, and a padding token, which may be the same as the end token.
@@ -1298,9 +1325,11 @@ def check_chatml_template():
                 )
                 check.equal(seen["marked"], marked, f"the marked pieces of {chat}", hint)
     unknown = [[message(role, "x")] for role in ("User", "tool", "assist", "", " user", "assistant\n")]
-    unknown.append([message("user", "x"), message("assistant", "y"), message("developer", "z")])
+    known = [message("user", "x"), message("assistant", "y")]
+    unknown += [known[:i] + [message("developer", "z")] + known[i:] for i in (0, 1, 2)]
     for chat, seen in zip(unknown, rendered(template, unknown, False)):
-        said = f"The template takes the role {chat[-1]['role']!r} ({chat}) and raises no error"
+        role = next(m["role"] for m in chat if m["role"] not in ("system", "user", "assistant"))
+        said = f"The template takes the role {role!r} ({chat}) and raises no error"
         check.true(seen.get("own", False), f"{said}: a role that the model has never seen is one, raise_exception.")
 
 
@@ -1356,7 +1385,7 @@ def check_training_batch():
         ):
             chats = list(chats_to_learn(draw, count))
             if count == 5:  # longer than any limit that somebody may have set
-                chats[1] = [message("user", "Repeat: " + "a b c " * 200 + "d"), message("assistant", "a b c " * 200 + "d")]
+                chats[1] = [message("user", "Repeat: " + "a b c " * 200 + "d"), message("assistant", "7" * 1800)]
             chats[0] = [message("user", "Sort: 3 1 2"), message("assistant", "1 2 3"), message("user", "?"), message("assistant", "3 2 1")]
             pad = tokenizer.eos_token_id if ends_are_padding else tokenizer.pad_token_id
             expected = batch_by_definition(chats, template, side, pad)
@@ -1511,7 +1540,7 @@ with torch.no_grad():
 # - `rows` stays as it was. <!-- rule: rows_kept -->
 #
 # `attention_matrix(attention_mask)` takes a mask of 0 and 1 `(batch, n)`, int64 or bool, with padding on the left, on the
-# right or in between, and of any length.
+# right or in between, and `n` from 1 to 1,030.
 #
 # - It returns a boolean tensor `(batch, 1, n, n)`. <!-- rule: boolean -->
 # - Entry `[b, 0, q, k]` is `False` where key $k$ comes later than query $q$ … <!-- rule: causal -->
@@ -2007,6 +2036,8 @@ def check_top_p():
                 sums = torch.tensor([probabilities_of(sorted(row, reverse=True)) for row in scores.tolist()]).cumsum(1)
                 if not ((sums - p).abs() < 1e-5).any():  # too near for the precision of float32
                     drawn.append(to_process("TopP", [p], scores))
+        close = torch.tensor([[0.5, 2.0, 2.0 + 1e-9], [7.0, 7.0, 7.0 + 1e-9]], dtype=torch.float64)  # one number in float32
+        drawn += [to_process("TopP", [p], scores) for scores in (close, close.flip(1)) for p in (0.2, 0.05)]
         check.agrees(processed, top_p_by_definition, drawn, "`TopP`", hint, causes=causes, rtol=0, atol=0)
         for scores, p, kept in ((halves, 0.5, 1), (half, 0.6, 2), (torch.zeros(1, 8), 0.375, 3), (torch.ones(1, 8), 0.4, 4)):
             seen = processed("TopP", [p], scores)
@@ -2164,7 +2195,8 @@ for label, processors in (
 # - `model.generation_config.eos_token_id` is an int (0 is one too) **or a list of ints**, each of which ends a row. (Ids of
 #   the prompt do not.) <!-- rule: ends -->
 # - It stops when all rows are finished, or after `max_new_tokens`; no step more than needed. <!-- rule: stop -->
-# - The first call of the model gets the prompts, each later call one token a row, with the cache. <!-- rule: cache, reported -->
+# - The first call of the model gets the prompts, each later call one token a row, with the cache, also where the model's
+#   configuration says `use_cache=False`. <!-- rule: cache, reported -->
 # - No graph is recorded. <!-- rule: no_graph, reported -->
 # - `input_ids` and `attention_mask` stay as they were. <!-- rule: unchanged -->
 # - `model.generate` is out of reach. <!-- rule: own_loop, reported -->
@@ -2204,12 +2236,13 @@ import random
 
 
 @check.shared
-def writing_net(kind, seed, ends, pad):
-    """A model that writes, with these end tokens and this padding."""
+def writing_net(kind, seed, ends, pad, caches=True):
+    """A model that writes, with these end tokens and this padding; its configuration may say that it keeps no cache."""
     makers = {"GPT-2": make_gpt2, "GPT-NeoX": make_neox}
     net = makers[kind](seed=seed) if kind in makers else copy.deepcopy(model)
     if ends is not None:
         net.generation_config.update(eos_token_id=ends, pad_token_id=pad)
+    net.config.use_cache = caches
     return net
 
 
@@ -2228,7 +2261,19 @@ def processors_called(names):
             first = torch.arange(scores.shape[1]) == 0
             return scores.masked_fill(first & (input_ids.sum(1, keepdim=True) % 3 == 0), 1e4)
 
+    class Below(LogitsProcessor):
+        """Leaves no score above 0."""
+
+        def __call__(self, input_ids, scores):
+            return scores.masked_fill(scores > 0, -torch.inf)
+
+    class Logarithms(LogitsProcessor):
+        def __call__(self, input_ids, scores):
+            return scores.log_softmax(1)
+
     makers = {
+        "below": Below,
+        "logarithms": Logarithms,
         "top-p": lambda: TopPLogitsWarper(0.8),
         "hot": lambda: TemperatureLogitsWarper(1.7),
         "flat": lambda: TemperatureLogitsWarper(9.0),
@@ -2273,7 +2318,11 @@ def check_decoding(plan, ids, mask, count, what, names=(), sample=False, seed=0)
     net = writing_net(*plan)
     ends, n = net.generation_config.eos_token_id, ids.shape[1]
     expected = generated(net, ids, mask, count, names, sample, seed)
-    (made, calls), (_, ids_after, mask_after, *_) = check.after(decoded, plan, ids, mask, count, names, sample, seed)
+    try:
+        (made, calls), (_, ids_after, mask_after, *_) = check.after(decoded, plan, ids, mask, count, names, sample, seed)
+    except Exception as error:
+        error.add_note(what)
+        raise
     check.kind(made, torch.Tensor, "what `generate_by_hand` returns")
     check.true(made.ndim == 2 and len(made) == len(ids), f"The result has shape {tuple(made.shape)}, expected {tuple(expected.shape)}.")
     prompts = "the result does not begin with the prompts: generate returns prompts and new ids"
@@ -2305,6 +2354,9 @@ def check_decoding(plan, ids, mask, count, what, names=(), sample=False, seed=0)
         )
     causes = causes if new[0] else {}  # nothing was written: it looks like each of them
     if names and new[0]:
+        causes["processors get logits, not logarithms of probabilities"] = without(
+            lambda other: (other, ids, mask, count, ("logarithms", *names), sample, seed)
+        )
         causes["processors are called before a token is chosen"] = without(lambda other: (other, ids, mask, count, (), sample, seed))
         causes["processors are called in their order"] = without(lambda other: (other, ids, mask, count, names[::-1], sample, seed))
     hint = (
@@ -2340,6 +2392,8 @@ def check_loop(seed):
             check_decoding((kind, number, spare, 0), ids[1:2, -1:], mask[1:2, -1:], 3, f"{kind}, one token")
         check_decoding((kind, number, [rows[0][3], *last], 7), ids, mask, 7, f"{kind}, several end tokens, all rows end early")
     check_decoding(("GPT-2", seed, spare, 0), ids, mask, 4, "where the sum of all ids so far says what is next", ("sum",))
+    check_decoding(("GPT-NeoX", seed, spare, 0), ids, mask, 4, "where a processor leaves no score above 0", ("below",))
+    check_decoding(("GPT-NeoX", seed, spare, 0, False), ids, mask, 4, "a model whose configuration says use_cache=False")
     check_decoding(("GPT-2", seed, 0, 5), ids, mask, 9, "GPT-2, 0 is the end token", ("zero",))
     long = left_padded([[draw.randrange(2, 80) for _ in range(length)] for length in (1050, 3)], 0)
     check_decoding(("GPT-NeoX", seed, spare, 0), *long, 3, "GPT-NeoX, a prompt of 1,050 tokens")
@@ -2557,7 +2611,7 @@ print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
 # - Every implementation that keeps all promises passes: a false alarm earns nothing. <!-- rule: no_alarm -->
 # - Your tests reject by raising; what they return is ignored. <!-- rule: raises -->
 #
-# The grading runs them on correct implementations and on some sixteen broken ones; points grow with the share that you catch.
+# The grading runs them on correct implementations and on some seventeen broken ones; points grow with the share that you catch.
 # All these runs together have 20 s of computing time: a handful of well chosen prompts on both models is enough, and every
 # combination of everything is too much.
 
@@ -2572,6 +2626,8 @@ def check_complete(complete):
             given = copy.deepcopy(rows)
             assert complete(name, given, 4, end) == [alone(name, row, 4, end) for row in rows]
             assert given == rows
+        for count in map(len, rows):  # the same rows and end again, with fewer and fewer ids
+            assert complete(name, given, count, end) == [alone(name, row, count, end) for row in rows]
     ### END SOLUTION
 
 
@@ -2583,6 +2639,8 @@ def variant(bug=None):
     def complete(name, rows, count, end, /):
         if bug == "remembers" and (name, str(rows)) in known:
             return known[name, str(rows)]
+        if bug == "remembers the end" and (name, str(rows), end) in known:
+            return known[name, str(rows), end]
         prompts = sorted(rows, key=len) if bug == "sorts" else rows
         width = max(map(len, prompts))
         gaps = [[0] * (width - len(row)) for row in prompts]
@@ -2620,7 +2678,7 @@ def variant(bug=None):
             written = [[] if end in row else new for row, new in zip(prompts, written)]
         if bug == "prompt":
             written = [row + new for row, new in zip(prompts, written)]
-        known[name, str(rows)] = written
+        known[name, str(rows)] = known[name, str(rows), end] = written
         if bug == "overwrites":
             for row, new in zip(rows, written):
                 row += new
@@ -2656,6 +2714,7 @@ with check.exercise("generation_tests"):
         "asks gpt2, whatever `name` is": variant("one model"),
         "ends an answer at an `end` in the prompt": variant("reads"),
         "remembers the answer to the same rows, whatever `end` is": variant("remembers"),
+        "remembers the answer to the same rows and `end`, whatever `count` is": variant("remembers the end"),
     }
     ### END HIDDEN TESTS
     check.catches(check_complete, right, wrong)
@@ -2792,7 +2851,8 @@ for habit, call in old_habits.items():
 #     return torch.stack(attentions)
 # ```
 #
-# `answer`; `question` is any text without `<|pad|>` (which the old code took for padding), the model computes in float32:
+# `answer`; `question` is any text that the model can take, without `<|pad|>` (which the old code took for padding), the model
+# computes in float32:
 #
 # - It returns the new tokens as one string, blanks at its ends included, without prompt and special tokens, whichever they
 #   are; the model may end it at once, and it is empty then. <!-- rule: answer_text -->
@@ -2800,7 +2860,7 @@ for habit, call in old_habits.items():
 #   writes at most 10 tokens. <!-- rule: answer_prompt -->
 # - It is greedy, even where `model.generation_config` says that the model samples. <!-- rule: answer_greedy -->
 #
-# `token_texts`; `text` is any text of one or more characters:
+# `token_texts`; `text` is any text of 1 to 3,000 characters (more tokens than tiny-lm can take: none is left out):
 #
 # - It returns a list with one string for each token: what `decode` gives for that token alone. (A sign of several tokens
 #   gives as many `�`.) <!-- rule: one_each -->
@@ -2954,6 +3014,10 @@ def check_answer():
             ("a b", "GPT-2", blank + 2, False, True, "{{ messages[0].content }}{% if add_generation_prompt %} Answer:{% endif %}"),
             ("  Reverse: a b c\n", "tiny-lm", 0, False, True),
         ]
+        chat = [{"role": "user", "content": "Repeat: "}]
+        rest = 512 - 10 - len(tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"])
+        longest = {"question": "Repeat: " + "7" * rest, "kind": "tiny-lm", "seed": 0, "samples": False, "closing": False}
+        questions.append(cases.Case(longest, {"question": "512 tokens with the answer", "kind": "tiny-lm"}))
         check.agrees(answered, expected, questions, "`answer`", hint, causes=causes)
 
 
@@ -2970,6 +3034,7 @@ def check_token_texts():
     hint = "one text for each token, as `decode` gives it for that token alone"
     texts = [("x", False), ("The largest of 17 things", False), ("naïve 猫 🙂🙂", False), (" two  blanks ", True), ("a<|end|>b", True)]
     texts += [("x<|end|>", False), ("<|end|>", True), ("a<|pad|>", True)]
+    texts += [cases.Case({"text": "4 12" * 750, "closing": False}, {"text": "'4 12', 750 times"})]
     check.agrees(texts_of_tokens, expected, texts, "`token_texts`", hint, causes=causes)
 
 

@@ -933,6 +933,98 @@ def encode_word(word, merges):
     return pieces
 
 
+# %% wrong="bpe" breaks="whole" says="only whole pieces"
+# Misunderstands: two neighbours are the pair when together they spell the same.
+def merge_pair(pieces, pair):
+    merged, i = [], 0
+    while i < len(pieces):
+        if i + 1 < len(pieces) and pieces[i] + pieces[i + 1] == pair[0] + pair[1]:
+            merged.append(pair[0] + pair[1])
+            i += 2
+        else:
+            merged.append(pieces[i])
+            i += 1
+    return merged
+
+
+def train_bpe(counts, size):
+    vocabulary = sorted({sign for word in counts for sign in word})
+    cut = {word: list(word) for word in counts}
+    merges = []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for word, pieces in cut.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[word]
+        if not pairs:
+            break
+        place = {piece: i for i, piece in enumerate(vocabulary)}
+        best = min(pairs, key=lambda pair: (-pairs[pair], place[pair[0]], place[pair[1]]))
+        merges.append(best)
+        vocabulary.append("".join(best))
+        cut = {word: merge_pair(pieces, best) for word, pieces in cut.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    rank = {tuple(pair): i for i, pair in enumerate(merges)}
+    pieces = list(word)
+    while True:
+        known = [pair for pair in zip(pieces, pieces[1:]) if pair in rank]
+        if not known:
+            return pieces
+        pieces = merge_pair(pieces, min(known, key=rank.get))
+
+
+# %% wrong="bpe" breaks="first" says="remember none"
+# Misunderstands: a word that was cut once is cut so for ever: remember it.
+def merge_pair(pieces, pair):
+    merged, i = [], 0
+    while i < len(pieces):
+        if tuple(pieces[i : i + 2]) == tuple(pair):
+            merged.append(pair[0] + pair[1])
+            i += 2
+        else:
+            merged.append(pieces[i])
+            i += 1
+    return merged
+
+
+def train_bpe(counts, size):
+    vocabulary = sorted({sign for word in counts for sign in word})
+    cut = {word: list(word) for word in counts}
+    merges = []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for word, pieces in cut.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[word]
+        if not pairs:
+            break
+        place = {piece: i for i, piece in enumerate(vocabulary)}
+        best = min(pairs, key=lambda pair: (-pairs[pair], place[pair[0]], place[pair[1]]))
+        merges.append(best)
+        vocabulary.append("".join(best))
+        cut = {word: merge_pair(pieces, best) for word, pieces in cut.items()}
+    return vocabulary, merges
+
+
+KNOWN_WORDS = {}
+
+
+def encode_word(word, merges):
+    if word in KNOWN_WORDS:
+        return list(KNOWN_WORDS[word])
+    rank = {tuple(pair): i for i, pair in enumerate(merges)}
+    pieces = list(word)
+    while True:
+        known = [pair for pair in zip(pieces, pieces[1:]) if pair in rank]
+        if not known:
+            KNOWN_WORDS[word] = list(pieces)
+            return pieces
+        pieces = merge_pair(pieces, min(known, key=rank.get))
+
+
 # %% right="bpe"
 # Plain dictionaries and lists; pairs as lists; the whole list of merges is searched again after each.
 def merge_pair(pieces, pair):
@@ -1361,6 +1453,45 @@ def train_tokenizer(texts, size):
     )
     bpe.train_from_iterator((word for text in texts for word in text.split()), trainer)
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="merges" says="learn merges from the texts"
+# Misunderstands: the first thousand texts are enough to learn from.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts[:1000], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token=SPECIAL[0], eos_token=SPECIAL[1], padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="round_trip" says="or another sign"
+# Misunderstands: a no-break space is a blank: clean texts before they are cut.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    from tokenizers import normalizers
+
+    bpe.normalizer = normalizers.Replace("\u00a0", " ")
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token=SPECIAL[0], eos_token=SPECIAL[1], padding_side="left")
 
 
 # %% right="train_tokenizer"
@@ -1985,6 +2116,61 @@ def classify(model, tokenizer, texts):
         probabilities = model(**batch).logits.softmax(1)
     scores, best = probabilities.max(1)
     return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="answers" says="what `reply` returns for the chat model"
+# Misunderstands: prompts are cut to 128 tokens, as tutorials do.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, truncation=True, max_length=128, return_tensors="pt", return_dict=True, tokenizer_kwargs={"padding_side": "left"}
+    ).to(model.device)
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt").to(model.device)
+    with torch.no_grad():
+        probabilities = model(**batch).logits.softmax(-1)
+    scores, best = probabilities.max(-1)
+    return [{"label": model.config.id2label[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="score" says="a ten-thousandth of the value"
+# Misunderstands: four decimals are a ten-thousandth of the value.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True, tokenizer_kwargs={"padding_side": "left"}
+    ).to(model.device)
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt").to(model.device)
+    with torch.no_grad():
+        probabilities = model(**batch).logits.softmax(-1)
+    scores, best = probabilities.max(-1)
+    return [{"label": model.config.id2label[i], "score": round(s, 4)} for i, s in zip(best.tolist(), scores.tolist())]
+
+
+# %% wrong="inside_the_pipeline" breaks="label" says="under its number"
+# Misunderstands: the names in the dictionary stand in the order of their numbers.
+def reply(model, tokenizer, chats, max_new_tokens):
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True, tokenizer_kwargs={"padding_side": "left"}
+    ).to(model.device)
+    made = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokenizer.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def classify(model, tokenizer, texts):
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt").to(model.device)
+    with torch.no_grad():
+        probabilities = model(**batch).logits.softmax(-1)
+    scores, best = probabilities.max(-1)
+    names = list(model.config.id2label.values())
+    return [{"label": names[i], "score": s} for i, s in zip(best.tolist(), scores.tolist())]
 
 
 # %% right="inside_the_pipeline"
@@ -2702,6 +2888,62 @@ def training_batch(tokenizer, chats):
     taught = torch.as_tensor(batch["assistant_masks"]).bool()
     ids = batch["input_ids"]
     return {"input_ids": ids, "attention_mask": batch["attention_mask"], "labels": ids.masked_fill(~taught, -100)}
+
+
+# %% wrong="chat_template" breaks="roles" says="the model has never seen"
+# Misunderstands: the last message is the one that is answered, so its role is the one to check.
+def chatml_template():
+    return (
+        "{% for m in messages %}"
+        "{% if loop.last and m['role'] not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m['role'] + '\n' }}"
+        "{% if m['role'] == 'assistant' %}"
+        "{% generation %}{{ m['content'] | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m['content'] | trim + '<|im_end|>' }}{% endif %}"
+        "{{ '\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(
+        chats, padding=True, return_tensors="pt", return_dict=True, return_assistant_tokens_mask=True
+    )
+    taught = torch.as_tensor(batch["assistant_masks"]).bool()
+    return {
+        "input_ids": batch["input_ids"],
+        "attention_mask": batch["attention_mask"],
+        "labels": batch["input_ids"].masked_fill(~taught, -100),
+    }
+
+
+# %% wrong="chat_template" breaks="ids" says="input_ids"
+# Misunderstands: a batch to train on is cut to 2048 tokens.
+def chatml_template():
+    return (
+        "{% for m in messages %}"
+        "{% if m['role'] not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m['role'] + '\n' }}"
+        "{% if m['role'] == 'assistant' %}"
+        "{% generation %}{{ m['content'] | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m['content'] | trim + '<|im_end|>' }}{% endif %}"
+        "{{ '\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(
+        chats, padding=True, truncation=True, max_length=2048, return_tensors="pt", return_dict=True, return_assistant_tokens_mask=True
+    )
+    taught = torch.as_tensor(batch["assistant_masks"]).bool()
+    return {
+        "input_ids": batch["input_ids"],
+        "attention_mask": batch["attention_mask"],
+        "labels": batch["input_ids"].masked_fill(~taught, -100),
+    }
 
 
 # %% right="chat_template"
@@ -4314,6 +4556,36 @@ class TopP(LogitsProcessor):
         return ordered.masked_fill(before >= self.p, -torch.inf).gather(1, order.argsort(1))
 
 
+# %% wrong="samplers" breaks="top_p" says="`TopP`"
+# Misunderstands: float32 is enough to order scores by.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        last = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        return scores.masked_fill(scores < last, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        order = scores.float().argsort(1, descending=True)
+        ordered = scores.gather(1, order)
+        probabilities = ordered.softmax(1)
+        before = probabilities.cumsum(1) - probabilities
+        kept = ordered.masked_fill(before >= self.p, -torch.inf)
+        return kept.gather(1, order.argsort(1))
+
+
 # %% right="samplers"
 # Loops over rows; `where`; top-p from the other end.
 class Greedy(LogitsProcessor):
@@ -5258,6 +5530,64 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
     return input_ids
 
 
+# %% wrong="generate_by_hand" breaks="processors" says="not logarithms of probabilities"
+# Misunderstands: processors get log-probabilities: a score is a logarithm of a probability.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings = model.generation_config
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1].log_softmax(-1)
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        if sample:
+            token = torch.multinomial(scores.softmax(-1), 1)[:, 0]
+        else:
+            token = scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+    return input_ids
+
+
+# %% wrong="generate_by_hand" breaks="cache" says="use_cache=False"
+# Misunderstands: a model always returns a cache.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings = model.generation_config
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache
+            )
+        cache, scores = output.past_key_values, output.logits[:, -1]
+        for processor in processors:
+            scores = processor(input_ids, scores)
+        if sample:
+            token = torch.multinomial(scores.softmax(-1), 1)[:, 0]
+        else:
+            token = scores.argmax(-1)
+        token = token.where(running, settings.pad_token_id)
+        input_ids = torch.cat([input_ids, token[:, None]], 1)
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+    return input_ids
+
+
 # %% right="generate_by_hand"
 # A cache made by hand, lists for what is finished.
 from transformers import DynamicCache
@@ -5491,6 +5821,17 @@ def check_complete(complete):
             assert all(row[-1] == end for row in complete(name, given, 5, end))
 
 
+# %% wrong="generation_tests" breaks="calls" says="whatever `count` is"
+# Misunderstands: an answer depends on rows and end; one `count` shows all.
+def check_complete(complete):
+    for name in NETS:
+        rows = [list(range(n)) for n in range(4, 0, -1)]
+        for end in [0, *alone(name, rows[0], 4, 1)] * 2:
+            given = copy.deepcopy(rows)
+            assert complete(name, given, 4, end) == [alone(name, row, 4, end) for row in rows]
+            assert given == rows
+
+
 # %% right="generation_tests"
 # The library's own loop as the truth.
 def check_complete(complete):
@@ -5508,6 +5849,7 @@ def check_complete(complete):
                 ids = torch.tensor([prompt])
                 truth = net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=7, do_sample=False, eos_token_id=end)
                 assert written == truth[0, len(prompt) :].tolist(), f"{name}: {written}"
+        assert complete(name, prompts, 2, 1) == [written[:2] for written in free]
 
 
 # %% right="generation_tests"
@@ -6422,6 +6764,32 @@ def cache_size(model, input_ids):
 def attention_maps(folder, input_ids):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="one_each" says="`token_texts`"
+# Misunderstands: a tokenizer is called with truncation, else long texts fail.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False, truncation=True, max_length=512)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    with torch.no_grad():
+        cache = model(input_ids, use_cache=True).past_key_values
+    size = sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values))
+    return cache.get_seq_length(), size
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        return torch.stack(model(input_ids, output_attentions=True).attentions)
 
 
 # %% right="from_v4_to_v5"
