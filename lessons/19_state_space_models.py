@@ -1906,7 +1906,8 @@ def check_predicted():
     drawn = cases.draw(seeds, domain, 12, depth=(0, 70), length=(1, 300000))
     check.agrees(predicted_bytes, bytes_by_definition, drawn, "`predicted_bytes`", hint, causes=causes)
     for one in ([ATTENTION], [MAMBA], [MAMBA, WIDE, DEEP]):
-        check.equal(predicted_bytes(one, 10), bytes_by_definition(one, 10), f"`predicted_bytes` of {one} at 10 tokens", hint)
+        for tokens in (10, 1):
+            check.equal(predicted_bytes(one, tokens), bytes_by_definition(one, tokens), f"`predicted_bytes` of {one} at {tokens} tokens", hint)
         named = {"tokens": 7, "batch": 3, "size": 2}
         check.equal(predicted_bytes(one, **named), bytes_by_definition(one, **named), f"`predicted_bytes` of {one} with {named}", hint)
 

@@ -85,8 +85,11 @@ def _audit_standing(lesson: Lesson, recorded: dict[str, dict]) -> Standing:
     if not recorded:
         return standing(MISSING)
     hold = audits_that_hold(lesson, recorded)
-    if changed := len(lesson.exercises) - len(hold):
+    open_ = [exercise.id for exercise in lesson.exercises if exercise.id not in hold]
+    if changed := sum(name in recorded for name in open_):
         return standing(STALE, f"{changed} of {len(lesson.exercises)} exercises")
+    if open_:
+        return standing(MISSING, f"{len(open_)} of {len(lesson.exercises)} exercises")
     if notes := [f"{name}: {note}" for name, found in hold.items() for note in found.notes]:
         return standing(SHORT, notes[0])
     score = audit.totals({lesson.name: hold})["mutation_score"]
