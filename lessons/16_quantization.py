@@ -268,6 +268,10 @@ def without_zero(w, bits, axis=None):
 def check_params():
     hint = "the width of the range, with 0 in it, over 2**bits - 1 steps (1 where it is 0); the lowest code minus low / scale, rounded"
     causes = {
+        "the scale is 1 only where the width is 0, not where it is small": lambda w, bits, axis=None: (
+            torch.ones_like(params_by_definition(w, bits, axis)[0]),
+            params_by_definition(torch.zeros_like(w), bits, axis)[1],
+        ),
         "the range must contain 0": without_zero,
         "2**bits codes have one gap less between them": lambda w, bits, axis=None: (
             params_by_definition(w, bits, axis)[0] * (2**bits - 1) / 2**bits,
@@ -320,6 +324,14 @@ def fraction_cut_off(w, scale, zero_point, bits):
     return cut if ((cut != codes) & ((w / scale) % 1 != 0.5)).any() else codes
 
 
+def zero_after_clamp(w, scale, zero_point, bits):
+    """The zero point added last; the right codes where no clamp at all gives the same."""
+    half = 2 ** (bits - 1)
+    late = ((w / scale).round().clamp(-half, half - 1) + zero_point).to(torch.int8)
+    never = ((w / scale).round() + zero_point).clamp(-128, 127).to(torch.int8)
+    return late if (late != never).any() else codes_by_definition(w, scale, zero_point, bits)
+
+
 def check_quantize():
     domain = {  # steps of a power of two: then no quotient is itself rounded
         "_steps": cases.tensor("rows", "columns", dtypes=("float32",), scale=(0.01, 300), also=("halves",)),
@@ -333,9 +345,7 @@ def check_quantize():
     }
     hint = "divide, round to the nearest (halves as torch.round does: to even), add the zero point, then clamp"
     causes = {
-        "the zero point is added before the clamp, which is the last step": lambda w, scale, zero_point, bits: (
-            ((w / scale).round().clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) + zero_point).to(torch.int8)
-        ),
+        "the zero point is added before the clamp, which is the last step": zero_after_clamp,
         "a cast to int8 cuts the fraction off": fraction_cut_off,
         "a weight can lie more steps away than int32 can count": lambda w, scale, zero_point, bits: (
             ((w / scale).round().int() + zero_point).clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1).to(torch.int8)

@@ -6,9 +6,10 @@ A domain says for each argument what may come::
     for x, eps in cases.draw(seeds, domain, rows=(1, 70), columns=(1, 300)): ...
 
 Every argument has *facets* (its dtype, its values, its layout, each named size), every facet a few options from plain to
-odd.  `draw` goes through the options one at a time, all else plain, so that a failing case names its cause; then it mixes
-them at random.  That is each-choice coverage of the boundaries (Grindal, Offutt and Andler, "Combination Testing
-Strategies: A Survey", 2005, section 4.1) with random testing on top.
+odd.  `draw` goes through the options one at a time, all else plain, so that a failing case names its cause (each-choice
+coverage: Grindal, Offutt and Andler, "Combination Testing Strategies: A Survey", 2005, section 4.1); then it mixes them, of
+some mixes always the one in which most pairs of options meet for the first time (as Cohen, Dalal, Fredman and Patton, "The
+AETG System", IEEE Transactions on Software Engineering 23(7), 1997), but stops after a few.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 from unit24.compare import brief
 
 TYPICAL = (3, 5, 7, 9, 11, 13)  # odd, so that no size divides another
+MIXES = 50  # tried for each mixed case
 LAYOUTS = ("contiguous", "transposed", "with gaps", "inside a larger one")
 
 
@@ -60,8 +62,8 @@ class Case:
         return "; ".join(f"{name} = {words}" for name, words in self.words.items())
 
 
-def draw(seeds: int | list[int], domain: dict[str, Argument], count: int = 6, **sizes: tuple) -> Iterator[Case]:
-    """Cases from `domain`, for each seed from small to large.
+def draw(seeds: int | list[int], domain: dict[str, Argument], count: int = 10, **sizes: tuple) -> Iterator[Case]:
+    """Cases from `domain`, for each seed: first those with one thing odd, then mixed ones, both from small to large.
 
     Args:
         seeds: the visible tests give one, the hidden ones another.
@@ -77,28 +79,53 @@ def draw(seeds: int | list[int], domain: dict[str, Argument], count: int = 6, **
     if lacking:
         raise ValueError(f"cases.draw: no range for the sizes {', '.join(lacking)}")
     for seed in [seeds] if isinstance(seeds, int) else seeds:
-        plans = list(_plans(domain, sizes, random.Random(seed), count))
-        made = [_made(domain, plan, random.Random(f"{seed} {i}")) for i, plan in enumerate(plans)]
-        yield from (case for _, case in sorted(made, key=lambda pair: pair[0]))
+        source, numbers = random.Random(seed), itertools.count()
+        systematic = _systematic(domain, sizes, source)
+        for plans in (systematic, _mixes(domain, sizes, source, systematic, count)):
+            made = [_made(domain, plan, random.Random(f"{seed} {next(numbers)}")) for plan in plans]
+            yield from (case for _, case in sorted(made, key=lambda pair: pair[0]))
 
 
-def _plans(domain, sizes, source, count) -> Iterator[tuple[dict, dict]]:
-    """(chosen options by argument, size by name) for each case."""
+def _systematic(domain, sizes, source) -> list[tuple[dict, dict]]:
+    """(chosen options by argument, size by name) for each case: at most one thing is odd, or one size at its end."""
     typical = _typical(sizes, source)
     smallest = {name: limits[0] for name, limits in sizes.items()}
     plain = {name: {facet: options[0] for facet, options in a.options.items()} for name, a in domain.items()}
-    yield plain, smallest
-    yield plain, typical
+    plans = [(plain, typical), (plain, smallest)]
     for name, limits in sizes.items():
         for size in {limits[0], _grid(limits, limits[1])} - {typical[name]}:
-            yield plain, {**typical, name: size}
+            plans.append((plain, {**typical, name: size}))
     for name, argument in domain.items():
         for facet, options in argument.options.items():
-            for option in options[1:]:
-                yield {**plain, name: {**plain[name], facet: option}}, typical
+            plans += [({**plain, name: {**plain[name], facet: option}}, typical) for option in options[1:]]
+    return plans
+
+
+def _mixes(domain, sizes, source, systematic, count) -> Iterator[tuple[dict, dict]]:
+    """As many mixed cases, each the one of some in which most pairs of options meet for the first time."""
+    typical = systematic[0][1]
+    met = set().union(*(_pairs(plan, sizes) for plan in systematic))
     for _ in range(count):
-        mixed = {name: {facet: source.choice(options) for facet, options in a.options.items()} for name, a in domain.items()}
-        yield mixed, {n: _grid(limits, source.choice((limits[0], typical[n], source.randint(*limits[:2])))) for n, limits in sizes.items()}
+        mixes = [(_mixed(domain, source), _mixed_sizes(sizes, typical, source)) for _ in range(MIXES)]
+        best = max(mixes, key=lambda mix: len(_pairs(mix, sizes) - met))
+        met |= _pairs(best, sizes)
+        yield best
+
+
+def _mixed(domain, source) -> dict[str, dict]:
+    return {name: {facet: source.choice(options) for facet, options in a.options.items()} for name, a in domain.items()}
+
+
+def _mixed_sizes(sizes, typical, source) -> dict[str, int]:
+    return {n: _grid(limits, source.choice((limits[0], typical[n], source.randint(*limits[:2])))) for n, limits in sizes.items()}
+
+
+def _pairs(plan, sizes) -> set:
+    """Pairs of options that meet in a plan; a size is one of three options: the smallest, a middling one, a larger one."""
+    chosen, drawn = plan
+    options = [(name, facet, id(option)) for name, facets in chosen.items() for facet, option in facets.items()]
+    options += [("", name, (size > sizes[name][0]) + (size > TYPICAL[-1])) for name, size in drawn.items()]
+    return set(itertools.combinations(options, 2))
 
 
 def _typical(sizes, source) -> dict[str, int]:

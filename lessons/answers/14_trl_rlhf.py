@@ -1195,7 +1195,7 @@ def leave_one_out(rewards, group_size):
     return (rewards - rewards.view(-1, group_size).mean(1).repeat_interleave(group_size)) * group_size / (group_size - 1)
 
 
-# %% wrong="advantages" breaks="spread" says="0.0001 is added"
+# %% wrong="advantages" breaks="spread" says="sample standard deviation + 1e-4"
 # Misunderstands: any small constant guards against a division by zero.
 def group_advantages(rewards, group_size, scale=True):
     groups = rewards.view(-1, group_size)

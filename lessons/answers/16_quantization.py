@@ -182,7 +182,7 @@ def output_bound(scale, x):
     return x.abs().sum(1, keepdim=True) * scale.T / 2
 
 
-# %% wrong="affine" breaks="zeros" says="(1 where it is 0)"
+# %% wrong="affine" breaks="zeros" says="not where it is small"
 # Misunderstands: a narrow range is one of width 0.
 def affine_params(w, bits, axis=None):
     others = [d for d in range(w.ndim) if d != axis]
@@ -7547,7 +7547,7 @@ def convert_qat(model):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
 
 
-# %% wrong="qat" breaks="scale" says="channel by channel"
+# %% wrong="qat" breaks="scale" says="largest absolute weight"
 # Misunderstands: a scale of at least 1e-8 only guards against the division by 0.
 class FakeQuantize(nn.Module):
 

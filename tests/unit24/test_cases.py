@@ -42,9 +42,17 @@ def test_no_row_is_smaller_than_the_scale_says(axes):
     assert 0.99e-6 < largest.min() < 1.01e-6 and largest.max() == 1e4
 
 
-def test_small_ones_come_first_and_a_seed_gives_the_same_again():
+def test_pairs_of_options_meet():
+    """A mistake that needs a frozen weight *and* a change in place, or large rows *and* a large eps, passed: few pairs met."""
+    domain = {"a": cases.choice(*"abcd"), "b": cases.choice(*range(4)), "n": cases.size("n")}
+    for seed in range(5):
+        drawn = list(cases.draw(seed, domain, n=(1, 99)))
+        assert len({(a, b) for a, b, _ in drawn}) == 16 and len({(a, (n > 1) + (n > 13)) for a, _, n in drawn}) == 12
+
+
+def test_plain_and_small_ones_come_first_and_a_seed_gives_the_same_again():
     sizes = [case["x"].numel() for case in tensors()]
-    assert sizes == sorted(sizes) and sizes[0] == 1
+    assert sizes[:-10] == sorted(sizes[:-10]) and sizes[0] == 1 and sizes[-10:] == sorted(sizes[-10:])
     first, again, other = (list(tensors(seed)) for seed in (24, 24, 25))
     assert all(torch.equal(a["x"], b["x"]) and str(a) == str(b) for a, b in zip(first, again, strict=True))
     assert not all(a["x"].shape == b["x"].shape and torch.equal(a["x"], b["x"]) for a, b in zip(first, other))
@@ -105,7 +113,7 @@ def test_a_size_without_a_range_is_a_fault_of_the_test():
     [
         (lambda x: x.sum(-1) + 1, "of x = float32 [1, 1]"),
         (lambda x: x[:, :64].sum(-1), "of x = float"),  # a block of 64 columns
-        (lambda x: x[:64].sum(-1), "has shape (64,), expected (70,)"),  # and of 64 rows
+        (lambda x: x[:64].sum(-1), "has shape (64,), expected ("),  # and of 64 rows
         (lambda x: x.contiguous().view(-1, x.shape[-1]).float().sum(-1), "has dtype torch.float32, expected torch.float64"),
         (lambda x: x.as_strided(x.shape, (x.shape[1], 1)).sum(-1), "in memory"),
         (lambda x: x.abs().sum(-1), "of x = float32 [1, 9"),
@@ -134,10 +142,9 @@ def test_state_kept_from_call_to_call_is_found():
     seen = []
 
     def first_of_all(x):
-        seen.append(total(x))
-        return seen[0] if len(seen) > 2 and x.shape == (1, 1) else total(x)
+        seen.append(x.clone())
+        return total(x) + (len(seen) > 1 and torch.equal(x, seen[0]))
 
-    seen.append(torch.tensor([7.0]))
     assert "called once more after others" in message(first_of_all, total, tensors(), "`total`")
 
 
