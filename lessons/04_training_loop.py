@@ -1435,12 +1435,12 @@ with check.exercise("amp_step"):
         "the gradients were clipped while still scaled, and the step is far too small: `unscale_` first": "clipped scaled",
         "`scaler.step(optimizer)` skips an update with infinite gradients; `optimizer.step()` does not": "past the scaler",
         "`scaler.update()` ends every step: it halves the scale after an overflow, and doubles it after some good steps": "no adapting",
+        "the scaled loss was divided by the scale that `update()` had already changed: return the loss from before the scaling": "divided late",
         "the forward pass belongs inside `torch.autocast(device, dtype=dtype)` (this model doubles logits of another type)": "no autocast",
         "pass `dtype=dtype` to autocast: without it the device has its own default, bfloat16 on a CPU (this model doubles logits of another type)": "default type",
         "the cross-entropy was rounded to 16 bits: `F.cross_entropy` under autocast computes in float32; outside, or in another formula, `logits.float()` comes first": "outside",
         "the backward pass ran under autocast (gradients of this model are doubled then): leave the `with` block first": "backward",
         "return the loss itself, not the scaled one": "scaled loss",
-        "the scaled loss was divided by the scale that `update()` had already changed: return the loss from before the scaling": "divided late",
         "take the number out with `.item()`": "tensor",
         "a part of the model was not in training mode: `model.train()` reaches all parts": "mode",
     }

@@ -265,13 +265,15 @@ def without_zero(w, bits, axis=None):
     return scale, (-(2 ** (bits - 1)) - low / scale).round().int()
 
 
+def one_where_small(w, bits, axis=None):
+    scale, zero_point = params_by_definition(w, bits, axis)
+    return torch.where(scale < 1e-6, 1, scale), torch.where(scale < 1e-6, -(2 ** (bits - 1)), zero_point).int()
+
+
 def check_params():
     hint = "the width of the range, with 0 in it, over 2**bits - 1 steps (1 where it is 0); the lowest code minus low / scale, rounded"
     causes = {
-        "the scale is 1 only where the width is 0, not where it is small": lambda w, bits, axis=None: (
-            torch.ones_like(params_by_definition(w, bits, axis)[0]),
-            params_by_definition(torch.zeros_like(w), bits, axis)[1],
-        ),
+        "the scale is 1 only where the width is 0, not where it is small": one_where_small,
         "the range must contain 0": without_zero,
         "2**bits codes have one gap less between them": lambda w, bits, axis=None: (
             params_by_definition(w, bits, axis)[0] * (2**bits - 1) / 2**bits,

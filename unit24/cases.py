@@ -240,7 +240,7 @@ def tensor(
         scale: between what the largest magnitude of a row (the last axis) may lie: adds tiny and huge values, and rows, or
             the numbers of a single axis, of very different magnitude.
         also: "halves" (n + 0.5), "nan", "infinity", "ends" (of the integer's range), "one large" (a single one, `scale`'s largest).
-        without: kinds of values to leave out, among "zero", "equal", "negative", "ties", "edges".
+        without: kinds of values to leave out, among "zero" (all of them), "equal", "negative", "ties", "edges".
         layouts: in memory, from plain to odd.
     """
     bounded = high is not None or below is not None or dtypes[0] == "bool"
@@ -260,6 +260,8 @@ def tensor(
             values = _between(torch, generator, shape, chosen["values"], *limits, whole=not dtype.is_floating_point)
         else:
             values = _normal(torch, generator, shape, chosen["values"], scale or (1e-3, 1e3))
+            if "zero" in without and not values.any():  # by chance, of few numbers
+                values = values + 1
         values = _laid_out(values.to(dtype), chosen["layout"])
         return values, _tensor_words(values, chosen)
 

@@ -96,13 +96,13 @@ def _distance(actual, expected, *tolerance) -> float:
     """The largest difference between numbers of the same place, in tolerances; infinite where something else differs."""
     import numpy as np
 
-    if isinstance(expected, dict):
-        return max((_distance(actual[key], expected[key], *tolerance) for key in expected), default=0.0) if actual.keys() == expected.keys() else math.inf
-    if isinstance(expected, (list, tuple)):
-        return max((_distance(a, e, *tolerance) for a, e in zip(actual, expected)), default=0.0) if len(actual) == len(expected) else math.inf
+    if isinstance(expected, dict) and isinstance(actual, dict) and actual.keys() == expected.keys():
+        return max((_distance(actual[key], expected[key], *tolerance) for key in expected), default=0.0)
+    if isinstance(expected, (list, tuple)) and isinstance(actual, (list, tuple)) and len(actual) == len(expected):
+        return max((_distance(a, e, *tolerance) for a, e in zip(actual, expected)), default=0.0)
     number = isinstance(expected, (int, float, complex)) and not isinstance(expected, bool)
-    if number or _is_array(expected) and tuple(getattr(actual, "shape", ())) == tuple(expected.shape):
-        a, e = (np.asarray(x if number else _numpy(x), dtype=complex) for x in (as_number(actual, "") if number else actual, expected))
+    if number and isinstance(actual, (int, float, complex)) or _is_array(expected) and _is_array(actual) and actual.shape == expected.shape:
+        a, e = (np.asarray(x if number else _numpy(x), dtype=complex) for x in (actual, expected))
         allowed = np.asarray(_allowed_number(expected, *tolerance[:2])) if number else _allowed(e, expected.dtype, *tolerance)
         with np.errstate(invalid="ignore", divide="ignore"):
             apart = np.where((a == e) | (np.isnan(a) & np.isnan(e)), 0.0, np.abs(a - e) / allowed)

@@ -1984,7 +1984,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     return loss.item()
 
 
-# %% wrong="amp_step" breaks="weights_float32" says="then there is no update"
+# %% wrong="amp_step" breaks="weights_float32" says="change of the weights"
 # Misunderstands: weights may be rounded in between.
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()

@@ -4235,7 +4235,7 @@ def dora_weight(weight, A, B, scaling, magnitude):
 
 
 
-# %% wrong="dora" breaks="formula" says="['weight']"
+# %% wrong="dora" breaks="formula" says="dora_weight of"
 # Misunderstands: the scale belongs to LoRA alone.
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight + B @ A
@@ -4243,7 +4243,7 @@ def dora_weight(weight, A, B, scaling, magnitude):
 
 
 
-# %% wrong="dora" breaks="formula" says="['weight']"
+# %% wrong="dora" breaks="formula" says="dora_weight of"
 # Misunderstands: a small number in the divisor does no harm.
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight + scaling * (B @ A)

@@ -320,7 +320,7 @@ def output_bound(scale, x):
     return x.abs().sum(1, keepdim=True) * scale.T / 2
 
 
-# %% wrong="affine" breaks="clamp" says="before the clamp"
+# %% wrong="affine" breaks="clamp" says="then clamp"
 # Misunderstands: the codes of the rounded weights are what has to fit, so the shift comes last.
 def quantize(w, scale, zero_point, bits):
     half = 2 ** (bits - 1)

@@ -4,13 +4,6 @@ def export_dynamic(model, example, largest):
     return torch.export.export(copy.deepcopy(model).eval(), (example,))
 
 
-# %% wrong="export_dynamic" breaks="batches" says="refuses a batch of 1"
-# Misunderstands: sizes begin at 2, as those of the example do.
-def export_dynamic(model, example, largest):
-    batch = torch.export.Dim("batch", min=min(2, largest - 1), max=largest)
-    return torch.export.export(copy.deepcopy(model).eval(), (example,), dynamic_shapes=({0: batch},))
-
-
 # %% wrong="export_dynamic" breaks="batches" says="Is axis 0 dynamic, with these bounds"
 # Misunderstands: the largest batch is that of the example.
 def export_dynamic(model, example, largest):

@@ -797,7 +797,7 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: Mamba ho
     return torch.stack(outputs, -1), h
 
 
-# %% wrong="selective_scan" breaks="digits" says="leaves the range of floats"
+# %% wrong="selective_scan" breaks="digits" says="exp(step * A) * h"
 def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: float64 has room for the growth of 16 tokens, whatever their steps
     dtype = x.dtype
     x, step, A, B, C, D = (t.double() for t in (x, step, A, B, C, D))

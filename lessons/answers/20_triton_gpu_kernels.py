@@ -4519,7 +4519,7 @@ def predicted_seconds(*args):
     raise NotImplementedError
 
 
-# %% wrong="choose_tiles" breaks="remembered" says="the number of measurements"
+# %% wrong="choose_tiles" breaks="remembered" says="keys have answers of their own"
 # Misunderstands: a dictionary in the class body is made anew for each object.
 class Tuner:
     known = {}

@@ -280,6 +280,10 @@ def test_a_cause_is_said_only_where_its_value_was_observed():
     rows = torch.tensor([[1e6, 2e6], [1.0, 2.0]])
     seen = rows * torch.tensor([[1 + 1e-6], [3]])  # the noise of a large row does not hide what happened in a small one
     assert message(check.equal, seen, rows, "it", floor="row", causes={"it is tripled": rows * torch.tensor([[1], [3]])}).endswith("It is tripled")
+    # A result of another kind stopped the search for its cause.
+    for other in (None, "text", [X], {"a": None}, {"b": 1}, 3):
+        assert message(check.equal, other, {"a": {"b": X}}, "it", "a dict", causes={"no": {"a": {"b": X + 1}}}).endswith("dict")
+        assert message(check.equal, other, {"a": 5}, "it", "a five", causes={"it is this": other}).endswith("It is this")
     # Right values of another dtype were told a cause that happened to give the right values.
     assert message(check.equal, X.double(), X, "it", "the dtype stays", causes=causes).endswith("The dtype stays")
 
