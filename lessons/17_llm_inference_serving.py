@@ -2136,6 +2136,7 @@ def check_small():
     check_engine("pretended", [row("a", 0, [1, 2, 3, 4], 4), row("b", 0, [1, 2, 3, 4], 3)], 4, 2, 9, 3)
     check_engine("pretended", [row("a", 0, [7] * 6, 4), row("b", 1, [2] * 9, 2), row("c", 1, [3], 2)], 5, 2, 9, 3)
     check_engine("pretended", [row("a", 0, [3], 3), row("b", 0, [7], 4)], 2, 2, 2, 3)
+    check_engine("pretended", [row(name, 0, [i, i], 4) for i, name in enumerate("abc", 1)], 3, 2, 9, 3)  # two give way in one step
 
 
 def requests_of(_rows, **_):
