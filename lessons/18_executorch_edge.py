@@ -1015,8 +1015,8 @@ for module, x in ((Gate(), torch.randn(2, 4)), (MedianFilter(3), torch.randn(2, 
 # `pool(x)` is `Pool`, for `x` of shape `(n, c, h, w)` with even `h` and `w`.
 #
 # - It gives what `Pool` gives. <!-- rule: pool -->
-# - Exported for a fixed shape, XNNPACK takes all of it: no operator stays outside. (That of ExecuTorch 1.2 takes a pooling only with
-#   its stride written out and `count_include_pad=False`; there one without them may stay outside.) <!-- rule: delegated -->
+# - Exported for a fixed shape, XNNPACK takes all of it: no operator stays outside. (In ExecuTorch 1.2, where XNNPACK does not take
+#   the plain form of the operator that will do, this one may stay outside.) <!-- rule: delegated -->
 
 
 # %% exercise="repair" minutes=35 difficulty=3 seconds=90 processes=true
@@ -1049,7 +1049,8 @@ def pool(x):
 # </details>
 # <details><summary>Hint 2: which function</summary>
 #
-# `torch.where(condition, a, b)`; `tensor.topk(k, dim=-1).values`, which are sorted from large to small; `F.avg_pool2d(x, kernel)`.
+# `torch.where(condition, a, b)`; `tensor.topk(k, dim=-1).values`, which are sorted from large to small; `F.avg_pool2d(x, kernel)`
+# (for the XNNPACK of ExecuTorch 1.2 with its stride written out and `count_include_pad=False`).
 # </details>
 # <details><summary>Hint 3: most of the code</summary>
 #

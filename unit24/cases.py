@@ -104,11 +104,25 @@ def _systematic(domain, sizes, source) -> list[tuple[dict, dict]]:
 def _mixes(domain, sizes, source, systematic, count) -> Iterator[tuple[dict, dict]]:
     """As many mixed cases, each the one of some in which most pairs of options meet for the first time."""
     typical = systematic[0][1]
-    met = set().union(*(_pairs(plan, sizes) for plan in systematic))
+    bits: dict[tuple, int] = {}  # one for each option
+    met: dict[tuple, int] = {}  # by option, the bits of those that it has met
+
+    def together(plan) -> dict[tuple, int]:
+        """By option of a plan, the bits of all of them."""
+        options = _options(plan, sizes)
+        return dict.fromkeys(options, sum(bits.setdefault(option, 1 << len(bits)) for option in options))
+
+    def meet(plan) -> None:
+        met.update({option: met.get(option, 0) | all_of_them for option, all_of_them in together(plan).items()})
+
+    def new_pairs(plan) -> int:
+        return sum((all_of_them & ~met.get(option, 0)).bit_count() for option, all_of_them in together(plan).items())
+
+    for plan in systematic:
+        meet(plan)
     for _ in range(count):
-        mixes = [(_mixed(domain, source), _mixed_sizes(sizes, typical, source)) for _ in range(MIXES)]
-        best = max(mixes, key=lambda mix: len(_pairs(mix, sizes) - met))
-        met |= _pairs(best, sizes)
+        best = max(((_mixed(domain, source), _mixed_sizes(sizes, typical, source)) for _ in range(MIXES)), key=new_pairs)
+        meet(best)
         yield best
 
 
@@ -120,12 +134,11 @@ def _mixed_sizes(sizes, typical, source) -> dict[str, int]:
     return {n: _grid(limits, source.choice((limits[0], typical[n], source.randint(*limits[:2])))) for n, limits in sizes.items()}
 
 
-def _pairs(plan, sizes) -> set:
-    """Pairs of options that meet in a plan; a size is one of three options: the smallest, a middling one, a larger one."""
+def _options(plan, sizes) -> list[tuple]:
+    """What is chosen in a plan; a size is one of three options: the smallest, a middling one, a larger one."""
     chosen, drawn = plan
     options = [(name, facet, id(option)) for name, facets in chosen.items() for facet, option in facets.items()]
-    options += [("", name, (size > sizes[name][0]) + (size > TYPICAL[-1])) for name, size in drawn.items()]
-    return set(itertools.combinations(options, 2))
+    return options + [("", name, (size > sizes[name][0]) + (size > TYPICAL[-1])) for name, size in drawn.items()]
 
 
 def _typical(sizes, source) -> dict[str, int]:

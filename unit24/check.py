@@ -395,9 +395,9 @@ def apart(run: Callable[[list], list], arguments: list, what: str, hint: str = "
         if not _same(seen, expected):
             again = outcomes([one])[0]
             chance = f"expected is what an earlier one did. Is something drawn at random, or does it stay behind {places}?"
-            equal(again, expected, f"made and used once more, {what} {brief(one)}", hint or chance)
+            equal(again, expected, f"made and used once more, {what} {brief(one)}: the result", hint or chance)
             where = f"expected is what it does alone. What an object knows lies in `self`, set in `__init__`, not {places}"
-            equal(seen, expected, f"with another beside it that takes turns with it, {what} {brief(one)}", hint or where)
+            equal(seen, expected, f"with another beside it that takes turns with it, {what} {brief(one)}: the result", hint or where)
 
 
 def unchanged(state: State, before: State, what: str = "the model", hint: str = "", *, changes: Sequence[str] = ()) -> None:

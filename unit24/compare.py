@@ -101,6 +101,8 @@ def _distance(actual, expected, *tolerance) -> float:
     if isinstance(expected, (list, tuple)) and isinstance(actual, (list, tuple)) and len(actual) == len(expected):
         return max((_distance(a, e, *tolerance) for a, e in zip(actual, expected)), default=0.0)
     number = isinstance(expected, (int, float, complex)) and not isinstance(expected, bool)
+    if number and _is_array(actual) and _numpy(actual).ndim == 0:
+        actual = _numpy(actual).item()
     if number and isinstance(actual, (int, float, complex)) or _is_array(expected) and _is_array(actual) and actual.shape == expected.shape:
         a, e = (np.asarray(x if number else _numpy(x), dtype=complex) for x in (actual, expected))
         allowed = np.asarray(_allowed_number(expected, *tolerance[:2])) if number else _allowed(e, expected.dtype, *tolerance)

@@ -16,6 +16,7 @@ from course.parts import ROOT
 from course.records import change_record, read_record, update_record
 from proofs.commands import prove
 from proofs.run import plan
+from proofs.standing import standings
 
 NAME = "61_small"
 
@@ -122,6 +123,8 @@ def test_a_killed_run_goes_on_where_it_was(course):
     (lesson,) = course.read()
     todo = {job.proofs: job.parts for job in plan([lesson], False, 1, root=course.root)}
     assert todo["audit", "sample_class"] == tuple(e.id for e in lesson.exercises if e.id not in audited)
+    # What was audited holds: the rest is missing, not stale. Committed so, it failed the tests before.
+    assert standings(lesson, course.root)[0].state == "missing"
 
 
 SWEEP = "from drawn import drawn\n\ndef test_all():\n    assert drawn(range(9), 2) == list(range(NUMBER))\n"
