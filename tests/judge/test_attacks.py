@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 import pytest
 from drawn import drawn
+from left_running import our_processes
 
 from course.lesson import read
 from judge import isolation
@@ -62,19 +63,6 @@ class Witness:
             except OSError:
                 return
             self.knocks.append(name)
-
-
-def our_processes():
-    """Processes below this one, and orphans with a user id that only candidates have.
-
-    Candidates of other graders on this machine have such ids too, and a grader above them.
-    """
-    mine = {p.pid for p in psutil.Process().children(recursive=True)}
-    for process in psutil.process_iter(["uids", "ppid"]):
-        uids = process.info["uids"]
-        if uids and isolation.is_candidates(uids.real) and process.info["ppid"] <= 1:
-            mine.add(process.pid)
-    return mine
 
 
 @pytest.fixture(scope="module")
