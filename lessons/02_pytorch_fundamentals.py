@@ -1323,7 +1323,7 @@ print("only the first term sends a gradient:", torch.autograd.grad(y, weight)[0]
 # - A parameter that this step's loss was not computed from stays as it is in this step, even if an old gradient stands in
 #   its `.grad`. <!-- rule: unused -->
 # - It returns a list with the loss of each step, before its update, as Python floats. <!-- rule: losses -->
-# - Losses and parameters are right to 1e-4 of the largest number, to 1e-7 where all parameters are float64. <!-- rule: digits -->
+# - Losses and parameters are right to 1e-4 of the largest number, to 1e-9 where all parameters are float64. <!-- rule: digits -->
 # - Afterwards training can go on, with another call of `descend` or without: every parameter is still a leaf that requires
 #   gradients, autograd writes down what is computed with it, and no hook stays on it. A later `backward` moves
 #   nothing. <!-- rule: further -->
@@ -1370,6 +1370,8 @@ def descend_from(start, batches, rate, kind, generator=False, old_gradient=None,
     is a leaf that requires gradients, how many hooks it has, and the gradients of a backward pass on the last batch with
     the parameters after it.
     """
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
     parameters = [(other_strides(value) if spread else value.clone()).requires_grad_() for value in start]
     views = [parameter.detach() for parameter in parameters]
     for parameter in parameters:
@@ -1381,12 +1383,11 @@ def descend_from(start, batches, rate, kind, generator=False, old_gradient=None,
         return loss_on(parameters, next(waiting), **kind)
 
     steps = len(batches) - 1
-    watch = torch.optim.optimizer.register_optimizer_step_pre_hook(lambda *_: optimised.append(1))
-    if twice:
-        losses = descend(loss_of, parameters, rate, steps // 2) + descend(loss_of, parameters, rate, steps - steps // 2)
-    else:
-        losses = descend(loss_of, (p for p in parameters) if generator else parameters, rate, steps)
-    watch.remove()
+    with register_optimizer_step_pre_hook(lambda *_: optimised.append(1)):
+        if twice:
+            losses = descend(loss_of, parameters, rate, steps // 2) + descend(loss_of, parameters, rate, steps - steps // 2)
+        else:
+            losses = descend(loss_of, (p for p in parameters) if generator else parameters, rate, steps)
     after, shown = [parameter.detach().clone() for parameter in parameters], [view.clone() for view in views]
     trainable = [parameter.is_leaf and parameter.requires_grad for parameter in parameters]
     places = ("_backward_hooks", "_post_accumulate_grad_hooks")
@@ -1461,7 +1462,7 @@ def check_descend(start, batches, rate, what="", hint="", kind={}, **how):
             "After a step the tensors that you were given have not moved: `p = p - ...` makes a new tensor and leaves the old one as it was; "
             "and a gradient that is cleared between `backward` and the update moves nothing.",
         )
-    rtol = 1e-7 if all(value.dtype == torch.float64 for value in start) else 1e-4
+    rtol = 1e-9 if all(value.dtype == torch.float64 for value in start) else 1e-4
     for i, name in enumerate(("a matrix", "a vector", "a number")):
         if torch.allclose(after[i], expected[i], rtol=1e-4, atol=1e-4):
             hint = f"that is nearly right; {rtol:g} is allowed. Which step has fewer digits than the parameters?"
@@ -2710,7 +2711,7 @@ plt.show()
 #   0 and 1, say). <!-- rule: scale -->
 # - Each frame is as it was when it was read, and stays so when the camera goes on, also for another film. <!-- rule: frames -->
 #
-# `to_device(batch, device, dtype)`: a batch is a tensor; or a dict, list or tuple of batches, nested to any depth, which may
+# `to_device(batch, device, dtype)`: a batch is a tensor; or a dict, list or tuple of batches, nested up to 20 deep, which may
 # be empty; or anything else (a string, a number, `None`, a NumPy array, a module, a data class, any object, also one that
 # holds tensors, has keys, or has a `to` of its own). A dict's names may be strings or numbers. Tensors have any number of axes,
 # also none, and axes of any length, also 0. Their dtype is float64, float32, float16, bfloat16, float8_e4m3fn or float8_e5m2;
@@ -2771,8 +2772,8 @@ def smooth(losses, keep: float) -> list[float]:
 
 # %% tests="clinic" points=3
 @check.scenario
-def film(frames, count):
-    """What `record` made of a camera with one buffer, after the camera went on, also for another film; and the frame that came next."""
+def film(frames, count, another=False):
+    """What `record` made of a camera with one buffer, after the camera went on (and for `another` film); and the frame that came next."""
     buffer, waiting = np.zeros_like(frames[0]), itertools.cycle(frames)
 
     def read():
@@ -2781,7 +2782,8 @@ def film(frames, count):
 
     camera = types.SimpleNamespace(read=read)
     recorded, following = record(camera, count), read().copy()
-    record(camera, count)
+    if another:
+        record(camera, count)
     return recorded, following
 
 
@@ -2810,6 +2812,7 @@ def the_same_objects(device, dtype):
         "a NumPy array": (np.ones(2), None),
         "a set": ({1, 2}, None),
         "a range": (range(2), None),
+        "a generator": ((number for number in range(2)), None),
         "a data class": (point, lambda thing: thing.place),
         "a bytearray": (bytearray(2), None),
         "an object with keys that is no dict": (collections.UserDict(place=number), lambda thing: thing["place"]),
@@ -2891,9 +2894,12 @@ def check_record():
                 hint = "a still scene gives equal frames, and each of them is one of the film"
             if count > 1 and (recorded == recorded[:1]).all():
                 hint = "`read` hands out the same memory every time, and `from_numpy` is a view of it: copy each frame when it is read"
-            check.equal(recorded, torch.tensor(frames[:count]).double().div(255).float(), what, hint)
+            expected = torch.tensor(frames[:count]).double().div(255).float()
+            check.equal(recorded, expected, what, hint)
             hint = f"for count {count} `record` reads {count}, no more and no less: what comes after belongs to whoever reads on"
             check.equal(following, frames[count], f"the frame that comes after {what}", hint)
+            recorded, _ = film(frames, count, another=True)
+            check.equal(recorded, expected, f"{what}, looked at after another film of that camera", "each film needs memory of its own")
 
 
 def batches_to_move(seed):
@@ -2906,6 +2912,10 @@ def batches_to_move(seed):
     yield "a dict with a list in it", nested, torch.bfloat16
     yield "a list", [(ids, {"x": numbers.float(), "y": [numbers]}, []), None, {}, (), nested, "end"], torch.float16
     yield "a tuple", (numbers.float(), 2.5, True), torch.float64
+    deep = numbers
+    for _ in range(10):
+        deep = [{"deeper": deep}]
+    yield "a batch 20 deep", deep, torch.float16
     yield "a dict with numbers for names", {0: numbers, 24: {1: ids}}, torch.float16
     yield "a dict of other shapes", {"step": ids[0, 0], "loss": numbers[0, 0], "no rows": numbers[:0], "no ids": ids[:, :0]}, torch.float32
     floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -4222,7 +4222,7 @@ def smooth(losses, keep):
     return averages
 
 
-# %% wrong="clinic" breaks="frames" says="of frame"
+# %% wrong="clinic" breaks="frames" says="each film needs memory of its own"
 # Misunderstands: memory that is kept from film to film only saves time (the next film overwrites this one).
 FILMS = {}
 
@@ -4266,6 +4266,29 @@ def to_device(batch, device, dtype):
         return dict(**{name: to_device(value, device, dtype) for name, value in batch.items()})
     if isinstance(batch, (list, tuple)):
         return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="device, floats" says="a batch 20 deep"
+# Misunderstands: a function need not call itself: four levels written one inside the other are deep enough.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype, levels=4):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if levels and isinstance(batch, dict):
+        return {name: to_device(value, device, dtype, levels - 1) for name, value in batch.items()}
+    if levels and isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype, levels - 1) for value in batch)
     return batch
 
 
