@@ -2396,7 +2396,7 @@ plt.show()
 # - If all promises are kept it raises nothing. Correct implementations differ in the last digits, and in what they do
 #   where nothing is promised. <!-- rule: no_false_alarm -->
 #
-# Your tests are run on correct implementations and on twenty-three broken ones, some of them hidden. A correct one that you turn
+# Your tests are run on correct implementations and on twenty-four broken ones, some of them hidden. A correct one that you turn
 # down costs all points. Otherwise the share of the broken ones that you catch is the share of the points that you get. So
 # ask of every input: which mistake could it not see? The input in the stub is a start; change it as you like. Up to 1,000
 # calls of the function in one run of your tests are sure to end in time (`gradcheck` calls it, too).
@@ -2440,7 +2440,7 @@ def within_the_promise(x, dim):
     if x.dtype not in (torch.float32, torch.float64) or x.ndim == 0 or x.numel() == 0 or not x.isfinite().all():
         raise ValueError("nothing is promised for such an x")
     length = x.norm(dim=dim, keepdim=True)
-    return x / length.clamp(min=5e-7, max=2e6)
+    return x / length.clamp(min=1e-7, max=1e7)
 
 
 def other_length(x, dim):
@@ -2547,6 +2547,11 @@ with check.exercise("normalise_tests"):
         length = x.norm(dim=dim, keepdim=True).clamp(min=1e-12)
         return x / torch.where(length > 2e3, length.detach(), length)
 
+    def overwrites_if_contiguous(x, dim):
+        result = F.normalize(x, dim=dim)
+        x.data.contiguous().copy_(result)
+        return result
+
     def marks_zeros(x, dim):
         result = F.normalize(x, dim=dim)
         x.data[x == 0] = 1e-12
@@ -2569,6 +2574,7 @@ with check.exercise("normalise_tests"):
         "returns shape [1, n] where x has shape [n]": one_more_axis,
         "has the right lengths, and no negative numbers": without_signs,
         "writes 1e-12 into the input where it holds zeros": marks_zeros,
+        "writes its result into the input where that lies in order in memory": overwrites_if_contiguous,
     }
     ### END HIDDEN TESTS
     check.catches(check_normalise, right, wrong)

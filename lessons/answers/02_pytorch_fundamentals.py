@@ -3255,7 +3255,7 @@ def check_normalise(normalise):
     def gradients():
         for size in (3e-6, 1, 3e5):
             v = torch.randn(3, 4, dtype=torch.float64).requires_grad_()
-            assert torch.autograd.gradcheck(lambda v: normalise(size * v, 1), v)
+            assert all(torch.autograd.gradcheck(lambda v: normalise(size * v, dim), v) for dim in (0, 1))
 
     lengths_and_directions(5), lengths_and_directions(4, 3), lengths_and_directions(4, 3, 5)
     zeros_stay(), input_stays(), gradients()
