@@ -2386,8 +2386,8 @@ plt.show()
 # - A vector of zeros stays a vector of zeros, alone or beside others. <!-- rule: zeros -->
 # - Shape and dtype are those of `x`. <!-- rule: dtype -->
 # - `x` itself is not changed, not at a single place. <!-- rule: unchanged -->
-# - Gradients flow back to `x`, and they are right for every vector whose length is not 0, the shortest as well as the
-#   longest. At a vector of zeros they may be anything, also infinite or NaN. <!-- rule: gradients -->
+# - Gradients flow back to `x`, along whichever axis, and they are right for every vector whose length is not 0, the shortest
+#   as well as the longest. At a vector of zeros they may be anything, also infinite or NaN. <!-- rule: gradients -->
 #
 # Write `check_normalise(normalise)`. It calls the function it is given with inputs of your choice, of the kinds above.
 #
@@ -2469,6 +2469,14 @@ def cut_from_graph(x, dim):
     return F.normalize(x.detach(), dim=dim)
 
 
+def constant_length(x, dim):
+    return x / x.detach().norm(dim=dim, keepdim=True).clamp(min=1e-12)
+
+
+def constant_on_other_axes(x, dim):
+    return F.normalize(x, dim=dim) if dim % x.ndim == x.ndim - 1 else constant_length(x, dim)
+
+
 def last_from_the_end(x, dim):
     return F.normalize(x, dim=max(dim, -1))
 
@@ -2492,6 +2500,8 @@ with check.exercise("normalise_tests"):
         "returns float32 for float64": single_precision,
         "writes its result into the input": overwrites,
         "cuts its result from the graph": cut_from_graph,
+        "treats the length as a constant in the gradient": constant_length,
+        "treats the length as a constant in the gradient along any axis but the last": constant_on_other_axes,
         "takes every axis counted from the end for the last one": last_from_the_end,
         "reads the numbers as if they lay one behind the other in memory": one_order_of_memory,
     }
@@ -2511,15 +2521,9 @@ with check.exercise("normalise_tests"):
     def short_stays_short(x, dim):
         return F.normalize(x, dim=dim, eps=0.02)
 
-    def constant_length(x, dim):
-        return x / x.detach().norm(dim=dim, keepdim=True).clamp(min=1e-12)
-
     def one_more_axis(x, dim):
         result = F.normalize(x, dim=dim)
         return result[None] if x.ndim == 1 else result
-
-    def constant_on_other_axes(x, dim):
-        return F.normalize(x, dim=dim) if dim % x.ndim == x.ndim - 1 else constant_length(x, dim)
 
     def long_stays_long(x, dim):
         return x / x.norm(dim=dim, keepdim=True).clamp(min=1e-12, max=2e3)
@@ -2548,7 +2552,7 @@ with check.exercise("normalise_tests"):
         return x / torch.where(length > 2e3, length.detach(), length)
 
     def overwrites_if_contiguous(x, dim):
-        result = F.normalize(x, dim=dim)
+        result = F.normalize(x.clone(), dim=dim)
         x.data.contiguous().copy_(result)
         return result
 
@@ -2567,10 +2571,8 @@ with check.exercise("normalise_tests"):
         "gives NaN where x holds nothing but zeros": nan_alone,
         "returns float64 for float32": double_precision,
         "divides by the sum of absolute values where x has one axis": one_axis_by_sum,
-        "treats the length as a constant in the gradient": constant_length,
         "treats the length of short vectors as a constant in the gradient": constant_if_short,
         "treats the length of long vectors as a constant in the gradient": constant_if_long,
-        "treats the length as a constant in the gradient along any axis but the last": constant_on_other_axes,
         "returns shape [1, n] where x has shape [n]": one_more_axis,
         "has the right lengths, and no negative numbers": without_signs,
         "writes 1e-12 into the input where it holds zeros": marks_zeros,

@@ -3315,6 +3315,8 @@ def check_normalise(normalise):
         length = torch.tensor([[3.0], [5.0]], dtype=torch.float64)
         unit = v.detach() / length
         assert ((pull - unit * (pull * unit).sum(1, keepdim=True)) / length - got).abs().max() < 1e-9
+        (turned,) = torch.autograd.grad(normalise(size * v.T, 0), v, pull.T)
+        assert (turned - got).abs().max() < 1e-9
 
 
 # %% right="normalise_tests"
