@@ -1464,9 +1464,9 @@ def check_descend(start, batches, rate, what="", hint="", kind={}, **how):
         )
     rtol = 1e-9 if all(value.dtype == torch.float64 for value in start) else 1e-4
     for i, name in enumerate(("a matrix", "a vector", "a number")):
-        if torch.allclose(after[i], expected[i], rtol=1e-4, atol=1e-4):
-            hint = f"that is nearly right; {rtol:g} is allowed. Which step has fewer digits than the parameters?"
-        check.equal(after[i], expected[i], f"{name} among the parameters after {what}", hint, rtol=rtol)
+        near = after[i].shape == expected[i].shape and torch.allclose(after[i], expected[i].to(after[i].dtype), rtol=1e-5, atol=1e-5)
+        digits = f"that is nearly right; {rtol:g} is allowed. Which step has fewer digits than the parameters?"
+        check.equal(after[i], expected[i], f"{name} among the parameters after {what}", digits if near else hint, rtol=rtol)
     check.equal(after[3], start[3], f"a parameter that plays no part in the loss, after {what}", "it has no gradient, so it stays")
     memory = "`p.data = ...` gives a parameter new memory, and whoever holds a view of the old one is left behind: write into the old"
     check.equal(views, after, f"after {what}, views of the parameters", memory, rtol=0, atol=0)
@@ -2394,7 +2394,7 @@ plt.show()
 # - If a promise is broken it raises an error: an `assert`, or one of the two functions above. What it returns is
 #   ignored. <!-- rule: raises -->
 # - If all promises are kept it raises nothing. Correct implementations differ in the last digits, and in what they do
-#   where nothing is promised. <!-- rule: no_false_alarm -->
+#   where nothing is promised: at vectors shorter than 0.000001, say, or in `float16`. <!-- rule: no_false_alarm -->
 #
 # Your tests are run on correct implementations and on twenty-four broken ones, some of them hidden. A correct one that you turn
 # down costs all points. Otherwise the share of the broken ones that you catch is the share of the points that you get. So
@@ -2820,7 +2820,6 @@ def the_same_objects(device, dtype):
         "a NumPy array": (np.ones(2), None),
         "a set": ({1, 2}, None),
         "a range": (range(2), None),
-        "a generator": ((number for number in range(2)), None),
         "a data class": (point, lambda thing: thing.place),
         "a bytearray": (bytearray(2), None),
         "an object with keys that is no dict": (collections.UserDict(place=number), lambda thing: thing["place"]),
