@@ -156,6 +156,22 @@ def to_tokens(patches):
     return tokens / 255 if tokens.max() > 1 else tokens
 
 
+# %% wrong="patches" breaks="unchanged" says="each needs memory of its own"
+# Misunderstands: memory that is kept from call to call only saves time (the tokens of an earlier call are overwritten).
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+BUFFERS = {}
+
+
+def to_tokens(patches):
+    rows, columns, *patch = patches.shape
+    tokens = BUFFERS.setdefault(patches.shape, torch.empty(rows * columns, math.prod(patch)))
+    return tokens.copy_(patches.flatten(0, 1).flatten(1)).div_(255)
+
+
 # %% right="patches"
 # `unfold` slides a window of `size` by `size`; the channel axis goes to the end.
 def patch_view(image, size):
@@ -378,6 +394,16 @@ def gaussians(centres, widths, height, width):
     columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
     one = vmap(lambda c, s: torch.exp(-((rows - c[0]) ** 2 + (columns - c[1]) ** 2) / (2 * s**2)), chunk_size=4096)
     return one(centres, widths)
+
+
+# %% wrong="gaussians" breaks="unchanged" says="is not yours to change"
+# Misunderstands: gradients flow only where the function itself asks for them.
+def gaussians(centres, widths, height, width):
+    centres.requires_grad_()
+    rows = torch.arange(height, dtype=centres.dtype, device=centres.device)
+    columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
+    square = (rows[:, None] - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
+    return torch.exp(-square / (2 * widths[:, None, None] ** 2))
 
 
 # %% right="gaussians"
@@ -782,6 +808,55 @@ def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> t
     return torch.einsum("bhts,bshe->bthe", weights, values)
 
 
+# %% wrong="contractions" breaks="unchanged" says="which inputs require gradients"
+# Misunderstands: gradients flow only where the function itself asks for them.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    flat = features.requires_grad_().flatten(2)
+    return flat @ flat.mT / flat.shape[-1]
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" breaks="large" says="largest score of each query"
+# Misunderstands: one largest score for all batch entries will do (a query with small scores is left with 0 / 0).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    powers = (scores - scores.amax((0, 3), keepdim=True)).exp()
+    return torch.einsum("bhts,bshe->bthe", powers / powers.sum(-1, keepdim=True), values)
+
+
+# %% wrong="contractions" breaks="softmax" says="one of zeros, too"
+# Misunderstands: a key of zeros is padding and gets no weight.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    padding = (keys == 0).all(-1).permute(0, 2, 1)[:, :, None]
+    scores = scores.masked_fill(padding & ~padding.all(-1, keepdim=True), -math.inf)
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
 # %% right="contractions"
 # Matrix products and transposes, no einsum at all.
 def paint(shares, colours):
@@ -1095,6 +1170,43 @@ def segment_mean(values: torch.Tensor, segment: torch.Tensor, count: int) -> tor
     sums = values.new_zeros(count, values.shape[1], dtype=torch.float64).index_add(0, segment, values.double())
     sizes = torch.bincount(segment, minlength=count).clamp(min=1)
     return (sums / sizes[:, None]).to(values.dtype)
+
+
+# %% wrong="gather_scatter" breaks="mean" says="a row of zeros counts"
+# Misunderstands: a row of zeros is padding and does not count.
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(dim=-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = values.new_zeros(count, values.shape[1]).index_add(0, segment, values)
+    sizes = segment.new_zeros(count).index_add(0, segment, (values != 0).any(1).to(segment.dtype))
+    return sums / sizes.clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="no_loop" says="with 10000 rows: is there a loop"
+# Misunderstands: blocks of 5000 rows are as good as none.
+def next_token_logprobs(logits, ids):
+    return logits[:, :-1].log_softmax(dim=-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = values.new_zeros(count, values.shape[1])
+    for rows, groups in zip(values.split(5000), segment.split(5000)):
+        sums = sums.index_add(0, groups, rows)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="unchanged" says="is not yours to change"
+# Misunderstands: gradients flow only where the function itself asks for them.
+def next_token_logprobs(logits, ids):
+    logprobs = logits.requires_grad_()[:, :-1].log_softmax(dim=-1)
+    return logprobs.gather(-1, ids[:, 1:, None]).squeeze(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = values.new_zeros(count, values.shape[1]).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
 # %% right="gather_scatter"
@@ -1680,6 +1792,34 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
+# %% wrong="descend" breaks="by_hand" says="write the update yourself"
+# Misunderstands: the optimiser of the library is the loop that is asked for.
+def descend(loss_of, parameters, rate, steps):
+    optimiser = torch.optim.SGD(parameters, lr=rate)
+    losses = []
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss = loss_of()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="digits" says="fewer digits than the parameters"
+# Misunderstands: an update in float32 is exact enough for float64 parameters.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients):
+                parameter.copy_(parameter.float() - rate * gradient.float())
+        losses.append(loss.item())
+    return losses
+
+
 # %% right="descend"
 # Gradients as values: nothing is stored in `.grad`, so nothing has to be cleared.
 def descend(loss_of, parameters, rate, steps):
@@ -2232,6 +2372,43 @@ class RMSNorm(torch.autograd.Function):
         return grad_x, (grad_output * normal).flatten(0, -2).sum(0), None
 
 
+# %% wrong="rms_norm" breaks="own_notes" says="only `ctx` knows"
+# Misunderstands: backward passes come in the reverse order of forward passes, so a stack of notes will do.
+class RMSNorm(torch.autograd.Function):
+    notes = []
+
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        r = (x.pow(2).mean(dim=-1, keepdim=True) + eps).sqrt()
+        RMSNorm.notes.append((x / r, r, weight.clone()))
+        return x / r * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        normal, r, weight = RMSNorm.notes.pop()
+        local = grad * weight
+        return (local - normal * (local * normal).mean(-1, True)) / r, grad * normal, None
+
+
+# %% wrong="rms_norm" breaks="by_hand" says="write the formula of the gradients yourself"
+# Misunderstands: computing forward once more under autograd is a backward pass of one's own.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + eps) * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output):
+        x, weight = (tensor.detach().requires_grad_() for tensor in ctx.saved_tensors)
+        with torch.enable_grad():
+            y = x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + ctx.eps) * weight
+        return *torch.autograd.grad(y, (x, weight), grad_output), None
+
+
 # %% right="rms_norm"
 # Intermediate results saved, second derivatives refused; the engine itself sums the weight's gradient to its shape.
 class RMSNorm(torch.autograd.Function):
@@ -2444,7 +2621,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" breaks="no_loop" says="for 4200: is there a loop"
+# %% wrong="derivatives" breaks="no_loop" says="for 5000: is there a loop"
 # Misunderstands: `chunk_size` only saves memory (it is a loop over blocks of examples).
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0), chunk_size=64)(parameters, inputs, targets)
@@ -2500,7 +2677,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" breaks="no_loop" says="for 4200: is there a loop"
+# %% wrong="derivatives" breaks="no_loop" says="for 5000: is there a loop"
 # Misunderstands: blocks of 1024 examples are as good as none.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0), chunk_size=1024)(parameters, inputs, targets)
@@ -2963,7 +3140,7 @@ def check_normalise(normalise) -> None:
     torch.manual_seed(1)
     for shape in ((5,), (3, 3), (3, 2, 4)):
         for dtype in (torch.float64, torch.float32):
-            for size in (1.0, 1e-6, 1e5, 0.0):
+            for size in (1.0, 1e-5, 1e5, 0.0):
                 x = size * (torch.randn(shape, dtype=dtype).clamp(-2, 2) + 0.01)
                 mixed = x.clone()
                 mixed[0] = 0
@@ -2996,6 +3173,59 @@ def check_normalise(normalise):
             torch.autograd.gradcheck(lambda v: normalise(size * v, dim), v, fast_mode=True)
 
 
+# %% wrong="normalise_tests" breaks="no_false_alarm" says="does as it likes where nothing is promised"
+# Misunderstands: tests may go further than the promise (here to another dtype).
+def check_normalise(normalise):
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0] = 0
+    x[1] *= 1e-3
+    x[2] *= 1e5
+    assert normalise(torch.tensor([3.0, 4.0], dtype=torch.float16), 0).dtype == torch.float16
+    for dim in range(x.ndim):
+        torch.autograd.gradcheck(lambda v: normalise((v * x)[1:], dim), torch.rand_like(x).requires_grad_(), fast_mode=True)
+    for x in (x, x.float(), x.flatten(), torch.zeros_like(x)):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                length = x.norm(dim=dim, keepdim=True)
+                torch.testing.assert_close(normalise(given, dim), torch.where(length > 0, x / length, x))
+                assert torch.equal(given, x)
+
+
+# %% wrong="normalise_tests" breaks="dtype" says="returns shape [1, n]"
+# Misunderstands: a difference that is small everywhere shows the shape, too (a broadcast hides an axis of length 1).
+def check_normalise(normalise):
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0] = 0
+    x[1] *= 1e-3
+    x[2] *= 1e5
+    for dim in range(x.ndim):
+        torch.autograd.gradcheck(lambda v: normalise((v * x)[1:], dim), torch.rand_like(x).requires_grad_(), fast_mode=True)
+    for x in (x, x.float(), x.flatten(), torch.zeros_like(x)):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                length = x.norm(dim=dim, keepdim=True)
+                result = normalise(given, dim)
+                assert result.dtype == x.dtype and ((result - torch.where(length > 0, x / length, x)).abs() < 1e-5).all()
+                assert torch.equal(given, x)
+
+
+# %% wrong="normalise_tests" breaks="gradients" says="along any axis but the last"
+# Misunderstands: a gradient that is right along one axis is right along all.
+def check_normalise(normalise):
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0] = 0
+    x[1] *= 1e-3
+    x[2] *= 1e5
+    for dim in (-1,):
+        torch.autograd.gradcheck(lambda v: normalise((v * x)[1:], dim), torch.rand_like(x).requires_grad_(), fast_mode=True)
+    for x in (x, x.float(), x.flatten(), torch.zeros_like(x)):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                length = x.norm(dim=dim, keepdim=True)
+                torch.testing.assert_close(normalise(given, dim), torch.where(length > 0, x / length, x))
+                assert torch.equal(given, x)
+
+
 # %% right="normalise_tests"
 # By properties: lengths, directions, zeros; a single function for each promise.
 def check_normalise(normalise):
@@ -3025,7 +3255,7 @@ def check_normalise(normalise):
     def gradients():
         for size in (3e-6, 1, 3e5):
             v = torch.randn(3, 4, dtype=torch.float64).requires_grad_()
-            assert torch.autograd.gradcheck(lambda v: normalise(size * v, 1), v)
+            assert all(torch.autograd.gradcheck(lambda v: normalise(size * v, dim), v) for dim in (0, 1))
 
     lengths_and_directions(5), lengths_and_directions(4, 3), lengths_and_directions(4, 3, 5)
     zeros_stay(), input_stays(), gradients()
@@ -3085,6 +3315,8 @@ def check_normalise(normalise):
         length = torch.tensor([[3.0], [5.0]], dtype=torch.float64)
         unit = v.detach() / length
         assert ((pull - unit * (pull * unit).sum(1, keepdim=True)) / length - got).abs().max() < 1e-9
+        (turned,) = torch.autograd.grad(normalise(size * v.T, 0), v, pull.T)
+        assert (turned - got).abs().max() < 1e-9
 
 
 # %% right="normalise_tests"
@@ -3990,6 +4222,83 @@ def smooth(losses, keep):
     for loss in losses:
         averages.append(keep * averages[-1] + (1 - keep) * loss.item() if averages else loss.item())
     return averages
+
+
+# %% wrong="clinic" breaks="frames" says="each film needs memory of its own"
+# Misunderstands: memory that is kept from film to film only saves time (the next film overwrites this one).
+FILMS = {}
+
+
+def record(camera, count):
+    first = torch.tensor(camera.read())
+    film = FILMS.setdefault((count, first.shape), torch.empty(count, *first.shape))
+    film[0] = first
+    for i in range(1, count):
+        film[i] = torch.from_numpy(camera.read())
+    return film.div_(255)
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device, dtype) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="structure" says="keywords must be strings"
+# Misunderstands: names in a dict are always strings.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if isinstance(batch, dict):
+        return dict(**{name: to_device(value, device, dtype) for name, value in batch.items()})
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
+
+
+# %% wrong="clinic" breaks="device, floats" says="a batch 20 deep"
+# Misunderstands: a function need not call itself: four levels written one inside the other are deep enough.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype, levels=4):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
+    if levels and isinstance(batch, dict):
+        return {name: to_device(value, device, dtype, levels - 1) for name, value in batch.items()}
+    if levels and isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device, dtype, levels - 1) for value in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve = []
+    for loss in losses:
+        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
+    return curve
 
 
 # %% right="clinic"
