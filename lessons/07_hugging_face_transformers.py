@@ -132,17 +132,17 @@ print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 # #### Exercise 1 · Byte-pair merges (`bpe`, 3 points, 40 minutes, difficulty 2 of 3)
 #
 # Three functions; each is checked, and earns its point, on its own: the checks of `train_bpe` and `encode_word` come with a
-# `merge_pair` that is right. A *piece* is a string of one or more characters (blanks and letters of any script among
-# them); a word that has been cut is a list of pieces.
+# `merge_pair` that is right. A *piece* is a string of one or more printable characters (blanks, punctuation and letters of
+# any script among them); a word that has been cut is a list of pieces.
 #
-# `merge_pair(pieces, pair)` merges one pair. `pieces` is a list of any length, also empty; `pair` is a tuple of two pieces.
+# `merge_pair(pieces, pair)` merges one pair. `pieces` is a list of up to 300 pieces, also empty; `pair` is a tuple of two.
 #
 # - It returns a list in which `pair` has become one piece wherever it stood, from left to right: with `("a", "a")` the
 #   list `a a a` becomes `aa a`. <!-- rule: merge -->
 # - Only whole pieces count: with `("a", "b")` the list `xa b` stays as it is. <!-- rule: whole -->
 # - The list is a new one, also where nothing is merged; `pieces` stays as it was. <!-- rule: new_list -->
 #
-# `train_bpe(counts, size)` learns a vocabulary. `counts` maps words (one or more, each of one or more characters) to how
+# `train_bpe(counts, size)` learns a vocabulary. `counts` maps words (1 to 12, each of 1 to 11 characters) to how
 # often they occur (1 or more). `size` is at least the number of different characters.
 #
 # - The vocabulary begins with these characters in sorted order, and every word is cut into its
@@ -155,12 +155,13 @@ print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 # - It returns `(vocabulary, merges)`: a list of strings and a list of pairs, both in the order of learning; `counts`
 #   stays as it was. <!-- rule: returned -->
 #
-# `encode_word(word, merges)` cuts one word (of one or more characters) into pieces with pairs that somebody has learned,
-# in the order of learning; there may be none.
+# `encode_word(word, merges)` cuts one word (of 1 to 60 characters) into pieces with pairs that somebody has learned, in the
+# order of learning; there may be none.
 #
 # - It starts from characters. Of all pairs of neighbours that are in `merges`, it merges the one that was **learned
 #   first**, wherever it stands. <!-- rule: first -->
-# - Then it looks again, until no such pair is left. <!-- rule: again -->
+# - Then it looks again, until no such pair is left. (Of pairs that were learned as above, all in turn, once each, come to the
+#   same.) <!-- rule: again -->
 # - It returns the pieces as a list; `merges` stays as it was. <!-- rule: pieces -->
 
 
@@ -216,6 +217,7 @@ def encode_word(word, merges):
 # %% tests="bpe" points=3
 import random
 import re
+import string
 
 
 @check.shared
@@ -287,6 +289,8 @@ def lists_to_merge(seed):
         known = ["a", "b", "ab", "aa", "猫"]
         yield list_to_merge(draw.choices(known, k=n), tuple(draw.choices(known, k=2)))
         yield list_to_merge(draw.choices(known[:2], k=n), ("a", "a"))
+        signs = draw.choices(string.printable[:95], k=n)
+        yield list_to_merge(signs, tuple(signs[1:3]))
 
 
 def some_words(draw):
@@ -593,11 +597,13 @@ RHYME = [
 
 def texts_to_learn(seed):
     yield RHYME, 300
-    yield RHYME, 264
+    yield ["\t".join(RHYME)], 264
     draw = random.Random(seed)
     words = ["".join(draw.choices("abdeiklmnorstu", k=draw.randint(2, 9))) for _ in range(30)] + ["12345", "für", "猫"]
     parts = [(words[:15], 1)] * 1000 + [(words[15:], 24)] * 150  # the last texts have words of their own
-    texts = [" ".join(draw.choices(part, k=draw.randint(1, most))) + draw.choice(["", "\n", "!"]) for part, most in parts]
+    texts = [
+        draw.choice("   \t\n").join(draw.choices(part, k=draw.randint(1, most))) + draw.choice(["", "\n", "!"]) for part, most in parts
+    ]
     once = ["".join(draw.choices("abdeiklmnorstu", k=24)) for _ in range(20)]  # a great many pairs
     yield texts[:500] + once + texts[500:], 400  # enough to make whole words tokens
 
@@ -1198,10 +1204,9 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 # `chatml` below has the two markers of this format; try your template with
 # `chatml.apply_chat_template(lesson, chat_template=chatml_template(), tokenize=False)`.
 #
-# `training_batch(tokenizer, chats)` makes a batch to train on. `chats` is a list of one or more conversations of up to 2,500
-# tokens (more than tiny-lm can take: nothing is cut), whose contents
-# begin and end with a visible ASCII character (at other ends the library's marks can be a token short) and may hold special
-# tokens, `<|pad|>` too; the tokenizer has
+# `training_batch(tokenizer, chats)` makes a batch to train on. `chats` is a list of one or more conversations, with
+# these roles in any order, of up to 2,500 tokens (more than tiny-lm can take: nothing is cut). Their contents begin and end with a visible ASCII character (at other ends the library's marks can be a token short) and may hold special
+# tokens, `<|pad|>` and `<|end|>` too; the tokenizer has
 # a template with marks, whichever it is, and a padding token, which may be the same as the end token.
 #
 # - It returns a dictionary (or `BatchEncoding`) of just three int64 tensors `(chats, tokens)`: `input_ids`,
@@ -1248,6 +1253,7 @@ def training_batch(tokenizer, chats):
 
 
 # %% tests="chat_template" points=4
+import itertools
 import random
 
 
@@ -1350,8 +1356,14 @@ def written(chat, template):
             yield (m["content"] + "<|end|>", True) if m["role"] == "assistant" else (m["content"], False)
 
 
+def tokens_of(chat, template):
+    """The ids of a conversation, each with whether the assistant wrote it."""
+    for mine, parts in itertools.groupby(written(chat, template), key=lambda part: part[1]):
+        yield from ((i, mine) for i in tokenizer("".join(text for text, _ in parts))["input_ids"])
+
+
 def batch_by_definition(chats, template, side, pad):
-    rows = [[(i, mine) for text, mine in written(chat, template) for i in tokenizer(text)["input_ids"]] for chat in chats]
+    rows = [list(tokens_of(chat, template)) for chat in chats]
     width = max(map(len, rows))
     batch = {"input_ids": [], "attention_mask": [], "labels": []}
     for row in rows:
@@ -1364,9 +1376,11 @@ def batch_by_definition(chats, template, side, pad):
 
 def chats_to_learn(draw, count):
     contents = ("Sort: 3 1 2", "1 2 3", "5+6=", "11", "naïve 猫!", "a  b", "And back?", "?", "Repeat: a b c d e f g", "2<|pad|>3")
-    for _ in range(count):
+    contents += ("1<|end|>2", "3<|assistant|>4")
+    for number in range(count):
         turns = draw.choice((1, 2, 2, 3, 4, 5))
-        yield [message(("user", "assistant")[i % 2], draw.choice(contents)) for i in range(turns)]
+        roles = ("user", "assistant") * 3 if number % 2 else draw.choices(("user", "assistant", "system"), k=turns)
+        yield [message(role, draw.choice(contents)) for role in roles[:turns]]
 
 
 def check_training_batch():
@@ -1527,8 +1541,8 @@ with torch.no_grad():
 #
 # #### Exercise 5 · Batches and masks (`batches_and_masks`, 3 points, 30 minutes, difficulty 2 of 3)
 #
-# Three functions; each is checked, and earns its point, on its own. `rows` is a list of one or more lists, each of one or
-# more ids.
+# Three functions; each is checked, and earns its point, on its own. `rows` is a list of 1 to 290 lists, each of 1 to 90
+# ids (0 to 200,000).
 #
 # `pad_left(rows, pad_id)` returns a dictionary of three int64 tensors `(rows, longest)`:
 #
@@ -1663,7 +1677,8 @@ def some_rows(seed):
     yield [[5, 9, 33], [7], [4, 4, 8, 61, 12]]
     yield [[1, 2], [1, 2], [3, 4]]
     for count, longest in ((2, 3), (3, 9), (7, 12), (40, 3), (2, 90)):
-        yield [[draw.randrange(80) for _ in range(draw.randint(1, longest))] for _ in range(count)]
+        largest = 200_000 if count == 7 else 79
+        yield [[draw.randint(0, largest) for _ in range(draw.randint(1, longest))] for _ in range(count)]
     yield [[draw.randrange(80)] * draw.choice((1, 2, 3)) for _ in range(290)]  # more rows than a byte can number
 
 
@@ -1825,7 +1840,7 @@ print(f"attention that real tokens of the shorter prompt pay to padding: {weight
 # #### Exercise 6 · Three samplers (`samplers`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # Write `__call__` of three processors; each is checked, and earns its point, on its own. `scores` is a float32 or float64
-# tensor `(rows, vocabulary)`, both 1 or more, of any finite size, also large ones (10,000) and nearly equal ones; some scores may be $-\infty$ already, but not a whole row.
+# tensor `(rows, vocabulary)`, 1 to 40 and 1 to 1,400, of any finite size, also large ones (10,000) and nearly equal ones; some scores may be $-\infty$ already, but not a whole row.
 #
 # - `Greedy()` keeps one token of each row: the one with the highest score; of several equally high ones the one with the
 #   smallest id. <!-- rule: greedy -->
@@ -2864,10 +2879,10 @@ for habit, call in old_habits.items():
 #
 # - It returns a list with one string for each token: what `decode` gives for that token alone. (A sign of several tokens
 #   gives as many `�`.) <!-- rule: one_each -->
-# - No special token is added, whatever the tokenizer does by itself; those of the text stay. <!-- rule: none_added -->
+# - No special token is added, whatever the tokenizer adds by itself before or after a text; those of the text stay. <!-- rule: none_added -->
 #
-# `cache_size`; `input_ids` is int64 `(rows, n)`, the model any causal model of full attention, in any dtype, also one whose
-# configuration says `use_cache=False`:
+# `cache_size`; `input_ids` is int64 `(rows, n)`, the model a Llama, GPT-2 or GPT-NeoX in float32, float64 or bfloat16, also one
+# whose configuration says `use_cache=False`:
 #
 # - The first number is how many tokens of each row the cache holds. <!-- rule: cache_tokens -->
 # - The second is how many bytes keys and values of all layers and rows take, with the heads, the size of a head and the
@@ -2933,7 +2948,7 @@ def any_net(kind, seed, dtype, caches=True):
 
 @check.shared
 def speaker(kind, seed, samples, closing, template=None):
-    """A model that writes, and a tokenizer; a closing one adds an end token to every text that it encodes."""
+    """A model that writes, and a tokenizer; a closing one adds an end token before and after every text that it encodes."""
     net = copy.deepcopy(model) if kind == "tiny-lm" else make_gpt2(len(tokenizer), seed)
     if kind == "GPT-2 of signs":  # that likes special tokens, and two of them end its answers
         with torch.no_grad():
@@ -2944,7 +2959,7 @@ def speaker(kind, seed, samples, closing, template=None):
     tokens, end = copy.deepcopy(tokenizer), (tokenizer.eos_token, tokenizer.eos_token_id)
     tokens.chat_template = template or tokens.chat_template
     if closing:
-        tokens.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {end[0]}", special_tokens=[end])
+        tokens.backend_tokenizer.post_processor = TemplateProcessing(single=f"{end[0]} $A {end[0]}", special_tokens=[end])
     return net, tokens
 
 
@@ -3029,11 +3044,11 @@ def check_token_texts():
         "a flat list of ids is one sequence now: decode each id by itself": lambda text, closing: text,
         "it is one text for the whole: decode each id by itself": lambda text, closing: [text],
         "texts as `decode` gives them, not `Ġ`": lambda text, closing: tokenizer.tokenize(text),
-        "a special token was added": lambda text, closing: expected(text, closing) + [tokenizer.eos_token],
+        "special tokens were added": lambda text, closing: [tokenizer.eos_token, *expected(text, closing), tokenizer.eos_token],
     }
     hint = "one text for each token, as `decode` gives it for that token alone"
     texts = [("x", False), ("The largest of 17 things", False), ("naïve 猫 🙂🙂", False), (" two  blanks ", True), ("a<|end|>b", True)]
-    texts += [("x<|end|>", False), ("<|end|>", True), ("a<|pad|>", True)]
+    texts += [("x<|end|>", False), ("<|end|>", True), ("a<|pad|>", True), ("no , don 't !", False)]
     texts += [cases.Case({"text": "4 12" * 750, "closing": False}, {"text": "'4 12', 750 times"})]
     check.agrees(texts_of_tokens, expected, texts, "`token_texts`", hint, causes=causes)
 
@@ -3061,7 +3076,7 @@ def check_cache_size():
         for kind, dtype, caches, rows, n in (
             ("GPT-2", "float32", True, 1, 1),
             ("GPT-NeoX", "bfloat16", True, 3, 7),
-            ("GPT-NeoX", "float32", False, 2, 3),
+            ("GPT-NeoX", "float64", False, 2, 3),
             ("Llama", "float32", True, 1, 5),
             ("Llama", "bfloat16", False, 4, 90),
         ):
