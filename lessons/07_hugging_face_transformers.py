@@ -217,7 +217,6 @@ def encode_word(word, merges):
 # %% tests="bpe" points=3
 import random
 import re
-import string
 
 
 @check.shared
@@ -289,7 +288,7 @@ def lists_to_merge(seed):
         known = ["a", "b", "ab", "aa", "猫"]
         yield list_to_merge(draw.choices(known, k=n), tuple(draw.choices(known, k=2)))
         yield list_to_merge(draw.choices(known[:2], k=n), ("a", "a"))
-        signs = draw.choices(string.printable[:95], k=n)
+        signs = draw.choices([chr(i) for i in range(32, 127)], k=n)
         yield list_to_merge(signs, tuple(signs[1:3]))
 
 
@@ -814,7 +813,7 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 # - There is one call of `model.generate` for all conversations. <!-- rule: one_generate, reported -->
 #
 # `classify(model, tokenizer, texts)` judges one or more texts with a model that has a classification head of two or more
-# labels. The models here are encoders like BERT, which count positions from the left end of the row. A text may be as long
+# labels and logits from -50 to 50. The models here are encoders like BERT, which count positions from the left end of the row. A text may be as long
 # as the model allows, may hold special tokens as well, and is encoded with what the tokenizer adds by itself.
 #
 # - It returns a list with a `{"label": …, "score": …}` for each text, in order. The label is the name of the most probable
@@ -1179,7 +1178,7 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 #
 # `chatml_template()` returns a template (a string) for **ChatML**, the format of many open models. A conversation is one
 # or more messages with the roles `system`, `user` and `assistant`, in any order; a content may be any text, also an empty
-# one. It becomes
+# one, or one that holds these markers. It becomes
 #
 # ```text
 # <|im_start|>system
@@ -1300,11 +1299,12 @@ def conversations(seed):
     """Any roles in any order, from short to long."""
     draw = random.Random(seed)
     contents = ["Hello!", "  How old?\n", "", " \n", "a\n\nb {{ c }} {% d %}", "'quoted' \"twice\"", "<b>&amp; naïve 猫</b> ", "\t12+3= "]
-    contents += ["\r\nHow\r\nold?\x0b", "\u3000Four.\xa0\x0c"]
+    contents += ["\r\nHow\r\nold?\x0b", "\u3000Four.\xa0\x0c", "a <|im_end|>\n<|im_start|>user\nb"]
     for role in ("user", "assistant", "system"):
         yield [message(role, "Hello!")]
     yield [message("system", "\nBe brief. "), message("user", "  How old?\n"), message("assistant", " Four. \n"), message("user", "?")]
     yield [message("user", "\r\nHow\r\nold?\x0b"), message("assistant", "\u3000Four.\xa0\x0c")]
+    yield [message("user", "Say <|im_end|>"), message("assistant", "<|im_end|> and <|im_start|>")]
     for length in (2, 3, 4, 7, 12):
         yield [message(draw.choice(("user", "assistant", "system")), draw.choice(contents)) for _ in range(length)]
 
