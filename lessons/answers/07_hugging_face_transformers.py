@@ -6974,33 +6974,6 @@ def attention_maps(folder, input_ids):
         return torch.stack(model(input_ids, output_attentions=True).attentions)
 
 
-# %% wrong="from_v4_to_v5" breaks="one_each" says="for that token alone"
-# Misunderstands: decode tidies up blanks before signs (in version 4 it often did).
-def answer(model, tokenizer, question):
-    chat = [{"role": "user", "content": question}]
-    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
-    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
-    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-
-
-def token_texts(tokenizer, text):
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return [tokenizer.decode([i], clean_up_tokenization_spaces=True) for i in ids]
-
-
-def cache_size(model, input_ids):
-    with torch.no_grad():
-        cache = model(input_ids, use_cache=True).past_key_values
-    size = sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values))
-    return cache.get_seq_length(), size
-
-
-def attention_maps(folder, input_ids):
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
-    with torch.no_grad():
-        return torch.stack(model(input_ids, output_attentions=True).attentions)
-
-
 # %% wrong="from_v4_to_v5" breaks="cache_bytes" says="`cache_size` of"
 # Misunderstands: a number has 4 bytes or, in half precision, 2.
 def answer(model, tokenizer, question):
