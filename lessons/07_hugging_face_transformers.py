@@ -160,7 +160,7 @@ print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 #
 # - It starts from characters. Of all pairs of neighbours that are in `merges`, it merges the one that was **learned
 #   first**, wherever it stands. <!-- rule: first -->
-# - Then it looks again, until no such pair is left. (Of pairs that were learned as above, all in turn, once each, come to the
+# - Then it looks again, until no such pair is left. (Going once through all of `merges`, in their order, gives the
 #   same.) <!-- rule: again -->
 # - It returns the pieces as a list; `merges` stays as it was. <!-- rule: pieces -->
 
@@ -3062,12 +3062,12 @@ def check_cache_size():
         return n, parts * config.num_hidden_layers * rows * heads * n * head * (width or net.dtype.itemsize)
 
     causes = {
+        "an element need not have 4 bytes": lambda *case: expected(*case, width=4),
         "keys and values, both": lambda *case: expected(*case, parts=1),
         "heads of queries are not those of keys and values": lambda *case: expected(
             *case, heads=any_net(*case[1:]).config.num_attention_heads
         ),
         "the size of a head need not follow from the others": lambda *case: expected(*case, head=6 if case[1] == "Llama" else None),
-        "an element need not have 4 bytes": lambda *case: expected(*case, width=4),
     }
     hint = "keys and values of every layer: Cache.layers[i].keys and .values, elements times bytes of an element"
     for seed in seeds:

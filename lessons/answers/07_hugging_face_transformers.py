@@ -6974,7 +6974,7 @@ def attention_maps(folder, input_ids):
         return torch.stack(model(input_ids, output_attentions=True).attentions)
 
 
-# %% wrong="from_v4_to_v5" breaks="cache_bytes" says="`cache_size` of"
+# %% wrong="from_v4_to_v5" breaks="cache_bytes" says="need not have 4 bytes"
 # Misunderstands: a number has 4 bytes or, in half precision, 2.
 def answer(model, tokenizer, question):
     chat = [{"role": "user", "content": question}]
