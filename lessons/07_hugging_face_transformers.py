@@ -1857,8 +1857,8 @@ print(f"attention that real tokens of the shorter prompt pay to padding: {weight
 # - The result has the shape and dtype of `scores`. Kept tokens have their old score at their old place, all others have
 #   $-\infty$. <!-- rule: result -->
 # - Rows do not influence each other. <!-- rule: rows -->
-# - A processor is called again and again, with other sizes too; no call changes what a later one
-#   gives. <!-- rule: calls -->
+# - A processor is called again and again, with other sizes too; no call changes what a later one gives, and no processor
+#   what another gives. <!-- rule: calls -->
 # - The result is a new tensor, also where nothing is removed; `scores` stays as it was. <!-- rule: new_tensor -->
 # - `TopKLogitsWarper` and `TopPLogitsWarper` of the library are out of reach. <!-- rule: own, reported -->
 
@@ -1910,14 +1910,16 @@ import random
 
 @check.scenario
 def processed(name, arguments, scores):
-    """What a processor makes of scores after it has seen fewer, more and others; then its result is overwritten."""
+    """What a processor makes of scores after it and another have seen fewer, more and others; then its result is overwritten."""
     said = AssertionError("the library's processors are out of reach here: write your own")
     with mock.patch.object(TopKLogitsWarper, "__init__", side_effect=said):
         with mock.patch.object(TopPLogitsWarper, "__init__", side_effect=said):
-            processor = {"Greedy": Greedy, "TopK": TopK, "TopP": TopP}[name](*arguments)
+            make = {"Greedy": Greedy, "TopK": TopK, "TopP": TopP}[name]
+            processor, another = make(*arguments), make(*(3 if one == 1 else 1 - one if one < 1 else 1 for one in arguments))
             ids = torch.zeros(len(scores), 3, dtype=torch.int64)
             for others in (scores[:1].flip(1) + 1, scores[:1].amax(1, True), torch.cat([scores, scores.flip(1) - 1], 1)):
                 processor(ids[: len(others)], others)
+                another(ids[: len(others)], others)
             result = processor(ids, scores)
     seen = result.clone()
     result.fill_(7)
@@ -2263,11 +2265,12 @@ def writing_net(kind, seed, ends, pad, caches=True):
 
 @check.shared
 def processors_called(names):
-    """Processors by name; what "sum" chooses depends on every id so far."""
+    """Processors by name; what "sum" chooses depends on every id of all rows so far."""
 
     class Sum(LogitsProcessor):
         def __call__(self, input_ids, scores):
-            return scores.scatter(1, input_ids.sum(1, keepdim=True) % 80, 1e4)
+            chosen = (input_ids.sum() + 7 * torch.arange(len(scores))) % 80
+            return scores.scatter(1, chosen[:, None], 1e4)
 
     class Zero(LogitsProcessor):
         """Chooses 0 for a row whose ids so far have a sum that 3 divides."""
@@ -2406,7 +2409,9 @@ def check_loop(seed):
             check_decoding((kind, number, spare, 0), ids, mask, 1, f"{kind}, one step")
             check_decoding((kind, number, spare, 0), ids[1:2, -1:], mask[1:2, -1:], 3, f"{kind}, one token")
         check_decoding((kind, number, [rows[0][3], *last], 7), ids, mask, 7, f"{kind}, several end tokens, all rows end early")
-    check_decoding(("GPT-2", seed, spare, 0), ids, mask, 4, "where the sum of all ids so far says what is next", ("sum",))
+    text = generated(free, ids, mask, 2, ("sum",))[:, ids.shape[1] :].tolist()
+    said = "where the sum of all ids so far says what is next, and one row ends early"
+    check_decoding(("GPT-2", seed, text[1][1], 11), ids, mask, 5, said, ("sum",))
     check_decoding(("GPT-NeoX", seed, spare, 0), ids, mask, 4, "where a processor leaves no score above 0", ("below",))
     check_decoding(("GPT-NeoX", seed, spare, 0, False), ids, mask, 4, "a model whose configuration says use_cache=False")
     check_decoding(("GPT-2", seed, 0, 5), ids, mask, 9, "GPT-2, 0 is the end token", ("zero",))
@@ -2417,6 +2422,7 @@ def check_loop(seed):
     sampled = "sampled, one row ends early"
     check_decoding(("GPT-2", seed, text[1][1], 0), ids, mask, 6, sampled, ("hot", "top-p"), True, seed)
     check_decoding(("GPT-NeoX", seed, spare, 0), ids, mask, 6, "sampled from all tokens", ("flat",), True, seed)
+    check_decoding(("GPT-NeoX", seed, spare, 0), ids, mask, 6, "sampled without processors", (), True, seed)
 
 
 def check_chat_model():
@@ -2609,8 +2615,8 @@ print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
 #
 # Write `check_complete(complete)`. `complete(name, rows, count, end)` gets the name of a model, `"gpt2"` or `"neox"`; a list of
 # one or more prompts, each a list of one or more ids from 0 to 88; how many new ids there may be (`count`, 1 or more; prompt
-# and answer together have at most 128); and an id that ends an answer. Your tests call it as often as they like with any of
-# these, by position (no keywords), and raise an error (an `assert` is enough) if it breaks a promise:
+# and answer together have at most 128); and an id from 0 to 88 that ends an answer. Your tests call it as often as they like
+# with any of these, nothing else, by position (no keywords), and raise an error (an `assert` is enough) if it breaks a promise:
 #
 # - It returns, for each row and in the same order, the list of ids that the model writes, without the
 #   prompt. <!-- rule: order -->
@@ -2626,7 +2632,7 @@ print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
 # - Every implementation that keeps all promises passes: a false alarm earns nothing. <!-- rule: no_alarm -->
 # - Your tests reject by raising; what they return is ignored. <!-- rule: raises -->
 #
-# The grading runs them on correct implementations and on some seventeen broken ones; points grow with the share that you catch.
+# The grading runs them on correct implementations and on some eighteen broken ones; points grow with the share that you catch.
 # All these runs together have 20 s of computing time: a handful of well chosen prompts on both models is enough, and every
 # combination of everything is too much.
 
@@ -2647,11 +2653,18 @@ def check_complete(complete):
 
 
 # %% tests="generation_tests" points=3
+def may_come(name, rows, count, end):
+    ids = [end, *(i for row in rows for i in row)]
+    return name in NETS and all(rows) and rows and 1 <= count <= 128 - max(map(len, rows)) and 0 <= min(ids) <= max(ids) <= 88
+
+
 def variant(bug=None):
     """`complete`, correct or with one bug."""
     known = {}
 
     def complete(name, rows, count, end, /):
+        if bug is None and not may_come(name, rows, count, end):
+            raise ValueError("this may not come")
         if bug == "remembers" and (name, str(rows)) in known:
             return known[name, str(rows)]
         if bug == "remembers the end" and (name, str(rows), end) in known:
@@ -2685,6 +2698,8 @@ def variant(bug=None):
                     row.append(new)
             if (any if bug == "first" else all)(end in row for row in written):
                 break
+        if bug == "backwards":
+            written = [row[::-1] for row in written]
         if bug == "cuts":
             written = [row[: row.index(end)] if end in row else row for row in written]
         if bug == "fills":
@@ -2723,6 +2738,7 @@ with check.exercise("generation_tests"):
         "leaves out the end itself": variant("cuts"),
         "fills short answers with zeros": variant("fills"),
         "writes one id more than `count`": variant("one more"),
+        "gives the ids of an answer from the last to the first": variant("backwards"),
         "returns the rows sorted by length": variant("sorts"),
         "appends to the caller's rows": variant("overwrites"),
         "samples instead of taking the best": variant("samples"),

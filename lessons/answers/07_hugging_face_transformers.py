@@ -4741,6 +4741,34 @@ class TopP(LogitsProcessor):
         return kept.gather(1, order.argsort(1))
 
 
+# %% wrong="samplers" breaks="calls" says="the k highest scores of each row"
+# Misunderstands: `k` belongs to the class.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        TopK.k = k
+
+    def __call__(self, input_ids, scores):
+        highest = scores.sort(descending=True).values[:, : TopK.k]
+        return scores.masked_fill(scores < highest[:, -1:], -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(1)
+        kept = probabilities.cumsum(1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
 # %% right="samplers"
 # Loops over rows; `where`; top-p from the other end.
 class Greedy(LogitsProcessor):
@@ -5743,6 +5771,62 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
     return input_ids
 
 
+# %% wrong="generate_by_hand" breaks="processors" says="the new ids of"
+# Misunderstands: processors see what a finished row would have written; the padding is only for the result.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings = model.generation_config
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    seen, made = input_ids, input_ids
+    fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache = output.past_key_values
+        scores = output.logits[:, -1]
+        for processor in processors:
+            scores = processor(seen, scores)
+        token = torch.multinomial(scores.softmax(1), 1)[:, 0] if sample else scores.argmax(1)
+        seen = torch.cat([seen, token[:, None]], 1)
+        made = torch.cat([made, token.where(running, settings.pad_token_id)[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return made
+
+
+# %% wrong="generate_by_hand" breaks="sample" says="sampled without processors"
+# Misunderstands: without processors there is nothing to sample from: the best token is taken.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings = model.generation_config
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    made = input_ids
+    fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache = output.past_key_values
+        scores = output.logits[:, -1]
+        for processor in processors:
+            scores = processor(made, scores)
+        token = torch.multinomial(scores.softmax(1), 1)[:, 0] if sample and processors else scores.argmax(1)
+        token = token.where(running, settings.pad_token_id)
+        made = torch.cat([made, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return made
+
+
 # %% right="generate_by_hand"
 # A cache made by hand, lists for what is finished.
 from transformers import DynamicCache
@@ -5985,6 +6069,33 @@ def check_complete(complete):
             given = copy.deepcopy(rows)
             assert complete(name, given, 4, end) == [alone(name, row, 4, end) for row in rows]
             assert given == rows
+
+
+# %% wrong="generation_tests" breaks="order" says="from the last to the first"
+# Misunderstands: which ids an answer has is enough, their order follows.
+def check_complete(complete):
+    for name in NETS:
+        rows = [list(range(n)) for n in range(4, 0, -1)]
+        for end in [0, *alone(name, rows[0], 4, 1)]:
+            given = copy.deepcopy(rows)
+            assert list(map(sorted, complete(name, given, 4, end))) == [sorted(alone(name, row, 4, end)) for row in rows]
+            assert given == rows
+        for count in map(len, rows):
+            assert complete(name, rows, count, end)[0][count:] == []
+            assert list(map(sorted, complete(name, rows, count, end))) == [sorted(alone(name, row, count, end)) for row in rows]
+
+
+# %% wrong="generation_tests" breaks="no_alarm" says="on a correct implementation"
+# Misunderstands: an end that no model can write (-1) is the way to ask for `count` ids.
+def check_complete(complete):
+    for name in NETS:
+        rows = [list(range(n)) for n in range(4, 0, -1)]
+        for end in [-1, 0, *alone(name, rows[0], 4, 1)]:
+            given = copy.deepcopy(rows)
+            assert complete(name, given, 4, end) == [alone(name, row, 4, end) for row in rows]
+            assert given == rows
+        for count in map(len, rows):
+            assert complete(name, rows, count, end) == [alone(name, row, count, end) for row in rows]
 
 
 # %% right="generation_tests"
