@@ -2632,7 +2632,7 @@ print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
 # - Every implementation that keeps all promises passes: a false alarm earns nothing. <!-- rule: no_alarm -->
 # - Your tests reject by raising; what they return is ignored. <!-- rule: raises -->
 #
-# The grading runs them on correct implementations and on some eighteen broken ones; points grow with the share that you catch.
+# The grading runs them on correct implementations and on some nineteen broken ones; points grow with the share that you catch.
 # All these runs together have 20 s of computing time: a handful of well chosen prompts on both models is enough, and every
 # combination of everything is too much.
 
@@ -2698,6 +2698,8 @@ def variant(bug=None):
                     row.append(new)
             if (any if bug == "first" else all)(end in row for row in written):
                 break
+        if bug == "repeats":
+            written = [[*written[0]] for _ in written]
         if bug == "backwards":
             written = [row[::-1] for row in written]
         if bug == "cuts":
@@ -2739,6 +2741,7 @@ with check.exercise("generation_tests"):
         "fills short answers with zeros": variant("fills"),
         "writes one id more than `count`": variant("one more"),
         "gives the ids of an answer from the last to the first": variant("backwards"),
+        "gives every row the answer to the first": variant("repeats"),
         "returns the rows sorted by length": variant("sorts"),
         "appends to the caller's rows": variant("overwrites"),
         "samples instead of taking the best": variant("samples"),

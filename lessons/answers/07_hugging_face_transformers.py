@@ -6098,6 +6098,18 @@ def check_complete(complete):
             assert complete(name, rows, count, end) == [alone(name, row, count, end) for row in rows]
 
 
+# %% wrong="generation_tests" breaks="order" says="every row the answer to the first"
+# Misunderstands: if one row of a batch is right, all are.
+def check_complete(complete):
+    for name in NETS:
+        rows = [[3, 0, 2], [1], [0, 1, 2, 3, 4]]
+        for end in [0, 1, *alone(name, rows[0], 4, 88)]:
+            for count in (4, 2):
+                given = copy.deepcopy(rows)
+                assert complete(name, given, count, end)[0] == alone(name, rows[0], count, end)
+                assert given == rows
+
+
 # %% right="generation_tests"
 # The library's own loop as the truth.
 def check_complete(complete):
