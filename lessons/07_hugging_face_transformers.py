@@ -2615,7 +2615,7 @@ print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
 #
 # Write `check_complete(complete)`. `complete(name, rows, count, end)` gets the name of a model, `"gpt2"` or `"neox"`; a list of
 # one or more prompts, each a list of one or more ids from 0 to 88; how many new ids there may be (`count`, 1 or more; prompt
-# and answer together have at most 128); and an id from 0 to 88 that ends an answer. Your tests call it as often as they like
+# and answer together have at most 128); and an id from 0 to 96 that ends an answer. Your tests call it as often as they like
 # with any of these, nothing else, by position (no keywords), and raise an error (an `assert` is enough) if it breaks a promise:
 #
 # - It returns, for each row and in the same order, the list of ids that the model writes, without the
@@ -2654,8 +2654,10 @@ def check_complete(complete):
 
 # %% tests="generation_tests" points=3
 def may_come(name, rows, count, end):
-    ids = [end, *(i for row in rows for i in row)]
-    return name in NETS and all(rows) and rows and 1 <= count <= 128 - max(map(len, rows)) and 0 <= min(ids) <= max(ids) <= 88
+    ids = [i for row in rows for i in row]
+    if name not in NETS or not rows or not all(rows) or not 0 <= min(ids) <= max(ids) <= 88:
+        return False
+    return 1 <= count <= 128 - max(map(len, rows)) and 0 <= end <= 96
 
 
 def variant(bug=None):

@@ -2998,7 +2998,7 @@ def training_batch(tokenizer, chats):
     }
 
 
-# %% wrong="chat_template" breaks="labels" says="labels"
+# %% wrong="chat_template" breaks="labels" says="in every turn"
 # Misunderstands: user and assistant speak in turn, so every second message is the assistant's.
 def chatml_template():
     return (
