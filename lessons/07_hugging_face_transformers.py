@@ -3065,7 +3065,7 @@ def check_token_texts():
         "a flat list of ids is one sequence now: decode each id by itself": lambda text, closing: text,
         "it is one text for the whole: decode each id by itself": lambda text, closing: [text],
         "texts as `decode` gives them, not `Ġ`": lambda text, closing: tokenizer.tokenize(text),
-        "special tokens were added": lambda text, closing: [tokenizer.eos_token, *expected(text, closing), tokenizer.eos_token],
+        "a special token was added": lambda text, closing: [tokenizer.eos_token, *expected(text, closing), tokenizer.eos_token],
     }
     hint = "one text for each token, as `decode` gives it for that token alone"
     texts = [("x", False), ("The largest of 17 things", False), ("naïve 猫 🙂🙂", False), (" two  blanks ", True), ("a<|end|>b", True)]
