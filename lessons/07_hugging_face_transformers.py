@@ -132,17 +132,17 @@ print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 # #### Exercise 1 · Byte-pair merges (`bpe`, 3 points, 40 minutes, difficulty 2 of 3)
 #
 # Three functions; each is checked, and earns its point, on its own: the checks of `train_bpe` and `encode_word` come with a
-# `merge_pair` that is right. A *piece* is a string of one or more characters (blanks and letters of any script among
-# them); a word that has been cut is a list of pieces.
+# `merge_pair` that is right. A *piece* is a string of one or more printable characters (blanks, punctuation and letters of
+# any script among them); a word that has been cut is a list of pieces.
 #
-# `merge_pair(pieces, pair)` merges one pair. `pieces` is a list of any length, also empty; `pair` is a tuple of two pieces.
+# `merge_pair(pieces, pair)` merges one pair. `pieces` is a list of up to 300 pieces, also empty; `pair` is a tuple of two.
 #
 # - It returns a list in which `pair` has become one piece wherever it stood, from left to right: with `("a", "a")` the
 #   list `a a a` becomes `aa a`. <!-- rule: merge -->
 # - Only whole pieces count: with `("a", "b")` the list `xa b` stays as it is. <!-- rule: whole -->
 # - The list is a new one, also where nothing is merged; `pieces` stays as it was. <!-- rule: new_list -->
 #
-# `train_bpe(counts, size)` learns a vocabulary. `counts` maps words (one or more, each of one or more characters) to how
+# `train_bpe(counts, size)` learns a vocabulary. `counts` maps words (1 to 12, each of 1 to 11 characters) to how
 # often they occur (1 or more). `size` is at least the number of different characters.
 #
 # - The vocabulary begins with these characters in sorted order, and every word is cut into its
@@ -155,12 +155,13 @@ print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 # - It returns `(vocabulary, merges)`: a list of strings and a list of pairs, both in the order of learning; `counts`
 #   stays as it was. <!-- rule: returned -->
 #
-# `encode_word(word, merges)` cuts one word (of one or more characters) into pieces with pairs that somebody has learned,
-# in the order of learning; there may be none.
+# `encode_word(word, merges)` cuts one word (of 1 to 60 characters) into pieces with pairs that somebody has learned, in the
+# order of learning; there may be none.
 #
 # - It starts from characters. Of all pairs of neighbours that are in `merges`, it merges the one that was **learned
 #   first**, wherever it stands. <!-- rule: first -->
-# - Then it looks again, until no such pair is left. <!-- rule: again -->
+# - Then it looks again, until no such pair is left. (Going once through all of `merges`, in their order, gives the
+#   same.) <!-- rule: again -->
 # - It returns the pieces as a list; `merges` stays as it was. <!-- rule: pieces -->
 
 
@@ -287,6 +288,8 @@ def lists_to_merge(seed):
         known = ["a", "b", "ab", "aa", "猫"]
         yield list_to_merge(draw.choices(known, k=n), tuple(draw.choices(known, k=2)))
         yield list_to_merge(draw.choices(known[:2], k=n), ("a", "a"))
+        signs = draw.choices([chr(i) for i in range(32, 127)], k=n)
+        yield list_to_merge(signs, tuple(signs[1:3]))
 
 
 def some_words(draw):
@@ -594,6 +597,7 @@ RHYME = [
 def texts_to_learn(seed):
     yield RHYME, 300
     yield RHYME, 264
+    yield ["\t".join("".join(RHYME).split())], 300
     draw = random.Random(seed)
     words = ["".join(draw.choices("abdeiklmnorstu", k=draw.randint(2, 9))) for _ in range(30)] + ["12345", "für", "猫"]
     parts = [(words[:15], 1)] * 1000 + [(words[15:], 24)] * 150  # the last texts have words of their own
@@ -808,7 +812,7 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 # - There is one call of `model.generate` for all conversations. <!-- rule: one_generate, reported -->
 #
 # `classify(model, tokenizer, texts)` judges one or more texts with a model that has a classification head of two or more
-# labels. The models here are encoders like BERT, which count positions from the left end of the row. A text may be as long
+# labels and logits from -50 to 50. The models here are encoders like BERT, which count positions from the left end of the row. A text may be as long
 # as the model allows, may hold special tokens as well, and is encoded with what the tokenizer adds by itself.
 #
 # - It returns a list with a `{"label": …, "score": …}` for each text, in order. The label is the name of the most probable
@@ -1173,7 +1177,7 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 #
 # `chatml_template()` returns a template (a string) for **ChatML**, the format of many open models. A conversation is one
 # or more messages with the roles `system`, `user` and `assistant`, in any order; a content may be any text, also an empty
-# one. It becomes
+# one, or one that holds these markers. It becomes
 #
 # ```text
 # <|im_start|>system
@@ -1198,11 +1202,11 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 # `chatml` below has the two markers of this format; try your template with
 # `chatml.apply_chat_template(lesson, chat_template=chatml_template(), tokenize=False)`.
 #
-# `training_batch(tokenizer, chats)` makes a batch to train on. `chats` is a list of one or more conversations of up to 2,500
-# tokens (more than tiny-lm can take: nothing is cut), whose contents
+# `training_batch(tokenizer, chats)` makes a batch to train on. `chats` is a list of one or more conversations of up to
+# 2,500 tokens (more than tiny-lm can take: nothing is cut), first the user, then these roles in any order. Their contents
 # begin and end with a visible ASCII character (at other ends the library's marks can be a token short) and may hold special
-# tokens, `<|pad|>` too; the tokenizer has
-# a template with marks, whichever it is, and a padding token, which may be the same as the end token.
+# tokens, `<|pad|>` and `<|end|>` too. The tokenizer has a template with marks, whichever it is, and a padding token, which
+# may be the same as the end token.
 #
 # - It returns a dictionary (or `BatchEncoding`) of just three int64 tensors `(chats, tokens)`: `input_ids`,
 #   `attention_mask` and `labels`. <!-- rule: keys -->
@@ -1248,6 +1252,7 @@ def training_batch(tokenizer, chats):
 
 
 # %% tests="chat_template" points=4
+import itertools
 import random
 
 
@@ -1294,11 +1299,12 @@ def conversations(seed):
     """Any roles in any order, from short to long."""
     draw = random.Random(seed)
     contents = ["Hello!", "  How old?\n", "", " \n", "a\n\nb {{ c }} {% d %}", "'quoted' \"twice\"", "<b>&amp; naïve 猫</b> ", "\t12+3= "]
-    contents += ["\r\nHow\r\nold?\x0b", "\u3000Four.\xa0\x0c"]
+    contents += ["\r\nHow\r\nold?\x0b", "\u3000Four.\xa0\x0c", "a <|im_end|>\n<|im_start|>user\nb"]
     for role in ("user", "assistant", "system"):
         yield [message(role, "Hello!")]
     yield [message("system", "\nBe brief. "), message("user", "  How old?\n"), message("assistant", " Four. \n"), message("user", "?")]
     yield [message("user", "\r\nHow\r\nold?\x0b"), message("assistant", "\u3000Four.\xa0\x0c")]
+    yield [message("user", "Say <|im_end|>"), message("assistant", "<|im_end|> and <|im_start|>")]
     for length in (2, 3, 4, 7, 12):
         yield [message(draw.choice(("user", "assistant", "system")), draw.choice(contents)) for _ in range(length)]
 
@@ -1350,8 +1356,14 @@ def written(chat, template):
             yield (m["content"] + "<|end|>", True) if m["role"] == "assistant" else (m["content"], False)
 
 
+def tokens_of(chat, template):
+    """The ids of a conversation, each with whether the assistant wrote it."""
+    for mine, parts in itertools.groupby(written(chat, template), key=lambda part: part[1]):
+        yield from ((i, mine) for i in tokenizer("".join(text for text, _ in parts))["input_ids"])
+
+
 def batch_by_definition(chats, template, side, pad):
-    rows = [[(i, mine) for text, mine in written(chat, template) for i in tokenizer(text)["input_ids"]] for chat in chats]
+    rows = [list(tokens_of(chat, template)) for chat in chats]
     width = max(map(len, rows))
     batch = {"input_ids": [], "attention_mask": [], "labels": []}
     for row in rows:
@@ -1364,9 +1376,11 @@ def batch_by_definition(chats, template, side, pad):
 
 def chats_to_learn(draw, count):
     contents = ("Sort: 3 1 2", "1 2 3", "5+6=", "11", "naïve 猫!", "a  b", "And back?", "?", "Repeat: a b c d e f g", "2<|pad|>3")
-    for _ in range(count):
+    contents += ("1<|end|>2", "3<|assistant|>4")
+    for number in range(count):
         turns = draw.choice((1, 2, 2, 3, 4, 5))
-        yield [message(("user", "assistant")[i % 2], draw.choice(contents)) for i in range(turns)]
+        roles = ["user", "assistant"] * 3 if number % 2 else ["user", *draw.choices(("user", "assistant", "system"), k=turns)]
+        yield [message(role, draw.choice(contents)) for role in roles[:turns]]
 
 
 def check_training_batch():
@@ -1527,8 +1541,8 @@ with torch.no_grad():
 #
 # #### Exercise 5 · Batches and masks (`batches_and_masks`, 3 points, 30 minutes, difficulty 2 of 3)
 #
-# Three functions; each is checked, and earns its point, on its own. `rows` is a list of one or more lists, each of one or
-# more ids.
+# Three functions; each is checked, and earns its point, on its own. `rows` is a list of 1 to 290 lists, each of 1 to 90
+# ids (0 to 200,000).
 #
 # `pad_left(rows, pad_id)` returns a dictionary of three int64 tensors `(rows, longest)`:
 #
@@ -1663,7 +1677,8 @@ def some_rows(seed):
     yield [[5, 9, 33], [7], [4, 4, 8, 61, 12]]
     yield [[1, 2], [1, 2], [3, 4]]
     for count, longest in ((2, 3), (3, 9), (7, 12), (40, 3), (2, 90)):
-        yield [[draw.randrange(80) for _ in range(draw.randint(1, longest))] for _ in range(count)]
+        largest = 200_000 if count == 7 else 79
+        yield [[draw.randint(0, largest) for _ in range(draw.randint(1, longest))] for _ in range(count)]
     yield [[draw.randrange(80)] * draw.choice((1, 2, 3)) for _ in range(290)]  # more rows than a byte can number
 
 
@@ -1825,7 +1840,7 @@ print(f"attention that real tokens of the shorter prompt pay to padding: {weight
 # #### Exercise 6 · Three samplers (`samplers`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # Write `__call__` of three processors; each is checked, and earns its point, on its own. `scores` is a float32 or float64
-# tensor `(rows, vocabulary)`, both 1 or more, of any finite size, also large ones (10,000) and nearly equal ones; some scores may be $-\infty$ already, but not a whole row.
+# tensor `(rows, vocabulary)`, 1 to 40 and 1 to 1,400, of any finite size, also large ones (10,000) and nearly equal ones; some scores may be $-\infty$ already, but not a whole row.
 #
 # - `Greedy()` keeps one token of each row: the one with the highest score; of several equally high ones the one with the
 #   smallest id. <!-- rule: greedy -->
@@ -1842,8 +1857,8 @@ print(f"attention that real tokens of the shorter prompt pay to padding: {weight
 # - The result has the shape and dtype of `scores`. Kept tokens have their old score at their old place, all others have
 #   $-\infty$. <!-- rule: result -->
 # - Rows do not influence each other. <!-- rule: rows -->
-# - A processor is called again and again, with other sizes too; no call changes what a later one
-#   gives. <!-- rule: calls -->
+# - A processor is called again and again, with other sizes too; no call changes what a later one gives, and no processor
+#   what another gives. <!-- rule: calls -->
 # - The result is a new tensor, also where nothing is removed; `scores` stays as it was. <!-- rule: new_tensor -->
 # - `TopKLogitsWarper` and `TopPLogitsWarper` of the library are out of reach. <!-- rule: own, reported -->
 
@@ -1895,14 +1910,16 @@ import random
 
 @check.scenario
 def processed(name, arguments, scores):
-    """What a processor makes of scores after it has seen fewer, more and others; then its result is overwritten."""
+    """What a processor makes of scores after it and another have seen fewer, more and others; then its result is overwritten."""
     said = AssertionError("the library's processors are out of reach here: write your own")
     with mock.patch.object(TopKLogitsWarper, "__init__", side_effect=said):
         with mock.patch.object(TopPLogitsWarper, "__init__", side_effect=said):
-            processor = {"Greedy": Greedy, "TopK": TopK, "TopP": TopP}[name](*arguments)
+            make = {"Greedy": Greedy, "TopK": TopK, "TopP": TopP}[name]
+            processor, another = make(*arguments), make(*(3 if one == 1 else 1 - one if one < 1 else 1 for one in arguments))
             ids = torch.zeros(len(scores), 3, dtype=torch.int64)
             for others in (scores[:1].flip(1) + 1, scores[:1].amax(1, True), torch.cat([scores, scores.flip(1) - 1], 1)):
                 processor(ids[: len(others)], others)
+                another(ids[: len(others)], others)
             result = processor(ids, scores)
     seen = result.clone()
     result.fill_(7)
@@ -2248,11 +2265,12 @@ def writing_net(kind, seed, ends, pad, caches=True):
 
 @check.shared
 def processors_called(names):
-    """Processors by name; what "sum" chooses depends on every id so far."""
+    """Processors by name; what "sum" chooses depends on every id of all rows so far."""
 
     class Sum(LogitsProcessor):
         def __call__(self, input_ids, scores):
-            return scores.scatter(1, input_ids.sum(1, keepdim=True) % 80, 1e4)
+            chosen = (input_ids.sum() + 7 * torch.arange(len(scores))) % 80
+            return scores.scatter(1, chosen[:, None], 1e4)
 
     class Zero(LogitsProcessor):
         """Chooses 0 for a row whose ids so far have a sum that 3 divides."""
@@ -2391,7 +2409,9 @@ def check_loop(seed):
             check_decoding((kind, number, spare, 0), ids, mask, 1, f"{kind}, one step")
             check_decoding((kind, number, spare, 0), ids[1:2, -1:], mask[1:2, -1:], 3, f"{kind}, one token")
         check_decoding((kind, number, [rows[0][3], *last], 7), ids, mask, 7, f"{kind}, several end tokens, all rows end early")
-    check_decoding(("GPT-2", seed, spare, 0), ids, mask, 4, "where the sum of all ids so far says what is next", ("sum",))
+    text = generated(free, ids, mask, 2, ("sum",))[:, ids.shape[1] :].tolist()
+    said = "where the sum of all ids so far says what is next, and one row ends early"
+    check_decoding(("GPT-2", seed, text[1][1], 11), ids, mask, 4, said, ("sum",))
     check_decoding(("GPT-NeoX", seed, spare, 0), ids, mask, 4, "where a processor leaves no score above 0", ("below",))
     check_decoding(("GPT-NeoX", seed, spare, 0, False), ids, mask, 4, "a model whose configuration says use_cache=False")
     check_decoding(("GPT-2", seed, 0, 5), ids, mask, 9, "GPT-2, 0 is the end token", ("zero",))
@@ -2402,6 +2422,7 @@ def check_loop(seed):
     sampled = "sampled, one row ends early"
     check_decoding(("GPT-2", seed, text[1][1], 0), ids, mask, 6, sampled, ("hot", "top-p"), True, seed)
     check_decoding(("GPT-NeoX", seed, spare, 0), ids, mask, 6, "sampled from all tokens", ("flat",), True, seed)
+    check_decoding(("GPT-NeoX", seed, spare, 0), ids, mask, 4, "sampled without processors", (), True, seed)
 
 
 def check_chat_model():
@@ -2594,8 +2615,8 @@ print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
 #
 # Write `check_complete(complete)`. `complete(name, rows, count, end)` gets the name of a model, `"gpt2"` or `"neox"`; a list of
 # one or more prompts, each a list of one or more ids from 0 to 88; how many new ids there may be (`count`, 1 or more; prompt
-# and answer together have at most 128); and an id that ends an answer. Your tests call it as often as they like with any of
-# these, by position (no keywords), and raise an error (an `assert` is enough) if it breaks a promise:
+# and answer together have at most 128); and an id from 0 to 96 that ends an answer. Your tests call it as often as they like
+# with any of these, nothing else, by position (no keywords), and raise an error (an `assert` is enough) if it breaks a promise:
 #
 # - It returns, for each row and in the same order, the list of ids that the model writes, without the
 #   prompt. <!-- rule: order -->
@@ -2611,7 +2632,7 @@ print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
 # - Every implementation that keeps all promises passes: a false alarm earns nothing. <!-- rule: no_alarm -->
 # - Your tests reject by raising; what they return is ignored. <!-- rule: raises -->
 #
-# The grading runs them on correct implementations and on some seventeen broken ones; points grow with the share that you catch.
+# The grading runs them on correct implementations and on some nineteen broken ones; points grow with the share that you catch.
 # All these runs together have 20 s of computing time: a handful of well chosen prompts on both models is enough, and every
 # combination of everything is too much.
 
@@ -2632,11 +2653,20 @@ def check_complete(complete):
 
 
 # %% tests="generation_tests" points=3
+def may_come(name, rows, count, end):
+    ids = [i for row in rows for i in row]
+    if name not in NETS or not rows or not all(rows) or not 0 <= min(ids) <= max(ids) <= 88:
+        return False
+    return 1 <= count <= 128 - max(map(len, rows)) and 0 <= end <= 96
+
+
 def variant(bug=None):
     """`complete`, correct or with one bug."""
     known = {}
 
     def complete(name, rows, count, end, /):
+        if bug is None and not may_come(name, rows, count, end):
+            raise ValueError("this may not come")
         if bug == "remembers" and (name, str(rows)) in known:
             return known[name, str(rows)]
         if bug == "remembers the end" and (name, str(rows), end) in known:
@@ -2670,6 +2700,10 @@ def variant(bug=None):
                     row.append(new)
             if (any if bug == "first" else all)(end in row for row in written):
                 break
+        if bug == "repeats":
+            written = [[*written[0]] for _ in written]
+        if bug == "backwards":
+            written = [row[::-1] for row in written]
         if bug == "cuts":
             written = [row[: row.index(end)] if end in row else row for row in written]
         if bug == "fills":
@@ -2708,6 +2742,8 @@ with check.exercise("generation_tests"):
         "leaves out the end itself": variant("cuts"),
         "fills short answers with zeros": variant("fills"),
         "writes one id more than `count`": variant("one more"),
+        "gives the ids of an answer from the last to the first": variant("backwards"),
+        "gives every row the answer to the first": variant("repeats"),
         "returns the rows sorted by length": variant("sorts"),
         "appends to the caller's rows": variant("overwrites"),
         "samples instead of taking the best": variant("samples"),
@@ -2864,10 +2900,10 @@ for habit, call in old_habits.items():
 #
 # - It returns a list with one string for each token: what `decode` gives for that token alone. (A sign of several tokens
 #   gives as many `�`.) <!-- rule: one_each -->
-# - No special token is added, whatever the tokenizer does by itself; those of the text stay. <!-- rule: none_added -->
+# - No special token is added, whatever the tokenizer adds by itself before or after a text; those of the text stay. <!-- rule: none_added -->
 #
-# `cache_size`; `input_ids` is int64 `(rows, n)`, the model any causal model of full attention, in any dtype, also one whose
-# configuration says `use_cache=False`:
+# `cache_size`; `input_ids` is int64 `(rows, n)`, the model a Llama, GPT-2 or GPT-NeoX in float32, float64 or bfloat16, also one
+# whose configuration says `use_cache=False`:
 #
 # - The first number is how many tokens of each row the cache holds. <!-- rule: cache_tokens -->
 # - The second is how many bytes keys and values of all layers and rows take, with the heads, the size of a head and the
@@ -2933,7 +2969,7 @@ def any_net(kind, seed, dtype, caches=True):
 
 @check.shared
 def speaker(kind, seed, samples, closing, template=None):
-    """A model that writes, and a tokenizer; a closing one adds an end token to every text that it encodes."""
+    """A model that writes, and a tokenizer; a closing one adds an end token before and after every text that it encodes."""
     net = copy.deepcopy(model) if kind == "tiny-lm" else make_gpt2(len(tokenizer), seed)
     if kind == "GPT-2 of signs":  # that likes special tokens, and two of them end its answers
         with torch.no_grad():
@@ -2944,7 +2980,7 @@ def speaker(kind, seed, samples, closing, template=None):
     tokens, end = copy.deepcopy(tokenizer), (tokenizer.eos_token, tokenizer.eos_token_id)
     tokens.chat_template = template or tokens.chat_template
     if closing:
-        tokens.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {end[0]}", special_tokens=[end])
+        tokens.backend_tokenizer.post_processor = TemplateProcessing(single=f"{end[0]} $A {end[0]}", special_tokens=[end])
     return net, tokens
 
 
@@ -3029,7 +3065,7 @@ def check_token_texts():
         "a flat list of ids is one sequence now: decode each id by itself": lambda text, closing: text,
         "it is one text for the whole: decode each id by itself": lambda text, closing: [text],
         "texts as `decode` gives them, not `Ġ`": lambda text, closing: tokenizer.tokenize(text),
-        "a special token was added": lambda text, closing: expected(text, closing) + [tokenizer.eos_token],
+        "a special token was added": lambda text, closing: [tokenizer.eos_token, *expected(text, closing), tokenizer.eos_token],
     }
     hint = "one text for each token, as `decode` gives it for that token alone"
     texts = [("x", False), ("The largest of 17 things", False), ("naïve 猫 🙂🙂", False), (" two  blanks ", True), ("a<|end|>b", True)]
@@ -3047,12 +3083,12 @@ def check_cache_size():
         return n, parts * config.num_hidden_layers * rows * heads * n * head * (width or net.dtype.itemsize)
 
     causes = {
+        "an element need not have 4 bytes": lambda *case: expected(*case, width=4),
         "keys and values, both": lambda *case: expected(*case, parts=1),
         "heads of queries are not those of keys and values": lambda *case: expected(
             *case, heads=any_net(*case[1:]).config.num_attention_heads
         ),
         "the size of a head need not follow from the others": lambda *case: expected(*case, head=6 if case[1] == "Llama" else None),
-        "an element need not have 4 bytes": lambda *case: expected(*case, width=4),
     }
     hint = "keys and values of every layer: Cache.layers[i].keys and .values, elements times bytes of an element"
     for seed in seeds:
@@ -3061,7 +3097,7 @@ def check_cache_size():
         for kind, dtype, caches, rows, n in (
             ("GPT-2", "float32", True, 1, 1),
             ("GPT-NeoX", "bfloat16", True, 3, 7),
-            ("GPT-NeoX", "float32", False, 2, 3),
+            ("GPT-NeoX", "float64", False, 2, 3),
             ("Llama", "float32", True, 1, 5),
             ("Llama", "bfloat16", False, 4, 90),
         ):

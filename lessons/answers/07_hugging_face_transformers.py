@@ -1025,6 +1025,37 @@ def encode_word(word, merges):
         pieces = merge_pair(pieces, min(known, key=rank.get))
 
 
+# %% wrong="bpe" breaks="whole" says="only whole pieces"
+# Misunderstands: no piece holds a bar, so bars can stand between pieces.
+def merge_pair(pieces, pair):
+    first, second = pair
+    bars = "".join(f"|{piece}|" for piece in pieces).replace(f"|{first}||{second}|", f"|{first}{second}|")
+    return [piece for piece in bars.split("|") if piece]
+
+
+def train_bpe(counts, size):
+    words, vocabulary, merges = {w: list(w) for w in counts}, sorted(set("".join(counts))), []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for w, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[w]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda p: (-pairs[p], vocabulary.index(p[0]), vocabulary.index(p[1])))
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+        words = {w: merge_pair(p, best) for w, p in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    pieces = list(word)
+    while known := set(zip(pieces, pieces[1:])) & set(merges):
+        pieces = merge_pair(pieces, min(known, key=merges.index))
+    return pieces
+
+
 # %% right="bpe"
 # Plain dictionaries and lists; pairs as lists; the whole list of merges is searched again after each.
 def merge_pair(pieces, pair):
@@ -1492,6 +1523,27 @@ def train_tokenizer(texts, size):
     )
     bpe.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token=SPECIAL[0], eos_token=SPECIAL[1], padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="words" says="goes over the end of a word"
+# Misunderstands: words end at blanks and newlines; a tab is a character like others.
+def train_tokenizer(texts, size):
+    from tokenizers import Regex
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.Split(Regex(r"\n+| ?[^ \n]+| +"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
 
 
 # %% right="train_tokenizer"
@@ -2946,6 +2998,82 @@ def training_batch(tokenizer, chats):
     }
 
 
+# %% wrong="chat_template" breaks="labels" says="in every turn"
+# Misunderstands: user and assistant speak in turn, so every second message is the assistant's.
+def chatml_template():
+    return (
+        "{% for m in messages %}"
+        "{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}"
+        "{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}"
+        "{{ '\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    turns = [[dict(m, role=("user", "assistant")[i % 2]) for i, m in enumerate(chat)] for chat in chats]
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt")
+    marked = tokenizer.apply_chat_template(turns, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(marked["assistant_masks"]).bool()
+    labels = torch.full_like(batch["input_ids"], -100)
+    for row, known, mask in zip(labels, batch["input_ids"], taught):
+        places = mask.nonzero()[:, 0]
+        places = places[places < len(row)]
+        row[places] = known[places]
+    return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "labels": labels}
+
+
+# %% wrong="chat_template" breaks="ids" says="input_ids"
+# Misunderstands: a system message is no part of what is learned from.
+def chatml_template():
+    return (
+        "{% for m in messages %}"
+        "{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}"
+        "{% generation %}{{ m.content | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | trim + '<|im_end|>' }}{% endif %}"
+        "{{ '\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    chats = [[m for m in chat if m["role"] != "system"] for chat in chats]
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch["assistant_masks"]).bool()
+    ids = batch["input_ids"]
+    return {"input_ids": ids, "attention_mask": batch["attention_mask"], "labels": ids.masked_fill(~taught, -100)}
+
+
+# %% wrong="chat_template" breaks="format" says="look at the markers"
+# Misunderstands: a content must not hold the format's own markers; they are taken out.
+def chatml_template():
+    return (
+        "{% for m in messages %}"
+        "{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}"
+        "{% generation %}{{ m.content | replace('<|im_end|>', '') | trim + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m.content | replace('<|im_end|>', '') | trim + '<|im_end|>' }}{% endif %}"
+        "{{ '\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch["assistant_masks"]).bool()
+    ids = batch["input_ids"]
+    return {"input_ids": ids, "attention_mask": batch["attention_mask"], "labels": ids.masked_fill(~taught, -100)}
+
+
 # %% right="chat_template"
 # Tags that take their white space away, roles in branches; padding by `tokenizer.pad`.
 def chatml_template():
@@ -3622,6 +3750,33 @@ def pack(rows):
         "position_ids": torch.cat([torch.arange(len(row)) for row in rows])[None],
         "attention_mask": may_look[None, None],
     }
+
+
+# %% wrong="batches_and_masks" breaks="input_ids" says="`pad_left` of"
+# Misunderstands: 16 bits are enough for ids.
+def pad_left(rows, pad_id):
+    width = max(map(len, rows))
+    input_ids = torch.full((len(rows), width), 0, dtype=torch.int16)
+    attention_mask = torch.zeros(len(rows), width, dtype=torch.int64)
+    for ids, mask, row in zip(input_ids, attention_mask, rows):
+        ids[:] = torch.tensor([pad_id] * (width - len(row)) + row).to(torch.int16)
+        mask[width - len(row) :] = 1
+    places = (attention_mask.cumsum(1) - 1).clamp(min=0)
+    return {"input_ids": input_ids.long(), "attention_mask": attention_mask, "position_ids": places}
+
+
+def attention_matrix(attention_mask):
+    n = attention_mask.shape[1]
+    causal = torch.full((n, n), True).tril()
+    return causal & attention_mask[:, None, None, :].bool()
+
+
+def pack(rows):
+    input_ids = torch.tensor([i for row in rows for i in row])
+    position_ids = torch.cat([torch.arange(len(row)) for row in rows])
+    owner = torch.cat([torch.full((len(row),), number) for number, row in enumerate(rows)])
+    may_look = (owner[:, None] == owner) & torch.full((len(owner), len(owner)), True).tril()
+    return {"input_ids": input_ids[None], "position_ids": position_ids[None], "attention_mask": may_look[None, None]}
 
 
 # %% right="batches_and_masks"
@@ -4584,6 +4739,34 @@ class TopP(LogitsProcessor):
         before = probabilities.cumsum(1) - probabilities
         kept = ordered.masked_fill(before >= self.p, -torch.inf)
         return kept.gather(1, order.argsort(1))
+
+
+# %% wrong="samplers" breaks="calls" says="the k highest scores of each row"
+# Misunderstands: `k` belongs to the class.
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        best = scores.argmax(1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, scores.gather(1, best))
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        TopK.k = k
+
+    def __call__(self, input_ids, scores):
+        highest = scores.sort(descending=True).values[:, : TopK.k]
+        return scores.masked_fill(scores < highest[:, -1:], -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        probabilities = ordered.softmax(1)
+        kept = probabilities.cumsum(1) - probabilities < self.p
+        return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
 
 
 # %% right="samplers"
@@ -5588,6 +5771,62 @@ def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processor
     return input_ids
 
 
+# %% wrong="generate_by_hand" breaks="processors" says="the new ids of"
+# Misunderstands: processors see what a finished row would have written; the padding is only for the result.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings = model.generation_config
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    seen, made = input_ids, input_ids
+    fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache = output.past_key_values
+        scores = output.logits[:, -1]
+        for processor in processors:
+            scores = processor(seen, scores)
+        token = torch.multinomial(scores.softmax(1), 1)[:, 0] if sample else scores.argmax(1)
+        seen = torch.cat([seen, token[:, None]], 1)
+        made = torch.cat([made, token.where(running, settings.pad_token_id)[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return made
+
+
+# %% wrong="generate_by_hand" breaks="sample" says="sampled without processors"
+# Misunderstands: without processors there is nothing to sample from: the best token is taken.
+def generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False):
+    settings = model.generation_config
+    ends = torch.tensor(settings.eos_token_id).view(-1)
+    running = torch.ones(len(input_ids), dtype=torch.bool)
+    made = input_ids
+    fed, positions, cache = input_ids, (attention_mask.cumsum(1) - 1).clamp(min=0), None
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            output = model(
+                input_ids=fed, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache = output.past_key_values
+        scores = output.logits[:, -1]
+        for processor in processors:
+            scores = processor(made, scores)
+        token = torch.multinomial(scores.softmax(1), 1)[:, 0] if sample and processors else scores.argmax(1)
+        token = token.where(running, settings.pad_token_id)
+        made = torch.cat([made, token[:, None]], 1)
+        attention_mask = torch.cat([attention_mask, torch.ones_like(token)[:, None]], 1)
+        fed, positions = token[:, None], positions[:, -1:] + 1
+        running = running & ~torch.isin(token, ends)
+        if not running.any():
+            break
+    return made
+
+
 # %% right="generate_by_hand"
 # A cache made by hand, lists for what is finished.
 from transformers import DynamicCache
@@ -5830,6 +6069,45 @@ def check_complete(complete):
             given = copy.deepcopy(rows)
             assert complete(name, given, 4, end) == [alone(name, row, 4, end) for row in rows]
             assert given == rows
+
+
+# %% wrong="generation_tests" breaks="order" says="from the last to the first"
+# Misunderstands: which ids an answer has is enough, their order follows.
+def check_complete(complete):
+    for name in NETS:
+        rows = [list(range(n)) for n in range(4, 0, -1)]
+        for end in [0, *alone(name, rows[0], 4, 1)]:
+            given = copy.deepcopy(rows)
+            assert list(map(sorted, complete(name, given, 4, end))) == [sorted(alone(name, row, 4, end)) for row in rows]
+            assert given == rows
+        for count in map(len, rows):
+            assert complete(name, rows, count, end)[0][count:] == []
+            assert list(map(sorted, complete(name, rows, count, end))) == [sorted(alone(name, row, count, end)) for row in rows]
+
+
+# %% wrong="generation_tests" breaks="no_alarm" says="on a correct implementation"
+# Misunderstands: an end that no model can write (-1) is the way to ask for `count` ids.
+def check_complete(complete):
+    for name in NETS:
+        rows = [list(range(n)) for n in range(4, 0, -1)]
+        for end in [-1, 0, *alone(name, rows[0], 4, 1)]:
+            given = copy.deepcopy(rows)
+            assert complete(name, given, 4, end) == [alone(name, row, 4, end) for row in rows]
+            assert given == rows
+        for count in map(len, rows):
+            assert complete(name, rows, count, end) == [alone(name, row, count, end) for row in rows]
+
+
+# %% wrong="generation_tests" breaks="order" says="every row the answer to the first"
+# Misunderstands: if one row of a batch is right, all are.
+def check_complete(complete):
+    for name in NETS:
+        rows = [[3, 0, 2], [1], [0, 1, 2, 3, 4]]
+        for end in [0, 1, *alone(name, rows[0], 4, 88)]:
+            for count in (4, 2):
+                given = copy.deepcopy(rows)
+                assert complete(name, given, count, end)[0] == alone(name, rows[0], count, end)
+                assert given == rows
 
 
 # %% right="generation_tests"
@@ -6784,6 +7062,59 @@ def cache_size(model, input_ids):
         cache = model(input_ids, use_cache=True).past_key_values
     size = sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values))
     return cache.get_seq_length(), size
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="none_added" says="for that token alone"
+# Misunderstands: what a tokenizer adds stands at the end of a text.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    ids = tokenizer(text)["input_ids"]
+    return [tokenizer.decode([i]) for i in ids[: len(ids) - tokenizer.num_special_tokens_to_add()]]
+
+
+def cache_size(model, input_ids):
+    with torch.no_grad():
+        cache = model(input_ids, use_cache=True).past_key_values
+    size = sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values))
+    return cache.get_seq_length(), size
+
+
+def attention_maps(folder, input_ids):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="cache_bytes" says="need not have 4 bytes"
+# Misunderstands: a number has 4 bytes or, in half precision, 2.
+def answer(model, tokenizer, question):
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    with torch.no_grad():
+        cache = model(input_ids, use_cache=True).past_key_values
+    numbers = sum(t.numel() for layer in cache.layers for t in (layer.keys, layer.values))
+    return cache.get_seq_length(), numbers * (2 if model.dtype == torch.bfloat16 else 4)
 
 
 def attention_maps(folder, input_ids):
