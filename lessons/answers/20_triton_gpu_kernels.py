@@ -1615,8 +1615,8 @@ def check_softmax(softmax):
 
 
 # %% equivalent="check_softmax" because="the comparison does not depend on the order of its sides"
-# - assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
-# + assert (torch.allclose(values.softmax(1), out, atol=1e-06)), "wrong values"
+# - assert torch.allclose(out, values.softmax(1), rtol=0, atol=1e-6), "wrong values"
+# + assert (torch.allclose(values.softmax(1), out, rtol=0, atol=1e-06)), "wrong values"
 
 
 # %% equivalent="check_softmax" because="the comparison does not depend on the order of its sides"
@@ -1695,8 +1695,8 @@ def check_softmax(softmax):
 
 
 # %% equivalent="check_softmax" because="both are far below what a wrong kernel is off"
-# - assert torch.allclose(out, values.softmax(1), atol=1e-6), "wrong values"
-# + assert torch.allclose(out, values.softmax(1), atol=2e-06), "wrong values"
+# - assert torch.allclose(out, values.softmax(1), rtol=0, atol=1e-6), "wrong values"
+# + assert torch.allclose(out, values.softmax(1), rtol=0, atol=2e-06), "wrong values"
 
 
 # %% equivalent="check_softmax" because="the values still lie far beyond what exp can take, on both sides"
