@@ -790,6 +790,55 @@ def accept(run, model, images):
         assert np.abs(logits - wanted).max() <= 1e-3
 
 
+# %% wrong="accept_export" breaks="sizes" says="images, only"
+# Misunderstands: prime sizes and powers of two stand for all.
+def accept(run, model, images):
+    views = [images[:n] for n in (1, 2, 3, 5, 7, 8, 11, 12)]
+    views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]
+    for view in views:
+        kept = view.copy()
+        logits = run(view)
+        assert isinstance(logits, np.ndarray) and logits.dtype == np.float32
+        assert (view == kept).all()
+        wanted = model(torch.tensor(kept)).numpy()
+        assert logits.shape == wanted.shape
+        assert np.abs(logits - wanted).max() <= 1e-3
+
+
+# %% wrong="accept_export" breaks="type" says="gives float64 for"
+# Misunderstands: the dtype is the same for every batch.
+def accept(run, model, images):
+    views = [images[:n] for n in range(1, 13)]
+    views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]
+    for view in views:
+        kept = view.copy()
+        logits = run(view)
+        if len(view) == len(images):
+            assert isinstance(logits, np.ndarray) and logits.dtype == np.float32
+        assert (view == kept).all()
+        wanted = model(torch.tensor(kept)).numpy()
+        assert logits.shape == wanted.shape
+        assert np.abs(logits - wanted).max() <= 1e-3
+
+
+# %% wrong="accept_export" breaks="no_false_alarm" says="reject a correct implementation (rounds differently for each size)"
+# Misunderstands: an image alone is rounded as it is among others.
+def accept(run, model, images):
+    views = [images[:n] for n in range(1, 13)]
+    views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]
+    for view in views:
+        kept = view.copy()
+        logits = run(view)
+        assert isinstance(logits, np.ndarray) and logits.dtype == np.float32
+        assert (view == kept).all()
+        wanted = model(torch.tensor(kept)).numpy()
+        assert logits.shape == wanted.shape
+        assert np.abs(logits - wanted).max() <= 1e-3
+    whole = run(images)
+    for i in range(12):
+        np.testing.assert_allclose(run(images[i : i + 1])[0], whole[i], rtol=1e-4, atol=1e-5)
+
+
 # %% right="accept_export"
 def accept(run, model, images):
     def judged(batch):
