@@ -632,7 +632,7 @@ print(
 # - It takes **every** batch size from 1 to 12: one that fails at a single size, 7 say, is broken. <!-- rule: sizes -->
 # - The result is a NumPy array, float32, of shape `(n, 10)`. <!-- rule: type -->
 # - It holds the model's **logits**: each differs by at most 0.001, whatever its size. Rounding is allowed, another precision
-#   is not. (Tried are differences below 0.0009 and above 0.0015.) <!-- rule: logits -->
+#   is not. (Tried are differences up to 0.0009 and above 0.0015.) <!-- rule: logits -->
 # - The answer for an image depends neither on which other images are in the batch, nor on earlier
 #   calls. <!-- rule: alone -->
 # - It does not depend on how the array lies in memory: views with steps, backwards too, and transposed
@@ -1043,9 +1043,9 @@ print(f"{run_async(one_minute()):.0f} s on the loop's clock")
 #
 # All of it runs on one event loop: no threads, no locks; add methods of your own as you like. Time is the loop's clock,
 # `asyncio.get_running_loop().time()`, by which `asyncio.sleep` and timeouts go: in the tests it jumps, and the clocks of the
-# module `time` do not. More than half a millisecond late is late: wait for what happens, in place of looking now and then.
-# The cell below has the error, and a model and clients to try your batcher with:
-# `run_async(play(MicroBatcher, [(0, 1), (0.2, 2)]))` lets item 1 arrive at 0 s and item 2 at 0.2 s.
+# module `time` do not. Half a millisecond late is late: wait for what happens, do not look now and then. The cell below has
+# the error, and a model and clients to try your batcher with: `run_async(play(MicroBatcher, [(0, 1), (0.2, 2)]))` lets item 1
+# arrive at 0 s and item 2 at 0.2 s.
 
 # %%
 from collections import deque
