@@ -112,8 +112,8 @@ plt.show()
 #
 # - The input is called `images`, the output `logits`. <!-- rule: names -->
 # - The batch axis is free: any size from 1 up. The other axes are those of `example`. <!-- rule: batch -->
-# - The file computes what the model computes in **eval mode** of all its submodules, within a ten-thousandth of the largest
-#   logit. <!-- rule: eval -->
+# - The file computes what the model computes in **eval mode**, its own and that of all its submodules, within a ten-thousandth
+#   of the largest logit. <!-- rule: eval -->
 # - Everything is in this **one** file, weights included: no other file is added to its folder. <!-- rule: one_file -->
 # - The model is afterwards as it was, each submodule in its own mode. <!-- rule: untouched, reported -->
 #
@@ -126,26 +126,30 @@ plt.show()
 # - `load_onnx` makes one session, on the CPU, with **one** thread (`intra_op_num_threads`): in a server many requests share
 #   the cores. <!-- rule: threads, reported -->
 #
-# The live service in part D runs a copy of your whole cell, in a process **without PyTorch**. Inside `export_onnx` you may use
-# it; outside of functions (a decorator, an annotation) not. The copy finds there what stands under "What the copies find"
-# in part D; anything else you import or define in the cell. The same holds for exercises 4, 5, 6 and 7.
+# The live service in part D (not graded) runs a copy of your whole cell, in a process that imports no PyTorch: with `torch`
+# outside of `export_onnx`, in an annotation say, it does not start. The copy finds there what stands under "What the copies
+# find" in part D; anything else you import or define in the cell. The same holds for exercises 4, 5, 6 and 7.
 #
 # The tests use small networks in which the mode shows:
 
 
 # %%
-class Jitter(nn.Module):
-    """Code of one's own that asks for the mode: in training it makes the activations three times as large."""
+class Jitter(nn.Sequential):
+    """Code of one's own that asks for the mode: in training what its layers give is three times as large."""
 
     def forward(self, x):
+        x = super().forward(x)
         return 3 * x if self.training else x
 
 
 def small_net(seed, shape, classes):
-    """Two linear layers; between them, one inside the other, batch norm with statistics of its own and a module that asks for the mode."""
+    """Two linear layers; between them, one inside the other, batch norm with statistics of its own and a module that asks for the mode.
+
+    The whole network asks for its mode as well.
+    """
     generator = torch.Generator().manual_seed(seed)
     middle = nn.Sequential(nn.BatchNorm1d(6), nn.Sequential(Jitter()))
-    net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 6), middle, nn.Linear(6, classes))
+    net = Jitter(nn.Flatten(), nn.Linear(math.prod(shape), 6), middle, nn.Linear(6, classes))
     with torch.no_grad():
         for value in [*net.parameters(), middle[0].running_mean]:
             value.copy_(torch.randn(value.shape, generator=generator))
@@ -323,7 +327,7 @@ def check_file(plan, sizes, folder):
         wanted = [eager(images).numpy() for images in batches]
     for images, logits, expected in zip(batches, seen["logits"], wanted):
         check.equal(logits, expected, f"the file's logits for a batch of {len(images)}, exported from {what}",
-                    "the file computes what the model computes in eval mode of every submodule: each `if self.training` is recorded as "
+                    "the file computes what the model computes in eval mode of every submodule and of itself: each `if self.training` is recorded as "
                     "it runs during the export", rtol=1e-4)  # fmt: skip
     check.unchanged(state["after"], state["before"], "the model after export_onnx", "put it back as it was, or export a copy")
     return path, batches, wanted
@@ -426,7 +430,7 @@ print(
 # `export_program(model, example, largest)`, with `model` and `example` as in exercise 1, and a whole number `largest` of 2
 # or more:
 #
-# - It returns the `ExportedProgram` (`torch.export`) of the model in **eval mode** of all its
+# - It returns the `ExportedProgram` (`torch.export`) of the model in **eval mode**, its own and that of all its
 #   submodules. <!-- rule: program -->
 # - The program takes any number of rows from 1 to `largest`. <!-- rule: free -->
 # - It refuses more than `largest` rows with an error. <!-- rule: limit -->
@@ -506,7 +510,7 @@ def check_program(plan, largest):
         if isinstance(logits, str):
             check.true(False, f"the program of {what} refuses {len(images)} rows ({logits}). Is the batch axis declared free from 1 to largest?")
         check.equal(logits, expected, f"the program's logits for {len(images)} rows, exported from {what}",
-                    "was every submodule of what was exported in eval mode?", rtol=1e-4)  # fmt: skip
+                    "was what was exported in eval mode, itself and every submodule?", rtol=1e-4)  # fmt: skip
     for size, logits in zip(sizes[-2:], seen["gives"][-2:]):
         check.true(
             isinstance(logits, str),
@@ -628,7 +632,7 @@ print(
 # - It takes **every** batch size from 1 to 12: one that fails at a single size, 7 say, is broken. <!-- rule: sizes -->
 # - The result is a NumPy array, float32, of shape `(n, 10)`. <!-- rule: type -->
 # - It holds the model's **logits**: each differs by at most 0.001, whatever its size. Rounding is allowed, another precision
-#   is not. <!-- rule: logits -->
+#   is not. (Tried are differences up to 0.0009 and above 0.0015.) <!-- rule: logits -->
 # - The answer for an image depends neither on which other images are in the batch, nor on earlier
 #   calls. <!-- rule: alone -->
 # - It does not depend on how the array lies in memory: views with steps, backwards too, and transposed
@@ -640,9 +644,9 @@ print(
 #
 # - If the contract is broken it raises an error: an `assert`, say. What it returns is ignored. <!-- rule: raises -->
 # - It calls `run` at most 500 times. <!-- rule: calls -->
-# - If the contract is kept it raises nothing. Correct implementations round differently, by up to 0.0009, and may refuse what
-#   the contract leaves out: other shapes and dtypes, more than 12 images, none, a pixel below -2 or above
-#   3. <!-- rule: no_false_alarm -->
+# - If the contract is kept it raises nothing. Correct implementations round differently, by up to 0.0009, not the same in
+#   each batch size, and may refuse what the contract leaves out: other shapes and dtypes, more than 12 images, none, a pixel
+#   below -2 or above 3. <!-- rule: no_false_alarm -->
 #
 # Your test is run on correct implementations and on broken ones, some of them hidden. A correct one that you turn down costs
 # all points. Otherwise the share of the broken ones that you catch is the share of the points that you get. Pixels of
@@ -720,6 +724,11 @@ def fixed_batch(images):
     return plain_run(images)
 
 
+def rounds_by_size(images):
+    """Right: other rounding in even batch sizes than in odd ones."""
+    return plain_run(images) + np.float32(0.0004 if len(images) % 2 else -0.0004)
+
+
 def refuses_size(size):
     def refuses(images):
         if len(images) == size:
@@ -729,11 +738,40 @@ def refuses_size(size):
     return refuses
 
 
-def slips_at_seven(images):
-    logits = plain_run(images)
-    if len(images) == 7:
-        logits[-1] = logits[0]
-    return logits
+def slips_at_size(size):
+    def slips(images):
+        logits = plain_run(images)
+        if len(images) == size:
+            logits[-1] = logits[-1, ::-1]
+        return logits
+
+    return slips
+
+
+def in_float64_at_size(size):
+    return lambda images: plain_run(images).astype(np.float64 if len(images) == size else np.float32)
+
+
+def changes_its_input_at_size(size):
+    def changes(images):
+        result = plain_run(images)
+        if len(images) == size:
+            images *= 0.5
+        return result
+
+    return changes
+
+
+def faulty_at_one_size(turn):
+    """For each batch size an implementation that is right for all others."""
+    faults = {
+        "fails for": refuses_size,
+        "gives the last image wrong logits for": slips_at_size,
+        "gives float64 for": in_float64_at_size,
+        "changes its input for": changes_its_input_at_size,
+    }
+    names = [list(faults)[(size + turn) % 4] for size in range(1, 13)]
+    return {f"{name} {size} images, only": faults[name](size) for size, name in enumerate(names, 1)}
 
 
 def one_logit_is_off(images):
@@ -744,13 +782,6 @@ def one_logit_is_off(images):
 
 def in_the_order_of_memory(images):
     return plain_run(images.ravel(order="K").reshape(images.shape))
-
-
-def changes_a_single_image(images):
-    result = plain_run(images)
-    if len(images) == 1:
-        images -= images.mean()
-    return result
 
 
 def at_most_eight(images):
@@ -846,19 +877,17 @@ with check.exercise("accept_export"):
     ### BEGIN HIDDEN TESTS
     some = pictures[100:112].numpy()
     right |= {"computed in float64": in_double, "off by 0.0009": lambda images: plain_run(images) + np.float32(0.0009)}
-    right |= {"off by -0.0009": lambda images: plain_run(images) - np.float32(0.0009)}
+    right |= {"off by -0.0009": lambda images: plain_run(images) - np.float32(0.0009), "rounds differently for each size": rounds_by_size}
+    another = 2  # release: seed
+    wrong |= faulty_at_one_size(another)
     wrong |= {
         "gives the first image's answer to all": first_answer_for_all,
         "remembers answers by the shape of the batch": make_remembering(),
         "ignores how the array lies in memory": ignores_strides,
         "gives NaN for blank images": scales_by_the_brightest,
         "drops the batch axis of a single image": one_row_loses_its_axis,
-        "fails for 11 images, only": refuses_size(11),
-        "fails for 2 images, only": refuses_size(2),
-        "gives the last of 7 images the answer of the first": slips_at_seven,
         "has one logit of the last image wrong": one_logit_is_off,
         "reads transposed views in the order of memory": in_the_order_of_memory,
-        "changes its input where it is one image": changes_a_single_image,
         "gives a torch tensor": lambda images: torch.tensor(plain_run(images)),
         "turns the images by a quarter": lambda images: plain_run(images.swapaxes(2, 3)),
         "is off by 0.0018": lambda images: plain_run(images) + np.float32(0.0018),
@@ -999,10 +1028,10 @@ print(f"{run_async(one_minute()):.0f} s on the loop's clock")
 # - … or no other runs and the oldest waiting item has waited `max_wait` seconds (counted from its `submit`, also where it
 #   waited during another call). <!-- rule: due -->
 # - A call takes the items that have waited longest, in order, at most `max_batch`. <!-- rule: oldest -->
-# - Where `predict` raises (any `Exception`), every caller of that batch gets the error, and the batcher goes on with the next
-#   batch. <!-- rule: errors -->
-# - A caller may give up at any time (its task is cancelled, by a timeout for instance). The others of its batch get their
-#   answers. <!-- rule: others -->
+# - Where `predict` raises (any `Exception`), every caller of that batch gets this error, its text too, and the batcher goes on
+#   with the next batch. <!-- rule: errors -->
+# - A caller may give up at any time (its task is cancelled, by a timeout for instance). A call that runs goes on, also without
+#   any caller, and the others of its batch get their answers, or its error. <!-- rule: others -->
 # - The item of a caller who gives up before the call starts waits no more: it is in no batch, and counts neither for
 #   `max_batch` nor for `max_waiting` nor as the oldest. <!-- rule: left -->
 # - Where `max_waiting` items wait already, `submit` raises `Overloaded` at once: a queue without end is an answer too late
@@ -1014,8 +1043,9 @@ print(f"{run_async(one_minute()):.0f} s on the loop's clock")
 #
 # All of it runs on one event loop: no threads, no locks; add methods of your own as you like. Time is the loop's clock,
 # `asyncio.get_running_loop().time()`, by which `asyncio.sleep` and timeouts go: in the tests it jumps, and the clocks of the
-# module `time` do not. The cell below has the error, and a model and clients to try your batcher with:
-# `run_async(play(MicroBatcher, [(0, 1), (0.2, 2)]))` lets item 1 arrive at 0 s and item 2 at 0.2 s.
+# module `time` do not. Half a millisecond late is late: wait for what happens, do not look now and then. The cell below has
+# the error, and a model and clients to try your batcher with: `run_async(play(MicroBatcher, [(0, 1), (0.2, 2)]))` lets item 1
+# arrive at 0 s and item 2 at 0.2 s.
 
 # %%
 from collections import deque
@@ -1053,7 +1083,7 @@ class Watched:
 
 
 async def ask_batcher(batcher, value, patience=None, shape=(2,)):
-    """Submit an item of two numbers; gives its answer, or the error's name, or "gave up" after `patience` seconds; and when that was."""
+    """Submit an item of two numbers; gives its answer, or the error as text, or "gave up" after `patience` seconds; and when that was."""
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(batcher.submit(np.array([value, value + 0.5], dtype=np.float32).reshape(shape)))
     if patience is not None:
@@ -1062,8 +1092,10 @@ async def ask_batcher(batcher, value, patience=None, shape=(2,)):
         answer = np.asarray(await task).tolist()
     except asyncio.CancelledError:
         answer = "gave up"
-    except (Overloaded, *Watched.errors.values()) as error:
-        answer = type(error).__name__
+    except Overloaded:
+        answer = "Overloaded"
+    except tuple(Watched.errors.values()) as error:
+        answer = f"{type(error).__name__}: {error}"
     return answer, round(loop.time(), 5)
 
 
@@ -1183,7 +1215,7 @@ def batcher_by_definition(arrivals, seconds, settings, shape=(2,), slip=""):
             events.append((max(free_at, now, max(arrivals[i][0] for i in waiting[:most])) if full else due, 3, -1))
         now, kind, i = min(events)
         if kind == 0:
-            bad = next((error.__name__ for v, error in Watched.errors.items() if v in [arrivals[j][1] for j in running]), None)
+            bad = next((f"{error.__name__}: {v}" for v, error in Watched.errors.items() if v in [arrivals[j][1] for j in running]), None)
             for j in running:
                 value = arrivals[j][1]
                 answers[j] = answers[j] or (bad or np.array([2.0 * value, 2.0 * value + 1]).reshape(shape).tolist(), now)
@@ -1213,8 +1245,8 @@ def story(_seed, n, gap, trouble):
 
     source, now, arrivals = random.Random(_seed), 0, []
     for _ in range(n):
-        value = source.choice([13, 14, 15, 16]) if trouble == "errors" and source.random() < 0.3 else source.randint(20, 99)
-        leaves = source.choice([0.005, 0.025, 0.065, 0.135]) if trouble == "leavers" and source.random() < 0.5 else None
+        value = source.choice([13, 14, 15, 16]) if trouble in ("errors", "all") and source.random() < 0.3 else source.randint(20, 99)
+        leaves = source.choice([0.005, 0.025, 0.065, 0.135]) if trouble in ("leavers", "all") and source.random() < 0.5 else None
         arrivals.append((now / 100, value, leaves))
         now += source.randint(0 if trouble == "at once" else 1, gap)
     return arrivals
@@ -1231,7 +1263,7 @@ def check_stories(seeds, what, trouble, hint, rooms=(100,), most=14):
 
     domain = {
         "_seed": cases.integer(0, 10**6), "_n": cases.size("n"), "_gap": cases.choice(2, 6, 20),
-        "_max_batch": cases.choice(3, 1, 2, 5), "_max_wait": cases.choice(0.053, 0.013, 0.303), "_room": cases.choice(*rooms),
+        "_max_batch": cases.choice(3, 1, 2, 5), "_max_wait": cases.choice(0.0534, 0.0134, 0.3034), "_room": cases.choice(*rooms),
         "arrivals": cases.derived(lambda _seed, _n, _gap, **_: story(_seed, _n, _gap, trouble)),
         "seconds": cases.choice(0.0401, 0.1101, 0.0101),
         "settings": cases.derived(lambda _max_batch, _max_wait, _room, **_: {"max_batch": _max_batch, "max_wait": _max_wait, "max_waiting": _room}),
@@ -1245,7 +1277,7 @@ def check_stories(seeds, what, trouble, hint, rooms=(100,), most=14):
     }
     said = {text: lambda *case, slip=slip: batcher_by_definition(*case, slip) for text, slip in slips.items()}
     drawn = cases.draw(seeds, domain, n=(1, most))
-    check.agrees(seen, batcher_by_definition, drawn, f"a batcher with {what}", hint, causes=said, rtol=0, atol=0.002)
+    check.agrees(seen, batcher_by_definition, drawn, f"a batcher with {what}", hint, causes=said, rtol=0, atol=0.0005)
 
 
 def check_own(seeds):
@@ -1257,7 +1289,7 @@ def check_own(seeds):
         ]
         wanted = [batcher_by_definition(some, 0.1, settings) for some, settings in stories]
         check.equal(played_together(stories), wanted, "what two batchers do at the same time, each with its own items and settings",
-                    "each has settings, a queue, a worker and a model of its own", rtol=0, atol=0.002)  # fmt: skip
+                    "each has settings, a queue, a worker and a model of its own", rtol=0, atol=0.0005)  # fmt: skip
 
 
 with check.exercise("micro_batcher"):
@@ -1281,7 +1313,7 @@ with check.exercise("micro_batcher"):
                 "who gave up before the call starts is in no batch, and is neither counted nor the oldest; the others are not hurt",
             ),
             "overload": lambda: check_stories(
-                seeds, "little room and callers who give up", "leavers",
+                seeds, "little room, errors and callers who give up", "all",
                 "all rules together; new here: who finds max_waiting items waiting is refused at once",
                 rooms=(3, 1, 2, 5),
             ),
@@ -1379,8 +1411,8 @@ print(
 # - `batcher.submit` gets the image as a float32 array `(1, 16, 16)`, once; the answer is 200 with
 #   `{"label": 7, "probabilities": [ten numbers]}`: the softmax of the ten logits that `submit` returns, and the place of the
 #   largest. <!-- rule: answer -->
-# - Requests at the same time, and two applications, do not mix; after each kind of trouble below the next request is served as
-#   the first. <!-- rule: own -->
+# - Requests at the same time, and two applications with limits of their own, do not mix; after each kind of trouble below the
+#   next request is served as the first, at once. <!-- rule: own -->
 #
 # - 422: the body is not UTF-8 JSON (in UTF-16, say), however deep it nests, or not an object. <!-- rule: json -->
 # - 422: there is no `image`, another field beside it, or it is not 16 rows of 16. <!-- rule: fields -->
@@ -1552,25 +1584,46 @@ def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
 
 
 # %% tests="service" points=5
-@check.scenario
-def posted(requests, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0, seconds=0.0, error="", apps=1, content_type="application/json", in_turn=False):
-    """What each client of POST /predict sees, all at the same time or in turn, and what the batchers got.
-
-    A request is a body, or a list of pieces (seconds to wait, bytes); request i goes to application i % apps.
-    """
+@check.shared
+def error_called(name):
     import builtins
 
     made = {"": None, "Overloaded": Overloaded("full"), "HTTPException": HTTPException(418, "secret path /srv/model")}
-    raised = made[error] if error in made else getattr(builtins, error)("secret path /srv/model")
-    batchers = [FakeBatcher(seconds, raised) for _ in range(apps)]
-    served = [make_app(batcher, max_bytes=max_bytes, body_seconds=body_seconds, answer_seconds=answer_seconds) for batcher in batchers]
+    return made[name] if name in made else getattr(builtins, name)("secret path /srv/model")
+
+
+@check.scenario
+def posted(requests, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0, seconds=0.0, error="", apps=1, content_type="application/json", first=None):
+    """What each client of POST /predict sees, all at the same time, and what the batchers got.
+
+    A request is a body, or a list of pieces (seconds to wait, bytes); request i goes to application i % apps. `first`: limits of
+    the first application that are others.
+    """
+    limits = {"max_bytes": max_bytes, "body_seconds": body_seconds, "answer_seconds": answer_seconds}
+    batchers = [FakeBatcher(seconds, error_called(error)) for _ in range(apps)]
+    served = [make_app(batcher, **(limits | (first or {}) if i == 0 else limits)) for i, batcher in enumerate(batchers)]
 
     async def all_of_them():
         asked = [{"pieces": request} if isinstance(request, list) else {"body": request} for request in requests]
         clients = [ask(served[i % apps], "POST", "/predict", **each, content_type=content_type) for i, each in enumerate(asked)]
-        return [await client for client in clients] if in_turn else await asyncio.gather(*clients)
+        return await asyncio.gather(*clients)
 
     return {"answers": [vars(answer) for answer in run_async(all_of_them())], "items": [batcher.items for batcher in batchers]}
+
+
+@check.scenario
+def posted_in_turn(requests, max_bytes, body_seconds, answer_seconds):
+    """The statuses of requests to one application, one after the other: (pieces, seconds that the batcher takes then, its error)."""
+
+    async def all_of_them():
+        batcher, statuses = FakeBatcher(), []
+        app = make_app(batcher, max_bytes=max_bytes, body_seconds=body_seconds, answer_seconds=answer_seconds)
+        for pieces, seconds, error in requests:
+            batcher.seconds, batcher.error = seconds, error_called(error)
+            statuses.append((await ask(app, "POST", "/predict", pieces=pieces)).status)
+        return statuses
+
+    return run_async(all_of_them())
 
 
 @check.scenario
@@ -1638,7 +1691,7 @@ def check_valid(seeds):
 def check_invalid(seeds):
     for seed in seeds:
         rows = json.loads(body_for(seed))["image"]
-        place = seed % 16
+        place, early = seed % 16, seed % 15
 
         def with_entry(entry):
             return json.dumps({"image": rows[:place] + [rows[0][:15] + ["ENTRY"]] + rows[place + 1 :]}).replace('"ENTRY"', entry).encode()
@@ -1649,6 +1702,7 @@ def check_invalid(seeds):
             "JSON that is no object": b"[1, 2]",
             "JSON that is no object (null)": b"null",
             "bytes that are no UTF-8": b'{"image": "\xff\xfe"}',
+            "a valid request with a byte in it that is no UTF-8": body_for(seed).replace(b"[", b"\xff[", 1),
             "the JSON of a valid request in UTF-16": body_for(seed).decode().encode("utf-16"),
             "the JSON of a valid request in UTF-32, without a mark": body_for(seed).decode().encode("utf-32-le"),
             "9,000 brackets one inside the other": b"[" * 9000,
@@ -1657,6 +1711,7 @@ def check_invalid(seeds):
             "15 rows": json.dumps({"image": rows[:15]}).encode(),
             "17 rows": json.dumps({"image": [*rows, rows[0]]}).encode(),
             **{f"a row of {n}": json.dumps({"image": [*rows[:15], [0.5] * n]}).encode() for n in (17, 15, 1, 0)},
+            "a row of 17 and one of 15": json.dumps({"image": [*rows[:early], [0.5] * 17, [0.5] * 15, *rows[: 14 - early]]}).encode(),
             "256 numbers, in no rows": json.dumps({"image": sum(rows, [])}).encode(),
             "null in place of the image": b'{"image": null}',
             "an object of 16 rows in place of the image": json.dumps({"image": {str(i): row for i, row in enumerate(rows)}}).encode(),
@@ -1711,6 +1766,11 @@ def check_bodies(seeds):
     for sent, what in ((body[:700], "half of its body"), (body, "what looks like a whole body, with more to come,")):
         told = posted([[(0.1, sent), (0.1, None)]])
         check.true(not told["items"][0], f"a client that sends {what} and leaves reached the batcher: an incomplete body is no request.")
+    tight = ({"max_bytes": len(body) - 1}, [(0, body)], 0.0, 413), ({"body_seconds": 0.5}, [(1.0, body)], 0.0, 408), ({"answer_seconds": 0.5}, [(0, body)], 1.0, 504)
+    for first, request, seconds, status in tight:
+        told = posted([request, request], seconds=seconds, answer_seconds=2.0, apps=2, first=first)
+        check.equal([answer["status"] for answer in told["answers"]], [status, 200], f"the statuses of the same request to two applications, of which the first has {first}",
+                    "each has limits of its own")  # fmt: skip
     pieces = [(0.9, body[:100]), (0.9, body[100:])]
     one(pieces, "a body that is there after 1.8 s, with body_seconds=2", 200, "It was in time.", body_seconds=2.0)
 
@@ -1725,7 +1785,7 @@ def check_model_trouble(seeds):
     answer, items = one(body, "a request whose answer would take 60 s, with answer_seconds=1.5", 504, "A time limit around submit.", seconds=60.0, answer_seconds=1.5)
     check.between(answer["seconds"], 1.4, 1.7, "the seconds until that 504, with answer_seconds=1.5")
     check.equal(len(items), 1, "the calls of batcher.submit for a request whose answer comes too late", "once, whatever comes of it")
-    for error in ("RuntimeError", "ValueError", "KeyError", "OSError", "HTTPException", "TimeoutError"):
+    for error in ("RuntimeError", "ValueError", "KeyError", "TypeError", "OverflowError", "RecursionError", "OSError", "HTTPException", "TimeoutError"):
         why = "It is the batcher's own error, long before answer_seconds are over." if error == "TimeoutError" else ""
         answer, items = one(body, f"a request where the batcher raises {error} after 0.2 s", 500, why, error=error, seconds=0.2)
         check.true(b"not handled" not in answer["body"], f"the batcher's {error} left the application: catch it and answer 500.")
@@ -1733,11 +1793,16 @@ def check_model_trouble(seeds):
         check.equal(len(items), 1, f"the calls of batcher.submit for a request where it raises {error}", "once, whatever comes of it")
     slow = [(0.9, body)]
     one(slow, "a body after 0.9 s and a model that takes 0.9 s, with 1 s for each", 200, "Two limits, one after the other.", seconds=0.9, body_seconds=1.0, answer_seconds=1.0)
-    in_turn = [b"[", b" " * 5001, [(9.0, body)], [(0.1, body), (0.1, None)], body]
-    told = posted(in_turn, max_bytes=5000, body_seconds=1.0, in_turn=True)
-    told = [answer["status"] for i, answer in enumerate(told["answers"]) if i != 3]
-    check.equal(told, [422, 413, 408, 200], "the statuses, one after the other, of no JSON, a body too large, one too slow, (one whose client leaves,) a valid one",
-                "does something stay behind?")  # fmt: skip
+    trouble = {
+        "no JSON": ([(0, b"[")], 0.0, "", 422), "a body too large": ([(0, b" " * 5001)], 0.0, "", 413), "a body too slow": ([(9.0, body)], 0.0, "", 408),
+        "a client that leaves": ([(0.1, body), (0.1, None)], 0.0, "", None), "a batcher that is overloaded": ([(0, body)], 0.0, "Overloaded", 503),
+        "an answer too late": ([(0, body)], 9.0, "", 504), "an error of the batcher": ([(0, body)], 0.0, "RuntimeError", 500),
+    }  # fmt: skip
+    valid = ([(0, body)], 0.0, "")
+    told = posted_in_turn([request for *bad, _ in trouble.values() for request in (bad, valid)], max_bytes=5000, body_seconds=1.0, answer_seconds=1.0)
+    for (what, (*_, status)), first, second in zip(trouble.items(), told[::2], told[1::2]):
+        check.true(status in (None, first), f"the request with {what}, one of several in turn, is answered with {first}, expected {status}.")
+        check.true(second == 200, f"a valid request just after one with {what} is answered with {second}, expected 200. Does something stay behind?")
 
 
 with check.exercise("service"):
@@ -1839,15 +1904,16 @@ for answer, label in zip(run_async(first_requests(), jump=False), [*labels[:6].t
 # client may choose freely, such as the path of an address that does not exist: one scanner would make a million series.
 #
 # Write `watch(app, registry, ready)`. It is called before the application's first request, and more endpoints may be added after
-# it; mounted applications, and requests for FastAPI's own pages (`/docs`), do not occur. Requests overlap. `watch` adds to a FastAPI application:
+# it; mounted applications, and requests for FastAPI's own pages (`/docs`), do not occur. Requests overlap, and there may be two
+# applications, each with its own `registry` and `ready`. `watch` adds to a FastAPI application:
 #
 # - `GET /health/live`: 200 as long as the process answers at all. <!-- rule: live -->
-# - `GET /health/ready`: 200 if `ready()` is true at that moment, otherwise 503. <!-- rule: ready -->
+# - `GET /health/ready`: 200 if `ready()`, which gives True or False, is True at that moment, otherwise 503. <!-- rule: ready -->
 # - `GET /metrics`: all that `registry` holds (others use it too), in Prometheus' text format and with its content
 #   type. <!-- rule: metrics -->
-# - A counter `requests` in `registry` with the labels `path` and `status`: each request once, also those for these three
-#   paths. <!-- rule: count -->
-# - A histogram `request_seconds` in `registry` with the label `path`: the seconds from before the endpoint to after it, for
+# - A counter `requests` in `registry` with the labels `path` and `status`, no others: each request once, also those for these
+#   three paths. <!-- rule: count -->
+# - A histogram `request_seconds` in `registry` with the label `path` alone: the seconds from before the endpoint to after it, for
 #   each request, also one that fails or runs beside others. <!-- rule: seconds -->
 # - The label `path` is the path of the route that answered, as the application wrote it, such as `/models/{name}` or
 #   `/files/{rest:path}`; of the route whose path fits where its method does not (405); `other` where no route's path fits (a
@@ -1920,6 +1986,7 @@ def watched_requests(requests):
 
     @app.get("/fails/{kind}")
     async def fails(kind: str):
+        await asyncio.sleep(0.04)
         raise getattr(builtins, kind)("an endpoint that raises")
 
     @app.get("/models/{name}")
@@ -1937,6 +2004,7 @@ def watched_requests(requests):
         return {"rest": rest}
 
     watch(app, registry, lambda: state["ready"])
+    watch(FastAPI(), CollectorRegistry(), lambda: not state["ready"])  # another application
 
     @app.get("/later")
     async def later():
@@ -1966,7 +2034,7 @@ def check_health():
         told = watched_requests(asked)["answers"]
         for (_, path, ready), answer in zip(asked, told):
             live = path == "/health/live"
-            why = "it is alive: do not have it killed" if live else "ask at every request, not when the app is made"
+            why = "it is alive: do not have it killed" if live else "ask at every request, not when the app is made, the `ready` of this app, not of another"
             check.equal(answer["status"], 200 if live or ready else 503, f"the status of {path} while ready() is {ready}", why)
 
 
@@ -1980,6 +2048,8 @@ def samples_of(text, what):
 
 
 def by_path(seen, name, labels=("path",)):
+    for found in sorted({tuple(label for label, _ in at) for sample, at in seen if sample == name}):
+        check.equal(list(found), list(labels), f"the labels of {name}", "each other label multiplies the time series")
     return {tuple(dict(at).get(label) for label in labels): value for (sample, at), value in seen.items() if sample == name}
 
 
@@ -2039,6 +2109,8 @@ def check_metrics(seeds):
         slow = sum(method == "GET" and path == "/slow" for method, path, _ in asked)
         check.between(lasted.get(("/slow",), 0.0) / slow, 0.079, 10, "request_seconds_sum of a request that takes 0.08 s (two of them overlap)",
                       "seconds from before the endpoint to after it, each request with a beginning of its own")  # fmt: skip
+        failing = sum(path.startswith("/fails/") for _, path, _ in asked)
+        check.between(lasted.get(("/fails/{kind}",), 0.0) / failing, 0.039, 10, "request_seconds_sum of a request that fails after 0.04 s", "a request that fails has taken its time too")
         registry = by_path(samples_of(told["registry"], "the registry's text"), "requests_total", ("path", "status"))
         check.equal(registry.get(("/metrics", "200")), counted.get(("/metrics", "200"), 0.0) + 1, "the requests of /metrics that the registry has counted",
                     "those for /metrics itself count too, in the registry that was given")  # fmt: skip
@@ -2131,7 +2203,8 @@ check.points(3)  # the number below: your points, of 3
 #   end as it likes. 0, or 1 if something had to be cancelled. (A `handle` that raised is no reason for 1.) <!-- rule: code -->
 # - A second SIGTERM changes nothing. <!-- rule: again -->
 #
-# Time is the loop's clock, as in exercise 4. Each of the two earns half.
+# Time is the loop's clock, and half a millisecond is late, as in exercise 4; the clock may stand anywhere at the start. Each of the
+# two earns half.
 
 # %%
 import signal
@@ -2225,6 +2298,7 @@ def loaded(schedule, service):
         return None if i % 4 == 3 else {"request": i}
 
     async def whole():
+        await asyncio.sleep(3.25)  # the loop's clock does not begin with open_loop
         begin = asyncio.get_running_loop().time()
         results = await open_loop(send, schedule)
         return [round(start - begin, 5) + 0.0 for start in starts if start is not None], results  # + 0.0: no -0.0
@@ -2254,14 +2328,15 @@ def load_by_definition(schedule, service, slip=""):
 
 
 def load_story(_seed, n, gap, trouble):
-    """Times on a grid of 10 ms; answers come 3 ms beside it. At most one request blocks, at a time of its own."""
+    """Times on a grid of 10.37 ms; answers come beside it. At most one request blocks, at a time of its own."""
     import random
 
-    source, now, schedule, service = random.Random(_seed), 0, [], []
+    source, schedule, service = random.Random(_seed), [], []
+    now = source.choice((0, 0, 7))
     blocking = source.randrange(n) if n and trouble == "blocks" else -1
     for i in range(n):
         now += 2 if i == blocking else 0
-        schedule.append(now / 100)
+        schedule.append(round(now * 0.01037, 5))
         error = source.choice(["ConnectionError", "TimeoutError", "KeyError"]) if trouble == "errors" and source.random() < 0.4 else ""
         blocks = source.choice([0.15, 0.4]) if i == blocking else 0.0
         service.append((source.choice([0.003, 0.033, 0.203, 1.003]), error, blocks))
@@ -2278,7 +2353,7 @@ def check_load(seeds):
             "_story": cases.derived(lambda _seed, _n, _gap, **_: load_story(_seed, _n, _gap, trouble)),
             "schedule": cases.derived(lambda _story, **_: _story[0]), "service": cases.derived(lambda _story, **_: _story[1], "(seconds, error, blocks) for each"),
         }  # fmt: skip
-        check.agrees(loaded, load_by_definition, cases.draw(seeds, domain, n=(0, 150)), "`open_loop`", hint, causes=causes, rtol=0, atol=0.002)
+        check.agrees(loaded, load_by_definition, cases.draw(seeds, domain, n=(0, 150)), "`open_loop`", hint, causes=causes, rtol=0, atol=0.0005)
 
 
 @check.scenario
@@ -2404,7 +2479,7 @@ def served_by_definition(requests, signals, grace):
 
 
 def serve_story(_seed, n, trouble):
-    """Requests on a grid of 10 ms, handled 3 ms beside it; signals 5 ms, the end of the grace 6 ms beside it."""
+    """Requests on a grid of 10 ms, handled 3 ms beside it; signals 5.3 ms, the end of the grace 6.3 ms beside it."""
     import random
 
     source = random.Random(_seed)
@@ -2412,13 +2487,13 @@ def serve_story(_seed, n, trouble):
     seconds = (0.403,) if trouble in ("many", "stubborn") else (0.003, 0.053, 0.203, 0.403)
     errors = ("ValueError", "TimeoutError", "KeyError")
     requests = [
-        (t / 100, source.choice(seconds), source.choice(errors) if trouble == "errors" and source.random() < 0.4 else "", source.choice((0.0, 0.317)),
+        (t / 100, source.choice(seconds), source.choice(errors) if trouble == "errors" and source.random() < 0.4 else "", source.choice((0.0, 0.317, 20.017)),
          source.choice(("returns", "raises")) if trouble == "stubborn" else "")
         for t in times
     ]
-    signals = [source.randrange(60) / 100 + 0.005]
+    signals = [source.randrange(60) / 100 + 0.0053]
     if trouble == "twice":
-        signals.append(signals[0] + 0.02)
+        signals.append(signals[0] + source.choice((0.02, 0.2, 0.3)))
     if trouble == "same moment":
         later = max([0.0, *(t / 100 for t in times)]) + 0.01
         requests.append((later, 0.053, "", 0.0, "SIGTERM"))
@@ -2445,7 +2520,7 @@ def check_serve(seeds):
             "requests": cases.derived(lambda _story, **_: _story[0]), "signals": cases.derived(lambda _story, **_: _story[1]),
             "grace": cases.choice(5.001, 0.021, 0.181),
         }  # fmt: skip
-        check.agrees(seen, served_by_definition, cases.draw(seeds, domain, n=(0, 100 if trouble == "many" else 12)), "`serve`", hint, rtol=0, atol=0.002)
+        check.agrees(seen, served_by_definition, cases.draw(seeds, domain, n=(0, 100 if trouble == "many" else 12)), "`serve`", hint, rtol=0, atol=0.0005)
     code = stopped_asleep(3)
     check.true(code != "late", "SIGTERM comes while the loop of serve sleeps, and serve does not notice: only the next event wakes it. "
                "loop.add_signal_handler wakes the loop, a handler of signal.signal by itself does not.")  # fmt: skip
@@ -2703,6 +2778,8 @@ else:
 # stable version, $n$ the number of requests, and $z$ the point below which a standard normal number lies with probability
 # 1 - `alpha`.
 #
+# Where a p-value equals its level, or the limit the margin, to nine digits, nothing is tested: there rounding decides.
+#
 # For example with 3 of 20 canary requests wrong and 5 of 100 stable ones, `alpha=0.05` and two looks: of 120 requests with 8
 # failures, 20 drawn by chance hold 3 or more failures with probability 0.13. That is not below 0.025: no harm.
 
@@ -2810,6 +2887,12 @@ def decision(stable, canary, look, looks, margin, alpha, slip=""):
     return "promote" if upper_limit(stable, canary, alpha / (looks if slip == "limit of the look" else 1), slip) < margin else "rollback"
 
 
+def clear(stable, canary, look, looks, margin, alpha):
+    """Nothing is so near to its limit that rounding decides."""
+    near = (fisher(stable, canary), alpha / looks), (upper_limit(stable, canary, alpha), margin)
+    return not any(math.isclose(value, limit, rel_tol=1e-9, abs_tol=1e-9) for value, limit in near)
+
+
 def why(stable, canary, look, looks, margin, alpha):
     """The figures on which the decision rests."""
     p, level, limit = fisher(stable, canary), alpha / looks, upper_limit(stable, canary, alpha)
@@ -2881,9 +2964,9 @@ def check_decisions(seeds):
             "look": cases.derived(lambda _last, _looks, **_: _looks if _last else max(1, _looks - 1)), "looks": cases.derived(lambda _looks, **_: _looks),
             "margin": cases.derived(lambda _margin, **_: _margin), "alpha": cases.derived(lambda _alpha, **_: _alpha),
         }  # fmt: skip
-        for case in cases.draw(seeds, domain, count=12):
+        for case in filter(lambda case: clear(*case), cases.draw(seeds, domain, count=12)):
             check.equal(decided(*case), decision(*case), f"`decide` of {case} (windows are (requests, failures))", why(*case))
-    for case in [case for seed in seeds for case in telling(seed)]:
+    for case in [case for seed in seeds for case in telling(seed) if clear(*case)]:
         what = "`decide` of stable = {}; canary = {} (requests, failures); look = {}; looks = {}; margin = {}; alpha = {}".format(*case)
         check.equal(decided(*case), decision(*case), what, why(*case))
     for edge in edges:
@@ -3000,8 +3083,8 @@ claims.record(
 #   16 x 16 with PIL's `Image.BOX` (each new pixel is the mean of a block). <!-- rule: shrink -->
 # - `run` gets, once, what the model knows: float32 `(1, 1, 16, 16)`, ink 1, paper 0, grey between
 #   them. <!-- rule: ink -->
-# - `classify` returns `{"0": probability, ...}` for all ten digits: the softmax of the logits, which may be several
-#   hundred. <!-- rule: probabilities -->
+# - `classify` returns `{"0": probability, ...}` for all ten digits, which are text there: the softmax of the logits, which may be
+#   several hundred. <!-- rule: probabilities -->
 # - Two apps share nothing. <!-- rule: own -->
 # - Without a picture (`None`) it raises `gr.Error` with a sentence that says what to do: Gradio shows it to the user, in place
 #   of a traceback in your log. <!-- rule: none -->
@@ -3152,10 +3235,10 @@ def check_demo(seeds):
             small = np.asarray(Image.fromarray(picture).resize((16, 16), Image.BOX), dtype=np.float32) / 255
             check.equal(given, 1 - small[None, None], f"the array given to run for {what}",
                         "float32 (1, 1, 16, 16), ink 1 and paper 0, each pixel the mean of a block",
-                        causes={"people draw dark on white, the model knows white on black": small[None, None]}, rtol=0, atol=0.005)  # fmt: skip
+                        causes={"people draw dark on white, the model knows white on black": small[None, None]}, rtol=0, atol=0.0022)  # fmt: skip
             check.kind(told, dict, f"what classify returns for {what}", "gr.Label takes {label: probability}")
             wanted = {str(digit): float(p) for digit, p in enumerate(softmax(row))}
-            check.equal({str(name): p for name, p in told.items()}, wanted, f"the probabilities for {what}, logits up to {row.max():.0f}",
+            check.equal(told, wanted, f"the probabilities for {what}, logits up to {row.max():.0f}",
                         "the softmax of the logits, for all ten digits", rtol=1e-3, atol=1e-6)  # fmt: skip
         kind, message = seen["none"]
         check.true(kind == "Error", f"classify without a picture: {kind}, expected gr.Error, which is shown to the user.")

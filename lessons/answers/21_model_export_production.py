@@ -50,6 +50,26 @@ def load_onnx(path):
     return lambda images: session.run(None, {"images": images})[0]
 
 
+# %% wrong="onnx_export" breaks="eval" says="in eval mode of every submodule"
+# Misunderstands: the layers have the mode. The network's own flag is left as it was.
+def export_onnx(model, example, path):
+    quiet = copy.deepcopy(model)
+    for layer in quiet.children():
+        layer.eval()
+    two = torch.cat([example, example])
+    free = {0: torch.export.Dim("batch")}
+    torch.onnx.export(
+        quiet, (two,), dynamo=True, dynamic_shapes=(free,), input_names=["images"], output_names=["logits"], verbose=False
+    ).save(path)
+
+
+def load_onnx(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {"images": images})[0]
+
+
 # %% wrong="onnx_export" breaks="untouched" says="the model after export_onnx"
 # Misunderstands: whoever exports a model does not train it any more.
 def export_onnx(model, example, path):
@@ -372,6 +392,20 @@ def run_in_chunks(*args):
 def export_program(model, example, largest):
     quiet = copy.deepcopy(model)
     quiet.training = False
+    rows = torch.export.Dim("batch", min=1, max=largest)
+    return torch.export.export(quiet, (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
+
+
+def run_in_chunks(*args):
+    raise NotImplementedError
+
+
+# %% wrong="aoti_export" breaks="program" says="in eval mode"
+# Misunderstands: the layers have the mode. The network's own flag is left as it was.
+def export_program(model, example, largest):
+    quiet = copy.deepcopy(model)
+    for layer in quiet.children():
+        layer.eval()
     rows = torch.export.Dim("batch", min=1, max=largest)
     return torch.export.export(quiet, (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
 
@@ -754,6 +788,55 @@ def accept(run, model, images):
         wanted = model(torch.tensor(kept)).numpy()
         assert logits.shape == wanted.shape
         assert np.abs(logits - wanted).max() <= 1e-3
+
+
+# %% wrong="accept_export" breaks="sizes" says="images, only"
+# Misunderstands: prime sizes and powers of two stand for all.
+def accept(run, model, images):
+    views = [images[:n] for n in (1, 2, 3, 5, 7, 8, 11, 12)]
+    views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]
+    for view in views:
+        kept = view.copy()
+        logits = run(view)
+        assert isinstance(logits, np.ndarray) and logits.dtype == np.float32
+        assert (view == kept).all()
+        wanted = model(torch.tensor(kept)).numpy()
+        assert logits.shape == wanted.shape
+        assert np.abs(logits - wanted).max() <= 1e-3
+
+
+# %% wrong="accept_export" breaks="type" says="gives float64 for"
+# Misunderstands: the dtype is the same for every batch.
+def accept(run, model, images):
+    views = [images[:n] for n in range(1, 13)]
+    views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]
+    for view in views:
+        kept = view.copy()
+        logits = run(view)
+        if len(view) == len(images):
+            assert isinstance(logits, np.ndarray) and logits.dtype == np.float32
+        assert (view == kept).all()
+        wanted = model(torch.tensor(kept)).numpy()
+        assert logits.shape == wanted.shape
+        assert np.abs(logits - wanted).max() <= 1e-3
+
+
+# %% wrong="accept_export" breaks="no_false_alarm" says="reject a correct implementation (rounds differently for each size)"
+# Misunderstands: an image alone is rounded as it is among others.
+def accept(run, model, images):
+    views = [images[:n] for n in range(1, 13)]
+    views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]
+    for view in views:
+        kept = view.copy()
+        logits = run(view)
+        assert isinstance(logits, np.ndarray) and logits.dtype == np.float32
+        assert (view == kept).all()
+        wanted = model(torch.tensor(kept)).numpy()
+        assert logits.shape == wanted.shape
+        assert np.abs(logits - wanted).max() <= 1e-3
+    whole = run(images)
+    for i in range(12):
+        np.testing.assert_allclose(run(images[i : i + 1])[0], whole[i], rtol=1e-4, atol=1e-5)
 
 
 # %% right="accept_export"
@@ -1780,6 +1863,173 @@ class MicroBatcher:
                         future.set_exception(error)
         self.full = False
         self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="others" says="✗ overload"
+# Misunderstands: a call that fails has all its callers still. Who gave up meanwhile ends the worker.
+class MicroBatcher:
+    """Collects single items into batches for `predict`, an async function from an array (n, ...) to n rows."""
+
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting = deque()  # (when it is due, item, future)
+        self.changed = asyncio.Event()
+        self.worker = None
+
+    async def submit(self, item):
+        """The row of the result for `item`; raises Overloaded, or what `predict` raised."""
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded(f"{self.max_waiting} requests wait already")
+        loop = asyncio.get_running_loop()
+        entry = loop.time() + self.max_wait, item, loop.create_future()
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            for place, other in enumerate(self.waiting):  # still waiting: its caller gave up
+                if other is entry:
+                    del self.waiting[place]
+                    self.changed.set()
+                    break
+
+    async def work(self):
+        """Runs batches as long as somebody waits."""
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0]
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            await self.call([self.waiting.popleft() for _ in range(min(self.max_batch, len(self.waiting)))])
+        self.worker = None
+
+    async def call(self, batch):
+        """One call of predict, and its answers."""
+        try:
+            rows, error = await self.predict(np.stack([item for _, item, _ in batch])), None
+        except Exception as raised:
+            for _, _, answer in batch:
+                answer.set_exception(raised)
+            return
+        for (_, _, answer), row in zip(batch, rows):
+            if answer.done():  # its caller gave up
+                continue
+            answer.set_result(row) if error is None else answer.set_exception(error)
+
+
+# %% wrong="micro_batcher" breaks="errors" says="✗ errors: "
+# Misunderstands: an error is its type. Its text is lost.
+class MicroBatcher:
+    """Collects single items into batches for `predict`, an async function from an array (n, ...) to n rows."""
+
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting = deque()  # (when it is due, item, future)
+        self.changed = asyncio.Event()
+        self.worker = None
+
+    async def submit(self, item):
+        """The row of the result for `item`; raises Overloaded, or what `predict` raised."""
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded(f"{self.max_waiting} requests wait already")
+        loop = asyncio.get_running_loop()
+        entry = loop.time() + self.max_wait, item, loop.create_future()
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            for place, other in enumerate(self.waiting):  # still waiting: its caller gave up
+                if other is entry:
+                    del self.waiting[place]
+                    self.changed.set()
+                    break
+
+    async def work(self):
+        """Runs batches as long as somebody waits."""
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0]
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            await self.call([self.waiting.popleft() for _ in range(min(self.max_batch, len(self.waiting)))])
+        self.worker = None
+
+    async def call(self, batch):
+        """One call of predict, and its answers."""
+        try:
+            rows, error = await self.predict(np.stack([item for _, item, _ in batch])), None
+        except Exception as raised:
+            rows, error = [None] * len(batch), raised
+        for (_, _, answer), row in zip(batch, rows):
+            if answer.done():  # its caller gave up
+                continue
+            answer.set_result(row) if error is None else answer.set_exception(type(error)())
+
+
+# %% wrong="micro_batcher" breaks="full, due" says="batches and times: a batcher"
+# Misunderstands: to look every millisecond is to notice at once.
+class MicroBatcher:
+    """Collects single items into batches for `predict`, an async function from an array (n, ...) to n rows."""
+
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting = deque()  # (when it is due, item, future)
+        self.changed = asyncio.Event()
+        self.worker = None
+
+    async def submit(self, item):
+        """The row of the result for `item`; raises Overloaded, or what `predict` raised."""
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded(f"{self.max_waiting} requests wait already")
+        loop = asyncio.get_running_loop()
+        entry = loop.time() + self.max_wait, item, loop.create_future()
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            for place, other in enumerate(self.waiting):  # still waiting: its caller gave up
+                if other is entry:
+                    del self.waiting[place]
+                    self.changed.set()
+                    break
+
+    async def work(self):
+        """Runs batches as long as somebody waits."""
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0]
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                await asyncio.sleep(0.001)
+                continue
+            await self.call([self.waiting.popleft() for _ in range(min(self.max_batch, len(self.waiting)))])
+        self.worker = None
+
+    async def call(self, batch):
+        """One call of predict, and its answers."""
+        try:
+            rows, error = await self.predict(np.stack([item for _, item, _ in batch])), None
+        except Exception as raised:
+            rows, error = [None] * len(batch), raised
+        for (_, _, answer), row in zip(batch, rows):
+            if answer.done():  # its caller gave up
+                continue
+            answer.set_result(row) if error is None else answer.set_exception(error)
 
 
 # %% right="micro_batcher"
@@ -3347,6 +3597,172 @@ def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
     return app
 
 
+# %% wrong="service" breaks="fields" says="a row of 17 and one of 15"
+# Misunderstands: 16 rows and 256 numbers are 16 rows of 16.
+def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
+    """A FastAPI application with POST /predict in front of `batcher.submit`."""
+    Row = Annotated[list[FiniteFloat], Field(min_length=16, max_length=16)]
+
+    class Picture(BaseModel):
+        model_config = ConfigDict(extra="forbid", strict=True)  # strict: "0.5" and true are no numbers
+        image: Annotated[list[Row], Field(min_length=16, max_length=16)]
+
+    async def read_body(request):
+        body = bytearray()
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413, f"more than {max_bytes} bytes")
+        except TimeoutError:
+            raise HTTPException(408, f"the body took longer than {body_seconds} s") from None
+        return bytes(body)
+
+    app = FastAPI()
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = await read_body(request)
+        try:
+            fields = json.loads(body.decode("utf-8"))
+            rows = fields["image"]
+            if set(fields) != {'image'} or type(rows) is not list or any(type(r) is not list for r in rows) or len(rows) != 16 or sum(len(row) for row in rows) != 256:
+                raise ValueError
+            for row in rows:
+                for number in row:
+                    if type(number) not in (int, float):
+                        raise ValueError
+            item = np.array([number for row in rows for number in row], dtype=np.float64).astype(np.float32).reshape(1, 16, 16)
+            if not np.isfinite(item).all():
+                raise ValueError
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            raise HTTPException(422, "no picture") from None
+        limit = asyncio.timeout(answer_seconds)
+        try:
+            async with limit:
+                logits = await batcher.submit(item)
+        except Overloaded:
+            raise HTTPException(503, "too many requests wait", headers={"Retry-After": "1"}) from None
+        except Exception:
+            if limit.expired():  # otherwise a TimeoutError is the batcher's own
+                raise HTTPException(504, f"no answer within {answer_seconds} s") from None
+            raise HTTPException(500, "the model failed") from None
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="json" says="a byte in it that is no UTF-8"
+# Misunderstands: bytes that are no text can be left out.
+def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
+    """A FastAPI application with POST /predict in front of `batcher.submit`."""
+    Row = Annotated[list[FiniteFloat], Field(min_length=16, max_length=16)]
+
+    class Picture(BaseModel):
+        model_config = ConfigDict(extra="forbid", strict=True)  # strict: "0.5" and true are no numbers
+        image: Annotated[list[Row], Field(min_length=16, max_length=16)]
+
+    async def read_body(request):
+        body = bytearray()
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413, f"more than {max_bytes} bytes")
+        except TimeoutError:
+            raise HTTPException(408, f"the body took longer than {body_seconds} s") from None
+        return bytes(body)
+
+    app = FastAPI()
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = await read_body(request)
+        try:
+            fields = json.loads(body.decode("utf-8", errors="ignore"))
+            rows = fields["image"]
+            if set(fields) != {'image'} or type(rows) is not list or any(type(r) is not list for r in rows) or len(rows) != 16 or any(len(row) != 16 for row in rows):
+                raise ValueError
+            for row in rows:
+                for number in row:
+                    if type(number) not in (int, float):
+                        raise ValueError
+            item = np.array([number for row in rows for number in row], dtype=np.float64).astype(np.float32).reshape(1, 16, 16)
+            if not np.isfinite(item).all():
+                raise ValueError
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            raise HTTPException(422, "no picture") from None
+        limit = asyncio.timeout(answer_seconds)
+        try:
+            async with limit:
+                logits = await batcher.submit(item)
+        except Overloaded:
+            raise HTTPException(503, "too many requests wait", headers={"Retry-After": "1"}) from None
+        except Exception:
+            if limit.expired():  # otherwise a TimeoutError is the batcher's own
+                raise HTTPException(504, f"no answer within {answer_seconds} s") from None
+            raise HTTPException(500, "the model failed") from None
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="own" says="a batcher that is overloaded is answered with 503"
+# Misunderstands: Retry-After closes the service for so long.
+def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
+    """A FastAPI application with POST /predict in front of `batcher.submit`."""
+    Row = Annotated[list[FiniteFloat], Field(min_length=16, max_length=16)]
+
+    class Picture(BaseModel):
+        model_config = ConfigDict(extra="forbid", strict=True)  # strict: "0.5" and true are no numbers
+        image: Annotated[list[Row], Field(min_length=16, max_length=16)]
+
+    async def read_body(request):
+        body = bytearray()
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413, f"more than {max_bytes} bytes")
+        except TimeoutError:
+            raise HTTPException(408, f"the body took longer than {body_seconds} s") from None
+        return bytes(body)
+
+    app = FastAPI()
+    closed = [0.0]
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = await read_body(request)
+        try:
+            picture = Picture.model_validate_json(body)
+        except ValidationError as error:
+            raise HTTPException(422, [{"at": e["loc"], "what": e["msg"]} for e in error.errors()]) from None
+        with np.errstate(over="ignore"):
+            item = np.array([picture.image], dtype=np.float32)
+        if not np.isfinite(item).all():
+            raise HTTPException(422, "a number is too large")
+        if asyncio.get_running_loop().time() < closed[0]:
+            raise HTTPException(503, 'wait', headers={'Retry-After': '1'})
+        limit = asyncio.timeout(answer_seconds)
+        try:
+            async with limit:
+                logits = await batcher.submit(item)
+        except Overloaded:
+            closed[0] = asyncio.get_running_loop().time() + 1
+            raise HTTPException(503, "too many requests wait", headers={"Retry-After": "1"}) from None
+        except Exception:
+            if limit.expired():  # otherwise a TimeoutError is the batcher's own
+                raise HTTPException(504, f"no answer within {answer_seconds} s") from None
+            raise HTTPException(500, "the model failed") from None
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
 # %% right="service"
 def make_app(batcher, max_bytes, body_seconds, answer_seconds):
     # Plain Starlette-style handling, validation by hand, wait_for in place of timeout.
@@ -4167,6 +4583,112 @@ def watch(app, registry, ready):
     async def metrics():
         own = registry.restricted_registry(["requests_total", "request_seconds_bucket", "request_seconds_count", "request_seconds_sum"])
         return Response(generate_latest(own), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="count" says="the labels of requests_total"
+# Misunderstands: a label more does no harm.
+def watch(app, registry, ready):
+    """Add health checks, /metrics and the counting of requests to a FastAPI application."""
+    requests = Counter("requests", "Requests by route and status", ["method", "path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds to answer, by route", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            requests.labels(request.method, path, str(status)).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        """Whoever can answer is alive."""
+
+    @app.get("/health/ready")
+    async def is_ready():
+        if not ready():
+            raise HTTPException(503, "not ready")
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="ready" says="of this app, not of another"
+# Misunderstands: there is one application.
+checks = {}
+
+
+def watch(app, registry, ready):
+    """Add health checks, /metrics and the counting of requests to a FastAPI application."""
+    checks['ready'] = ready
+    requests = Counter("requests", "Requests by route and status", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds to answer, by route", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            requests.labels(path, str(status)).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        """Whoever can answer is alive."""
+
+    @app.get("/health/ready")
+    async def is_ready():
+        if not checks['ready']():
+            raise HTTPException(503, "not ready")
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="seconds" says="a request that fails after"
+# Misunderstands: a request that fails is counted with 0 seconds.
+def watch(app, registry, ready):
+    """Add health checks, /metrics and the counting of requests to a FastAPI application."""
+    requests = Counter("requests", "Requests by route and status", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds to answer, by route", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            requests.labels(path, str(status)).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin if status < 500 else 0)
+
+    @app.get("/health/live")
+    async def live():
+        """Whoever can answer is alive."""
+
+    @app.get("/health/ready")
+    async def is_ready():
+        if not ready():
+            raise HTTPException(503, "not ready")
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 # %% right="health_and_metrics"
@@ -5134,6 +5656,95 @@ async def serve(accept, handle, grace):
     finally:
         stopping.cancel()
         signal.signal(signal.SIGTERM, old)
+
+
+# %% wrong="open_loop" breaks="schedule, planned" says="['starts']"
+# Misunderstands: the loop's clock begins with the schedule.
+async def open_loop(send, schedule):
+    """Send request i at schedule[i], whatever the earlier ones do; [(seconds since the planned time, answer), ...]."""
+    loop = asyncio.get_running_loop()
+    begin = 0
+
+    async def one(number, planned):
+        try:
+            answer = await send(number)
+        except Exception as error:
+            answer = type(error).__name__
+        return loop.time() - planned, answer
+
+    tasks = []
+    for number, after in enumerate(schedule):
+        planned = begin + after
+        if planned > loop.time():
+            await asyncio.sleep(planned - loop.time())
+        tasks.append(asyncio.create_task(one(number, planned)))
+    return [await task for task in tasks]
+
+
+async def serve(*args):
+    raise NotImplementedError
+
+
+# %% wrong="open_loop" breaks="again" says="nobody handles SIGTERM"
+# Misunderstands: the second signal comes before the grace is over. While what was cancelled cleans up nobody handles it.
+async def open_loop(*args):
+    raise NotImplementedError
+
+
+async def serve(accept, handle, grace):
+    """Handle what `accept` gives until SIGTERM, then what was accepted, for at most `grace` seconds; the exit code."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    stopping, handling = asyncio.create_task(stop.wait()), set()
+    try:
+        while not stop.is_set():
+            accepting = asyncio.create_task(accept())
+            await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not accepting.done():
+                accepting.cancel()
+                await asyncio.wait({accepting})
+            if not accepting.cancelled():
+                handling.add(task := asyncio.create_task(handle(accepting.result())))
+                task.add_done_callback(handling.discard)
+        late = (await asyncio.wait(handling, timeout=grace))[1] if handling else set()
+        loop.remove_signal_handler(signal.SIGTERM)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        return 1 if late else 0
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+# %% wrong="open_loop" breaks="code" says="serve: "
+# Misunderstands: what is cancelled ends within a second.
+async def open_loop(*args):
+    raise NotImplementedError
+
+
+async def serve(accept, handle, grace):
+    """Handle what `accept` gives until SIGTERM, then what was accepted, for at most `grace` seconds; the exit code."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    stopping, handling = asyncio.create_task(stop.wait()), set()
+    try:
+        while not stop.is_set():
+            accepting = asyncio.create_task(accept())
+            await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not accepting.done():
+                accepting.cancel()
+                await asyncio.wait({accepting})
+            if not accepting.cancelled():
+                handling.add(task := asyncio.create_task(handle(accepting.result())))
+                task.add_done_callback(handling.discard)
+        late = (await asyncio.wait(handling, timeout=grace))[1] if handling else set()
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1.0)
+        return 1 if late else 0
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 # %% right="open_loop"
@@ -6151,6 +6762,48 @@ def make_demo(run):
     return gr.Interface(
         fn=classify, inputs=gr.Image(image_mode="L", type="numpy"), outputs=gr.Label(num_top_classes=3), api_name="classify"
     )
+
+
+def make_card(accuracy, count):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="probabilities" says="the probabilities for"
+# Misunderstands: a digit's name is a number.
+def make_demo(run):
+    """A Gradio app in which `run` (float32 (n, 1, 16, 16) to logits (n, 10)) reads a drawn digit."""
+
+    def classify(picture):
+        if picture is None:
+            raise gr.Error("Draw a digit or choose a picture first.")
+        small = Image.fromarray(picture).resize((16, 16), Image.BOX)
+        ink = 1 - np.asarray(small, dtype=np.float32) / 255
+        probabilities = softmax(run(ink[None, None]))[0]
+        return {digit: float(p) for digit, p in enumerate(probabilities)}
+
+    paper = gr.Image(image_mode="L", type="numpy", label="a digit, dark on white")
+    return gr.Interface(
+        classify, paper, gr.Label(num_top_classes=3, label="the model says"), api_name="classify", flagging_mode="never"
+    )
+
+
+def make_card(accuracy, count):
+    raise NotImplementedError
+
+
+# %% wrong="demo_and_card" breaks="ink" says="the array given to run"
+# Misunderstands: there are 256 grey values, so white is 256. Paper is then not 0.
+def make_demo(run):
+    """A Gradio app in which `run` (float32 (n, 1, 16, 16) to logits (n, 10)) reads a drawn digit."""
+
+    def classify(picture):
+        if picture is None:
+            raise gr.Error("Draw a digit or choose a picture first.")
+        small = Image.fromarray(picture).resize((16, 16), Image.BOX)
+        ink = 1 - np.asarray(small, dtype=np.float32) / 256
+        return {str(digit): float(p) for digit, p in enumerate(softmax(run(ink[None, None]))[0])}
+
+    return gr.Interface(classify, gr.Image(image_mode="L", type="numpy"), gr.Label(), api_name="classify")
 
 
 def make_card(accuracy, count):
