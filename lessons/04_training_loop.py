@@ -2719,7 +2719,7 @@ def patient_1():
         "plan": cases.module(6, "classes", ("nested", "linear", "with buffers", "child in eval", "frozen", "unused parameter")),
         "came": cases.choice("as built", "eval", "training"),
         "optimizer": cases.choice("one group", "two groups"),
-        "leftover": cases.choice(None, 9.0),
+        "leftover": cases.choice(9.0, None),
         "batches of each pass": cases.choice([[1, 2, 3], [3, 1, 2], [2, 3, 1]], [[5]], [[5, 6], [6, 5, 7], [8]], [[*range(40)], [*range(39, -1, -1)]]),
         "steps": cases.size("steps"),
     }
@@ -2813,7 +2813,7 @@ def patient_2():
         ),
         "limit": cases.choice(50.0, 0.0, 2.0, inf),
         "rates": cases.choice((0.4, 0.1), (0.05, 2.0), (1.5, 1.5)),
-        "leftover": cases.choice(None, 9.0),
+        "leftover": cases.choice(9.0, None),
         "seed": cases.integer(1, 10**6),
     }
     one_class = {"kind": "linear", "inputs": 6, "outputs": 1, "seed": 3}  # its loss is exactly 0
