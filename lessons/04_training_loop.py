@@ -2310,11 +2310,11 @@ def your_checks(implementation):
 CLEAR, FORWARD, BACKWARD, STEP = ("clear", True), ("forward", "i", "mean"), ("backward", 1.0), ("step",)
 
 
-def loop(*each, first=(("mode", True),), last=(), batches=lambda sizes: range(len(sizes)), never_last="", share="samples", kind="float"):
+def loop(*each, first=(("mode", True),), last=(), batches=lambda sizes: range(len(sizes)), never_last="", only_last="", share="samples", kind="float"):
     """An implementation as data: for the sizes of the batches its orders, the weight of each loss, and the result's type.
 
     `each` holds the orders for a batch ("i": its number, "1/n": one over its size), `batches` tells which of them it takes, and
-    `never_last` is an order that the last of them does not get.
+    `never_last` is an order that the last of them does not get, `only_last` one that the others do not get.
     """
 
     def implementation(sizes):
@@ -2323,7 +2323,7 @@ def loop(*each, first=(("mode", True),), last=(), batches=lambda sizes: range(le
             (name, *({"i": i, "1/n": 1 / sizes[i]}.get(word, word) for word in words))
             for i in taken
             for name, *words in each
-            if i != taken[-1] or name != never_last
+            if name != (never_last if i == taken[-1] else only_last)
         ]
         samples, forwards = sum(sizes[i] for i in taken), sum(name in ("forward", "closure") for name, *_ in each)
         weights = {
@@ -2377,8 +2377,8 @@ with check.exercise("check_train_epoch"):
         "leaves the model in eval mode": loop(CLEAR, FORWARD, BACKWARD, STEP, last=(rest,)),
         "leaves the submodules in eval mode": loop(CLEAR, FORWARD, BACKWARD, STEP, last=(("parts", False),)),
         "has the submodules in training mode for the first batch only": loop(CLEAR, FORWARD, BACKWARD, STEP, ("parts", False), last=(train,)),
-        "never updates the first parameter": loop(CLEAR, FORWARD, BACKWARD, ("forget", 0), STEP),
-        "never updates the last parameter": loop(CLEAR, FORWARD, BACKWARD, ("forget", -1), STEP),
+        "leaves out the first parameter in the last update": loop(CLEAR, FORWARD, BACKWARD, ("forget", 0), STEP, only_last="forget"),
+        "leaves out the last parameter in the last update": loop(CLEAR, FORWARD, BACKWARD, ("forget", -1), STEP, only_last="forget"),
         "does nothing and returns 0": loop(("mode", True), batches=lambda sizes: [0], share="nothing"),
     }
     ### END HIDDEN TESTS

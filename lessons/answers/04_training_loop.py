@@ -1433,7 +1433,7 @@ def make_schedule(optimizer, warmup, total, floor=0.0):
     return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
 
 
-# %% wrong="make_schedule" breaks="own" says="decides here"
+# %% wrong="make_schedule" breaks="own" says="comes from the scheduler"
 # Misunderstands: there is one schedule at a time (its settings lie on the class).
 class Warm(torch.optim.lr_scheduler.LRScheduler):
     def __init__(self, optimizer, warmup, total, floor):
@@ -4084,7 +4084,7 @@ def check_train_epoch(train_epoch):
     assert model.training, "the model does not stay in training mode"
 
 
-# %% wrong="check_train_epoch" breaks="updates, raises" says="never updates the last parameter"
+# %% wrong="check_train_epoch" breaks="updates, raises" says="leaves out the last parameter"
 # Misunderstands: where one weight is right all are.
 def check_train_epoch(train_epoch):
     model, batches = small_case()
