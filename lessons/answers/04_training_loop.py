@@ -1433,7 +1433,7 @@ def make_schedule(optimizer, warmup, total, floor=0.0):
     return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
 
 
-# %% wrong="make_schedule" breaks="own" says="comes from the scheduler"
+# %% wrong="make_schedule" breaks="own" says="decides here"
 # Misunderstands: there is one schedule at a time (its settings lie on the class).
 class Warm(torch.optim.lr_scheduler.LRScheduler):
     def __init__(self, optimizer, warmup, total, floor):
@@ -1489,7 +1489,7 @@ def make_schedule(optimizer, warmup, total, floor=0.0):
     return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
 
 
-# %% wrong="make_schedule" breaks="own" says="decides here"
+# %% wrong="make_schedule" breaks="own" says="comes from the scheduler"
 # Misunderstands: there is one schedule at a time (its floor lies on the function).
 def make_schedule(optimizer, warmup, total, floor=0.0):
     make_schedule.floor = floor
