@@ -3374,7 +3374,7 @@ class EarlyStopping:
         model.load_state_dict(self.best_state)
 
 
-# %% wrong="early_stopping" breaks="copy" says="['the model, restored']"
+# %% wrong="early_stopping" breaks="copy" says="['there is a best_state']"
 # Misunderstands: the state to keep is that of the end.
 class EarlyStopping:
     def __init__(self, patience, min_delta=0.0):
