@@ -756,6 +756,21 @@ def evaluate(model, loader):
     return loss / seen, right / seen
 
 
+# %% wrong="train_and_evaluate" breaks="step" says="your code raised"
+# Misunderstands: a network wants flat samples, whatever model it is.
+def train_step(model, optimizer, x, y):
+    model.train()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x.flatten(1)), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def evaluate(*args):
+    raise NotImplementedError
+
+
 # %% right="train_and_evaluate"
 def train_step(net, opt, inputs, targets):
     criterion = nn.CrossEntropyLoss()
@@ -912,7 +927,7 @@ def clip_gradients(parameters, max_norm):
     return norm.reshape(1)
 
 
-# %% wrong="clip_gradients" breaks="norm" says="['norm'] is 1"
+# %% wrong="clip_gradients" breaks="norm" says="['norm'] is 0.1"
 # Misunderstands: the figure to log is the one after clipping.
 def clip_gradients(parameters, max_norm):
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -1090,6 +1105,17 @@ def clip_gradients(parameters, max_norm):
     if norm > max_norm:
         for g in gradients:
             g.mul_(max_norm / norm)
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="scale" says="one factor"
+# Misunderstands: 1 is the norm above which gradients explode.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    if norm > 1:
+        for g in gradients:
+            g.mul_(torch.clamp(max_norm / norm, max=1.0))
     return norm
 
 
@@ -1459,6 +1485,22 @@ def make_schedule(optimizer, warmup, total, floor=0.0):
             return (step + 1) / warmup
         progress = min(1.0, (step - warmup) / max(1, total - warmup))
         return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+
+
+# %% wrong="make_schedule" breaks="own" says="comes from the scheduler"
+# Misunderstands: there is one schedule at a time (its floor lies on the function).
+def make_schedule(optimizer, warmup, total, floor=0.0):
+    make_schedule.floor = floor
+
+    def multiplier(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        if step >= total:
+            return make_schedule.floor
+        progress = (step - warmup) / (total - warmup)
+        return make_schedule.floor + (1 - make_schedule.floor) * (1 + math.cos(math.pi * progress)) / 2
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
 
@@ -1836,6 +1878,40 @@ def accumulation_step(model, optimizer, batches):
                 p.grad /= samples
     optimizer.step()
     return total / samples
+
+
+# %% wrong="accumulation_step" breaks="equal" says="accumulation_step"
+# Misunderstands: a rate divided by the samples is the same as a gradient divided by them (momentum keeps gradients of other updates).
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    optimizer.zero_grad()
+    samples = sum(len(y) for _, y in batches)
+    mean = 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y, reduction="sum")
+        loss.backward()
+        mean += loss.item()
+    for group in optimizer.param_groups:
+        group["lr"] /= samples
+    optimizer.step()
+    for group in optimizer.param_groups:
+        group["lr"] *= samples
+    return mean / samples
+
+
+# %% wrong="accumulation_step" breaks="equal" says="your code raised"
+# Misunderstands: a network wants flat samples, whatever model it is.
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    optimizer.zero_grad()
+    samples = sum(len(y) for _, y in batches)
+    mean = 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x.flatten(1)), y) * len(y) / samples
+        loss.backward()
+        mean += loss.item()
+    optimizer.step()
+    return mean
 
 
 # %% right="accumulation_step"
@@ -2385,6 +2461,23 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     for group in optimizer.param_groups:
         nn.utils.clip_grad_norm_(group["params"], max_norm)
     scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="update" says="then there is no update"
+# Misunderstands: a step with gradients of 0 is no update (momentum goes on).
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    if not norm.isfinite():
+        optimizer.zero_grad(set_to_none=False)
+    optimizer.step()
     scaler.update()
     return loss.item()
 
@@ -3109,6 +3202,59 @@ def fit(model, optimizer, scheduler, loader, epochs, path):
     return losses
 
 
+# %% wrong="fit" breaks="exact" says="must not disturb the run"
+# Misunderstands: an epoch's own seed serves as well as the generator's state.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        torch.manual_seed(epoch)
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "losses": losses,
+            "epoch": epoch + 1,
+        }
+        torch.save(state, path)
+    return losses
+
+
+# %% wrong="fit" breaks="returns" says="its loss as it is"
+# Misunderstands: a loss has as many digits as one prints.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(round(train_step(model, optimizer, x, y), 4))
+            scheduler.step()
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "generator": torch.get_rng_state(),
+            "losses": losses,
+            "epoch": epoch + 1,
+        }
+        torch.save(state, path)
+    return losses
+
+
 # %% right="fit"
 def fit(model, optimizer, scheduler, loader, epochs, path):
     parts = [model, optimizer, scheduler]
@@ -3228,7 +3374,7 @@ class EarlyStopping:
         model.load_state_dict(self.best_state)
 
 
-# %% wrong="early_stopping" breaks="copy" says="['the model, restored']"
+# %% wrong="early_stopping" breaks="copy" says="['there is a best_state']"
 # Misunderstands: the state to keep is that of the end.
 class EarlyStopping:
     def __init__(self, patience, min_delta=0.0):
@@ -3637,6 +3783,27 @@ class EarlyStopping:
         model.load_state_dict(self.best_state)
 
 
+# %% wrong="early_stopping" breaks="copy" says="there is a best_state"
+# Misunderstands: something must be there to restore, even if nothing improved.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        if self.best_state is None:
+            self.best_state = copy.deepcopy(model.state_dict())
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
 # %% right="early_stopping"
 class EarlyStopping:
     def __init__(self, patience, min_delta=0.0):
@@ -3914,6 +4081,61 @@ def check_train_epoch(train_epoch):
 # %% equivalent="check_train_epoch" because="the promise is a Python float: its subclasses may be turned down or not"
 # - assert isinstance(result, float), "the mean loss is not a float"
 # + assert (type(result) is float), "the mean loss is not a float"
+
+
+# %% wrong="check_train_epoch" breaks="mode, raises" says="leaves the submodules in eval mode"
+# Misunderstands: at the end the model's own flag tells for all its parts.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    total, seen = 0.0, 0
+    for x, y in batches:
+        loss = F.cross_entropy(twin(x), y)
+        slopes = torch.autograd.grad(loss, list(twin.parameters()))
+        with torch.no_grad():
+            for p, slope in zip(twin.parameters(), slopes):
+                p -= 0.5 * slope
+        total += loss.item() * len(y)
+        seen += len(y)
+
+    result = train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.5), batches)
+    assert isinstance(result, float), "the mean loss is not a float"
+    assert math.isclose(result, total / seen, rel_tol=1e-4), "the mean is not that of all samples before their updates"
+    for p, expected in zip(model.parameters(), twin.parameters()):
+        torch.testing.assert_close(p, expected)
+    assert all(modes), "a part of the model was not in training mode in a forward pass"
+    assert model.training, "the model does not stay in training mode"
+
+
+# %% wrong="check_train_epoch" breaks="updates, raises" says="leaves out the last parameter"
+# Misunderstands: where one weight is right all are.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    total, seen = 0.0, 0
+    for x, y in batches:
+        loss = F.cross_entropy(twin(x), y)
+        slopes = torch.autograd.grad(loss, list(twin.parameters()))
+        with torch.no_grad():
+            for p, slope in zip(twin.parameters(), slopes):
+                p -= 0.5 * slope
+        total += loss.item() * len(y)
+        seen += len(y)
+
+    result = train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.5), batches)
+    assert isinstance(result, float), "the mean loss is not a float"
+    assert math.isclose(result, total / seen, rel_tol=1e-4), "the mean is not that of all samples before their updates"
+    torch.testing.assert_close(model[0].weight, twin[0].weight)
+    assert all(modes), "a part of the model was not in training mode in a forward pass"
+    assert all(part.training for part in model.modules()), "the model does not stay in training mode"
 
 
 # %% right="check_train_epoch"
@@ -5276,6 +5498,48 @@ def weighted_loss(*args):
 def lean_forward(blocks, x):
     for block in blocks:
         x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False) if block.training else block(x)
+    return x
+
+
+# %% wrong="debug_clinic" breaks="weighted" says="your code raised"
+# Misunderstands: a network wants flat samples, whatever model it is (the other three are right).
+def run_steps(model, optimizer, loader, steps):
+    losses = []
+    while len(losses) < steps:
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            if len(losses) == steps:
+                break
+    return losses
+
+
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy(model.state_dict())
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy(model.state_dict())
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy)
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def weighted_loss(model, x, y):
+    device = next(model.parameters()).device
+    weight = torch.linspace(1, 2, 10, device=device)
+    return F.cross_entropy(model(x.to(device).flatten(1)), y.to(device), weight=weight)
+
+
+def lean_forward(blocks, x):
+    for block in blocks:
+        x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)
     return x
 
 
