@@ -280,7 +280,7 @@ def lists_to_merge(seed):
     for pieces in ([], ["a"], ["a"] * 2, ["a"] * 5, ["b", "a"], ["a", "b"] * 2, ["l", "ow", "l", "o", "w"]):
         for pair in (("a", "a"), ("a", "b"), ("l", "ow")):
             yield pieces, pair
-    for pieces in (["xa", "b"], ["a", "bx"], ["xa", "bx", "a", "b"], ["a", " ", "b"], ["Ġ", ".", "Ġ", "x"]):
+    for pieces in (["xa", "b"], ["a", "bx"], ["xa", "bx", "a", "b"], ["a", " ", "b"], ["Ġ", ".", "Ġ", "x"], ["▁", "a", "b", "|"]):
         for pair in (("a", "b"), ("a", " "), ("Ġ", ".")):
             yield pieces, pair
     yield ["a", "aa", "b", "aa", "a"], ("a", "aa")  # both ends spell "aaa"
@@ -288,7 +288,7 @@ def lists_to_merge(seed):
         known = ["a", "b", "ab", "aa", "猫"]
         yield list_to_merge(draw.choices(known, k=n), tuple(draw.choices(known, k=2)))
         yield list_to_merge(draw.choices(known[:2], k=n), ("a", "a"))
-        signs = draw.choices([chr(i) for i in range(32, 127)], k=n)
+        signs = draw.choices([*map(chr, range(32, 127)), *"▁·¦§Ċ"], k=n)
         yield list_to_merge(signs, tuple(signs[1:3]))
 
 
@@ -319,7 +319,7 @@ def words_to_encode(seed):
     yield "abab", [("a", "b")]
     yield "hat", [("h", "a")]
     yield "hat", [("a", "t")]
-    yield "abc", [("a", "b"), ("b", "c"), ("a", "bc")]
+    yield "abc", [("a", "b"), ("b", "c")]
     yield "abc", [("b", "c"), ("a", "b")]
     draw = random.Random(seed)
     for length in (1, 2, 4, 6, 9, 9, 9, 14, 60, 60):
@@ -481,8 +481,8 @@ draw_pieces(
 # - Every string comes back exactly from `decode(tokenizer(string)["input_ids"])`: blanks and newlines, letters and signs
 #   that no training text had, special tokens too, and the blanks on both sides of them. <!-- rule: round_trip -->
 # - Each digit from 0 to 9 is a token of its own. <!-- rule: digits -->
-# - No token goes over the end of a word: inside a token a blank, tab or newline follows nothing but blanks, tabs and
-#   newlines. <!-- rule: words -->
+# - No token goes over the end of a word: inside a token a blank, tab or newline follows nothing but white
+#   space. <!-- rule: words -->
 # - `pad_token` is `<|pad|>`, `eos_token` is `<|end|>`, and padding goes to the left. <!-- rule: roles -->
 # - All this still holds after `save_pretrained` and `AutoTokenizer.from_pretrained`. <!-- rule: saved -->
 # - Its merges are learned from `texts`: in all it cuts them into at most a quarter more tokens than
@@ -541,10 +541,9 @@ def behaviour(made, strings):
 @check.scenario
 def trained(texts, size, strings, folder):
     made = train_tokenizer(texts, size)
-    seen = behaviour(made, strings)
-    if type(seen) is dict:
-        made.save_pretrained(folder)
-    return seen
+    if hasattr(made, "save_pretrained"):
+        made.save_pretrained(folder)  # before anything else: padding once changes what is saved
+    return behaviour(made, strings)
 
 
 @check.scenario(clean=True)
@@ -2001,6 +2000,9 @@ def check_greedy():
     ties = [torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]]), torch.tensor([[-torch.inf, -5, -5, -torch.inf]])]
     hint = "one token a row: the highest score, and of equally high ones the first"
     for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        for n in (4, 17, 50, 1400):  # how a library orders equal scores depends on their number
+            ties += [torch.ones(2, n), torch.randint(0, 3, (3, n), generator=generator).float()]
         drawn = [to_process("Greedy", [], scores) for scores in [*ties, *nearly_equal(), *some_scores(seed)]]
         check.agrees(processed, greedy_by_definition, drawn, "`Greedy`", hint, rtol=0, atol=0)
 

@@ -1056,6 +1056,42 @@ def encode_word(word, merges):
     return pieces
 
 
+# %% wrong="bpe" breaks="whole" says="only whole pieces make a pair"
+# Misunderstands: no piece holds the sign with which pieces are joined.
+def merge_pair(pieces, pair):
+    mark = "▁"
+    line = "".join(mark + piece + mark for piece in pieces)
+    line = line.replace(mark + pair[0] + mark + mark + pair[1] + mark, mark + pair[0] + pair[1] + mark)
+    return [piece for piece in line.split(mark) if piece]
+
+
+def train_bpe(counts, size):
+    vocabulary = sorted(set("".join(counts)))
+    words = {word: list(word) for word in counts}
+    merges = []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for word, pieces in words.items():
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += counts[word]
+        if not pairs:
+            break
+        place = {piece: i for i, piece in enumerate(vocabulary)}
+        best = min(pairs, key=lambda pair: (-pairs[pair], place[pair[0]], place[pair[1]]))
+        merges.append(best)
+        vocabulary.append("".join(best))
+        words = {word: merge_pair(pieces, best) for word, pieces in words.items()}
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    rank = {pair: i for i, pair in enumerate(merges)}
+    pieces = list(word)
+    while known := [pair for pair in zip(pieces, pieces[1:]) if pair in rank]:
+        pieces = merge_pair(pieces, min(known, key=rank.get))
+    return pieces
+
+
 # %% right="bpe"
 # Plain dictionaries and lists; pairs as lists; the whole list of merges is searched again after each.
 def merge_pair(pieces, pair):
@@ -1148,6 +1184,50 @@ def _merged(pieces, pair):
         piece = rest.pop()
         result.append(piece + rest.pop() if rest and (piece, rest[-1]) == tuple(pair) else piece)
     return result
+
+
+# %% right="bpe"
+def merge_pair(pieces, pair):
+    result, i = [], 0
+    while i < len(pieces):
+        if i + 1 < len(pieces) and pieces[i] == pair[0] and pieces[i + 1] == pair[1]:
+            result.append(pair[0] + pair[1])
+            i += 2
+        else:
+            result.append(pieces[i])
+            i += 1
+    return result
+
+
+def train_bpe(counts, size):
+    vocabulary = sorted(set("".join(counts)))
+    words = {word: list(word) for word in counts}
+    merges = []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for word, pieces in words.items():
+            for first, second in zip(pieces, pieces[1:]):
+                pairs[first, second] += counts[word]
+        if not pairs:
+            break
+        place = {piece: i for i, piece in enumerate(vocabulary)}
+        best = min(pairs, key=lambda pair: (-pairs[pair], place[pair[0]], place[pair[1]]))
+        merges.append(best)
+        vocabulary.append("".join(best))
+        for word in words:
+            words[word] = merge_pair(words[word], best)
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    rank = {first + second: i for i, (first, second) in enumerate(merges)}  # by the piece that a pair makes, as tiktoken has it
+    pieces = list(word)
+    while True:
+        known = [pair for pair in zip(pieces, pieces[1:]) if "".join(pair) in rank]
+        if not known:
+            return pieces
+        pieces = merge_pair(pieces, min(known, key=lambda pair: rank["".join(pair)]))
+
 
 # %% wrong="train_tokenizer" breaks="round_trip" says="initial_alphabet"
 # Misunderstands: a byte-level vocabulary holds all bytes by itself (here only those of the training text).
@@ -1544,6 +1624,26 @@ def train_tokenizer(texts, size):
     )
     bpe.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left")
+
+
+# %% wrong="train_tokenizer" breaks="saved" says="padding_side after saving"
+# Misunderstands: an attribute that is set afterwards is saved, too.
+def train_tokenizer(texts, size):
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    made = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>")
+    made.padding_side = "left"
+    return made
 
 
 # %% right="train_tokenizer"
@@ -4767,6 +4867,34 @@ class TopP(LogitsProcessor):
         probabilities = ordered.softmax(1)
         kept = probabilities.cumsum(1) - probabilities < self.p
         return ordered.masked_fill(~kept, -torch.inf).gather(1, order.argsort())
+
+
+# %% wrong="samplers" breaks="greedy" says="of equally high ones the first"
+# Misunderstands: topk(1) gives the first of several equal scores (it gives any).
+class Greedy(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        highest, best = scores.topk(1)
+        return torch.full_like(scores, -torch.inf).scatter(1, best, highest)
+
+
+class TopK(LogitsProcessor):
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, input_ids, scores):
+        last = scores.sort(descending=True).values[:, : self.k][:, -1:]
+        return scores.masked_fill(scores < last, -torch.inf)
+
+
+class TopP(LogitsProcessor):
+    def __init__(self, p):
+        self.p = p
+
+    def __call__(self, input_ids, scores):
+        ordered, order = scores.sort(descending=True)
+        sums = ordered.softmax(1).cumsum(1)
+        before = torch.cat([torch.zeros_like(sums[:, :1]), sums[:, :-1]], 1)
+        return ordered.masked_fill(before >= self.p, -torch.inf).gather(1, order.argsort())
 
 
 # %% right="samplers"
