@@ -1218,7 +1218,7 @@ def run_engine(scheduler, arrivals, limit=5000):
 # `schedule()` returns the list of the requests that take part in the next step (empty where there is nothing to do):
 #
 # - They stand in the order of their admission. <!-- rule: order -->
-# - Each has room reserved for all its `tokens`, and nobody else holds a block. <!-- rule: room -->
+# - Each has blocks for all its `tokens`, and nobody else holds a block. <!-- rule: room -->
 # - First the running requests get their room, the oldest before the younger. If one finds no room, the youngest running
 #   request is preempted (it may be that one itself), until there is room. <!-- rule: youngest -->
 # - Who finds room keeps the blocks that it has: they hold its keys and values. <!-- rule: keep -->
@@ -1292,24 +1292,15 @@ def served(arrivals, num_blocks, block_size, seats, limit):
         arrivals: {step: [(id, prompt, max_tokens)]}.
 
     Returns:
-        The ids turned down; for each step the batch, as [(id, its number of tokens, the room that it has reserved)], the ids
+        The ids turned down; for each step the batch, as [(id, its number of tokens, the room in its blocks)], the ids
         that hold blocks, and those that `schedule` released; the outputs by id; the number of free blocks at the end.
     """
 
     class Pool(BlockPool):
-        def __init__(self, *args):
-            super().__init__(*args)
-            self.room, self.released = {}, []
-
-        def reserve(self, request_id, tokens):
-            fits = super().reserve(request_id, tokens)
-            if fits:
-                self.room[request_id] = tokens
-            return fits
+        released = []
 
         def release(self, request_id):
             super().release(request_id)
-            self.room.pop(request_id, None)
             self.released.append(request_id)
 
     pool = Pool(num_blocks, block_size)
@@ -1324,7 +1315,8 @@ def served(arrivals, num_blocks, block_size, seats, limit):
                 turned_down.append(name)
         pool.released.clear()
         batch = scheduler.schedule()
-        steps.append(([(r.id, len(r.tokens), pool.room.get(r.id, 0)) for r in batch], sorted(pool.room), sorted(pool.released)))
+        holders = sorted(name for name, blocks in pool.held.items() if blocks)
+        steps.append(([(r.id, len(r.tokens), pool.held[r.id] * block_size) for r in batch], holders, sorted(pool.released)))
         names = [r.id for r in batch]
         if len(set(names)) < len(names):
             break
@@ -2685,7 +2677,7 @@ plt.show()
 #
 # - The tokens follow `target`, whatever the `draft`. <!-- rule: target -->
 # - Another seed gives other tokens (unless `n` is small or one token is all but certain). <!-- rule: seed -->
-# - The same arguments give the same tokens, whatever was sampled before. <!-- rule: repeat -->
+# - The same arguments give the same tokens. <!-- rule: repeat -->
 #
 # How the tokens come about is nobody's business. Write `check_sampler(sample)`:
 #

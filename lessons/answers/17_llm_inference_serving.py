@@ -4273,6 +4273,43 @@ class Scheduler:
             self.pool.release(request.id)
         self.running = deque(r for r in self.running if all(r is not other for other in finished))
 
+# %% right="scheduler"
+class Scheduler:
+    """Decides before every step which requests take part in it."""
+
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        """Put a request into the queue; ValueError if it can never be served."""
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        """The requests of the next step, each with room for its tokens."""
+        for request in list(self.running):
+            while request in self.running and len(request.tokens) > self.pool.held[request.id] * self.pool.block_size:
+                if self.pool.reserve(request.id, len(request.tokens)):
+                    break
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        """Hand out the new tokens {id: token}; requests that are done leave."""
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
+
 # %% wrong="engine" breaks="running" says="what step"
 # Believes that taking turns is fair: who ran goes to the end.
 class Engine:
