@@ -1296,12 +1296,12 @@ def served(arrivals, num_blocks, block_size, seats, limit):
         that hold blocks, and those that `schedule` released; the outputs by id; the number of free blocks at the end.
     """
 
-    class Pool(BlockPool):
-        released = []
+    released = []
 
+    class Pool(BlockPool):
         def release(self, request_id):
             super().release(request_id)
-            self.released.append(request_id)
+            released.append(request_id)
 
     pool = Pool(num_blocks, block_size)
     scheduler, requests, turned_down, steps = Scheduler(pool, seats), [], [], []
@@ -1313,10 +1313,10 @@ def served(arrivals, num_blocks, block_size, seats, limit):
                 requests.append(request)
             except ValueError:
                 turned_down.append(name)
-        pool.released.clear()
+        released.clear()
         batch = scheduler.schedule()
         holders = sorted(name for name, blocks in pool.held.items() if blocks)
-        steps.append(([(r.id, len(r.tokens), pool.held[r.id] * block_size) for r in batch], holders, sorted(pool.released)))
+        steps.append(([(r.id, len(r.tokens), pool.held[r.id] * block_size) for r in batch], holders, sorted(released)))
         names = [r.id for r in batch]
         if len(set(names)) < len(names):
             break
