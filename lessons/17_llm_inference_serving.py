@@ -114,8 +114,8 @@ from unit24 import cases, check, claims
 # - `fork` returns None, and nothing has changed, if it needs a block and none is free. <!-- rule: fork_refused -->
 # - After a fork the two grow and end on their own. <!-- rule: on_their_own -->
 # - `release(request)`: the request is done. A block is free again when nobody holds it any more. <!-- rule: release -->
-# - Requests are named by any hashable value (text, numbers, tuples, `None`); a name that was released may come again, for
-#   a new request. <!-- rule: names -->
+# - Requests are named by text, numbers, tuples or `None`; a name that was released may come again, for a new
+#   request. <!-- rule: names -->
 # - Two allocators know nothing of each other. <!-- rule: apart -->
 #
 # `table`, `slots`, `release` and the parent of a fork are asked for living requests only, and a child's name is not in use.
@@ -207,10 +207,10 @@ def traffic(num_blocks, block_size, steps, worked, living):
         seen.append([result, None, []])
         if action != "release" and (result is not None and result is not False) != fits:
             break  # all that follows rests on it
-        seen[-1][1:] = allocator.num_free, [(list(allocator.table(name)), []) for name in requests]
+        seen[-1][1:] = allocator.num_free, [(allocator.table(name)[:], []) for name in requests]
         if any(len(table) * block_size < length for (table, _), length in zip(seen[-1][2], requests.values())):
             break  # slots would reach beyond the table
-        seen[-1][2] = [(table, list(allocator.slots(name))) for (table, _), name in zip(seen[-1][2], requests)]
+        seen[-1][2] = [(table, allocator.slots(name)[:]) for (table, _), name in zip(seen[-1][2], requests)]
     return start, seen
 
 
@@ -596,7 +596,8 @@ claims.record(
 #
 # - It returns a list of one key (any hashable value) for each **full** block of `tokens`. <!-- rule: full -->
 # - Two blocks have the same key exactly when all tokens up to their end are the same, whatever they are; it does not
-#   matter what comes after them, or in which list they stand. <!-- rule: chain -->
+#   matter what comes after them, or in which list they stand. (`hash` of a tuple and SHA-256 count as different for
+#   different tokens. A key of 32 bits or less does not do, nor does a sum or product of the ids.) <!-- rule: chain -->
 # - `tokens` stays as it was. <!-- rule: kept -->
 #
 # `PrefixCache(num_blocks, block_size)`. At the start all blocks are idle, block 0 for longest, then block 1, and so on.
@@ -604,7 +605,7 @@ claims.record(
 # - Two caches know nothing of each other. <!-- rule: apart -->
 #
 # `admit(tokens)` (one token or more) returns `(table, cached)`: the list of the blocks for all tokens, and how many tokens
-# need no computing, an int. Step by step:
+# need no computing. Step by step:
 #
 # - **Find**: blocks are found by their keys from the front, up to the first key that no block has. <!-- rule: find -->
 # - **At least one token is left to compute**, since its output gives the next token: a block that holds the last token is
@@ -742,6 +743,12 @@ def whole_keys(prompts):
     return [int(key) if isinstance(key, (int, np.integer)) else None for key in keys]
 
 
+@check.scenario
+def number_of_keys(seed, count):
+    """How many different keys `count` lists with one id each have."""
+    return len({block_keys([token], 1)[0] for token in random.Random(seed).sample(range(2**40), count)})
+
+
 def prompts_that_meet():
     """Prompts that have one key where keys are numbers, made with a factor, a shift or a modulus: these are read off a few keys."""
     yield from ([[0, factor], [1, 0]] for factor in (31, 33, 131, 257, 1009, 10**6 + 3, 10**9 + 7, 2**20))
@@ -799,6 +806,8 @@ def check_keys():
             f"the keys of {first} and {second} in blocks of 1 (numbered; equal numbers for equal keys)",
             "two beginnings, one number: a number made from all tokens is no name for them, ids go up to 2**40",
         )
+    hint = "different ids have different keys; of numbers with 32 bits about five pairs meet here by chance"
+    check.equal(number_of_keys(seeds[-1], 200_000), 200_000, "the number of different keys of 200,000 lists with one id each", hint)
 
 
 @check.scenario
@@ -905,7 +914,7 @@ def admitted_by_definition(num_blocks, block_size, steps, flaw=""):
 def some_admissions(seed, num_blocks, block_size, count):
     """Random steps: prompts that share beginnings come and go, some too long."""
     rng, cache, steps, running, admissions = random.Random(f"{seed} {num_blocks}"), SlowCache(num_blocks, block_size), [], {}, 0
-    texts = [[rng.randrange(3) for _ in range(6 * block_size)] for _ in range(3)]
+    texts, admitted = [[rng.randrange(3) for _ in range(6 * block_size)] for _ in range(3)], []
     for _ in range(count):
         if running and rng.random() < 0.45:
             number = rng.choice(list(running))
@@ -917,6 +926,9 @@ def some_admissions(seed, num_blocks, block_size, count):
             rng.choice(texts)[: block_size * rng.randint(0, 6) if rng.random() < 0.5 else rng.randint(1, 6 * block_size)] + tail
         )
         tokens = tokens or [0]
+        if admitted and rng.random() < 0.3:  # the same once more, or continued: also while the first is running
+            tokens = rng.choice(admitted) + [0] * rng.choice([0, 0, 1])
+        admitted.append(tokens)
         steps.append(("admit", tokens))
         if (result := cache.admit(tokens)) is not None:
             running[admissions] = result[0]
@@ -1206,7 +1218,7 @@ def run_engine(scheduler, arrivals, limit=5000):
 # `schedule()` returns the list of the requests that take part in the next step (empty where there is nothing to do):
 #
 # - They stand in the order of their admission. <!-- rule: order -->
-# - Each has room reserved for all its `tokens`, and nobody else holds a block. <!-- rule: room -->
+# - Each has blocks for all its `tokens`, and nobody else holds a block. <!-- rule: room -->
 # - First the running requests get their room, the oldest before the younger. If one finds no room, the youngest running
 #   request is preempted (it may be that one itself), until there is room. <!-- rule: youngest -->
 # - Who finds room keeps the blocks that it has: they hold its keys and values. <!-- rule: keep -->
@@ -1280,25 +1292,16 @@ def served(arrivals, num_blocks, block_size, seats, limit):
         arrivals: {step: [(id, prompt, max_tokens)]}.
 
     Returns:
-        The ids turned down; for each step the batch, as [(id, its number of tokens, the room that it has reserved)], the ids
+        The ids turned down; for each step the batch, as [(id, its number of tokens, the room in its blocks)], the ids
         that hold blocks, and those that `schedule` released; the outputs by id; the number of free blocks at the end.
     """
 
+    released = []
+
     class Pool(BlockPool):
-        def __init__(self, *args):
-            super().__init__(*args)
-            self.room, self.released = {}, []
-
-        def reserve(self, request_id, tokens):
-            fits = super().reserve(request_id, tokens)
-            if fits:
-                self.room[request_id] = tokens
-            return fits
-
         def release(self, request_id):
             super().release(request_id)
-            self.room.pop(request_id, None)
-            self.released.append(request_id)
+            released.append(request_id)
 
     pool = Pool(num_blocks, block_size)
     scheduler, requests, turned_down, steps = Scheduler(pool, seats), [], [], []
@@ -1310,9 +1313,10 @@ def served(arrivals, num_blocks, block_size, seats, limit):
                 requests.append(request)
             except ValueError:
                 turned_down.append(name)
-        pool.released.clear()
+        released.clear()
         batch = scheduler.schedule()
-        steps.append(([(r.id, len(r.tokens), pool.room.get(r.id, 0)) for r in batch], sorted(pool.room), sorted(pool.released)))
+        holders = sorted(name for name, blocks in pool.held.items() if blocks)
+        steps.append(([(r.id, len(r.tokens), pool.held[r.id] * block_size) for r in batch], holders, sorted(released)))
         names = [r.id for r in batch]
         if len(set(names)) < len(names):
             break
@@ -2140,12 +2144,12 @@ def check_small():
 
 
 def requests_of(_rows, **_):
-    """Requests from drawn rows: prompts begin with the same tokens and may hold the end token."""
+    """Requests from drawn rows: ids in no order; prompts begin with the same tokens and may hold the end token."""
     made = []
     for number, drawn in enumerate(_rows):
         source = random.Random(f"{number} {drawn}")
         own = [source.randrange(12) for _ in range(drawn["own"])]
-        made.append(row(f"r{number}", drawn["step"], ((5, 3, 0, 7) * 3)[: drawn["common"]] + tuple(own) or (4,), drawn["max_tokens"]))
+        made.append(row(f"r{(7 * number + 5) % 10}", drawn["step"], ((5, 3, 0, 7) * 3)[: drawn["common"]] + tuple(own) or (4,), drawn["max_tokens"]))
     return made
 
 
@@ -2414,7 +2418,7 @@ print(f"{again} tokens were computed a second time, after a preemption")
 # |---|---|
 # | `target` | float32 `(k + 1, vocabulary)`, both 1 or more (`k` is 1 or more); rows sum to 1; row `i` is the target's distribution after `i` drafted tokens |
 # | `draft` | float32 `(k, vocabulary)`; row `i` is the distribution from which token `i` was drafted |
-# | `drafted` | int64 `(k,)`; the draft gives each of them a probability above 0, the target perhaps not |
+# | `drafted` | int64 `(k,)`; the draft gives each of them a probability above 0, be it 1e-20; the target perhaps 0 |
 # | `generator` | a `torch.Generator` |
 #
 # - A drafted token is accepted with probability $\min(1, p/q)$ at its position, as long as all before it
@@ -2552,6 +2556,22 @@ def check_distribution(seed, k, size, runs, kind):
     )
 
 
+def check_rare(seed):
+    """Tokens that the draft hardly ever proposes, and did: the rule is the same."""
+    for tiny in (1e-3, 1e-6, 1e-9, 1e-20):
+        target = torch.tensor([[1 - 3 * tiny, tiny, 0, 2 * tiny, 0]] * 3)
+        draft = torch.tensor([[1 - 2 * tiny, 0, tiny, tiny, 0]] * 2)
+        what = f"with k = 2, target rows [1 - {3 * tiny:g}, {tiny:g}, 0, {2 * tiny:g}, 0] and draft rows [1 - {2 * tiny:g}, 0, {tiny:g}, {tiny:g}, 0]"
+        results = accepted(target, draft, torch.tensor([[3, 3]] * 20), seed, 1)[0]
+        hint = "a token with p above q is accepted always, however small the two are"
+        check.equal([result[:2] for result in results], [[3, 3]] * 20, f"the first two tokens of each of 20 calls {what}, drafted [3, 3]", hint)
+        for result in accepted(target, draft, torch.tensor([[2, 3]] * 200), seed, 1)[0]:
+            check.true(
+                result in ([1], [3]),
+                f"{what}, drafted [2, 3], {result} comes back, expected [1] or [3]: p is 0 for token 2, and only there max(0, p - q) is above 0.",
+            )
+
+
 with check.exercise("speculative_accept"):
     seeds = [24]
     ### BEGIN HIDDEN TESTS
@@ -2569,6 +2589,7 @@ with check.exercise("speculative_accept"):
         check_distribution(seed, 9, 3, 300, "any")
         check_distribution(seed, 40, 1, 8, "equal")
         check_distribution(seed, 2, 3000, 30, "certain target")
+        check_rare(seed)
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -2656,12 +2677,11 @@ plt.show()
 #
 # - The tokens follow `target`, whatever the `draft`. <!-- rule: target -->
 # - Another seed gives other tokens (unless `n` is small or one token is all but certain). <!-- rule: seed -->
-# - The same arguments give the same tokens, whatever was sampled before. <!-- rule: repeat -->
+# - The same arguments give the same tokens. <!-- rule: repeat -->
 #
 # How the tokens come about is nobody's business. Write `check_sampler(sample)`:
 #
-# - It returns for a correct sampler. One **false alarm** earns nothing: your check runs on 20 correct samplers, twice at
-#   grading. <!-- rule: no_alarm -->
+# - It returns for each of 20 correct samplers, twice at grading: one **false alarm** earns nothing. <!-- rule: no_alarm -->
 # - It raises an error (an `assert` is enough) for a sampler that breaks a promise; what it returns is ignored. Points grow
 #   with the share of the bugs that you catch, some of which are not shown. <!-- rule: raises -->
 #
@@ -2878,12 +2898,13 @@ check.points(3)
 # - `first` is `clock()` at the first chunk with text. <!-- rule: first -->
 # - `last` is `clock()` at the last chunk with text. <!-- rule: last -->
 # - `tokens` is the server's count of output tokens, in the chunk with `usage`. <!-- rule: tokens -->
+# - Several requests may be under way at once. <!-- rule: at_once -->
 #
 # Text is `choices[0].delta.content`, where it is neither None nor empty; a blank or a line break is text. There is at least
 # one chunk with text. Chunks without `choices` may come anywhere. `usage` is None in all chunks but one; that one has no
 # `choices`, comes after all text, and is not always the last.
 #
-# `run_load(client, model, prompts, starts, max_tokens, clock, sleep)` sends all `prompts` (1 or more, the same one twice
+# `run_load(client, model, prompts, starts, max_tokens, clock, sleep)` sends all `prompts` (1 to 300, the same one twice
 # perhaps); `starts` has a number of seconds for each, 0 or more, in ascending order, equal ones among them:
 #
 # - Prompt `i` is sent `starts[i]` seconds after the call of `run_load`, no sooner and no later, however many answers are
@@ -2965,12 +2986,13 @@ def in_pretended_time(work, answers, delay, begin):
 
     class World:
         def __init__(self):
-            self.now, self.waiting = begin, []
+            self.now, self.waiting, self.quiet = begin, [], 0  # quiet: turns of the event loop since somebody did something
 
         def clock(self):
             return self.now
 
         async def sleep(self, seconds):
+            self.quiet = 0
             if seconds > 0:
                 wake = asyncio.get_running_loop().create_future()
                 self.waiting.append((self.now + seconds, wake))
@@ -2980,7 +3002,9 @@ def in_pretended_time(work, answers, delay, begin):
 
         async def run(self):
             while True:
-                for _ in range(40):
+                self.quiet = 0
+                while self.quiet < 40:
+                    self.quiet += 1
                     await asyncio.sleep(0)  # everybody else goes on, as far as it can
                 if self.waiting:
                     self.now = min(due for due, _ in self.waiting)
@@ -3047,6 +3071,17 @@ def one_request(prompt, max_tokens, chunks, delay, sent):
     timing, requests = in_pretended_time(work, {prompt: chunks}, delay, sent - 3.0)
     shown = (timing.sent, timing.first, timing.last, timing.tokens) if isinstance(timing, Timing) else repr(timing)[:80]
     return shown, requests
+
+
+@check.scenario
+def requests_at_once(asked, delay):
+    """The Timings of requests (prompt, max_tokens, chunks of the answer) that are all sent when the clock shows 0."""
+
+    async def work(client, world):
+        return await asyncio.gather(*(timed_request(client, "m", prompt, most, world.clock) for prompt, most, _ in asked))
+
+    timings, _ = in_pretended_time(work, {prompt: chunks for prompt, _, chunks in asked}, delay, 0.0)
+    return [(t.sent, t.first, t.last, t.tokens) for t in timings]
 
 
 @check.scenario
@@ -3174,6 +3209,13 @@ def check_timed_request():
         count = next(usage for _, _, usage in chunks if usage is not None)
         causes = {"the count is not always in the last chunk: look at the `usage` of each": chunks[-1][2]}
         check.equal(timing[3], count, f"Timing.tokens {what}", hint, causes=causes)
+    asked, expected = [case[:3] for case in some_requests(seeds[-1])], []
+    for _, _, chunks in asked:
+        heard = itertools.accumulate((seconds for seconds, _, _ in chunks), initial=0.5)
+        texts = [now for now, (_, deltas, _) in zip(list(heard)[1:], chunks) if any(delta.get("content") for delta in deltas)]
+        expected.append((0.0, texts[0], texts[-1], next(usage for _, _, usage in chunks if usage is not None)))
+    hint = "they are under way side by side: what a request knows lies in its own local variables"
+    check.equal(requests_at_once(asked, 0.5), expected, f"(sent, first, last, tokens) of {len(asked)} requests sent at once", hint)
 
 
 def some_loads(seed):
@@ -3182,7 +3224,7 @@ def some_loads(seed):
     yield [2.5], 1
     yield [0.0, 0.0, 0.0], 3
     yield [0.0, 1.0, 2.0, 3.0], 4
-    yield [0.0, 0.0, 0.5, 7.0], 2
+    yield [0.0, 0.0, 0.0, 0.5, 7.0], 2
     rng = random.Random(seed)
     for count in (2, 9, 40, 130):
         yield sorted(rng.randrange(8 * count) / 16 for _ in range(count)), count
@@ -3295,8 +3337,8 @@ check.points(3)
 #
 # Three functions; each is checked, and earns a third of the points, on its own.
 #
-# `latency_report(timings)`: a list of one or more `Timing`s, one of them at least with two tokens or more, in any order. It
-# returns a dict of floats with five keys:
+# `latency_report(timings)`: a list of one or more `Timing`s of any clock (0 or less too), one of them at least with two
+# tokens or more, in any order. It returns a dict of floats with five keys:
 #
 # - `"ttft_p50"`, `"ttft_p95"`: seconds from sent to first. <!-- rule: ttft -->
 # - `"tpot_p50"`, `"tpot_p95"`: seconds from first to last, per token **after the first one**. <!-- rule: tpot -->
@@ -3305,9 +3347,10 @@ check.points(3)
 # - Percentiles as `np.percentile` gives them by default. <!-- rule: percentiles -->
 # - `"tokens_per_s"`: all tokens, over the time from the first request sent to the last token of all. <!-- rule: throughput -->
 #
-# `counter_growth(before, after, name)`, for two texts of `/metrics` from one run of a server, each perhaps empty:
+# `counter_growth(before, after, name)`, for two texts of `/metrics` (without time stamps) from one run of a server, each
+# perhaps empty:
 #
-# - By how much the samples called exactly `name` grew, a float; counters, gauges, buckets alike. Where a gauge fell that is
+# - By how much the samples called exactly `name` grew; counters, gauges, buckets alike. Where a gauge fell that is
 #   a negative number. <!-- rule: growth -->
 # - All label sets together. <!-- rule: labels -->
 # - A sample that is not there counts as 0, in either text. <!-- rule: absent -->
@@ -3482,11 +3525,12 @@ def some_timings(seed):
     yield ([dict(zip(("sent", "first", "last", "tokens"), row)) for row in rows[:2]],)
     yield ([dict(zip(("sent", "first", "last", "tokens"), row)) for row in rows],)
     yield ([dict(sent=0.0, first=0.25, last=0.25, tokens=2)],)
+    yield ([dict(sent=-9.0, first=-8.5, last=-6.5, tokens=5)],)
     rng = random.Random(seed)
     for count in (2, 3, 19, 20, 21, 37, 200):
-        rows = []
+        rows, begin = [], rng.choice((5000, -5000))
         for i in range(count):
-            sent = 5000 + rng.random() * 9
+            sent = begin + rng.random() * 9
             first = sent + rng.choice([0.001, 1, 30]) * rng.random()
             tokens = rng.choice([1, 2, 3, 20, 400]) if i else 7
             gap = rng.random() * 3 * (tokens > 1 and rng.random() < 0.8)
@@ -3680,12 +3724,12 @@ def histogram_text(rng, rows):
         lines.append(f"# TYPE {name} histogram")
         for label, buckets in rows.items():
             lines += [
-                f'{name}_bucket{{{f"le={chr(34)}{limit}{chr(34)}"},model="{label}"}} {factor * count}'
+                f'{name}_bucket{{role="{label}",le="{limit}"}} {factor * count}'
                 for limit, count in rng.sample(buckets, len(buckets))
             ]
             lines += [
-                f'{name}_count{{model="{label}"}} {factor * max(count for _, count in buckets)}',
-                f'{name}_sum{{model="{label}"}} 5.0',
+                f'{name}_count{{role="{label}"}} {factor * max(count for _, count in buckets)}',
+                f'{name}_sum{{role="{label}"}} 5.0',
             ]
     return "\n".join(lines) + "\n" if rows else ""
 
@@ -3833,13 +3877,14 @@ plt.show()
 #   the number of heads. <!-- rule: kv_heads -->
 # - `head_dim` need not be `hidden_size // num_attention_heads`. Only where it is missing or None, it is
 #   that. <!-- rule: head_dim -->
+# - `config` stays as it was; so do the `rows` below. <!-- rule: kept -->
 #
 # **`max_num_seqs`.** More seats, more throughput, and a longer step for everyone: TPOT grows. Fewer seats, and users
 # wait in the queue: TTFT grows. So one measures some settings and takes **the highest throughput among those that
 # keep the promise** (the *service level objective*).
 #
 # `choose_max_num_seqs(rows, ttft_p95, tpot_p95)`: `rows` is a list (perhaps empty, in any order) of dicts with
-# `"max_num_seqs"` (all different), `"ttft_p95"`, `"tpot_p95"` and `"tokens_per_s"`. It returns
+# `"max_num_seqs"` (all different), `"ttft_p95"`, `"tpot_p95"` and `"tokens_per_s"`, all above 0. It returns
 #
 # - the `max_num_seqs` with the highest throughput, however small the lead <!-- rule: highest -->
 # - among the rows that keep both limits, which may just be reached; <!-- rule: limits -->
@@ -3851,7 +3896,7 @@ plt.show()
 #
 # | | vLLM | SGLang |
 # |---|---|---|
-# | start | `vllm serve MODEL`, or `python -m vllm.entrypoints.openai.api_server --model MODEL` | `python -m sglang.launch_server --model-path MODEL` |
+# | start | `vllm serve MODEL` (the model right behind `serve`), or `python -m vllm.entrypoints.openai.api_server --model MODEL` | `python -m sglang.launch_server --model-path MODEL` |
 # | name in the API | `--served-model-name` | `--served-model-name` |
 # | address | `--host`, `--port` | `--host`, `--port` |
 # | format of its numbers | `--dtype` | `--dtype` |
@@ -3937,9 +3982,8 @@ def parsed(engine, command, job):
     for word in command:
         check.kind(word, str, f"the word {word!r} of the command for {engine}", "subprocess takes strings only")
     if engine == "vllm" and command[:2] == ["vllm", "serve"]:
-        words = command[2:]
-        if words[:1] == [job["model"]]:  # the model needs no flag here
-            words = ["--model", *words]
+        check.equal(command[2:3], [job["model"]], "the third word for vllm", "`vllm serve` takes the model there, without a flag")
+        words = ["--model", *command[2:]]
     else:
         start = [sys.executable, "-m", MODULES[engine]]
         check.equal(
@@ -4010,10 +4054,11 @@ def check_kv():
         "key and value: each token has both": lambda config, size: kv_by_definition(config, size) // 2,
     }
     hint = "a whole number: 2 * layers * key-value heads * head_dim * bytes; a missing number of key-value heads is that of heads, a missing head_dim hidden_size // heads"
-    small = {"num_hidden_layers": 3, "num_attention_heads": 5, "hidden_size": 35}
-    check.kind(kv_bytes_per_token(small, 4), int, "the bytes per token", "a number of bytes is whole: // divides whole numbers")
     for seed in seeds:
         check.agrees(kv_bytes_per_token, kv_by_definition, some_configs(seed), "`kv_bytes_per_token`", hint, causes=causes)
+    for config, size in (case for seed in seeds for case in some_configs(seed)):
+        what = f"the number of bytes per token with {config}, {size}"
+        check.kind(kv_bytes_per_token(config, size), int, what, "a number of bytes is whole: // divides whole numbers")
 
 
 def chosen_by_definition(

@@ -1252,6 +1252,64 @@ class BlockAllocator:
             if self.users[block] == 0:
                 self.free.append(block)
 
+# %% wrong="block_allocator" breaks="slots" says="generator has no entries"
+# Slots come one by one, and only once.
+class BlockAllocator:
+    """Lends the blocks 0 to num_blocks - 1 of a KV cache; each has room for `block_size` tokens."""
+
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.free = list(range(num_blocks))
+        self.users = [0] * num_blocks
+        self.tables, self.lengths = {}, {}
+
+    @property
+    def num_free(self):
+        """Number of blocks that nobody holds."""
+        return len(self.free)
+
+    def grow(self, request, tokens):
+        """Make room for `tokens` more tokens; False, and nothing changed, if there are too few free blocks."""
+        table, length = self.tables.get(request, []), self.lengths.get(request, 0) + tokens
+        missing = math.ceil(length / self.block_size) - len(table)
+        if missing > len(self.free):
+            return False
+        fresh, self.free = self.free[:missing], self.free[missing:]
+        for block in fresh:
+            self.users[block] += 1
+        self.tables[request], self.lengths[request] = table + fresh, length
+        return True
+
+    def table(self, request):
+        """Block numbers of `request`, in the order of its tokens."""
+        return list(self.tables[request])
+
+    def slots(self, request):
+        """Slot number of every token of `request`."""
+        size, table = self.block_size, self.tables[request]
+        return (table[i // size] * size + i % size for i in range(self.lengths[request]))
+
+    def fork(self, parent, child):
+        """`child` shares the full blocks of `parent`; returns the copies to make, or None if a block is missing."""
+        full, rest = divmod(self.lengths[parent], self.block_size)
+        if rest and not self.free:
+            return None
+        table = self.tables[parent][:full]
+        copies = [(self.tables[parent][full], self.free.pop())] if rest else []
+        self.tables[child] = table + [new for _, new in copies]
+        self.lengths[child] = self.lengths[parent]
+        for block in self.tables[child]:
+            self.users[block] += 1
+        return copies
+
+    def release(self, request):
+        """Give back the blocks of `request`."""
+        for block in self.tables.pop(request):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        del self.lengths[request]
+
 # %% right="block_allocator"
 class BlockAllocator:
     def __init__(self, num_blocks, block_size):
@@ -2934,6 +2992,107 @@ class PrefixCache:
                 if block not in self.key_of:
                     self.idle.move_to_end(block, last=False)
 
+# %% wrong="prefix_cache" breaks="chain" says="of numbers with 32 bits"
+# A checksum of 32 bits is unique enough, it thinks.
+def block_keys(tokens, block_size):
+    """A name for each full block: equal exactly when all tokens up to the block's end are equal."""
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = zlib.crc32(repr((key, tokens[end - block_size : end])).encode())
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    """Blocks that requests with the same beginning share, also after one another."""
+
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        """Blocks for `tokens` and the number of cached tokens; None, and nothing changed, without enough blocks."""
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            self.block_of.pop(self.key_of.pop(block, None), None)
+        for key, block in zip(keys[len(found) :], fresh):
+            if key not in self.block_of:
+                self.block_of[key], self.key_of[block] = block, key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        """Give back the blocks of a request; what they hold stays known until they are needed."""
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
+# %% wrong="prefix_cache" breaks="name" says="the blocks that were found"
+# Two blocks may have one key, as in vLLM: when the first is taken, the second still has it.
+def block_keys(tokens, block_size):
+    """A name for each full block: equal exactly when all tokens up to the block's end are equal."""
+    keys, key = [], None
+    for end in range(block_size, len(tokens) + 1, block_size):
+        key = (key, tuple(tokens[end - block_size : end]))
+        keys.append(key)
+    return keys
+
+
+class PrefixCache:
+    """Blocks that requests with the same beginning share, also after one another."""
+
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.users = [0] * num_blocks
+        self.idle = OrderedDict.fromkeys(range(num_blocks))  # the longest idle first
+        self.block_of, self.key_of = {}, {}
+
+    def admit(self, tokens):
+        """Blocks for `tokens` and the number of cached tokens; None, and nothing changed, without enough blocks."""
+        keys, found = block_keys(tokens, self.block_size), []
+        for key in keys[: (len(tokens) - 1) // self.block_size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = math.ceil(len(tokens) / self.block_size) - len(found)
+        if missing > len(self.idle.keys() - set(found)):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            old = self.key_of.pop(block, None)
+            if self.block_of.get(old) == block:
+                del self.block_of[old]
+                self.block_of |= {key: other for other, key in self.key_of.items() if key == old}
+        for key, block in zip(keys[len(found) :], fresh):
+            self.block_of.setdefault(key, block)
+            self.key_of[block] = key
+        for block in found + fresh:
+            self.users[block] += 1
+        return found + fresh, len(found) * self.block_size
+
+    def finish(self, table):
+        """Give back the blocks of a request; what they hold stays known until they are needed."""
+        for block in reversed(table):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.idle[block] = None
+
 # %% right="prefix_cache"
 import hashlib
 
@@ -4113,6 +4272,43 @@ class Scheduler:
         for request in finished:
             self.pool.release(request.id)
         self.running = deque(r for r in self.running if all(r is not other for other in finished))
+
+# %% right="scheduler"
+class Scheduler:
+    """Decides before every step which requests take part in it."""
+
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.max_num_seqs = pool, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, request):
+        """Put a request into the queue; ValueError if it can never be served."""
+        if len(request.prompt) + request.max_tokens - 1 > self.pool.capacity:
+            raise ValueError(f"request {request.id} does not fit into {self.pool.capacity} tokens")
+        self.waiting.append(request)
+
+    def schedule(self):
+        """The requests of the next step, each with room for its tokens."""
+        for request in list(self.running):
+            while request in self.running and len(request.tokens) > self.pool.held[request.id] * self.pool.block_size:
+                if self.pool.reserve(request.id, len(request.tokens)):
+                    break
+                victim = self.running.pop()
+                self.pool.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            if not self.pool.reserve(self.waiting[0].id, len(self.waiting[0].tokens)):
+                break
+            self.running.append(self.waiting.popleft())
+        return list(self.running)
+
+    def update(self, new_tokens):
+        """Hand out the new tokens {id: token}; requests that are done leave."""
+        for request in list(self.running):
+            request.output.append(new_tokens[request.id])
+            if request.output[-1] == END or len(request.output) == request.max_tokens:
+                self.running.remove(request)
+                self.pool.release(request.id)
 
 # %% wrong="engine" breaks="running" says="what step"
 # Believes that taking turns is fair: who ran goes to the end.
@@ -6040,6 +6236,119 @@ class Engine:
                     self.blocks.release(sequence.id)
         return [(sequence.id, count) for sequence, count in plan]
 
+# %% wrong="engine" breaks="running" says="runs, has"
+# The order of the ids is that of the admissions, it thinks.
+class Engine:
+    """Serves sequences with one model, step by step."""
+
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, sequence):
+        """Put a sequence at the end of the waiting queue."""
+        self.waiting.append(sequence)
+
+    def step(self):
+        """Run one step of the model; returns [(id, number of tokens computed), ...]."""
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+    def schedule(self):
+        """The next step: a list of (sequence, number of tokens), each with room for them."""
+        plan, left, preempted = [], self.budget, False
+        for sequence in sorted(self.running, key=lambda s: s.id):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
+# %% wrong="engine" breaks="admission" says="waits, since"
+# The queue is in the order of the ids.
+class Engine:
+    """Serves sequences with one model, step by step."""
+
+    def __init__(self, model, blocks, max_num_batched_tokens, max_num_seqs):
+        self.model, self.blocks = model, blocks
+        self.budget, self.max_num_seqs = max_num_batched_tokens, max_num_seqs
+        self.waiting, self.running = deque(), []  # running: the oldest first
+
+    def add(self, sequence):
+        """Put a sequence at the end of the waiting queue."""
+        self.waiting.append(sequence)
+
+    def step(self):
+        """Run one step of the model; returns [(id, number of tokens computed), ...]."""
+        plan = self.schedule()
+        if not plan:
+            return []
+        scores = self.model.forward([(s.tokens[s.computed : s.computed + n], self.blocks.slots(s.id)) for s, n in plan])
+        for (sequence, count), token in zip(plan, scores.argmax(-1).tolist()):
+            sequence.computed += count
+            if sequence.computed == len(sequence.tokens):
+                sequence.output.append(token)
+                if token == self.model.end or len(sequence.output) == sequence.max_tokens:
+                    self.running.remove(sequence)
+                    self.blocks.release(sequence.id)
+        return [(sequence.id, count) for sequence, count in plan]
+
+    def schedule(self):
+        """The next step: a list of (sequence, number of tokens), each with room for them."""
+        plan, left, preempted = [], self.budget, False
+        for sequence in list(self.running):
+            count = min(len(sequence.tokens) - sequence.computed, left)
+            while sequence in self.running:
+                if self.blocks.extend(sequence.id, sequence.tokens[: sequence.computed + count]):
+                    plan.append((sequence, count))
+                    left -= count
+                    break
+                victim, preempted = self.running.pop(), True
+                self.blocks.release(victim.id)
+                self.waiting.appendleft(victim)
+        while self.waiting and left and not preempted and len(self.running) < self.max_num_seqs:
+            self.waiting = deque(sorted(self.waiting, key=lambda s: s.id))
+            sequence = self.waiting[0]
+            known = self.blocks.start(sequence.id, sequence.tokens)
+            if known is None:
+                break
+            if sequence.cached is None:
+                sequence.cached = known
+            sequence.computed, count = known, min(len(sequence.tokens) - known, left)
+            self.blocks.extend(sequence.id, sequence.tokens[: known + count])
+            self.running.append(self.waiting.popleft())
+            plan.append((sequence, count))
+            left -= count
+        return plan
+
 # %% right="engine"
 # An index that goes through the running ones, and a helper for the room, as vLLM's own loop does it.
 class Engine:
@@ -6516,6 +6825,36 @@ def speculative_accept(target, draft, drafted, generator):
         else:
             drafted[len(kept)] = -1
             p = (p - q).clamp(min=0)
+            break
+    else:
+        p = target[-1]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+# %% wrong="speculative_accept" breaks="accept" says="however small the two are"
+# Adds a tiny number to the draft, against a division by zero that cannot occur.
+def speculative_accept(target, draft, drafted, generator):
+    """The tokens that one step of the target yields: a list of 1 to k + 1 ints that follows the target."""
+    kept = []
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if torch.rand((), generator=generator) < p[token] / (q[token] + 1e-8):
+            kept.append(token)
+        else:
+            p = (p - q).clamp(min=0)
+            break
+    else:
+        p = target[-1]
+    return kept + [torch.multinomial(p, 1, generator=generator).item()]
+
+# %% wrong="speculative_accept" breaks="residual" says="is above 0"
+# Keeps each weight of the residual above 0.
+def speculative_accept(target, draft, drafted, generator):
+    """The tokens that one step of the target yields: a list of 1 to k + 1 ints that follows the target."""
+    kept = []
+    for p, q, token in zip(target, draft, drafted.tolist()):
+        if torch.rand((), generator=generator) < p[token] / q[token]:
+            kept.append(token)
+        else:
+            p = (p - q).clamp(min=1e-6)
             break
     else:
         p = target[-1]
@@ -7492,6 +7831,46 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
     found = dict(zip(prompts, await asyncio.gather(*map(one, prompts, starts))))
     return [found[prompt] for prompt in dict.fromkeys(prompts)]
 
+# %% wrong="load_client" breaks="at_once" says="side by side"
+# Times in global names: the next request overwrites them.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    global FIRST, LAST, COUNT
+    FIRST = LAST = COUNT = None
+
+    def note(chunk):
+        global FIRST, LAST, COUNT
+        if chunk.choices and chunk.choices[0].delta.content:
+            LAST = clock()
+            if FIRST is None:
+                FIRST = LAST
+        if chunk.usage:
+            COUNT = chunk.usage.completion_tokens
+
+    sent = clock()
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        note(chunk)
+    return Timing(sent, FIRST, LAST, COUNT)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    """Each prompt `starts[i]` seconds from now, whatever is still unanswered; returns their Timings in the order of the prompts."""
+    begin = clock()
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        return await timed_request(client, model, prompt, max_tokens, clock)
+
+    return await asyncio.gather(*map(one, prompts, starts))
+
 # %% right="load_client"
 async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
     times = [clock()]
@@ -7556,6 +7935,36 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
         for i in range(len(prompts)):
             group.create_task(send(i))
     return results
+
+# %% right="load_client"
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    """Stream one chat answer of exactly `max_tokens` tokens from an `openai.AsyncOpenAI` client; returns its Timing."""
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            first = last if first is None else first
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    """Each prompt `starts[i]` seconds from now, whatever is still unanswered; returns their Timings in the order of the prompts."""
+    begin, tasks = clock(), []
+    for prompt, start in zip(prompts, starts):
+        await sleep(begin + start - clock())
+        tasks.append(asyncio.create_task(timed_request(client, model, prompt, max_tokens, clock)))
+    return [await task for task in tasks]
 
 # %% equivalent="report_and_metrics" because="a NumPy float64 is a float"
 # - report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
@@ -8728,6 +9137,95 @@ def histogram_quantile(before, after, name, q):
         low, seen = limit, growth[limit]
     return low if limit == math.inf else low + (limit - low) * (wanted - seen) / (growth[limit] - seen)
 
+# %% wrong="report_and_metrics" breaks="throughput" says="tokens_per_s"
+# The end is searched from 0 on: no clock shows less, it thinks.
+def latency_report(timings):
+    """Percentiles of TTFT and TPOT in seconds, and the throughput in tokens per second, as a dict."""
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    begin, end = math.inf, 0.0
+    for t in timings:
+        begin, end = min(begin, t.sent), max(end, t.last)
+    seconds = end - begin
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    """Growth of all samples called `name` between two texts of /metrics."""
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    """Estimated q-quantile of what a histogram observed between two texts of /metrics; None if nothing."""
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
+# %% wrong="report_and_metrics" breaks="bucket" says="could not convert"
+# Looks for the letters le=, which are the end of other labels too.
+import re
+
+
+def latency_report(timings):
+    """Percentiles of TTFT and TPOT in seconds, and the throughput in tokens per second, as a dict."""
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    report = {}
+    for name, values in (("ttft", ttft), ("tpot", tpot)):
+        for percent in (50, 95):
+            report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return report | {"tokens_per_s": sum(t.tokens for t in timings) / seconds}
+
+
+def counter_growth(before, after, name):
+    """Growth of all samples called `name` between two texts of /metrics."""
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    """Estimated q-quantile of what a histogram observed between two texts of /metrics; None if nothing."""
+    growth = Counter()  # limit -> observations up to it
+    for sign, text in ((-1, before), (1, after)):
+        for line in text.splitlines():
+            if line.startswith(name + "_bucket{"):
+                growth[float(re.search('le="(.*?)"', line)[1])] += sign * float(line.rsplit(" ", 1)[1])
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = q * growth[math.inf], 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
 # %% right="report_and_metrics"
 def latency_report(timings):
     rows = np.array([(t.sent, t.first, t.last, t.tokens) for t in timings], dtype=float)
@@ -9666,6 +10164,108 @@ def launch_commands(job):
         commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
         if not job["prefix_cache"]:
             commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+# %% wrong="fit_tune_launch" breaks="formula" says="of type float"
+# The size of a group by /: a float where heads share keys and values.
+def kv_bytes_per_token(config, bytes_per_value):
+    """Bytes that one token takes in the KV cache of a model with this config.json."""
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    group = heads / config["num_key_value_heads"] if config.get("num_key_value_heads") else 1
+    return 2 * config["num_hidden_layers"] * (heads // group) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    """The max_num_seqs with the highest throughput among the rows that keep both limits; None if there is none."""
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    """Argument lists that start vLLM and SGLang for a job."""
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+# %% wrong="fit_tune_launch" breaks="kept" says="it must stay as it was"
+# Sorts the caller's own list.
+def kv_bytes_per_token(config, bytes_per_value):
+    """Bytes that one token takes in the KV cache of a model with this config.json."""
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    """The max_num_seqs with the highest throughput among the rows that keep both limits; None if there is none."""
+    rows.sort(key=lambda row: row["max_num_seqs"])
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    """Argument lists that start vLLM and SGLang for a job."""
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["sglang"].append("--enable-metrics")
+    return commands
+
+# %% wrong="fit_tune_launch" breaks="start" says="without a flag"
+# Mixes the two ways: `vllm serve` with the module's flag for the model.
+def kv_bytes_per_token(config, bytes_per_value):
+    """Bytes that one token takes in the KV cache of a model with this config.json."""
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    """The max_num_seqs with the highest throughput among the rows that keep both limits; None if there is none."""
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    """Argument lists that start vLLM and SGLang for a job."""
+    names = {
+        "vllm": ("vllm.entrypoints.openai.api_server", "--model", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        "sglang": ("sglang.launch_server", "--model-path", "--context-length", "--max-running-requests", "--tp-size"),
+    }
+    off = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+    commands = {}
+    for engine, (module, model, length, seats, gpus) in names.items():
+        flags = {model: job["model"], length: job["max_model_len"], seats: job["max_num_seqs"], gpus: job["gpus"]}
+        flags |= {"--served-model-name": job["name"], "--host": "127.0.0.1", "--port": job["port"], "--dtype": job["dtype"]}
+        commands[engine] = [sys.executable, "-m", module] + [str(word) for flag in flags.items() for word in flag]
+        if not job["prefix_cache"]:
+            commands[engine].append(off[engine])
+    commands["vllm"] = ["vllm", "serve"] + commands["vllm"][3:]
     commands["sglang"].append("--enable-metrics")
     return commands
 
