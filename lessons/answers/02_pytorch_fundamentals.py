@@ -388,11 +388,11 @@ def gaussians(centres, widths, height, width):
 
 
 # %% wrong="gaussians" breaks="no_loop" says="loop over spots"
-# Misunderstands: blocks as large as 4096 are as good as none.
+# Misunderstands: blocks as large as 256 are as good as none.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, dtype=centres.dtype, device=centres.device)[:, None]
     columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
-    one = vmap(lambda c, s: torch.exp(-((rows - c[0]) ** 2 + (columns - c[1]) ** 2) / (2 * s**2)), chunk_size=4096)
+    one = vmap(lambda c, s: torch.exp(-((rows - c[0]) ** 2 + (columns - c[1]) ** 2) / (2 * s**2)), chunk_size=256)
     return one(centres, widths)
 
 
@@ -404,6 +404,30 @@ def gaussians(centres, widths, height, width):
     columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
     square = (rows[:, None] - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
     return torch.exp(-square / (2 * widths[:, None, None] ** 2))
+
+
+# %% wrong="gaussians" breaks="no_loop" says="are there blocks"
+# Misunderstands: blocks that bound the memory are no loop.
+def gaussians(centres: torch.Tensor, widths: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    rows = torch.arange(height, dtype=centres.dtype, device=centres.device)[:, None]
+    columns = torch.arange(width, dtype=centres.dtype, device=centres.device)
+    block = max(1, 4_000_000 // (height * width))  # at most 4 million numbers in memory at a time
+    parts = []
+    for c, s in zip(centres.split(block), widths.split(block)):
+        squared = (rows - c[:, 0, None, None]) ** 2 + (columns - c[:, 1, None, None]) ** 2
+        parts.append(torch.exp(-squared / (2 * s[:, None, None] ** 2)))
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+# %% wrong="gaussians" breaks="dtype" says="0.005 is allowed"
+# Misunderstands: positions from linspace are whole numbers in every dtype (a half dtype rounds i / (height - 1) first).
+def gaussians(centres: torch.Tensor, widths: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    kind = {"dtype": centres.dtype, "device": centres.device}
+    rows = torch.linspace(0, 1, height, **kind) * (height - 1)
+    columns = torch.linspace(0, 1, width, **kind) * (width - 1)
+    down = rows[None, :, None] - centres[:, 0, None, None]
+    across = columns[None, None, :] - centres[:, 1, None, None]
+    return torch.exp(-(down**2 + across**2) / (2 * widths[:, None, None] ** 2))
 
 
 # %% right="gaussians"
@@ -1147,14 +1171,14 @@ def segment_mean(values, segment, count):
 
 
 # %% wrong="gather_scatter" breaks="no_loop" says="is there a loop"
-# Misunderstands: one block of 4096 rows is no loop (there may be more rows).
+# Misunderstands: one block of 512 rows is no loop (there may be more rows).
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(dim=-1).gather(2, ids[:, 1:, None]).squeeze(-1)
 
 
 def segment_mean(values, segment, count):
     sums = values.new_zeros(count, values.shape[1])
-    for block, groups in zip(values.split(4096), segment.split(4096)):
+    for block, groups in zip(values.split(512), segment.split(512)):
         sums = sums.index_add(0, groups, block)
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
@@ -1184,15 +1208,15 @@ def segment_mean(values, segment, count):
     return sums / sizes.clamp(min=1)[:, None]
 
 
-# %% wrong="gather_scatter" breaks="no_loop" says="with 10000 rows: is there a loop"
-# Misunderstands: blocks of 5000 rows are as good as none.
+# %% wrong="gather_scatter" breaks="no_loop" says="with 2000 rows: is there a loop"
+# Misunderstands: blocks of 1000 rows are as good as none.
 def next_token_logprobs(logits, ids):
     return logits[:, :-1].log_softmax(dim=-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
 
 
 def segment_mean(values, segment, count):
     sums = values.new_zeros(count, values.shape[1])
-    for rows, groups in zip(values.split(5000), segment.split(5000)):
+    for rows, groups in zip(values.split(1000), segment.split(1000)):
         sums = sums.index_add(0, groups, rows)
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
@@ -2621,7 +2645,7 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" breaks="no_loop" says="for 5000: is there a loop"
+# %% wrong="derivatives" breaks="no_loop" says="for 500: is there a loop"
 # Misunderstands: `chunk_size` only saves memory (it is a loop over blocks of examples).
 def per_sample_gradients(loss_of, parameters, inputs, targets):
     return vmap(grad(loss_of), in_dims=(None, 0, 0), chunk_size=64)(parameters, inputs, targets)
@@ -2677,10 +2701,10 @@ def newton(f, points, steps):
     return points
 
 
-# %% wrong="derivatives" breaks="no_loop" says="for 5000: is there a loop"
-# Misunderstands: blocks of 1024 examples are as good as none.
+# %% wrong="derivatives" breaks="no_loop" says="for 500: is there a loop"
+# Misunderstands: blocks of 256 examples are as good as none.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
-    return vmap(grad(loss_of), in_dims=(None, 0, 0), chunk_size=1024)(parameters, inputs, targets)
+    return vmap(grad(loss_of), in_dims=(None, 0, 0), chunk_size=256)(parameters, inputs, targets)
 
 
 def newton(f, points, steps):
@@ -2774,6 +2798,24 @@ def newton(f, points: torch.Tensor, steps: int) -> torch.Tensor:
     def step(p):
         move = torch.linalg.solve(jacrev(f)(p), f(p))
         return p - move.clamp(-1000, 1000)
+
+    for _ in range(steps):
+        points = vmap(step)(points)
+    return points
+
+
+# %% wrong="derivatives" breaks="step" says="other units must not matter"
+# Misunderstands: Cramer's rule is as good as solve (a determinant of tiny numbers leaves float32).
+def per_sample_gradients(loss_of, parameters: dict, inputs: torch.Tensor, targets: torch.Tensor) -> dict:
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points: torch.Tensor, steps: int) -> torch.Tensor:
+    def step(p):
+        value, jacobian = f(p), jacrev(f)(p)
+        columns = torch.arange(len(p))
+        replaced = torch.where(columns == columns[:, None, None], value[:, None], jacobian)  # [d, d, d]
+        return p - torch.linalg.det(replaced) / torch.linalg.det(jacobian)
 
     for _ in range(steps):
         points = vmap(step)(points)
