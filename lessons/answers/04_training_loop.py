@@ -771,6 +771,35 @@ def evaluate(*args):
     raise NotImplementedError
 
 
+# %% wrong="train_and_evaluate" breaks="fresh" says="leftover = nan"
+# Misunderstands: grad *= 0 clears whatever lies there (NaN times 0 is NaN).
+def train_step(model, optimizer, x, y):
+    model.train()
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            if p.grad is not None:
+                p.grad *= 0
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for module, mode in modes.items():
+        module.training = mode
+    return loss / seen, right / seen
+
+
 # %% right="train_and_evaluate"
 def train_step(net, opt, inputs, targets):
     criterion = nn.CrossEntropyLoss()
@@ -3255,6 +3284,35 @@ def fit(model, optimizer, scheduler, loader, epochs, path):
     return losses
 
 
+# %% wrong="fit" breaks="exact" says="those after a resumption are not"
+# Misunderstands: all that a scheduler knows is the number of its steps.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.last_epoch = state["scheduler_steps"]
+        torch.set_rng_state(state["rng"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        torch.save(
+            {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler_steps": scheduler.last_epoch,
+                "rng": torch.get_rng_state(),
+                "losses": losses,
+                "epoch": epoch + 1,
+            },
+            path,
+        )
+    return losses
+
+
 # %% right="fit"
 def fit(model, optimizer, scheduler, loader, epochs, path):
     parts = [model, optimizer, scheduler]
@@ -3801,6 +3859,26 @@ class EarlyStopping:
         return self.waited >= self.patience
 
     def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="improvement" says="EarlyStopping"
+# Misunderstands: an improvement below 1e-4 is noise, also where min_delta is 0.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - max(self.min_delta, 1e-4):
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        """Give `model` the weights of the best evaluation."""
         model.load_state_dict(self.best_state)
 
 
