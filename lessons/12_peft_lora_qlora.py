@@ -1285,7 +1285,8 @@ claims.record(
 #
 # Whether merged weights want a gradient is up to you. For both:
 #
-# - Every other module stays in its place and in its mode. <!-- rule: rest -->
+# - Every other module stays in its place and in its mode; its weights (some may be trainable) stay trainable or
+#   frozen. <!-- rule: rest -->
 
 
 # %% exercise="merge_and_take_off" minutes=20 difficulty=2
@@ -1310,7 +1311,7 @@ def merge(model):
 # %% tests="merge_and_take_off" points=3
 @check.shared
 def adapted(kind, width, seed, names, dtype, training):
-    """A network with filled adapters around the layers called `names`; the rest is frozen."""
+    """A network with filled adapters around the layers called `names`; the rest is frozen, but not a norm at the end."""
     torch.manual_seed(seed)
     shapes = dict(vocab_size=31, hidden_size=8, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2)
     if kind == "a small Llama":
@@ -1322,8 +1323,10 @@ def adapted(kind, width, seed, names, dtype, training):
     if kind == "two blocks with one weight":
         network.blocks[1].q_proj.weight = network.blocks[0].q_proj.weight
     network.to(dtype).requires_grad_(False)
+    if hasattr(network, "norm"):
+        network.norm.requires_grad_(True)
     for number, name in enumerate(names):
-        layer = filled(LoRALinear(network.get_submodule(name), 2 + number, 7, 0.4), seed + number)
+        layer = filled(LoRALinear(network.get_submodule(name), 2 + number, 7 - number, 0.4), seed + number)
         for matrix in (layer.A, layer.B):
             matrix.requires_grad_(number != 1)  # the second adapter is frozen
         network.set_submodule(name, layer)
@@ -1403,6 +1406,7 @@ def merged(plan, x, times=1):
         "parameters": {name: [type(p).__name__ for p in (new[name].weight, new[name].bias) if p is not None] for name in layers},
         "weights": {name: new[name].weight.detach() for name in layers},
         "other weights": others,
+        "trainable": [name for name, p in network.named_parameters() if p.requires_grad and not name.startswith(inside or "-")],
         "biases": {name: None if new[name].bias is None else new[name].bias.detach() for name in layers},
         "others": {n: new.get(n) is m for n, m in old.items() if n not in layers and not n.startswith(inside or "-")},
         "results": results,
@@ -1438,7 +1442,9 @@ def check_take_off(seed):
         hint = "taking off is to put the untouched layer back, not to subtract the change"
         for name, value in bare.state_dict().items():
             check.equal(seen["weights"].get(name), value.detach(), f"{name} after {what}", hint, rtol=0, atol=0)
-        check.equal(seen["trainable"], [], f"what is trainable in the model after {what}", "the base layers go back as they were, frozen")
+        hint = "the base layers go back as they were, frozen; other weights stay trainable or frozen"
+        trainable = [name for name, p in bare.named_parameters() if p.requires_grad]
+        check.equal(seen["trainable"], trainable, f"what is trainable in the model after {what}", hint)
         modes = modes_of(adapted(*plan))
         check.equal(seen["modes"], {name: modes.get(name) for name in seen["modes"]}, f"the training modes after {what}", "they stay as they were")
         check.equal(seen["output"], result_of(bare, x), f"the output after {what}", "the old model is back", rtol=0, atol=0)
@@ -1476,6 +1482,8 @@ def check_merge(seed):
                 check.equal(seen["parameters"][name], kinds, f"what weight and bias of {name} are after {what}")
             check.equal(seen["others"], {n: True for n in seen["others"]}, f"whether another module is still there after {what}")
             check.equal(seen["modes"], {n: modes.get(n) for n in seen["modes"]}, f"the training modes of other modules after {what}")
+            trainable = [name for name, p in network.named_parameters() if p.requires_grad and name in others]
+            check.equal(seen["trainable"], trainable, f"what is trainable beside the merged layers after {what}", "it stays as it was")
             hint = "that layer has no adapter: where it shares its weight with one that has, the merged layer gets a weight of its own"
             for name, value in others.items():
                 check.equal(seen["other weights"].get(name), value.detach(), f"{name} after {what}", hint, rtol=0, atol=0)

@@ -2230,6 +2230,37 @@ def merge(model):
             model.set_submodule(name, layer.base)
 
 
+# %% wrong="merge_and_take_off" breaks="rest" says="what is trainable in the model"
+# Misunderstands: without its adapters a model has nothing to train.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    model.requires_grad_(False)
+    return adapters
+
+
+def merge(model):
+    for name, layer in [(name, module) for name, module in model.named_modules() if isinstance(module, LoRALinear)]:
+        layer.base.weight = nn.Parameter(layer.base.weight + layer.delta())
+        model.set_submodule(name, layer.base)
+
+
+# %% wrong="merge_and_take_off" breaks="rest" says="what is trainable beside"
+# Misunderstands: a merged model is an ordinary one again, so all of it is trainable.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):
+    for layer in take_off(model).values():
+        layer.base.weight = nn.Parameter(layer.base.weight + layer.delta())
+    model.requires_grad_(True)
+
+
 # %% equivalent="merge_and_take_off" because="there is no subclass of LoRALinear"
 # - adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
 # + adapters = {name: module for name, module in model.named_modules() if (type(module) is LoRALinear)}
