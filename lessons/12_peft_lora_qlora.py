@@ -2143,7 +2143,7 @@ def check_levels():
 
 
 def levels_to_draw():
-    other = torch.sort(torch.tensor([-1.0, -0.9, -0.5, -0.45, -0.3, -0.29, -0.1, 0.02, 0.05, 0.2, 0.21, 0.5, 0.6, 0.77, 0.8, 1.0])).values
+    other = torch.tensor([-1.0, -0.9, -0.5, -0.45, -0.1, 0.02, 0.05, 0.2, 0.21, 0.3, 0.31, 0.5, 0.6, 0.77, 0.8, 1.0])
     return {"NF4": NF4, "equally spaced": torch.linspace(-1, 1, 16), "others": other}
 
 
@@ -2214,6 +2214,7 @@ def check_quantize(seed):
         weight[1, ::2] = 0
         check_blocks(weight, NF4, 8, f"numbers of size up to {size:g}")
     check_blocks(torch.rand(64, generator=generator) - 0.5, NF4, 32, "a tensor with one axis")
+    check_blocks((torch.rand(10, 6, generator=generator) - 0.5).T, NF4, 4, "a transposed matrix")
     for dtype in (torch.bfloat16, torch.float16):  # many, so that some lie where rounding in the weight's own dtype changes the code
         check_blocks((torch.rand(64, 64, generator=generator) - 0.5).to(dtype), NF4, 64, f"64 x 64 numbers in {dtype}")
     weight = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.5, -1.0, 0.0, 1.0], [0.0, -0.0, 0.0, 0.0]])
@@ -2681,7 +2682,7 @@ claims.record(
 #   hold (one that went wrong in training may hold infinities). <!-- rule: own -->
 # - A row with `None` gets `base` alone. <!-- rule: bare -->
 # - `base` is called once, for all rows together. <!-- rule: once, reported -->
-# - `x`, `adapters` and `names` stay as they were. <!-- rule: unchanged -->
+# - `base`, `x`, `adapters` and `names` stay as they were. <!-- rule: unchanged -->
 
 
 # %% exercise="many_adapters" minutes=35 difficulty=3
@@ -2800,14 +2801,16 @@ def check_export(seed):
 
 @check.scenario
 def mixed(weight, bias, adapters, x, names):
-    """The result of `mixed_forward`, and how many numbers `base` read in each call."""
+    """The result of `mixed_forward`, how many numbers `base` read in each call, and whether it is as before."""
     base, calls = nn.Linear(weight.shape[1], len(weight), bias=bias is not None, dtype=weight.dtype), []
     with torch.no_grad():
         base.weight.copy_(weight)
         if bias is not None:
             base.bias.copy_(bias)
     base.register_forward_pre_hook(lambda module, args, named: calls.append([*args, *named.values()][0].numel()), with_kwargs=True)
-    return sound_rows(mixed_forward(base, adapters, x, names).detach(), names), calls
+    before = check.module_state(base, values=True)
+    y = mixed_forward(base, adapters, x, names)
+    return sound_rows(y.detach(), names), calls, check.module_state(base, values=True) == before
 
 
 @check.shared
@@ -2821,7 +2824,7 @@ def mixed_by_definition(weight, bias, adapters, x, names):
     for row, name in zip(x, names):
         A, B, scaling = adapters[name] if name is not None else (0 * weight[:1], 0 * weight[:, :1], 0.0)
         rows.append(F.linear(row, weight + scaling * (B @ A), bias))
-    return sound_rows(torch.stack(rows), names), [x.numel()]
+    return sound_rows(torch.stack(rows), names), [x.numel()], True
 
 
 def traffic(seed):
@@ -2861,7 +2864,7 @@ def check_mixed(seed):
         if set(names) == set(adapters) and len(adapters) < 2 or not adapters or "broken" in adapters:
             raise ValueError("no mistake in this case")
         change = sum(scaling * (B @ A) for A, B, scaling in adapters.values())
-        return F.linear(x, weight + change, bias), [x.numel()]
+        return F.linear(x, weight + change, bias), [x.numel()], True
 
     def with_factors(weight, bias, adapters, x, names):
         if "broken" not in adapters:
@@ -2870,14 +2873,17 @@ def check_mixed(seed):
         for name, (A, B, scaling) in adapters.items():
             own = torch.tensor([float(wanted == name) for wanted in names], dtype=x.dtype)[:, None, None]
             y = y + own * (scaling * (x @ A.T @ B.T))
-        return sound_rows(y, names), [x.numel()]
+        return sound_rows(y, names), [x.numel()], True
 
     causes = {
         "every adapter was added to every row": with_all,
         "a factor 0 takes no adapter out that holds infinities: 0 times infinity is no number": with_factors,
-        "the base layer runs once, for all rows together": lambda *case: (mixed_by_definition(*case)[0], [case[3][0].numel()] * len(case[3])),
+        "the base layer runs once, for all rows together": lambda *case: (mixed_by_definition(*case)[0], [case[3][0].numel()] * len(case[3]), True),
     }
-    hint = "a pair of the output and of the numbers that the base layer read in each call: each row its own adapter, the base layer once"
+    hint = (
+        "the output, the numbers that the base layer read in each call, and whether it is as before: "
+        "each row its own adapter, the base layer once and unchanged"
+    )
     check.agrees(mixed, mixed_by_definition, traffic(seed), "mixed_forward", hint, causes=causes)
 
 

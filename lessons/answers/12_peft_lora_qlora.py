@@ -3504,6 +3504,30 @@ def normal_levels(*args):
 quantize_blocks = normal_levels
 
 
+# %% wrong="nf4" breaks="nearest" says="not those of the nearest level"
+# Misunderstands: zero is the eighth level, of whatever levels.
+def normal_levels():
+    delta = 0.9677083
+    negative = -torch.special.ndtri(torch.linspace(delta, 0.5, 8)[:-1])
+    positive = torch.special.ndtri(torch.linspace(delta, 0.5, 9)[:-1])
+    levels = torch.cat([negative, torch.zeros(1), positive]).sort().values
+    return levels / levels.max()
+
+
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    scaled = blocks / absmax.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    codes[scaled.flatten() == 0] = 7
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def dequantize_blocks(packed, absmax, levels, shape):
+    codes = torch.stack([packed >> 4, packed & 15], dim=1).long()
+    return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).reshape(shape)
+
+
 # %% equivalent="nf4" because="what is looked up lies row by row in memory"
 # - return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).reshape(shape)
 # + return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).view(shape)
@@ -4441,6 +4465,49 @@ def mixed_forward(base, adapters, x, names):
     for name, (A, B, scaling) in adapters.items():
         own = torch.tensor([float(other == name) for other in names], dtype=x.dtype)
         y = y + own[:, None, None] * scaling * (x @ A.T @ B.T)
+    return y
+
+
+# %% wrong="many_adapters" breaks="folder" says="the names in adapter_model.safetensors"
+# Misunderstands: what is in the folder already is to be kept.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        for matrix in ("A", "B"):
+            key = f"base_model.model.{name}.lora_{matrix}.weight"
+            tensors[key] = getattr(layer, matrix).detach().contiguous()
+    old = Path(folder, "adapter_model.safetensors")
+    if old.exists():
+        tensors = {**load_file(old), **tensors}
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(base, adapters, x, names):
+    y = base(x)
+    for name, (A, B, scaling) in adapters.items():
+        rows = [row for row, wanted in enumerate(names) if wanted == name]
+        y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return y
+
+
+# %% wrong="many_adapters" breaks="unchanged" says="and unchanged"
+# Misunderstands: nobody trains here, so the layer may be frozen for good.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        for matrix in ("A", "B"):
+            key = f"base_model.model.{name}.lora_{matrix}.weight"
+            tensors[key] = getattr(layer, matrix).detach().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(base, adapters, x, names):
+    y = base.requires_grad_(False)(x)
+    for name, (A, B, scaling) in adapters.items():
+        rows = [row for row, wanted in enumerate(names) if wanted == name]
+        y[rows] += scaling * (x[rows] @ A.T @ B.T)
     return y
 
 
