@@ -3036,7 +3036,7 @@ def check_dora(seed):
     for dtype, rtol in (("float64", 1e-9), ("float32", 1e-3)):
         domain = {
             "_sizes": cases.tensor("out", "inputs", dtypes=(dtype,), low=0.5, high=2),
-            "_unit": cases.choice(1.0, 1e-8, 1e8),
+            "_unit": cases.choice(1.0, 2e-10, 1e8),
             "weight": cases.derived(
                 lambda _sizes, _unit, **_: _unit * _sizes * (1 - 2 * ((_sizes * 1000).long() % 2)).to(_sizes.dtype)
             ),
@@ -3045,7 +3045,8 @@ def check_dora(seed):
             "B": cases.derived(lambda _B, _unit, **_: _B if _unit == 1 else _unit * _B),
             "scaling": cases.choice(3, 0.5, -2.0, 1),
             "magnitude": cases.tensor("out", dtypes=(dtype,)),
-            "push": cases.tensor("out", "inputs", dtypes=(dtype,)),
+            # equal numbers might cancel each other out, and beside nothing at all no answer is right
+            "push": cases.tensor("out", "inputs", dtypes=(dtype,), without=("zero", "equal", "ties")),
         }
         causes = {
             "the norm counts as a constant: detach it": wrong_norm(lambda weight, adapted: adapted.norm(dim=1, keepdim=True)),

@@ -1077,7 +1077,7 @@ def check_lora(make_lora):
     assert ((change - 3.5 * (lora.B @ lora.A)[:, 1] / 0.75).abs().amax(1) < 1e-3).any()
 
 
-# %% wrong="check_lora" breaks="no_false_alarm" says="another style"
+# %% wrong="check_lora" breaks="no_false_alarm" says="reject a correct implementation"
 # Misunderstands: a seed repeats what is dropped.
 def check_lora(make_lora):
     linear = nn.Linear(5, 7)
@@ -4686,6 +4686,15 @@ def dora_weight(weight, A, B, scaling, magnitude):
     with torch.no_grad():
         constant = F.normalize(adapted, dim=1, eps=0.0) / adapted
     return magnitude[:, None] * constant * adapted
+
+
+# %% wrong="dora" breaks="formula" says="dora_weight of"
+# Misunderstands: a norm below 1e-8 is as good as zero.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = weight + scaling * (B @ A)
+    norm = adapted.norm(dim=1).detach().clamp(min=1e-8)
+    return (magnitude / norm)[:, None] * adapted
+
 
 
 # %% right="dora"
