@@ -4572,7 +4572,6 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return magnitude[:, None] * adapted / adapted.norm(dim=0).detach()
 
 
-
 # %% wrong="dora" breaks="rows" says="['weight']"
 # Misunderstands: a matrix has one norm.
 def dora_weight(weight, A, B, scaling, magnitude):
@@ -4580,12 +4579,10 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return magnitude[:, None] * adapted / adapted.norm().detach()
 
 
-
 # %% wrong="dora" breaks="formula" says="not of the old weight"
 # Misunderstands: the norm is that of the frozen weight.
 def dora_weight(weight, A, B, scaling, magnitude):
     return (magnitude / weight.norm(dim=1))[:, None] * (weight + scaling * (B @ A))
-
 
 
 # %% wrong="dora" breaks="constant" says="gradient of A"
@@ -4595,13 +4592,11 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return magnitude[:, None] * F.normalize(adapted, dim=1)
 
 
-
 # %% wrong="dora" breaks="constant" says="gradient of A"
 # Misunderstands: the direction is a constant.
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = (weight + scaling * (B @ A)).detach()
     return magnitude[:, None] * adapted / adapted.norm(dim=1, keepdim=True)
-
 
 
 # %% wrong="dora" breaks="magnitude" says="gradient of magnitude"
@@ -4611,13 +4606,11 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return (magnitude / adapted.norm(dim=1)).detach()[:, None] * adapted
 
 
-
 # %% wrong="dora" breaks="formula" says="dora_weight of"
 # Misunderstands: the scale belongs to LoRA alone.
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight + B @ A
     return (magnitude / adapted.norm(dim=1).detach())[:, None] * adapted
-
 
 
 # %% wrong="dora" breaks="formula" says="dora_weight of"
@@ -4627,7 +4620,6 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return (magnitude / (adapted.norm(dim=1).detach() + 1e-2))[:, None] * adapted
 
 
-
 # %% wrong="dora" breaks="formula" says="dora_weight of"
 # Misunderstands: a magnitude is positive.
 def dora_weight(weight, A, B, scaling, magnitude):
@@ -4635,13 +4627,11 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return (magnitude.abs() / adapted.norm(dim=1).detach())[:, None] * adapted
 
 
-
 # %% wrong="dora" breaks="formula" says="has dtype"
 # Misunderstands: weights are float32.
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = (weight + scaling * (B @ A)).float()
     return (magnitude.float() / adapted.norm(dim=1).detach())[:, None] * adapted
-
 
 
 # %% wrong="dora" breaks="rows" says="values differ"
@@ -4652,13 +4642,11 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return ratio * adapted if len(ratio) == adapted.shape[1] else ratio[:, None] * adapted
 
 
-
 # %% wrong="dora" breaks="unchanged" says="it must stay as it was"
 # Misunderstands: the frozen weight is the place for the sum.
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight.add_((scaling * (B @ A)).detach()) + scaling * (B @ A) - (scaling * (B @ A)).detach()
     return (magnitude / adapted.norm(dim=1).detach())[:, None] * adapted
-
 
 
 # %% wrong="dora" breaks="formula" says="['weight']"
@@ -4694,7 +4682,6 @@ def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight + scaling * (B @ A)
     norm = adapted.norm(dim=1).detach().clamp(min=1e-8)
     return (magnitude / norm)[:, None] * adapted
-
 
 
 # %% right="dora"
