@@ -691,7 +691,7 @@ def check_preference_loss():
             -(c - r - (0 if m is None else m)).sigmoid().log().mean()
         ),
     }
-    why = "−sigmoid(−difference) a pair, halfway at 0. None means that something cut the graph; a NaN, that the loss has a form that overflows"
+    why = "−sigmoid(−difference) a pair, halfway at 0. None means that something cut the graph; a NaN, that the loss overflows"
     for seed, (dtype, rtol) in itertools.product(seeds, {"float32": 1e-4, "float64": 1e-8}.items()):
         drawn, close = pair_cases(seed, dtype), {"rtol": rtol, "atol": rtol / 100}
         check.agrees(preference_loss, loss_by_definition, drawn, "`preference_loss`", hint, causes=causes, **close)
@@ -1270,11 +1270,11 @@ print(f"TRL: KL to the shipped model {trl_kl:.4f} nats a token; loss of the case
 # 0 on padding. Every axis has length 1 or more, and at least one token is real; an answer may have none.
 #
 # - $\delta$ is reference minus policy. The first result is the mean of $k_1$, which may be negative. <!-- rule: k1 -->
-# - The second is the mean of $k_3$, never negative (but for rounding: in float32 the tests allow an error of 0.00001). <!-- rule: k3 -->
+# - The second is the mean of $k_3$, never negative (but for rounding: the tests allow an error of 0.00001 in float32, and of a
+#   tenth of that in float64). <!-- rule: k3 -->
 # - Padding counts neither in the sum nor in the count, wherever it stands. <!-- rule: padding -->
 # - Each real token weighs the same, in a long answer and in a short one. <!-- rule: tokens -->
-# - Both results are scalar tensors of the dtype of `logps`, and of its precision. No gradient is needed: this is for
-#   measuring. <!-- rule: scalars -->
+# - Both results are scalar tensors of the dtype of `logps`. No gradient is needed: this is for measuring. <!-- rule: scalars -->
 # - The arguments stay as they were. <!-- rule: unchanged -->
 
 
@@ -1337,7 +1337,7 @@ with check.exercise("kl_estimates"):
             p, q, (torch.arange(m.shape[1]) < m.sum(1, keepdim=True)).long()
         ),
     }
-    single, double = ("float32", {"rtol": 1e-4, "atol": 1e-5}), ("float64", {"rtol": 1e-8, "atol": 1e-8})
+    single, double = ("float32", {"rtol": 1e-4, "atol": 1e-5}), ("float64", {"rtol": 1e-6, "atol": 1e-6})
     kinds = ((0, -50, single), (1, -50, single), (20, -50, single), (1, -1000, double), (20, -1000, double), (20, -1000, single))
     for seed, (*far, (dtype, close)) in itertools.product(seeds, kinds):
         drawn = cases.draw(seed, nearby(*far, dtype), answers=(1, 70), tokens=(1, 200))
@@ -1970,9 +1970,10 @@ def exact_reward(completions, answer, **columns) -> list[float]:
 def rewards(completions, answer, columns):
     """Called as TRL does; what kinds of things come back, and the rewards."""
     given = exact_reward(completions=completions, answer=answer, **columns)
-    entries = list(given) if isinstance(given, (list, tuple)) else []
-    of = " and ".join(sorted({type(reward).__name__ for reward in entries}))
-    return {"type": type(given).__name__ + (f" of {of}" if of else ""), "rewards": entries}
+    if not isinstance(given, (list, tuple)):
+        return {"type": type(given).__name__, "rewards": []}
+    of = " and ".join(sorted({type(reward).__name__ for reward in given} or {"float"}))
+    return {"type": f"{type(given).__name__} of {of}", "rewards": list(given)}
 
 
 def rewards_by_definition(completions, answer, columns):
@@ -1994,9 +1995,10 @@ def rewards_by_definition(completions, answer, columns):
 kinds = {
     "one reply, one answer": "12=12|33=12|71=33|100=100|0=0|-4=-4",
     "a number that is small enough is not yet the answer: that is what the model was paid for above": "0=12|3=12|-1=5",
-    "words and signs around the number are welcome": "The answer is 12.=12|Sure! It is 7, I think. More?=7| 40\n=40|(12)=12|100%=100|5!=5|Sure!\nIt is 7.\nMore?=7",
+    "words and signs around the number are welcome": "The answer is 12.=12|Sure! It is 7, I think. More?=7| 40\n=40|(12)=12|100%=100|5!=5",
     "a reply without a number earns nothing": "=5|I do not know.=5|five=5",
     "naming several numbers must not pay, or the model will name them all": "12 71 33=12|71 12=12|33, no, 12=12|12 or 71=12|1 2=12|71\n12=12|12\n71=12|3 and 4.\n\n7=7|<b>71</b>12=12",
+    "a text may have several lines, all of which count": "Sure!\nIt is 7.\nMore?=7|7\n\nor 8\n=7",
     "only digits make up a number: any other sign ends it": "1,000=1000|-2,500=-2500|12,71=1271|1'000=1000|1_000=1000|3.8=38|3/8=38|1\n2=12",
     "the same number twice is not one number": "12 12=12|5, so 5.=5",
     "the whole number must be the answer, not a part of it": "123=12|412=12|120=0|0123456789=5|3 8=38|3.8=3|3.8=38",

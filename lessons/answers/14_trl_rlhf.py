@@ -1243,20 +1243,12 @@ def kl_estimates(logps: torch.Tensor, ref_logps: torch.Tensor, mask: torch.Tenso
     return -(delta * mask).sum() / count, (k3 * mask).sum() / count
 
 
-# %% wrong="kl_estimates" breaks="scalars" says="(k1, k3)"
+# %% wrong="kl_estimates" breaks="k1, k3" says="(k1, k3)"
 # Misunderstands: for measuring float32 is enough.
 def kl_estimates(logps, ref_logps, mask):
     delta = ref_logps.float() - logps.float()
     k3 = delta.exp() - delta - 1
     return (-(delta * mask).sum() / mask.sum()).to(logps.dtype), ((k3 * mask).sum() / mask.sum()).to(logps.dtype)
-
-
-# %% wrong="kl_estimates" breaks="k3" says="(k1, k3)"
-# Misunderstands: of small differences half the square is k3.
-def kl_estimates(logps, ref_logps, mask):
-    delta = ref_logps - logps
-    k3 = torch.where(delta.abs() < 0.05, delta.square() / 2, delta.exp() - delta - 1)
-    return -(delta * mask).sum() / mask.sum(), (k3 * mask).sum() / mask.sum()
 
 
 # %% right="kl_estimates"
@@ -2720,7 +2712,7 @@ def check_reward(reward):
 def check_reward(reward):
     pieces, answers = ["", "12", "-12", "012", "1", "2", "3", "x", "12 ", "no"], ["12", "-12", "3"]
     pairs = [(a + " " + b, right) for a in pieces for b in pieces for right in answers]
-    pairs += [("123", "12"), ("412", "12"), ("It is 3.", "3")]
+    pairs += [("123", "12"), ("412", "12"), ("It is 3.", "3"), ("", "3")]
     for wrapped in (assistant, str):
         rewards = reward(
             completions=[wrapped(text) for text, _ in pairs], answer=[right for _, right in pairs], trainer_state=None
