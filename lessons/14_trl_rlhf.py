@@ -393,7 +393,7 @@ def check_encode():
 
 
 def check_masked_loss():
-    hint = "position t − 1 predicts token t, in each row; the mean runs over all learned tokens of the batch"
+    hint = "position t − 1 predicts token t, in each row; the mean runs over all learned tokens of the batch, in the logits' precision"
     causes = {
         "the logits of position t are compared with token t": lambda logits, labels: F.cross_entropy(
             logits.transpose(1, 2), labels
@@ -682,7 +682,7 @@ def check_final_scores():
 
 
 def check_preference_loss():
-    hint = "minus the mean of log sigmoid(chosen − rejected − margin)"
+    hint = "minus the mean of log sigmoid(chosen − rejected − margin), in the precision of the arguments"
     causes = {
         "a sum is no mean": lambda c, r, m: loss_by_definition(c, r, m) * len(c),
         "a margin asks for more: it is taken off the difference": lambda c, r, m: loss_by_definition(c, r, -m),
@@ -959,7 +959,7 @@ def pairs(dtype, lowest):
 
 
 def check_completion_logps():
-    hint = "a sum over the completion's tokens; token t is predicted by the logits of position t − 1"
+    hint = "a sum over the completion's tokens; token t is predicted by the logits of position t − 1; in the logits' precision"
     causes = {
         "it is a sum, not a mean": lambda *x: logps_by_definition(*x, mean=True),
         "the logits of position t are taken for token t": lambda *x: logps_by_definition(*x, reach=0),
@@ -1004,7 +1004,7 @@ def check_dpo_loss():
             in_two_steps
         ),
     }
-    hint = "beta * ((policy − reference) of the chosen, minus the same of the rejected); then minus the mean of log sigmoid"
+    hint = "beta * ((policy − reference) of the chosen, minus the same of the rejected); then minus the mean of log sigmoid; in their precision"
     why = "beta / pairs times −sigmoid(−margin), halfway at 0. None means that something cut the graph; a NaN, that the loss overflows"
     for seed, (dtype, rtol), lowest in itertools.product(seeds, {"float32": 1e-4, "float64": 1e-8}.items(), (-9, -1000, None)):
         close = {"rtol": rtol, "atol": 1e-8 if dtype == "float64" else 1e-5 if lowest == -9 else 1e-3}
@@ -1531,7 +1531,7 @@ sizes = {"questions": (1, 40), "group_size": (2, 130)}
 
 
 def check_group_advantages():
-    hint = "groups lie one after the other: take each group's mean off, and with `scale` divide by its sample standard deviation + 1e-4"
+    hint = "groups lie one after the other: take each group's mean off, and with `scale` divide by its sample standard deviation + 1e-4; keep the precision"
     causes = {
         "mean and spread are those of the group, not of the batch": lambda r, g, s: grpo_by_definition(r, len(r), s),
         "groups lie one after the other": lambda r, g, s: interleaved(grpo_by_definition, r, g, s),
@@ -1555,7 +1555,7 @@ def check_group_advantages():
 
 
 def check_leave_one_out():
-    hint = "the baseline is the mean of the others in the group: an answer's own reward is neither in the sum nor in the count"
+    hint = "the baseline is the mean of the others in the group: an answer's own reward is neither in the sum nor in the count; keep the precision"
     causes = {
         "the mean of the whole group holds the answer itself": lambda r, g: grpo_by_definition(r, g, False),
         "groups lie one after the other": lambda r, g: interleaved(rloo_by_definition, r, g),
