@@ -3207,9 +3207,9 @@ def check_fake():
             digits = {"floor": "row", "rtol": 1e-11 if w.dtype == torch.float64 else None}
             precise = f"{hint}; worked out in the dtype of the weight"
             check.equal(got.flatten(1), expected.flatten(1), f"the rounding of {what}, channel by channel", precise, **digits)
+            check.equal(after, w, f"the weight after rounding {what}", "it must not be changed", rtol=0, atol=0)
             said = f"the rounding of {what}, of a weight that requires no gradient, under no_grad"
             check.equal(frozen.flatten(1), expected.flatten(1), said, "it is rounded in the same way", **digits)
-            check.equal(after, w, f"the weight after rounding {what}", "it must not be changed", rtol=0, atol=0)
             check.true(slope is not None, f"{what}: no gradient reaches the weight, the result is cut from the graph, so nothing can learn.")
             hint = "straight through: the incoming gradient as it is; also no gradient by way of the scale"
             check.equal(slope, incoming, f"the gradient of {what}", hint, rtol=1e-6)

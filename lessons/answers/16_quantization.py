@@ -4297,7 +4297,7 @@ def gptq(weight, H, scale, bits):
     return rounded
 
 
-# %% wrong="gptq" breaks="dtypes" says="the earlier ones left it"
+# %% wrong="gptq" breaks="dtypes" says="gptq in float64"
 # Misunderstands: float32 has digits enough for the inverse; only the result has to be float64.
 def gptq(weight, H, scale, bits):
     """`weight` (out, in) on the grid of `scale`, rounded column by column with the errors handed on."""
