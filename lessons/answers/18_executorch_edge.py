@@ -419,7 +419,7 @@ def run_pte(path, *inputs):
     raise NotImplementedError
 
 
-# %% wrong="ship_and_run" breaks="forward" says="the first output of"
+# %% wrong="ship_and_run" breaks="forward" says="✗ run_pte"
 # Misunderstands: the first of its method names is that of the program.
 def ship(program, path, delegate):
     raise NotImplementedError
