@@ -1096,7 +1096,7 @@ def check_scan(scan):  # misunderstands: whether the last state is right shows i
             assert all(map(torch.equal, handed, (*given, start)))
 
 
-# %% wrong="check_scan" breaks="last_state" says="Still unseen: leaves out D"
+# %% wrong="check_scan" breaks="last_state" says="Still unseen: reads the state before the update"
 def check_scan(scan):  # misunderstands: the last state tells whether the outputs are right
     for length in (1, 80):
         *given, start = any_inputs(length)
