@@ -2303,6 +2303,7 @@ with check.exercise("tiled_matmul"):
             *((5, 18, 20, (16, 32, 16), dtype, kind, (), (0, 0, 0)) for dtype in dtypes for kind in ("large", "small")),
             *((17, 16, 260, (16, 16, 64), dtype, "cancelling", (), (0, 0, 0)) for dtype in (torch.float16, BFLOAT16)),
             (2, 3, 1060 + odd, (16, 16, 512), torch.float32, "any", (), (0, 0, 0)),
+            (260 + odd % 7, 20, 3, (16, 16, 16), torch.float32, "any", (), (0, 0, 0)),
             (1090 + odd % 7, 3, 3, (16, 16, 16), torch.float32, "any", (), (0, 0, 0)),
             (3, 1090 + odd % 7, 3, (16, 16, 16), torch.float32, "any", ("b",), (0, 0, 0)),
             (1030, 3, 2, (512, 16, 16), torch.float32, "any", (), (0, 0, 0)),
@@ -2971,7 +2972,7 @@ def check_attention(heads, queries, keys, width, causal, blocks, dtype, kind, va
         by_out["results beyond 65,504 became infinite, as in float16: the dtype of out holds them"] = out.half().double()
     hint = f"scores = q @ k.T / sqrt(width); lse is their maximum plus log of the sum of the float32 weights (not of those rounded for tl.dot), in natural logarithms, over the keys that exist and are seen{widen}"
     check.equal(seen["outputs"]["lse"], lse.float(), f"lse of {what}", hint, rtol=0, atol=atol_lse, causes=by_lse)
-    hint = f"when a tile raises the maximum, what was summed before, acc too, shrinks by exp(old - new); at the end acc is divided by the sum{widen}"
+    hint = f"every weight is exp(score - the maximum so far); when a tile raises the maximum, what was summed before, acc too, shrinks by exp(old - new); at the end acc is divided by the sum{widen}"
     check.equal(
         seen["outputs"]["out"].double(), out, f"out of {what}", hint, rtol=0, atol=atol, causes=by_out,
     )  # fmt: skip

@@ -1565,7 +1565,7 @@ def check_softmax(softmax):
     assert torch.equal(x, values), "the input has changed"
 
 
-# %% wrong="check_softmax" breaks="memory" says="reads the gaps between rows"
+# %% wrong="check_softmax" breaks="memory" says="reads behind a single row"
 # Misunderstands: each fence need not be asked, the last one is enough.
 def check_softmax(softmax):
     """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
@@ -6229,7 +6229,7 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     return out, lse
 
 
-# %% wrong="flash_attention" breaks="online" says="is the maximum subtracted before exp"
+# %% wrong="flash_attention" breaks="online" says="the maximum"
 # Misunderstands: dividing by the sum makes the maximum unnecessary.
 @triton.jit
 def attention_kernel(
