@@ -2514,10 +2514,6 @@ def check_distribution(seed, k, size, runs, kind):
     check.kind(results[0], list, f"what `speculative_accept` returns ({what})")
     for token in [token for result in results for token in result if type(token) is not int][:1]:
         check.kind(token, int, f"a token in a list ({what})", "`.item()` or `.tolist()` gives plain ints")
-    check.true(
-        size == 1 or results != proposals.tolist(),
-        f"The drafted tokens come back and nothing after them ({what}). After k accepted tokens one more is sampled from the last row.",
-    )
     check.true(kept, f"`target` or `draft` changed ({what}): does one of your steps work in place?")
     check.equal(drafted, proposals, f"`drafted` after {what}", "it must stay as it was")
     for given, result in zip(proposals.tolist(), results):
@@ -2532,6 +2528,8 @@ def check_distribution(seed, k, size, runs, kind):
             "these are the drafted tokens that were accepted, in order",
         )
     accepted_so_far = [len(result) - 1 for result in results]
+    whole = k in accepted_so_far
+    none_whole = "" if whole else "no list has k + 1 tokens: after k accepted ones comes one more, from the last row of `target`; "
     for i in range(k + 1):
         reached = [result[i] for result in results if len(result) > i]
         if len(reached) * target[i][target[i] > 0].min() < 5:
@@ -2554,8 +2552,8 @@ def check_distribution(seed, k, size, runs, kind):
                 share,
                 expected - 6 * spread - 1e-3,
                 expected + 6 * spread + 1e-3,
-                f"the share of tokens accepted at position {i} ({what})",
-                f"with min(1, p/q) it is the sum of min(p, q), here {expected:.3f}: to reject more is lost speed, to accept more a wrong distribution",
+                f"the share of lists that go on after the token at position {i} ({what})",
+                f"{none_whole}with min(1, p/q) it is the sum of min(p, q), here {expected:.3f}: to reject more is lost speed, to accept more a wrong distribution",
             )
     check.unchanged(now, before, f"the program after {what}", "all randomness comes from `generator`")
     again = accepted(target, draft, proposals[:20], seed, 2)[0]
@@ -2587,7 +2585,6 @@ with check.exercise("speculative_accept"):
     seeds.append(another)
     ### END HIDDEN TESTS
     for seed in seeds:
-        check_distribution(seed, 1, 4, 20, "equal")
         check_distribution(seed, 1, 1, 20, "equal")
         check_distribution(seed, 1, 7, 1200, "one each excluded")
         check_distribution(seed, 3, 3, 1200, "any")
@@ -3756,7 +3753,7 @@ def some_histograms(seed):
     rng, limits = random.Random(seed), ("0.1", "0.25", "0.5", "+Inf")
     first = histogram_text(rng, {"a": list(zip(limits, (2.0, 2.0, 4.0, 9.0)))})
     second = histogram_text(rng, {"a": list(zip(limits, (3.0, 5.0, 11.0, 17.0)))})  # grew by 1, 3, 7, 8
-    for q in (0.5, 0.5625, 0.0625, 0.375, 0.875, 0.9375, 1.0):
+    for q in (0.5, 0.5625, 0.0625, 0.6875, 0.375, 0.875, 0.9375, 1.0):
         yield first, second, "t", q
     empty = histogram_text(rng, {"a": list(zip(limits, (2.0, 2.0, 8.0, 8.0)))})  # nothing from 0.1 to 0.25, nothing above 0.5
     full = histogram_text(rng, {"a": list(zip(limits, (8.0, 8.0, 8.0, 8.0)))})

@@ -6790,7 +6790,7 @@ def speculative_accept(target, draft, drafted, generator):
         return kept + [target[-1].argmax().item()]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
-# %% wrong="speculative_accept" breaks="bonus" says="nothing after them"
+# %% wrong="speculative_accept" breaks="bonus" says="no list has k + 1 tokens"
 # Gives no extra token: what was accepted is enough.
 def speculative_accept(target, draft, drafted, generator):
     kept = []
