@@ -738,35 +738,40 @@ def machine(table, gib, hours, resumes, unattended, memory=True, time=True, alon
     return best and best[1]
 
 
+JOB = ("platforms", "gib", "hours", "resumes", "unattended")
+
+
+def rows(table):
+    """A table in words, without what decides nothing."""
+    return "; ".join(
+        f"{p['name']}: {p['gib']} GiB, {p['session_hours']} h a session, {p['week_hours']} h a week, "
+        f"{'unattended' if p['unattended'] else 'attended only'}, {p['dollars_per_hour']} $/h"
+        for p in table
+    ).join("[]")
+
+
 with check.exercise("choose"):
     seeds = [24]
     ### BEGIN HIDDEN TESTS
     another = 25  # release: seed
     seeds.append(another)
     ### END HIDDEN TESTS
-    tables = sorted((case for seed in seeds for case in some_platforms(seed)), key=lambda case: len(case[0]))
-    for table, gib, hours_of_job, resumes, unattended in tables:
-        job = (table, gib, hours_of_job, resumes, unattended)
-        rows = "; ".join(
-            f"{p['name']}: {p['gib']} GiB, {p['session_hours']} h a session, {p['week_hours']} h a week, "
-            f"{'unattended' if p['unattended'] else 'attended only'}, {p['dollars_per_hour']} $/h"
-            for p in table
-        )
-        check.agrees(
-            choose,
-            machine,
-            [job],
-            f"`choose` for {gib} GiB and {hours_of_job} h, resumes={resumes}, unattended={unattended}, of [{rows}]: the result",
-            "memory, hours and presence decide who is left; then price, then memory, then place",
-            causes={
-                "its memory is too small": lambda *a: machine(*a, memory=False),
-                "its hours do not suffice": lambda *a: machine(*a, time=False),
-                "a job that resumes may take several sessions": lambda *a: machine(*a, both=False),
-                "it does not run unattended": lambda *a: machine(*a, alone=False),
-                "at equal price more memory wins": lambda *a: machine(*a, ties=False),
-                "a cheaper one would do": lambda *a: machine(*a, dear=True),
-            },
-        )
+    jobs = sorted((job for seed in seeds for job in some_platforms(seed)), key=lambda job: len(job[0]))
+    check.agrees(
+        choose,
+        machine,
+        [cases.Case(dict(zip(JOB, job)), dict(zip(JOB, (rows(job[0]), *map(str, job[1:]))))) for job in jobs],
+        "`choose`",
+        "memory, hours and presence decide who is left; then price, then memory, then place",
+        causes={
+            "its memory is too small": lambda *a: machine(*a, memory=False),
+            "its hours do not suffice": lambda *a: machine(*a, time=False),
+            "a job that resumes may take several sessions": lambda *a: machine(*a, both=False),
+            "it does not run unattended": lambda *a: machine(*a, alone=False),
+            "at equal price more memory wins": lambda *a: machine(*a, ties=False),
+            "a cheaper one would do": lambda *a: machine(*a, dear=True),
+        },
+    )
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
