@@ -528,7 +528,7 @@ def choose(platforms, gib, hours, resumes, unattended):
     return min(left, key=lambda p: (p["dollars_per_hour"], -p["gib"]))["name"] if left else None
 
 
-# %% wrong="choose" breaks="price" says="price"
+# %% wrong="choose" breaks="price" says="`choose` of"
 # Misunderstands: the first that holds the job is good enough.
 def choose(platforms, gib, hours, resumes, unattended):
     for p in platforms:
