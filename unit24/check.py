@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import math
 import os
 import random
@@ -184,6 +185,8 @@ def points(possible: float) -> float:
 # --------------------------------------------------------------------------------------------------
 # The checks
 
+CONFIRMED_BY = 3  # cases, in which a guess at a cause must hold, too
+
 
 def true(condition: Any, message: str) -> None:
     """`condition` is True. `message` says what was expected, what was seen, and the usual cause."""
@@ -258,24 +261,25 @@ def agrees(
         cases: arguments, from small to large, as `unit24.cases.draw` gives them; the first one that fails is named.
         what: the subject of a sentence ("`rms_norm`").
         hint: as for `equal`.
-        causes: what usually goes wrong, and a function of the arguments that does it wrong in just this way.
+        causes: what usually goes wrong, and a function of the arguments that does it wrong in just this way: said where
+            it gives what `function` gives, in the case that fails and in the next ones.
         tolerance: ``rtol, atol, floor, dtype`` of `equal`; by default the tolerance follows from the dtype and from
             the size of the largest argument.
 
     Raises:
         ValueError: there is no case: a fault of the test cell.
     """
-    first = None
+    first, cases = None, iter(cases)
     for case in cases:
         first = first or copy.deepcopy(case)
-        _agree(function, expected, case, f"{what} of {case}", hint, causes, **tolerance)
+        _agree(function, expected, case, f"{what} of {case}", hint, causes, cases, **tolerance)
     if first is None:
         raise ValueError("check.agrees got no case: a fault of the test cell")
     again = f"{what} of {first}, called once more after others,"
     _agree(function, expected, first, again, "does something stay behind from call to call?", **tolerance)
 
 
-def _agree(function, expected, case, what, hint, causes=None, **tolerance):
+def _agree(function, expected, case, what, hint, causes=None, following=(), **tolerance):
     arguments = tuple(case)
     before, copies = copy.deepcopy(arguments), copy.deepcopy(arguments)
     try:
@@ -292,7 +296,18 @@ def _agree(function, expected, case, what, hint, causes=None, **tolerance):
         raise
     after = dict(enumerate(arguments)) | ({} if _wall is None else _wall.changed_by(function))
     terms = max((math.prod(a.shape) for a in before if hasattr(a, "shape")), default=1)
-    wrong = {text: functools.partial(compute, *copy.deepcopy(before)) for text, compute in (causes or {}).items()}
+    seen = [(before, got)]
+
+    def mistaken(compute):
+        """What a usual mistake gives here; an error where it is not what `function` does in the next cases."""
+        value = compute(*copy.deepcopy(before))
+        if len(seen) == 1 and _same(got, value, terms=terms, **tolerance):
+            seen.extend(_results(function, itertools.islice(following, CONFIRMED_BY)))
+        for arguments, result in seen[1:]:
+            equal(result, compute(*copy.deepcopy(arguments)), **tolerance)
+        return value
+
+    wrong = {text: functools.partial(mistaken, compute) for text, compute in (causes or {}).items()}
     equal(got, wanted, what, hint, causes=wrong, terms=terms, **tolerance)
     names = getattr(case, "arguments", range(1, len(before) + 1))
     for i, (name, given, mine) in enumerate(zip(names, before, copies)):
@@ -303,9 +318,22 @@ def _agree(function, expected, case, what, hint, causes=None, **tolerance):
             equal(after[i], mine, name, "the task asks for a change in place", terms=terms)
 
 
-def _same(one: Any, other: Any) -> bool:
+def _results(function: Callable, cases: Iterable) -> list[tuple[tuple, Any]]:
+    """Arguments and result of each case in which `function` returns something."""
+    found = []
+    for case in cases:
+        arguments = tuple(case)
+        before = copy.deepcopy(arguments)
+        try:
+            found.append((before, function(*arguments)))
+        except Exception:
+            continue
+    return found
+
+
+def _same(one: Any, other: Any, **tolerance: Any) -> bool:
     try:
-        equal(one, other, rtol=0, atol=0)
+        equal(one, other, **(tolerance or {"rtol": 0, "atol": 0}))
     except CheckFailed:
         return False
     return True
@@ -387,7 +415,7 @@ def apart(run: Callable[[list], list], arguments: list, what: str, hint: str = "
         except (Unreadable, NotImplementedError):
             raise
         except Exception as error:
-            return [type(error).__name__] * len(some)
+            return [_Raised(type(error).__name__)] * len(some)
 
     alone = [outcomes([one])[0] for one in arguments]
     places = "in the class body, a default argument or a global"
@@ -395,9 +423,20 @@ def apart(run: Callable[[list], list], arguments: list, what: str, hint: str = "
         if not _same(seen, expected):
             again = outcomes([one])[0]
             chance = f"expected is what an earlier one did. Is something drawn at random, or does it stay behind {places}?"
-            equal(again, expected, f"made and used once more, {what} {brief(one)}: the result", hint or chance)
+            _same_outcome(again, expected, f"made and used once more, {what} {brief(one)}", hint or chance)
             where = f"expected is what it does alone. What an object knows lies in `self`, set in `__init__`, not {places}"
-            equal(seen, expected, f"with another beside it that takes turns with it, {what} {brief(one)}: the result", hint or where)
+            _same_outcome(seen, expected, f"with another beside it that takes turns with it, {what} {brief(one)}", hint or where)
+
+
+class _Raised(str):
+    """The kind of an error, in the place of a result."""
+
+
+def _same_outcome(seen: Any, expected: Any, what: str, hint: str) -> None:
+    if _Raised in (type(seen), type(expected)) and not _same(seen, expected):
+        said, wanted = (f"an error ({one})" if type(one) is _Raised else brief(one) for one in (seen, expected))
+        fail(f"{what}: the result is {said}, expected {wanted}", hint)
+    equal(seen, expected, f"{what}: the result", hint)
 
 
 def unchanged(state: State, before: State, what: str = "the model", hint: str = "", *, changes: Sequence[str] = ()) -> None:

@@ -194,3 +194,20 @@ def test_single_ends_and_zeros_among_other_numbers():
                 assert min(values) >= -3 and max(values) <= 5
                 seen |= {(whole, end) for end in (-3, 0, 5) if end in values and len(values) > 3}
     assert seen == {(whole, end) for whole in (False, True) for end in (-3, 0, 5)}
+
+
+def test_a_cause_that_fits_one_case_alone_is_not_named():
+    """A reader of lesson 17 was told four times of a mistake that gives the same value in the case that failed, and was not made."""
+    causes = {"the mean was taken": lambda x: x.mean(-1)}
+
+    def one_short(x):
+        return x[:, 1:].sum(-1) if x.shape[1] > 1 else x.sum(-1)
+
+    def by_chance(x):
+        return x.mean(-1) if x.shape == (5, 9) else one_short(x)
+
+    shapes = [torch.arange(1.0, 1 + r * c).view(r, c) for r, c in ((1, 1), (5, 9), (3, 7), (2, 3))]
+    drawn = [cases.Case({"x": x}, {"x": str(tuple(x.shape))}) for x in shapes]
+    assert message(by_chance, total, drawn, "`total`", "add", causes=causes).endswith("Add")
+    assert message(lambda x: x.mean(-1), total, drawn, "`total`", "add", causes=causes).endswith("The mean was taken")
+    assert message(lambda x: x.mean(-1), total, drawn[:2], "`total`", "add", causes=causes).endswith("The mean was taken")

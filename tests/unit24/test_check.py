@@ -270,6 +270,17 @@ def test_objects_that_take_turns():
     assert said.startswith("made and used once more, the counts of one that begins with 3") and "in the class body" in said
 
 
+def test_an_error_that_only_a_second_object_meets_is_told_as_one():
+    """A reader of lesson 17 was told that the result was of type str: the name of the error."""
+
+    def run(arguments):
+        if len(arguments) > 1:
+            raise KeyError(arguments[0])
+        return [2 * arguments[0]]
+
+    assert "the result is an error (KeyError), expected 6" in message(check.apart, run, [3, 5], "twice")
+
+
 def test_a_cause_is_said_only_where_its_value_was_observed():
     causes = {"not this": X + 1, "it fails": lambda: 1 / 0, "the factor was forgotten": lambda: X}
     assert message(check.equal, X, 2 * X, "it", "is it doubled?", causes=causes).endswith("The factor was forgotten")
