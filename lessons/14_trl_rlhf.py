@@ -177,9 +177,10 @@ print(f"TRL's loss on five rows: {trl_loss:.4f} nats a token")
 # Two functions, each of which earns half of the points on its own.
 #
 # `encode(tokenizer, question, answer)` prepares one row. `tokenizer` is any tokenizer with a chat template: this lesson's, or one
-# whose template begins with a system text, opens a turn with several tokens, or writes something after the end token. `question` and
-# `answer` are texts of one character or more; an answer begins with a letter, a digit or a sign. Both may hold what the template
-# writes itself, such as `<|assistant|>`, or be the same.
+# whose template begins with a system text, opens a turn with several tokens, or writes something after the end token. Its pad token may
+# be its end token, and it may put a special token before each plain text that it gets, as Llama's does. `question` and `answer` are
+# texts of one character or more; an answer begins with a letter, a digit or a sign. Both may hold what the template writes itself,
+# such as `<|assistant|>`, or be the same.
 #
 # - `input_ids` is the whole chat, one user message and one assistant message, as the tokenizer's chat template writes
 #   it. However long it is, nothing is cut off. <!-- rule: chat -->
@@ -204,7 +205,7 @@ print(f"TRL's loss on five rows: {trl_loss:.4f} nats a token")
 # - A label on a row's first token does not count: nothing predicts it. <!-- rule: first -->
 # - Every other label but −100 counts, wherever it stands. <!-- rule: labels -->
 # - It returns the mean cross-entropy (natural logarithm) over **all learned tokens of the batch**, a scalar tensor of the logits'
-#   dtype: a token of a long answer weighs as much as one of a short answer. <!-- rule: mean -->
+#   dtype and precision: a token of a long answer weighs as much as one of a short answer. <!-- rule: mean -->
 # - Gradients flow to the logits, and they are right. <!-- rule: gradients -->
 # - `logits` and `labels` stay as they were. <!-- rule: unchanged -->
 
@@ -230,10 +231,17 @@ def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 # %% tests="completion_mask" points=3
 @check.shared
-def tokenizer_with(template):
-    """A copy of the lesson's tokenizer, with another chat template (None: its own)."""
-    copied = copy.deepcopy(tokenizer)
+def tokenizer_with(template, special):
+    """A copy of the lesson's tokenizer, with another chat template (None: its own), and other special tokens."""
+    copied, end = copy.deepcopy(tokenizer), tokenizer.eos_token
     copied.chat_template = template or copied.chat_template
+    if special == "padded with the end token":
+        copied.pad_token = end
+    if special == "one before each plain text":
+        from tokenizers.processors import TemplateProcessing
+
+        post = TemplateProcessing(single=f"{end} $A", special_tokens=[(end, tokenizer.eos_token_id)])
+        copied.backend_tokenizer.post_processor = post
     return copied
 
 
@@ -246,9 +254,9 @@ def state_of(own):
 
 
 @check.scenario
-def encoded(template, question, answer):
+def encoded(template, special, question, answer):
     """What `encode` returns, and what its tokenizer makes of the chat afterwards."""
-    own = tokenizer_with(template)
+    own = tokenizer_with(template, special)
     row = encode(own, question, answer)
     state = state_of(own)
     after = own.apply_chat_template(user(question) + assistant(answer), return_dict=False)
@@ -271,8 +279,8 @@ def loss_and_gradient(logits, labels):
     return loss.detach(), leaf.grad
 
 
-def row_by_definition(template, question, answer, opener=True, end=None, shift=0):
-    own = tokenizer_with(template)
+def row_by_definition(template, special, question, answer, opener=True, end=None, shift=0):
+    own = tokenizer_with(template, special)
     prompt = own.apply_chat_template(user(question), add_generation_prompt=opener, return_dict=False)
     ids = own.apply_chat_template(user(question) + assistant(answer), return_dict=False)
     labels = [token if len(prompt) <= place else -100 for place, token in enumerate(ids)]
@@ -283,13 +291,26 @@ def row_by_definition(template, question, answer, opener=True, end=None, shift=0
         "row": row,
         "its tokenizer's chat": ids,
         "types of its entries": ["int"],
-        **state_of(tokenizer_with(template)),
+        **state_of(tokenizer_with(template, special)),
     }
 
 
-def behind_first_marker(template, question, answer):
+def with_another(*chat):
+    """A row that begins with a special token which the template has not written."""
+    row = row_by_definition(*chat)
+    return row | {"row": {key: [first, *row["row"][key]] for key, first in (("input_ids", tokenizer.eos_token_id), ("labels", -100))}}
+
+
+def without_pads(*chat):
+    """A row that learns nothing where the pad token stands, though that is the end token."""
+    row, own = row_by_definition(*chat), tokenizer_with(*chat[:2])
+    labels = [-100 if token == own.pad_token_id else token for token in row["row"]["labels"]]
+    return row | {"row": {"input_ids": row["row"]["input_ids"], "labels": labels}}
+
+
+def behind_first_marker(template, special, question, answer):
     """A row whose answer begins behind the first of the markers that open the assistant's turn."""
-    own, row = tokenizer_with(template), row_by_definition(template, question, answer)
+    own, row = tokenizer_with(template, special), row_by_definition(template, special, question, answer)
     ids, size = row["row"]["input_ids"], len(own.apply_chat_template(user(question), return_dict=False))
     marker = own.apply_chat_template(user(question), add_generation_prompt=True, return_dict=False)[size:]
     begin = next(i for i in range(len(ids)) if ids[i : i + len(marker)] == marker) + len(marker)
@@ -325,19 +346,25 @@ replies = ("72", "7", "The answer is 12.", "q w e r", "-4", "Zwölf, 漢字 🙂
 replies += ("so <|end|> or <|assistant|>, then", 1200 * "on and ")
 asked = ("{text}", "{reply}", "What does <|assistant|> mean?", "<|user|>\n7<|end|>\n<|assistant|>\n7<|end|>\n")
 chats = {
-    "template": cases.choice(*templates),
+    "_template": cases.choice(*templates),
+    "template": cases.derived(lambda _template, **_: _template),
+    "special": cases.choice("as usual", "padded with the end token", "one before each plain text"),
     "_text": cases.text("question"),
     "_asked": cases.choice(*asked),
     "_reply": cases.choice(*replies),
     "question": cases.derived(lambda _text, _asked, _reply, **_: _asked.format(text=_text, reply=_reply)),
     "answer": cases.derived(lambda _reply, **_: _reply),
 }
-batches = {
-    "logits": cases.tensor("rows", "tokens", "vocabulary", scale=(0.3, 200)),
-    "_ids": cases.tensor("rows", "tokens", dtypes=("int64",), below="vocabulary"),
-    "_learned": cases.tensor("rows", "tokens", dtypes=("bool",)),
-    "labels": cases.derived(labelled, "−100 and ids"),
-}
+def batches(dtype):
+    return {
+        "logits": cases.tensor("rows", "tokens", "vocabulary", dtypes=(dtype,), scale=(0.3, 200)),
+        "_ids": cases.tensor("rows", "tokens", dtypes=("int64",), below="vocabulary"),
+        "_learned": cases.tensor("rows", "tokens", dtypes=("bool",)),
+        "labels": cases.derived(labelled, "−100 and ids"),
+    }
+
+
+tolerances = {"float32": {"atol": 1e-4}, "float64": {"rtol": 1e-9, "atol": 1e-9}}
 sizes = {"rows": (1, 70), "tokens": (2, 150), "vocabulary": (2, 40)}
 
 
@@ -349,6 +376,7 @@ def check_encode():
         "`encode`",
         "Everything up to where the model would begin to write is −100, all that follows is a label",
         causes={
+            "the end token may be the pad token, too: where it ends the answer it is learned": without_pads,
             "the marker that opens the assistant's turn belongs to the prompt": lambda *row: row_by_definition(
                 *row, opener=False
             ),
@@ -357,14 +385,15 @@ def check_encode():
             ),
             "labels are not shifted here: that is the loss's work": lambda *row: row_by_definition(*row, shift=1),
             "the marker may stand in the question, too: the answer begins where the prompt ends": behind_first_marker,
+            "the template has written all special tokens: whoever tokenizes its text must not let others be added": with_another,
         },
     )
-    got = encoded(None, lessons[0]["prompt"], lessons[0]["answer"])["row"]["labels"]
+    got = encoded(None, "as usual", lessons[0]["prompt"], lessons[0]["answer"])["row"]["labels"]
     check.equal(got, trl_rows[0]["labels"], f"the labels of {lessons[0]['prompt']!r}", "TRL's own are expected")
 
 
 def check_masked_loss():
-    hint = "position t − 1 predicts token t, in each row; the mean runs over all learned tokens of the batch"
+    hint = "position t − 1 predicts token t, in each row; the mean runs over all learned tokens of the batch, in the logits' precision"
     causes = {
         "the logits of position t are compared with token t": lambda logits, labels: F.cross_entropy(
             logits.transpose(1, 2), labels
@@ -380,12 +409,13 @@ def check_masked_loss():
             loss_by_definition(logits, labels) * (labels[:, 1:] != -100).sum() / (labels != -100).sum()
         ),
     }
-    check.agrees(
-        masked_loss, loss_by_definition, cases.draw(seeds, batches, **sizes), "`masked_loss`", hint, causes=causes, atol=1e-4
-    )
+    for dtype, close in tolerances.items():
+        drawn = cases.draw(seeds, batches(dtype), count=5, **sizes)
+        check.agrees(masked_loss, loss_by_definition, drawn, "`masked_loss`", hint, causes=causes, **close)
     hint = "a gradient of None means that something on the way cut the graph"
-    drawn = cases.draw(seeds, batches, **sizes)
-    check.agrees(loss_and_gradient, gradient_by_definition, drawn, "loss and gradient of `masked_loss`", hint, atol=1e-4)
+    for dtype, close in tolerances.items():
+        drawn = cases.draw(seeds, batches(dtype), count=5, **sizes)
+        check.agrees(loss_and_gradient, gradient_by_definition, drawn, "loss and gradient of `masked_loss`", hint, **close)
     check.equal(
         masked_loss(trl_logits, trl_labels), trl_loss, "`masked_loss` on TRL's batch", "TRL's own loss is expected", rtol=1e-4
     )
@@ -534,8 +564,9 @@ print(f"TRL's loss before training: {pair_loss:.4f}; log 2 would be a coin toss:
 #
 # And for both: all floats of a call are float32, or all are float64, and
 #
-# - the result has their dtype; <!-- rule: dtype -->
-# - gradients flow to `scores`, to `chosen` and to `rejected`, and they are right; <!-- rule: gradients -->
+# - the result has their dtype, and its precision; <!-- rule: dtype -->
+# - gradients flow to `scores`, to `chosen` and to `rejected`, and they are right, between equal rewards
+#   too; <!-- rule: gradients -->
 # - the arguments stay as they were. <!-- rule: unchanged -->
 
 
@@ -651,7 +682,7 @@ def check_final_scores():
 
 
 def check_preference_loss():
-    hint = "minus the mean of log sigmoid(chosen − rejected − margin)"
+    hint = "minus the mean of log sigmoid(chosen − rejected − margin), in the precision of the arguments"
     causes = {
         "a sum is no mean": lambda c, r, m: loss_by_definition(c, r, m) * len(c),
         "a margin asks for more: it is taken off the difference": lambda c, r, m: loss_by_definition(c, r, -m),
@@ -660,10 +691,10 @@ def check_preference_loss():
             -(c - r - (0 if m is None else m)).sigmoid().log().mean()
         ),
     }
-    for seed, (dtype, rtol) in itertools.product(seeds, {"float32": 1e-4, "float64": 1e-7}.items()):
-        drawn, close = pair_cases(seed, dtype), {"rtol": rtol, "atol": 1e-6}
+    why = "−sigmoid(−difference) a pair, halfway at 0. None means that something cut the graph; a NaN, that the loss overflows"
+    for seed, (dtype, rtol) in itertools.product(seeds, {"float32": 1e-4, "float64": 1e-8}.items()):
+        drawn, close = pair_cases(seed, dtype), {"rtol": rtol, "atol": rtol / 100}
         check.agrees(preference_loss, loss_by_definition, drawn, "`preference_loss`", hint, causes=causes, **close)
-        why = "None means that something cut the graph; a NaN, that log sigmoid is not computed in one go"
         drawn = pair_cases(seed, dtype)
         check.agrees(loss_gradients, gradients_by_definition, drawn, "the gradients of `preference_loss`", why, **close)
     chosen, rejected = scores_by_definition(position_scores, pair_mask).chunk(2)
@@ -825,12 +856,12 @@ print("input_ids", tuple(pair_batch["input_ids"].shape), " completion_mask of ro
 # - The implied reward of a completion is $\beta$ times (policy − reference). The **margin** of a pair is the reward of the chosen
 #   completion minus that of the rejected one. <!-- rule: margins -->
 # - The loss is the mean of $-\log \sigma(\text{margin})$ over the pairs. <!-- rule: loss -->
-# - It is finite and right for margins of ±2000, too, and so is its gradient. <!-- rule: far -->
+# - It is finite and right for margins of ±2000 and of 0, too, and so is its gradient. <!-- rule: far -->
 # - It returns two tensors: the loss (a scalar) and the margins (`[pairs]`). <!-- rule: two -->
 #
 # And for both: all floats of a call are float32, or all are float64, and
 #
-# - results have their dtype; <!-- rule: dtype -->
+# - results have their dtype, and its precision; <!-- rule: dtype -->
 # - gradients flow to `logits` and, through the loss, to the policy's log-probabilities, and they are
 #   right; <!-- rule: gradients -->
 # - the arguments stay as they were. <!-- rule: unchanged -->
@@ -877,7 +908,7 @@ def logps_by_definition(logits, input_ids, completion_mask, reach=1, mean=False)
     row, place = completion_mask.nonzero(as_tuple=True)
     terms = logits[row, place - reach].double().log_softmax(-1).gather(1, input_ids[row, place][:, None])[:, 0]
     result = torch.zeros(len(logits), dtype=torch.float64).index_add(0, row, terms)
-    return (result / completion_mask.sum(1) if mean else result).to(logits.dtype)
+    return (result / completion_mask.sum(1).clamp(min=1) if mean else result).to(logits.dtype)
 
 
 def logps_gradient_by_definition(logits, input_ids, completion_mask):
@@ -910,12 +941,13 @@ def without_first(_mask, **_):
     return mask
 
 
-rows = {
-    "logits": cases.tensor("rows", "tokens", "vocabulary", scale=(0.3, 200)),
-    "input_ids": cases.tensor("rows", "tokens", dtypes=("int64",), below="vocabulary"),
-    "_mask": cases.tensor("rows", "tokens", dtypes=("int64",), high=1),
-    "completion_mask": cases.derived(without_first, "0 and 1"),
-}
+def rows(dtype):
+    return {
+        "logits": cases.tensor("rows", "tokens", "vocabulary", dtypes=(dtype,), scale=(0.3, 200)),
+        "input_ids": cases.tensor("rows", "tokens", dtypes=("int64",), below="vocabulary"),
+        "_mask": cases.tensor("rows", "tokens", dtypes=("int64",), high=1),
+        "completion_mask": cases.derived(without_first, "0 and 1"),
+    }
 
 
 def pairs(dtype, lowest):
@@ -927,7 +959,7 @@ def pairs(dtype, lowest):
 
 
 def check_completion_logps():
-    hint = "a sum over the completion's tokens; token t is predicted by the logits of position t − 1"
+    hint = "a sum over the completion's tokens; token t is predicted by the logits of position t − 1; in the logits' precision"
     causes = {
         "it is a sum, not a mean": lambda *x: logps_by_definition(*x, mean=True),
         "the logits of position t are taken for token t": lambda *x: logps_by_definition(*x, reach=0),
@@ -938,11 +970,12 @@ def check_completion_logps():
             x[:, :-1].softmax(-1).gather(-1, ids[:, 1:, None])[..., 0].where(mask[:, 1:] == 1, 1).log().sum(1)
         ),
     }
-    drawn = cases.draw(seeds, rows, rows=(1, 40), tokens=(2, 150), vocabulary=(2, 40))
-    check.agrees(completion_logps, logps_by_definition, drawn, "`completion_logps`", hint, causes=causes, atol=1e-3)
-    drawn = cases.draw(seeds, rows, count=2, rows=(1, 5), tokens=(2, 20), vocabulary=(2, 40))
-    hint = "None means that something cut the graph"
-    check.agrees(logps_gradient, logps_gradient_by_definition, drawn, "the gradient of `completion_logps`", hint, atol=1e-3)
+    why = "None means that something cut the graph"
+    for dtype, close in (("float32", {"atol": 1e-3}), ("float64", {"rtol": 1e-9, "atol": 1e-9})):
+        drawn = cases.draw(seeds, rows(dtype), count=5, rows=(1, 40), tokens=(2, 150), vocabulary=(2, 40))
+        check.agrees(completion_logps, logps_by_definition, drawn, "`completion_logps`", hint, causes=causes, **close)
+        drawn = cases.draw(seeds, rows(dtype), count=2, rows=(1, 5), tokens=(2, 20), vocabulary=(2, 40))
+        check.agrees(logps_gradient, logps_gradient_by_definition, drawn, "the gradient of `completion_logps`", why, **close)
 
 
 def check_dpo_loss():
@@ -971,10 +1004,10 @@ def check_dpo_loss():
             in_two_steps
         ),
     }
-    hint = "beta * ((policy − reference) of the chosen, minus the same of the rejected); then minus the mean of log sigmoid"
-    why = "None means that something cut the graph; a NaN, that log sigmoid is not computed in one go"
-    for seed, (dtype, rtol), lowest in itertools.product(seeds, {"float32": 1e-4, "float64": 1e-7}.items(), (-9, -1000, None)):
-        close = {"rtol": rtol, "atol": 1e-5 if lowest == -9 else 1e-3}
+    hint = "beta * ((policy − reference) of the chosen, minus the same of the rejected); then minus the mean of log sigmoid; in their precision"
+    why = "beta / pairs times −sigmoid(−margin), halfway at 0. None means that something cut the graph; a NaN, that the loss overflows"
+    for seed, (dtype, rtol), lowest in itertools.product(seeds, {"float32": 1e-4, "float64": 1e-8}.items(), (-9, -1000, None)):
+        close = {"rtol": rtol, "atol": 1e-8 if dtype == "float64" else 1e-5 if lowest == -9 else 1e-3}
         drawn = cases.draw(seed, pairs(dtype, lowest), count=3, pairs=(1, 150))
         check.agrees(dpo_loss, dpo_by_definition, drawn, "(loss, margins) of `dpo_loss`", hint, causes=causes, **close)
         drawn = cases.draw(seed, pairs(dtype, lowest), count=2, pairs=(1, 30))
@@ -1237,7 +1270,8 @@ print(f"TRL: KL to the shipped model {trl_kl:.4f} nats a token; loss of the case
 # 0 on padding. Every axis has length 1 or more, and at least one token is real; an answer may have none.
 #
 # - $\delta$ is reference minus policy. The first result is the mean of $k_1$, which may be negative. <!-- rule: k1 -->
-# - The second is the mean of $k_3$, never negative (but for rounding: the tests allow an error of 0.00001). <!-- rule: k3 -->
+# - The second is the mean of $k_3$, never negative (but for rounding: the tests allow an error of 0.00001 in float32, and of a
+#   tenth of that in float64). <!-- rule: k3 -->
 # - Padding counts neither in the sum nor in the count, wherever it stands. <!-- rule: padding -->
 # - Each real token weighs the same, in a long answer and in a short one. <!-- rule: tokens -->
 # - Both results are scalar tensors of the dtype of `logps`. No gradient is needed: this is for measuring. <!-- rule: scalars -->
@@ -1267,10 +1301,10 @@ def some_real(_mask, **_):
     return mask
 
 
-def nearby(distance, lowest):
+def nearby(distance, lowest, dtype):
     """Log-probabilities from `lowest` to 0; the reference differs from the policy by `distance` at most."""
     return {
-        "logps": cases.tensor("answers", "tokens", low=lowest + distance, high=-distance),
+        "logps": cases.tensor("answers", "tokens", dtypes=(dtype,), low=lowest + distance, high=-distance),
         "_apart": cases.tensor("answers", "tokens", low=-distance, high=distance),
         "_whole": cases.choice(False, True),  # many tokens are exactly as likely under both
         "ref_logps": cases.derived(
@@ -1303,9 +1337,11 @@ with check.exercise("kl_estimates"):
             p, q, (torch.arange(m.shape[1]) < m.sum(1, keepdim=True)).long()
         ),
     }
-    for seed, far in itertools.product(seeds, ((0, -50), (1, -50), (20, -50), (1, -1000), (20, -1000))):
-        drawn = cases.draw(seed, nearby(*far), answers=(1, 70), tokens=(1, 200))
-        check.agrees(kl_estimates, estimates_by_definition, drawn, "(k1, k3)", hint, causes=causes, rtol=1e-4, atol=1e-5)
+    single, double = ("float32", {"rtol": 1e-4, "atol": 1e-5}), ("float64", {"rtol": 1e-6, "atol": 1e-6})
+    kinds = ((0, -50, single), (1, -50, single), (20, -50, single), (1, -1000, double), (20, -1000, double), (20, -1000, single))
+    for seed, (*far, (dtype, close)) in itertools.product(seeds, kinds):
+        drawn = cases.draw(seed, nearby(*far, dtype), answers=(1, 70), tokens=(1, 200))
+        check.agrees(kl_estimates, estimates_by_definition, drawn, "(k1, k3)", hint, causes=causes, **close)
     got = kl_estimates(case["logps"], case["ref_logps"], case["mask"])
     check.equal(got[1], trl_kl, "k3 on TRL's batch", "TRL's own figure is expected", rtol=1e-2)
 
@@ -1404,7 +1440,7 @@ claims.record(
 # `[questions * group_size]`: the answers to one question lie next to each other. There are one question or more, of 2 answers or more
 # each; rewards are any numbers from −10 to 10.
 #
-# - Advantages come back in the shape, order and dtype of the rewards. <!-- rule: order -->
+# - Advantages come back in the shape, order, dtype and precision of the rewards. <!-- rule: order -->
 # - A group is compared with itself alone: other questions change nothing. <!-- rule: group -->
 #
 # `group_advantages(rewards, group_size, scale=True)` is GRPO's.
@@ -1414,7 +1450,7 @@ claims.record(
 #   denominator) plus 0.0001, however close to each other its rewards are. <!-- rule: spread -->
 # - With `scale=False` nothing is divided (Dr. GRPO, [Liu et al. 2025](https://arxiv.org/abs/2503.20783); in TRL
 #   `scale_rewards="none"`). <!-- rule: scale -->
-# - Where a whole group earns the same, its advantages are 0 (rounding may leave up to 0.01), never
+# - Where a whole group earns the same, its advantages are 0 (rounding may leave up to 0.01 in float32), never
 #   NaN. <!-- rule: same -->
 #
 # `leave_one_out(rewards, group_size)` is RLOO's.
@@ -1470,13 +1506,13 @@ def interleaved(definition, rewards, size, *rest):
     return definition(rewards.view(size, -1).T.flatten(), size, *rest).view(-1, size).T.flatten()
 
 
-def drawn_rewards(near=(False, True), dtypes=("float32", "float64"), **more):
+def drawn_rewards(dtype, near=(False, True), **more):
     """Rewards of groups, some of them all equal, some of very different magnitude, some nearly equal."""
-    groups = cases.tensor("questions", "group_size", dtypes=dtypes, scale=(1e-3, 10))
+    groups = cases.tensor("questions", "group_size", dtypes=(dtype,), scale=(1e-3, 10))
     return {
         "_groups": groups,
         "_near": cases.choice(*near),  # all within some millionths of 1
-        "rewards": cases.derived(lambda _groups, _near: (1 + 4e-6 * _groups if _near else _groups).flatten(), "as drawn"),
+        "rewards": cases.derived(lambda _groups, _near: (1 + 4e-6 * _groups if _near else _groups).flatten()),
         "group_size": cases.size("group_size"),
         **more,
     }
@@ -1484,17 +1520,18 @@ def drawn_rewards(near=(False, True), dtypes=("float32", "float64"), **more):
 
 def differences(causes, **more):
     """Rewards for what is not divided, and how far it may be off: where they nearly tie, less than they differ."""
-    yield cases.draw(seeds, drawn_rewards((False,), **more), **sizes), {"atol": 1e-5, "causes": causes}
-    for dtype, largest, off in (("float32", 9, 1e-6), ("float64", 130, 1e-7)):  # in float32, a large group's rounding is larger
-        drawn = drawn_rewards((True,), (dtype,), **more)
-        yield cases.draw(seeds, drawn, count=2, questions=(1, 9), group_size=(2, largest)), {"atol": off}
+    for dtype, largest, rtol, off in (("float32", 9, 1e-5, 1e-6), ("float64", 130, 1e-9, 1e-10)):
+        drawn = cases.draw(seeds, drawn_rewards(dtype, (False,), **more), count=5, **sizes)
+        yield drawn, {"rtol": rtol, "atol": 10 * off, "causes": causes}
+        near = drawn_rewards(dtype, (True,), **more)  # of small groups in float32: a large one's rounding is larger
+        yield cases.draw(seeds, near, count=2, questions=(1, 9), group_size=(2, largest)), {"rtol": rtol, "atol": off}
 
 
 sizes = {"questions": (1, 40), "group_size": (2, 130)}
 
 
 def check_group_advantages():
-    hint = "groups lie one after the other: take each group's mean off, and with `scale` divide by its sample standard deviation + 1e-4"
+    hint = "groups lie one after the other: take each group's mean off, and with `scale` divide by its sample standard deviation + 1e-4; keep the precision"
     causes = {
         "mean and spread are those of the group, not of the batch": lambda r, g, s: grpo_by_definition(r, len(r), s),
         "groups lie one after the other": lambda r, g, s: interleaved(grpo_by_definition, r, g, s),
@@ -1502,9 +1539,11 @@ def check_group_advantages():
         "0.0001 is added to the spread": lambda r, g, s: grpo_by_definition(r, g, s, extra=1e-8),
         "with scale=False nothing is divided": lambda r, g, s: grpo_by_definition(r, g),
     }
-    drawn = cases.draw(seeds, drawn_rewards(scale=cases.choice(True)), **sizes)
-    scaled = drawn, {"rtol": 1e-4, "atol": 1e-2, "causes": causes}
-    for drawn, how in (scaled, *differences(causes, scale=cases.choice(False))):
+    scaled = [
+        (cases.draw(seeds, drawn_rewards(dtype, scale=cases.choice(True)), **sizes), {**close, "causes": causes})
+        for dtype, close in (("float32", {"rtol": 1e-4, "atol": 1e-2}), ("float64", {"rtol": 1e-8, "atol": 1e-8}))
+    ]
+    for drawn, how in (*scaled, *differences(causes, scale=cases.choice(False))):
         check.agrees(group_advantages, grpo_by_definition, drawn, "`group_advantages`", hint, **how)
     check.equal(
         group_advantages(rewards_seen["grpo"], 8),
@@ -1516,7 +1555,7 @@ def check_group_advantages():
 
 
 def check_leave_one_out():
-    hint = "the baseline is the mean of the others in the group: an answer's own reward is neither in the sum nor in the count"
+    hint = "the baseline is the mean of the others in the group: an answer's own reward is neither in the sum nor in the count; keep the precision"
     causes = {
         "the mean of the whole group holds the answer itself": lambda r, g: grpo_by_definition(r, g, False),
         "groups lie one after the other": lambda r, g: interleaved(rloo_by_definition, r, g),
@@ -1749,10 +1788,9 @@ with check.exercise("grpo_loss"):
     four = [case[key] for key in ("logps", "old_logps", "advantages", "mask")]
     got = grpo_loss(*four, beta=0.1, ref_logps=case["ref_logps"])
     check.equal(got, trl_grpo_loss, "the loss of TRL's batch", "TRL's own is expected", rtol=1e-3)
-    plain = loss_by_definition(*four, 0.2, 0.0, None)
-    check.equal(
-        grpo_loss(*four), plain, "the loss without the last three arguments", "epsilon is 0.2 and beta 0 by default", rtol=1e-4
-    )
+    plain, what = loss_by_definition(*four, 0.2, 0.0, None), "epsilon is 0.2 and beta 0 by default"
+    check.equal(grpo_loss(*four), plain, "the loss without the last three arguments", what, rtol=1e-4)
+    check.equal(grpo_loss(*four, ref_logps=case["ref_logps"]), plain, "the loss without epsilon and beta", what, rtol=1e-4)
 
 
 # %% [markdown]
@@ -1905,7 +1943,7 @@ claims.record(
 #
 # A **number** in a text is a run of the digits 0 to 9, as long as it goes, wherever it stands (between letters, too), with a minus
 # sign if one stands directly before it: `-`, and no other sign. `3.8` and `1,000` hold two numbers each, `9 - 12` holds `9` and `12`,
-# and `x-7y` and `x--7y` hold `-7`. A text may have several lines, all of which count. (No other kinds of digits come.)
+# and `x-7y` and `x--7y` hold `-7`. A text may be long and have several lines, all of which count. (No other kinds of digits come.)
 #
 # - The reward is 1.0 where the text names **exactly one number**, once. <!-- rule: one -->
 # - That number must be the answer, the whole of it and written as it is in `answer`: `05` is not `5`, nor is `-5`. <!-- rule: answer -->
@@ -1930,9 +1968,12 @@ def exact_reward(completions, answer, **columns) -> list[float]:
 # %% tests="exact_reward" points=3
 @check.scenario
 def rewards(completions, answer, columns):
-    """Called as TRL does; each reward with its type."""
+    """Called as TRL does; what kinds of things come back, and the rewards."""
     given = exact_reward(completions=completions, answer=answer, **columns)
-    return [[type(reward).__name__, reward] for reward in given] if type(given) is list else given
+    if not isinstance(given, (list, tuple)):
+        return {"type": type(given).__name__, "rewards": []}
+    of = " and ".join(sorted({type(reward).__name__ for reward in given} or {"float"}))
+    return {"type": f"{type(given).__name__} of {of}", "rewards": list(given)}
 
 
 def rewards_by_definition(completions, answer, columns):
@@ -1946,8 +1987,8 @@ def rewards_by_definition(completions, answer, columns):
             elif sign in "0123456789":
                 numbers.append("-" + sign if before == "-" else sign)
             before = sign
-        result.append(["float", float(numbers == [right])])
-    return result
+        result.append(float(numbers == [right]))
+    return {"type": "list of float", "rewards": result}
 
 
 # by what they show: pairs of text and answer
@@ -1957,6 +1998,7 @@ kinds = {
     "words and signs around the number are welcome": "The answer is 12.=12|Sure! It is 7, I think. More?=7| 40\n=40|(12)=12|100%=100|5!=5",
     "a reply without a number earns nothing": "=5|I do not know.=5|five=5",
     "naming several numbers must not pay, or the model will name them all": "12 71 33=12|71 12=12|33, no, 12=12|12 or 71=12|1 2=12|71\n12=12|12\n71=12|3 and 4.\n\n7=7|<b>71</b>12=12",
+    "a text may have several lines, all of which count": "Sure!\nIt is 7.\nMore?=7|7\n\nor 8\n=7",
     "only digits make up a number: any other sign ends it": "1,000=1000|-2,500=-2500|12,71=1271|1'000=1000|1_000=1000|3.8=38|3/8=38|1\n2=12",
     "the same number twice is not one number": "12 12=12|5, so 5.=5",
     "the whole number must be the answer, not a part of it": "123=12|412=12|120=0|0123456789=5|3 8=38|3.8=3|3.8=38",
@@ -1964,6 +2006,7 @@ kinds = {
     "a minus sign belongs to the number that it stands directly before": "-12=12|-0=0|4=-4|- 4=-4|- 4=4|9 - 12=12|-40=-4|5-5=5|x-7=-7|12-=12|3-8=38",
     "the minus sign is - and no other": "−4=4|−4=-4|–12=12|–12=-12|3 −4=4|+5=5",
     "a run of digits is a number wherever it stands": "x12y=12|a5=5|No.7=7|x=y7",
+    "the whole of a text counts, however long it is": f"{300 * 'so '}7=7|7{300 * ' so'}=7|7{300 * ' so'} 8=7",
 }
 why = {hint: [tuple(pair.rsplit("=", 1)) for pair in texts.split("|")] for hint, texts in kinds.items()}
 columns = (
@@ -1985,10 +2028,11 @@ def drawn_texts(seed):
 def single_calls(pairs):
     """One text at a time, in both forms."""
     for text, right in pairs:
-        for completion in (assistant(text), text):
+        shown = text if len(text) < 60 else f"{text[:9]}… ({len(text)} signs) …{text[-9:]}"
+        for wrapped in (assistant, str):
             yield cases.Case(
-                {"completions": [completion], "answer": [right], "columns": {}},
-                {"completions": repr([completion]), "answer": repr([right])},
+                {"completions": [wrapped(text)], "answer": [right], "columns": {}},
+                {"completions": repr([wrapped(shown)]), "answer": repr([right])},
             )
 
 
@@ -2060,13 +2104,16 @@ print(
 #
 # If it breaks the contract in one of these ways, an error is raised (use `assert`; what you return is ignored):
 #
-# - Replies that name one number: it pays for another number than the answer, for one that only begins or ends with it, for one with
-#   another sign or another spelling, or it does not pay for the answer. <!-- rule: number -->
-# - Replies that name several numbers: it pays. <!-- rule: several -->
-# - Replies that name no number: it pays. <!-- rule: silence -->
-# - Words around the answer: it does not pay. <!-- rule: words -->
-# - The values are others than 1.0 and 0.0. <!-- rule: values -->
-# - Several replies in one call: rewards are not one for each, in their order, by its own answer. <!-- rule: batch -->
+# - Replies that name one number: it pays for a smaller number than the answer or for a larger one, for one that only begins or ends
+#   with it, for one with a minus sign more or less, or for another spelling (`05` for `5`); or it does not pay for the answer,
+#   positive or negative. <!-- rule: number -->
+# - Replies that name several numbers: it pays where the answer is the first of them or the last, where it comes twice, or where it
+#   is what they make when put together (`1,000` for `1000`). <!-- rule: several -->
+# - Replies that name no number: it pays, for an empty text or for words alone. <!-- rule: silence -->
+# - Words around the answer: it does not pay, because of those before it or of those behind it. <!-- rule: words -->
+# - The values are others than 1.0 for the answer and 0.0 for the rest: smaller or larger ones. <!-- rule: values -->
+# - Several replies in one call: rewards are not one for each (too few, too many, a single number), not in their order, or all
+#   by the same answer. <!-- rule: batch -->
 # - It understands only one of the two forms of completions. <!-- rule: forms -->
 # - It fails when TRL passes other columns. <!-- rule: columns -->
 #
@@ -2112,7 +2159,7 @@ def check_reward(reward) -> None:
     """Raise for a reward function that breaks the contract of exercise 7; else return."""
     ### BEGIN SOLUTION
     paid = "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4"
-    unpaid = "33=12|0=12|12 71=12|71 12=12|7 7=7|123=12|412=12|05=5|-12=12|12=-12|=5|no idea=5"
+    unpaid = "33=12|0=12|12 71=12|71 12=12|7 7=7|1,000=1000|123=12|412=12|05=5|-12=12|12=-12|=5|no idea=5"
     cases = [case.split("=") for case in f"{paid}|{unpaid}".split("|")]
     texts, answers = [text for text, _ in cases], [right for _, right in cases]
     wanted = [1.0] * len(paid.split("|")) + [0.0] * len(unpaid.split("|"))
@@ -2127,7 +2174,7 @@ def by_matches(completions, answer, **columns):
     """Right, in another style."""
     out = []
     for reply, right in zip(completions, answer):
-        text = reply if isinstance(reply, str) else reply[0]["content"]
+        text = reply if isinstance(reply, str) else "".join(m["content"] for m in reply if m["role"] == "assistant")
         found = list(re.finditer(r"-?[0-9]+", text))
         out.append(1.0 if len(found) == 1 and found[0].group() == right else 0.0)
     return out
@@ -2140,8 +2187,8 @@ def by_one_pattern(completions, answer, prompts=None, **columns):
     return [float(match is not None and match[1] == right) for match, right in zip(matches, answer)]
 
 
-def by_first_reply(completions, answer, **columns):
-    """Right: all replies of a call are of one form, which the first one shows."""
+def by_first_reply(*, completions, answer, **columns):
+    """Right: called with keyword arguments; all replies of a call are of one form, which the first one shows."""
     chats = not isinstance(completions[0], str)
     texts = [reply[0]["content"] for reply in completions] if chats else completions
     return [float(re.findall("-?[0-9]+", text) == [right]) for text, right in zip(texts, answer)]
@@ -2152,7 +2199,17 @@ def one_number(rule):
     return on_texts(lambda text, right: len(numbers_in(text)) == 1 and rule(numbers_in(text)[0], right))
 
 
-exact = one_number(lambda number, right: number == right)
+def exact_rule(text, right):
+    return numbers_in(text) == [right]
+
+
+exact = on_texts(exact_rule)
+
+
+def at_ends(text, right):
+    """Whether the first number of a text and the last one are the answer, as "10" and the like; "1" where it is the only one."""
+    numbers = numbers_in(text)
+    return "1" if numbers == [right] else "".join(str(int(number == right)) for number in (*numbers[:1], *numbers[-1:]))
 
 
 def first_answer_for_all(completions, answer, **columns):
@@ -2176,8 +2233,13 @@ with check.exercise("check_reward"):
     right = shown_rights | {"looks at matches": by_matches, "one pattern": by_one_pattern, "asks the first reply": by_first_reply}
     wrong = shown_bugs | {
         "takes the first number": on_texts(lambda text, right: numbers_in(text)[:1] == [right]),
+        "puts several numbers together": on_texts(lambda text, right: "".join(numbers_in(text)) == right),
         "ignores the minus sign": on_texts(lambda text, right: re.findall(r"\d+", text) == [right.lstrip("-")]),
+        "does not know minus signs": on_texts(lambda text, right: re.findall(r"\d+", text) == [right]),
         "pays for a number that begins with the answer": one_number(str.startswith),
+        "pays for any number that is large enough": one_number(lambda number, right: int(number) >= int(right)),
+        "allows no words before the answer": on_texts(lambda text, right: exact_rule(text, right) and text.startswith(right)),
+        "allows no words behind the answer": on_texts(lambda text, right: exact_rule(text, right) and text.endswith(right)),
         "never pays": on_texts(lambda text, right: False),
         "pays half": on_texts(lambda text, right: (numbers_in(text) == [right]) / 2),
         "compares all with the first answer": first_answer_for_all,
@@ -2185,15 +2247,26 @@ with check.exercise("check_reward"):
         "takes plain texts only": texts_only,
         "takes no other columns": lambda completions, answer: exact(completions, answer),
         "returns them in reverse": lambda completions, answer, **c: exact(completions, answer)[::-1],
+        "leaves the last reply out": lambda completions, answer, **c: exact(completions, answer)[: max(1, len(answer) - 1)],
     }
     ### BEGIN HIDDEN TESTS
     right |= {"compares lists of digits": on_texts(lambda text, right: re.findall("-?[0-9]+", text) == [right])}
     wrong |= {
         "pays for the answer said twice": on_texts(lambda text, right: set(numbers_in(text)) == {right}),
-        "pays for a number that ends with the answer": one_number(str.endswith),
+        "pays for a number that ends with the answer": one_number(lambda n, right: re.fullmatch(rf"([1-9]\d*)?{right}", n) is not None),
+        "never pays for a negative answer": one_number(lambda number, right: number == right and number[0] != "-"),
+        "pays where other numbers follow the answer": on_texts(lambda text, right: at_ends(text, right) in ("1", "10")),
+        "pays where other numbers go before the answer": on_texts(lambda text, right: at_ends(text, right) in ("1", "01")),
         "compares the numbers, not how they are written": one_number(lambda number, right: int(number) == int(right)),
         "pays for any single number": one_number(lambda number, right: True),
-        "gives minus one for a wrong answer": on_texts(lambda text, right: 2.0 * (numbers_in(text) == [right]) - 1),
+        "pays for the answer with a minus sign": one_number(lambda number, right: number in (right, "-" + right)),
+        "pays for the answer without its minus sign": one_number(lambda number, right: number in (right, right.lstrip("-"))),
+        "pays for words alone": on_texts(lambda text, right: exact_rule(text, right) or text != "" and not numbers_in(text)),
+        "pays for an empty text": on_texts(lambda text, right: exact_rule(text, right) or text == ""),
+        "gives minus one for a wrong answer": on_texts(lambda text, right: 2.0 * exact_rule(text, right) - 1),
+        "gives a tenth for trying": on_texts(lambda text, right: max(0.1, exact_rule(text, right))),
+        "pays ten": on_texts(lambda text, right: 10 * exact_rule(text, right)),
+        "returns one too many": lambda completions, answer, **c: [*exact(completions, answer), 0.0],
         "leaves replies without a number out": skips_empty,
         "returns one mean": lambda completions, answer, **c: sum(exact(completions, answer)) / len(answer),
     }

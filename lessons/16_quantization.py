@@ -528,7 +528,7 @@ print(f"true error / bound: median {ratio.median():.3f}, largest {ratio.max():.3
 # - The given layer is not changed: what is frozen stays frozen. <!-- rule: layer_unchanged -->
 # - The module has the training flag of the given layer. <!-- rule: mode -->
 #
-# `forward(x)` takes `x` of shape `(..., in)`, with no, one or several axes before the last, of any memory layout.
+# `forward(x)` takes `x` of shape `(..., in)`, with no, one or several axes (of length 1 or more) before the last, of any memory layout.
 #
 # - It returns what `F.linear` gives with the rounded weight and the bias, in the dtype of `x`. <!-- rule: forward -->
 # - Gradients flow to `x` and to the bias, in eval mode too, as LoRA on top of it would need. <!-- rule: gradients -->
@@ -538,7 +538,8 @@ print(f"true error / bound: median {ratio.median():.3f}, largest {ratio.max():.3
 # `quantize_linears(model, skip=())`. No layer stands at two places of `model`, `model` is not itself an `nn.Linear`, and no layer is of
 # a subclass of `nn.Linear`. `skip` is a tuple, list or set of names.
 #
-# - It replaces every `nn.Linear` of `model`, at any depth, by an `Int8Linear` made from it, in place. <!-- rule: depth -->
+# - It replaces every `nn.Linear` of `model`, at any depth, by an `Int8Linear` made from it, in place. All else stays: the weight
+#   of a layer may be that of an embedding, too. <!-- rule: depth -->
 # - It leaves those alone whose **full** name (as in `model.named_modules()`) is in `skip`. <!-- rule: skip -->
 # - It returns the list of the names replaced, in the order of `named_modules()`. <!-- rule: names -->
 #
@@ -625,7 +626,9 @@ def stored_bytes(model):
 # %% tests="int8_model" points=4
 @check.shared
 def large_floats(thing, least, depth=5):
-    """How many float tensors of at least so many numbers there are in a module's attributes, lists and dicts."""
+    """How many float tensors (or arrays) of at least so many numbers there are in a module's attributes, lists and dicts."""
+    if isinstance(thing, np.ndarray):
+        return int(thing.size >= least)
     if isinstance(thing, torch.Tensor):
         return int(thing.is_floating_point() and thing.numel() >= least)
     inside = vars(thing) if isinstance(thing, nn.Module) else thing
@@ -673,7 +676,8 @@ def run_int8(weight, bias, x, pull, training):
     if y.shape != pull.shape:
         return y.detach(), [], None, None
     wanted = [x] if bias is None else [x, packed.bias]
-    slopes = torch.autograd.grad(y, wanted, pull, allow_unused=True) if y.requires_grad else [None] * len(wanted)
+    open_way = y.requires_grad and all(isinstance(t, torch.Tensor) and t.requires_grad for t in wanted)
+    slopes = torch.autograd.grad(y, wanted, pull, allow_unused=True) if open_way else [None] * len(wanted)
     packed.load_state_dict(Int8Linear(linear_of(2 * weight.flip(1), bias)).state_dict(), strict=False)
     filled = packed(x).detach()
     packed.load_state_dict(Int8Linear(linear_of(weight, bias)).state_dict(), strict=False, assign=True)
@@ -722,7 +726,8 @@ def check_int8_state():
         codes = torch.where(close & ((observed.int() - codes.int()).abs() == 1), observed, codes)
         check.equal(observed, codes, f"the codes of {what}", "the row over its scale, rounded to the nearest, int8")
         names = ["bias", "scale", "weight"] if bias is not None else ["scale", "weight"]
-        check.equal(seen["saved"], names, f"what {what} stores", "no float copy of the weight may stay in the module")
+        hint = "codes, scales and the bias of a layer that has one: no float copy of the weight may stay in the module"
+        check.equal(seen["saved"], names, f"what {what} stores", hint)
         hint = "codes are buffers; the bias stays a parameter"
         check.equal(seen["parameters"], ["bias"] if bias is not None else [], f"the parameters of {what}", hint)
         check.true(
@@ -743,7 +748,8 @@ def check_int8_state():
         )
         check.equal(seen["training"], training, f"the training flag of {what}", "that of the given layer, as `train(mode)` sets it")
         hint = "the given layer must not be changed"
-        check.equal(seen["layer"]["weight"], weight, f"the layer's weight after {what}", hint, rtol=0, atol=0)
+        wanted = {"weight": weight} | ({} if bias is None else {"bias": bias})
+        check.equal(seen["layer"], wanted, f"the layer's parameters after {what}", hint, rtol=0, atol=0)
         flags = [training] + [not frozen] * len(seen["layer"]) + [True] * len(seen["layer"])
         check.equal(seen["layer's flags"], flags, f"training flag, requires_grad and empty .grad of the layer after {what}", hint)
 
@@ -762,7 +768,7 @@ def check_int8_forward():
             largest = (x.double().abs() @ rounded.abs().T).max() + (0 if bias is None else bias.double().abs().max())
             limit = {"rtol": share, "atol": share * largest.item()}
             said = f"the output for x {list(x.shape)} of {what}"
-            hint = "the bias is added after the scale, and the scale belongs to the output"
+            hint = "codes times the scale of their output, nothing else is rounded; the bias is added after the scale"
             check.equal(y, own.to(x.dtype), said, hint, **limit)
             hint = "the path from x (and the bias) to the output must stay in the graph"
             mode = "training" if training else "eval"
@@ -802,7 +808,7 @@ def shared_model(seed, dtype=torch.float32):
 
 @check.scenario
 def replace_linears(seed, skip):
-    """Names returned, names and kinds of the layers afterwards, training flags, weights from which they were made, flags of the rest.
+    """Names returned, names and kinds of the layers afterwards, training flags, weights from which they were made, and the rest.
 
     While it runs, Int8Linear only notes what it was made from, so that nothing depends on the student's own.
     """
@@ -825,6 +831,7 @@ def replace_linears(seed, skip):
         {name: module.training for name, module in modules.items()},
         {name: modules[name].weight.float() * modules[name].scale[:, None] for name in changed},
         {name: p.requires_grad for name, p in model.named_parameters() if name.rpartition(".")[0] not in changed},
+        {name: p.detach().clone() for name, p in model.named_parameters() if name.rpartition(".")[0] not in changed},
     )
 
 
@@ -834,7 +841,7 @@ def check_replacing():
         model = shared_model(seed)
         for skip in (None, ("head",), ["deep", "head", "block", "0"], {"block.2.deep", "head", "stack.0.0"}, tuple(everything)):
             wanted = [name for name in everything if name not in (skip or ())]
-            names, changed, left, flags, weights, rest = replace_linears(seed, skip)
+            names, changed, left, flags, weights, rest, values = replace_linears(seed, skip)
             said, hint = f"with skip={skip}", "full names, at any depth, in the order of named_modules()"
             check.equal(names, wanted, f"the names replaced {said}", hint)
             check.equal(changed, wanted, f"the layers that are Int8Linear {said}", "the model is changed in place")
@@ -842,6 +849,9 @@ def check_replacing():
             check.equal(flags, {n: m.training for n, m in model.named_modules()}, f"the training flags {said}", "all stay as they were")
             still = {n: p.requires_grad for n, p in model.named_parameters() if n.rpartition(".")[0] not in wanted}
             check.equal(rest, still, f"requires_grad of what is not replaced {said}", "it stays as it was")
+            kept = {n: model.get_parameter(n).detach() for n in still}
+            hint = "it stays as it was; a layer that is replaced may share its weight with the embedding"
+            check.equal(values, kept, f"the parameters of what is not replaced {said}", hint, rtol=0, atol=0)
             for name in wanted:
                 weight = model.get_submodule(name).weight.detach()
                 error = (weights[name] - weight).abs() / weight.abs().amax(1, keepdim=True)
@@ -878,7 +888,9 @@ def check_bytes():
             ("shared", "a small model", floats * size + 8),
             ("nothing", "a module without parameters", 0),
         ):
-            check.equal(count_bytes(kind, 0, dtype), wanted, f"the bytes of {what} in {name}", hint)
+            found = count_bytes(kind, 0, dtype)
+            check.kind(found, int, f"what stored_bytes gives for {what} in {name}")
+            check.equal(found, wanted, f"the bytes of {what} in {name}", hint)
 
 
 with check.exercise("int8_model"):
@@ -1380,12 +1392,12 @@ for label, block, nvfp4, bits in (("MXFP4", 32, False, 4 + 8 / 32), ("NVFP4", 16
 #
 # - If a promise is broken it raises an error, for instance by `assert`. What it returns is ignored. <!-- rule: raises -->
 # - If all promises are kept it raises nothing. Correct implementations differ in how they round ties and in the scale of a row of
-#   zeros. <!-- rule: no_false_alarm -->
+#   zeros, they may use all the slack of the promises, and refuse inputs of other kinds. <!-- rule: no_false_alarm -->
 # - A bug may show only with some number of bits, in small weights (1e-5) or large ones (1e5), in rows of one sign, near 0 or far
 #   from it, or in wide rows (100 weights are wide enough). <!-- rule: inputs -->
 #
-# It is run on correct implementations and on twenty-four broken ones, eighteen of them hidden. A correct one turned down costs all points;
-# otherwise the share of the broken ones that you catch is the share of the points.
+# It is run on correct implementations and on thirty-one broken ones, twenty-five of them hidden. A correct one turned down costs all
+# points; otherwise the share of the broken ones that you catch is the share of the points.
 #
 # One trap of PyTorch: a comparison with an int8 tensor is made in int8. `q.max() < 128` is always False, because 128 becomes -128
 # there. Compare `q.int()`.
@@ -1463,7 +1475,22 @@ def halves_up(w, bits):
     return q.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1).to(torch.int8), scale.float(), zero_point.int()
 
 
-right_quantizers = {"as in exercise 1": make_quantizer(), "ties rounded up": halves_up}
+def to_the_limits(w, bits):
+    """Correct: a scale and errors as large as the promises let them be; refuses inputs of other kinds."""
+    peaks = w.abs().amax(1) if w.ndim == 2 else w.new_zeros(0)
+    if w.ndim != 2 or w.dtype != torch.float32 or ((peaks != 0) & ((peaks < 0.99e-6) | ~(peaks < 1.01e6))).any():
+        raise ValueError("w must be float32 (rows, columns), the largest weight of each row 0 or between 1e-6 and 1e6")
+    if bits not in range(2, 9):
+        raise ValueError("bits must be 2 to 8")
+    half, (low, high) = 2 ** (bits - 1), row_ranges(w)
+    scale = (high - low) / (2**bits - 1) * (1 + 6e-6)
+    scale = torch.where(scale > 0, scale, 5)
+    zero_point = (-low / scale + 0.5006).floor() - half
+    q = (w / scale + 0.5006).floor() + zero_point
+    return q.clamp(-half, half - 1).to(torch.int8), scale, zero_point.int()
+
+
+right_quantizers = {"as in exercise 1": make_quantizer(), "ties rounded up": halves_up, "uses all the slack": to_the_limits}
 visible_faults = [
     "zero point off by one",
     "clamps before it adds the zero point",
@@ -1475,14 +1502,6 @@ visible_faults = [
 wrong_quantizers = {name: make_quantizer(name) for name in visible_faults}
 with check.exercise("check_quantizer"):
     ### BEGIN HIDDEN TESTS
-    def row_by_row(w, bits):
-        """Correct: one row after the other; a row of zeros has the scale 5."""
-        parts = [make_quantizer()(row[None], bits) for row in w]
-        q, scale, zero_point = (torch.cat(column) for column in zip(*parts))
-        return q, torch.where(w.any(1, keepdim=True), scale, 5.0), zero_point
-
-    right_quantizers |= {"one row after the other": row_by_row}
-
     def make_hidden_quantizer(name):
         """The same for the hidden faults."""
 
@@ -1491,6 +1510,8 @@ with check.exercise("check_quantizer"):
                 bits = min(bits, 7)
             if name == "takes 3 bits when asked for 2":
                 bits = max(bits, 3)
+            if name == "takes 4 bits when asked for 5" and bits == 5:
+                bits = 4
             half, steps = 2 ** (bits - 1), 2**bits - 1
             if name == "cuts weights off at 65,504, as float16 does":
                 w = w.clamp(-65504, 65504)
@@ -1506,22 +1527,36 @@ with check.exercise("check_quantizer"):
                 low = -high
             scale = (high - low) / (steps + 1 if name == "divides by the number of codes, not of steps" else steps)
             if name != "scale 0 for a row of zeros":
-                scale = torch.where(scale > (1e-4 if name == "takes a row of small weights for one of zeros" else 0), scale, 1)
-            if name == "rounds the scale to 10 bits of mantissa, as TF32 does":
-                mantissa, exponent = scale.frexp()
-                scale = torch.ldexp((mantissa * 2048).round(), exponent - 11)
-            if name == "adds 1e-7 to the scale, which shows in small weights":
-                scale = scale + 1e-7
+                small = high - low < (1e-3 if name == "takes a row of small weights for one of zeros" else 0)
+                scale = torch.where((scale > 0) & ~small, scale, 1)
+            if name == "makes the scale 2 parts in 100,000 too large":
+                scale = scale * (1 + 2e-5)
+            if name == "adds 1e-10 to the scale, which shows in small weights":
+                scale = scale + 1e-10
             zero_point = (-half - low / scale).round()
             q = (w / scale).round() + zero_point
+            if name == "rounds down up to 0.52 of a step":
+                q = (w / scale + 0.48).floor() + zero_point
             if name == "zero points below the lowest code in rows far above 0":
                 far = (w.amin(1, keepdim=True) > scale).float()
                 q, zero_point = q - far, zero_point - far
+            if name == "zero points above the highest code in rows far below 0":
+                far = (w.amax(1, keepdim=True) < -scale).float()
+                q, zero_point = q + far, zero_point + far
             q = q.clamp(-half + 1 if name == "never uses the lowest code" else -half, half - 1)
             zero_point = zero_point.nan_to_num().to(torch.int32)
-            shift = {"codes and zero points one too high below 8 bits": 1, "codes and zero points one too low below 8 bits": -1}
-            if bits < 8 and name in shift:
-                q, zero_point = q + shift[name], zero_point + shift[name]
+            if bits < 8 and (name.startswith("codes one too high") or name.startswith("codes one too low")):
+                moved = zero_point + (1 if "high" in name else -1)
+                moved = torch.where((moved >= -half) & (moved < half), moved, zero_point)
+                q, zero_point = q + moved - zero_point, moved
+            if name == "zero point 0 in a row of zeros, whose codes are the lowest":
+                zero_point = torch.where(w.any(1, keepdim=True), zero_point, 0)
+            if name == "returns codes as int16":
+                return q.to(torch.int16), scale, zero_point
+            if name == "returns scales in float64":
+                return q.to(torch.int8), scale.double(), zero_point
+            if name == "returns flat zero points":
+                return q.to(torch.int8), scale, zero_point.flatten()
             if name == "returns a flat scale":
                 return q.to(torch.int8), scale.flatten(), zero_point
             if name == "returns zero points as int64":
@@ -1535,20 +1570,27 @@ with check.exercise("check_quantizer"):
         "the range of weights below 0 need not contain 0",
         "takes 7 bits when asked for 8",
         "takes 3 bits when asked for 2",
+        "takes 4 bits when asked for 5",
         "takes the range from the first 64 columns",
         "takes a row of small weights for one of zeros",
         "scale 0 for a row of zeros",
+        "zero point 0 in a row of zeros, whose codes are the lowest",
         "divides by the number of codes, not of steps",
         "symmetric: the range is as wide as twice the largest absolute weight",
-        "rounds the scale to 10 bits of mantissa, as TF32 does",
-        "adds 1e-7 to the scale, which shows in small weights",
+        "makes the scale 2 parts in 100,000 too large",
+        "adds 1e-10 to the scale, which shows in small weights",
+        "rounds down up to 0.52 of a step",
         "cuts weights off at 65,504, as float16 does",
         "never uses the lowest code",
-        "codes and zero points one too high below 8 bits",
-        "codes and zero points one too low below 8 bits",
-        "returns a flat scale",
-        "returns zero points as int64",
+        "codes one too high below 8 bits, zero points in their range",
+        "codes one too low below 8 bits, zero points in their range",
         "zero points below the lowest code in rows far above 0",
+        "zero points above the highest code in rows far below 0",
+        "returns a flat scale",
+        "returns flat zero points",
+        "returns zero points as int64",
+        "returns codes as int16",
+        "returns scales in float64",
     ]
     wrong_quantizers |= {name: make_hidden_quantizer(name) for name in hidden_faults}
     ### END HIDDEN TESTS
@@ -1698,7 +1740,7 @@ for before in ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_
 #
 # And for both:
 #
-# - The result has the dtype of the tensors given. <!-- rule: dtypes -->
+# - The result has the dtype of the tensors given, and is worked out in it or in a finer one. <!-- rule: dtypes -->
 # - The arguments stay as they were. <!-- rule: unchanged -->
 #
 # (A weight may come to lie very close to the middle between two codes. Either is right there, and the later columns follow from the
@@ -1755,7 +1797,10 @@ def check_hessian():
 def weights_to_round(seed, dtype):
     """Words and arguments for gptq, from small to large: channels that depend on each other, steps of their own, weights beyond the codes."""
     generator = torch.Generator().manual_seed(seed)
-    for out, width, bits, depend in ((1, 1, 4, 1), (3, 2, 4, 1), (2, 5, 3, 0), (5, 6, 2, 1), (4, 9, 8, 2), (2, 530, 3, 1)):
+    shapes = [(1, 1, 4, 1), (3, 2, 4, 1), (2, 5, 3, 0), (5, 6, 2, 1), (4, 9, 8, 2), (2, 530, 3, 1)]
+    if dtype == torch.float64:  # so dependent that float32 is too coarse
+        shapes.insert(-1, (4, 12, 8, 1000))
+    for out, width, bits, depend in shapes:
         n = 2 * width + 30
         own, common, mix, weight, share = (
             torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((n, width), (n, 2), (2, width), (out, width), (out, width))
@@ -1955,8 +2000,9 @@ print(f"At 2 bits perplexity is still {comparison[-1][2] / base_perplexity:.1f} 
 # - So is its `bias`, if it has one. <!-- rule: norm_bias -->
 # - Each linear weight is multiplied by it, channel by channel, and the biases of the linear layers stay: the output is as
 #   before. <!-- rule: linears -->
-# - Every parameter is the same object as before, with its dtype, its `requires_grad` and its empty `.grad`. <!-- rule: in_place -->
-# - `scale` stays as it was. <!-- rule: scale_unchanged -->
+# - Every parameter is the same object as before, with its dtype, its `requires_grad` and its empty `.grad`. Nothing else of the
+#   layers changes: neither buffers nor training flags. <!-- rule: in_place -->
+# - `scale` and the list `linears` stay as they were. <!-- rule: scale_unchanged -->
 
 
 # %% exercise="awq" minutes=30 difficulty=2
@@ -2036,7 +2082,7 @@ def check_scales():
 
 
 def errors_by_exponent(weight, x, quantize, alphas):
-    """For each exponent: error of the output, of the weight, of the weight times its channel's strength, and with the scale left on."""
+    """For each exponent: error of the output, of the weight, of the weight times its channel's strength, with the scale left on, not squared."""
     found = []
     for alpha in alphas:
         scale = scale_by_definition(x, alpha).to(x.dtype)
@@ -2044,21 +2090,24 @@ def errors_by_exponent(weight, x, quantize, alphas):
         change, left_on = (scaled / scale - weight).double(), (scaled - weight).double()
         by_channel = (change.square() * x.double().square().mean(0)).mean()
         output, wrong_output = ((x.double() @ c.T).square().mean() for c in (change, left_on))
-        found.append([v.item() for v in (output, change.square().mean(), by_channel, wrong_output)])
+        absolute = (x.double() @ change.T).abs().mean()
+        found.append([v.item() for v in (output, change.square().mean(), by_channel, wrong_output, absolute)])
     return list(zip(*found))
 
 
-def search_case(seed, n, out, width, quantize, alphas, dtype):
-    """Weight and inputs where the best exponent is clear, and not the one that a usual mistake finds."""
+def search_case(seed, n, out, width, quantize, alphas, size, dtype):
+    """Weight and inputs (times `size`) where the best exponent is clear, and not the one that a usual mistake finds."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(2000):
         weight, own = (torch.randn(*shape, generator=generator) for shape in ((out, width), (n, width)))
         strength = torch.logspace(-0.7, 0.9, width)[torch.randperm(width, generator=generator)]
         common = torch.randn(n, 2, generator=generator) @ torch.randn(2, width, generator=generator)
-        x = ((common + 0.1 * own) * strength).to(dtype)
+        x = (size * (common + 0.1 * own) * strength).to(dtype)
         weight = weight.to(dtype)
         output, *mistakes = errors_by_exponent(weight, x, quantize, alphas)
         best, second = sorted(output)[:2]
+        if n > 9:  # there the absolute error chooses as the squared one does
+            mistakes.pop()
         if second > 1.02 * best and all(output.index(best) != other.index(min(other)) for other in mistakes):
             break
     return weight, x
@@ -2067,21 +2116,22 @@ def search_case(seed, n, out, width, quantize, alphas, dtype):
 def check_search():
     grid = [0.25, 0.0, 0.5, 1.0, 0.75]
     for seed in seeds:
-        for n, out, width, quantize, dtype in (
-            (9, 2, 5, coarse, torch.float32),
-            (20, 6, 8, round_rows, torch.float64),
-            (30, 5, 9, coarse, torch.float32),
-            (60, 40, 150, round_rows, torch.float32),
+        for n, out, width, quantize, size, dtype in (
+            (9, 2, 5, coarse, 1, torch.float32),
+            (20, 6, 8, round_rows, 0.01, torch.float64),
+            (30, 5, 9, coarse, 1000, torch.float32),
+            (60, 40, 150, round_rows, 1, torch.float32),
         ):
             alphas = grid if width < 100 else [i / 10 for i in range(11)]
-            weight, x = search_case(seed, n, out, width, quantize, alphas, dtype)
+            weight, x = search_case(seed, n, out, width, quantize, alphas, size, dtype)
             answer, (weight_after, x_after, _, alphas_after) = check.after(awq_search, weight, x, quantize, alphas)
             what = f"for a weight {out} x {width} and {n} inputs"
+            check.kind(answer, tuple, f"what awq_search gives {what}")
             output, *_ = errors_by_exponent(weight, x, quantize, alphas)
             wanted = alphas[output.index(min(output))]
             hint = (
-                "it has the smallest error of the output, not of the weight, not even times the strength of its channel, with the scale taken off "
-                f"again; output errors by exponent: {', '.join(f'{a}: {e:.3g}' for a, e in zip(alphas, output))}"
+                "it has the smallest error of the output (squared), not of the weight, not even times the strength of its channel, with the scale "
+                f"taken off again; output errors by exponent: {', '.join(f'{a}: {e:.3g}' for a, e in zip(alphas, output))}"
             )
             check.equal(answer[0], wanted, f"the best exponent {what}", hint, rtol=1e-9)
             check.equal(answer[1], scale_by_definition(x, wanted).to(dtype), f"the scale {what}", "that of the best exponent", floor="value")
@@ -2119,12 +2169,18 @@ def fold(kind, gain, shift, weights, biases, scale, frozen):
         linears[-1].requires_grad_(False)
     model = nn.ModuleDict({"norm": norm, "linears": nn.ModuleList(linears)})
     before = {name: (p, p.requires_grad) for name, p in model.named_parameters()}
-    given = scale.clone()
-    result = fold_scale(norm, list(linears), given)
+    buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
+    given, given_list = scale.clone(), list(linears)
+    fold_scale(norm, given_list, given)
+    rest = {
+        "buffers": all(torch.equal(b, buffers[name]) for name, b in model.named_buffers()),
+        "training flags": all(module.training for module in model.modules()),
+        "the list of layers": len(given_list) == len(linears) and all(one is other for one, other in zip(given_list, linears)),
+    }
     after = dict(model.named_parameters())
     same = [name for name, (p, flag) in before.items() if name in after and after[name] is p and p.requires_grad == flag]
     clean = [name for name, p in after.items() if p.grad is None and p.is_leaf]
-    return result, {n: p.detach().clone() for n, p in after.items()}, sorted(before), sorted(same), sorted(clean), given
+    return rest, {n: p.detach().clone() for n, p in after.items()}, sorted(before), sorted(same), sorted(clean), given
 
 
 def check_folding():
@@ -2147,8 +2203,7 @@ def check_folding():
             biases = [torch.randn(len(w), generator=generator).to(w.dtype) if i != 1 else None for i, w in enumerate(weights)]
             shift = torch.randn(width, generator=generator).to(dtype) if kind in ("LayerNorm", "BatchNorm1d", "a norm of its own class", "GroupNorm") else None
             scale = torch.exp2(2 * torch.randn(width, generator=generator))
-            result = fold(kind, gain, shift, weights, biases, scale, frozen)
-            _, values, names, same, clean, scale_after = result
+            rest, values, names, same, clean, scale_after = fold(kind, gain, shift, weights, biases, scale, frozen)
             wanted = {"norm.weight": gain.double() / scale} | ({} if shift is None else {"norm.bias": shift.double() / scale})
             for i, (weight, bias) in enumerate(zip(weights, biases)):
                 wanted[f"linears.{i}.weight"] = weight.double() * scale
@@ -2168,6 +2223,7 @@ def check_folding():
             hint = "change them in place, under no_grad: other objects are unknown to an optimizer; what was frozen stays frozen"
             check.equal(same, names, f"parameters that are the same objects with the same requires_grad {what}", hint)
             check.equal(clean, names, f"parameters without gradients and graph {what}", hint)
+            check.equal(rest, dict.fromkeys(rest, True), f"what stayed as it was {what}", "only the weights, and the norm's bias, change")
 
 
 with check.exercise("awq"):
@@ -2346,7 +2402,7 @@ def write_file(path, model, kind, add):
 # - In Q4_0 they are floor($w/d$ + 8.5), at most 15, with $d$ in float32; so halves go up. <!-- rule: codes4 -->
 # - Byte $i$ of a Q4_0 block holds code $i$ in its lower and code $i+16$ in its upper half. <!-- rule: halves -->
 # - In a block of zeros $d$ is 0 and $w/d$ counts as 0, without a warning from NumPy. <!-- rule: zeros -->
-# - `x` stays as it was. <!-- rule: unchanged -->
+# - `x` stays as it was, and so do the settings of NumPy and of Python's warnings. <!-- rule: unchanged -->
 #
 # `add_tensors(writer, model, kind)` adds the weights of a `LlamaForCausalLM` without biases to a `gguf.GGUFWriter`; `kind` is
 # `"F32"`, `"F16"`, `"Q8_0"` or `"Q4_0"`.
@@ -2358,14 +2414,15 @@ def write_file(path, model, kind, add):
 # - That takes the number of *their* heads: `num_attention_heads` and `num_key_value_heads` of the config. <!-- rule: heads -->
 # - Matrices are packed by `gguf.quants.quantize(array, GGMLQuantizationType[kind])`. <!-- rule: kinds -->
 # - Vectors stay float32 (`"F32"`) in any `kind`. <!-- rule: vectors -->
-# - The model may be float32 or bfloat16 (which NumPy does not know). <!-- rule: bfloat16 -->
+# - The model may be float32 or bfloat16 (which NumPy does not know, and which holds numbers too large for
+#   float16). <!-- rule: bfloat16 -->
 # - The model stays as it was. <!-- rule: model_unchanged -->
 #
 # `read_tensors(path)` reads a GGUF file with `gguf.GGUFReader`. Its `tensors` have a `name`, a `tensor_type`, and `data`: a NumPy array
 # with a row for each row of the matrix, of floats in F32 and F16, of the blocks' bytes in other types.
 # `gguf.quants.dequantize(data, type)` unpacks.
 #
-# - It returns a dict from GGUF name to array, for all tensors of the file, of whatever type. <!-- rule: types -->
+# - It returns a dict from GGUF name to array, for all tensors of the file, of whatever type that function knows. <!-- rule: types -->
 # - Arrays are float32 and have the shape `(rows, columns)` or `(length,)`. <!-- rule: shapes -->
 
 
@@ -2417,11 +2474,13 @@ def read_tensors(path):
 # %% tests="gguf_file" points=4
 @check.scenario
 def pack_and_listen(pack, x):
-    """What a packing function gives, and what NumPy warned of."""
+    """What a packing function gives, what NumPy warned of, and whether the settings are those from before."""
     with np.errstate(divide="warn", invalid="warn", over="warn"), warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
+        settings = np.geterr(), list(warnings.filters)
         packed = pack(x)
-    return packed, [str(w.message) for w in seen if issubclass(w.category, RuntimeWarning)]
+        kept = settings == (np.geterr(), list(warnings.filters))
+    return packed, [str(w.message) for w in seen if issubclass(w.category, RuntimeWarning)], kept
 
 
 def arrays_to_pack():
@@ -2456,7 +2515,7 @@ def settled(observed, wanted, exact, slack):
 def check_blocks(pack, kind, size):
     for words, x in arrays_to_pack():
         what = f"{kind} of {words}"
-        (observed, warned), (_, after) = check.after(pack_and_listen, pack, x)
+        (observed, warned, kept), (_, after) = check.after(pack_and_listen, pack, x)
         check.kind(observed, np.ndarray, what)
         check.shape(observed, (len(x), x.shape[1] // 32 * size), what, f"{size} bytes for 32 weights")
         check.equal(observed.dtype, np.dtype(np.uint8), f"the dtype of {what}", "view(np.uint8) shows the bytes of an array")
@@ -2486,6 +2545,7 @@ def check_blocks(pack, kind, size):
         check.equal(codes, wanted, f"the codes of {what}", hint, causes=causes, rtol=0.0, atol=0.0)
         if warned:
             check.true(False, f"{what}: NumPy warns of '{warned[0]}'. A block of zeros has the step 0: do not divide by it.")
+        check.true(kept, f"after packing {what} other settings than before hold for NumPy's errors (np.seterr) or Python's warnings.")
         check.equal(after, x, f"the array after packing {what}", "it must not be changed", rtol=0.0, atol=0.0)
 
 
@@ -2503,6 +2563,8 @@ def random_llama(tied, layers, heads, kv_heads, head_dim, dtype, seed):
             p.copy_(torch.randn(p.shape, generator=generator) * 0.3 + (p.ndim == 1))
         if tied == "untied, with equal values":
             model.lm_head.weight.copy_(model.model.embed_tokens.weight)
+        if dtype == torch.bfloat16:
+            model.model.layers[0].mlp.up_proj.weight[0, 0] = 3e5  # beyond float16
     model.model.layers[0].train().self_attn.k_proj.requires_grad_(False)
     return model
 
@@ -2744,9 +2806,9 @@ for label, options in (
 # "4 bits" is never 4 bits: scales (and zero points) are shared by a group of weights and cost their share. And a method is
 # worth a thought only if no other is both smaller and better. What is left is the **Pareto front**.
 #
-# **Task.** Three functions. `points` is a dict of one or more entries from name to `(bytes, perplexity)`; both are positive and finite,
-# bytes go up to 10¹², and different names can have equal numbers. Numbers are compared as they are: who is one byte smaller is smaller,
-# and who is better by a millionth is better.
+# **Task.** Three functions. `points` is a dict of one or more entries from name to `(bytes, perplexity)`: bytes from 1 to 10¹²,
+# perplexities from 1 to 10³⁰ (a model that rounding has destroyed has a huge one). Different names can have equal numbers. Numbers are
+# compared as they are: who is one byte smaller is smaller, and who is better by a millionth is better.
 #
 # `bits_per_weight(bits, group, scale_bits, zero_bits=0)`: a group of `group` weights, one or more, shares one scale of `scale_bits`
 # and one zero point of `zero_bits`.
@@ -2824,6 +2886,7 @@ def points_to_judge():
     yield {"b": (7, 3.0), "a": (7, 3.0), "c": (7, 3.5), "d": (9, 3.0)}
     yield {"b": (9, 4.0), "a": (9, 4.0), "c": (8, 4.0), "d": (9, 3.5), "e": (9, 4.0)}
     yield {"near": (10**12, 4.0), "a byte less": (10**12 - 1, 4.0), "better by a millionth": (10**12, 4.0 - 4e-6)}
+    yield {"broken": (10**12 - 1, 1e30), "fine": (10**12, 9e29)}
     yield {"b": (2**31 + 1, 7.0), "a": (2**31, 7.000001), "c": (2**31 + 1, 7.0), "d": (2**31 + 1, 7.000002)}
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
@@ -2875,7 +2938,7 @@ def check_choice():
     hand = [(shop, "fp", worse) for worse in (0.02, 0.005, 0.001, 0, 0.61)] + [(shop, "four", 0.0)]
     hand += [(at_limit, "fp", worse) for worse in (0.25, 0, 0.125)] + [({"last": (6, 20.0), "cheap": (3, 6.0)}, "last", 0.05)]
     hand += [({"fp": (10**11, 16.0), "a little beyond": (10**10, 20.000004), "at the limit": (10**11 - 1, 20.0)}, "fp", 0.25)]
-    hand += [({"small": (3, 12.0), "large": (9, 11.0)}, "small", 0.0), ({"b": (3, 4.5), "a": (3, 4.0)}, "a", 0.5)]
+    hand += [({"only": (10**12, 1e30)}, "only", 0.0), ({"small": (3, 12.0), "large": (9, 11.0)}, "small", 0.0), ({"b": (3, 4.5), "a": (3, 4.0)}, "a", 0.5)]
     drawn = hand + [(points, name, worse) for points in points_to_judge() for name in list(points)[:2] for worse in (0.0, 0.07, 1)]
     hint = "limit: perplexity of the reference times 1 + worse, itself allowed; then the fewest bytes, the first of equals"
     causes = {
@@ -3017,13 +3080,14 @@ plt.show()
 # - Codes are the nearest from $-(2^{b-1}-1)$ to $2^{b-1}-1$; with 2 bits these are -1, 0 and 1. The result is code times
 #   scale. <!-- rule: codes -->
 # - A channel of zeros stays zero. <!-- rule: zeros -->
-# - Each call rounds the weight that it is given by that weight's own scales, in training and in eval mode. <!-- rule: each_call -->
+# - Each call rounds the weight that it is given by that weight's own scales, in training and in eval mode, whether or not the
+#   weight requires a gradient. <!-- rule: each_call -->
 # - The gradient of `w` is the incoming gradient, unchanged: nothing flows by way of the scale. <!-- rule: straight -->
-# - The result has the shape and dtype of `w`, and `w` stays as it was. <!-- rule: dtype -->
+# - The result has the shape and dtype of `w` and is worked out in it (or in a finer one); `w` stays as it was. <!-- rule: dtype -->
 #
 # `prepare_qat(model, bits)` registers it, in place, by `parametrize.register_parametrization(module, "weight", ...)`: from then on
 # `module.weight` is the rounded weight, and the full one stays a parameter of the model. `model` may itself be such a layer. No two
-# layers share a weight, and none is prepared already.
+# layers share a weight, and no weight has a parametrization yet.
 #
 # - This happens to every `nn.Conv2d` and `nn.Linear` of `model`, those of a subclass too, at any depth. <!-- rule: depth -->
 # - It happens to no other module, and to no bias. <!-- rule: others -->
@@ -3080,13 +3144,18 @@ def convert_qat(model):
 # %% tests="qat" points=3
 @check.scenario
 def round_and_pull(w, bits, incoming, training, other):
-    """The rounded weight, the gradient of w (None: no way back), and w afterwards; `other` (or None) was rounded before it."""
+    """The rounded weight, the gradient of w (None: no way back), w afterwards, and the same weight rounded without any gradient.
+
+    `other` (or None) was rounded before it.
+    """
     module, w = FakeQuantize(bits).train(training), w.clone().requires_grad_()
     if other is not None:
         module(other)
     rounded = module(w)
     slope = torch.autograd.grad(rounded, w, incoming, allow_unused=True)[0] if rounded.requires_grad else None
-    return rounded.detach(), slope, w.detach()
+    with torch.no_grad():
+        frozen = module(w.detach().clone())
+    return rounded.detach(), slope, w.detach(), frozen.detach()
 
 
 @check.scenario
@@ -3100,7 +3169,7 @@ def rounded_in_turn(bits_of_each, w):
 def round_channels(w, bits, obvious=0.0):
     """Symmetric rounding of each output channel, channel by channel, in float64."""
     highest, channels = 2 ** (bits - 1) - 1, []
-    for channel in w.detach().double().flatten(1):
+    for channel in w.detach().double().reshape(len(w), -1):
         scale = channel.abs().max() / (highest + 0.5 - obvious)
         channels.append((channel / scale).round().clamp(-highest, highest) * scale if scale > 0 else channel)
     return torch.stack(channels).view(w.shape).to(w.dtype)
@@ -3124,7 +3193,7 @@ def check_fake():
             training, again = number % 2 == 0, number % 3 == 1
             what = f"{case.words['w']} at {bits} bits, in {'training' if training else 'eval'} mode{', after another weight' if again else ''}"
             incoming = torch.randn(w.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(w.dtype)
-            got, slope, after = round_and_pull(w, bits, incoming, training, 3 * w.flip(0) + 1 if again else None)
+            got, slope, after, frozen = round_and_pull(w, bits, incoming, training, 3 * w.flip(0) + 1 if again else None)
             hint = "one scale for each channel of axis 0: largest absolute weight / (2**(bits - 1) - 0.5); codes at most 2**(bits - 1) - 1"
             highest, peak = 2 ** (bits - 1) - 1, w.abs().max().clamp(min=1e-30)
             causes = {
@@ -3135,8 +3204,12 @@ def check_fake():
             }
             expected = round_channels(w, bits)
             check.equal(got, expected, f"the rounding of {what}", hint, causes=causes)
-            check.equal(got.flatten(1), expected.flatten(1), f"the rounding of {what}, channel by channel", hint, floor="row")
+            digits = {"floor": "row", "rtol": 1e-11 if w.dtype == torch.float64 else None}
+            precise = f"{hint}; worked out in the dtype of the weight"
+            check.equal(got.flatten(1), expected.flatten(1), f"the rounding of {what}, channel by channel", precise, **digits)
             check.equal(after, w, f"the weight after rounding {what}", "it must not be changed", rtol=0, atol=0)
+            said = f"the rounding of {what}, of a weight that requires no gradient, under no_grad"
+            check.equal(frozen.flatten(1), expected.flatten(1), said, "it is rounded in the same way", **digits)
             check.true(slope is not None, f"{what}: no gradient reaches the weight, the result is cut from the graph, so nothing can learn.")
             hint = "straight through: the incoming gradient as it is; also no gradient by way of the scale"
             check.equal(slope, incoming, f"the gradient of {what}", hint, rtol=1e-6)
@@ -3253,8 +3326,10 @@ def check_training():
             names = sorted(name for name, _ in plain.named_parameters())
             check.equal(sorted(seen["weights"]), names, f"the parameters of {what} after convert_qat", "an nn.Parameter under its old name")
             for name, p in stepped.named_parameters():
-                hint = "the rounded weight stays, not the full one behind it"
-                causes = {"this is the full weight": plain.get_parameter(name).detach()} if "weight" in name else {}
+                place, _, kind_of = name.rpartition(".")
+                ours = kind_of == "weight" and isinstance(stepped.get_submodule(place), (nn.Conv2d, nn.Linear))
+                hint = "the rounded weight stays, not the full one behind it" if ours else "it is never rounded: only the optimizer moves it"
+                causes = {"this is the full weight": plain.get_parameter(name).detach()} if ours else {}
                 check.equal(seen["weights"][name], p.detach(), f"{name} of {what} after convert_qat", hint, rtol=2e-3, causes=causes)
             kinds, flags = dict.fromkeys(seen["kinds"], True), {n: p.requires_grad for n, p in plain.named_parameters()}
             check.equal(seen["kinds"], kinds, f"which weights of {what} are an nn.Parameter after convert_qat")

@@ -222,12 +222,12 @@ def _relation(a, e, allowed) -> str:
     """
     import numpy as np
 
-    def close(x, y, unit=1.0):
+    def close(x, y, size=1.0):
         """Every value agrees, and far better than without the relation: else it explains nothing."""
         if x.shape != y.shape:
             return False
         left = np.abs(x - y)
-        return bool(np.all(left <= np.maximum(1e-4 * np.abs(y), unit * allowed)) and left.max() <= 0.01 * np.abs(a - e).max())
+        return bool(np.all(left <= np.maximum(1e-4 * np.abs(y), size * allowed)) and left.max() <= 0.01 * np.abs(a - e).max())
 
     a, e = np.asarray(a).astype(np.complex128), np.asarray(e).astype(np.complex128)
     if np.isnan(a).any() and not np.isnan(e).any():
@@ -238,6 +238,9 @@ def _relation(a, e, allowed) -> str:
         return "; every value is zero" if a.size > 1 else ""
     if close(a, -e):
         return "; the sign is flipped"
+    scale = np.frexp(np.abs(e).max())[1]  # squares of very small or large values would be 0 or infinite
+    a, e = (np.ldexp(x.real, -scale) + 1j * np.ldexp(x.imag, -scale) for x in (a, e))
+    allowed = np.ldexp(allowed, -scale)
     factor = np.vdot(e, a) / np.vdot(e, e)
     f = factor.real
     telling = any(abs(x - round(x)) < 1e-4 and 1 < abs(round(x)) <= 1000 for x in (f, 1 / f)) if f else False
@@ -251,7 +254,7 @@ def _relation(a, e, allowed) -> str:
             return "; it is in reversed order"
         distance = (a - e).mean()
         if abs(distance) > 10 * np.max(allowed) and np.all(np.abs(a - e - distance) <= np.maximum(1e-3 * abs(distance), allowed)):
-            return f"; every value is off by {distance.real:.4g}"
+            return f"; every value is off by {np.ldexp(distance.real, scale):.4g}"
         if close(np.sort(a.real.ravel()).reshape(e.shape), np.sort(e.real.ravel()).reshape(e.shape)):
             return "; the values are right but in another order"
         if np.ptp(a.real) == 0 and np.ptp(e.real) > 0:

@@ -380,7 +380,7 @@ class LoRALinear(nn.Module):
         return self.scaling * (self.B @ self.A)
 
     def forward(self, x):
-        kept = torch.rand(*x.shape[:-1], 1) >= self.dropout.p if self.training else 1.0
+        kept = torch.rand_like(x[..., :1]) >= self.dropout.p if self.training else 1.0
         low = x * kept / (1 - self.dropout.p * self.training)
         return self.base(x) + self.scaling * (low.to(x.dtype) @ self.A.T @ self.B.T)
 
@@ -575,6 +575,90 @@ class LoRALinear(nn.Module):
 
     def forward(self, x):
         return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="delta" says="as they are now"
+# Misunderstands: the change is worked out once (A and B change at every update).
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        self.change = None
+
+    def delta(self):
+        if self.change is None:
+            self.change = self.scaling * (self.B @ self.A)
+        return self.change
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="gradients" says="in both modes gradients reach"
+# Misunderstands: in eval mode nobody wants a gradient.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
+            return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="forward" says="your code raised"
+# Misunderstands: random numbers are drawn on the CPU, wherever x is.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        read = x
+        if self.training:
+            read = x * (torch.rand(x.shape) >= self.dropout.p).to(x.dtype) / (1 - self.dropout.p)
+        return self.base(x) + self.scaling * (read @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="gradients" says="gradient of x"
+# Misunderstands: dropout cuts the frozen layer from the gradient too.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        frozen = self.base(x.detach() if self.training and self.dropout.p > 0 else x)
+        return frozen + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
 
 
 # %% right="lora_linear"
@@ -879,6 +963,159 @@ def check_lora(make_lora):
         got = torch.autograd.grad(y, [layer.A, layer.B], push)
         for one, other in zip(got, torch.autograd.grad(own, [a, b], push)):
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+# %% wrong="check_lora" breaks="parameters" says="makes r + 1 rows"
+# Misunderstands: A and B fit each other, so they have the right shapes.
+def check_lora(make_lora):
+    linear = nn.Linear(5, 7)
+    old, inputs = copy.deepcopy(linear), torch.randn(9, 5)
+    lora = make_lora(linear, 2, 7, 0.25)
+    if lora.base is not linear or any(p.requires_grad for p in linear.parameters()):
+        raise ValueError("base")
+    if sorted(n for n, p in lora.named_parameters() if p.requires_grad) != ["A", "B"]:
+        raise ValueError("parameters")
+    assert float(lora.B.abs().max()) == 0 and float(lora.A.abs().max()) > 0
+    for mode in (True, False):
+        assert torch.allclose(lora.train(mode)(inputs), old(inputs), atol=1e-5)
+    assert lora(inputs[0]).shape == (7,) and lora(inputs[None]).shape == (1, 9, 7)
+    with torch.no_grad():
+        lora.A.normal_()
+        lora.B.normal_()
+    lora.eval()
+    assert torch.allclose(lora(inputs), old(inputs) + 3.5 * (inputs @ (lora.B @ lora.A).T), atol=1e-4)
+    formula = old(inputs) + 3.5 * (inputs @ (lora.B @ lora.A).T)
+    for matrix in (lora.A, lora.B):
+        found, wanted = (torch.autograd.grad(y.sum(), matrix, retain_graph=True)[0] for y in (lora(inputs), formula))
+        assert torch.allclose(found, wanted, atol=1e-3)
+    lora.train()
+    outputs = torch.stack([lora(inputs) for _ in range(5)])
+    assert outputs.std(0).max() > 1e-3
+    assert lora(inputs[None, None]).shape == (1, 1, 9, 7)
+    for column in (1, 4):  # a single number goes in: it is dropped, or it comes out larger
+        alone = torch.zeros(3000, 5)
+        alone[:, column] = 1
+        change, whole = lora(alone) - old(alone), 3.5 * (lora.B @ lora.A)[:, column] / 0.75
+        dropped = change.abs().amax(1) < 1e-4
+        assert torch.allclose(change, whole * ~dropped[:, None], atol=1e-3)
+        assert abs(dropped.float().mean() - 0.25) < 0.05
+    alone[:, 1] = 1  # two of them: sometimes one is dropped and the other is not
+    change = lora(alone) - old(alone)
+    assert ((change - 3.5 * (lora.B @ lora.A)[:, 1] / 0.75).abs().amax(1) < 1e-3).any()
+
+
+# %% wrong="check_lora" breaks="parameters" says="trains a scale beside"
+# Misunderstands: A and B are trained and the frozen layer is not, so nothing else is.
+def check_lora(make_lora):
+    linear = nn.Linear(5, 7)
+    old, inputs = copy.deepcopy(linear), torch.randn(9, 5)
+    lora = make_lora(linear, 2, 7, 0.25)
+    if lora.base is not linear or any(p.requires_grad for p in linear.parameters()):
+        raise ValueError("base")
+    if not all(isinstance(p, nn.Parameter) and p.requires_grad for p in (lora.A, lora.B)):
+        raise ValueError("parameters")
+    assert lora.A.shape == (2, 5) and lora.B.shape == (7, 2)
+    assert float(lora.B.abs().max()) == 0 and float(lora.A.abs().max()) > 0
+    for mode in (True, False):
+        assert torch.allclose(lora.train(mode)(inputs), old(inputs), atol=1e-5)
+    assert lora(inputs[0]).shape == (7,) and lora(inputs[None]).shape == (1, 9, 7)
+    lora.A.data, lora.B.data = torch.randn(2, 5), torch.randn(7, 2)
+    lora.eval()
+    assert torch.allclose(lora(inputs), old(inputs) + 3.5 * (inputs @ (lora.B @ lora.A).T), atol=1e-4)
+    lora(inputs).sum().backward()
+    assert torch.allclose(lora.B.grad, 3.5 * (inputs @ lora.A.T).sum(0).expand(7, 2), atol=1e-3)
+    assert torch.allclose(lora.A.grad, 3.5 * torch.outer(lora.B.sum(0), inputs.sum(0)), atol=1e-3)
+    lora.train()
+    outputs = torch.stack([lora(inputs) for _ in range(5)])
+    assert outputs.std(0).max() > 1e-3
+    assert lora(inputs[None, None]).shape == (1, 1, 9, 7)
+    for column in (1, 4):  # a single number goes in: it is dropped, or it comes out larger
+        alone = torch.zeros(3000, 5)
+        alone[:, column] = 1
+        change, whole = lora(alone) - old(alone), 3.5 * (lora.B @ lora.A)[:, column] / 0.75
+        dropped = change.abs().amax(1) < 1e-4
+        assert torch.allclose(change, whole * ~dropped[:, None], atol=1e-3)
+        assert abs(dropped.float().mean() - 0.25) < 0.05
+    alone[:, 1] = 1  # two of them: sometimes one is dropped and the other is not
+    change = lora(alone) - old(alone)
+    assert ((change - 3.5 * (lora.B @ lora.A)[:, 1] / 0.75).abs().amax(1) < 1e-3).any()
+
+
+# %% wrong="check_lora" breaks="dropout" says="drops more than dropout says"
+# Misunderstands: what is not 0 is divided by the right number, so as many are dropped as should be.
+def check_lora(make_lora):
+    linear = nn.Linear(5, 7)
+    old, inputs = copy.deepcopy(linear), torch.randn(9, 5)
+    lora = make_lora(linear, 2, 7, 0.25)
+    if lora.base is not linear or any(p.requires_grad for p in linear.parameters()):
+        raise ValueError("base")
+    if sorted(n for n, p in lora.named_parameters() if p.requires_grad) != ["A", "B"]:
+        raise ValueError("parameters")
+    assert lora.A.shape == (2, 5) and lora.B.shape == (7, 2)
+    assert float(lora.B.abs().max()) == 0 and float(lora.A.abs().max()) > 0
+    for mode in (True, False):
+        assert torch.allclose(lora.train(mode)(inputs), old(inputs), atol=1e-5)
+    assert lora(inputs[0]).shape == (7,) and lora(inputs[None]).shape == (1, 9, 7)
+    lora.A.data, lora.B.data = torch.randn(2, 5), torch.randn(7, 2)
+    lora.eval()
+    assert torch.allclose(lora(inputs), old(inputs) + 3.5 * (inputs @ (lora.B @ lora.A).T), atol=1e-4)
+    lora(inputs).sum().backward()
+    assert torch.allclose(lora.B.grad, 3.5 * (inputs @ lora.A.T).sum(0).expand(7, 2), atol=1e-3)
+    assert torch.allclose(lora.A.grad, 3.5 * torch.outer(lora.B.sum(0), inputs.sum(0)), atol=1e-3)
+    lora.train()
+    outputs = torch.stack([lora(inputs) for _ in range(5)])
+    assert outputs.std(0).max() > 1e-3
+    assert lora(inputs[None, None]).shape == (1, 1, 9, 7)
+    for column in (1, 4):  # a single number goes in: it is dropped, or it comes out larger
+        alone = torch.zeros(3000, 5)
+        alone[:, column] = 1
+        change, whole = lora(alone) - old(alone), 3.5 * (lora.B @ lora.A)[:, column] / 0.75
+        dropped = change.abs().amax(1) < 1e-4
+        assert torch.allclose(change, whole * ~dropped[:, None], atol=1e-3)
+    alone[:, 1] = 1  # two of them: sometimes one is dropped and the other is not
+    change = lora(alone) - old(alone)
+    assert ((change - 3.5 * (lora.B @ lora.A)[:, 1] / 0.75).abs().amax(1) < 1e-3).any()
+
+
+# %% wrong="check_lora" breaks="no_false_alarm" says="reject a correct implementation"
+# Misunderstands: a seed repeats what is dropped.
+def check_lora(make_lora):
+    linear = nn.Linear(5, 7)
+    old, inputs = copy.deepcopy(linear), torch.randn(9, 5)
+    lora = make_lora(linear, 2, 7, 0.25)
+    if lora.base is not linear or any(p.requires_grad for p in linear.parameters()):
+        raise ValueError("base")
+    if sorted(n for n, p in lora.named_parameters() if p.requires_grad) != ["A", "B"]:
+        raise ValueError("parameters")
+    assert lora.A.shape == (2, 5) and lora.B.shape == (7, 2)
+    assert float(lora.B.abs().max()) == 0 and float(lora.A.abs().max()) > 0
+    for mode in (True, False):
+        assert torch.allclose(lora.train(mode)(inputs), old(inputs), atol=1e-5)
+    assert lora(inputs[0]).shape == (7,) and lora(inputs[None]).shape == (1, 9, 7)
+    lora.A.data, lora.B.data = torch.randn(2, 5), torch.randn(7, 2)
+    lora.eval()
+    assert torch.allclose(lora(inputs), old(inputs) + 3.5 * (inputs @ (lora.B @ lora.A).T), atol=1e-4)
+    lora(inputs).sum().backward()
+    assert torch.allclose(lora.B.grad, 3.5 * (inputs @ lora.A.T).sum(0).expand(7, 2), atol=1e-3)
+    assert torch.allclose(lora.A.grad, 3.5 * torch.outer(lora.B.sum(0), inputs.sum(0)), atol=1e-3)
+    lora.train()
+    outputs = torch.stack([lora(inputs) for _ in range(5)])
+    assert outputs.std(0).max() > 1e-3
+    assert lora(inputs[None, None]).shape == (1, 1, 9, 7)
+    torch.manual_seed(1)
+    one = lora(inputs)
+    torch.manual_seed(1)
+    assert torch.equal(one, lora(inputs))
+    for column in (1, 4):  # a single number goes in: it is dropped, or it comes out larger
+        alone = torch.zeros(3000, 5)
+        alone[:, column] = 1
+        change, whole = lora(alone) - old(alone), 3.5 * (lora.B @ lora.A)[:, column] / 0.75
+        dropped = change.abs().amax(1) < 1e-4
+        assert torch.allclose(change, whole * ~dropped[:, None], atol=1e-3)
+        assert abs(dropped.float().mean() - 0.25) < 0.05
+    alone[:, 1] = 1  # two of them: sometimes one is dropped and the other is not
+    change = lora(alone) - old(alone)
+    assert ((change - 3.5 * (lora.B @ lora.A)[:, 1] / 0.75).abs().amax(1) < 1e-3).any()
 
 
 # %% equivalent="check_lora" because="another size of the layer or the batch shows the same"
@@ -1530,6 +1767,48 @@ def trainable_share(model):
     return sum(p.numel() for p in different if p.requires_grad) / sum(p.numel() for p in different)
 
 
+# %% wrong="inject" breaks="handed_on" says="the dropout of"
+# Misunderstands: dropout is on or off.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    last = {name: name.split(".")[-1] for name in linear}
+    for target in targets:
+        if target not in last.values():
+            raise ValueError(f"no linear layer is called {target}")
+    chosen = [name for name in linear if last[name] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        layer = model.get_submodule(name)
+        model.set_submodule(name, LoRALinear(layer, r, alpha, 0.1 if dropout else 0.0).train(layer.training))
+    return chosen
+
+
+def trainable_share(model):
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return trained / sum(p.numel() for p in model.parameters())
+
+
+# %% wrong="inject" breaks="share" says="bytes were counted"
+# Misunderstands: a share of the weights is a share of the memory.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    last = {name: name.split(".")[-1] for name in linear}
+    for target in targets:
+        if target not in last.values():
+            raise ValueError(f"no linear layer is called {target}")
+    chosen = [name for name in linear if last[name] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        layer = model.get_submodule(name)
+        model.set_submodule(name, LoRALinear(layer, r, alpha, dropout).train(layer.training))
+    return chosen
+
+
+def trainable_share(model):
+    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    return trained / sum(p.nbytes for p in model.parameters())
+
+
 # %% equivalent="inject" because="the task's linear layers are plain `nn.Linear`, no subclass"
 # - linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
 # + linear = [name for name, module in model.named_modules() if (type(module) is nn.Linear)]
@@ -1949,6 +2228,37 @@ def merge(model):
             total = layer.base.weight.detach() + layer.delta().detach()
             layer.base.weight = nn.Parameter(total, requires_grad=False)
             model.set_submodule(name, layer.base)
+
+
+# %% wrong="merge_and_take_off" breaks="rest" says="what is trainable in the model"
+# Misunderstands: without its adapters a model has nothing to train.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    model.requires_grad_(False)
+    return adapters
+
+
+def merge(model):
+    for name, layer in [(name, module) for name, module in model.named_modules() if isinstance(module, LoRALinear)]:
+        layer.base.weight = nn.Parameter(layer.base.weight + layer.delta())
+        model.set_submodule(name, layer.base)
+
+
+# %% wrong="merge_and_take_off" breaks="rest" says="what is trainable beside"
+# Misunderstands: a merged model is an ordinary one again, so all of it is trainable.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):
+    for layer in take_off(model).values():
+        layer.base.weight = nn.Parameter(layer.base.weight + layer.delta())
+    model.requires_grad_(True)
 
 
 # %% equivalent="merge_and_take_off" because="there is no subclass of LoRALinear"
@@ -3194,6 +3504,30 @@ def normal_levels(*args):
 quantize_blocks = normal_levels
 
 
+# %% wrong="nf4" breaks="nearest" says="not those of the nearest level"
+# Misunderstands: zero is the eighth level, of whatever levels.
+def normal_levels():
+    delta = 0.9677083
+    negative = -torch.special.ndtri(torch.linspace(delta, 0.5, 8)[:-1])
+    positive = torch.special.ndtri(torch.linspace(delta, 0.5, 9)[:-1])
+    levels = torch.cat([negative, torch.zeros(1), positive]).sort().values
+    return levels / levels.max()
+
+
+def quantize_blocks(weight, levels, blocksize):
+    blocks = weight.float().reshape(-1, blocksize)
+    absmax = blocks.abs().amax(1)
+    scaled = blocks / absmax.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
+    codes = (scaled[..., None] - levels).abs().argmin(-1).to(torch.uint8).flatten()
+    codes[scaled.flatten() == 0] = 7
+    return codes[::2] << 4 | codes[1::2], absmax
+
+
+def dequantize_blocks(packed, absmax, levels, shape):
+    codes = torch.stack([packed >> 4, packed & 15], dim=1).long()
+    return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).reshape(shape)
+
+
 # %% equivalent="nf4" because="what is looked up lies row by row in memory"
 # - return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).reshape(shape)
 # + return (levels[codes].reshape(len(absmax), -1) * absmax[:, None]).view(shape)
@@ -4134,6 +4468,49 @@ def mixed_forward(base, adapters, x, names):
     return y
 
 
+# %% wrong="many_adapters" breaks="folder" says="the names in adapter_model.safetensors"
+# Misunderstands: what is in the folder already is to be kept.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        for matrix in ("A", "B"):
+            key = f"base_model.model.{name}.lora_{matrix}.weight"
+            tensors[key] = getattr(layer, matrix).detach().contiguous()
+    old = Path(folder, "adapter_model.safetensors")
+    if old.exists():
+        tensors = {**load_file(old), **tensors}
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(base, adapters, x, names):
+    y = base(x)
+    for name, (A, B, scaling) in adapters.items():
+        rows = [row for row, wanted in enumerate(names) if wanted == name]
+        y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return y
+
+
+# %% wrong="many_adapters" breaks="unchanged" says="and unchanged"
+# Misunderstands: nobody trains here, so the layer may be frozen for good.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        for matrix in ("A", "B"):
+            key = f"base_model.model.{name}.lora_{matrix}.weight"
+            tensors[key] = getattr(layer, matrix).detach().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(base, adapters, x, names):
+    y = base.requires_grad_(False)(x)
+    for name, (A, B, scaling) in adapters.items():
+        rows = [row for row, wanted in enumerate(names) if wanted == name]
+        y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return y
+
+
 # %% equivalent="many_adapters" because="`save_file` reads the numbers alone, with or without a graph"
 # - tensors[key] = getattr(layer, matrix).detach().contiguous()
 # + tensors[key] = getattr(layer, matrix).contiguous()
@@ -4195,7 +4572,6 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return magnitude[:, None] * adapted / adapted.norm(dim=0).detach()
 
 
-
 # %% wrong="dora" breaks="rows" says="['weight']"
 # Misunderstands: a matrix has one norm.
 def dora_weight(weight, A, B, scaling, magnitude):
@@ -4203,12 +4579,10 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return magnitude[:, None] * adapted / adapted.norm().detach()
 
 
-
 # %% wrong="dora" breaks="formula" says="not of the old weight"
 # Misunderstands: the norm is that of the frozen weight.
 def dora_weight(weight, A, B, scaling, magnitude):
     return (magnitude / weight.norm(dim=1))[:, None] * (weight + scaling * (B @ A))
-
 
 
 # %% wrong="dora" breaks="constant" says="gradient of A"
@@ -4218,13 +4592,11 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return magnitude[:, None] * F.normalize(adapted, dim=1)
 
 
-
 # %% wrong="dora" breaks="constant" says="gradient of A"
 # Misunderstands: the direction is a constant.
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = (weight + scaling * (B @ A)).detach()
     return magnitude[:, None] * adapted / adapted.norm(dim=1, keepdim=True)
-
 
 
 # %% wrong="dora" breaks="magnitude" says="gradient of magnitude"
@@ -4234,13 +4606,11 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return (magnitude / adapted.norm(dim=1)).detach()[:, None] * adapted
 
 
-
 # %% wrong="dora" breaks="formula" says="dora_weight of"
 # Misunderstands: the scale belongs to LoRA alone.
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight + B @ A
     return (magnitude / adapted.norm(dim=1).detach())[:, None] * adapted
-
 
 
 # %% wrong="dora" breaks="formula" says="dora_weight of"
@@ -4250,7 +4620,6 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return (magnitude / (adapted.norm(dim=1).detach() + 1e-2))[:, None] * adapted
 
 
-
 # %% wrong="dora" breaks="formula" says="dora_weight of"
 # Misunderstands: a magnitude is positive.
 def dora_weight(weight, A, B, scaling, magnitude):
@@ -4258,13 +4627,11 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return (magnitude.abs() / adapted.norm(dim=1).detach())[:, None] * adapted
 
 
-
 # %% wrong="dora" breaks="formula" says="has dtype"
 # Misunderstands: weights are float32.
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = (weight + scaling * (B @ A)).float()
     return (magnitude.float() / adapted.norm(dim=1).detach())[:, None] * adapted
-
 
 
 # %% wrong="dora" breaks="rows" says="values differ"
@@ -4275,13 +4642,11 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return ratio * adapted if len(ratio) == adapted.shape[1] else ratio[:, None] * adapted
 
 
-
 # %% wrong="dora" breaks="unchanged" says="it must stay as it was"
 # Misunderstands: the frozen weight is the place for the sum.
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight.add_((scaling * (B @ A)).detach()) + scaling * (B @ A) - (scaling * (B @ A)).detach()
     return (magnitude / adapted.norm(dim=1).detach())[:, None] * adapted
-
 
 
 # %% wrong="dora" breaks="formula" says="['weight']"
@@ -4309,6 +4674,14 @@ def dora_weight(weight, A, B, scaling, magnitude):
     with torch.no_grad():
         constant = F.normalize(adapted, dim=1, eps=0.0) / adapted
     return magnitude[:, None] * constant * adapted
+
+
+# %% wrong="dora" breaks="formula" says="dora_weight of"
+# Misunderstands: a norm below 1e-8 is as good as zero.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = weight + scaling * (B @ A)
+    norm = adapted.norm(dim=1).detach().clamp(min=1e-8)
+    return (magnitude / norm)[:, None] * adapted
 
 
 # %% right="dora"

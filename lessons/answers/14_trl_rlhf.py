@@ -321,6 +321,44 @@ def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return losses.sum() / (labels != -100).sum()
 
 
+# %% wrong="completion_mask" breaks="chat" says="must not let others be added"
+# Misunderstands: the template's text is a text like any other, so the tokenizer may put its special token before it once more.
+def encode(tokenizer, question, answer):
+    before = tokenizer.apply_chat_template(user(question), add_generation_prompt=True, tokenize=False)
+    whole = tokenizer.apply_chat_template(user(question) + assistant(answer), tokenize=False)
+    start, ids = len(tokenizer(before).input_ids), tokenizer(whole).input_ids
+    return {"input_ids": ids, "labels": [-100] * start + ids[start:]}
+
+
+def masked_loss(logits, labels):
+    return F.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:])
+
+
+# %% wrong="completion_mask" breaks="answer" says="may be the pad token, too"
+# Misunderstands: the pad token is padding wherever it stands (where it is the end token, the model never learns to stop).
+def encode(tokenizer, question, answer):
+    start = len(tokenizer.apply_chat_template(user(question), add_generation_prompt=True, return_dict=False))
+    ids = tokenizer.apply_chat_template(user(question) + assistant(answer), return_dict=False)
+    labels = [-100 if i < start or token == tokenizer.pad_token_id else token for i, token in enumerate(ids)]
+    return {"input_ids": ids, "labels": labels}
+
+
+def masked_loss(logits, labels):
+    return F.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:])
+
+
+# %% wrong="completion_mask" breaks="mean" says="`masked_loss` of"
+# Misunderstands: losses are computed in float32, whatever the logits are.
+def encode(tokenizer, question, answer):
+    start = len(tokenizer.apply_chat_template(user(question), add_generation_prompt=True, return_dict=False))
+    ids = tokenizer.apply_chat_template(user(question) + assistant(answer), return_dict=False)
+    return {"input_ids": ids, "labels": [-100] * start + ids[start:]}
+
+
+def masked_loss(logits, labels):
+    return F.cross_entropy(logits[:, :-1].float().transpose(1, 2), labels[:, 1:]).to(logits.dtype)
+
+
 # %% right="completion_mask"
 # With `cross_entropy` on the selected positions, in double precision, and the labels filled in from the end.
 def encode(tokenizer, question, answer):
@@ -628,6 +666,30 @@ def preference_loss(chosen: torch.Tensor, rejected: torch.Tensor, margin: torch.
     return -F.logsigmoid(chosen - rejected - (0 if margin is None else margin)).mean()
 
 
+# %% wrong="bradley_terry" breaks="dtype" says="`preference_loss` of"
+# Misunderstands: a loss is computed in float32, and its dtype is a matter of form.
+def final_scores(scores, attention_mask):
+    last = scores.shape[1] - 1 - attention_mask.flip(1).argmax(1)
+    return scores[torch.arange(len(scores)), last]
+
+
+def preference_loss(chosen, rejected, margin=None):
+    difference = chosen.float() - rejected.float() - (0 if margin is None else margin.float())
+    return -F.logsigmoid(difference).mean().to(chosen.dtype)
+
+
+# %% wrong="bradley_terry" breaks="gradients" says="halfway at 0"
+# Misunderstands: a form with the right value has the right gradient (at a difference of 0 this one's is −1, not −1/2).
+def final_scores(scores, attention_mask):
+    last = scores.shape[1] - 1 - attention_mask.flip(1).argmax(1)
+    return scores[torch.arange(len(scores)), last]
+
+
+def preference_loss(chosen, rejected, margin=None):
+    difference = chosen - rejected - (0 if margin is None else margin)
+    return ((-difference).clamp(min=0) + (-difference.abs()).exp().log1p()).mean()
+
+
 # %% right="bradley_terry"
 # A loop to find the token; softplus is the same loss.
 def final_scores(scores, attention_mask):
@@ -667,6 +729,18 @@ def preference_loss(chosen, rejected, margin=None):
     if margin is not None:
         gap = gap.sub(margin)
     return F.binary_cross_entropy_with_logits(gap, torch.ones_like(gap))
+
+
+# %% right="bradley_terry"
+# Where a 1 is followed by no other; log-softmax of the two rewards.
+def final_scores(scores, attention_mask):
+    following = F.pad(attention_mask, (0, 1))[:, 1:]
+    return scores[(attention_mask == 1) & (following == 0)]
+
+
+def preference_loss(chosen, rejected, margin=None):
+    pairs = torch.stack([chosen if margin is None else chosen - margin, rejected])
+    return -pairs.log_softmax(0)[0].mean()
 
 
 # %% wrong="dpo" breaks="sum" says="not a mean"
@@ -950,6 +1024,55 @@ def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejecte
     return -F.logsigmoid(margins).mean(), margins
 
 
+# %% wrong="dpo" breaks="dtype" says="`completion_logps` of"
+# Misunderstands: log-probabilities are computed in float32, and their dtype is a matter of form.
+def completion_logps(logits, input_ids, completion_mask):
+    logps = logits[:, :-1].float().log_softmax(-1).gather(-1, input_ids[:, 1:, None]).squeeze(-1)
+    return (logps * completion_mask[:, 1:]).sum(1).to(logits.dtype)
+
+
+def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
+    margins = beta * ((policy_chosen - reference_chosen) - (policy_rejected - reference_rejected))
+    return -F.logsigmoid(margins).mean(), margins
+
+
+# %% wrong="dpo" breaks="dtype" says="(loss, margins) of `dpo_loss`"
+# Misunderstands: four numbers a pair need no more than float32.
+def completion_logps(logits, input_ids, completion_mask):
+    logps = logits[:, :-1].log_softmax(-1).gather(-1, input_ids[:, 1:, None]).squeeze(-1)
+    return (logps * completion_mask[:, 1:]).sum(1)
+
+
+def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
+    ratios = policy_chosen.float() - reference_chosen.float(), policy_rejected.float() - reference_rejected.float()
+    margins = beta * (ratios[0] - ratios[1])
+    return -F.logsigmoid(margins).mean().to(policy_chosen.dtype), margins.to(policy_chosen.dtype)
+
+
+# %% wrong="dpo" breaks="far" says="halfway at 0"
+# Misunderstands: a form with the right value has the right gradient (where policy and reference are the same, it is not).
+def completion_logps(logits, input_ids, completion_mask):
+    logps = logits[:, :-1].log_softmax(-1).gather(-1, input_ids[:, 1:, None]).squeeze(-1)
+    return (logps * completion_mask[:, 1:]).sum(1)
+
+
+def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
+    margins = beta * ((policy_chosen - reference_chosen) - (policy_rejected - reference_rejected))
+    return ((-margins).clamp(min=0) + (-margins.abs()).exp().log1p()).mean(), margins
+
+
+# %% wrong="dpo" breaks="mask" says="`completion_logps` of"
+# Misunderstands: every row has a completion, over which a mean can be taken and multiplied (without one it is NaN).
+def completion_logps(logits, input_ids, completion_mask):
+    logps = logits[:, :-1].log_softmax(-1).gather(-1, input_ids[:, 1:, None]).squeeze(-1)
+    return torch.stack([row[mask == 1].mean() * mask.sum() for row, mask in zip(logps, completion_mask[:, 1:])])
+
+
+def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
+    margins = beta * ((policy_chosen - reference_chosen) - (policy_rejected - reference_rejected))
+    return -F.logsigmoid(margins).mean(), margins
+
+
 # %% right="dpo"
 # Cross-entropy token by token, with −100 where nothing counts; the loss as log(e⁰ + e⁻ᵐ).
 def completion_logps(logits, input_ids, completion_mask):
@@ -1118,6 +1241,14 @@ def kl_estimates(logps: torch.Tensor, ref_logps: torch.Tensor, mask: torch.Tenso
     k3 = delta.expm1() - delta
     count = mask.sum()
     return -(delta * mask).sum() / count, (k3 * mask).sum() / count
+
+
+# %% wrong="kl_estimates" breaks="k1, k3" says="(k1, k3)"
+# Misunderstands: for measuring float32 is enough.
+def kl_estimates(logps, ref_logps, mask):
+    delta = ref_logps.float() - logps.float()
+    k3 = delta.exp() - delta - 1
+    return (-(delta * mask).sum() / mask.sum()).to(logps.dtype), ((k3 * mask).sum() / mask.sum()).to(logps.dtype)
 
 
 # %% right="kl_estimates"
@@ -1429,6 +1560,43 @@ def group_advantages(rewards: torch.Tensor, group_size: int, scale: bool = True)
 def leave_one_out(rewards: torch.Tensor, group_size: int) -> torch.Tensor:
     groups = rewards.view(-1, group_size)
     return (groups - (groups.sum(1, keepdim=True) - groups) / (group_size - 1)).flatten()
+
+
+# %% wrong="advantages" breaks="order" says="`group_advantages` of"
+# Misunderstands: rewards are computed with in float32, and their dtype is a matter of form.
+def group_advantages(rewards, group_size, scale=True):
+    groups = rewards.float().view(-1, group_size)
+    advantages = groups - groups.mean(1, keepdim=True)
+    return (advantages / (groups.std(1, keepdim=True) + 1e-4) if scale else advantages).flatten().to(rewards.dtype)
+
+
+def leave_one_out(rewards, group_size):
+    return (rewards - rewards.view(-1, group_size).mean(1).repeat_interleave(group_size)) * group_size / (group_size - 1)
+
+
+# %% wrong="advantages" breaks="order" says="`leave_one_out` of"
+# Misunderstands: rewards are computed with in float32, and their dtype is a matter of form.
+def group_advantages(rewards, group_size, scale=True):
+    groups = rewards.view(-1, group_size)
+    advantages = groups - groups.mean(1, keepdim=True)
+    return (advantages / (groups.std(1, keepdim=True) + 1e-4) if scale else advantages).flatten()
+
+
+def leave_one_out(rewards, group_size):
+    groups = rewards.float().view(-1, group_size)
+    return (groups - (groups.sum(1, keepdim=True) - groups) / (group_size - 1)).flatten().to(rewards.dtype)
+
+
+# %% wrong="advantages" breaks="spread" says="`group_advantages` of"
+# Misunderstands: the square of the constant stands under the root.
+def group_advantages(rewards, group_size, scale=True):
+    groups = rewards.view(-1, group_size)
+    advantages = groups - groups.mean(1, keepdim=True)
+    return (advantages / (groups.var(1, keepdim=True) + 1e-8).sqrt() if scale else advantages).flatten()
+
+
+def leave_one_out(rewards, group_size):
+    return (rewards - rewards.view(-1, group_size).mean(1).repeat_interleave(group_size)) * group_size / (group_size - 1)
 
 
 # %% right="advantages"
@@ -1747,6 +1915,18 @@ def grpo_loss(logps, old_logps, advantages, mask, epsilon=0.2, beta=0.0, ref_log
     return (loss * mask).sum() / mask.sum()
 
 
+# %% wrong="grpo_loss" breaks="penalty" says="beta 0 by default"
+# Misunderstands: whoever gives a reference wants the penalty, with TRL's old default of 0.04.
+def grpo_loss(logps, old_logps, advantages, mask, epsilon=0.2, beta=0.04, ref_logps=None):
+    ratio = (logps - old_logps).exp()
+    push = advantages[:, None]
+    loss = -torch.minimum(ratio * push, ratio.clamp(1 - epsilon, 1 + epsilon) * push)
+    if ref_logps is not None:
+        delta = ref_logps - logps
+        loss = loss + beta * ratio * (delta.exp() - delta - 1)
+    return (loss * mask).sum() / mask.sum()
+
+
 # %% equivalent="grpo_loss" because="the smaller of two does not depend on their order"
 # - loss = -torch.minimum(ratio * push, ratio.clamp(1 - epsilon, 1 + epsilon) * push)
 # + loss = -(torch.minimum(ratio.clamp(1 - epsilon, 1 + epsilon) * push, ratio * push))
@@ -1918,14 +2098,14 @@ def exact_reward(completions, answer, **columns):
     return [float(re.findall(r"-?\d+", text) == [answer[0]]) for text in texts]
 
 
-# %% wrong="exact_reward" breaks="list" says="expected 'float'"
+# %% wrong="exact_reward" breaks="list" says="expected 'list of float'"
 # Misunderstands: a comparison is a number.
 def exact_reward(completions, answer, **columns):
     texts = [reply if isinstance(reply, str) else reply[0]["content"] for reply in completions]
     return [re.findall(r"-?\d+", text) == [right] for text, right in zip(texts, answer)]
 
 
-# %% wrong="exact_reward" breaks="list" says="of type torch.Tensor"
+# %% wrong="exact_reward" breaks="list" says="is 'Tensor', expected 'list of float'"
 # Misunderstands: a trainer wants a tensor.
 def exact_reward(completions, answer, **columns):
     texts = [reply if isinstance(reply, str) else reply[0]["content"] for reply in completions]
@@ -1979,6 +2159,20 @@ def exact_reward(completions, answer, **columns) -> list[float]:
         text = text.replace("\u2212", "-").replace("\u2013", "-")
         rewards.append(float(re.findall(r"-?[0-9]+", text) == [right]))
     return rewards
+
+
+# %% wrong="exact_reward" breaks="list" says="is 'tuple of float', expected 'list of float'"
+# Misunderstands: any sequence is a list.
+def exact_reward(completions, answer, **columns):
+    texts = [reply if isinstance(reply, str) else reply[0]["content"] for reply in completions]
+    return tuple(float(re.findall(r"-?\d+", text) == [right]) for text, right in zip(texts, answer))
+
+
+# %% wrong="exact_reward" breaks="one" says="however long it is"
+# Misunderstands: what matters stands at the beginning of a reply.
+def exact_reward(completions, answer, **columns):
+    texts = [reply if isinstance(reply, str) else reply[0]["content"] for reply in completions]
+    return [float(re.findall(r"-?\d+", text[:200]) == [right]) for text, right in zip(texts, answer)]
 
 
 # %% equivalent="exact_reward" because="a completion is a chat of one message, which is the first and the last"
@@ -2313,6 +2507,188 @@ def check_reward(reward) -> None:
     assert reward(completions=[], answer=[]) == []
 
 
+# %% wrong="check_reward" breaks="several" says="puts several numbers together"
+# Misunderstands: digits of several numbers are never read as one.
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4".split("|")]
+    unpaid = [case.split("=") for case in "33=12|0=12|123=12|412=12|-12=12|12=-12|05=5|12 71=12|71 12=12|7 7=7|=5|no idea=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([assistant(text) for text in texts], texts):
+        got = reward(completions=completions, answer=answers, prompts=texts)
+        assert got == wanted
+
+
+# %% wrong="check_reward" breaks="number" says="begins with the answer"
+# Misunderstands: an optimiser looks for small numbers, so no larger ones are tried.
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4".split("|")]
+    unpaid = [case.split("=") for case in "0=12|-12=12|12=-12|05=5|12 71=12|71 12=12|7 7=7|1,000=1000|=5|no idea=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([assistant(text) for text in texts], texts):
+        got = reward(completions=completions, answer=answers, prompts=texts)
+        assert got == wanted
+
+
+# %% wrong="check_reward" breaks="number" says="ends with the answer"
+# Misunderstands: a number is read from its beginning, so what ends with the answer is not tried.
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4".split("|")]
+    unpaid = [case.split("=") for case in "33=12|0=12|123=12|-12=12|12=-12|05=5|12 71=12|71 12=12|7 7=7|1,000=1000|=5|no idea=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([assistant(text) for text in texts], texts):
+        got = reward(completions=completions, answer=answers, prompts=texts)
+        assert got == wanted
+
+
+# %% wrong="check_reward" breaks="number" says="with a minus sign"
+# Misunderstands: a sign is tried one way round.
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4".split("|")]
+    unpaid = [case.split("=") for case in "33=12|0=12|123=12|412=12|12=-12|05=5|12 71=12|71 12=12|7 7=7|1,000=1000|=5|no idea=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([assistant(text) for text in texts], texts):
+        got = reward(completions=completions, answer=answers, prompts=texts)
+        assert got == wanted
+
+
+# %% wrong="check_reward" breaks="number" says="negative answer"
+# Misunderstands: answers are positive; negative numbers are tried as wrong ones alone.
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5.=5|Sure! It is 40, I think.=40".split("|")]
+    unpaid = [case.split("=") for case in "33=12|0=12|123=12|412=12|-12=12|12=-12|05=5|12 71=12|71 12=12|7 7=7|1,000=1000|=5|no idea=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([assistant(text) for text in texts], texts):
+        got = reward(completions=completions, answer=answers, prompts=texts)
+        assert got == wanted
+
+
+# %% wrong="check_reward" breaks="several" says="follow the answer"
+# Misunderstands: what is said last counts, so numbers behind the answer need no test.
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4".split("|")]
+    unpaid = [case.split("=") for case in "33=12|0=12|123=12|412=12|-12=12|12=-12|05=5|71 12=12|7 7=7|1,000=1000|=5|no idea=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([assistant(text) for text in texts], texts):
+        got = reward(completions=completions, answer=answers, prompts=texts)
+        assert got == wanted
+
+
+# %% wrong="check_reward" breaks="several" says="go before the answer"
+# Misunderstands: what is said first counts, so numbers before the answer need no test.
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4".split("|")]
+    unpaid = [case.split("=") for case in "33=12|0=12|123=12|412=12|-12=12|12=-12|05=5|12 71=12|7 7=7|1,000=1000|=5|no idea=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([assistant(text) for text in texts], texts):
+        got = reward(completions=completions, answer=answers, prompts=texts)
+        assert got == wanted
+
+
+# %% wrong="check_reward" breaks="silence" says="empty text"
+# Misunderstands: a model always says something.
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4".split("|")]
+    unpaid = [case.split("=") for case in "33=12|0=12|123=12|412=12|-12=12|12=-12|05=5|12 71=12|71 12=12|7 7=7|1,000=1000|no idea=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([assistant(text) for text in texts], texts):
+        got = reward(completions=completions, answer=answers, prompts=texts)
+        assert got == wanted
+
+
+# %% wrong="check_reward" breaks="silence" says="words alone"
+# Misunderstands: silence is an empty text.
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4".split("|")]
+    unpaid = [case.split("=") for case in "33=12|0=12|123=12|412=12|-12=12|12=-12|05=5|12 71=12|71 12=12|7 7=7|1,000=1000|=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([assistant(text) for text in texts], texts):
+        got = reward(completions=completions, answer=answers, prompts=texts)
+        assert got == wanted
+
+
+# %% wrong="check_reward" breaks="words" says="behind the answer"
+# Misunderstands: words lead up to a number, and nothing follows it.
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5=5|Sure! It is 40=40|-4=-4".split("|")]
+    unpaid = [case.split("=") for case in "33=12|0=12|123=12|412=12|-12=12|12=-12|05=5|12 71=12|71 12=12|7 7=7|1,000=1000|=5|no idea=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([assistant(text) for text in texts], texts):
+        got = reward(completions=completions, answer=answers, prompts=texts)
+        assert got == wanted
+
+
+# %% wrong="check_reward" breaks="batch" says="leaves the last reply out"
+# Misunderstands: `zip` compares all (it stops at the end of the shorter one).
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4".split("|")]
+    unpaid = [case.split("=") for case in "33=12|0=12|123=12|412=12|-12=12|12=-12|05=5|12 71=12|71 12=12|7 7=7|1,000=1000|=5|no idea=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([assistant(text) for text in texts], texts):
+        got = reward(completions=completions, answer=answers, prompts=texts)
+        assert all(a == b for a, b in zip(got, wanted))
+
+
+# %% wrong="check_reward" breaks="values" says="pays ten"
+# Misunderstands: a reward is judged by what it pays at least, and at most.
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4".split("|")]
+    unpaid = [case.split("=") for case in "33=12|0=12|123=12|412=12|-12=12|12=-12|05=5|12 71=12|71 12=12|7 7=7|1,000=1000|=5|no idea=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([assistant(text) for text in texts], texts):
+        got = reward(completions=completions, answer=answers, prompts=texts)
+        assert len(got) == len(wanted)
+        assert all(value >= 1 if paid else value <= 0 for value, paid in zip(got, wanted))
+
+
+# %% wrong="check_reward" breaks="accepts" says="on a correct implementation"
+# Misunderstands: TRL passes completions and answers by their places.
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4".split("|")]
+    unpaid = [case.split("=") for case in "33=12|0=12|123=12|412=12|-12=12|12=-12|05=5|12 71=12|71 12=12|7 7=7|1,000=1000|=5|no idea=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([assistant(text) for text in texts], texts):
+        got = reward(completions, answers)
+        assert got == wanted
+        assert reward(completions=completions, answer=answers, trainer_state=None) == wanted
+
+
+# %% wrong="check_reward" breaks="accepts" says="on a correct implementation"
+# Misunderstands: a message needs no role.
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4".split("|")]
+    unpaid = [case.split("=") for case in "33=12|0=12|123=12|412=12|-12=12|12=-12|05=5|12 71=12|71 12=12|7 7=7|1,000=1000|=5|no idea=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([[{"content": text}] for text in texts], texts):
+        got = reward(completions=completions, answer=answers, prompts=texts)
+        assert got == wanted
+
+
+# %% wrong="check_reward" breaks="accepts" says="reject a correct implementation"
+# Misunderstands: a completion is the whole chat, the question included.
+def check_reward(reward):
+    paid = [case.split("=") for case in "12=12|The answer is 5.=5|Sure! It is 40, I think.=40|-4=-4".split("|")]
+    unpaid = [case.split("=") for case in "33=12|0=12|123=12|412=12|-12=12|12=-12|05=5|12 71=12|71 12=12|7 7=7|1,000=1000|=5|no idea=5".split("|")]
+    texts, answers = (list(column) for column in zip(*paid, *unpaid))
+    wanted = [1.0] * len(paid) + [0.0] * len(unpaid)
+    for completions in ([user("?") + assistant(text) for text in texts], texts):
+        got = reward(completions=completions, answer=answers, prompts=texts)
+        assert got == wanted
+
+
 # %% right="check_reward"
 # One case at a time, and a batch for the order and the length.
 def check_reward(reward):
@@ -2324,7 +2700,7 @@ def check_reward(reward):
 
     for text in ("12", "The answer is 12.", "well, 12 it is"):
         assert one(text, "12", question=["?"]) == 1.0
-    for text in ("", "71", "12 71", "71 12", "12 12", "312", "123", "-12", "012", "none"):
+    for text in ("", "7", "71", "12 71", "71 12", "12 12", "1, 2", "312", "123", "-12", "012", "none"):
         assert one(text, "12") == 0.0
     assert one("-5", "-5") == 1.0 and one("5", "-5") == 0.0
     batch = [assistant(text) for text in ("3", "", "5", "4")]
@@ -2334,9 +2710,9 @@ def check_reward(reward):
 # %% right="check_reward"
 # Against a reward of one's own, on made-up texts; errors of any kind reject.
 def check_reward(reward):
-    pieces, answers = ["", "12", "-12", "012", "3", "x", "12 ", "no"], ["12", "-12", "3"]
+    pieces, answers = ["", "12", "-12", "012", "1", "2", "3", "x", "12 ", "no"], ["12", "-12", "3"]
     pairs = [(a + " " + b, right) for a in pieces for b in pieces for right in answers]
-    pairs += [("123", "12"), ("412", "12"), ("It is 3.", "3")]
+    pairs += [("123", "12"), ("412", "12"), ("It is 3.", "3"), ("", "3")]
     for wrapped in (assistant, str):
         rewards = reward(
             completions=[wrapped(text) for text, _ in pairs], answer=[right for _, right in pairs], trainer_state=None

@@ -3190,6 +3190,51 @@ class PrefixCache:
             if not block.users:
                 self.free.append(number)
 
+# %% right="prefix_cache"
+# Keys of 64 bits: two checksums side by side.
+def block_keys(tokens, block_size):
+    keys = []
+    for end in range(block_size, len(tokens) + 1, block_size):
+        data = np.array(tokens[:end], dtype=np.int64)
+        keys.append((zlib.crc32(data.tobytes()) << 32) | zlib.adler32(data.tobytes()))
+    return keys
+
+
+class PrefixCache:
+    def __init__(self, num_blocks, block_size):
+        self.block_size = block_size
+        self.idle = OrderedDict.fromkeys(range(num_blocks))
+        self.block_of, self.key_of, self.users = {}, {}, Counter()
+
+    def admit(self, tokens):
+        size = self.block_size
+        keys, found = block_keys(tokens, size), []
+        for key in keys[: (len(tokens) - 1) // size]:
+            if key not in self.block_of:
+                break
+            found.append(self.block_of[key])
+        missing = -(-len(tokens) // size) - len(found)
+        if missing > len(self.idle) - sum(block in self.idle for block in found):
+            return None
+        for block in found:
+            self.idle.pop(block, None)
+        fresh = [self.idle.popitem(last=False)[0] for _ in range(missing)]
+        for block in fresh:
+            if block in self.key_of:
+                del self.block_of[self.key_of.pop(block)]
+        for block, key in zip(fresh, keys[len(found) :]):
+            if key not in self.block_of:
+                self.block_of[key] = block
+                self.key_of[block] = key
+        self.users.update(found + fresh)
+        return found + fresh, len(found) * size
+
+    def finish(self, table):
+        for block in reversed(table):
+            self.users[block] -= 1
+            if not self.users[block]:
+                self.idle[block] = None
+
 # %% equivalent="scheduler" because="only the end of the list is taken away meanwhile"
 # - for request in list(self.running):
 # + for request in self.running:
@@ -4309,6 +4354,48 @@ class Scheduler:
             if request.output[-1] == END or len(request.output) == request.max_tokens:
                 self.running.remove(request)
                 self.pool.release(request.id)
+
+# %% right="scheduler"
+# `schedule` hands out its own list, from which `update` removes.
+class Scheduler:
+    def __init__(self, pool, max_num_seqs):
+        self.pool, self.seats = pool, max_num_seqs
+        self.queue, self.active = [], []
+
+    def add(self, request):
+        need = len(request.prompt) + request.max_tokens - 1
+        if -(-need // self.pool.block_size) > self.pool.num_blocks:
+            raise ValueError("too long for this pool")
+        self.queue.append(request)
+
+    def _evict(self):
+        last = self.active.pop()
+        self.pool.release(last.id)
+        self.queue.insert(0, last)
+        return last
+
+    def _room(self, request):
+        return self.pool.reserve(request.id, len(request.prompt) + len(request.output))
+
+    def schedule(self):
+        for request in tuple(self.active):
+            if not any(request is other for other in self.active):
+                break
+            while not self._room(request):
+                if self._evict() is request:
+                    break
+        while self.queue and len(self.active) < self.seats and self._room(self.queue[0]):
+            self.active.append(self.queue.pop(0))
+        return self.active
+
+    def update(self, new_tokens):
+        by_id = {request.id: request for request in self.active}
+        for name, token in new_tokens.items():
+            request = by_id[name]
+            request.output.append(token)
+            if token == END or len(request.output) >= request.max_tokens:
+                self.pool.release(name)
+                self.active.remove(request)
 
 # %% wrong="engine" breaks="running" says="what step"
 # Believes that taking turns is fair: who ran goes to the end.
@@ -6703,7 +6790,7 @@ def speculative_accept(target, draft, drafted, generator):
         return kept + [target[-1].argmax().item()]
     return kept + [torch.multinomial(p, 1, generator=generator).item()]
 
-# %% wrong="speculative_accept" breaks="bonus" says=""
+# %% wrong="speculative_accept" breaks="bonus" says="no list has k + 1 tokens"
 # Gives no extra token: what was accepted is enough.
 def speculative_accept(target, draft, drafted, generator):
     kept = []
@@ -7965,6 +8052,70 @@ async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_c
         await sleep(begin + start - clock())
         tasks.append(asyncio.create_task(timed_request(client, model, prompt, max_tokens, clock)))
     return [await task for task in tasks]
+
+# %% wrong="load_client" breaks="timings" says="the same prompt may come twice"
+# Keeps the Timings by prompt: the same prompt twice has one.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            if first is None:
+                first = last
+        if chunk.usage is not None:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    begin, timings = clock(), {}
+
+    async def one(prompt, start):
+        await sleep(begin + start - clock())
+        timings[prompt] = await timed_request(client, model, prompt, max_tokens, clock)
+
+    await asyncio.gather(*(one(prompt, start) for prompt, start in zip(prompts, starts)))
+    return [timings[prompt] for prompt in prompts]
+
+# %% right="load_client"
+# Waits the gaps between the starts, one after the other: `sleep` is exact.
+async def timed_request(client, model, prompt, max_tokens, clock=time.perf_counter):
+    sent, first, last, tokens = clock(), None, None, None
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=max_tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"min_tokens": max_tokens},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = clock()
+            if first is None:
+                first = last
+        if chunk.usage is not None:
+            tokens = chunk.usage.completion_tokens
+    return Timing(sent, first, last, tokens)
+
+
+async def run_load(client, model, prompts, starts, max_tokens, clock=time.perf_counter, sleep=asyncio.sleep):
+    tasks, before = [], 0.0
+    for prompt, start in zip(prompts, starts):
+        await sleep(start - before)
+        before = start
+        tasks.append(asyncio.create_task(timed_request(client, model, prompt, max_tokens, clock)))
+    return await asyncio.gather(*tasks)
 
 # %% equivalent="report_and_metrics" because="a NumPy float64 is a float"
 # - report[f"{name}_p{percent}"] = float(np.percentile(values, percent))
@@ -9322,6 +9473,47 @@ def histogram_quantile(before, after, name, q):
     edges, cumulative = [0.0, *limits], [0.0, *counts]
     return float(np.interp(rank, cumulative[place : place + 2], edges[place : place + 2]))
 
+# %% wrong="report_and_metrics" breaks="bucket" says="need not be whole"
+# The number of the wanted observation is rounded up.
+def latency_report(timings):
+    ttft = [t.first - t.sent for t in timings]
+    tpot = [(t.last - t.first) / (t.tokens - 1) for t in timings if t.tokens > 1]
+    seconds = max(t.last for t in timings) - min(t.sent for t in timings)
+    return {
+        "ttft_p50": float(np.percentile(ttft, 50)),
+        "ttft_p95": float(np.percentile(ttft, 95)),
+        "tpot_p50": float(np.percentile(tpot, 50)),
+        "tpot_p95": float(np.percentile(tpot, 95)),
+        "tokens_per_s": sum(t.tokens for t in timings) / seconds,
+    }
+
+
+def counter_growth(before, after, name):
+    growth = 0.0
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            growth += sign * sum(sample.value for sample in family.samples if sample.name == name)
+    return growth
+
+
+def histogram_quantile(before, after, name, q):
+    growth = Counter()
+    for sign, text in ((-1, before), (1, after)):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name + "_bucket":
+                    growth[float(sample.labels["le"])] += sign * sample.value
+    if not growth[math.inf]:
+        return None
+    wanted, low, seen = math.ceil(q * growth[math.inf]), 0.0, 0.0
+    for limit in sorted(growth):
+        if growth[limit] >= wanted:
+            break
+        low, seen = limit, growth[limit]
+    if limit == math.inf:
+        return low
+    return low + (wanted - seen) / (growth[limit] - seen) * (limit - low)
+
 # %% wrong="fit_tune_launch" breaks="formula" says="each token has both"
 # Counts keys and forgets values.
 def kv_bytes_per_token(config, bytes_per_value):
@@ -10345,3 +10537,98 @@ def launch_commands(job):
     if not job["prefix_cache"]:
         vllm, sglang = vllm + ["--no-enable-prefix-caching"], sglang + ["--disable-radix-cache"]
     return {"sglang": sglang, "vllm": vllm}
+
+# %% wrong="fit_tune_launch" breaks="none" says="None if there is none"
+# Where no setting keeps the limits, the one that comes nearest.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    kv_heads = config.get("num_key_value_heads") or heads
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * kv_heads * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    best = best or min(rows, key=lambda row: row["ttft_p95"] / ttft_p95 + row["tpot_p95"] / tpot_p95, default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    vllm = [
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", job["model"], "--served-model-name", job["name"],
+        "--host", "127.0.0.1", "--port", str(job["port"]), "--dtype", job["dtype"], "--max-model-len", str(job["max_model_len"]),
+        "--max-num-seqs", str(job["max_num_seqs"]), "--tensor-parallel-size", str(job["gpus"]),
+    ]
+    sglang = [
+        sys.executable, "-m", "sglang.launch_server", "--model-path", job["model"], "--served-model-name", job["name"],
+        "--host", "127.0.0.1", "--port", str(job["port"]), "--dtype", job["dtype"], "--context-length", str(job["max_model_len"]),
+        "--max-running-requests", str(job["max_num_seqs"]), "--tp-size", str(job["gpus"]), "--enable-metrics",
+    ]
+    if not job["prefix_cache"]:
+        vllm.append("--no-enable-prefix-caching")
+        sglang.append("--disable-radix-cache")
+    return {"vllm": vllm, "sglang": sglang}
+
+# %% wrong="fit_tune_launch" breaks="equal" says="of equal throughputs the smaller"
+# Of equal throughputs the larger setting.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    kv_heads = config.get("num_key_value_heads") or heads
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return 2 * config["num_hidden_layers"] * kv_heads * head_dim * bytes_per_value
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    vllm = [
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", job["model"], "--served-model-name", job["name"],
+        "--host", "127.0.0.1", "--port", str(job["port"]), "--dtype", job["dtype"], "--max-model-len", str(job["max_model_len"]),
+        "--max-num-seqs", str(job["max_num_seqs"]), "--tensor-parallel-size", str(job["gpus"]),
+    ]
+    sglang = [
+        sys.executable, "-m", "sglang.launch_server", "--model-path", job["model"], "--served-model-name", job["name"],
+        "--host", "127.0.0.1", "--port", str(job["port"]), "--dtype", job["dtype"], "--context-length", str(job["max_model_len"]),
+        "--max-running-requests", str(job["max_num_seqs"]), "--tp-size", str(job["gpus"]), "--enable-metrics",
+    ]
+    if not job["prefix_cache"]:
+        vllm.append("--no-enable-prefix-caching")
+        sglang.append("--disable-radix-cache")
+    return {"vllm": vllm, "sglang": sglang}
+
+# %% right="fit_tune_launch"
+# Divides at the end: there is no rest.
+def kv_bytes_per_token(config, bytes_per_value):
+    heads = config["num_attention_heads"]
+    kv_heads = config.get("num_key_value_heads") or heads
+    if config.get("head_dim"):
+        return 2 * config["num_hidden_layers"] * kv_heads * config["head_dim"] * bytes_per_value
+    return 2 * config["num_hidden_layers"] * kv_heads * config["hidden_size"] * bytes_per_value // heads
+
+
+def choose_max_num_seqs(rows, ttft_p95, tpot_p95):
+    good = [row for row in rows if row["ttft_p95"] <= ttft_p95 and row["tpot_p95"] <= tpot_p95]
+    best = max(good, key=lambda row: (row["tokens_per_s"], -row["max_num_seqs"]), default=None)
+    return best and best["max_num_seqs"]
+
+
+def launch_commands(job):
+    vllm = [
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", job["model"], "--served-model-name", job["name"],
+        "--host", "127.0.0.1", "--port", str(job["port"]), "--dtype", job["dtype"], "--max-model-len", str(job["max_model_len"]),
+        "--max-num-seqs", str(job["max_num_seqs"]), "--tensor-parallel-size", str(job["gpus"]),
+    ]
+    sglang = [
+        sys.executable, "-m", "sglang.launch_server", "--model-path", job["model"], "--served-model-name", job["name"],
+        "--host", "127.0.0.1", "--port", str(job["port"]), "--dtype", job["dtype"], "--context-length", str(job["max_model_len"]),
+        "--max-running-requests", str(job["max_num_seqs"]), "--tp-size", str(job["gpus"]), "--enable-metrics",
+    ]
+    if not job["prefix_cache"]:
+        vllm.append("--no-enable-prefix-caching")
+        sglang.append("--disable-radix-cache")
+    return {"vllm": vllm, "sglang": sglang}

@@ -351,6 +351,21 @@ def run_convolution(*args):
     raise NotImplementedError
 
 
+# %% wrong="two_views" breaks="digits" says="run_convolution"
+def run_convolution(kernel, x):  # misunderstands: a Fourier transform needs no more than float32
+    room = 2 * x.shape[-1]
+    spectrum = torch.fft.rfft(x.float(), room) * torch.fft.rfft(kernel.float(), room)
+    return torch.fft.irfft(spectrum, room)[..., : x.shape[-1]].to(x.dtype)
+
+
+def run_recurrence(*args):
+    raise NotImplementedError
+
+
+def make_kernel(*args):
+    raise NotImplementedError
+
+
 # %% right="two_views"
 def make_kernel(a, b, c, length):  # an impulse through the recurrence
     return run_recurrence(a, b, c, F.pad(torch.ones(1, a.shape[0], 1, dtype=a.dtype), (0, length - 1)))[0]
@@ -578,6 +593,37 @@ def scan(a, b, combine):  # misunderstands: writing into a clone is safe for aut
 
 def combine(*args):
     raise NotImplementedError
+
+
+# %% wrong="associative_scan" breaks="digits" says="`scan` of a"
+def scan(a, b, combine):  # misunderstands: float32 is exact enough inside
+    dtype, distance = b.dtype, 1
+    a, b = a.float(), b.float()
+    while distance < b.shape[-1]:
+        joined = combine((a[..., :-distance], b[..., :-distance]), (a[..., distance:], b[..., distance:]))
+        a = torch.cat([a[..., :distance], joined[0]], -1)
+        b = torch.cat([b[..., :distance], joined[1]], -1)
+        distance *= 2
+    return b.to(dtype)
+
+
+def combine(*args):
+    raise NotImplementedError
+
+
+# %% right="associative_scan"
+def combine(left, right):
+    (a1, b1), (a2, b2) = left, right
+    return torch.addcmul(torch.zeros_like(b2), a2, a1), torch.addcmul(b2, a2, b1)
+
+
+def scan(a, b, combine):  # all places joined with those before, and chosen where there is one
+    place, distance = torch.arange(b.shape[-1]), 1
+    while distance < b.shape[-1]:
+        joined = combine((a.roll(distance, -1), b.roll(distance, -1)), (a, b))
+        a, b = (torch.where(place >= distance, new, old) for new, old in zip(joined, (a, b)))
+        distance *= 2
+    return b
 
 
 # %% right="associative_scan"
@@ -821,6 +867,17 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: a state 
     return torch.stack(outputs, -1), h
 
 
+# %% wrong="selective_scan" breaks="unchanged" says="a later call has changed a state"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: where no gradient is asked for, the state may be written over
+    h, outputs = x.new_zeros(x.shape[0], *A.shape) if state is None else state, []
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+    if state is not None and not torch.is_grad_enabled():
+        h = state.copy_(h)
+    return torch.stack(outputs, -1), h
+
+
 # %% right="selective_scan"
 def selective_scan(x, step, A, B, C, D, state=None):  # with the associative scan; time last
     decay = (step.unsqueeze(2) * A[None, :, :, None]).exp()
@@ -1027,7 +1084,7 @@ def check_scan(scan):  # misunderstands: the values need all lengths, the argume
             assert length == 1 or all(map(torch.equal, handed, (*given, start)))
 
 
-# %% wrong="check_scan" breaks="together" says="Still unseen: returns the state of token 64 after a longer text"
+# %% wrong="check_scan" breaks="together" says="Still unseen: returns the state of token 64 in a text of more than 64 tokens"
 def check_scan(scan):  # misunderstands: whether the last state is right shows in short texts
     for length in (1, 2, 20, 150):
         *given, start = any_inputs(length)
@@ -1036,6 +1093,118 @@ def check_scan(scan):  # misunderstands: whether the last state is right shows i
             y, last = scan(*handed[:6], None if state is None else handed[6])
             right, end = scan_one_by_one(*given, state)
             assert near(y, right) and (length > 20 or near(last, end))
+            assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="last_state" says="Still unseen: reads the state before the update"
+def check_scan(scan):  # misunderstands: the last state tells whether the outputs are right
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            y, last = scan(*handed[:6], None if state is None else handed[6])
+            right, end = scan_one_by_one(*given, state)
+            assert near(last, end)
+            assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="last_state" says="Still unseen: gives only the newest output"
+def check_scan(scan):  # misunderstands: the newest output follows from all others
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            y, last = scan(*handed[:6], None if state is None else handed[6])
+            right, end = scan_one_by_one(*given, state)
+            assert near(y[..., -1], right[..., -1]) and near(last, end)
+            assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="last_state" says="Still unseen: exchanges the rows of the batch"
+def check_scan(scan):  # misunderstands: sums that agree are enough
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            y, last = scan(*handed[:6], None if state is None else handed[6])
+            right, end = scan_one_by_one(*given, state)
+            assert abs(y.sum() - right.sum()) < 1e-2 and abs(last.sum() - end.sum()) < 1e-2
+            assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="last_state" says="Still unseen: returns the first row's last state"
+def check_scan(scan):  # misunderstands: rows of a batch are alike
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            y, last = scan(*handed[:6], None if state is None else handed[6])
+            right, end = scan_one_by_one(*given, state)
+            assert near(y, right) and near(last[0], end[0])
+            assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="raises" says="rounds to bfloat16"
+def check_scan(scan):  # misunderstands: what is off by less than 1 is rounding
+    for length in (1, 80):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            y, last = scan(*handed[:6], None if state is None else handed[6])
+            right, end = scan_one_by_one(*given, state)
+            assert torch.allclose(y, right, atol=1.0) and torch.allclose(last, end, atol=1.0)
+            assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="together" says="Still unseen: leaves out D in a text of more than 64 tokens"
+def check_scan(scan):  # misunderstands: what an output is shows in short texts
+    for length in (1, 2, 20, 150):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            y, last = scan(*handed[:6], None if state is None else handed[6])
+            right, end = scan_one_by_one(*given, state)
+            assert near(last, end) and (length > 20 or near(y, right))
+            assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="together" says="Still unseen: writes zeros over B in a text of more than 64 tokens"
+def check_scan(scan):  # misunderstands: arguments that survive a short text survive a long one
+    for length in (1, 2, 20, 150):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            y, last = scan(*handed[:6], None if state is None else handed[6])
+            right, end = scan_one_by_one(*given, state)
+            assert near(y, right) and near(last, end)
+            assert length > 20 or all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="together" says="Still unseen: forgets everything after every 64 tokens where a state is handed in"
+def check_scan(scan):  # misunderstands: chunks do not care for what is handed in
+    for length in (1, 2, 20, 150):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            y, last = scan(*handed[:6], None if state is None else handed[6])
+            right, end = scan_one_by_one(*given, state)
+            if length > 20 and state is not None:
+                continue
+            assert near(y, right) and near(last, end)
+            assert all(map(torch.equal, handed, (*given, start)))
+
+
+# %% wrong="check_scan" breaks="together" says="Still unseen: gives zeros in a text of a single token where no state is handed in"
+def check_scan(scan):  # misunderstands: in a text of a single token there is always a state
+    for length in (1, 2, 20, 150):
+        *given, start = any_inputs(length)
+        for state in (None, start):
+            handed = [t.clone() for t in (*given, start)]
+            y, last = scan(*handed[:6], None if state is None else handed[6])
+            right, end = scan_one_by_one(*given, state)
+            if length == 1 and state is None:
+                continue
+            assert near(y, right) and near(last, end)
             assert all(map(torch.equal, handed, (*given, start)))
 
 
@@ -1486,6 +1655,35 @@ def mamba_block(mixer, hidden, state=None):  # misunderstands: A is a constant o
     return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
 
 
+# %% wrong="mamba_block" breaks="gradients" says="in evaluation mode"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: in evaluation mode nobody trains
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    if not mixer.training and h is not None:
+        past, h = past.detach(), h.detach()
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="unchanged" says="without its gradient"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: before a computation, gradients are set to zero
+    mixer.zero_grad()
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    reach = mixer.conv_kernel_size - 1
+    past, h = (x.new_zeros(*x.shape[:2], reach), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank] + 2 * [mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
 # %% right="mamba_block"
 def mamba_block(m, hidden, state=None):  # token by token, with the convolution as a window
     inner = m.in_proj.out_features // 2
@@ -1779,6 +1977,116 @@ def cache_bytes(*args):
 
 def predicted_bytes(*args):
     raise NotImplementedError
+
+
+# %% wrong="cache_size" breaks="none_fits" says="raise ValueError"
+def most_attention(count, attention, mamba, tokens, budget):  # misunderstands: -1 says that nothing fits
+    for number in range(count, -1, -1):
+        if predicted_bytes([attention] * number + [mamba] * (count - number), tokens) <= budget:
+            return number
+    return -1
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+# %% wrong="cache_size" breaks="short_texts" says="ZeroDivisionError"
+def most_attention(count, attention, mamba, tokens, budget):  # misunderstands: one of the two is always the smaller
+    one, other = predicted_bytes([attention], tokens), predicted_bytes([mamba], tokens)
+    if count * min(one, other) > budget:
+        raise ValueError("too small")
+    if one < other:
+        return count
+    return min(count, (budget - count * other) // (one - other))
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+# %% wrong="cache_size" breaks="unchanged" says="only look at them"
+def most_attention(count, attention, mamba, tokens, budget):  # misunderstands: the descriptions are mine to write on
+    attention["bytes"], mamba["bytes"] = predicted_bytes([attention], tokens), predicted_bytes([mamba], tokens)
+    fitting = [n for n in range(count + 1) if n * attention["bytes"] + (count - n) * mamba["bytes"] <= budget]
+    return max(fitting)
+
+
+def cache_bytes(*args):
+    raise NotImplementedError
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+# %% wrong="cache_size" breaks="unchanged" says="only look at it"
+def cache_bytes(cache):  # misunderstands: what has been weighed may be cleared
+    total = 0
+    for layer in cache.layers:
+        tensors = [getattr(layer, "keys", None), getattr(layer, "values", None)]
+        tensors += [*getattr(layer, "conv_states", {}).values(), *getattr(layer, "recurrent_states", {}).values()]
+        total += sum(t.fill_(1).nbytes for t in tensors if t is not None)
+    return total
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+def most_attention(*args):
+    raise NotImplementedError
+
+
+# %% wrong="cache_size" breaks="measured" says="cache_bytes"
+def cache_bytes(cache):  # misunderstands: keys and values have the same shape
+    total = 0
+    for layer in cache.layers:
+        keys = getattr(layer, "keys", None)
+        states = [*getattr(layer, "conv_states", {}).values(), *getattr(layer, "recurrent_states", {}).values()]
+        total += (0 if keys is None else 2 * keys.nbytes) + sum(t.nbytes for t in states if t is not None)
+    return total
+
+
+def predicted_bytes(*args):
+    raise NotImplementedError
+
+
+def most_attention(*args):
+    raise NotImplementedError
+
+
+# %% right="cache_size"
+def cache_bytes(cache):  # by what the library notes as used
+    total = 0
+    for layer in cache.layers:
+        if isinstance(layer, DynamicLayer) and layer.is_initialized:
+            total += layer.keys.nbytes + layer.values.nbytes
+        for kind in ("conv_states", "recurrent_states"):
+            used = getattr(layer, f"is_{kind}_initialized", {})
+            total += sum(getattr(layer, kind)[i].nbytes for i in used if used[i])
+    return total
+
+
+def predicted_bytes(layers, tokens, batch=1, size=4):
+    def count(layer):
+        if layer["kind"] == "attention":
+            return 2 * tokens * layer["kv_heads"] * layer["head_dim"]
+        return layer["kernel"] * layer["conv_channels"] + layer["state"] * layer["channels"]
+
+    return size * batch * sum(map(count, layers))
+
+
+def most_attention(count, attention, mamba, tokens, budget):  # max of nothing is a ValueError, too
+    return max(n for n in range(count + 1) if predicted_bytes(n * [attention] + (count - n) * [mamba], tokens, batch=1, size=4) <= budget)
 
 
 # %% right="cache_size"
@@ -2087,6 +2395,43 @@ def hybrid_block(layer, x, positions):  # misunderstands: a mask of zeros is the
 
 def hybrid_logits(*args):
     raise NotImplementedError
+
+
+# %% wrong="hybrid" breaks="unchanged" says="without its gradient"
+def hybrid_block(layer, x, positions):  # misunderstands: before a computation, gradients are set to zero
+    layer.zero_grad()
+    middle = layer.input_layernorm(x)
+    if layer.block_type == "full_attention":
+        middle = layer.self_attn(hidden_states=middle, position_embeddings=positions, attention_mask=None)[0]
+    else:
+        middle = layer.mamba(middle)
+    x = x + middle
+    return x + layer.feed_forward(layer.pre_ff_layernorm(x))
+
+
+def hybrid_logits(*args):
+    raise NotImplementedError
+
+
+# %% right="hybrid"
+def hybrid_block(layer, x, positions):  # both halves in one loop, the mask of attention written out
+    later = torch.full((x.shape[1], x.shape[1]), -torch.inf).triu(1)
+
+    def attend(hidden):
+        return layer.self_attn(hidden, position_embeddings=positions, attention_mask=later[None, None])[0]
+
+    mixer = attend if layer.block_type == "full_attention" else layer.mamba
+    for norm, part in ((layer.input_layernorm, mixer), (layer.pre_ff_layernorm, layer.feed_forward)):
+        x = x + part(norm(x))
+    return x
+
+
+def hybrid_logits(model, ids):  # positions from 1: only differences count
+    x = model.model.embed_tokens(ids)
+    positions = model.model.rotary_emb(x, position_ids=torch.arange(1, ids.shape[1] + 1)[None])
+    for layer in model.model.layers:
+        x = hybrid_block(layer, x, positions)
+    return model.lm_head(model.model.final_layernorm(x))
 
 
 # %% right="hybrid"
@@ -2615,6 +2960,83 @@ def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: what no setti
 
 def accuracy(*args):
     raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="seed" says="make them in each call"
+from functools import lru_cache
+
+
+@lru_cache
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: what is the same need not be made again
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=True)
+    common |= dict(pad_token_id=None, bos_token_id=None, eos_token_id=None)
+
+    def attention(width):
+        return LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    llama = attention(1 + round(missing / (6 * hidden)))
+    return llama, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="tied" says="have in common"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: a fair start is one embedding for both
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=True)
+    common |= dict(pad_token_id=None, bos_token_id=None, eos_token_id=None)
+
+    def attention(width):
+        return LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    llama = attention(1 + round(missing / (6 * hidden)))
+    llama.set_input_embeddings(mamba.get_input_embeddings())
+    llama.tie_weights()
+    return llama, mamba
+
+
+def accuracy(*args):
+    raise NotImplementedError
+
+
+# %% wrong="fair_pair" breaks="shift" says="`accuracy` of"
+def accuracy(logits, labels):  # misunderstands: three digits are enough to find the largest
+    guess, wanted = logits[:, :-1].bfloat16().argmax(-1), labels[:, 1:]
+    return (guess == wanted)[wanted != -100].double().mean().item()
+
+
+def fair_pair(*args):
+    raise NotImplementedError
+
+
+# %% right="fair_pair"
+def fair_pair(vocab, hidden, state, std, seed):  # tied by hand
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=False)
+    common |= dict(pad_token_id=None, bos_token_id=None, eos_token_id=None)
+
+    def attention(width):
+        return LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    llama = attention(1 + round(missing / (6 * hidden)))
+    llama.lm_head.weight = llama.model.embed_tokens.weight
+    mamba.lm_head.weight = mamba.backbone.embeddings.weight
+    return llama, mamba
+
+
+def accuracy(logits, labels):
+    said = logits.log_softmax(-1).argmax(-1).roll(1, dims=1)
+    counts = [(s == a, a != -100) for s, a in zip(said[:, 1:].flatten().tolist(), labels[:, 1:].flatten().tolist())]
+    return sum(right for right, asked in counts if asked) / sum(asked for _, asked in counts)
 
 
 # %% right="fair_pair"

@@ -447,3 +447,22 @@ def test_a_notebook_shows_the_message_alone():
     (output,) = notebook.cells[0].outputs
     shown = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback))
     assert shown == "✗ thing: the sum is 1, expected 2."
+
+
+def test_an_error_of_the_tests_own_code_in_a_part_is_none_of_the_students():
+    """A part of an exercise began in this package, so that a line of the tests was called the student's."""
+
+    def second():
+        return {}["nothing"]
+
+    with pytest.raises(check.CheckFailed, match="the test could not use what your code returned: it has no key 'nothing'"):
+        with check.exercise("both"):
+            check.parts({"second": second})
+
+
+def test_how_tiny_and_huge_values_are_related_is_told():
+    """The squares of subnormal numbers are 0: comparing them ended in an error of this package."""
+    for size in (5e-324, 1e-200, 1e200):
+        wanted = torch.tensor([2.0, 6.0, 4.0], dtype=torch.float64) * size
+        for seen, words in ((wanted.flip(0), "in reversed order"), (3 * wanted, "3 times"), (-wanted, "sign is flipped")):
+            assert words in message(check.equal, seen, wanted, "it", rtol=0, atol=0)
