@@ -638,10 +638,10 @@ guess = predict(config, ids.numel())
 guessed, needed = guess["operations"] / speed, median_seconds(training_step)
 share = guessed / needed
 total, _ = calculate_maximum_sizes(trained)
+env.seed()  # as if the training above had not drawn
 print(f"this machine multiplies at {speed / 1e9:.0f} billion operations a second")
 print(f"a training step: guessed {1000 * guessed:.0f} ms, measured {1000 * needed:.0f} ms; so {share:.0%} of that speed is used")
 print(f"memory: guessed {guess['bytes'] / 2**20:.1f} MiB; accelerate's estimate for training with Adam: {4 * total / 2**20:.1f} MiB")
-env.seed()
 
 # %% [markdown]
 # The memory agrees with the estimate of the library `accelerate`, which needs a model for it and knows neither LoRA nor time. The share
