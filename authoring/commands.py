@@ -259,6 +259,47 @@ def _bar(what: str, total: int):
 
 
 # --------------------------------------------------------------------------------------------------
+# unit24 try
+
+
+@click.command("try")
+@click.argument("name")
+@click.argument("exercise")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--quick", is_flag=True, help="Before it run only the cells whose names it uses: not where a cell works by what it does.")
+@click.option("--seed", type=click.IntRange(0), help="Another seed of the hidden tests.")
+@root_option
+def try_(name: str, exercise: str, files: tuple[Path, ...], quick: bool, seed: int | None, root: Path) -> int:
+    """Try answers to EXERCISE of lesson NAME in one process, while you write them.
+
+    FILES: answers of your own, each below a line `# %% wrong="EXERCISE"` or `# %% right="EXERCISE"`, as in
+    lessons/answers; without them the reference and the lesson's answers. Each shows what a student would be told;
+    ✗ marks a right one that loses points, a wrong one that does not, or one whose message lacks its `says`.
+    They run with your rights, and fast; what counts is the bench: `unit24 audit`.
+    """
+    import subprocess
+    import sys
+    import tempfile
+
+    from authoring.build import Course
+    from authoring.execute import student_environment
+
+    (lesson,) = Course(root).read([name])
+    if exercise not in (known := [e.id for e in lesson.exercises]):
+        raise UserError(f"{lesson.name} has no exercise {exercise!r}; it has {', '.join(known)}.")
+    with tempfile.TemporaryDirectory(prefix="unit24-try-") as folder:
+        scratch = Path(folder)
+        (scratch / "tmp").mkdir()
+        environment = student_environment(scratch) | {"MPLBACKEND": "agg"}
+        arguments = [lesson.path, exercise, "" if seed is None else seed, "quick" if quick else "", *(file.resolve() for file in files)]
+        command = [sys.executable, "-m", "authoring.trying", *map(str, arguments)]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as trying:
+            for line in trying.stdout:
+                click.echo(line, nl=False)
+    return trying.returncode
+
+
+# --------------------------------------------------------------------------------------------------
 # unit24 new
 
 

@@ -20,6 +20,7 @@ GROUP = "unit24.commands"
 HELP = {
     "lessons": "List the lessons with exercises, points, minutes and measured time.",
     "build": "Make solutions/ and notebooks/ from the lesson texts.",
+    "try": "Try answers to an exercise while you write them.",
     "audit": "Show that each exercise accepts right answers and rejects wrong ones.",
     "prove": "Prove again what is recorded about lessons, where it no longer holds.",
     "blind": "Measure a lesson's fairness by answers of somebody who does not know its solutions.",

@@ -134,3 +134,17 @@ def test_a_new_lesson_is_built_and_audited_as_it_stands(course, unit24):
     assert audit.rules == {"average": 2, "corrected": 1, "dtype": 1, "unchanged": 1} and audit.reported == []
     made, killed, _ = audit.mutants
     assert made >= 20 and killed == made, audit.survivors
+
+
+def test_answers_are_tried_while_they_are_written(course, unit24, tmp_path):
+    status, out, _ = unit24("try", "1", "double", "--root", course.root)
+    assert status == 0 and "3 tried, 0 not as they must be" in out and "✓ right 01_small.py" in out
+    mine = tmp_path / "mine.py"
+    texts = ['right="double"\ndef double(x):\n    return x', 'wrong="double"\ndef double(x):\n    return 2 * x']
+    texts.append('wrong="double" misunderstands="ends"\nimport os\nos._exit(3)')
+    mine.write_text("\n\n".join(f"# %% {text}" for text in texts))
+    status, out, _ = unit24("try", "1", "double", mine, "--quick", "--seed", "5", "--root", course.root)
+    assert status == 1 and "3 tried, 2 not as they must be" in out and "ended with exit status 3" in out
+    assert [line[0] for line in out.splitlines() if "mine.py" in line] == ["✗", "✗", "✓"]
+    mine.write_text('# %% wrong="double" sayz="x"\n1')
+    assert unit24("try", "1", "nothing", "--root", course.root)[0] == 2
