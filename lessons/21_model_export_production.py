@@ -2136,7 +2136,8 @@ def check_metrics(seeds):
     import collections
     import random
 
-    kinds = [("POST", "/predict", 200), ("GET", "/slow", 200), ("GET", "/fails/RuntimeError", 500), ("GET", "/models/a", 200), ("GET", "/models/b7", 200), ("GET", "/models/new", 200), ("POST", "/models/new", 200),
+    kinds = [("POST", "/predict", 200), ("GET", "/slow", 200), ("GET", "/fails/RuntimeError", 500), ("GET", "/models/a", 200),
+             ("GET", "/models/b7", 200), ("GET", "/models/new", 200), ("POST", "/models/new", 200),
              ("GET", "/models/none", 404), ("GET", "/wp-login.php", 404), ("GET", "/admin/x", 404), ("GET", "/health/ready", 503),
              ("GET", "/files/a/b.txt", 200), ("GET", "/files/c", 200), ("GET", "/models/a/", 307), ("POST", "/predict/", 307),
              ("GET", "/later", 200), ("GET", "/predict", 405), ("DELETE", "/slow", 405),
