@@ -5881,7 +5881,7 @@ async def serve(accept, handle, grace):
     raise NotImplementedError
 
 
-# %% wrong="open_loop" breaks="concurrent" says="['handled']"
+# %% wrong="open_loop" breaks="concurrent" says="are never handled"
 # Misunderstands: one request is handled after the other.
 async def serve(accept, handle, grace):
     loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
@@ -6369,7 +6369,7 @@ async def open_loop(send, schedule):
     raise NotImplementedError
 
 
-# %% wrong="open_loop" breaks="concurrent" says="['handled']"
+# %% wrong="open_loop" breaks="concurrent" says="are never handled"
 # Misunderstands: at the same time means by a pool of eight.
 async def serve(accept, handle, grace):
     """Handle what `accept` gives until SIGTERM, then what was accepted, for at most `grace` seconds; the exit code."""
