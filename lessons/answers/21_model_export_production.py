@@ -4528,7 +4528,7 @@ def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
     return app
 
 
-# %% wrong="service" breaks="private" says="the batcher raises Failure"
+# %% wrong="service" breaks="private" says="It comes from the batcher"
 # Misunderstands: the kinds of errors that a model raises can be listed.
 def whole_or_not(entry):
     """The float32 value of a JSON number."""
@@ -5615,7 +5615,7 @@ def watch(app, registry, ready):
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-# %% wrong="health_and_metrics" breaks="raises" says="requests_total by (path, status) lacks"
+# %% wrong="health_and_metrics" breaks="raises" says="requests_total by (path, status)"
 # Misunderstands: the kinds of errors that an endpoint raises can be listed.
 def watch(app, registry, ready):
     """Add health checks, /metrics and the counting of requests to a FastAPI application."""
@@ -5881,7 +5881,7 @@ async def serve(accept, handle, grace):
     raise NotImplementedError
 
 
-# %% wrong="open_loop" breaks="concurrent" says="are never handled"
+# %% wrong="open_loop" breaks="concurrent" says="handled"
 # Misunderstands: one request is handled after the other.
 async def serve(accept, handle, grace):
     loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
@@ -6369,7 +6369,7 @@ async def open_loop(send, schedule):
     raise NotImplementedError
 
 
-# %% wrong="open_loop" breaks="concurrent" says="are never handled"
+# %% wrong="open_loop" breaks="concurrent" says="handled"
 # Misunderstands: at the same time means by a pool of eight.
 async def serve(accept, handle, grace):
     """Handle what `accept` gives until SIGTERM, then what was accepted, for at most `grace` seconds; the exit code."""
