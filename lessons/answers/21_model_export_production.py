@@ -329,6 +329,92 @@ class load_onnx:
         return self.session.run(None, dict(images=images))[0]
 
 
+# %% wrong="onnx_export" breaks="eval" says="the model's own forward computes"
+# Misunderstands: a model is its children one after the other.
+def export_onnx(model, example, path):
+    """Write `model` in eval mode as ONNX with a free batch axis; `example` is float32 (1, ...)."""
+    layers = list(copy.deepcopy(model).children())
+    quiet = nn.Sequential(*layers).eval()
+    program = torch.onnx.export(
+        quiet, (torch.cat([example, example]),), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},),
+        input_names=["images"], output_names=["logits"], verbose=False,
+    )
+    program.save(str(path))
+
+
+def load_onnx(path):
+    """A function from images (float32 array, n first) to logits that runs the file `path` on one CPU thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(images):
+        (logits,) = session.run(["logits"], {"images": np.ascontiguousarray(images)})
+        return logits
+
+    return run
+
+
+# %% wrong="onnx_export" breaks="untouched" says="the model after export_onnx"
+# Misunderstands: before each use of a model its gradients are cleared. Whoever is in the middle of a step loses them.
+def export_onnx(model, example, path):
+    """Write `model` in eval mode as ONNX with a free batch axis; `example` is float32 (1, ...)."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    model.zero_grad(set_to_none=True)
+    program = torch.onnx.export(
+        model, (torch.cat([example, example]),), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},),
+        input_names=["images"], output_names=["logits"], verbose=False,
+    )
+    program.save(str(path))
+    for module, mode in modes.items():
+        module.training = mode
+
+
+def load_onnx(path):
+    """A function from images (float32 array, n first) to logits that runs the file `path` on one CPU thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(images):
+        (logits,) = session.run(["logits"], {"images": np.ascontiguousarray(images)})
+        return logits
+
+    return run
+
+
+# %% wrong="onnx_export" breaks="untouched" says="the model after export_onnx"
+# Misunderstands: a forward pass changes nothing. In the model's own mode batch norm counts it.
+def export_onnx(model, example, path):
+    """Write `model` in eval mode as ONNX with a free batch axis; `example` is float32 (1, ...)."""
+    two = torch.cat([example, example])
+    with torch.no_grad():
+        assert model(two).ndim == 2  # does it run at all?
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    program = torch.onnx.export(
+        model, (two,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},),
+        input_names=["images"], output_names=["logits"], verbose=False,
+    )
+    program.save(str(path))
+    for module, mode in modes.items():
+        module.training = mode
+
+
+def load_onnx(path):
+    """A function from images (float32 array, n first) to logits that runs the file `path` on one CPU thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(images):
+        (logits,) = session.run(["logits"], {"images": np.ascontiguousarray(images)})
+        return logits
+
+    return run
+
+
 # %% equivalent="onnx_export" because="the axis may have any name"
 # - free = {0: torch.export.Dim("batch")}
 # + free = {0: torch.export.Dim('hctab')}
@@ -621,6 +707,59 @@ def run_in_chunks(run, images, largest):
     return out
 
 
+# %% wrong="aoti_export" breaks="program" says="was the model itself exported"
+# Misunderstands: a model is its children one after the other.
+def export_program(model, example, largest):
+    """The exported program of `model` in eval mode with 1 to `largest` rows; `example` is float32 (1, ...)."""
+    quiet = nn.Sequential(*copy.deepcopy(model).children()).eval()
+    rows = torch.export.Dim("batch", min=1, max=largest)
+    return torch.export.export(quiet, (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
+
+
+def run_in_chunks(run, images, largest):
+    """`run` on all rows of `images` (float32 (n, ...)), at most `largest` at a time; float32 (n, classes)."""
+    if len(images) == 0:
+        return run(images.new_zeros((1, *images.shape[1:])))[:0]
+    return torch.cat([run(part) for part in images.split(largest)])
+
+
+# %% wrong="aoti_export" breaks="calls" says="each call costs"
+# Misunderstands: n // largest + 1 calls are needed. It is one too many where largest divides n.
+def export_program(model, example, largest):
+    """The exported program of `model` in eval mode with 1 to `largest` rows; `example` is float32 (1, ...)."""
+    quiet = copy.deepcopy(model).eval()
+    rows = torch.export.Dim("batch", min=1, max=largest)
+    return torch.export.export(quiet, (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
+
+
+def run_in_chunks(run, images, largest):
+    """`run` on all rows of `images` (float32 (n, ...)), at most `largest` at a time; float32 (n, classes)."""
+    if len(images) == 0:
+        return run(images.new_zeros((1, *images.shape[1:])))[:0]
+    return torch.cat([run(part) for part in images.chunk(len(images) // largest + 1)])
+
+
+# %% wrong="aoti_export" breaks="empty" says="one blank image tells the columns"
+# Misunderstands: every run has as many classes as the first one.
+def export_program(model, example, largest):
+    """The exported program of `model` in eval mode with 1 to `largest` rows; `example` is float32 (1, ...)."""
+    quiet = copy.deepcopy(model).eval()
+    rows = torch.export.Dim("batch", min=1, max=largest)
+    return torch.export.export(quiet, (torch.cat([example, example]),), dynamic_shapes=({0: rows},))
+
+
+known = {}
+
+
+def run_in_chunks(run, images, largest):
+    """`run` on all rows of `images` (float32 (n, ...)), at most `largest` at a time; float32 (n, classes)."""
+    if len(images) == 0:
+        if "classes" not in known:
+            known["classes"] = run(images.new_zeros((1, *images.shape[1:]))).shape[1]
+        return images.new_zeros((0, known["classes"]))
+    return torch.cat([run(part) for part in images.split(largest)])
+
+
 # %% equivalent="aoti_export" because="the name of the axis is only shown in messages"
 # - rows = torch.export.Dim("batch", min=1, max=largest)
 # + rows = torch.export.Dim('hctab', min=1, max=largest)
@@ -761,7 +900,7 @@ def accept(run, model, images):
         return False
 
 
-# %% wrong="accept_export" breaks="layout" says="a view with a step backwards"
+# %% wrong="accept_export" breaks="layout" says="a view of the batch backwards"
 # Misunderstands: a view is a view. Steps backwards are never tried.
 def accept(run, model, images):
     views = [images[start:] for start in range(12)]
@@ -866,7 +1005,7 @@ def accept(run, model, images):
     picks = [[0], [12], [5], *(range(size) for size in range(2, 13)), range(12, 24), [3, 2, 1], [14, 12, 4], [24, 13]]
     for pick in map(list, picks):
         plain, turned = stack[pick], stack[pick].transpose(0, 1, 3, 2).copy().transpose(0, 1, 3, 2)
-        for batch in (plain, np.repeat(plain, 2, axis=0)[::2], plain[..., ::-1].copy()[..., ::-1], turned):
+        for batch in (plain, np.repeat(plain, 2, axis=0)[::2], plain[::-1].copy()[::-1], turned):
             copy_of = batch.copy()
             told = run(batch)
             if not (isinstance(told, np.ndarray) and told.dtype == "float32" and told.shape == (len(pick), 10)):
@@ -874,6 +1013,45 @@ def accept(run, model, images):
             if not (abs(told - table[pick]) <= 0.001).all():
                 raise AssertionError("other logits")
             assert (batch == copy_of).all()
+
+
+# %% right="accept_export"
+# Steps along the batch only, as the task says.
+def accept(run, model, images):
+    """Raise AssertionError unless `run` (array to array) may replace `model` on images like `images` (12, 1, 16, 16)."""
+    blank = np.zeros_like(images)
+    mixed = images.copy()
+    mixed[1::3] = 0
+    for size in range(1, 13):
+        for view in (
+            images[:size].copy(),
+            images[12 - size :].copy(),
+            images[:size][::-1],
+            np.array(images[:size].transpose(0, 1, 3, 2), order="C").transpose(0, 1, 3, 2),
+            np.repeat(images[:size], 2, axis=0)[::2],
+            blank[:size].copy(),
+            mixed[:size].copy(),
+        ):
+            kept = np.array(view)
+            with torch.no_grad():
+                wanted = model(torch.tensor(kept)).numpy()
+            logits = run(view)
+            assert isinstance(logits, np.ndarray) and logits.dtype == np.float32 and logits.shape == wanted.shape
+            assert np.array_equal(view, kept)
+            assert np.abs(logits - wanted).max() < 0.0012
+
+
+# %% wrong="accept_export" breaks="layout" says="without the step"
+# Misunderstands: backwards and transposed are all that a view can be. Steps are never tried.
+def accept(run, model, images):
+    for view in [*(images[start:] for start in range(12)), images[::-1], images.swapaxes(2, 3), images * 0]:
+        kept = view.copy()
+        logits = run(view)
+        assert isinstance(logits, np.ndarray) and logits.dtype == np.float32
+        assert (view == kept).all()
+        wanted = model(torch.tensor(kept)).numpy()
+        assert logits.shape == wanted.shape
+        assert np.abs(logits - wanted).max() <= 1e-3
 
 
 # %% equivalent="accept_export" because="no difference is 0.001 to the last bit"
@@ -894,11 +1072,6 @@ def accept(run, model, images):
 # %% equivalent="accept_export" because="a transposed view of every third image has steps as well"
 # - views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
 # + views += [images[::-1], images[::3].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
-
-
-# %% equivalent="accept_export" because="a transposed view of all images is not contiguous either"
-# - views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
-# + views += [images[::-1], images[::1].swapaxes(2, 3), images * 0]  # backwards, transposed, blank
 
 
 # %% wrong="micro_batcher" breaks="full" says="a full batch does not wait"
@@ -2144,6 +2317,169 @@ class MicroBatcher:
             for future, result in zip(futures, results):
                 if not future.done():
                     (future.set_exception if isinstance(result, Exception) else future.set_result)(result)
+
+
+# %% wrong="micro_batcher" breaks="errors" says="✗ errors: "
+# Misunderstands: an error is made of its class and its text. A KeyError gets other text, a class with two arguments cannot
+# be made.
+class MicroBatcher:
+    """Collects single items into batches for `predict`, an async function from an array (n, ...) to n rows."""
+
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.changed, self.worker = [], asyncio.Event(), None
+
+    async def submit(self, item):
+        """The row of the result for `item`; raises Overloaded, or what `predict` raised."""
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded("full")
+        loop = asyncio.get_running_loop()
+        entry = loop.time() + self.max_wait, item, loop.create_future()
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            for i, other in enumerate(self.waiting):
+                if other is entry:
+                    del self.waiting[i]
+                    self.changed.set()
+                    break
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            if len(self.waiting) < self.max_batch and self.waiting[0][0] > loop.time():
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(self.waiting[0][0]):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            try:
+                rows, error = await self.predict(np.stack([item for _, item, _ in batch])), None
+            except Exception as raised:
+                rows, error = None, raised
+            for i, (_, _, future) in enumerate(batch):
+                if future.done():
+                    continue
+                if error is None:
+                    future.set_result(rows[i])
+                else:
+                    future.set_exception(copy_of(error))
+        self.worker = None
+
+
+def copy_of(error):
+    try:
+        return type(error)(str(error))
+    except TypeError as other:
+        return other
+
+
+# %% wrong="micro_batcher" breaks="rows" says="everything waits for something that never comes"
+# Misunderstands: an array object is one request. A client may ask twice with the same.
+class MicroBatcher:
+    """Collects single items into batches for `predict`, an async function from an array (n, ...) to n rows."""
+
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.changed, self.worker = {}, asyncio.Event(), None
+
+    async def submit(self, item):
+        """The row of the result for `item`; raises Overloaded, or what `predict` raised."""
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded("full")
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self.waiting[id(item)] = loop.time() + self.max_wait, item, future
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if self.waiting.pop(id(item), None) is not None:
+                self.changed.set()
+            raise
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = next(iter(self.waiting.values()))[0]
+            if len(self.waiting) < self.max_batch and due > loop.time():
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            batch = [self.waiting.pop(key) for key in list(self.waiting)[: self.max_batch]]
+            try:
+                rows, error = await self.predict(np.stack([item for _, item, _ in batch])), None
+            except Exception as raised:
+                rows, error = None, raised
+            for i, (_, _, future) in enumerate(batch):
+                if future.done():
+                    continue
+                if error is None:
+                    future.set_result(rows[i])
+                else:
+                    future.set_exception(error)
+        self.worker = None
+
+
+# %% wrong="micro_batcher" breaks="errors" says="✗ errors: "
+# Misunderstands: the kinds of errors that a model raises can be listed.
+class MicroBatcher:
+    """Collects single items into batches for `predict`, an async function from an array (n, ...) to n rows."""
+
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting, self.changed, self.worker = [], asyncio.Event(), None
+
+    async def submit(self, item):
+        """The row of the result for `item`; raises Overloaded, or what `predict` raised."""
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded("full")
+        loop = asyncio.get_running_loop()
+        entry = loop.time() + self.max_wait, item, loop.create_future()
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            for i, other in enumerate(self.waiting):
+                if other is entry:
+                    del self.waiting[i]
+                    self.changed.set()
+                    break
+
+    async def work(self):
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            if len(self.waiting) < self.max_batch and self.waiting[0][0] > loop.time():
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(self.waiting[0][0]):
+                        await self.changed.wait()
+                continue
+            batch, self.waiting = self.waiting[: self.max_batch], self.waiting[self.max_batch :]
+            try:
+                rows, error = await self.predict(np.stack([item for _, item, _ in batch])), None
+            except (ValueError, OSError, AttributeError) as raised:
+                rows, error = None, raised
+            for i, (_, _, future) in enumerate(batch):
+                if future.done():
+                    continue
+                if error is None:
+                    future.set_result(rows[i])
+                else:
+                    future.set_exception(error)
+        self.worker = None
 
 
 # %% equivalent="micro_batcher" because="an exception is true"
@@ -3996,6 +4332,348 @@ def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
     return app
 
 
+# %% wrong="service" breaks="json" says="a valid request with a letter behind it is answered with 200"
+# Misunderstands: a body that begins validly is valid.
+def whole_or_not(entry):
+    """The float32 value of a JSON number."""
+    if type(entry) not in (int, float):
+        raise ValueError("no number")
+    with np.errstate(all="ignore"):
+        value = np.float32(float(entry))
+    if not np.isfinite(value):
+        raise ValueError("beyond float32")
+    return value
+
+
+def picture_of(body):
+    """float32 (1, 16, 16), or ValueError."""
+    try:
+        content = json.JSONDecoder().raw_decode(body.decode("utf-8").strip())[0]
+    except RecursionError:
+        raise ValueError("too deep") from None
+    if not isinstance(content, dict) or set(content) != {"image"}:
+        raise ValueError("one field, image")
+    rows = content["image"]
+    if not isinstance(rows, list) or len(rows) != 16 or not all(isinstance(row, list) and len(row) == 16 for row in rows):
+        raise ValueError("16 rows of 16")
+    try:
+        return np.array([[[whole_or_not(entry) for entry in row] for row in rows]], dtype=np.float32)
+    except OverflowError:
+        raise ValueError("a number too large") from None
+
+
+def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
+    """A FastAPI application with POST /predict in front of `batcher.submit`."""
+    app = FastAPI()
+
+    async def read(request):
+        pieces, count = [], 0
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    count += len(piece)
+                    if count > max_bytes:
+                        raise HTTPException(413, "the body is too large")
+                    pieces.append(piece)
+        except TimeoutError:
+            raise HTTPException(408, "the body took too long") from None
+        return b"".join(pieces)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = await read(request)
+        try:
+            item = picture_of(body)
+        except ValueError:
+            raise HTTPException(422, "16 rows of 16 finite numbers, please") from None
+        limit = asyncio.timeout(answer_seconds)
+        try:
+            async with limit:
+                logits = await batcher.submit(item)
+        except Overloaded:
+            raise HTTPException(503, "too many requests wait", headers={"Retry-After": "1"}) from None
+        except Exception:
+            if limit.expired():
+                raise HTTPException(504, "no answer in time") from None
+            raise HTTPException(500, "internal error") from None
+        probabilities = softmax(np.asarray(logits, dtype=np.float32))
+        return {"label": int(np.argmax(logits)), "probabilities": probabilities.tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="private" says="raises ValidationError"
+# Misunderstands: a ValidationError can only come from the body.
+Row = Annotated[list[FiniteFloat], Field(min_length=16, max_length=16)]
+
+
+class Picture(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    image: Annotated[list[Row], Field(min_length=16, max_length=16)]
+
+
+def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
+    """A FastAPI application with POST /predict in front of `batcher.submit`."""
+    app = FastAPI()
+
+    async def read(request):
+        pieces, count = [], 0
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    count += len(piece)
+                    if count > max_bytes:
+                        raise HTTPException(413, "the body is too large")
+                    pieces.append(piece)
+        except TimeoutError:
+            raise HTTPException(408, "the body took too long") from None
+        return b"".join(pieces)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = await read(request)
+        limit = asyncio.timeout(answer_seconds)
+        try:
+            item = np.array([Picture.model_validate_json(body).image], dtype=np.float64)
+            if np.abs(item).max() > np.finfo(np.float32).max:
+                raise HTTPException(422, "a number beyond float32")
+            item = item.astype(np.float32)
+            async with limit:
+                logits = await batcher.submit(item)
+        except ValidationError:
+            raise HTTPException(422, "16 rows of 16 finite numbers, please") from None
+        except Overloaded:
+            raise HTTPException(503, "too many requests wait", headers={"Retry-After": "1"}) from None
+        except Exception as error:
+            if limit.expired():
+                raise HTTPException(504, "no answer in time") from None
+            if isinstance(error, HTTPException) and error.detail == "a number beyond float32":
+                raise
+            raise HTTPException(500, "internal error") from None
+        probabilities = softmax(np.asarray(logits, dtype=np.float32))
+        return {"label": int(np.argmax(logits)), "probabilities": probabilities.tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="answer" says="whole numbers of 20 and 39 digits"
+# Misunderstands: a whole number of JSON has at most 64 bits.
+def whole_or_not(entry):
+    """The float32 value of a JSON number."""
+    if type(entry) not in (int, float):
+        raise ValueError("no number")
+    if type(entry) is int and not -(2**63) <= entry < 2**63:
+        raise ValueError("no 64-bit integer")
+    with np.errstate(all="ignore"):
+        value = np.float32(float(entry))
+    if not np.isfinite(value):
+        raise ValueError("beyond float32")
+    return value
+
+
+def picture_of(body):
+    """float32 (1, 16, 16), or ValueError."""
+    try:
+        content = json.loads(body.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("too deep") from None
+    if not isinstance(content, dict) or set(content) != {"image"}:
+        raise ValueError("one field, image")
+    rows = content["image"]
+    if not isinstance(rows, list) or len(rows) != 16 or not all(isinstance(row, list) and len(row) == 16 for row in rows):
+        raise ValueError("16 rows of 16")
+    try:
+        return np.array([[[whole_or_not(entry) for entry in row] for row in rows]], dtype=np.float32)
+    except OverflowError:
+        raise ValueError("a number too large") from None
+
+
+def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
+    """A FastAPI application with POST /predict in front of `batcher.submit`."""
+    app = FastAPI()
+
+    async def read(request):
+        pieces, count = [], 0
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    count += len(piece)
+                    if count > max_bytes:
+                        raise HTTPException(413, "the body is too large")
+                    pieces.append(piece)
+        except TimeoutError:
+            raise HTTPException(408, "the body took too long") from None
+        return b"".join(pieces)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = await read(request)
+        try:
+            item = picture_of(body)
+        except ValueError:
+            raise HTTPException(422, "16 rows of 16 finite numbers, please") from None
+        limit = asyncio.timeout(answer_seconds)
+        try:
+            async with limit:
+                logits = await batcher.submit(item)
+        except Overloaded:
+            raise HTTPException(503, "too many requests wait", headers={"Retry-After": "1"}) from None
+        except Exception:
+            if limit.expired():
+                raise HTTPException(504, "no answer in time") from None
+            raise HTTPException(500, "internal error") from None
+        probabilities = softmax(np.asarray(logits, dtype=np.float32))
+        return {"label": int(np.argmax(logits)), "probabilities": probabilities.tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="private" says="It comes from the batcher"
+# Misunderstands: the kinds of errors that a model raises can be listed.
+def whole_or_not(entry):
+    """The float32 value of a JSON number."""
+    if type(entry) not in (int, float):
+        raise ValueError("no number")
+    with np.errstate(all="ignore"):
+        value = np.float32(float(entry))
+    if not np.isfinite(value):
+        raise ValueError("beyond float32")
+    return value
+
+
+def picture_of(body):
+    """float32 (1, 16, 16), or ValueError."""
+    try:
+        content = json.loads(body.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("too deep") from None
+    if not isinstance(content, dict) or set(content) != {"image"}:
+        raise ValueError("one field, image")
+    rows = content["image"]
+    if not isinstance(rows, list) or len(rows) != 16 or not all(isinstance(row, list) and len(row) == 16 for row in rows):
+        raise ValueError("16 rows of 16")
+    try:
+        return np.array([[[whole_or_not(entry) for entry in row] for row in rows]], dtype=np.float32)
+    except OverflowError:
+        raise ValueError("a number too large") from None
+
+
+def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
+    """A FastAPI application with POST /predict in front of `batcher.submit`."""
+    app = FastAPI()
+
+    async def read(request):
+        pieces, count = [], 0
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    count += len(piece)
+                    if count > max_bytes:
+                        raise HTTPException(413, "the body is too large")
+                    pieces.append(piece)
+        except TimeoutError:
+            raise HTTPException(408, "the body took too long") from None
+        return b"".join(pieces)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = await read(request)
+        try:
+            item = picture_of(body)
+        except ValueError:
+            raise HTTPException(422, "16 rows of 16 finite numbers, please") from None
+        limit = asyncio.timeout(answer_seconds)
+        try:
+            async with limit:
+                logits = await batcher.submit(item)
+        except Overloaded:
+            raise HTTPException(503, "too many requests wait", headers={"Retry-After": "1"}) from None
+        except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError, HTTPException):
+            if limit.expired():
+                raise HTTPException(504, "no answer in time") from None
+            raise HTTPException(500, "internal error") from None
+        probabilities = softmax(np.asarray(logits, dtype=np.float32))
+        return {"label": int(np.argmax(logits)), "probabilities": probabilities.tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="json, answer" says="charset=utf-16"
+# Misunderstands: the body is in the charset that the header names.
+def charset_of(request):
+    """The charset that the header names, else UTF-8."""
+    _, _, charset = request.headers.get("content-type", "").partition("charset=")
+    return charset.strip() or "utf-8"
+
+
+def whole_or_not(entry):
+    """The float32 value of a JSON number."""
+    if type(entry) not in (int, float):
+        raise ValueError("no number")
+    with np.errstate(all="ignore"):
+        value = np.float32(float(entry))
+    if not np.isfinite(value):
+        raise ValueError("beyond float32")
+    return value
+
+
+def picture_of(body, charset):
+    """float32 (1, 16, 16), or ValueError."""
+    try:
+        content = json.loads(body.decode(charset))
+    except (RecursionError, LookupError):
+        raise ValueError("too deep") from None
+    if not isinstance(content, dict) or set(content) != {"image"}:
+        raise ValueError("one field, image")
+    rows = content["image"]
+    if not isinstance(rows, list) or len(rows) != 16 or not all(isinstance(row, list) and len(row) == 16 for row in rows):
+        raise ValueError("16 rows of 16")
+    try:
+        return np.array([[[whole_or_not(entry) for entry in row] for row in rows]], dtype=np.float32)
+    except OverflowError:
+        raise ValueError("a number too large") from None
+
+
+def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
+    """A FastAPI application with POST /predict in front of `batcher.submit`."""
+    app = FastAPI()
+
+    async def read(request):
+        pieces, count = [], 0
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    count += len(piece)
+                    if count > max_bytes:
+                        raise HTTPException(413, "the body is too large")
+                    pieces.append(piece)
+        except TimeoutError:
+            raise HTTPException(408, "the body took too long") from None
+        return b"".join(pieces)
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = await read(request)
+        try:
+            item = picture_of(body, charset_of(request))
+        except ValueError:
+            raise HTTPException(422, "16 rows of 16 finite numbers, please") from None
+        limit = asyncio.timeout(answer_seconds)
+        try:
+            async with limit:
+                logits = await batcher.submit(item)
+        except Overloaded:
+            raise HTTPException(503, "too many requests wait", headers={"Retry-After": "1"}) from None
+        except Exception:
+            if limit.expired():
+                raise HTTPException(504, "no answer in time") from None
+            raise HTTPException(500, "internal error") from None
+        probabilities = softmax(np.asarray(logits, dtype=np.float32))
+        return {"label": int(np.argmax(logits)), "probabilities": probabilities.tolist()}
+
+    return app
+
+
 # %% wrong="health_and_metrics" breaks="path" says="requests_total by (path, status)"
 # Misunderstands: the address as the client wrote it is the path. Every scanner's idea becomes a series.
 def watch(app, registry, ready):
@@ -4863,6 +5541,159 @@ def watch(app, registry, ready):
     app.add_api_route("/metrics", metrics, methods=["GET"])
 
 
+# %% wrong="health_and_metrics" breaks="metrics" says="in the format OpenMetrics"
+# Misunderstands: OpenMetrics and Prometheus' text format are one.
+def watch(app, registry, ready):
+    """Add health checks, /metrics and the counting of requests to a FastAPI application."""
+    from prometheus_client.openmetrics import exposition
+
+    requests = Counter("requests", "Requests by path and status", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds in the endpoint", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            path = getattr(request.scope.get("route"), "path", "other")
+            requests.labels(path, str(status)).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def is_live():
+        return {"status": "alive"}
+
+    @app.get("/health/ready")
+    async def is_ready():
+        if not ready():
+            raise HTTPException(503, "not ready")
+        return {"status": "ready"}
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(exposition.generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="live" says="whatever became of the requests before"
+# Misunderstands: a process whose last request went wrong is dead.
+def watch(app, registry, ready):
+    """Add health checks, /metrics and the counting of requests to a FastAPI application."""
+    requests = Counter("requests", "Requests by path and status", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds in the endpoint", ["path"], registry=registry)
+    well = {"last": True}
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            path = getattr(request.scope.get("route"), "path", "other")
+            well["last"] = status != 500
+            requests.labels(path, str(status)).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def is_live():
+        if not well["last"]:
+            raise HTTPException(503, "the last request failed")
+        return {"status": "alive"}
+
+    @app.get("/health/ready")
+    async def is_ready():
+        if not ready():
+            raise HTTPException(503, "not ready")
+        return {"status": "ready"}
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="raises" says="requests_total by (path, status)"
+# Misunderstands: the kinds of errors that an endpoint raises can be listed.
+def watch(app, registry, ready):
+    """Add health checks, /metrics and the counting of requests to a FastAPI application."""
+    requests = Counter("requests", "Requests by path and status", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds in the endpoint", ["path"], registry=registry)
+
+    def note(request, status, begin):
+        path = getattr(request.scope.get("route"), "path", "other")
+        requests.labels(path, str(status)).inc()
+        seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin = time.perf_counter()
+        try:
+            response = await call_next(request)
+        except (RuntimeError, LookupError):
+            note(request, 500, begin)
+            raise
+        note(request, response.status_code, begin)
+        return response
+
+    @app.get("/health/live")
+    async def is_live():
+        return {"status": "alive"}
+
+    @app.get("/health/ready")
+    async def is_ready():
+        if not ready():
+            raise HTTPException(503, "not ready")
+        return {"status": "ready"}
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="count" says="Each call of watch makes its own"
+# Misunderstands: a counter's name can be taken once in a process. The second application counts in the registry of the
+# first.
+METRICS = {}
+
+
+def watch(app, registry, ready):
+    """Add health checks, /metrics and the counting of requests to a FastAPI application."""
+    if not METRICS:  # a second Counter of this name would be an error
+        METRICS["requests"] = Counter("requests", "Requests by path and status", ["path", "status"], registry=registry)
+        METRICS["seconds"] = Histogram("request_seconds", "Seconds in the endpoint", ["path"], registry=registry)
+    requests, seconds = METRICS["requests"], METRICS["seconds"]
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), "500"
+        try:
+            response = await call_next(request)
+            status = str(response.status_code)
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = getattr(route, "path", "other")
+            requests.labels(path=path, status=status).inc()
+            seconds.labels(path=path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def is_live():
+        return {"status": "alive"}
+
+    @app.get("/health/ready")
+    async def is_ready():
+        if not ready():
+            raise HTTPException(503, "not ready")
+        return {"status": "ready"}
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
 # %% equivalent="health_and_metrics" because="a help text is for people"
 # - requests = Counter("requests", "Requests by route and status", ["path", "status"], registry=registry)
 # + requests = Counter("requests", 'sutats dna etuor yb stseuqeR', ["path", "status"], registry=registry)
@@ -5050,7 +5881,7 @@ async def serve(accept, handle, grace):
     raise NotImplementedError
 
 
-# %% wrong="open_loop" breaks="concurrent" says="['handled']"
+# %% wrong="open_loop" breaks="concurrent" says="handled"
 # Misunderstands: one request is handled after the other.
 async def serve(accept, handle, grace):
     loop, stop, handling = asyncio.get_running_loop(), asyncio.Event(), set()
@@ -5538,7 +6369,7 @@ async def open_loop(send, schedule):
     raise NotImplementedError
 
 
-# %% wrong="open_loop" breaks="concurrent" says="['handled']"
+# %% wrong="open_loop" breaks="concurrent" says="handled"
 # Misunderstands: at the same time means by a pool of eight.
 async def serve(accept, handle, grace):
     """Handle what `accept` gives until SIGTERM, then what was accepted, for at most `grace` seconds; the exit code."""
@@ -6005,6 +6836,127 @@ async def serve(accept, handle, grace):
         return await server.finish()
     finally:
         _signal.signal(_signal.SIGTERM, before)
+
+
+# %% wrong="open_loop" breaks="failures" says="your code raised"
+# Misunderstands: the kinds of errors that a request raises can be listed.
+async def open_loop(send, schedule):
+    """Send request i at schedule[i], whatever the earlier ones do; [(seconds since the planned time, answer), ...]."""
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+
+    async def one(number, planned):
+        try:
+            answer = await send(number)
+        except (OSError, LookupError) as error:
+            answer = type(error).__name__
+        return loop.time() - planned, answer
+
+    tasks = []
+    for number, after in enumerate(schedule):
+        if begin + after > loop.time():
+            await asyncio.sleep(begin + after - loop.time())
+        tasks.append(asyncio.create_task(one(number, begin + after)))
+    return [await task for task in tasks]
+
+
+async def serve(accept, handle, grace):
+    """Handle what `accept` gives until SIGTERM, then what was accepted, for at most `grace` seconds; the exit code."""
+    loop, stop, handling, when = asyncio.get_running_loop(), asyncio.Event(), set(), []
+
+    def terminate():
+        when.append(loop.time())
+        stop.set()
+
+    async def careful(request):
+        with contextlib.suppress(Exception):
+            await handle(request)
+
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        while not stop.is_set():
+            accepting = asyncio.create_task(accept())
+            await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not accepting.done():
+                accepting.cancel()
+                await asyncio.wait({accepting})
+            if not accepting.cancelled():
+                task = asyncio.create_task(careful(accepting.result()))
+                handling.add(task)
+                task.add_done_callback(handling.discard)
+        left = set(handling)
+        if left:
+            _, left = await asyncio.wait(left, timeout=max(0.0, when[0] + grace - loop.time()))
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+        return 1 if left else 0
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+# %% wrong="open_loop" breaks="schedule, planned" says="; seen['starts']"
+# Misunderstands: 64 requests at a time are as good as no limit.
+async def open_loop(send, schedule):
+    """Send request i at schedule[i], whatever the earlier ones do; [(seconds since the planned time, answer), ...]."""
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+
+    room = asyncio.Semaphore(64)
+
+    async def one(number, planned):
+        try:
+            async with room:
+                answer = await send(number)
+        except Exception as error:
+            answer = type(error).__name__
+        return loop.time() - planned, answer
+
+    tasks = []
+    for number, after in enumerate(schedule):
+        if begin + after > loop.time():
+            await asyncio.sleep(begin + after - loop.time())
+        tasks.append(asyncio.create_task(one(number, begin + after)))
+    return [await task for task in tasks]
+
+
+async def serve(accept, handle, grace):
+    """Handle what `accept` gives until SIGTERM, then what was accepted, for at most `grace` seconds; the exit code."""
+    loop, stop, handling, when = asyncio.get_running_loop(), asyncio.Event(), set(), []
+
+    def terminate():
+        when.append(loop.time())
+        stop.set()
+
+    async def careful(request):
+        with contextlib.suppress(Exception):
+            await handle(request)
+
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        while not stop.is_set():
+            accepting = asyncio.create_task(accept())
+            await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not accepting.done():
+                accepting.cancel()
+                await asyncio.wait({accepting})
+            if not accepting.cancelled():
+                task = asyncio.create_task(careful(accepting.result()))
+                handling.add(task)
+                task.add_done_callback(handling.discard)
+        left = set(handling)
+        if left:
+            _, left = await asyncio.wait(left, timeout=max(0.0, when[0] + grace - loop.time()))
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+        return 1 if left else 0
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 # %% wrong="canary" breaks="looks" says="divided by the number of looks"
@@ -7023,6 +7975,98 @@ def make_card(accuracy, count):
     for title, text in sections.items():
         lines += ["", f"## {title}", "", text]
     return "\n".join(lines) + "\n"
+
+
+# %% right="demo_and_card"
+# Gradio awaits an async function.
+def make_demo(run):
+    """A Gradio app in which `run` (float32 (n, 1, 16, 16) to logits (n, 10)) reads a drawn digit."""
+
+    async def classify(path):
+        if path is None:
+            raise gr.Error("Please choose a picture first")
+        with Image.open(path) as picture:
+            grey = np.asarray(picture.convert("L").resize((16, 16), Image.BOX), np.float32)
+        (logits,) = run((1 - grey / 255)[np.newaxis, np.newaxis])
+        return {str(digit): p.item() for digit, p in enumerate(softmax(logits))}
+
+    return gr.Interface(fn=classify, inputs=gr.Image(type="filepath", image_mode="L"), outputs=gr.Label(num_top_classes=10), api_name="classify", flagging_mode="never")
+
+
+def make_card(accuracy, count):
+    """The text of the model card; `accuracy` (0 to 1) was measured on `count` held-out pictures."""
+    result = EvalResult(
+        task_type="image-classification", dataset_type="unit24-digits", dataset_name="Cluttered digits, 16 x 16",
+        metric_type="accuracy", metric_value=accuracy,
+    )
+    data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name="digits-cnn", eval_results=[result])
+    return f"""---
+{data.to_yaml()}
+---
+# Digits
+
+## Intended use
+
+Reading one handwritten digit on a small grey picture, for teaching.
+
+## Limits
+
+Nothing but single digits; colours, words and photographs were never seen in training.
+
+## Training data
+
+Synthetic cluttered pictures of the ten digits, of 16 x 16 pixels each.
+
+## Evaluation
+
+Accuracy {100 * accuracy:.1f} % on {count} held-out pictures from the same source.
+"""
+
+
+# %% right="demo_and_card"
+# The mean of each block, not rounded.
+def make_demo(run):
+    """A Gradio app in which `run` (float32 (n, 1, 16, 16) to logits (n, 10)) reads a drawn digit."""
+
+    def classify(path):
+        if path is None:
+            raise gr.Error("Please choose a picture first")
+        with Image.open(path) as picture:
+            grey = np.asarray(picture.convert("L").convert("F").resize((16, 16), Image.BOX), np.float32)
+        (logits,) = run((1 - grey / 255)[np.newaxis, np.newaxis])
+        return {str(digit): p.item() for digit, p in enumerate(softmax(logits))}
+
+    return gr.Interface(fn=classify, inputs=gr.Image(type="filepath", image_mode="L"), outputs=gr.Label(num_top_classes=10), api_name="classify", flagging_mode="never")
+
+
+def make_card(accuracy, count):
+    """The text of the model card; `accuracy` (0 to 1) was measured on `count` held-out pictures."""
+    result = EvalResult(
+        task_type="image-classification", dataset_type="unit24-digits", dataset_name="Cluttered digits, 16 x 16",
+        metric_type="accuracy", metric_value=accuracy,
+    )
+    data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name="digits-cnn", eval_results=[result])
+    return f"""---
+{data.to_yaml()}
+---
+# Digits
+
+## Intended use
+
+Reading one handwritten digit on a small grey picture, for teaching.
+
+## Limits
+
+Nothing but single digits; colours, words and photographs were never seen in training.
+
+## Training data
+
+Synthetic cluttered pictures of the ten digits, of 16 x 16 pixels each.
+
+## Evaluation
+
+Accuracy {100 * accuracy:.1f} % on {count} held-out pictures from the same source.
+"""
 
 
 # %% equivalent="demo_and_card" because="one picture has one row of logits"
