@@ -146,7 +146,7 @@ def forward(parameters, X):
     return hidden, np.dot(hidden, parameters["W2"]) + parameters["b2"][None, :]
 
 
-# %% wrong="cross_entropy" breaks="stable" says="[loss, gradient]"
+# %% wrong="cross_entropy" breaks="stable" says="`cross_entropy`"
 # Misunderstands: softmax can be taken as it is defined.
 def cross_entropy(logits, y):
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -155,7 +155,7 @@ def cross_entropy(logits, y):
     return float(-np.log(p[np.arange(len(y)), y]).mean()), gradient / len(y)
 
 
-# %% wrong="cross_entropy" breaks="stable" says="[loss, gradient]"
+# %% wrong="cross_entropy" breaks="stable" says="`cross_entropy`"
 # Misunderstands: a small number inside the logarithm does no harm.
 def cross_entropy(logits, y):
     shifted = np.exp(logits - logits.max(1, keepdims=True))
@@ -239,35 +239,35 @@ def cross_entropy(logits, y):
     return float(total / len(y)), gradient / len(y)
 
 
-# %% wrong="backward" breaks="W1, b1" says="the bend is missing"
+# %% wrong="backward" breaks="first, b1" says="the bend is missing"
 # Misunderstands: the bend is passed on the way forward only.
 def backward(parameters, X, hidden, G):
     back = G @ parameters["W2"].T
     return {"W2": hidden.T @ G, "b2": G.sum(0), "W1": X.T @ back, "b1": back.sum(0)}
 
 
-# %% wrong="backward" breaks="b2" says="b2: [gradient of b2"
+# %% wrong="backward" breaks="b2" says="b2: `backward` (gradient of b2"
 # Misunderstands: a bias belongs to no row, so its gradient is the mean.
 def backward(parameters, X, hidden, G):
     back = (G @ parameters["W2"].T) * (hidden > 0)
     return {"W2": hidden.T @ G, "b2": G.mean(0), "W1": X.T @ back, "b1": back.sum(0)}
 
 
-# %% wrong="backward" breaks="b1" says="b1: [gradient of b1"
+# %% wrong="backward" breaks="b1" says="b1: `backward` (gradient of b1"
 # Misunderstands: the bias of the first layer sees G itself.
 def backward(parameters, X, hidden, G):
     back = (G @ parameters["W2"].T) * (hidden > 0)
     return {"W2": hidden.T @ G, "b2": G.sum(0), "W1": X.T @ back, "b1": (G @ parameters["W2"].T).sum(0)}
 
 
-# %% wrong="backward" breaks="W2" says="W2: [gradient of W2"
+# %% wrong="backward" breaks="second" says="W2: `backward` (gradient of W2"
 # Misunderstands: the second layer's inputs are X.
 def backward(parameters, X, hidden, G):
     back = (G @ parameters["W2"].T) * (hidden > 0)
     return {"W2": (hidden > 0).T.astype(G.dtype) @ G, "b2": G.sum(0), "W1": X.T @ back, "b1": back.sum(0)}
 
 
-# %% wrong="backward" breaks="W1" says="W1: [gradient of W1"
+# %% wrong="backward" breaks="first" says="W1: `backward` (gradient of W1"
 # Misunderstands: the gradient of W1 does not depend on W2.
 def backward(parameters, X, hidden, G):
     back = (G @ parameters["W2"].T) * (hidden > 0)
@@ -434,7 +434,7 @@ def check_backward(candidate):
     hidden = np.maximum(X @ parameters["W1"] + parameters["b1"], 0)
     expected, found = backward(parameters, X, hidden, G), candidate(parameters, X, hidden, G)
     for name in expected:
-        assert np.allclose(found[name], expected[name], rtol=1e-4)
+        assert np.allclose(found[name], expected[name], rtol=1e-4, atol=1e-4)
 
 
 # %% wrong="check_backward" breaks="bugs" says="still unseen"
@@ -445,8 +445,8 @@ def check_backward(candidate):
     X, G = random.normal(size=(6, 4)), random.normal(size=(6, 3))
     hidden = np.maximum(X @ parameters["W1"] + parameters["b1"], 0)
     found = candidate(parameters, X, hidden, G)
-    assert np.allclose(found["W2"], hidden.T @ G, rtol=1e-4)
-    assert np.allclose(found["b2"], G.sum(0), rtol=1e-4)
+    assert np.allclose(found["W2"], hidden.T @ G, rtol=1e-4, atol=1e-4)
+    assert np.allclose(found["b2"], G.sum(0), rtol=1e-4, atol=1e-4)
 
 
 # %% wrong="check_backward" breaks="right" says="reject a correct implementation"
@@ -585,7 +585,7 @@ def train(parameters, X, y, rate, batch, epochs, random):
     return current, means
 
 
-# %% wrong="train" breaks="new" says="what `train` gives and leaves"
+# %% wrong="train" breaks="new" says="what comes of `train`"
 # Misunderstands: `-=` on an array of a copied dictionary leaves the first one alone.
 def train(parameters, X, y, rate, batch, epochs, random):
     current, means = dict(parameters), []
@@ -619,7 +619,7 @@ def train(parameters, X, y, rate, batch, epochs, random):
     return current, means
 
 
-# %% wrong="train" breaks="losses" says="what `train` gives and leaves"
+# %% wrong="train" breaks="losses" says="what comes of `train`"
 # Misunderstands: the loss of an epoch is that of the parameters at its end.
 def train(parameters, X, y, rate, batch, epochs, random):
     current, means = dict(parameters), []
