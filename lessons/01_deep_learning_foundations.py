@@ -934,7 +934,7 @@ panel.legend()
 plt.show()
 
 # %% [markdown]
-# A factor of two in the variance decides between nothing and a million within 30 layers, and gradients on the way back fare alike.
+# A factor of two in the variance decides between next to nothing and tens of thousands within 30 layers, and gradients on the way back fare alike.
 #
 # ## 6 · Weights used in many places
 #
@@ -1015,7 +1015,7 @@ edges = np.zeros((3, 3, 1, 2))
 edges[:, :, 0, 0], edges[:, :, 0, 1] = [[-1, 0, 1]] * 3, np.array([[-1, 0, 1]] * 3).T
 figure, panels = plt.subplots(1, 3, figsize=(7, 2.6), layout="constrained")
 found = convolve(images[0][:, :, None], edges, np.zeros(2), 1)
-for panel, image, title in zip(panels, (images[0], found[..., 0], found[..., 1]), ("a digit", "from dark to light, left to right", "the same, top to bottom")):
+for panel, image, title in zip(panels, (images[0], found[..., 0], found[..., 1]), ("a digit", "from light to dark, left to right", "the same, top to bottom")):
     panel.imshow(image, cmap="gray_r" if title == "a digit" else "RdBu")
     panel.set_title(title, fontsize=9)
     panel.set_xticks([])
