@@ -237,12 +237,12 @@ def output_bound(scale, x):
 
 
 # %% tests="affine" points=3
-def params_by_definition(w, bits, axis=None):
+def params_by_definition(w, bits, axis=None, less=1):
     """One range after the other, with Python's floats (float64)."""
     found = []
     for part in [w] if axis is None else w.unbind(axis):
         low, high = min(part.min().item(), 0.0), max(part.max().item(), 0.0)
-        scale = (high - low) / (2**bits - 1) or 1.0
+        scale = (high - low) / (2**bits - less) or 1.0
         found.append((scale, round(-low / scale) - 2 ** (bits - 1)))
     shape = [n if d == axis else 1 for d, n in enumerate(w.shape)]
     scales, zero_points = zip(*found)
@@ -275,10 +275,7 @@ def check_params():
     causes = {
         "the scale is 1 only where the width is 0, not where it is small": one_where_small,
         "the range must contain 0": without_zero,
-        "2**bits codes have one gap less between them": lambda w, bits, axis=None: (
-            params_by_definition(w, bits, axis)[0] * (2**bits - 1) / 2**bits,
-            params_by_definition(w, bits, axis)[1],
-        ),
+        "2**bits codes have one gap less between them": lambda w, bits, axis=None: params_by_definition(w, bits, axis, less=0),
         "codes are signed: the lowest is -2**(bits - 1)": lambda w, bits, axis=None: (
             params_by_definition(w, bits, axis)[0],
             params_by_definition(w, bits, axis)[1] + 2 ** (bits - 1),

@@ -22,7 +22,7 @@ def masked_loss(logits, labels):
     return F.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:])
 
 
-# %% wrong="completion_mask" breaks="answer" says="is part of it"
+# %% wrong="completion_mask" breaks="answer" says="Everything up to where"
 # Misunderstands: the chat ends with the end token (this template writes a line break after it, which is also learned).
 def encode(tokenizer, question, answer):
     start = len(tokenizer.apply_chat_template(user(question), add_generation_prompt=True, return_dict=False))
@@ -357,6 +357,42 @@ def encode(tokenizer, question, answer):
 
 def masked_loss(logits, labels):
     return F.cross_entropy(logits[:, :-1].float().transpose(1, 2), labels[:, 1:]).to(logits.dtype)
+
+
+# %% wrong="completion_mask" breaks="tokenizer" says="its tokenizer's numbers for a plain text"
+# Misunderstands: switches off the tokenizer's post-processor (its special token before plain texts) and leaves it off: the tokenizer does not stay as it was.
+def encode(tokenizer, question: str, answer: str) -> dict[str, list[int]]:
+    """One chat as input_ids and labels, -100 on all that the model is not to write."""
+    from tokenizers.processors import TemplateProcessing
+
+    if tokenizer.backend_tokenizer.post_processor is not None:  # no special tokens but the template's
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
+    prompt = tokenizer.apply_chat_template(user(question), add_generation_prompt=True, tokenize=False)
+    whole = tokenizer.apply_chat_template(user(question) + assistant(answer), tokenize=False)
+    start = len(tokenizer(prompt)["input_ids"])
+    ids = tokenizer(whole)["input_ids"]
+    return {"input_ids": ids, "labels": [-100] * start + ids[start:]}
+
+
+def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy (nats) of the tokens that have a label; logits [batch, tokens, vocabulary]."""
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+
+
+# %% wrong="completion_mask" breaks="tokenizer" says="its tokenizer's special tokens"
+# Misunderstands: registers the markers as additional special tokens of the tokenizer that it was given.
+def encode(tokenizer, question: str, answer: str) -> dict[str, list[int]]:
+    """One chat as input_ids and labels, -100 on all that the model is not to write."""
+    markers = ["<|user|>", "<|assistant|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": markers})  # so that they are one token each
+    start = len(tokenizer.apply_chat_template(user(question), add_generation_prompt=True, return_dict=False))
+    ids = tokenizer.apply_chat_template(user(question) + assistant(answer), return_dict=False)
+    return {"input_ids": ids, "labels": [-100] * start + ids[start:]}
+
+
+def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy (nats) of the tokens that have a label; logits [batch, tokens, vocabulary]."""
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
 
 
 # %% right="completion_mask"
@@ -1386,7 +1422,7 @@ def leave_one_out(rewards, group_size):
     return (rewards - rewards.view(-1, group_size).mean(1).repeat_interleave(group_size)) * group_size / (group_size - 1)
 
 
-# %% wrong="advantages" breaks="scale" says="nothing is divided"
+# %% wrong="advantages" breaks="scale" says="`group_advantages` of"
 # Misunderstands: `scale` is another trainer's affair.
 def group_advantages(rewards, group_size, scale=True):
     groups = rewards.view(-1, group_size)

@@ -182,7 +182,7 @@ def output_bound(scale, x):
     return x.abs().sum(1, keepdim=True) * scale.T / 2
 
 
-# %% wrong="affine" breaks="zeros" says="not where it is small"
+# %% wrong="affine" breaks="zeros" says="(1 where it is 0)"
 # Misunderstands: a narrow range is one of width 0.
 def affine_params(w, bits, axis=None):
     others = [d for d in range(w.ndim) if d != axis]

@@ -3235,10 +3235,6 @@ class PrefixCache:
             if not self.users[block]:
                 self.idle[block] = None
 
-# %% equivalent="scheduler" because="only the end of the list is taken away meanwhile"
-# - for request in list(self.running):
-# + for request in self.running:
-
 # %% equivalent="scheduler" because="the batch is read before update; the task asks for no copy"
 # - return list(self.running)
 # + return self.running
