@@ -1341,10 +1341,11 @@ check.points(3)  # the number below: your points, of 3
 # float32 `(batch, length, hidden_size)`, each axis 1 or longer (the tests go to 120 tokens). Return `(out, state)`: `out` of the
 # shape of `hidden`, and a `state` of your own making (tensors in a tuple, list or dictionary) that a later call takes.
 #
-# - From `None` it gives what `mixer(hidden)` gives. <!-- rule: whole -->
+# - From `None` it gives what `mixer(hidden)` gives, to one part in 10,000 of the largest value. <!-- rule: whole -->
 # - A text read in pieces gives what reading it whole gives. <!-- rule: pieces -->
 # - A piece may be of **any** length, also shorter than the convolution. <!-- rule: short_pieces -->
-# - Gradients of a text in pieces are those of the whole text. <!-- rule: gradients -->
+# - Gradients of a text in pieces are those of the whole text (to one part in 1,000), also where only `hidden` needs one, since all
+#   weights are frozen, or where only weights do. <!-- rule: gradients -->
 # - It calls `selective_scan`, by that name and from inside the function: the tests put a scan of their own in its
 #   place. <!-- rule: scan -->
 # - The mixer itself is not called, only its parts. <!-- rule: parts -->
@@ -1456,12 +1457,14 @@ def copied(state):
 
 
 @check.scenario
-def block_in_pieces(plan, hidden, lengths, factor=1.0, weights=None, update=False):
+def block_in_pieces(plan, hidden, lengths, factor=1.0, weights=None, update=False, alone=""):
     """What `mamba_block` gives for a text in pieces, with `plain_scan` in the place of `selective_scan`.
 
-    With `update`, after a first call and a change of all weights.
+    With `update`, after a first call and a change of all weights; with `alone`, only "hidden" or only "weights" need a gradient.
     """
     mixer = as_in_use(mixer_of(plan), plan["seed"] % 3, freeze=weights is None)
+    if alone == "hidden":
+        mixer.requires_grad_(False)
 
     def refuse(*given, **named):
         raise AssertionError("the mixer itself was called: put its parts together yourself")
@@ -1480,7 +1483,7 @@ def block_in_pieces(plan, hidden, lengths, factor=1.0, weights=None, update=Fals
         before = check.module_state(mixer, values=True)
         mixer.forward = refuse
         with torch.set_grad_enabled(weights is not None):
-            text = hidden.clone().requires_grad_(weights is not None)
+            text = hidden.clone().requires_grad_(weights is not None and alone != "weights")
             outputs, states = [], [None]
             for piece in text.split(lengths, dim=1):
                 handed = copied(states[-1])
@@ -1497,7 +1500,7 @@ def block_in_pieces(plan, hidden, lengths, factor=1.0, weights=None, update=Fals
             found["last piece"] = outputs[-1].detach()
             if weights is not None:
                 out = torch.cat(outputs, 1)
-                given = [text, *mixer.parameters()]
+                given = [t for t in (text, *mixer.parameters()) if t.requires_grad]
                 found["gradients"] = None
                 if out.requires_grad:
                     found["gradients"] = gradients_of((out * weights).sum(), given)
@@ -1544,6 +1547,8 @@ def check_pieces_of(plan, hidden, lengths, what, hint, factor=1.0):
     """A text in pieces against the mixer (or, with a factor, against the table)."""
     with torch.no_grad():
         expected = mixer_of(plan)(hidden) if factor == 1 else block_by_definition(plan, hidden, factor)
+    if "step" in plan:
+        hint = f"dt_proj gives about {plan['step']:.0f} in the last channel, and its softplus is as large, neither cut off nor infinite; {hint}"
     causes = {text: lambda name=name: block_by_definition(plan, hidden, factor, name) for text, name in MISTAKES.items()}
     if factor != 1:
         causes = {"`selective_scan` was not called": block_by_definition(plan, hidden)}
@@ -1618,13 +1623,20 @@ def check_pieces():
             names = ["hidden", *(name for name, _ in mixer.named_parameters())]
             expected = torch.autograd.grad((mixer(text) * weights).sum(), [text, *mixer.parameters()])
             carried = "in one piece it is right, so it is lost between pieces: detach neither the state nor the inputs kept for the convolution"
-            for parts, hint in (([length], "is a part of the computation detached?"), (lengths, carried)):
+            detached = "is a part of the computation detached?"
+            runs = [([length], detached, ""), (lengths, carried, "")]
+            if i == 0:
+                runs += [(lengths, detached, "hidden"), (lengths, detached, "weights")]
+            for parts, hint, alone in runs:
                 what = f"a text in pieces of {parts} tokens with {plan}" if len(parts) > 1 else f"a text of {length} tokens, whole, with {plan}"
                 what += ", the mixer in evaluation mode" if plan["seed"] % 3 == 0 else ""
-                observed = block_in_pieces(plan, hidden, parts, 1.0, weights)["gradients"]
-                check.true(observed is not None, "no gradient flows from the outputs to the text and the weights.")
+                what += {"hidden": ", all weights frozen", "weights": ", where `hidden` needs no gradient"}.get(alone, "")
+                observed = block_in_pieces(plan, hidden, parts, 1.0, weights, False, alone)["gradients"]
+                target = {"hidden": "`hidden`", "weights": "the weights"}.get(alone, "the text and the weights")
+                check.true(observed is not None, f"no gradient flows from the outputs to {target}: {what}.")
                 check_backward(observed, f"the output of {what}")
-                for name, mine, right in zip(names, observed, expected):
+                wanted = {"": slice(None), "hidden": slice(1), "weights": slice(1, None)}[alone]
+                for name, mine, right in zip(names[wanted], observed, expected[wanted]):
                     check_gradient(mine, right, name, f"the gradient for `{name}` of {what}", hint, rtol=1e-3)
 
 
@@ -2120,7 +2132,7 @@ check.points(3)  # the number below: your points, of 3
 #   `model.model.rotary_emb(x, position_ids=torch.arange(length)[None])`, or any that differ by as much: attention sees differences
 #   of positions. <!-- rule: logits -->
 #
-# And for both:
+# And for both (a layer is right to one part in 10,000 of its largest value, the logits to one in 1,000):
 #
 # - The parts are called, never a whole layer, `model.model` or the model. <!-- rule: parts -->
 # - `x`, `ids`, `positions` and the model stay as they were: nothing is done in place on what was given. <!-- rule: unchanged -->

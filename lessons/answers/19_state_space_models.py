@@ -611,6 +611,22 @@ def combine(*args):
     raise NotImplementedError
 
 
+# %% wrong="associative_scan" breaks="gradients" says="alone needs a gradient"
+def combine(left, right):
+    return right[0] * left[0], right[0] * left[1] + right[1]
+
+
+def scan(a, b, combine):  # misunderstands: whether a gradient is needed shows in `a`
+    with torch.set_grad_enabled(torch.is_grad_enabled() and a.requires_grad):
+        reach = 1
+        while reach < b.shape[-1]:
+            left = a[..., :-reach], b[..., :-reach]
+            joined = combine(left, (a[..., reach:], b[..., reach:]))
+            a, b = (torch.cat([t[..., :reach], new], -1) for t, new in zip((a, b), joined))
+            reach *= 2
+        return b.clone()
+
+
 # %% right="associative_scan"
 def combine(left, right):
     (a1, b1), (a2, b2) = left, right
@@ -1829,6 +1845,55 @@ def mamba_block(mixer, hidden, state=None):  # misunderstands: before a computat
     step = F.softplus(mixer.dt_proj(low)).mT
     y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
     return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
+
+
+# %% wrong="mamba_block" breaks="gradients" says="all weights frozen"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: thinks frozen weights mean that no gradient is needed, not for hidden and the state either
+    with torch.set_grad_enabled(torch.is_grad_enabled() and any(p.requires_grad for p in mixer.parameters())):
+        return with_graph(mixer, hidden, state)
+
+
+def with_graph(mixer, hidden, state):
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    past, h = (x.new_zeros(*x.shape[:2], mixer.conv_kernel_size - 1), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    kept = seen[..., x.shape[-1] :].clone()
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (kept, h)
+
+
+# %% wrong="mamba_block" breaks="gradients" says="needs no gradient"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: where the text needs no gradient nothing does
+    with torch.set_grad_enabled(torch.is_grad_enabled() and hidden.requires_grad):
+        return with_graph(mixer, hidden, state)
+
+
+def with_graph(mixer, hidden, state):
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    past, h = (x.new_zeros(*x.shape[:2], mixer.conv_kernel_size - 1), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    kept = seen[..., x.shape[-1] :].clone()
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (kept, h)
+
+
+# %% wrong="mamba_block" breaks="whole,pieces" says="neither cut off nor infinite"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: softplus above 80 is cut off to keep exp finite
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    past, h = (x.new_zeros(*x.shape[:2], mixer.conv_kernel_size - 1), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    kept = seen[..., x.shape[-1] :].clone()
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size], dim=-1)
+    step = torch.log1p(mixer.dt_proj(low).clamp(max=80).exp()).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (kept, h)
 
 
 # %% right="mamba_block"
