@@ -1163,7 +1163,7 @@ def check_scan(scan):  # misunderstands: the newest output follows from all othe
             assert all(map(torch.equal, handed, (*given, start)))
 
 
-# %% wrong="check_scan" breaks="last_state" says="Still unseen: exchanges the rows of the batch"
+# %% wrong="check_scan" breaks="last_state" says="exchanges the rows of the batch"
 def check_scan(scan):  # misunderstands: sums that agree are enough
     for length in (1, 80):
         *given, start = any_inputs(length)
