@@ -611,6 +611,22 @@ def combine(*args):
     raise NotImplementedError
 
 
+# %% wrong="associative_scan" breaks="gradients" says="alone needs a gradient"
+def combine(left, right):
+    return right[0] * left[0], right[0] * left[1] + right[1]
+
+
+def scan(a, b, combine):  # misunderstands: whether a gradient is needed shows in `a`
+    with torch.set_grad_enabled(torch.is_grad_enabled() and a.requires_grad):
+        reach = 1
+        while reach < b.shape[-1]:
+            left = a[..., :-reach], b[..., :-reach]
+            joined = combine(left, (a[..., reach:], b[..., reach:]))
+            a, b = (torch.cat([t[..., :reach], new], -1) for t, new in zip((a, b), joined))
+            reach *= 2
+        return b.clone()
+
+
 # %% right="associative_scan"
 def combine(left, right):
     (a1, b1), (a2, b2) = left, right
@@ -878,6 +894,33 @@ def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: where no
     return torch.stack(outputs, -1), h
 
 
+# %% wrong="selective_scan" breaks="gradients" says="1 x 2 x 500 tokens"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: truncated backpropagation after 256 tokens
+    h = x.new_zeros(x.shape[0], *A.shape) if state is None else state
+    outputs = []
+    for t in range(x.shape[-1]):
+        if t and t % 256 == 0:
+            h = h.detach()
+        h = torch.exp(step[:, :, t, None] * A) * h + (step * x)[:, :, t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[:, :, t])
+    return torch.stack(outputs, -1), h
+
+
+# %% wrong="selective_scan" breaks="gradients" says="alone needs a gradient"
+def selective_scan(x, step, A, B, C, D, state=None):  # misunderstands: thinks that where A needs no gradient nothing does
+    with torch.set_grad_enabled(torch.is_grad_enabled() and A.requires_grad):
+        return with_graph(x, step, A, B, C, D, state)
+
+
+def with_graph(x, step, A, B, C, D, state):
+    h = x.new_zeros(x.shape[0], *A.shape) if state is None else state
+    outputs = []
+    for t in range(x.shape[-1]):
+        h = torch.exp(step[:, :, t, None] * A) * h + (step * x)[:, :, t, None] * B[:, None, :, t]
+        outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[:, :, t])
+    return torch.stack(outputs, -1), h
+
+
 # %% right="selective_scan"
 def selective_scan(x, step, A, B, C, D, state=None):  # with the associative scan; time last
     decay = (step.unsqueeze(2) * A[None, :, :, None]).exp()
@@ -1120,7 +1163,7 @@ def check_scan(scan):  # misunderstands: the newest output follows from all othe
             assert all(map(torch.equal, handed, (*given, start)))
 
 
-# %% wrong="check_scan" breaks="last_state" says="Still unseen: exchanges the rows of the batch"
+# %% wrong="check_scan" breaks="last_state" says="exchanges the rows of the batch"
 def check_scan(scan):  # misunderstands: sums that agree are enough
     for length in (1, 80):
         *given, start = any_inputs(length)
@@ -1208,6 +1251,109 @@ def check_scan(scan):  # misunderstands: in a text of a single token there is al
             assert all(map(torch.equal, handed, (*given, start)))
 
 
+# %% wrong="check_scan" breaks="last_state" says="last two entries"
+def check_scan(scan):  # misunderstands: compares the last state of the first state entry only
+    for length in (1, 7, 64, 200):
+        for begin in (False, True):
+            x, step, A, B, C, D, start = any_inputs(length)
+            h = start.clone() if begin else torch.zeros_like(start)
+            outputs = []
+            for t in range(length):
+                h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+                outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+            handed = [t.clone() for t in (x, step, A, B, C, D, start)]
+            y, last = scan(*handed[:6], handed[6] if begin else None)
+            assert near(y, torch.stack(outputs, -1))
+            assert near(last[..., 0], h[..., 0])
+            assert all(map(torch.equal, handed, (x, step, A, B, C, D, start)))
+
+
+# %% wrong="check_scan" breaks="last_state" says="last channel's last state"
+def check_scan(scan):  # misunderstands: compares the last state of channel 0 only
+    for length in (1, 7, 64, 200):
+        for begin in (False, True):
+            x, step, A, B, C, D, start = any_inputs(length)
+            h = start.clone() if begin else torch.zeros_like(start)
+            outputs = []
+            for t in range(length):
+                h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+                outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+            handed = [t.clone() for t in (x, step, A, B, C, D, start)]
+            y, last = scan(*handed[:6], handed[6] if begin else None)
+            assert near(y, torch.stack(outputs, -1))
+            assert near(last[:, 0], h[:, 0])
+            assert all(map(torch.equal, handed, (x, step, A, B, C, D, start)))
+
+
+# %% wrong="check_scan" breaks="last_state" says="exchanges the last two"
+def check_scan(scan):  # misunderstands: compares the sum of the last state
+    for length in (1, 7, 64, 200):
+        for begin in (False, True):
+            x, step, A, B, C, D, start = any_inputs(length)
+            h = start.clone() if begin else torch.zeros_like(start)
+            outputs = []
+            for t in range(length):
+                h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+                outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+            handed = [t.clone() for t in (x, step, A, B, C, D, start)]
+            y, last = scan(*handed[:6], handed[6] if begin else None)
+            assert near(y, torch.stack(outputs, -1))
+            assert near(last.sum(), h.sum())
+            assert all(map(torch.equal, handed, (x, step, A, B, C, D, start)))
+
+
+# %% wrong="check_scan" breaks="last_state" says="first row's C"
+def check_scan(scan):  # misunderstands: compares the outputs of row 0 only
+    for length in (1, 7, 64, 200):
+        for begin in (False, True):
+            x, step, A, B, C, D, start = any_inputs(length)
+            h = start.clone() if begin else torch.zeros_like(start)
+            outputs = []
+            for t in range(length):
+                h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+                outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+            handed = [t.clone() for t in (x, step, A, B, C, D, start)]
+            y, last = scan(*handed[:6], handed[6] if begin else None)
+            assert near(y[0], torch.stack(outputs, -1)[0])
+            assert near(last, h)
+            assert all(map(torch.equal, handed, (x, step, A, B, C, D, start)))
+
+
+# %% wrong="check_scan" breaks="lengths" says="drops the axis of time"
+def check_scan(scan):  # misunderstands: brings results to the expected shape first, so a wrong shape is never seen
+    for length in (1, 7, 64, 200):
+        for begin in (False, True):
+            x, step, A, B, C, D, start = any_inputs(length)
+            h = start.clone() if begin else torch.zeros_like(start)
+            outputs = []
+            for t in range(length):
+                h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+                outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+            handed = [t.clone() for t in (x, step, A, B, C, D, start)]
+            y, last = scan(*handed[:6], handed[6] if begin else None)
+            assert near(y.reshape(h.shape[0], h.shape[1], length), torch.stack(outputs, -1))
+            last = last.reshape(h.shape)
+            assert near(last, h)
+            assert all(map(torch.equal, handed, (x, step, A, B, C, D, start)))
+
+
+# %% wrong="check_scan" breaks="together" says="for the first token in a text"
+def check_scan(scan):  # misunderstands: compares the outputs from the second token on in longer texts
+    for length in (1, 7, 64, 200):
+        for begin in (False, True):
+            x, step, A, B, C, D, start = any_inputs(length)
+            h = start.clone() if begin else torch.zeros_like(start)
+            outputs = []
+            for t in range(length):
+                h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+                outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+            handed = [t.clone() for t in (x, step, A, B, C, D, start)]
+            y, last = scan(*handed[:6], handed[6] if begin else None)
+            assert near(y[..., min(1, length - 1) :], torch.stack(outputs, -1)[..., min(1, length - 1) :])
+            assert near(last, h)
+            assert all(map(torch.equal, handed, (x, step, A, B, C, D, start)))
+
+
 # %% right="check_scan"
 def check_scan(implementation):  # properties: against the library, and pieces against the whole
     x, step, A, B, C, D, start = any_inputs(150)
@@ -1248,6 +1394,23 @@ def check_scan(scan):  # inputs of its own, among them transposed ones, and an o
                 raise ValueError(f"wrong after {length} tokens")
             for mine, theirs in zip((*given, state), handed):
                 torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
+# %% right="check_scan"
+def check_scan(scan):
+    for length in (1, 65):
+        for begin in (False, True):
+            x, step, A, B, C, D, start = any_inputs(length)
+            h = start.clone() if begin else torch.zeros_like(start)
+            outputs = []
+            for t in range(length):
+                h = torch.exp(step[..., t, None] * A) * h + (step * x)[..., t, None] * B[:, None, :, t]
+                outputs.append((h * C[:, None, :, t]).sum(-1) + D * x[..., t])
+            handed = [t.clone() for t in (x, step, A, B, C, D, start)]
+            y, last = scan(*handed[:6], handed[6] if begin else None)
+            assert near(y, torch.stack(outputs, -1))
+            assert near(last, h)
+            assert all(map(torch.equal, handed, (x, step, A, B, C, D, start)))
 
 
 # %% wrong="mamba_block" breaks="pieces,short_pieces" says="a text in pieces"
@@ -1684,6 +1847,55 @@ def mamba_block(mixer, hidden, state=None):  # misunderstands: before a computat
     return mixer.out_proj((y * F.silu(gate)).mT), (seen[..., -reach:].clone(), h)
 
 
+# %% wrong="mamba_block" breaks="gradients" says="all weights frozen"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: thinks frozen weights mean that no gradient is needed, not for hidden and the state either
+    with torch.set_grad_enabled(torch.is_grad_enabled() and any(p.requires_grad for p in mixer.parameters())):
+        return with_graph(mixer, hidden, state)
+
+
+def with_graph(mixer, hidden, state):
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    past, h = (x.new_zeros(*x.shape[:2], mixer.conv_kernel_size - 1), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    kept = seen[..., x.shape[-1] :].clone()
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (kept, h)
+
+
+# %% wrong="mamba_block" breaks="gradients" says="needs no gradient"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: where the text needs no gradient nothing does
+    with torch.set_grad_enabled(torch.is_grad_enabled() and hidden.requires_grad):
+        return with_graph(mixer, hidden, state)
+
+
+def with_graph(mixer, hidden, state):
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    past, h = (x.new_zeros(*x.shape[:2], mixer.conv_kernel_size - 1), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    kept = seen[..., x.shape[-1] :].clone()
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size], dim=-1)
+    step = F.softplus(mixer.dt_proj(low)).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (kept, h)
+
+
+# %% wrong="mamba_block" breaks="whole,pieces" says="neither cut off nor infinite"
+def mamba_block(mixer, hidden, state=None):  # misunderstands: softplus above 80 is cut off to keep exp finite
+    x, gate = mixer.in_proj(hidden).mT.chunk(2, dim=1)
+    past, h = (x.new_zeros(*x.shape[:2], mixer.conv_kernel_size - 1), None) if state is None else state
+    seen = torch.cat([past, x], -1)
+    kept = seen[..., x.shape[-1] :].clone()
+    x = F.silu(F.conv1d(seen, mixer.conv1d.weight, mixer.conv1d.bias, groups=x.shape[1]))
+    low, B, C = mixer.x_proj(x.mT).split([mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size], dim=-1)
+    step = torch.log1p(mixer.dt_proj(low).clamp(max=80).exp()).mT
+    y, h = selective_scan(x, step, -mixer.A_log.exp(), B.mT, C.mT, mixer.D, h)
+    return mixer.out_proj((y * F.silu(gate)).mT), (kept, h)
+
+
 # %% right="mamba_block"
 def mamba_block(m, hidden, state=None):  # token by token, with the convolution as a window
     inner = m.in_proj.out_features // 2
@@ -2062,6 +2274,32 @@ def predicted_bytes(*args):
 
 def most_attention(*args):
     raise NotImplementedError
+
+
+# %% wrong="cache_size" breaks="measured" says="float16"
+def cache_bytes(cache):  # misunderstands: a table of the sizes of dtypes, in which whole numbers are int8 and every other has 4 bytes
+    tensors = []
+    for layer in cache.layers:
+        tensors += [getattr(layer, "keys", None), getattr(layer, "values", None)]
+        tensors += [*getattr(layer, "conv_states", {}).values(), *getattr(layer, "recurrent_states", {}).values()]
+    return sum(t.numel() * {torch.float64: 8, torch.bfloat16: 2, torch.int8: 1}.get(t.dtype, 4) for t in tensors if t is not None)
+
+
+def predicted_bytes(layers, tokens, batch=1, size=4):
+    total = 0
+    for layer in layers:
+        if layer["kind"] == "attention":
+            total += 2 * layer["kv_heads"] * layer["head_dim"] * tokens
+        else:
+            total += layer["conv_channels"] * layer["kernel"] + layer["channels"] * layer["state"]
+    return total * batch * size
+
+
+def most_attention(count, attention, mamba, tokens, budget):
+    for n in range(count, -1, -1):
+        if predicted_bytes([attention] * n + [mamba] * (count - n), tokens) <= budget:
+            return n
+    raise ValueError("none fits")
 
 
 # %% right="cache_size"
@@ -3016,6 +3254,26 @@ def fair_pair(*args):
     raise NotImplementedError
 
 
+# %% wrong="fair_pair" breaks="seed" says="the second time"
+def fair_pair(vocab, hidden, state, std, seed):  # misunderstands: thinks seed 0 means no seed
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=True)
+    common |= dict(pad_token_id=None, bos_token_id=None, eos_token_id=None)
+
+    def attention(width):
+        return LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+
+    if seed:
+        torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    return attention(1 + round(missing / (6 * hidden))), mamba
+
+
+def accuracy(logits, labels):
+    guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+    return (guess == wanted)[wanted != -100].double().mean().item()
+
+
 # %% right="fair_pair"
 def fair_pair(vocab, hidden, state, std, seed):  # tied by hand
     common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=False)
@@ -3104,6 +3362,46 @@ def fair_pair(vocab, hidden, state, std, seed):  # the width rounded down, which
     mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
     missing = mamba.num_parameters() - attention(1).num_parameters()
     return attention(1 + missing // (6 * hidden)).eval(), mamba.eval()
+
+
+def accuracy(logits, labels):
+    guess, wanted = logits[:, :-1].argmax(-1), labels[:, 1:]
+    return (guess == wanted)[wanted != -100].double().mean().item()
+
+
+# %% right="fair_pair"
+def fair_pair(vocab, hidden, state, std, seed):
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=True)
+    common |= dict(pad_token_id=None, bos_token_id=None, eos_token_id=None)
+
+    def attention(width):
+        return LlamaForCausalLM(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    return attention(1 + round(missing / (6 * hidden))), mamba
+
+
+def accuracy(logits, labels):
+    guess, wanted = logits[:, :-1].float().argmax(-1), labels[:, 1:]
+    return (guess == wanted)[wanted != -100].double().mean().item()
+
+
+# %% right="fair_pair"
+def fair_pair(vocab, hidden, state, std, seed):
+    common = dict(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=2, initializer_range=std, tie_word_embeddings=True)
+    common |= dict(pad_token_id=None, bos_token_id=None, eos_token_id=None)
+
+    def attention(width):
+        from transformers import AutoModelForCausalLM
+
+        return AutoModelForCausalLM.from_config(LlamaConfig(**common, num_attention_heads=4, intermediate_size=width))
+
+    torch.manual_seed(seed)
+    mamba = MambaForCausalLM(MambaConfig(**common, state_size=state))
+    missing = mamba.num_parameters() - attention(1).num_parameters()
+    return attention(1 + round(missing / (6 * hidden))), mamba
 
 
 def accuracy(logits, labels):
