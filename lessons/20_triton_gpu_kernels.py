@@ -2218,8 +2218,8 @@ def for_dot(tile):
 # **Task.** Write kernel and launcher of `matmul(a, b, out, block_m=16, block_n=32, block_k=16)`. `a` is `(m, k)`, `b` is
 # `(k, n)`, `out` is `(m, n)`, all sizes from 1 to 1,100. All three have one dtype: float32, float16 or bfloat16. Each has two
 # strides of its own: a matrix may lie transposed, with gaps between its rows, or between the elements of a row too, so that
-# neither stride is 1. The blocks are powers of two from 16 to 512, and no tile has more
-# than 8,192 elements (a GPU must have room for it). Numbers may be as large or as
+# neither stride is 1. The blocks are powers of two from 16 to 512; in the tests no tile has
+# more than 8,192 elements, so that small GPUs have room for it too. Numbers may be as large or as
 # small as the dtype can hold, as long as sums of their products stay within its range: in bfloat16 far beyond what float16 can
 # hold.
 #
@@ -2865,8 +2865,8 @@ if INTERPRETED:
 # **Task.** Write kernel and launcher of `attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16)`. `q` and `out`
 # are `(heads, queries, width)`, `k` and `v` are `(heads, keys, width)`: 1 to 20 heads, up to 300 queries and
 # keys, a width up to 350; contiguous, of one dtype (float32, float16 or bfloat16). `lse` is `(heads, queries)` in float32. The
-# blocks are powers of two from 16 to 512, and no tile (`block_m` or `block_n` by `BLOCK_D`, `block_m` by `block_n`) has more than
-# 8,192 elements. Scores
+# blocks are powers of two from 16 to 512; in the tests no tile (`block_m` or `block_n` by `BLOCK_D`, `block_m` by `block_n`) has
+# more than 8,192 elements. Scores
 # $q \cdot k / \sqrt{d}$ lie between -3,000 and 3,000, for some queries all of them near one end, for others all 0. `v` may be as large or as
 # small as its dtype allows, in bfloat16 far beyond float16, as long as the sum over all keys stays within float32's range.
 #

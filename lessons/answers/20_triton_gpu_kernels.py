@@ -308,6 +308,24 @@ def add(x, y, out, block=256):
     return out
 
 
+# %% wrong="vector_add" breaks="once" says="torch's operation `zero_`"
+# Misunderstands: what a kernel writes into has to be set to 0 first.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    y = tl.load(y_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, x + y, mask=mask)
+
+
+def add(x, y, out, block=256):
+    out.zero_()
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
 # %% right="vector_add"
 # Keyword arguments by name, no gradients, a grid as a list.
 @triton.jit
@@ -1311,7 +1329,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1326,7 +1344,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1340,7 +1358,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)) * 6:
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1355,7 +1373,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1416,7 +1434,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", values.softmax(1), gap=2)
         with fence:
@@ -1431,7 +1449,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1446,7 +1464,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1461,7 +1479,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan))
         with fence:
@@ -1491,7 +1509,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((3, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1506,7 +1524,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 33), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1521,7 +1539,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (2, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1536,7 +1554,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1550,7 +1568,7 @@ def check_softmax(softmax):
 # Misunderstands: the canaries around x and out show every access.
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x_buffer, out_buffer = (torch.full((rows + 40, columns + 69 + i), math.nan, device=DEVICE) for i in (0, 3))
         x, out = (buffer[20 : 20 + rows, 20 : 20 + columns] for buffer in (x_buffer, out_buffer))
         x.copy_(values)
@@ -1599,7 +1617,7 @@ def check_softmax(softmax):
     """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1615,7 +1633,7 @@ def check_softmax(softmax):
     """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1631,7 +1649,7 @@ def check_softmax(softmax):
     """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1657,13 +1675,13 @@ def check_softmax(softmax):
         assert torch.equal(x, values), "the input has changed"
 
 
-# %% wrong="check_softmax" breaks="values" says="its last value"
+# %% wrong="check_softmax" breaks="values" says="is off in one value with 8 rows"
 # Misunderstands: small on average is small everywhere.
 def check_softmax(softmax):
     """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
