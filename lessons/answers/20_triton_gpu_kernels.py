@@ -308,6 +308,24 @@ def add(x, y, out, block=256):
     return out
 
 
+# %% wrong="vector_add" breaks="once" says="torch's operation `zero_`"
+# Misunderstands: what a kernel writes into has to be set to 0 first.
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    y = tl.load(y_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, x + y, mask=mask)
+
+
+def add(x, y, out, block=256):
+    out.zero_()
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
 # %% right="vector_add"
 # Keyword arguments by name, no gradients, a grid as a list.
 @triton.jit
@@ -663,6 +681,31 @@ def matmul_cost(m, n, k, block_m, block_n, itemsize):
     """(flops, bytes read and written) of an (m, k) x (k, n) product in tiles of block_m x block_n."""
     read = m * k * math.ceil(n / block_n) + k * n * math.ceil(m / block_m)
     return 2 * m * n * k, (read + m * n) * itemsize
+
+
+# %% wrong="roofline_arithmetic" breaks="seconds" says="longer one counts"
+# Misunderstands: figures of a machine are whole numbers.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    peak, bandwidth = max(1, int(peak)), max(1, int(bandwidth))
+    times = {"memory": bytes_moved / bandwidth, "compute": flops / peak}
+    bound = max(times, key=times.get)  # the first of equals is memory
+    return flops / bytes_moved, times[bound], bound
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    whole, column = rows * columns, rows
+    if fused:
+        return 2 * whole * itemsize
+    reads = [whole, whole + column, whole, whole, whole + column]
+    writes = [column, whole, whole, column, whole]
+    return itemsize * sum(reads + writes)
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    tile_rows = (m + block_m - 1) // block_m
+    tile_columns = (n + block_n - 1) // block_n
+    moved = tile_columns * (m * k) + tile_rows * (k * n) + m * n
+    return 2 * m * n * k, moved * itemsize
 
 
 # %% right="roofline_arithmetic"
@@ -1111,6 +1154,25 @@ def softmax(x, out):
     return out
 
 
+# %% wrong="fused_softmax" breaks="once" says="torch's operation `amax`"
+# Misunderstands: the maximum may be worked out by torch before the launch.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, top_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    inside = at < columns
+    x = tl.load(x_ptr + row * x_stride + at, mask=inside, other=float("-inf"))
+    e = tl.exp(x - tl.load(top_ptr + row))
+    tl.store(out_ptr + row * out_stride + at, e / tl.sum(e, 0), mask=inside)
+
+
+def softmax(x, out):
+    rows, columns = x.shape
+    top = x.amax(1)
+    softmax_kernel[(rows,)](x, out, top, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
 # %% right="fused_softmax"
 # torch makes the grid from the output; base 2; the reciprocal of the sum.
 @triton.jit
@@ -1267,7 +1329,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1277,12 +1339,12 @@ def check_softmax(softmax):
         assert torch.equal(x, values), "the input has changed"
 
 
-# %% wrong="check_softmax" breaks="input" says="overwrites x"
+# %% wrong="check_softmax" breaks="input" says="changes x everywhere"
 # Misunderstands: right values and whole canaries show that x stays as it was, too.
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1296,7 +1358,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)) * 6:
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1311,7 +1373,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1372,7 +1434,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", values.softmax(1), gap=2)
         with fence:
@@ -1387,7 +1449,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1402,7 +1464,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1417,7 +1479,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan))
         with fence:
@@ -1447,7 +1509,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((3, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1462,7 +1524,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 33), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1472,12 +1534,12 @@ def check_softmax(softmax):
         assert torch.equal(x, values), "the input has changed"
 
 
-# %% wrong="check_softmax" breaks="values" says="leaves out a single row"
+# %% wrong="check_softmax" breaks="values" says="one value for a single row"
 # Misunderstands: a matrix has several rows.
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (2, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1492,7 +1554,7 @@ def check_softmax(softmax):
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1506,7 +1568,7 @@ def check_softmax(softmax):
 # Misunderstands: the canaries around x and out show every access.
 def check_softmax(softmax):
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x_buffer, out_buffer = (torch.full((rows + 40, columns + 69 + i), math.nan, device=DEVICE) for i in (0, 3))
         x, out = (buffer[20 : 20 + rows, 20 : 20 + columns] for buffer in (x_buffer, out_buffer))
         x.copy_(values)
@@ -1549,13 +1611,13 @@ def check_softmax(softmax):
         assert not fence.problems(), fence.problems()
 
 
-# %% wrong="check_softmax" breaks="input" says="overwrites a single row of x"
+# %% wrong="check_softmax" breaks="input" says="changes x for a single row"
 # Misunderstands: whether x is still the same need be asked once, after the last case.
 def check_softmax(softmax):
     """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1565,13 +1627,13 @@ def check_softmax(softmax):
     assert torch.equal(x, values), "the input has changed"
 
 
-# %% wrong="check_softmax" breaks="memory" says="reads behind a single row"
+# %% wrong="check_softmax" breaks="memory" says="reads too much for a single row"
 # Misunderstands: each fence need not be asked, the last one is enough.
 def check_softmax(softmax):
     """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1581,13 +1643,13 @@ def check_softmax(softmax):
     assert not fence.problems(), fence.problems()
 
 
-# %% wrong="check_softmax" breaks="memory" says="reads on where the columns are a power of two"
+# %% wrong="check_softmax" breaks="memory" says="reads too much where the columns are a power of two"
 # Misunderstands: a block without padding reads nothing else.
 def check_softmax(softmax):
     """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1613,13 +1675,13 @@ def check_softmax(softmax):
         assert torch.equal(x, values), "the input has changed"
 
 
-# %% wrong="check_softmax" breaks="values" says="its last value"
+# %% wrong="check_softmax" breaks="values" says="is off in one value with 8 rows"
 # Misunderstands: small on average is small everywhere.
 def check_softmax(softmax):
     """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
     for rows, columns in ((8, 40), (1, 17), (3, 32), (2, 1)):
         fence = Fence()
-        values = random(rows, columns) + torch.linspace(-900, 900, rows, device=DEVICE)[:, None]
+        values = random(rows, columns) + torch.linspace(600 if rows == 3 else -900, 900, rows, device=DEVICE)[:, None]
         x = fence.place("x", values, gap=5)
         out = fence.place("out", torch.full_like(values, math.nan), gap=2)
         with fence:
@@ -1627,6 +1689,115 @@ def check_softmax(softmax):
         assert not fence.problems(), fence.problems()
         assert (out - values.softmax(1)).abs().mean() < 1e-6, "wrong values"
         assert torch.equal(x, values), "the input has changed"
+
+
+# %% wrong="check_softmax" breaks="values" says="all of x is positive"
+# Misunderstands: only negative values are dangerous.
+def check_softmax(softmax):
+    def try_one(values, x_gap, out_gap):
+        fence = Fence()
+        x = fence.place("x", values, gap=x_gap)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=out_gap)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.equal(x, values), "x was changed"
+        expected = values.double().softmax(1)
+        assert (out.double() - expected).abs().max() <= 3e-6, "wrong values"
+
+    steps = torch.linspace(-900, 0, 8, device=DEVICE)[:, None]
+    cases = [
+        (random(8, 40, seed=1), 3, 5),
+        (random(8, 40, seed=2) + steps, 4, 2),
+        (random(8, 32, seed=3) + steps, 0, 3),
+        (random(8, 40, seed=4, shift=-400), 2, 0),
+        (random(8, 39, seed=5, shift=-900), 0, 0),
+        (random(8, 16, seed=6), 1, 6),
+        (-random(8, 37, seed=7).abs() - 1, 6, 1),
+        (random(1, 40, seed=8), 0, 0),
+        (random(1, 32, seed=9, scale=3), 2, 3),
+        (random(1, 17, seed=10, shift=-300), 0, 0),
+        (random(8, 1, seed=11), 0, 0),
+        (random(5, 1, seed=12, shift=-400), 3, 2),
+        (random(1, 1, seed=13), 0, 0),
+        (random(8, 40, seed=14, scale=100), 0, 7),
+        (random(2, 3, seed=15), 0, 0),
+    ]
+    for case in cases:
+        try_one(*case)
+
+
+# %% wrong="check_softmax" breaks="input" says="changes x everywhere"
+# Misunderstands: what stands in x afterwards is what was given.
+def check_softmax(softmax):
+    def try_one(values, x_gap, out_gap):
+        fence = Fence()
+        x = fence.place("x", values, gap=x_gap)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=out_gap)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        expected = x.double().softmax(1)
+        assert (out.double() - expected).abs().max() <= 3e-6, "wrong values"
+
+    steps = torch.linspace(-900, 900, 8, device=DEVICE)[:, None]
+    cases = [
+        (random(8, 40, seed=1), 3, 5),
+        (random(8, 40, seed=2) + steps, 4, 2),
+        (random(8, 32, seed=3) - steps, 0, 3),
+        (random(8, 40, seed=4, shift=900), 2, 0),
+        (random(8, 39, seed=5, shift=-900), 0, 0),
+        (random(8, 16, seed=6).abs() + 1, 1, 6),
+        (-random(8, 37, seed=7).abs() - 1, 6, 1),
+        (random(1, 40, seed=8), 0, 0),
+        (random(1, 32, seed=9, scale=3), 2, 3),
+        (random(1, 17, seed=10, shift=-300), 0, 0),
+        (random(8, 1, seed=11), 0, 0),
+        (random(5, 1, seed=12, shift=400), 3, 2),
+        (random(1, 1, seed=13), 0, 0),
+        (random(8, 40, seed=14, scale=100), 0, 7),
+        (random(2, 3, seed=15), 0, 0),
+    ]
+    for case in cases:
+        try_one(*case)
+
+
+# %% wrong="check_softmax" breaks="memory" says="too much for a single column"
+# Misunderstands: a single column is all ones, so only its values are looked at.
+def check_softmax(softmax):
+    def try_one(values, x_gap, out_gap):
+        fence = Fence()
+        x = fence.place("x", values, gap=x_gap)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=out_gap)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.equal(x, values), "x was changed"
+        expected = values.double().softmax(1)
+        assert (out.double() - expected).abs().max() <= 3e-6, "wrong values"
+
+    steps = torch.linspace(-900, 900, 8, device=DEVICE)[:, None]
+    cases = [
+        (random(8, 40, seed=1), 3, 5),
+        (random(8, 40, seed=2) + steps, 4, 2),
+        (random(8, 32, seed=3) - steps, 0, 3),
+        (random(8, 40, seed=4, shift=900), 2, 0),
+        (random(8, 39, seed=5, shift=-900), 0, 0),
+        (random(8, 16, seed=6).abs() + 1, 1, 6),
+        (-random(8, 37, seed=7).abs() - 1, 6, 1),
+        (random(1, 40, seed=8), 0, 0),
+        (random(1, 32, seed=9, scale=3), 2, 3),
+        (random(1, 17, seed=10, shift=-300), 0, 0),
+        (random(8, 40, seed=14, scale=100), 0, 7),
+        (random(2, 3, seed=15), 0, 0),
+    ]
+    for rows in (1, 5, 8):
+        column = random(rows, 1, seed=rows)
+        out = torch.full_like(column, math.nan)
+        softmax(column, out)
+        assert torch.equal(out, torch.ones_like(out)), 'wrong values'
+    for case in cases:
+        try_one(*case)
 
 
 # %% right="check_softmax"
@@ -4762,6 +4933,41 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
+# %% wrong="tiled_matmul" breaks="traffic" says="torch's operation"
+# Misunderstands: out has to be set to 0 first.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    inner = tl.arange(0, BLOCK_K)
+    a_at = a_ptr + rows[:, None] * a_row + inner[None, :] * a_column
+    b_at = b_ptr + inner[:, None] * b_row + columns[None, :] * b_column
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for step in range(0, tl.cdiv(k, BLOCK_K)):
+        left = k - step * BLOCK_K
+        a = tl.load(a_at, mask=(rows < m)[:, None] & (inner < left)[None, :], other=0.0)
+        b = tl.load(b_at, mask=(inner < left)[:, None] & (columns < n)[None, :], other=0.0)
+        acc += tl.dot(for_dot(a), for_dot(b), input_precision="ieee")
+        a_at += BLOCK_K * a_column
+        b_at += BLOCK_K * b_row
+    out_at = out_ptr + rows[:, None] * out_row + columns[None, :] * out_column
+    tl.store(out_at, acc.to(out_ptr.dtype.element_ty), mask=(rows < m)[:, None] & (columns < n)[None, :])
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    (m, k), n = a.shape, b.shape[1]
+    out.zero_()
+    grid = (triton.cdiv(m, block_m), triton.cdiv(n, block_n))
+    matmul_kernel[grid](
+        a, b, out, m, n, k, *a.stride(), *b.stride(), *out.stride(), BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k
+    )
+    return out
+
+
 # %% right="tiled_matmul"
 # Masks made once, `tl.where`, operands by name, a grid as a list.
 @triton.jit
@@ -5920,6 +6126,144 @@ class Tuner:
                 raise RuntimeError(f"no configuration runs for {key}")
             self.known[key] = min(seconds, key=seconds.get)
         return self.known[key]
+
+
+# %% wrong="choose_tiles" breaks="other_errors" says="all are measured again"
+# Misunderstands: what was measured before a bug is a full answer.
+def prune(configs, itemsize, shared_bytes):
+    def needs(config):
+        tile = config.kwargs
+        return config.num_stages * tile["BLOCK_K"] * (tile["BLOCK_M"] + tile["BLOCK_N"]) * itemsize
+
+    kept = [config for config in configs if needs(config) <= shared_bytes]
+    if not kept:
+        kept.append(min(configs, key=needs))
+    return kept
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    bm, bn, bk = (config.kwargs[f"BLOCK_{axis}"] for axis in "MNK")
+    programs = math.ceil(m / bm) * math.ceil(n / bn)
+    waves = math.ceil(programs / gpu.multiprocessors)
+    depth = bk * math.ceil(k / bk)
+    flops = 2 * bm * bn * depth * gpu.multiprocessors
+    moved = (bm * depth + bn * depth + bm * bn) * itemsize * gpu.multiprocessors
+    _, seconds, _ = roofline(flops, moved, gpu.peak, gpu.bandwidth)
+    return waves * seconds
+
+
+class Tuner:
+    def __init__(self, configs, measure):
+        self.configs = tuple(configs)
+        self.measure = measure
+        self.known = {}
+
+    def best(self, *key):
+        if key not in self.known:
+            self.known[key] = {}
+            for config in self.configs:
+                try:
+                    self.known[key][config] = self.measure(config, *key)
+                except (RuntimeError, triton.OutOfResources):
+                    pass
+            if not self.known[key]:
+                del self.known[key]
+                raise RuntimeError(f"no configuration works for {key}")
+        return min(self.known[key], key=self.known[key].get)
+
+
+# %% wrong="choose_tiles" breaks="quickest" says="any finite number"
+# Misunderstands: no measurement takes an hour.
+def prune(configs, itemsize, shared_bytes):
+    def needs(config):
+        tile = config.kwargs
+        return config.num_stages * tile["BLOCK_K"] * (tile["BLOCK_M"] + tile["BLOCK_N"]) * itemsize
+
+    kept = [config for config in configs if needs(config) <= shared_bytes]
+    if not kept:
+        kept.append(min(configs, key=needs))
+    return kept
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    bm, bn, bk = (config.kwargs[f"BLOCK_{axis}"] for axis in "MNK")
+    programs = math.ceil(m / bm) * math.ceil(n / bn)
+    waves = math.ceil(programs / gpu.multiprocessors)
+    depth = bk * math.ceil(k / bk)
+    flops = 2 * bm * bn * depth * gpu.multiprocessors
+    moved = (bm * depth + bn * depth + bm * bn) * itemsize * gpu.multiprocessors
+    _, seconds, _ = roofline(flops, moved, gpu.peak, gpu.bandwidth)
+    return waves * seconds
+
+
+class Tuner:
+    def __init__(self, configs, measure):
+        self.configs = tuple(configs)
+        self.measure = measure
+        self.known = {}
+
+    def best(self, *key):
+        if key in self.known:
+            return self.known[key]
+        winner, least = None, 3600.0
+        for config in self.configs:
+            try:
+                seconds = self.measure(config, *key)
+            except (RuntimeError, triton.OutOfResources):
+                continue
+            if seconds < least:
+                winner, least = config, seconds
+        if winner is None:
+            raise RuntimeError(f"no configuration works for {key}")
+        self.known[key] = winner
+        return winner
+
+
+# %% wrong="choose_tiles" breaks="other_errors" says="raises TritonError"
+# Misunderstands: every error of Triton's own means that a configuration does not work.
+def prune(configs, itemsize, shared_bytes):
+    def needs(config):
+        tile = config.kwargs
+        return config.num_stages * tile["BLOCK_K"] * (tile["BLOCK_M"] + tile["BLOCK_N"]) * itemsize
+
+    kept = [config for config in configs if needs(config) <= shared_bytes]
+    if not kept:
+        kept.append(min(configs, key=needs))
+    return kept
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    bm, bn, bk = (config.kwargs[f"BLOCK_{axis}"] for axis in "MNK")
+    programs = math.ceil(m / bm) * math.ceil(n / bn)
+    waves = math.ceil(programs / gpu.multiprocessors)
+    depth = bk * math.ceil(k / bk)
+    flops = 2 * bm * bn * depth * gpu.multiprocessors
+    moved = (bm * depth + bn * depth + bm * bn) * itemsize * gpu.multiprocessors
+    _, seconds, _ = roofline(flops, moved, gpu.peak, gpu.bandwidth)
+    return waves * seconds
+
+
+class Tuner:
+    def __init__(self, configs, measure):
+        self.configs = tuple(configs)
+        self.measure = measure
+        self.known = {}
+
+    def best(self, *key):
+        if key in self.known:
+            return self.known[key]
+        winner, least = None, math.inf
+        for config in self.configs:
+            try:
+                seconds = self.measure(config, *key)
+            except (RuntimeError, triton.TritonError):
+                continue
+            if seconds < least:
+                winner, least = config, seconds
+        if winner is None:
+            raise RuntimeError(f"no configuration works for {key}")
+        self.known[key] = winner
+        return winner
 
 
 # %% right="choose_tiles"
@@ -7810,6 +8154,107 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     sizes = queries, k.shape[1], width, width**-0.5
     attention_kernel[grid](
         q, k, v, out, lse, *sizes, CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=block_d
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="output" says="NaN"
+# Misunderstands: a score of 0 stands for a place that is masked out.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    d = tl.arange(0, BLOCK_D)
+    q_at = head * queries * width + rows[:, None] * width + d[None, :]
+    q_mask = (rows[:, None] < queries) & (d[None, :] < width)
+    q = tl.load(q_ptr + q_at, mask=q_mask, other=0.0)
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, tl.program_id(0) * BLOCK_M + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        kv_at = head * keys * width + columns[:, None] * width + d[None, :]
+        kv_mask = (columns[:, None] < keys) & (d[None, :] < width)
+        k = tl.load(k_ptr + kv_at, mask=kv_mask, other=0.0)
+        v = tl.load(v_ptr + kv_at, mask=kv_mask, other=0.0)
+        scores = tl.dot(for_dot(q), tl.trans(for_dot(k)), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = seen & (columns[None, :] <= rows[:, None] + keys - queries)
+        scores = tl.where(seen, scores, 0.0)
+        scores = tl.where(scores == 0.0, -float("inf"), scores)
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = acc * shrink[:, None] + tl.dot(for_dot(p.to(v.dtype)), for_dot(v), input_precision="ieee")
+        top = higher
+    tl.store(out_ptr + q_at, acc / total[:, None], mask=q_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    keys = k.shape[1]
+    attention_kernel[(triton.cdiv(queries, block_m), heads)](
+        q, k, v, out, lse, queries, keys, width, width**-0.5,
+        CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=max(16, triton.next_power_of_2(width)),
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="sizes" says="refuse a side below 16"
+# Misunderstands: BLOCK_D is the next power of two, below 16 too.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    d = tl.arange(0, BLOCK_D)
+    q_at = head * queries * width + rows[:, None] * width + d[None, :]
+    q_mask = (rows[:, None] < queries) & (d[None, :] < width)
+    q = tl.load(q_ptr + q_at, mask=q_mask, other=0.0)
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, tl.program_id(0) * BLOCK_M + BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        kv_at = head * keys * width + columns[:, None] * width + d[None, :]
+        kv_mask = (columns[:, None] < keys) & (d[None, :] < width)
+        k = tl.load(k_ptr + kv_at, mask=kv_mask, other=0.0)
+        v = tl.load(v_ptr + kv_at, mask=kv_mask, other=0.0)
+        scores = tl.dot(for_dot(q), tl.trans(for_dot(k)), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = seen & (columns[None, :] <= rows[:, None] + keys - queries)
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = acc * shrink[:, None] + tl.dot(for_dot(p.to(v.dtype)), for_dot(v), input_precision="ieee")
+        top = higher
+    tl.store(out_ptr + q_at, acc / total[:, None], mask=q_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    heads, queries, width = q.shape
+    keys = k.shape[1]
+    attention_kernel[(triton.cdiv(queries, block_m), heads)](
+        q, k, v, out, lse, queries, keys, width, width**-0.5,
+        CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=triton.next_power_of_2(width),
     )  # fmt: skip
     return out, lse
 
