@@ -283,7 +283,7 @@ def tokens_by_definition(patches):
 
 
 def tokens_by_maximum(patches):
-    return tokens_by_definition(patches) * 255 / patches.max()
+    return tokens_by_definition(patches) * 255 / patches.max().clamp(min=1)
 
 
 def tokens_undivided(patches):
