@@ -1,8 +1,7 @@
 """Answers tried in one process, as a notebook would judge them: for whoever writes an exercise, a second or so an answer.
 
-The state before the exercise is made once;
-each answer runs in a fork of it, with the rights of whoever calls this: it is for answers of one's own.  What counts is
-the bench (`unit24 audit`), which keeps tests and answers apart.
+The state before the exercise is made once; each answer runs in a fork of it, with the rights of whoever calls this: it is for
+answers of one's own.  What counts is the bench (`unit24 audit`), which keeps tests and answers apart.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from course.percent import Markers, read_text
 from course.reference import needed_cells
 from course.seeds import reseeded
 from unit24 import check
+from unit24.errors import UserError
 
 # As in lessons/answers, where nothing but the role is asked for, and as in blind rounds.
 MARKERS = Markers(
@@ -38,6 +38,7 @@ def answers_to_try(exercise: Exercise, files: list[Path]) -> list[Cell]:
 
     Raises:
         LessonError: with file and line of a marker that cannot be understood.
+        UserError: there is no answer to it in `files`.
     """
     reference = replace(exercise.cell, role="right", name=exercise.id, options={"note": "the reference"})
     if not files:
@@ -45,7 +46,11 @@ def answers_to_try(exercise: Exercise, files: list[Path]) -> list[Cell]:
     texts = [read_text(path, MARKERS) for path in files]
     if faults := [fault for text in texts for fault in text.faults]:
         raise LessonError(*faults[0], *faults[1:])
-    return [cell for text in texts for cell in text.cells if cell.name == exercise.id and cell.role in MARKERS.keys]
+    found = [cell for text in texts for cell in text.cells if cell.name == exercise.id and cell.role in MARKERS.keys]
+    if not found:
+        names = ", ".join(path.name for path in files)
+        raise UserError(f"no answer to {exercise.id} in {names}: each begins with a line `# %% wrong=\"{exercise.id}\"` or `# %% right=\"{exercise.id}\"`.")
+    return found
 
 
 def make_state(lesson: Lesson, exercise: Exercise, texts: list[str] | None) -> dict:
@@ -123,7 +128,11 @@ def main(path: str, exercise_id: str, seed: str, quick: str, *files: str) -> int
     lesson = read(Path(path))
     exercise = lesson.exercise(exercise_id)
     exercise = seed and reseeded(exercise, int(seed)) or exercise
-    answers = answers_to_try(exercise, [Path(file) for file in files])
+    try:
+        answers = answers_to_try(exercise, [Path(file) for file in files])
+    except UserError as error:
+        print(f"unit24: {error}", file=sys.stderr)
+        return 2
     texts = [exercise.cell.source, exercise.tests.source, *(cell.source for cell in answers)] if quick else None
     unfit = 0
     with tempfile.TemporaryDirectory(prefix="unit24-try-") as folder, contextlib.chdir(folder):

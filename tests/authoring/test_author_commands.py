@@ -146,5 +146,7 @@ def test_answers_are_tried_while_they_are_written(course, unit24, tmp_path):
     status, out, _ = unit24("try", "1", "double", mine, "--quick", "--seed", "5", "--root", course.root)
     assert status == 1 and "3 tried, 2 not as they must be" in out and "ended with exit status 3" in out
     assert [line[0] for line in out.splitlines() if "mine.py" in line] == ["✗", "✗", "✓"]
-    mine.write_text('# %% wrong="double" sayz="x"\n1')
+    for nothing_to_try in ('# %% wrong="double" sayz="x"\n1', '# %% wrong="another"\n1', ""):
+        mine.write_text(nothing_to_try)
+        assert unit24("try", "1", "double", mine, "--root", course.root)[:2] == (2, "")
     assert unit24("try", "1", "nothing", "--root", course.root)[0] == 2
