@@ -1510,9 +1510,9 @@ def interleaved(definition, rewards, size, *rest):
     return definition(rewards.view(size, -1).T.flatten(), size, *rest).view(-1, size).T.flatten()
 
 
-def drawn_rewards(dtype, near=(False, True), **more):
+def drawn_rewards(dtype, near=(False, True), without=(), **more):
     """Rewards of groups, some of them all equal, some of very different magnitude, some nearly equal."""
-    groups = cases.tensor("questions", "group_size", dtypes=(dtype,), scale=(1e-3, 10))
+    groups = cases.tensor("questions", "group_size", dtypes=(dtype,), scale=(1e-3, 10), without=without)
     return {
         "_groups": groups,
         "_near": cases.choice(*near),  # all within some millionths of 1
@@ -1543,9 +1543,20 @@ def check_group_advantages():
         "0.0001 is added to the spread": lambda r, g, s: grpo_by_definition(r, g, s, extra=1e-8),
         "with scale=False nothing is divided": lambda r, g, s: grpo_by_definition(r, g),
     }
+    same = {  # whole groups that earn the same, whatever it is
+        "_reward": cases.number(-10, 10),
+        "_shape": cases.tensor("questions", "group_size", dtypes=("float32",), layouts=("contiguous",)),
+        "rewards": cases.derived(lambda _reward, _shape: torch.full((_shape.numel(),), _reward)),
+        "group_size": cases.size("group_size"),
+        "scale": cases.choice(True),
+    }
     scaled = [
-        (cases.draw(seeds, drawn_rewards(dtype, scale=cases.choice(True)), **sizes), {**close, "causes": causes})
-        for dtype, close in (("float32", {"rtol": 1e-4, "atol": 5e-2}), ("float64", {"rtol": 1e-8, "atol": 1e-8}))
+        (cases.draw(seeds, domain, **sizes), {**close, "causes": causes})
+        for domain, close in (
+            (drawn_rewards("float32", without=("equal",), scale=cases.choice(True)), {"rtol": 1e-4, "atol": 1e-2}),
+            (same, {"rtol": 0, "atol": 5e-2}),
+            (drawn_rewards("float64", scale=cases.choice(True)), {"rtol": 1e-8, "atol": 1e-8}),
+        )
     ]
     for drawn, how in (*scaled, *differences(causes, scale=cases.choice(False))):
         check.agrees(group_advantages, grpo_by_definition, drawn, "`group_advantages`", hint, **how)
