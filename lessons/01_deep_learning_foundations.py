@@ -570,7 +570,7 @@ plt.show()
 #
 # Someone hands you a backward pass. It is called as yours, `candidate(parameters, X, hidden, G)`, and returns the same dictionary. Write `check_backward(candidate)`.
 #
-# - It raises an `AssertionError` (by `assert`) for each of the seven broken ones here. Each has one mistake, in one or two of the four gradients, on ordinary float64 inputs of any size; each
+# - It raises an error (an `assert` is enough) for each of the seven broken ones here. Each has one mistake, in one or two of the four gradients, on ordinary float64 inputs of any size; each
 #   that you catch earns its share. <!-- rule: bugs -->
 # - It raises nothing for a right one. Right ones differ from the exact gradients by at most one in a million of the largest entry. One false alarm, and nothing is earned. <!-- rule: right -->
 #
@@ -579,7 +579,7 @@ plt.show()
 
 # %% exercise="check_backward" minutes=25 difficulty=3
 def check_backward(candidate) -> None:
-    """Raise AssertionError if `candidate(parameters, X, hidden, G)` gives wrong gradients."""
+    """Raise an error if `candidate(parameters, X, hidden, G)` gives wrong gradients."""
     ### BEGIN SOLUTION
     random = np.random.default_rng(0)
     parameters = {"W1": random.normal(size=(4, 5)), "b1": random.normal(size=5), "W2": random.normal(size=(5, 3)), "b2": random.normal(size=3)}

@@ -1109,7 +1109,7 @@ bugs = [
 
 # %% exercise="check_scan" minutes=25 difficulty=2
 def check_scan(scan):
-    """Raise an AssertionError if `scan` breaks a promise of `selective_scan`."""
+    """Raise an error if `scan` breaks a promise of `selective_scan`."""
     ### BEGIN SOLUTION
     for length in (1, 80):
         *given, start = any_inputs(length)

@@ -1226,7 +1226,7 @@ print(f"{len(passed)} of {len(BUGS)} bugs pass the usual test, 4 rows of 32:", *
 
 # %% exercise="check_softmax" minutes=30 difficulty=2
 def check_softmax(softmax):
-    """Raise AssertionError unless `softmax(x, out)` is right and keeps to its memory."""
+    """Raise an error unless `softmax(x, out)` is right and keeps to its memory."""
     ### BEGIN SOLUTION
     for rows, columns, low, high in ((8, 40, -900, 900), (1, 17, -900, -900), (3, 32, 600, 900), (2, 1, 5, 900)):
         fence = Fence()

@@ -672,7 +672,7 @@ print(
 
 # %% exercise="accept_export" minutes=30 difficulty=2 seconds=120
 def accept(run, model, images):
-    """Raise AssertionError unless `run` (array to array) may replace `model` on images like `images` (12, 1, 16, 16)."""
+    """Raise an error unless `run` (array to array) may replace `model` on images like `images` (12, 1, 16, 16)."""
     ### BEGIN SOLUTION
     views = [images[start:] for start in range(12)]  # 12 images to one
     views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]  # backwards, transposed, blank

@@ -297,7 +297,7 @@ def _agree(function, expected, case, what, hint, causes=None, following=(), **to
         error.add_note(what)
         raise
     after = dict(enumerate(arguments)) | ({} if _wall is None else _wall.changed_by(function))
-    terms = max((math.prod(a.shape) for a in before if hasattr(a, "shape")), default=1)
+    terms = _terms(before)
     seen = [(before, got)]
 
     def mistaken(compute):
@@ -306,7 +306,7 @@ def _agree(function, expected, case, what, hint, causes=None, following=(), **to
         if len(seen) == 1 and _same(got, value, terms=terms, **tolerance):
             seen.extend(_results(function, itertools.islice(following, CONFIRMED_BY)))
         for arguments, result in seen[1:]:
-            equal(result, compute(*copy.deepcopy(arguments)), **tolerance)
+            equal(result, compute(*copy.deepcopy(arguments)), terms=_terms(arguments), **tolerance)
         return value
 
     wrong = {text: functools.partial(mistaken, compute) for text, compute in (causes or {}).items()}
@@ -318,6 +318,13 @@ def _agree(function, expected, case, what, hint, causes=None, following=(), **to
             equal(after[i], given, name, "it must stay as it was: does one of your steps work in place?", rtol=0, atol=0)
         else:
             equal(after[i], mine, name, "the task asks for a change in place", terms=terms)
+        if getattr(after[i], "requires_grad", False) is True and not (given.requires_grad or mine.requires_grad):
+            fail(f"{name} has requires_grad=True, expected False", "work on `x.detach().requires_grad_()`, which leaves `x` as it was")
+
+
+def _terms(arguments: tuple) -> int:
+    """How many numbers may go into one value of a result: as many as the largest argument has."""
+    return max((math.prod(a.shape) for a in arguments if hasattr(a, "shape")), default=1)
 
 
 def _results(function: Callable, cases: Iterable) -> list[tuple[tuple, Any]]:

@@ -122,14 +122,14 @@ def _equal(actual, expected, what, rtol, atol, floor, terms, dtype):
         if missing or extra:
             fail(f"{what} has keys {brief(list(actual))}, expected {brief(list(expected))}")
         for key in expected:
-            _equal(actual[key], expected[key], f"{what}[{key!r}]", rtol, atol, floor, terms, dtype)
+            _equal(actual[key], expected[key], _entry(what, key), rtol, atol, floor, terms, dtype)
     elif isinstance(expected, (list, tuple)):
         if type(actual) not in (list, tuple) and not issubclass(type(actual), tuple):
             fail(f"{what} is of type {type_name(type(actual))}, expected {type_name(type(expected))}")
         if len(actual) != len(expected):
             fail(f"{what} has {len(actual)} items ({brief(actual)}), expected {len(expected)}")
         for i, (a, e) in enumerate(zip(actual, expected)):
-            _equal(a, e, f"{what}[{i}]", rtol, atol, floor, terms, dtype)
+            _equal(a, e, _entry(what, i), rtol, atol, floor, terms, dtype)
     elif _is_array(expected):
         _equal_arrays(actual, expected, what, rtol, atol, floor, terms, dtype)
     elif isinstance(expected, bool):
@@ -144,6 +144,13 @@ def _equal(actual, expected, what, rtol, atol, floor, terms, dtype):
             fail(f"{what} is {brief(actual)}, expected {brief(expected)}")
 
 
+def _entry(what: str, key: Any) -> str:
+    """An entry of what is compared; set apart where `what` ends in a value ("f of axis = 1"), which it would seem part of."""
+    whole = what.removesuffix(",")
+    apart = whole != what or " = " in what and ": entry [" not in what
+    return f"{whole}: entry [{key!r}]" if apart else f"{what}[{key!r}]"
+
+
 def _equal_numbers(actual, expected, what, rtol, atol):
     observed = as_number(actual, what)
     exact = isinstance(expected, int) and rtol is None and atol is None
@@ -151,16 +158,24 @@ def _equal_numbers(actual, expected, what, rtol, atol):
         same, limit = observed == expected, ""
     else:
         allowed = _allowed_number(expected, rtol, atol)
-        same = observed == expected or abs(observed - expected) <= allowed or (observed != observed and expected != expected)
+        same = observed == expected or _apart(observed, expected) <= allowed or (observed != observed and expected != expected)
         limit = f" (tolerance {allowed:.1g})"
     if not same:
         import numpy as np
 
         # For a count or an index "three times" says nothing that the two numbers do not.
-        sides = (np.asarray(x, dtype=complex) for x in (observed, expected))
-        relation = "" if exact else _relation(*sides, np.asarray(allowed))
+        huge = not math.isfinite(_apart(observed, expected))
+        relation = "" if exact or huge else _relation(*map(np.asarray, (observed, expected, allowed)))
         seen, wanted = _two_numbers(observed, expected)
         fail(f"{what} is {seen}, expected {wanted}{limit}{relation}")
+
+
+def _apart(observed, expected) -> float:
+    """The difference between two numbers; infinite where a whole number is beyond the largest float."""
+    try:
+        return float(abs(observed - expected))
+    except OverflowError:
+        return math.inf
 
 
 def _allowed_number(expected, rtol, atol) -> float:
@@ -239,11 +254,14 @@ def _relation(a, e, allowed) -> str:
     if close(a, -e):
         return "; the sign is flipped"
     scale = np.frexp(np.abs(e).max())[1]  # squares of very small or large values would be 0 or infinite
-    a, e = (np.ldexp(x.real, -scale) + 1j * np.ldexp(x.imag, -scale) for x in (a, e))
+    with np.errstate(over="ignore"):
+        a, e = (np.ldexp(x.real, -scale) + 1j * np.ldexp(x.imag, -scale) for x in (a, e))
+    if np.abs(a).max() > 1e100:  # so much larger that a relation says nothing, and its squares overflow
+        return ""
     allowed = np.ldexp(allowed, -scale)
     factor = np.vdot(e, a) / np.vdot(e, e)
-    f = factor.real
-    telling = any(abs(x - round(x)) < 1e-4 and 1 < abs(round(x)) <= 1000 for x in (f, 1 / f)) if f else False
+    f = float(factor.real)
+    telling = any(1.5 < abs(x) <= 1000 and abs(x - round(x)) < 1e-4 for x in (f, 1 / f)) if abs(f) > 1e-100 else False
     if (a.size > 1 or telling) and abs(factor) > 0 and abs(factor - 1) > 1e-3 and close(a, factor * e, abs(factor)):
         nice = f"{f:.4g}" if abs(f) >= 1 or f == 0 else f"1/{1 / f:.4g}"
         return f"; it is {nice} times what was expected"

@@ -211,3 +211,40 @@ def test_a_cause_that_fits_one_case_alone_is_not_named():
     assert message(by_chance, total, drawn, "`total`", "add", causes=causes).endswith("Add")
     assert message(lambda x: x.mean(-1), total, drawn, "`total`", "add", causes=causes).endswith("The mean was taken")
     assert message(lambda x: x.mean(-1), total, drawn[:2], "`total`", "add", causes=causes).endswith("The mean was taken")
+
+
+def test_a_cause_is_confirmed_with_the_tolerance_of_the_case():
+    """The cases that confirm a cause were compared without the allowance for long sums, and a true cause kept back."""
+
+    def mean(x):  # rounded as a long float32 sum may be
+        return x.mean(-1) * (1 + 1e-4 * (x.numel() > 1000))
+
+    drawn = [(torch.ones(1, n),) for n in (2, 300_000, 400_000)]
+    causes = {"the mean was taken": lambda x: x.mean(-1)}
+    assert message(mean, total, drawn, "`total`", "add", causes=causes).endswith("The mean was taken")
+
+
+def test_an_argument_that_is_left_with_requires_grad_is_found():
+    def slope(x):
+        return 2 * x
+
+    def graph(x):
+        x.requires_grad_()
+        return torch.autograd.grad((x * x).sum(), x)[0]
+
+    said = message(graph, slope, tensors(), "`slope`")
+    assert "argument x after the call" in said and "requires_grad=True, expected False" in said
+    check.agrees(lambda x: graph(x.detach().clone()), slope, tensors(), "`slope`")
+
+
+def test_an_entry_of_a_result_is_told_from_the_argument_that_stands_before_it():
+    """The message said "axis = 1[0]", and after a second call "others,['x']"."""
+    drawn = [case for case in cases.draw(24, {"axis": cases.integer(0, 2)})]
+    assert "axis = 1: entry [0] is 3, expected 1." in message(lambda axis: (3, [1]), lambda axis: (axis, [axis]), drawn, "`both`")
+    memory = []
+
+    def twice(axis):
+        memory.append(axis)
+        return {"x": [len(memory)]}
+
+    assert "once more after others: entry ['x'][0] is 2, expected 1" in message(twice, lambda axis: {"x": [1]}, drawn[:1], "`both`")

@@ -466,3 +466,16 @@ def test_how_tiny_and_huge_values_are_related_is_told():
         wanted = torch.tensor([2.0, 6.0, 4.0], dtype=torch.float64) * size
         for seen, words in ((wanted.flip(0), "in reversed order"), (3 * wanted, "3 times"), (-wanted, "sign is flipped")):
             assert words in message(check.equal, seen, wanted, "it", rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "wanted"),
+    [
+        (1e308, 1e-300), (1.7e308, 1.0), (-1.7e308, 1.7e308), (10**400, 1.0), (1e-320, 1e300), (3e-320, 1e-323), (float("inf"), 1.0),
+        (torch.tensor([1e308, -1e308]).double(), torch.tensor([1e-5, 2.0]).double()),
+        (torch.tensor([5e-324, 1.0]).double(), torch.tensor([1.7e308, 1.0]).double()),
+    ],
+)  # fmt: skip
+def test_whatever_lies_far_apart_is_told_as_different(seen, wanted):
+    """About 1e308 times the expected, and a whole number beyond the largest float, ended in an error of this package."""
+    assert "expected" in message(check.equal, seen, wanted, "it", rtol=0, atol=0)
