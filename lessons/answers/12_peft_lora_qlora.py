@@ -661,6 +661,118 @@ class LoRALinear(nn.Module):
         return frozen + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
 
 
+# %% wrong="lora_linear" breaks="work" says="as much work as a second full layer"
+# Misunderstands: in eval mode merging the change first is free as soon as there is more than one row (at 2 rows it is twice the work).
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        one_row = x.numel() <= self.base.in_features
+        if self.training or one_row:
+            return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+        return F.linear(x, self.base.weight + self.delta(), self.base.bias)
+
+
+# %% wrong="lora_linear" breaks="copy" says="once a layer was copied"
+# Misunderstands: a closure over the matrices made in __init__ follows the layer: a copied layer (copy.deepcopy) goes on reading the old one's A and B, not what is in its own now.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.dropout = nn.Dropout(dropout)
+        A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(A, a=math.sqrt(5))
+        self.A, self.B = A, B
+        self.change = lambda: (alpha / r) * (B @ A)
+        self.adapter = lambda x: (alpha / r) * (x @ A.T @ B.T)
+
+    def delta(self):
+        return self.change()
+
+    def forward(self, x):
+        return self.base(x) + self.adapter(self.dropout(x))
+
+
+# %% wrong="lora_linear" breaks="gradients" says="in training mode with dropout"
+# Misunderstands: one mask buffer can be refilled at each call: the gradient of an earlier call is then taken with the mask of a later one.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling, self.p = alpha / r, dropout
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        self.mask = None
+
+    def dropped(self, x):
+        if not self.training or not self.p:
+            return x
+        if self.mask is None or self.mask.shape != x.shape or self.mask.dtype != x.dtype:
+            self.mask = torch.empty_like(x, requires_grad=False)
+        self.mask.data.bernoulli_(1 - self.p).div_(1 - self.p)  # no new memory for every call
+        return x * self.mask
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropped(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="dropout" says="have few digits"
+# Misunderstands: random numbers drawn in bfloat16 are fine enough: they have 256 steps, so a dropout of 0.001 drops four times too much, and 0.999 all.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling, self.p = alpha / r, dropout
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        read = x
+        if self.training:
+            read = x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+        return self.base(x) + self.scaling * (read @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="copy" says="once a layer was copied"
+# Misunderstands: a bound method kept in the layer follows a copy of it.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        frozen = base.forward
+        self.frozen = lambda x: frozen(x)
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.frozen(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
 # %% right="lora_linear"
 class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
@@ -1177,6 +1289,120 @@ def check_lora(make_lora):
 # %% equivalent="check_lora" because="both calls are the same"
 # - assert not torch.equal(layer(x), layer(x)), "dropout does nothing in training mode"
 # + assert not (torch.equal(layer(x), layer(x))), "dropout does nothing in training mode"
+
+
+# %% wrong="check_lora" breaks="dropout" says="drops with probability 1 - dropout"
+# Misunderstands: one dropout of 0.5 shows all (who confuses it with 1 - dropout looks right there).
+def check_lora(make_lora):
+    close = torch.testing.assert_close
+    for inputs, outputs, r, alpha, dropout, bias in ((6, 4, 3, 12, 0.5, True), (5, 7, 1, 3, 0.25, False), (3, 2, 8, 2.5, 0.1, True), (4, 5, 2, 1, 0.0, True)):
+        base = nn.Linear(inputs, outputs, bias=bias)
+        layer = make_lora(base, r, alpha, dropout)
+        assert layer.base is base
+        assert isinstance(layer.A, nn.Parameter) and isinstance(layer.B, nn.Parameter)
+        assert layer.A.shape == (r, inputs) and layer.B.shape == (outputs, r)
+        assert {id(p) for p in layer.parameters() if p.requires_grad} == {id(layer.A), id(layer.B)}
+        assert not any(p.requires_grad for p in base.parameters())
+        assert not layer.B.any()
+        assert layer.A.any()
+        x = torch.randn(5, 8, inputs)
+        plain = F.linear(x, base.weight, base.bias)
+        for mode in (True, False):
+            close(layer.train(mode)(x), plain)
+        with torch.no_grad():
+            layer.A.normal_()
+            layer.B.normal_()
+        for shape in ((5,), (), (2, 3), (2, 1, 3), (1,)):
+            x = torch.randn(*shape, inputs)
+            goal = F.linear(x, base.weight, base.bias) + alpha / r * (x @ layer.A.T @ layer.B.T)
+            assert layer.train()(x).shape == (*shape, outputs)
+            for mode in (False,) if dropout else (False, True):
+                layer.train(mode)
+                for _ in range(2):
+                    y = layer(x)
+                    assert y.shape == goal.shape
+                    close(y, goal, rtol=1e-4, atol=1e-4)
+                push = torch.randn(goal.shape)
+                assert y.requires_grad
+                seen = torch.autograd.grad(y, [layer.A, layer.B], push)
+                wanted = torch.autograd.grad(goal, [layer.A, layer.B], push, retain_graph=True)
+                for one, other in zip(seen, wanted):
+                    close(one, other, rtol=1e-3, atol=1e-3)
+
+    H = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+    for dropout in (0.5,):
+        base = nn.Linear(4, 4)
+        layer = make_lora(base, 4, 8, dropout).train()
+        with torch.no_grad():
+            layer.A.copy_(H)
+            layer.B.copy_(H / 2)  # so that alpha / r B A is the identity
+        x = torch.rand(2, 2000, 4) + 1
+        frozen, factors = F.linear(x, base.weight, base.bias), []
+        for _ in range(2):
+            y = layer(x)
+            read = (y - frozen).detach()
+            factor = read / x
+            zero, kept = factor.abs() < 1e-3, (factor - 1 / (1 - dropout)).abs() < 1e-3
+            assert (zero | kept).all()
+            read = torch.where(zero, 0.0, x / (1 - dropout))
+            push = torch.randn(y.shape)
+            seen = torch.autograd.grad(y, [layer.A, layer.B], push)
+            flat, given = read.flatten(0, 1), push.flatten(0, 1)
+            close(seen[0], 2 * (given @ (H / 2)).T @ flat, rtol=1e-3, atol=5e-2)
+            close(seen[1], 2 * given.T @ (flat @ H.T), rtol=1e-3, atol=5e-2)
+            factors.append(zero.double())
+        first, second = factors
+
+        def near(share, wanted, count):
+            assert abs(float(share) - wanted) < 6 * (wanted * (1 - wanted) / count) ** 0.5 + 1e-9
+
+        near(first.mean(), dropout, 16000)
+        near(second.mean(), dropout, 16000)
+        for column in range(4):
+            near(first[..., column].mean(), dropout, 4000)
+        near((first * second).mean(), dropout**2, 16000)  # anew in every call
+        near((first[0] * first[1]).mean(), dropout**2, 8000)  # for each entry
+        near((first[:, 1:] * first[:, :-1]).mean(), dropout**2, 4000)  # for each row
+        near((first[..., 1:] * first[..., :-1]).mean(), dropout**2, 4000)  # for each number
+        near(first.prod(-1).mean(), dropout**4, 4000)
+        dropped = torch.zeros(4)
+        for _ in range(300):  # one axis
+            factor = (layer(x[0, 0]) - frozen[0, 0]).detach() / x[0, 0]
+            zero = factor.abs() < 1e-3
+            assert (zero | ((factor - 1 / (1 - dropout)).abs() < 1e-3)).all()
+            dropped += zero
+        near(dropped.sum() / 1200, dropout, 1200)
+        close(layer.eval()(x), frozen + x, rtol=1e-4, atol=1e-4)
+
+
+# %% wrong="check_lora" breaks="gradients" says="no gradient in training mode"
+# Misunderstands: gradients that are right in eval mode are right in training mode.
+def check_lora(make_lora):
+    base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
+    plain = base(x)
+    layer = make_lora(base, 3, 12, 0.5)
+    assert layer.base is base, "the base layer was replaced"
+    assert {name for name, p in layer.named_parameters() if p.requires_grad} == {"A", "B"}, "not only A and B are trained"
+    assert layer.A.shape == (3, 6) and layer.B.shape == (4, 3), "A or B has another shape"
+    assert layer.A.any(), "A starts at zero"
+    assert not layer.B.any(), "B does not start at zero"
+    torch.testing.assert_close(layer.train()(x), plain)
+    nn.init.normal_(layer.B)
+    assert not torch.equal(layer(x), layer(x)), "dropout does nothing in training mode"
+    y, goal = layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T
+    torch.testing.assert_close(y, goal)
+    slopes, goals = (torch.autograd.grad(result.sum(), [layer.A, layer.B]) for result in (y, goal))
+    torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+    assert layer(x[0, 0]).shape == (4,) and layer(x[None]).shape == (1, 5, 8, 4), "it cannot read every shape of x"
+    A, B = torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
+    base, x = nn.Linear(2, 2), torch.rand(2000, 2) + 1
+    layer = make_lora(base, 2, 4, 0.25).train()
+    layer.A.data, layer.B.data = A, B
+    factor = (layer(x) - base(x)) @ torch.linalg.inv(2 * B @ A).T / x  # what the adapter read, over x
+    kept = factor > 0.5
+    torch.testing.assert_close(factor, kept / 0.75, rtol=1e-3, atol=1e-3)
+    assert 0.7 < kept.double().mean() < 0.8, "not the share that dropout says"
+    assert (kept[:, 0] != kept[:, 1]).any(), "rows are dropped as a whole"
 
 
 # %% right="check_lora"
