@@ -1099,7 +1099,7 @@ def injected(plan, targets, r, alpha, dropout):
         for matrix in (*drawn.base.parameters(), drawn.A, drawn.B):
             nn.init.zeros_(matrix)
         nn.init.ones_(drawn.A.data[:1, :1]), nn.init.ones_(drawn.B)
-        largest = (drawn.train()(x) / drawn.eval()(x)).max()  # of the factors of x, 0 and 1 / (1 - dropout)
+        largest = (drawn.train()(x) / drawn.eval()(x)).detach().max()  # of the factors of x, 0 and 1 / (1 - dropout)
         changes[name]["dropout"] = float(1 - 1 / largest)
     return names, {
         "replaced": sorted(layers),
@@ -1446,6 +1446,13 @@ def result_of(network, x):
     return getattr(y, "logits", y).detach()
 
 
+@check.shared
+def order_of(new, old, layers):
+    """The modules of before in the order of now, and in that of before, without what was inside the adapters."""
+    kept = [name for name in old if not name.startswith(tuple(f"{layer}." for layer in layers) or ("-",))]
+    return [name for name in new if name in kept], [name for name in kept if name in new]
+
+
 @check.scenario
 def without(plan, x):
     """What `take_off` did to a model."""
@@ -1460,16 +1467,16 @@ def without(plan, x):
     inside = tuple(f"{name}." for name in layers)
     return {
         "returned": sorted(adapters),
+        "order": (order := order_of(new, old, layers)),
         "left": [name for name, module in new.items() if isinstance(module, LoRALinear)],
         "itself": {name: new.get(name) is base for name, base in bases.items()},
         "those that stood there": {name: adapters.get(name) is layer for name, layer in layers.items()},
         "states": {name: (check.module_state(layer, values=True), before[name]) for name, layer in layers.items()},
         "others": {n: new.get(n) is m for n, m in old.items() if n not in layers and not n.startswith(inside or "-")},
-        "order": [n for n in new if n in old],
         "trainable": [name for name, p in network.named_parameters() if p.requires_grad],
         "modes": modes_of(network),
         "weights": {name: value.detach().clone() for name, value in network.state_dict().items()},
-        "output": result_of(network, x),
+        "output": result_of(network, x) if order[0] == order[1] else None,
     }
 
 
@@ -1484,13 +1491,15 @@ def merged(plan, x, times=1):
     new = dict(network.named_modules())
     inside = tuple(f"{name}." for name in layers)
     kinds = {name: f"{type(new[name]).__name__} in {new[name].weight.dtype if type(new[name]) is nn.Linear else '?'}" for name in layers}
-    if set(kinds.values()) - {f"Linear in {plan[4]}"}:
-        return {"kinds": kinds}
+    order = order_of(new, old, layers)
+    if set(kinds.values()) - {f"Linear in {plan[4]}"} or order[0] != order[1]:
+        return {"kinds": kinds, "order": order}
     modes = {name: mode for name, mode in modes_of(network).items() if name not in layers}
     others = {name: value.detach().clone() for name, value in network.state_dict().items() if not name.startswith(inside or "-")}
     results = [result_of(network.train(mode), x) for mode in (True, False)]
     return {
         "kinds": kinds,
+        "order": order,
         "outside": {name: torch.equal(now, before) for name, (now, before) in outside.items()},
         "modes": modes,
         "returned": [None if value is None else type(value).__name__ for value in returned],
@@ -1500,7 +1509,6 @@ def merged(plan, x, times=1):
         "trainable": [name for name, p in network.named_parameters() if p.requires_grad and not name.startswith(inside or "-")],
         "biases": {name: None if new[name].bias is None else new[name].bias.detach() for name in layers},
         "others": {n: new.get(n) is m for n, m in old.items() if n not in layers and not n.startswith(inside or "-")},
-        "order": [n for n in new if n in old],
         "results": results,
     }
 
@@ -1519,11 +1527,6 @@ def plans(seed):
     yield "a small Llama with trainable embeddings", 0, seed, ["lm_head"], f64, True
 
 
-def names_in_order(network, adapted_names):
-    inside = tuple(f"{name}." for name in adapted_names) or ("-",)
-    return [name for name, _ in network.named_modules() if not name.startswith(inside)]
-
-
 def check_take_off(seed):
     for plan in plans(seed):
         kind, width, _, names, dtype, training = plan
@@ -1539,7 +1542,7 @@ def check_take_off(seed):
         )
         check.equal(seen["others"], {n: True for n in seen["others"]}, f"whether another module is still there after {what}")
         hint = "who takes a child out and adds another puts it at the end; an nn.Sequential then calls its layers in another order"
-        check.equal(seen["order"], names_in_order(adapted(*plan), names), f"the order of the modules after {what}", hint)
+        check.equal(*seen["order"], f"the order of the modules after {what}", hint)
         hint = "taking off is to put the untouched layer back, not to subtract the change"
         for name, value in bare.state_dict().items():
             check.equal(seen["weights"].get(name), value.detach(), f"{name} after {what}", hint, rtol=0, atol=0)
@@ -1565,6 +1568,8 @@ def check_merge(seed):
             seen = merged(plan, x, times)
             hint = "an adapter that is left goes on adding its change; a plain nn.Linear stands in its place"
             check.equal(seen["kinds"], {n: f"Linear in {dtype}" for n in seen["kinds"]}, f"the kinds of the layers after {what}", hint)
+            hint = "who takes a child out and adds another puts it at the end; an nn.Sequential then calls its layers in another order"
+            check.equal(*seen["order"], f"the order of the modules after {what}", hint)
             check.equal(seen["returned"], [None] * times, f"what {what} returns", "it changes the model in place")
             for name, layer in layers.items():
                 hint = "W + alpha / r times B A, once"
@@ -1582,10 +1587,6 @@ def check_merge(seed):
                 kinds = ["Parameter"] * (1 + (bias is not None))
                 check.equal(seen["parameters"][name], kinds, f"what weight and bias of {name} are after {what}")
             check.equal(seen["others"], {n: True for n in seen["others"]}, f"whether another module is still there after {what}")
-            hint = "who takes a child out and adds another puts it at the end; an nn.Sequential then calls its layers in another order"
-            check.equal(seen["order"], names_in_order(network, names), f"the order of the modules after {what}", hint)
-            hint = "a layer outside the model may share it: the merged layer gets a weight of its own"
-            check.equal(seen["outside"], dict.fromkeys(seen["outside"], True), f"whether the old weight keeps its numbers in {what}", hint)
             check.equal(seen["modes"], {n: modes.get(n) for n in seen["modes"]}, f"the training modes of other modules after {what}")
             trainable = [name for name, p in network.named_parameters() if p.requires_grad and name in others]
             check.equal(seen["trainable"], trainable, f"what is trainable beside the merged layers after {what}", "it stays as it was")
@@ -1594,6 +1595,8 @@ def check_merge(seed):
                 check.equal(seen["other weights"].get(name), value.detach(), f"{name} after {what}", hint, rtol=0, atol=0)
             for mode, result in zip(("training", "eval"), seen["results"]):
                 check.equal(result, expected, f"the output in {mode} mode after {times} times {what}", "as the adapted model in eval mode", **tolerance)
+            hint = "a layer outside the model may share it: the merged layer gets a weight of its own"
+            check.equal(seen["outside"], dict.fromkeys(seen["outside"], True), f"whether the old weight keeps its numbers in {what}", hint)
 
 
 with check.exercise("merge_and_take_off"):
@@ -1632,7 +1635,7 @@ check.points(3)
 
 
 # %% [markdown]
-# ## 5 · A fair comparison
+# ### 5 · A fair comparison (`compare`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # Now your functions go to work. First what all runs share: the training loop of lesson 04, with a learning rate that
 # rises for 10 updates and then falls to zero, and two ways to get a model ready.
@@ -1676,20 +1679,23 @@ def with_lora(model, r=8):
 # **Task.** Write two functions; each earns half of the points on its own.
 #
 # `compare(load, ways, train, measure, seeds)` runs every way once for each seed. `load()` gives a model from the shipped
-# weights. `ways` is a dictionary from a name (a string, or a number such as a rank) to `(prepare, pairs, rate)`. `prepare(model)` changes a model in place and
-# leaves at least one weight trainable; some weights may be shared by two layers. `seeds` is a list or tuple of whole numbers;
-# one may be there twice (who wants to see whether a run repeats).
+# weights. `ways` is a dictionary from a name (a string, or a number such as a rank) to `(prepare, pairs, rate)`.
+# `prepare(model)` changes a model in place and leaves at least one weight trainable; what it returns means nothing (`inject`
+# returns names). Some weights may be shared by two layers. `seeds` is a list or tuple of whole numbers; one may be there twice
+# (who wants to see whether a run repeats).
 #
 # - There is one training and one exam for each way and seed, in any order. <!-- rule: runs -->
 # - Each run loads a model of its own, so that it starts from the shipped weights. <!-- rule: fresh -->
-# - Each run begins with `torch.manual_seed(seed)`; then `load()` and `prepare(model)` draw their numbers. <!-- rule: seeded -->
+# - Each run begins with `torch.manual_seed(seed)`. From there on `load`, `prepare`, `train` (for dropout) and `measure` draw from
+#   torch's global random numbers, in this order, and nothing else draws or sets them. <!-- rule: seeded -->
 # - Each run has a `torch.optim.AdamW` over exactly the weights that want a gradient after `prepare`. <!-- rule: exactly -->
 # - Its learning rate is `rate` and its weight decay 0. <!-- rule: settings -->
 # - Training is `train(model, pairs, optimizer, seed)`. <!-- rule: train -->
 # - Then comes the exam, `measure(model)`, with the model and all that is in it in eval mode. <!-- rule: exam -->
 # - The result is a dictionary from the name of a way to a list with one dictionary a seed, in the order of `seeds`. <!-- rule: order -->
 # - Each of these holds `"model"`, `"share"` (trainable weights over all weights, each counted once), `"losses"` (what
-#   `train` returned) and `"scores"` (what `measure` returned). <!-- rule: entries -->
+#   `train` returned) and `"scores"` (what `measure` returned). Both are kept as they are, whatever they are: a list, a
+#   dictionary, a number or None. <!-- rule: entries -->
 #
 # `learned_and_kept(before, runs, new)` sums up the list of one way. `before`, and `"scores"` in each run, are dictionaries
 # with the same tasks, in any order, and an accuracy for each. `new` names the new task, all others are old; the old ones'
@@ -1750,7 +1756,7 @@ def shipped_network(seed):
 def made_ready(model, kind):
     """What `prepare` does: the way `kind`."""
     if kind == "everything":
-        return
+        return None
     model.requires_grad_(False)
     if kind == "head":
         model.proj.requires_grad_(True)
@@ -1758,6 +1764,15 @@ def made_ready(model, kind):
         model.extra = nn.Linear(6, 3)
     if kind == "in training mode":
         model.extra = nn.Sequential(nn.Linear(6, 2), nn.Dropout(0.5))
+    return ["proj"] if kind == "head" else copy.deepcopy(model)  # what is returned means nothing
+
+
+@check.shared
+def returned_by(what, number):
+    """What the training or the exam called `number` (from 1) returns."""
+    losses = [3.0, float(number)]
+    kinds = {"train": (losses, {"loss": losses, "rows": number}, None, float(number)), "measure": ({"new": 0.25 * number, "old": 1.0}, [0.5, number], number / 8)}
+    return kinds[what][(number - 1) % len(kinds[what])]
 
 
 @check.scenario
@@ -1788,19 +1803,20 @@ def comparison(kinds, seeds, shipped_seed):
                 "wanting": sorted(name for name, p in model.named_parameters() if p.requires_grad),
                 "rates": sorted({group["lr"] for group in groups}),
                 "decays": sorted({group["weight_decay"] for group in groups}),
+                "drawn": torch.rand(3),
             }
         )
         model.train()
         with torch.no_grad():
             for p in model.parameters():
                 p += 0.5 * p.requires_grad
-        return [3.0, float(len(trainings))]
+        return returned_by("train", len(trainings))
 
     def measure(model):
         modes = sorted(name or "the model" for name, module in model.named_modules() if module.training)
         trained = [i for i, run in enumerate(trainings) if run["model"] == number_of(model)]
-        exams.append({"model": number_of(model), "in training mode": modes, "trained": trained})
-        return {"new": 0.25 * len(exams), "old": 1.0}
+        exams.append({"model": number_of(model), "in training mode": modes, "trained": trained, "drawn": torch.rand(3)})
+        return returned_by("measure", len(exams))
 
     ways = {name: (lambda model, kind=kind: made_ready(model, kind), pairs, rate) for name, (kind, pairs, rate) in kinds.items()}
     results = compare(load, ways, train, measure, seeds)
@@ -1836,6 +1852,7 @@ def check_comparison(kinds, seeds, shipped_seed):
             copied = shipped_network(shipped_seed)
             copied.register_buffer("drawn", torch.rand(3))
             made_ready(copied, kind)
+            drawn_in_training, drawn_in_exam = torch.rand(3), torch.rand(3)
             start, shipped = copied.state_dict(), shipped_network(shipped_seed).state_dict()
             check.equal(sorted(seen["start"]), sorted(start), f"the weights with which {run} starts", "prepare(model), once")
             for name in shipped:
@@ -1844,6 +1861,8 @@ def check_comparison(kinds, seeds, shipped_seed):
             for name in start.keys() - shipped.keys():
                 hint = f"`torch.manual_seed({seed})` begins the run: before load, and so before prepare"
                 check.equal(seen["start"][name], start[name], f"the random numbers in {name} at the start of {run}", hint, rtol=0, atol=0)
+            hint = f"`torch.manual_seed({seed})` holds for the whole run: training goes on drawing where load and prepare left off"
+            check.equal(seen["drawn"], drawn_in_training, f"the random numbers that train draws in {run}", hint, rtol=0, atol=0)
             wanting = sorted(name for name, p in copied.named_parameters() if p.requires_grad)
             check.equal(seen["wanting"], wanting, f"what wants a gradient in {run}", "what prepare left trainable")
             check.equal(seen["kind"], "torch.AdamW", f"the optimizer of {run}")
@@ -1856,8 +1875,10 @@ def check_comparison(kinds, seeds, shipped_seed):
             check.equal(exams[exam[0]]["trained"], at, f"the trainings of the model when {run} was examined", "train, then measure")
             hint = "in training mode dropout spoils the answers"
             check.equal(exams[exam[0]]["in training mode"], [], f"what is in training mode at the exam of {run}", hint)
-            check.equal(result["losses"], [3.0, at[0] + 1.0], f"the losses of {run}", "what train returned")
-            check.equal(result["scores"], {"new": 0.25 * (exam[0] + 1), "old": 1.0}, f"the scores of {run}", "what measure returned")
+            hint = f"`torch.manual_seed({seed})` holds for the whole run: the exam goes on drawing where training left off"
+            check.equal(exams[exam[0]]["drawn"], drawn_in_exam, f"the random numbers that measure draws in {run}", hint, rtol=0, atol=0)
+            check.equal(result["losses"], returned_by("train", at[0] + 1), f"the losses of {run}", "what train returned, as it is")
+            check.equal(result["scores"], returned_by("measure", exam[0] + 1), f"the scores of {run}", "what measure returned, as it is")
             sizes = {name: p.numel() for name, p in copied.named_parameters()}
             share = sum(sizes[name] for name in wanting) / sum(sizes.values())
             check.equal(result["share"], share, f"the share of {run}", "trainable weights over all, each counted once")
@@ -1953,7 +1974,7 @@ check.points(3)
 
 
 # %% [markdown]
-# ### A new task, and what it costs
+# #### A new task, and what it costs
 #
 # Four ways start from the same weights and see the same number of batches of the new task:
 #
@@ -1963,8 +1984,8 @@ check.points(3)
 # - **full**: every weight;
 # - **LoRA with replay**: a third of the rows are of the old tasks.
 #
-# LoRA takes a learning rate about five times that of full fine-tuning. That is usual: [Thinking Machines' experiments
-# (2025)](https://thinkingmachines.ai/blog/lora/) find about ten times, for many models.
+# LoRA's learning rate here is five times that of full fine-tuning. That it wants a larger one is usual: [Thinking Machines'
+# experiments (2025)](https://thinkingmachines.ai/blog/lora/) find about ten times, for many models.
 
 # %%
 both = new_rows + [pair for task in OLD for pair in examples(task, len(new_rows) // (2 * len(OLD)))]
@@ -2320,6 +2341,8 @@ def check_quantize(seed):
         check_blocks(weight, NF4, 8, f"numbers of size up to {size:g}")
     check_blocks(torch.rand(64, generator=generator) - 0.5, NF4, 32, "a tensor with one axis")
     check_blocks((torch.rand(10, 6, generator=generator) - 0.5).T, NF4, 4, "a transposed matrix")
+    check_blocks((torch.rand(12, generator=generator) - 0.5).expand(3, 2, 12), NF4, 8, "rows that lie at one place in memory, with three axes")
+    check_blocks((torch.rand(2, 3, 4, 5, generator=generator) - 0.5).permute(0, 3, 1, 2), NF4, 6, "four axes, the second of them innermost in memory")
     for dtype in (torch.bfloat16, torch.float16):  # many, so that some lie where rounding in the weight's own dtype changes the code
         check_blocks((torch.rand(64, 64, generator=generator) - 0.5).to(dtype), NF4, 64, f"64 x 64 numbers in {dtype}")
     weight = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.5, -1.0, 0.0, 1.0], [0.0, -0.0, 0.0, 0.0]])
@@ -2482,8 +2505,8 @@ for size, ours, theirs in zip(sizes, errors["NF4"], errors["equally spaced"]):
 # checkpoint of any size, stored in float32 or bfloat16, whose output matrix may be that of the embeddings or another one. `r`
 # is 1 or more; `alpha` and `rate` are above 0.
 #
-# - `model` is the causal language model at `path`, on the CPU: in every call a new one, which shares no weight with those
-#   of other calls. <!-- rule: path -->
+# - `model` is the causal language model that stands at `path` at the time of the call, on the CPU: in every call a new one,
+#   which shares no weight with those of other calls. <!-- rule: path -->
 # - It is a `PeftModel`. <!-- rule: peft -->
 # - All linear layers of its blocks are in NF4. <!-- rule: nf4 -->
 # - They have double quantisation. <!-- rule: double -->
@@ -2496,6 +2519,8 @@ for size, ours, theirs in zip(sizes, errors["NF4"], errors["equally spaced"]):
 # - Fresh, they change nothing. <!-- rule: fresh -->
 # - Only the adapters are trainable. <!-- rule: only_adapters -->
 # - `optimizer` is a `torch.optim.AdamW` with learning rate `rate` over exactly the trainable weights. <!-- rule: optimizer -->
+#
+# In which mode the model comes, whether it checkpoints gradients, and the optimizer's other settings are up to you.
 
 
 # %% exercise="qlora" minutes=25 difficulty=2
@@ -2544,7 +2569,13 @@ def loaded(plan, linear, r, alpha, rate, ids, labels, steps):
     if not all(seen.values()):
         return seen
     if steps:
-        once_more, _ = load_qlora(str(place), r, alpha, rate)
+        (place / "model.safetensors").unlink()  # another checkpoint comes to stand there
+        newer = stored_model(plan[0] + 100, *plan[1:])
+        tensors = {name: value.contiguous() for name, value in newer.state_dict().items() if name != "lm_head.weight" or not plan[3]}
+        save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
+        once_more, _ = load_qlora(str(place), r + 1, alpha, rate)
+        seen["embeddings of the second"] = once_more.get_input_embeddings().weight.detach().clone()
+        seen["ranks of the second"] = sorted({len(p) for name, p in once_more.named_parameters() if ".lora_A." in name})
         weights = {id(p) for p in once_more.parameters()}
         if any(id(p) in weights for p in model.parameters()):
             return {**seen, "shared": [name for name, p in model.named_parameters() if id(p) in weights]}
@@ -2604,6 +2635,11 @@ def check_loaded(plan, r, alpha, rate, steps=0):
     check.true(seen["model"], "the model is no PeftModel: get_peft_model makes one.")
     check.true(seen["optimizer"], "the optimizer is no torch.optim.AdamW.")
     check.equal(seen.get("shared", []), [], f"the weights that the models of two calls share {what}", "each call loads anew what stands at path")
+    if steps:
+        newer = stored_model(seed + 100, *plan[1:]).float().get_input_embeddings().weight.detach()
+        again = "of a second call, with another r, after another checkpoint was written to the same folder"
+        check.equal(seen["embeddings of the second"], newer, f"the embeddings {again}", "each call reads what stands at path now", rtol=0, atol=0)
+        check.equal(seen["ranks of the second"], [r + 1], f"the rows of A {again}", "each call makes new adapters")
     check.equal(seen["not in 4 bits"], [], f"the list of layers that are not in 4 bits {what}", "is quantization_config handed to from_pretrained?")
     hint = "peft adapts just the layers that target_modules names (for Llama, where nothing is named, only some)"
     check.equal(seen["without an adapter"], [], f"the list of quantised layers without an adapter {what}", hint)
@@ -2769,12 +2805,13 @@ claims.record(
 # `B` have any floating-point dtype and may lie in memory in any way, each for itself.
 #
 # - `folder` is a string or a `Path`. It may be there already, with the files of an earlier adapter, which are replaced; if it
-#   is not there, it is made. <!-- rule: folder -->
+#   is not there, it is made, with the folders above it. <!-- rule: folder -->
 # - `adapter_config.json` holds `r`, `lora_alpha` and the task type `CAUSAL_LM`; `LoraConfig(...).save_pretrained(folder)` writes
 #   it. <!-- rule: config -->
 # - `adapter_model.safetensors` holds just the tensors named above; `save_file` writes it. <!-- rule: names -->
 # - They are `A` and `B` as they are, in their dtype: peft multiplies by `alpha / r` itself. <!-- rule: values -->
-# - `PeftModel.from_pretrained(model, folder)` gives the outputs that the hand-made layers gave. <!-- rule: loads -->
+# - `PeftModel.from_pretrained(model, folder)` gives the outputs that the hand-made layers gave, also where `lm_head` is among
+#   them. <!-- rule: loads -->
 # - The `LoRALinear` modules stay as they were, in mode and gradient flags too. <!-- rule: modules -->
 #
 # `mixed_forward(base, adapters, x, names)` is one linear layer under mixed traffic. `base` is an `nn.Linear`; `adapters`, which
@@ -2784,7 +2821,7 @@ claims.record(
 #
 # - The result has shape `(rows, length, out)` and the dtype of `x`. <!-- rule: result -->
 # - A row that names an adapter gets `base` plus `scaling` times `B A x` of this adapter, and of no other, whatever the others
-#   hold (one that went wrong in training may hold infinities). <!-- rule: own -->
+#   hold (one that went wrong in training may hold infinities and NaNs, in `A`, in `B` or in both). <!-- rule: own -->
 # - A row with `None` gets `base` alone. <!-- rule: bare -->
 # - `base` is called once, for all rows together. <!-- rule: once, reported -->
 # - `base`, `x`, `adapters` and `names` stay as they were. <!-- rule: unchanged -->
@@ -2873,9 +2910,11 @@ def check_export(seed):
             (["model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"], 3, 12, torch.float64, True, True),
             (attention, 5, 2.5, torch.float32, False, False),
             (["lm_head", "model.layers.0.mlp.gate_proj"], 30, 7, torch.bfloat16, True, False),
+            (["model.layers.1.self_attn.o_proj", "lm_head"], 2, 3, torch.float32, False, False),
         )
     ):
         folder = f"{base}/for_peft_{seed}/adapter_{number - (number == 1)}"  # where the first was, the second takes its place
+        folder += "/deeper/still" if number == 3 else ""
         what = f"of the {dtype} adapters on {layers} with r={r}, alpha={alpha}"
         llama, ids = small_llama(seed, dtype), torch.randint(37, (3, 8), generator=torch.Generator().manual_seed(seed))
         bare = llama(ids).logits.detach()
@@ -2957,10 +2996,16 @@ def traffic(seed):
             x = draw(rows, length, width) if length > 1 else draw(rows, length, 2 * width)[..., ::2]
             words = {"names": str(names) if rows < 10 else f"{rows} names", "x": f"{dtype} {list(x.shape)}", "ranks": str(ranks)}
             yield cases.Case({"weight": draw(out, width), "bias": bias, "adapters": adapters, "x": x, "names": names}, words)
-    broken = draw(2, 4) / torch.tensor([0.0, 1.0, 1.0, 1.0], dtype=dtype), draw(5, 2), 2.0
-    for names in (["a", None, "a", None], ["a", "broken", None, "a"]):
-        case = {"weight": draw(5, 4), "bias": draw(5), "adapters": {"a": (draw(1, 4), draw(5, 1), 0.5), "broken": broken}, "x": draw(4, 3, 4)}
-        yield cases.Case({**case, "names": names}, {"names": str(names), "an adapter": "'broken' holds infinities"})
+    for where in ("A", "B", "A and B"):
+        for number in (math.inf, math.nan):
+            A, B = draw(2, 4), draw(5, 2)
+            if "A" in where:
+                A[:, 0] = number
+            if "B" in where:
+                B[::2] = number
+            for names in (["a", None, "a", None], ["a", "broken", None, "a"]):
+                case = {"weight": draw(5, 4), "bias": draw(5), "adapters": {"a": (draw(1, 4), draw(5, 1), 0.5), "broken": (A, B, 2.0)}, "x": draw(4, 3, 4)}
+                yield cases.Case({**case, "names": names}, {"names": str(names), "an adapter": f"'broken' holds {number} in {where}"})
     yield cases.Case({"weight": draw(3, 2), "bias": None, "adapters": {"a": (draw(1, 2), draw(3, 1), 2.0)}, "x": draw(2, 3, 2), "names": [None, None]}, {"names": "None for all"})
 
 
@@ -3087,15 +3132,16 @@ with served.disable_adapter():
 #
 # **Task.** Write `dora_weight(weight, A, B, scaling, magnitude)` for float32 or float64 tensors of one dtype: `weight` `(out,
 # in)`, which wants no gradient, `A` `(r, in)`, `B` `(out, r)`, `magnitude` `(out,)`, all sizes 1 or more; `scaling` is a number.
-# No row of $W + s B A$ is zero, but single numbers may be, and rows may be short or long (norms from 1e-10 to 1e10);
-# magnitudes may be zero or negative.
+# No row of $W + s B A$ is zero, but single numbers may be, and rows may be short or long (norms from 1e-10 to 1e10), also
+# beside each other in one matrix; magnitudes may be zero or negative.
 #
 # - It returns $W'$, of shape `(out, in)`, in the dtype of `weight` and with its precision: nine digits are right in float64,
 #   three in float32. <!-- rule: formula -->
 # - The norm is that of each row, over its inputs. <!-- rule: rows -->
-# - Gradients reach `A` and `B` as in the paper: the norm is a constant there. <!-- rule: constant -->
+# - Gradients reach `A` and `B` as in the paper: the norm of this call's $W + s B A$ is a constant there. <!-- rule: constant -->
 # - A gradient reaches `magnitude`. <!-- rule: magnitude -->
-# - What comes in stays as it was. <!-- rule: unchanged -->
+# - What comes in stays as it was. Every call starts afresh: `A` and `B` change from one to the next, `weight` may be the same
+#   tensor. <!-- rule: unchanged -->
 
 
 # %% exercise="dora" minutes=20 difficulty=2
@@ -3114,6 +3160,7 @@ def dora_seen(weight, A, B, scaling, magnitude, push):
     """The weight that `dora_weight` gives, and the gradients of its inputs when `push` comes in."""
     inputs, kept = [given.detach().clone().requires_grad_() for given in (A, B, magnitude)], weight.clone()
     seen = {"weight": dora_weight(weight, A, B, scaling, magnitude)}
+    dora_weight(kept, A, 0 * B, scaling, magnitude)  # before the first update
     value = dora_weight(kept, inputs[0], inputs[1], scaling, inputs[2])
     gradients = torch.autograd.grad(value, inputs, push, allow_unused=True) if value.requires_grad else [None] * 3
     return {**seen, **{f"gradient of {name}": gradient for name, gradient in zip(("A", "B", "magnitude"), gradients)}}
@@ -3126,6 +3173,10 @@ def dora_by_definition(weight, A, B, scaling, magnitude, push, norm=None):
     value = magnitude[:, None] * adapted / length
     gradients = torch.autograd.grad(value, (A, B, magnitude), push)
     return {"weight": value.detach(), **{f"gradient of {name}": g for name, g in zip(("A", "B", "magnitude"), gradients)}}
+
+
+def in_units(rows, units):
+    return rows * torch.tensor([units[i % len(units)] for i in range(len(rows))], dtype=rows.dtype)[:, None]
 
 
 def check_dora(seed):
@@ -3141,13 +3192,13 @@ def check_dora(seed):
     for dtype, rtol in (("float64", 1e-9), ("float32", 1e-3)):
         domain = {
             "_sizes": cases.tensor("out", "inputs", dtypes=(dtype,), low=0.5, high=2),
-            "_unit": cases.choice(1.0, 2e-10, 1e8),
+            "_units": cases.choice((1.0,), (2e-10,), (1e8,), (1e8, 2e-10, 1.0)),  # of the rows, in turn
             "weight": cases.derived(
-                lambda _sizes, _unit, **_: _unit * _sizes * (1 - 2 * ((_sizes * 1000).long() % 2)).to(_sizes.dtype)
+                lambda _sizes, _units, **_: in_units(_sizes * (1 - 2 * ((_sizes * 1000).long() % 2)).to(_sizes.dtype), _units)
             ),
             "A": cases.tensor("r", "inputs", dtypes=(dtype,)),
             "_B": cases.tensor("out", "r", dtypes=(dtype,)),
-            "B": cases.derived(lambda _B, _unit, **_: _B if _unit == 1 else _unit * _B),
+            "B": cases.derived(lambda _B, _units, **_: _B if _units == (1.0,) else in_units(_B, _units)),
             "scaling": cases.choice(3, 0.5, -2.0, 1),
             "magnitude": cases.tensor("out", dtypes=(dtype,)),
             # equal numbers might cancel each other out, and beside nothing at all no answer is right
