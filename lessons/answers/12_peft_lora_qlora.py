@@ -2708,12 +2708,13 @@ def merge(model):
 # %% wrong="compare" breaks="fresh" says="load a fresh"
 # Misunderstands: one model will do for all: each way goes on where the last has ended.
 def compare(load, ways, train, measure, seeds):
-    torch.manual_seed(seeds[0])
-    model = load()
+    model = None
     results = {way: [] for way in ways}
     for way, (prepare, pairs, rate) in ways.items():
         for seed in seeds:
             torch.manual_seed(seed)
+            if model is None:
+                model = load()
             prepare(model)
             optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
             losses = train(model, pairs, optimizer, seed)
@@ -2731,10 +2732,11 @@ def learned_and_kept(*args):
 def compare(load, ways, train, measure, seeds):
     results = {way: [] for way in ways}
     for way, (prepare, pairs, rate) in ways.items():
-        torch.manual_seed(seeds[0])
-        model = load()
+        model = None
         for seed in seeds:
             torch.manual_seed(seed)
+            if model is None:
+                model = load()
             prepare(model)
             optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
             losses = train(model, pairs, optimizer, seed)
@@ -3387,31 +3389,6 @@ def compare(load, ways, train, measure, seeds):
             losses = train(model, pairs, optimizer, seed)
             scores = measure(model.eval())
             results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": dict(scores)})
-    return results
-
-
-def learned_and_kept(before, runs, new):
-    old = [task for task in before if task != new]
-    learned = [run["scores"][new] for run in runs]
-    kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
-    return {name: (sum(v) / len(v), min(v), max(v)) for name, v in (("learned", learned), ("kept", kept))}
-
-
-# %% wrong="compare" breaks="seeded" says="that measure draws"
-# Misunderstands: an exam has a seed of its own.
-def compare(load, ways, train, measure, seeds):
-    results = {way: [] for way in ways}
-    for way, (prepare, pairs, rate) in ways.items():
-        for seed in seeds:
-            torch.manual_seed(seed)
-            model = load()
-            prepare(model)
-            weights = [p for p in model.parameters() if p.requires_grad]
-            optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
-            losses = train(model, pairs, optimizer, seed)
-            torch.manual_seed(seed)
-            scores = measure(model.eval())
-            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
     return results
 
 
