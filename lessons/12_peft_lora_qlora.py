@@ -3187,6 +3187,10 @@ def check_dora(seed):
 
         return compute
 
+    def kept_norm(*case):  # the second call with a weight goes on with the norm of the first, in which B was zero
+        wrong = wrong_norm(lambda weight, adapted: weight.norm(dim=1, keepdim=True))(*case)
+        return {**wrong, "weight": dora_by_definition(*case)["weight"]}
+
     for dtype, rtol in (("float64", 1e-9), ("float32", 1e-3)):
         domain = {
             "_sizes": cases.tensor("out", "inputs", dtypes=(dtype,), low=0.5, high=2),
@@ -3206,6 +3210,7 @@ def check_dora(seed):
             "the norm counts as a constant: detach it": wrong_norm(lambda weight, adapted: adapted.norm(dim=1, keepdim=True)),
             "the norm is taken over the inputs of each row, not over the outputs": wrong_norm(lambda weight, adapted: adapted.detach().norm(dim=0)),
             "the norm is that of W + s B A, not of the old weight": wrong_norm(lambda weight, adapted: weight.norm(dim=1, keepdim=True)),
+            "the norm is that of an earlier call with the same weight: it is worked out anew in every call": kept_norm,
             "one norm was taken for the whole matrix, not one for each row": wrong_norm(lambda weight, adapted: adapted.detach().norm()),
         }
         hint = "magnitude times the direction of W + s B A, row by row; gradients reach A, B and magnitude"

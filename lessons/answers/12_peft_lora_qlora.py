@@ -5237,7 +5237,7 @@ def dora_weight(weight, A, B, scaling, magnitude):
     return (magnitude / norm)[:, None] * adapted
 
 
-# %% wrong="dora" breaks="unchanged" says="of the old weight"
+# %% wrong="dora" breaks="unchanged" says="worked out anew in every call"
 # Misunderstands: 'the norm is a constant' means that it is calculated once for a weight and kept: after an update of A and B it is an old one.
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight + scaling * (B @ A)
