@@ -548,7 +548,7 @@ with check.exercise("lora_linear"):
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Follow the diagram at the top. Which shapes do x, A and B have, and in which order must they meet so that the middle
+# Look at the table at the top. Which shapes do x, A and B have, and in which order must they meet so that the middle
 # has r numbers? Which of the two paths sees dropout?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
@@ -1690,7 +1690,8 @@ def with_lora(model, r=8):
 #   global random numbers, in this order; until training ends nothing else draws or sets them. <!-- rule: seeded -->
 # - Each run has a `torch.optim.AdamW` over exactly the weights that want a gradient after `prepare`. <!-- rule: exactly -->
 # - Its learning rate is `rate` and its weight decay 0. <!-- rule: settings -->
-# - Training is `train(model, pairs, optimizer, seed)`. <!-- rule: train -->
+# - Training is `train(model, pairs, optimizer, seed)`, which can take gradients: no `no_grad` or `inference_mode` is around the
+#   making of the model or its training. <!-- rule: train -->
 # - Then comes the exam, `measure(model)`, with the model and all that is in it in eval mode. <!-- rule: exam -->
 # - The result is a dictionary from the name of a way to a list with one dictionary a seed, in the order of `seeds`. <!-- rule: order -->
 # - Each of these holds `"model"`, `"share"` (trainable weights over all weights, each counted once), `"losses"` (what
@@ -1804,12 +1805,14 @@ def comparison(kinds, seeds, shipped_seed):
                 "rates": sorted({group["lr"] for group in groups}),
                 "decays": sorted({group["weight_decay"] for group in groups}),
                 "drawn": torch.rand(3),
+                "gradients": torch.is_grad_enabled() and not any(tensor.is_inference() for tensor in model.state_dict().values()),
             }
         )
         model.train()
         with torch.no_grad():
             for p in model.parameters():
-                p += 0.5 * p.requires_grad
+                if not p.is_inference():
+                    p += 0.5 * p.requires_grad
         return returned_by("train", len(trainings))
 
     def measure(model):
@@ -1848,6 +1851,7 @@ def check_comparison(kinds, seeds, shipped_seed):
             seen = trainings[at[0]]
             check.equal(seen["seed"], seed, f"the seed that train got for the model that is listed as {run}", "results stand in the order of the seeds")
             check.equal(seen["pairs"], pairs, f"the pairs that train got for {run}")
+            check.true(seen["gradients"], f"train could take no gradients in {run}: it ran under `no_grad`, or with weights made in `inference_mode`.")
             torch.manual_seed(seed)
             copied = shipped_network(shipped_seed)
             copied.register_buffer("drawn", torch.rand(3))
@@ -2633,11 +2637,6 @@ def check_loaded(plan, r, alpha, rate, steps=0):
     check.true(seen["model"], "the model is no PeftModel: get_peft_model makes one.")
     check.true(seen["optimizer"], "the optimizer is no torch.optim.AdamW.")
     check.equal(seen.get("shared", []), [], f"the weights that the models of two calls share {what}", "each call loads anew what stands at path")
-    if steps:
-        newer = stored_model(seed + 100, *plan[1:]).float().get_input_embeddings().weight.detach()
-        again = "of a second call, with another r, after another checkpoint was written to the same folder"
-        check.equal(seen["embeddings of the second"], newer, f"the embeddings {again}", "each call reads what stands at path now", rtol=0, atol=0)
-        check.equal(seen["ranks of the second"], [r + 1], f"the rows of A {again}", "each call makes new adapters")
     check.equal(seen["not in 4 bits"], [], f"the list of layers that are not in 4 bits {what}", "is quantization_config handed to from_pretrained?")
     hint = "peft adapts just the layers that target_modules names (for Llama, where nothing is named, only some)"
     check.equal(seen["without an adapter"], [], f"the list of quantised layers without an adapter {what}", hint)
@@ -2654,6 +2653,11 @@ def check_loaded(plan, r, alpha, rate, steps=0):
     check.equal(seen["elsewhere"], [], "what is not on the CPU")
     stored = model.get_input_embeddings().weight.detach()
     check.equal(seen["embeddings"], stored, f"the embeddings {what}", "load what stands at the given path", rtol=0, atol=0)
+    if steps:
+        newer = stored_model(seed + 100, *plan[1:]).float().get_input_embeddings().weight.detach()
+        again = "of a second call, with another r, after another checkpoint was written to the same folder"
+        check.equal(seen["embeddings of the second"], newer, f"the embeddings {again}", "each call reads what stands at path now", rtol=0, atol=0)
+        check.equal(seen["ranks of the second"], [r + 1], f"the rows of A {again}", "each call makes new adapters")
     check.equal(seen["shapes"], {name: (r, model.get_submodule(name).in_features) for name in linear}, f"the shapes of A {what}")
     check.equal(seen["scales"], each(alpha / r), f"the scales of the adapters {what}", "r and lora_alpha")
     check.equal(seen["dropout"], each(0.0), f"the dropout of the adapters {what}")

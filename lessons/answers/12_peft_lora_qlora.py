@@ -3399,6 +3399,56 @@ def learned_and_kept(before, runs, new):
     return {name: (sum(v) / len(v), min(v), max(v)) for name, v in (("learned", learned), ("kept", kept))}
 
 
+# %% wrong="compare" breaks="train" says="could take no gradients"
+# Misunderstands: the exam wants no gradients, so nothing of the comparison does.
+@torch.no_grad()
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            weights = [p for p in model.parameters() if p.requires_grad]
+            optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
+    return {name: (sum(v) / len(v), min(v), max(v)) for name, v in (("learned", learned), ("kept", kept))}
+
+
+# %% wrong="compare" breaks="train" says="could take no gradients"
+# Misunderstands: what is loaded under inference_mode can be trained after it.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            with torch.inference_mode():
+                model = load()
+                prepare(model)
+            weights = [p for p in model.parameters() if p.requires_grad]
+            optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
+    return {name: (sum(v) / len(v), min(v), max(v)) for name, v in (("learned", learned), ("kept", kept))}
+
+
 # %% right="compare"
 def compare(load, ways, train, measure, seeds):
     def one(prepare, pairs, rate, seed):
