@@ -217,17 +217,20 @@ def filled(layer, seed):
 # What it computes:
 #
 # - `delta()` is the change of the weight, $\frac{\alpha}{r} B A$, of shape `(out, in)`, of what is in `A` and `B` now: both
-#   change at every update. <!-- rule: delta -->
+#   change in place at every update. <!-- rule: delta -->
 # - `forward(x)` is the formula above, on the layer's device. <!-- rule: forward -->
-# - Gradients of what it gives reach `A`, `B` and `x`, and are right, in training and in eval mode. <!-- rule: gradients -->
-# - In training mode the **adapter's input** goes through dropout: each number of `x`, in every call anew, is 0 with
-#   probability `dropout`, and else divided by `1 - dropout`. <!-- rule: dropout -->
+# - Gradients of what it gives reach `A`, `B` and `x`, and are right, in training and in eval mode, also where other calls
+#   came before they are taken. <!-- rule: gradients -->
+# - In training mode the **adapter's input** goes through dropout: each number of `x` for itself, in every call anew, is 0
+#   with probability `dropout` (0.001 and 0.999 are such, in float16 and bfloat16 too), and else divided by
+#   `1 - dropout`. <!-- rule: dropout -->
 # - In eval mode nothing is dropped. <!-- rule: eval -->
 # - The frozen layer reads `x` as it is, in both modes. <!-- rule: clean -->
 # - `x` stays as it was. <!-- rule: unchanged -->
+# - A copy (`copy.deepcopy`) is a layer of its own: what is in one's `A` and `B` is read by that one alone. <!-- rule: copy -->
 # - The adapter goes through the r numbers in the middle, first A, then B. For r = 2 on a layer of 256 by 256 a forward
-#   pass takes less than 1.2 times the multiplications of the frozen layer alone: in both modes, for `x` of shape `(rows, 256)`
-#   with one row or many. <!-- rule: work, reported -->
+#   pass takes less than 1.1 times the multiplications of the frozen layer alone: in both modes, for `x` of shape `(rows, 256)`
+#   with 1 to 15 rows. <!-- rule: work, reported -->
 
 
 # %% exercise="lora_linear" minutes=25 difficulty=2
@@ -359,17 +362,48 @@ def gradients_with_dropout(H, dropout, x, push):
         layer.B.copy_(H)
     x = x.detach().requires_grad_()
     y = layer(x)
+    layer(1 - x.detach())  # another call, before the gradients are taken
     return (y - x @ H).detach(), torch.autograd.grad(y, (layer.A, layer.B, x), push, allow_unused=True)
 
 
 @check.scenario
-def multiplications(width, r, rows, training):
-    """Of a forward pass: of a linear layer alone, and with an adapter."""
+def dropped_share(dropout, dtype):
+    """Share of 240,000 numbers that an adapter whose B A is the identity drops, and the largest that it gives for ones."""
+    base = nn.Linear(4, 4, bias=False, dtype=dtype)
+    layer = LoRALinear(base, 4, 4, dropout).train()
+    with torch.no_grad():
+        base.weight.zero_()
+        layer.A.copy_(torch.eye(4))
+        layer.B.copy_(torch.eye(4))
+        y = layer(torch.ones(60_000, 4, dtype=dtype))
+    return float((y == 0).double().mean()), float(y.max())
+
+
+@check.scenario
+def copied_layer(r, alpha):
+    """What a layer and its copy give for a row of ones, and their changes, once each holds numbers of its own (1 and 3)."""
+    layer = LoRALinear(nn.Linear(3, 2, bias=False), r, alpha)
+    layer(torch.ones(1, 3)), layer.delta()
+    twin = copy.deepcopy(layer)
+    for number, one in ((1, layer), (3, twin)):
+        for matrix in (one.base.weight, one.A, one.B):
+            nn.init.constant_(matrix, number)
+    return {name: (one(torch.ones(1, 3)).detach(), one.delta().detach()) for name, one in (("the layer", layer), ("its copy", twin))}
+
+
+@check.scenario
+def multiplications(width, r, numbers):
+    """Of a forward pass of some rows, in training and in eval mode: with an adapter, over those of a linear layer alone."""
     base, work = nn.Linear(width, width), []
-    for module in (base, LoRALinear(base, r, 4).train(training)):
-        with FlopCounterMode(display=False) as counter:
-            module(torch.ones(rows, width))
-        work.append(counter.get_total_flops())
+    layer = LoRALinear(base, r, 4)
+    for rows in numbers:
+        counts = []
+        for module, training in ((base, True), (layer, True), (layer, False)):
+            module.train(training)
+            with FlopCounterMode(display=False) as counter:
+                module(torch.ones(rows, width))
+            counts.append(counter.get_total_flops())
+        work.append([count / counts[0] for count in counts[1:]])
     return work
 
 
@@ -472,6 +506,13 @@ def check_dropout(seed):
     for dtype in (torch.bfloat16, torch.float16):
         first, _ = two_calls(*(given.to(dtype) for given in (0 * H, H, H)), 8, 0.5, x[0, :3].to(dtype), True)
         check.equal(first.dtype, dtype, f"the dtype of the output of a {dtype} layer in training mode with dropout 0.5")
+        for share in (0.001, 0.999):
+            dropped, largest = dropped_share(share, dtype)
+            slack = 5 * (share * (1 - share) / 240_000) ** 0.5
+            hint = "the probability is the same in every dtype; random numbers of this one have few digits"
+            check.between(dropped, share - slack, share + slack, f"the share of numbers that a {dtype} layer drops at dropout {share}", hint)
+            wanted = 1 / (1 - share)
+            check.between(largest, 0.98 * wanted, 1.02 * wanted, f"what a {dtype} adapter makes of a 1 that is not dropped, at dropout {share}")
 
 
 with check.exercise("lora_linear"):
@@ -490,19 +531,24 @@ with check.exercise("lora_linear"):
         check_start(seed)
         check_numbers(seed)
         check_dropout(seed)
-    for rows, training in ((15, True), (1, True), (1, False), (15, False)):
-        alone, beside = multiplications(256, 2, rows, training)
-        check.true(
-            beside < 1.2 * alone,
-            f"with r=2 the forward pass of {rows} rows ({'training' if training else 'eval'} mode) takes {beside / alone:.2f} times the "
-            "multiplications of the frozen layer alone, expected under 1.2 times. A change of shape (out, in) is as much work as a "
-            "second full layer: x A^T first, then B^T.",
-        )
+    for name, seen in copied_layer(2, 4).items():
+        number = 1 if name == "the layer" else 3
+        wanted = torch.full((1, 2), 3.0 * number + 12 * number**2), torch.full((2, 3), 4.0 * number**2)
+        hint = "each reads the A, B and base that it holds itself"
+        check.equal(seen, wanted, f"the output for ones and the change of {name}, once a layer was copied and both were filled", hint)
+    for rows, work in enumerate(multiplications(256, 2, range(1, 16)), 1):
+        for mode, times in zip(("training", "eval"), work):
+            check.true(
+                times < 1.1,
+                f"with r=2 the forward pass of {rows} rows ({mode} mode) takes {times:.2f} times the multiplications of the frozen layer "
+                "alone, expected under 1.1 times. A change of shape (out, in) is as much work as a second full layer: x A^T first, "
+                "then B^T.",
+            )
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
 #
-# Follow the diagram at the top. Which shapes do x, A and B have, and in which order must they meet so that the middle
+# Look at the table at the top. Which shapes do x, A and B have, and in which order must they meet so that the middle
 # has r numbers? Which of the two paths sees dropout?
 # </details>
 # <details><summary>Hint 2 · what to look up</summary>
@@ -606,10 +652,10 @@ for bug, curve in curves.items():
 # - Fresh, `B` is zero and `A` is not; single numbers of `A` may be. <!-- rule: start -->
 # - In eval mode it gives `base(x)` plus `alpha / r` times `x A^T B^T`. <!-- rule: formula -->
 # - It gives shape `(..., out)` for every such `x`. <!-- rule: axes -->
-# - In training mode dropout acts on what the adapter reads: each number of `x`, in every call anew, is 0 with probability
-#   `dropout`, and else divided by `1 - dropout`. <!-- rule: dropout -->
+# - In training mode dropout acts on what the adapter reads: each number of `x` for itself, in every call anew, is 0 with
+#   probability `dropout`, and else divided by `1 - dropout`. <!-- rule: dropout -->
 # - In training mode the part of the frozen layer is `base(x)` still. <!-- rule: clean -->
-# - Gradients reach `A` and `B`, and are those of the formula. <!-- rule: gradients -->
+# - Gradients reach `A` and `B` in both modes, and are those of the formula. <!-- rule: gradients -->
 #
 # There is no `delta()`. How A and what is dropped are drawn is open, and `torch.manual_seed` need not repeat it. Your
 # function does this:
@@ -637,6 +683,7 @@ def check_lora(make_lora):
     torch.testing.assert_close(layer.train()(x), plain)
     nn.init.normal_(layer.B)
     assert not torch.equal(layer(x), layer(x)), "dropout does nothing in training mode"
+    torch.autograd.grad(layer(x).sum(), [layer.A, layer.B])  # raises where no gradient arrives
     y, goal = layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T
     torch.testing.assert_close(y, goal)
     slopes, goals = (torch.autograd.grad(result.sum(), [layer.A, layer.B]) for result in (y, goal))
@@ -792,6 +839,17 @@ with check.exercise("check_lora"):
     def cuts_b(x, weight, bias, A, B, alpha, dropout, training):
         return by_formula(x, weight, bias, A, B.detach(), alpha, dropout, training)
 
+    def cuts_in_training(name):
+        """By the formula, where in training mode no gradient reaches the matrix called `name`."""
+
+        def forward(x, weight, bias, A, B, alpha, dropout, training):
+            read = {"A": A, "B": B}
+            if training:
+                read[name] = read[name].detach()
+            return by_formula(x, weight, bias, read["A"], read["B"], alpha, dropout, training)
+
+        return forward
+
     def half_b(x, weight, bias, A, B, alpha, dropout, training):
         return by_formula(x, weight, bias, A, (B + B.detach()) / 2, alpha, dropout, training)
 
@@ -819,6 +877,12 @@ with check.exercise("check_lora"):
 
     def too_many(x, dropout):
         return (torch.rand(x.shape) >= (1 + dropout) / 2) / (1 - dropout)
+
+    def swapped(x, dropout):
+        return (torch.rand(x.shape) < dropout) / dropout if dropout else torch.ones(x.shape)
+
+    def kept_by_dropout(x, dropout):
+        return (torch.rand(x.shape) < dropout) / (1 - dropout) if dropout else torch.ones(x.shape)
 
     def whole_rows(x, dropout):
         return (torch.rand(*x.shape[:-1], 1) >= dropout) / (1 - dropout)
@@ -854,12 +918,16 @@ with check.exercise("check_lora"):
         "keeps A and B as plain tensors": layers(plain=["matrices"]),
         "gives A no gradient": layers(forward=cuts_a),
         "gives B no gradient": layers(forward=cuts_b),
+        "gives A no gradient in training mode": layers(forward=cuts_in_training("A")),
+        "gives B no gradient in training mode": layers(forward=cuts_in_training("B")),
         "gives B half of its gradient": layers(forward=half_b),
         "adds the change once more, merged into the weight": layers(forward=counted_twice),
         "merges the leading axes of x": layers(forward=flat),
         "drops without dividing by 1 - dropout": layers(forward=masked(undivided)),
         "drops half, whatever dropout is": layers(forward=masked(half)),
         "drops more than dropout says, and divides by 1 - dropout": layers(forward=masked(too_many)),
+        "drops with probability 1 - dropout, and divides by dropout": layers(forward=masked(swapped)),
+        "keeps with probability dropout, and divides by 1 - dropout": layers(forward=masked(kept_by_dropout)),
         "drops rows as a whole": layers(forward=masked(whole_rows)),
         "drops the same numbers in every call": layers(forward=masked(always_the_same)),
         "makes two axes of one row alone": layers(forward=two_axes_at_least),
@@ -894,6 +962,7 @@ check.points(3)
 # nn.init.normal_(layer.B)
 # torch.testing.assert_close(layer.eval()(x), ...)       # by the formula
 # assert ...                                             # two calls in training mode differ
+# torch.autograd.grad(..., [layer.A, layer.B])           # raises where no gradient arrives in training mode
 # torch.testing.assert_close(..., ..., rtol=1e-4, atol=1e-4)   # gradients, those of the formula beside them
 # assert layer(x[0, 0]).shape == ...                     # one axis; and four
 # A, B = torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
@@ -928,13 +997,14 @@ except NotImplementedError:  # exercise 1 is still open: until it is written, th
 # **Task.** Write two functions; each earns half of the points on its own.
 #
 # `inject(model, targets, r, alpha, dropout=0.0)` changes `model` in place. `model` is any module that is no linear layer
-# itself and holds no `LoRALinear`; its linear layers are plain `nn.Linear`, each at one place. `targets` is a list, tuple
-# or set of one or more names.
+# itself and holds no `LoRALinear`; its linear layers are plain `nn.Linear`, each at one place. One may share its weight with
+# another module (an output matrix may be that of the embeddings). `targets` is a list, tuple or set of one or more names.
 #
 # - Each `nn.Linear` whose **last** part of the name is in `targets` is replaced by a `LoRALinear` around it:
 #   `"model.layers.0.self_attn.q_proj"` ends in `q_proj`, and not in `proj`. <!-- rule: replaced -->
 # - `r`, `alpha` and `dropout` are handed on. <!-- rule: handed_on -->
-# - All other modules stay what and where they are, also those of another kind with such a name. <!-- rule: others -->
+# - All other modules stay what and where they are, also those of another kind with such a name. The order of
+#   `model.named_modules()` stays too: it is the order in which an `nn.Sequential` calls its layers. <!-- rule: others -->
 # - Every weight that the model had is frozen, also one that a block or the model holds itself, whatever it is called; the
 #   new `A` and `B` are trainable. <!-- rule: frozen -->
 # - Each new layer is in the mode (training or eval) of the layer that it wraps; all other modes stay. <!-- rule: mode -->
@@ -943,8 +1013,8 @@ except NotImplementedError:  # exercise 1 is still open: until it is written, th
 #   target. <!-- rule: missing -->
 # - In that case nothing in the model has changed. <!-- rule: first_check -->
 #
-# `trainable_share(model)`, for a model with one weight or more, in any dtypes, on any device (on "meta" weights have sizes and
-# no numbers):
+# `trainable_share(model)`, for a model with one weight or more, in any dtypes (packed weights are uint8), on any device (on
+# "meta" weights have sizes and no numbers):
 #
 # - It returns the number of trainable weights divided by the number of all weights, as a float. Weights are the numbers
 #   in parameters. <!-- rule: share -->
@@ -988,6 +1058,9 @@ def network_of(kind, width, seed, modes="training"):
         network = Network(width)
     elif kind == "a plain row":
         network = nn.Sequential(nn.Linear(width, 4), nn.Tanh(), nn.Linear(4, 5, bias=False), nn.Dropout(0.3), nn.Linear(5, 2))
+    elif kind == "tied embeddings":
+        network = nn.ModuleDict({"embed": nn.Embedding(11, width), "body": nn.Linear(width, width), "lm_head": nn.Linear(width, 11, bias=False)})
+        network["lm_head"].weight = network["embed"].weight
     else:
         inner = nn.ModuleDict({"proj": nn.Linear(width, 4), "embed": nn.Embedding(5, 4), "norm": nn.LayerNorm(4)})
         network = nn.Sequential()
@@ -1026,12 +1099,13 @@ def injected(plan, targets, r, alpha, dropout):
         for matrix in (*drawn.base.parameters(), drawn.A, drawn.B):
             nn.init.zeros_(matrix)
         nn.init.ones_(drawn.A.data[:1, :1]), nn.init.ones_(drawn.B)
-        largest = (drawn.train()(x) / drawn.eval()(x)).max()  # of the factors of x, 0 and 1 / (1 - dropout)
+        largest = (drawn.train()(x) / drawn.eval()(x)).detach().max()  # of the factors of x, 0 and 1 / (1 - dropout)
         changes[name]["dropout"] = float(1 - 1 / largest)
     return names, {
         "replaced": sorted(layers),
         "same layer": {name: layer.base is old.get(name) for name, layer in layers.items()},
         "others": {name: new.get(name) is module for name, module in old.items() if name not in layers},
+        "order": [name for name in new if name in old],
         "changes": changes,
     }
 
@@ -1065,6 +1139,8 @@ def check_injected(plan, targets, r, alpha, dropout):
     check.equal(seen["same layer"], dict.fromkeys(seen["replaced"], True), f"whether each is around the layer that stood there, after {what}")
     hint = "only linear layers are replaced; leave the others alone"
     check.equal(seen["others"], {name: True for name in seen["others"]}, f"whether a module is still the one that stood there, after {what}", hint)
+    hint = "who takes a child out and adds another puts it at the end; an nn.Sequential then calls its layers in another order"
+    check.equal(seen["order"], list(dict(network.named_modules())), f"the order of the modules after {what}", hint)
     check.equal(names, chosen, f"what {what} returns", "full names, in the order of `named_modules()`")
     for name in chosen:
         layer = filled(LoRALinear(nn.Linear(linear[name].in_features, linear[name].out_features).double(), r, alpha), 7)
@@ -1104,6 +1180,7 @@ def check_inject(seed):
         (("two blocks", width, seed), ["1", "proj", "q_proj"], 5, 2, 0.9),
         (("other kinds", width, seed), ["proj"], 2, 6, 0.0),
         (("other kinds", width, seed), ["head", "head", "proj"], 40, 1, 0.2),
+        (("tied embeddings", width, seed), ["lm_head"], 2, 3, 0.0),
     ):
         check_injected(plan, targets, r, alpha, dropout)
         for modes in ("training", "eval", "mixed"):
@@ -1131,6 +1208,9 @@ def partly_trained(kind, trained, seed):
         network = nn.Sequential(nn.Linear(seed % 5 + 1, 7), nn.BatchNorm1d(7), nn.BatchNorm1d(7))
     elif kind == "in two dtypes":
         network = nn.Sequential(nn.Linear(seed % 5 + 1, 7, dtype=torch.bfloat16), nn.Linear(7, 3))
+    elif kind == "packed":
+        network = nn.Sequential(nn.Linear(seed % 5 + 1, 7), nn.LayerNorm(7))
+        network.packed = nn.Parameter(torch.zeros(100, 1, dtype=torch.uint8), requires_grad=False)
     elif kind == "on meta":
         with torch.device("meta"):
             network = network_of("two blocks", seed % 5 + 1, seed)
@@ -1142,18 +1222,20 @@ def partly_trained(kind, trained, seed):
 
 
 def check_share(seed):
-    for kind in ("two blocks", "tied", "with buffers", "in two dtypes", "other kinds", "on meta"):
+    for kind in ("two blocks", "tied", "with buffers", "in two dtypes", "other kinds", "on meta", "packed"):
         parameters = dict(partly_trained(kind, (), seed).named_parameters())
         sizes, memory = ({name: size(p) for name, p in parameters.items()} for size in (torch.Tensor.numel, lambda p: p.nbytes))
-        names = list(sizes)
+        names = [name for name in sizes if name != "packed"]  # whole numbers can want no gradient
+        floats = sum(sizes[name] for name in names)
         for trained in ([], names, names[:1], names[-1:], names[1::2]):
-            what = f"the share of a model ({kind}) with {len(trained)} of its {len(names)} parameters trainable"
+            what = f"the share of a model ({kind}) with {len(trained)} of its {len(sizes)} parameters trainable"
             share = share_of(kind, trained, seed)
             check.kind(share, float, what)
             total, part = sum(sizes.values()), sum(sizes[name] for name in trained)
             twice = 44 * (kind == "tied")
             causes = {
-                "tensors were counted, not the weights in them": len(trained) / len(names),
+                "tensors were counted, not the weights in them": len(trained) / len(sizes),
+                "weights that are no floats count too": part / floats,
                 "a shared matrix counts once": (part + twice * (names[0] in trained)) / (total + twice),
                 "a shared matrix counts once, in the total too": part / (total + twice),
                 "bytes were counted, not numbers": sum(memory[name] for name in trained) / sum(memory.values()),
@@ -1262,14 +1344,15 @@ claims.record(
 #
 # **Task.** Write two functions that change `model` in place; each earns half of the points on its own. `model` is any
 # module that is no `LoRALinear` itself, with any number of them inside, at any depth, perhaps none; each stands at one place and
-# has a base layer of its own. Weights are float32 or float64; `A` and `B` may be trainable or frozen, and some modules may be in training mode and others in eval mode. A layer
-# may share its weight with another one.
+# has a base layer of its own. Weights are float32 or float64; `A` and `B` may be trainable or frozen, and some modules may be
+# in training mode and others in eval mode. A layer may share its weight with another one, in the model or outside it, and this
+# weight may be frozen or trainable.
 #
 # `take_off(model)` puts the base layers back.
 #
 # - In the place of each `LoRALinear` stands its base layer: the layer itself, no copy. <!-- rule: itself -->
 # - The numbers in it are what they were, to the last bit. <!-- rule: bits -->
-# - All that was frozen is still frozen. <!-- rule: still_frozen -->
+# - All that was frozen is still frozen, and what was trainable still trainable. <!-- rule: still_frozen -->
 # - It returns a dictionary from the full name to the `LoRALinear` that stood there, in all as it was: put back, it gives the
 #   adapted model again. <!-- rule: returned -->
 #
@@ -1278,15 +1361,15 @@ claims.record(
 # - In the place of each `LoRALinear` stands a plain `nn.Linear`, with weight and bias as parameters, in the dtype of the base
 #   layer. <!-- rule: plain -->
 # - It computes, in either mode, what the `LoRALinear` computed in eval mode. <!-- rule: merged -->
-# - A weight that another layer shares (an output matrix may be that of the embeddings) keeps its numbers there: the merged
-#   layer has one of its own. <!-- rule: shared -->
+# - A weight that another layer shares, in the model or outside it (an output matrix may be that of the embeddings, two models
+#   may have one body), keeps its numbers there: the merged layer has one of its own. <!-- rule: shared -->
 # - A second `merge` changes nothing. <!-- rule: again -->
 # - It returns None. <!-- rule: nothing -->
 #
 # Whether merged weights want a gradient is up to you. For both:
 #
 # - Every other module stays in its place and in its mode; its weights (some may be trainable) stay trainable or
-#   frozen. <!-- rule: rest -->
+#   frozen. The order of `model.named_modules()` stays. <!-- rule: rest -->
 
 
 # %% exercise="merge_and_take_off" minutes=20 difficulty=2
@@ -1314,7 +1397,7 @@ def adapted(kind, width, seed, names, dtype, training):
     """A network with filled adapters around the layers called `names`; the rest is frozen, but not a norm at the end."""
     torch.manual_seed(seed)
     shapes = dict(vocab_size=31, hidden_size=8, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2)
-    if kind == "a small Llama":
+    if kind.startswith("a small Llama"):
         network = LlamaForCausalLM(LlamaConfig(**shapes, num_key_value_heads=1, initializer_range=0.3, tie_word_embeddings=True))
     elif kind == "a plain row":
         network = nn.Sequential(nn.Linear(width, 4), nn.Tanh(), nn.Linear(4, 3))
@@ -1325,11 +1408,16 @@ def adapted(kind, width, seed, names, dtype, training):
     network.to(dtype).requires_grad_(False)
     if hasattr(network, "norm"):
         network.norm.requires_grad_(True)
+    trainable = [p for p in network.parameters() if p.requires_grad]
+    if kind.endswith("trainable embeddings"):  # the output matrix is theirs
+        trainable.append(network.model.embed_tokens.weight)
     for number, name in enumerate(names):
         layer = filled(LoRALinear(network.get_submodule(name), 2 + number, 7 - number, 0.4), seed + number)
         for matrix in (layer.A, layer.B):
             matrix.requires_grad_(number != 1)  # the second adapter is frozen
         network.set_submodule(name, layer)
+    for p in trainable:
+        p.requires_grad_(True)
     inside = tuple(f"{name}." for name in names) or ("-",)
     for number, (name, module) in enumerate((n, m) for n, m in network.named_modules() if not n.startswith(inside)):
         mode = number % 3 > 0 if training == "mixed" else training
@@ -1347,7 +1435,7 @@ def modes_of(network):
 @check.shared
 def given_to(kind, width, seed, dtype):
     generator = torch.Generator().manual_seed(seed)
-    if kind == "a small Llama":
+    if kind.startswith("a small Llama"):
         return torch.randint(31, (2, 6), generator=generator)
     return torch.randn(5, width, generator=generator, dtype=dtype)
 
@@ -1356,6 +1444,13 @@ def given_to(kind, width, seed, dtype):
 def result_of(network, x):
     y = network(x)
     return getattr(y, "logits", y).detach()
+
+
+@check.shared
+def order_of(new, old, layers):
+    """The modules of before in the order of now, and in that of before, without what was inside the adapters."""
+    kept = [name for name in old if not name.startswith(tuple(f"{layer}." for layer in layers) or ("-",))]
+    return [name for name in new if name in kept], [name for name in kept if name in new]
 
 
 @check.scenario
@@ -1372,6 +1467,7 @@ def without(plan, x):
     inside = tuple(f"{name}." for name in layers)
     return {
         "returned": sorted(adapters),
+        "order": (order := order_of(new, old, layers)),
         "left": [name for name, module in new.items() if isinstance(module, LoRALinear)],
         "itself": {name: new.get(name) is base for name, base in bases.items()},
         "those that stood there": {name: adapters.get(name) is layer for name, layer in layers.items()},
@@ -1380,7 +1476,7 @@ def without(plan, x):
         "trainable": [name for name, p in network.named_parameters() if p.requires_grad],
         "modes": modes_of(network),
         "weights": {name: value.detach().clone() for name, value in network.state_dict().items()},
-        "output": result_of(network, x),
+        "output": result_of(network, x) if order[0] == order[1] else None,
     }
 
 
@@ -1390,17 +1486,21 @@ def merged(plan, x, times=1):
     network = adapted(*plan)
     old = dict(network.named_modules())
     layers = {name: module for name, module in old.items() if type(module) is LoRALinear}
+    outside = {name: (layer.base.weight, layer.base.weight.detach().clone()) for name, layer in layers.items()}
     returned = [merge(network) for _ in range(times)]
     new = dict(network.named_modules())
     inside = tuple(f"{name}." for name in layers)
     kinds = {name: f"{type(new[name]).__name__} in {new[name].weight.dtype if type(new[name]) is nn.Linear else '?'}" for name in layers}
-    if set(kinds.values()) - {f"Linear in {plan[4]}"}:
-        return {"kinds": kinds}
+    order = order_of(new, old, layers)
+    if set(kinds.values()) - {f"Linear in {plan[4]}"} or order[0] != order[1]:
+        return {"kinds": kinds, "order": order}
     modes = {name: mode for name, mode in modes_of(network).items() if name not in layers}
     others = {name: value.detach().clone() for name, value in network.state_dict().items() if not name.startswith(inside or "-")}
     results = [result_of(network.train(mode), x) for mode in (True, False)]
     return {
         "kinds": kinds,
+        "order": order,
+        "outside": {name: torch.equal(now, before) for name, (now, before) in outside.items()},
         "modes": modes,
         "returned": [None if value is None else type(value).__name__ for value in returned],
         "parameters": {name: [type(p).__name__ for p in (new[name].weight, new[name].bias) if p is not None] for name in layers},
@@ -1418,11 +1518,13 @@ def plans(seed):
     f32, f64 = torch.float32, torch.float64
     yield "a plain row", 1, seed, [], f32, True
     yield "a plain row", 3, seed, ["2"], f64, True
+    yield "a plain row", 4, seed, ["0"], f32, "mixed"
     yield "two blocks", 5, seed, ["proj"], f32, False
     yield "two blocks", 7, seed, ["blocks.0.q_proj", "blocks.1.down.1"], f64, "mixed"
     yield "two blocks", 6, seed, ["proj", "blocks.0.proj", "blocks.0.down.1", "blocks.1.q_proj", "blocks.1.proj"], f32, True
     yield "two blocks with one weight", 5, seed, ["blocks.0.q_proj", "blocks.1.q_proj"], f64, True
     yield "a small Llama", 0, seed, ["model.layers.0.self_attn.k_proj", "model.layers.1.mlp.up_proj", "lm_head"], f64, False
+    yield "a small Llama with trainable embeddings", 0, seed, ["lm_head"], f64, True
 
 
 def check_take_off(seed):
@@ -1439,10 +1541,12 @@ def check_take_off(seed):
             f"whether {what} returns the LoRALinear modules that stood there",
         )
         check.equal(seen["others"], {n: True for n in seen["others"]}, f"whether another module is still there after {what}")
+        hint = "who takes a child out and adds another puts it at the end; an nn.Sequential then calls its layers in another order"
+        check.equal(*seen["order"], f"the order of the modules after {what}", hint)
         hint = "taking off is to put the untouched layer back, not to subtract the change"
         for name, value in bare.state_dict().items():
             check.equal(seen["weights"].get(name), value.detach(), f"{name} after {what}", hint, rtol=0, atol=0)
-        hint = "the base layers go back as they were, frozen; other weights stay trainable or frozen"
+        hint = "the base layers go back as they were, and other weights stay trainable or frozen"
         trainable = [name for name, p in bare.named_parameters() if p.requires_grad]
         check.equal(seen["trainable"], trainable, f"what is trainable in the model after {what}", hint)
         modes = modes_of(adapted(*plan))
@@ -1464,6 +1568,8 @@ def check_merge(seed):
             seen = merged(plan, x, times)
             hint = "an adapter that is left goes on adding its change; a plain nn.Linear stands in its place"
             check.equal(seen["kinds"], {n: f"Linear in {dtype}" for n in seen["kinds"]}, f"the kinds of the layers after {what}", hint)
+            hint = "who takes a child out and adds another puts it at the end; an nn.Sequential then calls its layers in another order"
+            check.equal(*seen["order"], f"the order of the modules after {what}", hint)
             check.equal(seen["returned"], [None] * times, f"what {what} returns", "it changes the model in place")
             for name, layer in layers.items():
                 hint = "W + alpha / r times B A, once"
@@ -1489,6 +1595,8 @@ def check_merge(seed):
                 check.equal(seen["other weights"].get(name), value.detach(), f"{name} after {what}", hint, rtol=0, atol=0)
             for mode, result in zip(("training", "eval"), seen["results"]):
                 check.equal(result, expected, f"the output in {mode} mode after {times} times {what}", "as the adapted model in eval mode", **tolerance)
+            hint = "a layer outside the model may share it: the merged layer gets a weight of its own"
+            check.equal(seen["outside"], dict.fromkeys(seen["outside"], True), f"whether the old weight keeps its numbers in {what}", hint)
 
 
 with check.exercise("merge_and_take_off"):
@@ -1527,7 +1635,7 @@ check.points(3)
 
 
 # %% [markdown]
-# ## 5 · A fair comparison
+# ### 5 · A fair comparison (`compare`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # Now your functions go to work. First what all runs share: the training loop of lesson 04, with a learning rate that
 # rises for 10 updates and then falls to zero, and two ways to get a model ready.
@@ -1571,20 +1679,24 @@ def with_lora(model, r=8):
 # **Task.** Write two functions; each earns half of the points on its own.
 #
 # `compare(load, ways, train, measure, seeds)` runs every way once for each seed. `load()` gives a model from the shipped
-# weights. `ways` is a dictionary from a name (a string, or a number such as a rank) to `(prepare, pairs, rate)`. `prepare(model)` changes a model in place and
-# leaves at least one weight trainable; some weights may be shared by two layers. `seeds` is a list or tuple of whole numbers;
-# one may be there twice (who wants to see whether a run repeats).
+# weights. `ways` is a dictionary from a name (a string, or a number such as a rank) to `(prepare, pairs, rate)`.
+# `prepare(model)` changes a model in place and leaves at least one weight trainable; what it returns means nothing (`inject`
+# returns names). Some weights may be shared by two layers. `seeds` is a list or tuple of whole numbers; one may be there twice
+# (who wants to see whether a run repeats).
 #
 # - There is one training and one exam for each way and seed, in any order. <!-- rule: runs -->
 # - Each run loads a model of its own, so that it starts from the shipped weights. <!-- rule: fresh -->
-# - Each run begins with `torch.manual_seed(seed)`; then `load()` and `prepare(model)` draw their numbers. <!-- rule: seeded -->
+# - Each run begins with `torch.manual_seed(seed)`. From there on `load`, `prepare` and `train` (for dropout) draw from torch's
+#   global random numbers, in this order; until training ends nothing else draws or sets them. <!-- rule: seeded -->
 # - Each run has a `torch.optim.AdamW` over exactly the weights that want a gradient after `prepare`. <!-- rule: exactly -->
 # - Its learning rate is `rate` and its weight decay 0. <!-- rule: settings -->
-# - Training is `train(model, pairs, optimizer, seed)`. <!-- rule: train -->
+# - Training is `train(model, pairs, optimizer, seed)`, which can take gradients: no `no_grad` or `inference_mode` is around the
+#   making of the model or its training. <!-- rule: train -->
 # - Then comes the exam, `measure(model)`, with the model and all that is in it in eval mode. <!-- rule: exam -->
 # - The result is a dictionary from the name of a way to a list with one dictionary a seed, in the order of `seeds`. <!-- rule: order -->
 # - Each of these holds `"model"`, `"share"` (trainable weights over all weights, each counted once), `"losses"` (what
-#   `train` returned) and `"scores"` (what `measure` returned). <!-- rule: entries -->
+#   `train` returned) and `"scores"` (what `measure` returned). Both are kept as they are, whatever they are: a list, a
+#   dictionary, a number or None. <!-- rule: entries -->
 #
 # `learned_and_kept(before, runs, new)` sums up the list of one way. `before`, and `"scores"` in each run, are dictionaries
 # with the same tasks, in any order, and an accuracy for each. `new` names the new task, all others are old; the old ones'
@@ -1645,7 +1757,7 @@ def shipped_network(seed):
 def made_ready(model, kind):
     """What `prepare` does: the way `kind`."""
     if kind == "everything":
-        return
+        return None
     model.requires_grad_(False)
     if kind == "head":
         model.proj.requires_grad_(True)
@@ -1653,6 +1765,15 @@ def made_ready(model, kind):
         model.extra = nn.Linear(6, 3)
     if kind == "in training mode":
         model.extra = nn.Sequential(nn.Linear(6, 2), nn.Dropout(0.5))
+    return ["proj"] if kind == "head" else copy.deepcopy(model)  # what is returned means nothing
+
+
+@check.shared
+def returned_by(what, number):
+    """What the training or the exam called `number` (from 1) returns."""
+    losses = [3.0, float(number)]
+    kinds = {"train": (losses, {"loss": losses, "rows": number}, None, float(number)), "measure": ({"new": 0.25 * number, "old": 1.0}, [0.5, number], number / 8)}
+    return kinds[what][(number - 1) % len(kinds[what])]
 
 
 @check.scenario
@@ -1683,19 +1804,22 @@ def comparison(kinds, seeds, shipped_seed):
                 "wanting": sorted(name for name, p in model.named_parameters() if p.requires_grad),
                 "rates": sorted({group["lr"] for group in groups}),
                 "decays": sorted({group["weight_decay"] for group in groups}),
+                "drawn": torch.rand(3),
+                "gradients": torch.is_grad_enabled() and not any(tensor.is_inference() for tensor in model.state_dict().values()),
             }
         )
         model.train()
         with torch.no_grad():
             for p in model.parameters():
-                p += 0.5 * p.requires_grad
-        return [3.0, float(len(trainings))]
+                if not p.is_inference():
+                    p += 0.5 * p.requires_grad
+        return returned_by("train", len(trainings))
 
     def measure(model):
         modes = sorted(name or "the model" for name, module in model.named_modules() if module.training)
         trained = [i for i, run in enumerate(trainings) if run["model"] == number_of(model)]
         exams.append({"model": number_of(model), "in training mode": modes, "trained": trained})
-        return {"new": 0.25 * len(exams), "old": 1.0}
+        return returned_by("measure", len(exams))
 
     ways = {name: (lambda model, kind=kind: made_ready(model, kind), pairs, rate) for name, (kind, pairs, rate) in kinds.items()}
     results = compare(load, ways, train, measure, seeds)
@@ -1727,10 +1851,12 @@ def check_comparison(kinds, seeds, shipped_seed):
             seen = trainings[at[0]]
             check.equal(seen["seed"], seed, f"the seed that train got for the model that is listed as {run}", "results stand in the order of the seeds")
             check.equal(seen["pairs"], pairs, f"the pairs that train got for {run}")
+            check.true(seen["gradients"], f"train could take no gradients in {run}: it ran under `no_grad`, or with weights made in `inference_mode`.")
             torch.manual_seed(seed)
             copied = shipped_network(shipped_seed)
             copied.register_buffer("drawn", torch.rand(3))
             made_ready(copied, kind)
+            drawn_in_training = torch.rand(3)
             start, shipped = copied.state_dict(), shipped_network(shipped_seed).state_dict()
             check.equal(sorted(seen["start"]), sorted(start), f"the weights with which {run} starts", "prepare(model), once")
             for name in shipped:
@@ -1739,6 +1865,8 @@ def check_comparison(kinds, seeds, shipped_seed):
             for name in start.keys() - shipped.keys():
                 hint = f"`torch.manual_seed({seed})` begins the run: before load, and so before prepare"
                 check.equal(seen["start"][name], start[name], f"the random numbers in {name} at the start of {run}", hint, rtol=0, atol=0)
+            hint = f"`torch.manual_seed({seed})` holds for the whole run: training goes on drawing where load and prepare left off"
+            check.equal(seen["drawn"], drawn_in_training, f"the random numbers that train draws in {run}", hint, rtol=0, atol=0)
             wanting = sorted(name for name, p in copied.named_parameters() if p.requires_grad)
             check.equal(seen["wanting"], wanting, f"what wants a gradient in {run}", "what prepare left trainable")
             check.equal(seen["kind"], "torch.AdamW", f"the optimizer of {run}")
@@ -1751,8 +1879,8 @@ def check_comparison(kinds, seeds, shipped_seed):
             check.equal(exams[exam[0]]["trained"], at, f"the trainings of the model when {run} was examined", "train, then measure")
             hint = "in training mode dropout spoils the answers"
             check.equal(exams[exam[0]]["in training mode"], [], f"what is in training mode at the exam of {run}", hint)
-            check.equal(result["losses"], [3.0, at[0] + 1.0], f"the losses of {run}", "what train returned")
-            check.equal(result["scores"], {"new": 0.25 * (exam[0] + 1), "old": 1.0}, f"the scores of {run}", "what measure returned")
+            check.equal(result["losses"], returned_by("train", at[0] + 1), f"the losses of {run}", "what train returned, as it is")
+            check.equal(result["scores"], returned_by("measure", exam[0] + 1), f"the scores of {run}", "what measure returned, as it is")
             sizes = {name: p.numel() for name, p in copied.named_parameters()}
             share = sum(sizes[name] for name in wanting) / sum(sizes.values())
             check.equal(result["share"], share, f"the share of {run}", "trainable weights over all, each counted once")
@@ -1791,7 +1919,7 @@ def summary_by_definition(before, runs, new, learned=lambda before, after, new: 
 
 
 def mean_of_ratios(before, after, new):
-    return sum(after[task] / before[task] for task in before if task != new) / (len(before) - 1)
+    return sum(after[task] / max(before[task], 1e-9) for task in before if task != new) / (len(before) - 1)
 
 
 def check_summary(seed):
@@ -1848,7 +1976,7 @@ check.points(3)
 
 
 # %% [markdown]
-# ### A new task, and what it costs
+# #### A new task, and what it costs
 #
 # Four ways start from the same weights and see the same number of batches of the new task:
 #
@@ -1858,8 +1986,8 @@ check.points(3)
 # - **full**: every weight;
 # - **LoRA with replay**: a third of the rows are of the old tasks.
 #
-# LoRA takes a learning rate about five times that of full fine-tuning. That is usual: [Thinking Machines' experiments
-# (2025)](https://thinkingmachines.ai/blog/lora/) find about ten times, for many models.
+# LoRA's learning rate here is five times that of full fine-tuning. That it wants a larger one is usual: [Thinking Machines'
+# experiments (2025)](https://thinkingmachines.ai/blog/lora/) find about ten times, for many models.
 
 # %%
 both = new_rows + [pair for task in OLD for pair in examples(task, len(new_rows) // (2 * len(OLD)))]
@@ -2215,6 +2343,8 @@ def check_quantize(seed):
         check_blocks(weight, NF4, 8, f"numbers of size up to {size:g}")
     check_blocks(torch.rand(64, generator=generator) - 0.5, NF4, 32, "a tensor with one axis")
     check_blocks((torch.rand(10, 6, generator=generator) - 0.5).T, NF4, 4, "a transposed matrix")
+    check_blocks((torch.rand(12, generator=generator) - 0.5).expand(3, 2, 12), NF4, 8, "rows that lie at one place in memory, with three axes")
+    check_blocks((torch.rand(2, 3, 4, 5, generator=generator) - 0.5).permute(0, 3, 1, 2), NF4, 6, "four axes, the second of them innermost in memory")
     for dtype in (torch.bfloat16, torch.float16):  # many, so that some lie where rounding in the weight's own dtype changes the code
         check_blocks((torch.rand(64, 64, generator=generator) - 0.5).to(dtype), NF4, 64, f"64 x 64 numbers in {dtype}")
     weight = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.5, -1.0, 0.0, 1.0], [0.0, -0.0, 0.0, 0.0]])
@@ -2377,8 +2507,8 @@ for size, ours, theirs in zip(sizes, errors["NF4"], errors["equally spaced"]):
 # checkpoint of any size, stored in float32 or bfloat16, whose output matrix may be that of the embeddings or another one. `r`
 # is 1 or more; `alpha` and `rate` are above 0.
 #
-# - `model` is the causal language model at `path`, on the CPU: in every call a new one, which shares no weight with those
-#   of other calls. <!-- rule: path -->
+# - `model` is the causal language model that stands at `path` at the time of the call, on the CPU: in every call a new one,
+#   which shares no weight with those of other calls. <!-- rule: path -->
 # - It is a `PeftModel`. <!-- rule: peft -->
 # - All linear layers of its blocks are in NF4. <!-- rule: nf4 -->
 # - They have double quantisation. <!-- rule: double -->
@@ -2391,6 +2521,8 @@ for size, ours, theirs in zip(sizes, errors["NF4"], errors["equally spaced"]):
 # - Fresh, they change nothing. <!-- rule: fresh -->
 # - Only the adapters are trainable. <!-- rule: only_adapters -->
 # - `optimizer` is a `torch.optim.AdamW` with learning rate `rate` over exactly the trainable weights. <!-- rule: optimizer -->
+#
+# In which mode the model comes, whether it checkpoints gradients, and the optimizer's other settings are up to you.
 
 
 # %% exercise="qlora" minutes=25 difficulty=2
@@ -2439,7 +2571,13 @@ def loaded(plan, linear, r, alpha, rate, ids, labels, steps):
     if not all(seen.values()):
         return seen
     if steps:
-        once_more, _ = load_qlora(str(place), r, alpha, rate)
+        (place / "model.safetensors").unlink()  # another checkpoint comes to stand there
+        newer = stored_model(plan[0] + 100, *plan[1:])
+        tensors = {name: value.contiguous() for name, value in newer.state_dict().items() if name != "lm_head.weight" or not plan[3]}
+        save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
+        once_more, _ = load_qlora(str(place), r + 1, alpha, rate)
+        seen["embeddings of the second"] = once_more.get_input_embeddings().weight.detach().clone()
+        seen["ranks of the second"] = sorted({len(p) for name, p in once_more.named_parameters() if ".lora_A." in name})
         weights = {id(p) for p in once_more.parameters()}
         if any(id(p) in weights for p in model.parameters()):
             return {**seen, "shared": [name for name, p in model.named_parameters() if id(p) in weights]}
@@ -2515,6 +2653,11 @@ def check_loaded(plan, r, alpha, rate, steps=0):
     check.equal(seen["elsewhere"], [], "what is not on the CPU")
     stored = model.get_input_embeddings().weight.detach()
     check.equal(seen["embeddings"], stored, f"the embeddings {what}", "load what stands at the given path", rtol=0, atol=0)
+    if steps:
+        newer = stored_model(seed + 100, *plan[1:]).float().get_input_embeddings().weight.detach()
+        again = "of a second call, with another r, after another checkpoint was written to the same folder"
+        check.equal(seen["embeddings of the second"], newer, f"the embeddings {again}", "each call reads what stands at path now", rtol=0, atol=0)
+        check.equal(seen["ranks of the second"], [r + 1], f"the rows of A {again}", "each call makes new adapters")
     check.equal(seen["shapes"], {name: (r, model.get_submodule(name).in_features) for name in linear}, f"the shapes of A {what}")
     check.equal(seen["scales"], each(alpha / r), f"the scales of the adapters {what}", "r and lora_alpha")
     check.equal(seen["dropout"], each(0.0), f"the dropout of the adapters {what}")
@@ -2664,12 +2807,13 @@ claims.record(
 # `B` have any floating-point dtype and may lie in memory in any way, each for itself.
 #
 # - `folder` is a string or a `Path`. It may be there already, with the files of an earlier adapter, which are replaced; if it
-#   is not there, it is made. <!-- rule: folder -->
+#   is not there, it is made, with the folders above it. <!-- rule: folder -->
 # - `adapter_config.json` holds `r`, `lora_alpha` and the task type `CAUSAL_LM`; `LoraConfig(...).save_pretrained(folder)` writes
 #   it. <!-- rule: config -->
 # - `adapter_model.safetensors` holds just the tensors named above; `save_file` writes it. <!-- rule: names -->
 # - They are `A` and `B` as they are, in their dtype: peft multiplies by `alpha / r` itself. <!-- rule: values -->
-# - `PeftModel.from_pretrained(model, folder)` gives the outputs that the hand-made layers gave. <!-- rule: loads -->
+# - `PeftModel.from_pretrained(model, folder)` gives the outputs that the hand-made layers gave, also where `lm_head` is among
+#   them. <!-- rule: loads -->
 # - The `LoRALinear` modules stay as they were, in mode and gradient flags too. <!-- rule: modules -->
 #
 # `mixed_forward(base, adapters, x, names)` is one linear layer under mixed traffic. `base` is an `nn.Linear`; `adapters`, which
@@ -2679,7 +2823,7 @@ claims.record(
 #
 # - The result has shape `(rows, length, out)` and the dtype of `x`. <!-- rule: result -->
 # - A row that names an adapter gets `base` plus `scaling` times `B A x` of this adapter, and of no other, whatever the others
-#   hold (one that went wrong in training may hold infinities). <!-- rule: own -->
+#   hold (one that went wrong in training may hold infinities and NaNs, in `A`, in `B` or in both). <!-- rule: own -->
 # - A row with `None` gets `base` alone. <!-- rule: bare -->
 # - `base` is called once, for all rows together. <!-- rule: once, reported -->
 # - `base`, `x`, `adapters` and `names` stay as they were. <!-- rule: unchanged -->
@@ -2768,9 +2912,11 @@ def check_export(seed):
             (["model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"], 3, 12, torch.float64, True, True),
             (attention, 5, 2.5, torch.float32, False, False),
             (["lm_head", "model.layers.0.mlp.gate_proj"], 30, 7, torch.bfloat16, True, False),
+            (["model.layers.1.self_attn.o_proj", "lm_head"], 2, 3, torch.float32, False, False),
         )
     ):
         folder = f"{base}/for_peft_{seed}/adapter_{number - (number == 1)}"  # where the first was, the second takes its place
+        folder += "/deeper/still" if number == 3 else ""
         what = f"of the {dtype} adapters on {layers} with r={r}, alpha={alpha}"
         llama, ids = small_llama(seed, dtype), torch.randint(37, (3, 8), generator=torch.Generator().manual_seed(seed))
         bare = llama(ids).logits.detach()
@@ -2852,10 +2998,16 @@ def traffic(seed):
             x = draw(rows, length, width) if length > 1 else draw(rows, length, 2 * width)[..., ::2]
             words = {"names": str(names) if rows < 10 else f"{rows} names", "x": f"{dtype} {list(x.shape)}", "ranks": str(ranks)}
             yield cases.Case({"weight": draw(out, width), "bias": bias, "adapters": adapters, "x": x, "names": names}, words)
-    broken = draw(2, 4) / torch.tensor([0.0, 1.0, 1.0, 1.0], dtype=dtype), draw(5, 2), 2.0
-    for names in (["a", None, "a", None], ["a", "broken", None, "a"]):
-        case = {"weight": draw(5, 4), "bias": draw(5), "adapters": {"a": (draw(1, 4), draw(5, 1), 0.5), "broken": broken}, "x": draw(4, 3, 4)}
-        yield cases.Case({**case, "names": names}, {"names": str(names), "an adapter": "'broken' holds infinities"})
+    for where in ("A", "B", "A and B"):
+        for number in (math.inf, math.nan):
+            A, B = draw(2, 4), draw(5, 2)
+            if "A" in where:
+                A[:, 0] = number
+            if "B" in where:
+                B[::2] = number
+            for names in (["a", None, "a", None], ["a", "broken", None, "a"]):
+                case = {"weight": draw(5, 4), "bias": draw(5), "adapters": {"a": (draw(1, 4), draw(5, 1), 0.5), "broken": (A, B, 2.0)}, "x": draw(4, 3, 4)}
+                yield cases.Case({**case, "names": names}, {"names": str(names), "an adapter": f"'broken' holds {number} in {where}"})
     yield cases.Case({"weight": draw(3, 2), "bias": None, "adapters": {"a": (draw(1, 2), draw(3, 1), 2.0)}, "x": draw(2, 3, 2), "names": [None, None]}, {"names": "None for all"})
 
 
@@ -2982,15 +3134,16 @@ with served.disable_adapter():
 #
 # **Task.** Write `dora_weight(weight, A, B, scaling, magnitude)` for float32 or float64 tensors of one dtype: `weight` `(out,
 # in)`, which wants no gradient, `A` `(r, in)`, `B` `(out, r)`, `magnitude` `(out,)`, all sizes 1 or more; `scaling` is a number.
-# No row of $W + s B A$ is zero, but single numbers may be, and rows may be short or long (norms from 1e-10 to 1e10);
-# magnitudes may be zero or negative.
+# No row of $W + s B A$ is zero, but single numbers may be, and rows may be short or long (norms from 1e-10 to 1e10), also
+# beside each other in one matrix; magnitudes may be zero or negative.
 #
 # - It returns $W'$, of shape `(out, in)`, in the dtype of `weight` and with its precision: nine digits are right in float64,
 #   three in float32. <!-- rule: formula -->
 # - The norm is that of each row, over its inputs. <!-- rule: rows -->
-# - Gradients reach `A` and `B` as in the paper: the norm is a constant there. <!-- rule: constant -->
+# - Gradients reach `A` and `B` as in the paper: the norm of this call's $W + s B A$ is a constant there. <!-- rule: constant -->
 # - A gradient reaches `magnitude`. <!-- rule: magnitude -->
-# - What comes in stays as it was. <!-- rule: unchanged -->
+# - What comes in stays as it was. Every call starts afresh: `A` and `B` change from one to the next, `weight` may be the same
+#   tensor. <!-- rule: unchanged -->
 
 
 # %% exercise="dora" minutes=20 difficulty=2
@@ -3009,6 +3162,7 @@ def dora_seen(weight, A, B, scaling, magnitude, push):
     """The weight that `dora_weight` gives, and the gradients of its inputs when `push` comes in."""
     inputs, kept = [given.detach().clone().requires_grad_() for given in (A, B, magnitude)], weight.clone()
     seen = {"weight": dora_weight(weight, A, B, scaling, magnitude)}
+    dora_weight(kept, A, 0 * B, scaling, magnitude)  # before the first update
     value = dora_weight(kept, inputs[0], inputs[1], scaling, inputs[2])
     gradients = torch.autograd.grad(value, inputs, push, allow_unused=True) if value.requires_grad else [None] * 3
     return {**seen, **{f"gradient of {name}": gradient for name, gradient in zip(("A", "B", "magnitude"), gradients)}}
@@ -3023,6 +3177,10 @@ def dora_by_definition(weight, A, B, scaling, magnitude, push, norm=None):
     return {"weight": value.detach(), **{f"gradient of {name}": g for name, g in zip(("A", "B", "magnitude"), gradients)}}
 
 
+def in_units(rows, units):
+    return rows * torch.tensor([units[i % len(units)] for i in range(len(rows))], dtype=rows.dtype)[:, None]
+
+
 def check_dora(seed):
     def wrong_norm(norm):
         def compute(*case):
@@ -3033,16 +3191,20 @@ def check_dora(seed):
 
         return compute
 
+    def kept_norm(*case):  # the second call with a weight goes on with the norm of the first, in which B was zero
+        wrong = wrong_norm(lambda weight, adapted: weight.norm(dim=1, keepdim=True))(*case)
+        return {**wrong, "weight": dora_by_definition(*case)["weight"]}
+
     for dtype, rtol in (("float64", 1e-9), ("float32", 1e-3)):
         domain = {
             "_sizes": cases.tensor("out", "inputs", dtypes=(dtype,), low=0.5, high=2),
-            "_unit": cases.choice(1.0, 2e-10, 1e8),
+            "_units": cases.choice((1.0,), (2e-10,), (1e8,), (1e8, 2e-10, 1.0)),  # of the rows, in turn
             "weight": cases.derived(
-                lambda _sizes, _unit, **_: _unit * _sizes * (1 - 2 * ((_sizes * 1000).long() % 2)).to(_sizes.dtype)
+                lambda _sizes, _units, **_: in_units(_sizes * (1 - 2 * ((_sizes * 1000).long() % 2)).to(_sizes.dtype), _units)
             ),
             "A": cases.tensor("r", "inputs", dtypes=(dtype,)),
             "_B": cases.tensor("out", "r", dtypes=(dtype,)),
-            "B": cases.derived(lambda _B, _unit, **_: _B if _unit == 1 else _unit * _B),
+            "B": cases.derived(lambda _B, _units, **_: _B if _units == (1.0,) else in_units(_B, _units)),
             "scaling": cases.choice(3, 0.5, -2.0, 1),
             "magnitude": cases.tensor("out", dtypes=(dtype,)),
             # equal numbers might cancel each other out, and beside nothing at all no answer is right
@@ -3052,6 +3214,7 @@ def check_dora(seed):
             "the norm counts as a constant: detach it": wrong_norm(lambda weight, adapted: adapted.norm(dim=1, keepdim=True)),
             "the norm is taken over the inputs of each row, not over the outputs": wrong_norm(lambda weight, adapted: adapted.detach().norm(dim=0)),
             "the norm is that of W + s B A, not of the old weight": wrong_norm(lambda weight, adapted: weight.norm(dim=1, keepdim=True)),
+            "the norm is that of an earlier call with the same weight: it is worked out anew in every call": kept_norm,
             "one norm was taken for the whole matrix, not one for each row": wrong_norm(lambda weight, adapted: adapted.detach().norm()),
         }
         hint = "magnitude times the direction of W + s B A, row by row; gradients reach A, B and magnitude"

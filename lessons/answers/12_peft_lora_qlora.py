@@ -661,6 +661,118 @@ class LoRALinear(nn.Module):
         return frozen + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
 
 
+# %% wrong="lora_linear" breaks="work" says="as much work as a second full layer"
+# Misunderstands: in eval mode merging the change first is free as soon as there is more than one row (at 2 rows it is twice the work).
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        one_row = x.numel() <= self.base.in_features
+        if self.training or one_row:
+            return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+        return F.linear(x, self.base.weight + self.delta(), self.base.bias)
+
+
+# %% wrong="lora_linear" breaks="copy" says="once a layer was copied"
+# Misunderstands: a closure over the matrices made in __init__ follows the layer: a copied layer (copy.deepcopy) goes on reading the old one's A and B, not what is in its own now.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.dropout = nn.Dropout(dropout)
+        A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(A, a=math.sqrt(5))
+        self.A, self.B = A, B
+        self.change = lambda: (alpha / r) * (B @ A)
+        self.adapter = lambda x: (alpha / r) * (x @ A.T @ B.T)
+
+    def delta(self):
+        return self.change()
+
+    def forward(self, x):
+        return self.base(x) + self.adapter(self.dropout(x))
+
+
+# %% wrong="lora_linear" breaks="gradients" says="in training mode with dropout"
+# Misunderstands: one mask buffer can be refilled at each call: the gradient of an earlier call is then taken with the mask of a later one.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling, self.p = alpha / r, dropout
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        self.mask = None
+
+    def dropped(self, x):
+        if not self.training or not self.p:
+            return x
+        if self.mask is None or self.mask.shape != x.shape or self.mask.dtype != x.dtype:
+            self.mask = torch.empty_like(x, requires_grad=False)
+        self.mask.data.bernoulli_(1 - self.p).div_(1 - self.p)  # no new memory for every call
+        return x * self.mask
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.base(x) + self.scaling * (self.dropped(x) @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="dropout" says="have few digits"
+# Misunderstands: random numbers drawn in bfloat16 are fine enough: they have 256 steps, so a dropout of 0.001 drops four times too much, and 0.999 all.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling, self.p = alpha / r, dropout
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        read = x
+        if self.training:
+            read = x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+        return self.base(x) + self.scaling * (read @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="copy" says="once a layer was copied"
+# Misunderstands: a bound method kept in the layer follows a copy of it.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        frozen = base.forward
+        self.frozen = lambda x: frozen(x)
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        return self.frozen(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
 # %% right="lora_linear"
 class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
@@ -1179,6 +1291,120 @@ def check_lora(make_lora):
 # + assert not (torch.equal(layer(x), layer(x))), "dropout does nothing in training mode"
 
 
+# %% wrong="check_lora" breaks="dropout" says="drops with probability 1 - dropout"
+# Misunderstands: one dropout of 0.5 shows all (who confuses it with 1 - dropout looks right there).
+def check_lora(make_lora):
+    close = torch.testing.assert_close
+    for inputs, outputs, r, alpha, dropout, bias in ((6, 4, 3, 12, 0.5, True), (5, 7, 1, 3, 0.25, False), (3, 2, 8, 2.5, 0.1, True), (4, 5, 2, 1, 0.0, True)):
+        base = nn.Linear(inputs, outputs, bias=bias)
+        layer = make_lora(base, r, alpha, dropout)
+        assert layer.base is base
+        assert isinstance(layer.A, nn.Parameter) and isinstance(layer.B, nn.Parameter)
+        assert layer.A.shape == (r, inputs) and layer.B.shape == (outputs, r)
+        assert {id(p) for p in layer.parameters() if p.requires_grad} == {id(layer.A), id(layer.B)}
+        assert not any(p.requires_grad for p in base.parameters())
+        assert not layer.B.any()
+        assert layer.A.any()
+        x = torch.randn(5, 8, inputs)
+        plain = F.linear(x, base.weight, base.bias)
+        for mode in (True, False):
+            close(layer.train(mode)(x), plain)
+        with torch.no_grad():
+            layer.A.normal_()
+            layer.B.normal_()
+        for shape in ((5,), (), (2, 3), (2, 1, 3), (1,)):
+            x = torch.randn(*shape, inputs)
+            goal = F.linear(x, base.weight, base.bias) + alpha / r * (x @ layer.A.T @ layer.B.T)
+            assert layer.train()(x).shape == (*shape, outputs)
+            for mode in (False,) if dropout else (False, True):
+                layer.train(mode)
+                for _ in range(2):
+                    y = layer(x)
+                    assert y.shape == goal.shape
+                    close(y, goal, rtol=1e-4, atol=1e-4)
+                push = torch.randn(goal.shape)
+                assert y.requires_grad
+                seen = torch.autograd.grad(y, [layer.A, layer.B], push)
+                wanted = torch.autograd.grad(goal, [layer.A, layer.B], push, retain_graph=True)
+                for one, other in zip(seen, wanted):
+                    close(one, other, rtol=1e-3, atol=1e-3)
+
+    H = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+    for dropout in (0.5,):
+        base = nn.Linear(4, 4)
+        layer = make_lora(base, 4, 8, dropout).train()
+        with torch.no_grad():
+            layer.A.copy_(H)
+            layer.B.copy_(H / 2)  # so that alpha / r B A is the identity
+        x = torch.rand(2, 2000, 4) + 1
+        frozen, factors = F.linear(x, base.weight, base.bias), []
+        for _ in range(2):
+            y = layer(x)
+            read = (y - frozen).detach()
+            factor = read / x
+            zero, kept = factor.abs() < 1e-3, (factor - 1 / (1 - dropout)).abs() < 1e-3
+            assert (zero | kept).all()
+            read = torch.where(zero, 0.0, x / (1 - dropout))
+            push = torch.randn(y.shape)
+            seen = torch.autograd.grad(y, [layer.A, layer.B], push)
+            flat, given = read.flatten(0, 1), push.flatten(0, 1)
+            close(seen[0], 2 * (given @ (H / 2)).T @ flat, rtol=1e-3, atol=5e-2)
+            close(seen[1], 2 * given.T @ (flat @ H.T), rtol=1e-3, atol=5e-2)
+            factors.append(zero.double())
+        first, second = factors
+
+        def near(share, wanted, count):
+            assert abs(float(share) - wanted) < 6 * (wanted * (1 - wanted) / count) ** 0.5 + 1e-9
+
+        near(first.mean(), dropout, 16000)
+        near(second.mean(), dropout, 16000)
+        for column in range(4):
+            near(first[..., column].mean(), dropout, 4000)
+        near((first * second).mean(), dropout**2, 16000)  # anew in every call
+        near((first[0] * first[1]).mean(), dropout**2, 8000)  # for each entry
+        near((first[:, 1:] * first[:, :-1]).mean(), dropout**2, 4000)  # for each row
+        near((first[..., 1:] * first[..., :-1]).mean(), dropout**2, 4000)  # for each number
+        near(first.prod(-1).mean(), dropout**4, 4000)
+        dropped = torch.zeros(4)
+        for _ in range(300):  # one axis
+            factor = (layer(x[0, 0]) - frozen[0, 0]).detach() / x[0, 0]
+            zero = factor.abs() < 1e-3
+            assert (zero | ((factor - 1 / (1 - dropout)).abs() < 1e-3)).all()
+            dropped += zero
+        near(dropped.sum() / 1200, dropout, 1200)
+        close(layer.eval()(x), frozen + x, rtol=1e-4, atol=1e-4)
+
+
+# %% wrong="check_lora" breaks="gradients" says="no gradient in training mode"
+# Misunderstands: gradients that are right in eval mode are right in training mode.
+def check_lora(make_lora):
+    base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
+    plain = base(x)
+    layer = make_lora(base, 3, 12, 0.5)
+    assert layer.base is base, "the base layer was replaced"
+    assert {name for name, p in layer.named_parameters() if p.requires_grad} == {"A", "B"}, "not only A and B are trained"
+    assert layer.A.shape == (3, 6) and layer.B.shape == (4, 3), "A or B has another shape"
+    assert layer.A.any(), "A starts at zero"
+    assert not layer.B.any(), "B does not start at zero"
+    torch.testing.assert_close(layer.train()(x), plain)
+    nn.init.normal_(layer.B)
+    assert not torch.equal(layer(x), layer(x)), "dropout does nothing in training mode"
+    y, goal = layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T
+    torch.testing.assert_close(y, goal)
+    slopes, goals = (torch.autograd.grad(result.sum(), [layer.A, layer.B]) for result in (y, goal))
+    torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+    assert layer(x[0, 0]).shape == (4,) and layer(x[None]).shape == (1, 5, 8, 4), "it cannot read every shape of x"
+    A, B = torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
+    base, x = nn.Linear(2, 2), torch.rand(2000, 2) + 1
+    layer = make_lora(base, 2, 4, 0.25).train()
+    layer.A.data, layer.B.data = A, B
+    factor = (layer(x) - base(x)) @ torch.linalg.inv(2 * B @ A).T / x  # what the adapter read, over x
+    kept = factor > 0.5
+    torch.testing.assert_close(factor, kept / 0.75, rtol=1e-3, atol=1e-3)
+    assert 0.7 < kept.double().mean() < 0.8, "not the share that dropout says"
+    assert (kept[:, 0] != kept[:, 1]).any(), "rows are dropped as a whole"
+
+
 # %% right="check_lora"
 def check_lora(make_lora):
     linear = nn.Linear(5, 7)
@@ -1202,6 +1428,7 @@ def check_lora(make_lora):
     lora.train()
     outputs = torch.stack([lora(inputs) for _ in range(5)])
     assert outputs.std(0).max() > 1e-3
+    assert all(slope.any() for slope in torch.autograd.grad(outputs.sum(), [lora.A, lora.B]))
     assert lora(inputs[None, None]).shape == (1, 1, 9, 7)
     for column in (1, 4):  # a single number goes in: it is dropped, or it comes out larger
         alone = torch.zeros(3000, 5)
@@ -1262,6 +1489,8 @@ def check_lora(make_lora):  # several small checks, a training step, whole numbe
             assert abs((factor < 0.5).double().mean() - 0.2) < 0.05
             assert 0 < int((factor < 0.5).all(1).sum()) < 150
         assert ((one < 0.5) != (two < 0.5)).any()
+        for matrix in (layer.A, layer.B):
+            torch.autograd.grad(layer(x).sum(), matrix)
 
     trains_only_the_adapter()
     computes()
@@ -1814,6 +2043,97 @@ def trainable_share(model):
 # + linear = [name for name, module in model.named_modules() if (type(module) is nn.Linear)]
 
 
+# %% wrong="inject" breaks="replaced" says="no linear layer is called lm_head"
+# Misunderstands: linear layers are found by their weights in named_parameters(): a layer whose weight is also the embedding's (tied) is listed once only, under the embedding's name.
+def inject(model, targets, r, alpha, dropout=0.0):
+    weights = [name.removesuffix(".weight") for name, _ in model.named_parameters() if name.endswith(".weight")]
+    linear = [name for name in weights if isinstance(model.get_submodule(name), nn.Linear)]
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(f"no linear layer is called {target}")
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        layer = model.get_submodule(name)
+        model.set_submodule(name, LoRALinear(layer, r, alpha, dropout).train(layer.training))
+    return chosen
+
+
+def trainable_share(model):
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(size for size, wanted in sizes if wanted) / sum(size for size, _ in sizes)
+
+
+# %% wrong="inject" breaks="others" says="in another order"
+# Misunderstands: to take a child out and to add the new one is to replace it: in a Sequential the new one comes last, and the order of the layers is another.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(f"no linear layer is called {target}")
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        layer = model.get_submodule(name)
+        parent, last = model.get_submodule(name.rpartition(".")[0]), name.split(".")[-1]
+        del parent._modules[last]
+        parent.add_module(last, LoRALinear(layer, r, alpha, dropout).train(layer.training))
+    return chosen
+
+
+def trainable_share(model):
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(size for size, wanted in sizes if wanted) / sum(size for size, _ in sizes)
+
+
+# %% wrong="inject" breaks="share" says="weights that are no floats count too"
+# Misunderstands: only floating-point parameters are weights (packed weights in uint8 or int8 are parameters too: 'in any dtypes').
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(f"no linear layer is called {target}")
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        layer = model.get_submodule(name)
+        model.set_submodule(name, LoRALinear(layer, r, alpha, dropout).train(layer.training))
+    return chosen
+
+
+def trainable_share(model):
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters() if p.is_floating_point()]
+    return sum(size for size, wanted in sizes if wanted) / sum(size for size, _ in sizes)
+
+
+# %% wrong="inject" breaks="replaced" says="the layers that are a LoRALinear"
+# Misunderstands: a module with a target's name that is no linear layer can be passed over with all that is in it.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            raise ValueError(f"no linear layer is called {target}")
+    model.requires_grad_(False)
+    chosen = []
+
+    def walk(parent, before):
+        for name, child in list(parent.named_children()):
+            if name in targets:
+                if isinstance(child, nn.Linear):
+                    setattr(parent, name, LoRALinear(child, r, alpha, dropout).train(child.training))
+                    chosen.append(before + name)
+            else:
+                walk(child, before + name + ".")
+
+    walk(model, "")
+    return chosen
+
+
+def trainable_share(model):
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(size for size, wanted in sizes if wanted) / sum(size for size, _ in sizes)
+
+
 # %% right="inject"
 def inject(net, targets, r, alpha, dropout=0.0):
     found, wanted = [], set(targets)
@@ -1912,7 +2232,7 @@ def merge(model):
     raise NotImplementedError
 
 
-# %% wrong="merge_and_take_off" breaks="still_frozen" says="as they were, frozen"
+# %% wrong="merge_and_take_off" breaks="still_frozen" says="other weights stay trainable or frozen"
 # Misunderstands: who takes an adapter off wants to train the model.
 def take_off(model):
     adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
@@ -2027,8 +2347,7 @@ def take_off(model):
 
 def merge(model):
     for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
-        with torch.no_grad():
-            layer.base.weight += layer.delta()
+        layer.base.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
 
 
 # %% wrong="merge_and_take_off" breaks="merged" says="the scale alpha / r is missing"
@@ -2039,8 +2358,7 @@ def take_off(model):
 
 def merge(model):
     for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
-        with torch.no_grad():
-            layer.base.weight += layer.B @ layer.A
+        layer.base.weight = nn.Parameter((layer.base.weight + layer.B @ layer.A).detach())
         model.set_submodule(name, layer.base)
 
 
@@ -2098,8 +2416,7 @@ class Merged(nn.Linear):
 def merge(model):
     for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
         layer.base.__class__ = Merged
-        with torch.no_grad():
-            layer.base.weight += layer.delta()
+        layer.base.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
         model.set_submodule(name, layer.base)
 
 
@@ -2125,8 +2442,7 @@ def take_off(model):
 
 def merge(model):
     for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
-        with torch.no_grad():
-            layer.base.weight += layer.delta()
+        layer.base.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
         model.set_submodule(name, layer.base)
     return model
 
@@ -2140,8 +2456,7 @@ def take_off(model):
 def merge(model):
     found = {n: m for n, m in model.named_modules() if isinstance(m, LoRALinear)} or getattr(model, "_adapters", {})
     for name, layer in found.items():
-        with torch.no_grad():
-            layer.base.weight += layer.delta()
+        layer.base.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
         model.set_submodule(name, layer.base)
     model.__dict__["_adapters"] = found
 
@@ -2154,8 +2469,7 @@ def take_off(model):
 
 def merge(model):
     for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
-        with torch.no_grad():
-            layer.base.weight += layer.delta()
+        layer.base.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
         model.set_submodule(name, layer.base)
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.LayerNorm):
@@ -2170,8 +2484,7 @@ def take_off(model):
 
 def merge(model):
     for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
-        with torch.no_grad():
-            layer.base.weight += layer.delta()
+        layer.base.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
         layer.base.register_forward_pre_hook(lambda module, args: (F.dropout(args[0], 0.4, module.training),))
         model.set_submodule(name, layer.base)
 
@@ -2266,6 +2579,87 @@ def merge(model):
 # + adapters = {name: module for name, module in model.named_modules() if (type(module) is LoRALinear)}
 
 
+# %% wrong="merge_and_take_off" breaks="shared" says="whether the old weight keeps"
+# Misunderstands: a weight may be changed in place where no other layer of this model reads it: a layer outside (another model that shares the base) is changed too.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):
+    adapters = take_off(model)
+    readers = {}
+    for module in model.modules():
+        for p in module._parameters.values():
+            readers[id(p)] = readers.get(id(p), 0) + 1
+    for layer in adapters.values():
+        weight = layer.base.weight
+        if readers[id(weight)] > 1:
+            layer.base.weight = nn.Parameter((weight + layer.delta()).detach())
+        else:
+            with torch.no_grad():
+                weight += layer.delta()
+
+
+# %% wrong="merge_and_take_off" breaks="still_frozen" says="other weights stay trainable or frozen"
+# Misunderstands: the base layer must be frozen again when it is put back: where it shares its matrix with a trainable embedding, that is frozen too.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base.requires_grad_(False))
+    return adapters
+
+
+def merge(model):
+    for layer in put_back(model):
+        layer.base.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
+
+
+def put_back(model):
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in layers.items():
+        model.set_submodule(name, layer.base)
+    return list(layers.values())
+
+
+# %% wrong="merge_and_take_off" breaks="rest" says="in another order"
+# Misunderstands: to delete a child and to add another is to replace it: in a Sequential it comes to stand last.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        parent, _, last = name.rpartition(".")
+        parent = model.get_submodule(parent)
+        delattr(parent, last)
+        parent.add_module(last, layer.base)
+    return adapters
+
+
+def merge(model):
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        layer.base.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
+        model.set_submodule(name, layer.base)
+
+
+# %% wrong="merge_and_take_off" breaks="rest" says="in another order"
+# Misunderstands: for `merge` the order of the children plays no part.
+def take_off(model):
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        parent, _, last = name.rpartition(".")
+        parent = model.get_submodule(parent)
+        layer.base.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
+        delattr(parent, last)
+        parent.add_module(last, layer.base)
+
+
 # %% right="merge_and_take_off"
 def take_off(net):
     removed = {}
@@ -2314,12 +2708,13 @@ def merge(model):
 # %% wrong="compare" breaks="fresh" says="load a fresh"
 # Misunderstands: one model will do for all: each way goes on where the last has ended.
 def compare(load, ways, train, measure, seeds):
-    torch.manual_seed(seeds[0])
-    model = load()
+    model = None
     results = {way: [] for way in ways}
     for way, (prepare, pairs, rate) in ways.items():
         for seed in seeds:
             torch.manual_seed(seed)
+            if model is None:
+                model = load()
             prepare(model)
             optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
             losses = train(model, pairs, optimizer, seed)
@@ -2337,10 +2732,11 @@ def learned_and_kept(*args):
 def compare(load, ways, train, measure, seeds):
     results = {way: [] for way in ways}
     for way, (prepare, pairs, rate) in ways.items():
-        torch.manual_seed(seeds[0])
-        model = load()
+        model = None
         for seed in seeds:
             torch.manual_seed(seed)
+            if model is None:
+                model = load()
             prepare(model)
             optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
             losses = train(model, pairs, optimizer, seed)
@@ -2903,6 +3299,154 @@ def learned_and_kept(before, runs, new):
         "learned": three([run["scores"][new] for run in runs]),
         "kept": three([sum(run["scores"][task] for task in old) / total for run in runs]),
     }
+
+
+# %% wrong="compare" breaks="entries" says="your code raised"
+# Misunderstands: what train returns is always a list of numbers to be copied, whatever it returned (a dictionary of curves becomes its names).
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            weights = [p for p in model.parameters() if p.requires_grad]
+            optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": list(losses), "scores": scores})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
+    return {name: (sum(v) / len(v), min(v), max(v)) for name, v in (("learned", learned), ("kept", kept))}
+
+
+# %% wrong="compare" breaks="runs" says="your code raised"
+# Misunderstands: prepare gives the model to go on with when it returns something (inject returns names): it changes the model in place.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepared = prepare(model)
+            model = model if prepared is None else prepared
+            weights = [p for p in model.parameters() if p.requires_grad]
+            optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
+    return {name: (sum(v) / len(v), min(v), max(v)) for name, v in (("learned", learned), ("kept", kept))}
+
+
+# %% wrong="compare" breaks="seeded" says="that train draws"
+# Misunderstands: only load and prepare need the seed: the global generator is put back before training, so that dropout in training depends on what ran before.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            with torch.random.fork_rng():  # leave the global generator as it was
+                torch.manual_seed(seed)
+                model = load()
+                prepare(model)
+            weights = [p for p in model.parameters() if p.requires_grad]
+            optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
+    return {name: (sum(v) / len(v), min(v), max(v)) for name, v in (("learned", learned), ("kept", kept))}
+
+
+# %% wrong="compare" breaks="entries" says="your code raised"
+# Misunderstands: scores are a dictionary, of which a copy is kept.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            weights = [p for p in model.parameters() if p.requires_grad]
+            optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": dict(scores)})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
+    return {name: (sum(v) / len(v), min(v), max(v)) for name, v in (("learned", learned), ("kept", kept))}
+
+
+# %% wrong="compare" breaks="train" says="could take no gradients"
+# Misunderstands: the exam wants no gradients, so nothing of the comparison does.
+@torch.no_grad()
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            weights = [p for p in model.parameters() if p.requires_grad]
+            optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
+    return {name: (sum(v) / len(v), min(v), max(v)) for name, v in (("learned", learned), ("kept", kept))}
+
+
+# %% wrong="compare" breaks="train" says="could take no gradients"
+# Misunderstands: what is loaded under inference_mode can be trained after it.
+def compare(load, ways, train, measure, seeds):
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            with torch.inference_mode():
+                model = load()
+                prepare(model)
+            weights = [p for p in model.parameters() if p.requires_grad]
+            optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": trainable_share(model), "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    old = [task for task in before if task != new]
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
+    return {name: (sum(v) / len(v), min(v), max(v)) for name, v in (("learned", learned), ("kept", kept))}
 
 
 # %% right="compare"
@@ -3920,6 +4464,24 @@ def load_qlora(path, r, alpha, rate):
 # + model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=True)
 
 
+# %% wrong="qlora" breaks="path" says="after another checkpoint was written"
+# Misunderstands: a path stands for its contents for ever: a packed model is kept for each path and copied, so that a checkpoint written anew to the same folder is not read.
+packed_models = {}
+
+
+def load_qlora(path, r, alpha, rate):
+    if path not in packed_models:
+        packed = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32
+        )
+        model = AutoModelForCausalLM.from_pretrained(path, quantization_config=packed, device_map="cpu", dtype=torch.float32)
+        packed_models[path] = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    model = copy.deepcopy(packed_models[path])
+    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+    return model, optimizer
+
+
 # %% right="qlora"
 def load_qlora(path, r, alpha, rate):
     options = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": "float32"}
@@ -4516,6 +5078,47 @@ def mixed_forward(base, adapters, x, names):
 # + tensors[key] = getattr(layer, matrix).contiguous()
 
 
+# %% wrong="many_adapters" breaks="loads" says="the logits of peft"
+# Misunderstands: target_modules='all-linear' names any layer that has an adapter: lm_head is not among them, its adapter is not loaded.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(base, adapters, x, names):
+    y = base(x)
+    for name, (A, B, scaling) in adapters.items():
+        rows = [row for row, wanted in enumerate(names) if wanted == name]
+        if rows:
+            y[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return y
+
+
+# %% wrong="many_adapters" breaks="own" says="values differ"
+# Misunderstands: a zero in the middle keeps an adapter out of a row: where its B holds infinities, 0 times infinity is no number.
+def export_adapter(adapters, folder, r, alpha):
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {}
+    for name, layer in adapters.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.A.detach().contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.B.detach().contiguous()
+    save_file(tensors, Path(folder, "adapter_model.safetensors"))
+
+
+def mixed_forward(base, adapters, x, names):
+    y = base(x)
+    for name in {name for name in names if name is not None}:
+        A, B, scaling = adapters[name]
+        own = torch.tensor([wanted == name for wanted in names])[:, None, None]
+        middle = torch.where(own, x @ A.T, 0.0)  # other rows read nothing from this adapter
+        y = y + scaling * (middle @ B.T)
+    return y
+
+
 # %% right="many_adapters"
 def export_adapter(adapters, folder, r, alpha):
     endings = sorted({name.split(".")[-1] for name in adapters})
@@ -4681,6 +5284,25 @@ def dora_weight(weight, A, B, scaling, magnitude):
 def dora_weight(weight, A, B, scaling, magnitude):
     adapted = weight + scaling * (B @ A)
     norm = adapted.norm(dim=1).detach().clamp(min=1e-8)
+    return (magnitude / norm)[:, None] * adapted
+
+
+# %% wrong="dora" breaks="unchanged" says="worked out anew in every call"
+# Misunderstands: 'the norm is a constant' means that it is calculated once for a weight and kept: after an update of A and B it is an old one.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = weight + scaling * (B @ A)
+    if not hasattr(weight, "row_norm"):  # a constant: once
+        weight.row_norm = adapted.detach().norm(dim=1)
+    norm = weight.row_norm
+    return (magnitude / norm)[:, None] * adapted
+
+
+# %% wrong="dora" breaks="formula" says="dora_weight of"
+# Misunderstands: a norm far below the largest of the matrix may be raised as rounding: short rows beside long ones are no unit vectors then.
+def dora_weight(weight, A, B, scaling, magnitude):
+    adapted = weight + scaling * (B @ A)
+    norm = adapted.detach().norm(dim=1)
+    norm = norm.clamp(min=torch.finfo(norm.dtype).eps * norm.max())  # never divide by nearly nothing
     return (magnitude / norm)[:, None] * adapted
 
 
