@@ -133,11 +133,12 @@ plt.show()
 #   which the model is exported, and `eval()` on the result cannot change them.
 # - **The shapes.** Every size in the example becomes a constant, unless `dynamic_shapes` says that an axis may vary and
 #   between which bounds. The bounds matter on a device: ExecuTorch plans the memory for the largest size before the
-#   program runs. (Give an example with at least two rows: a size of 1 is taken as special, because broadcasting treats it
-#   so.)
+#   program runs. (A size of 1 in the example is taken as special, because broadcasting treats it so. The `example` below
+#   therefore has two rows or more; a program with a dynamic axis takes a batch of 1 all the same, even after
+#   `Dim(..., min=2)`.)
 #
 # **Task.** Write `export_dynamic(model, example, largest)`. `model` is any `nn.Module` with one tensor as its input,
-# whatever its `forward` calls it. Its submodules are of any class, your own too, and one may stand in several places; each may be
+# whatever its `forward` calls it, and one as its result. Its submodules are of any class, your own too, and one may stand in several places; each may be
 # in training or in eval mode, whatever the flag of the whole says. `example` is float32, float64 or
 # int64 (token ids), of shape `(n, ...)` with two to four axes and `2 <= n <= largest`; axis 0 is the batch. `largest` is 3 to
 # 1,000.
@@ -338,7 +339,7 @@ for node in program.graph.nodes:
 # - It returns the size of the file in bytes, an `int`. <!-- rule: size -->
 #
 # `run_pte(path, *inputs)` gets a file and one to four input tensors, float32 and contiguous, of sizes that the file is made
-# for. Its methods keep nothing from run to run.
+# for. The programs in these files have no state: what a method gives depends on its inputs alone, however often it ran before.
 #
 # - It runs the file's method `forward` in ExecuTorch's runtime; the file may hold other methods too, of any name, before or
 #   behind it. <!-- rule: forward -->
@@ -542,7 +543,8 @@ def check_ship():
             check.kind(size, int, f"what ship returns {what}")
             check.equal(size, len(data), f"the size that ship returns {what}", "it is the number of bytes in the file")
             check.true(len(data) < 80_000, f"the file has {len(data)} bytes, with what was there before {what}: write it anew.")
-            check.true(type(outputs) is list, f"the runtime cannot run the file {what}: {outputs}")
+            given = f"inputs of shape {', '.join(str(tuple(x.shape)) for x in inputs)}, which the program takes"
+            check.true(type(outputs) is list, f"the runtime cannot run the file on {given} {what}: {outputs}")
             expected = model(*inputs)
             expected = [y.detach() for y in (expected if type(expected) is tuple else (expected,))]
             check.equal(outputs, expected, f"the outputs of the file {what}", "it computes what this program computes", rtol=1e-4)
@@ -676,14 +678,14 @@ for what, x in {
 # | `get_attr` | `"lowered_module_0"` | a delegated part: `getattr(graph_module, node.target)` |
 # | `call_function` | `executorch_call_delegate` | the call of a part; `node.args[0]` is its `get_attr` node |
 # | `call_function` | `operator.getitem` | picks one of several results: bookkeeping, no operator |
-# | `call_function` | any other | an operator, `node.target.name()` (also `aten::sym_size.int`, the size of a dynamic axis) |
+# | `call_function` | any other | an operator of a library; its name is `node.target.name()` (also `aten::sym_size.int`, the size of a dynamic axis) |
 #
 # A part's own graph is `part.original_module.graph`, with nodes of the same kinds, but without parts.
 #
-# **Task.** Write `coverage(graph_module)`. The graph has any number of nodes of these kinds, none too. One part may be called
-# several times, through one `get_attr` node or several; other `get_attr` nodes hold constants. Operators are of any
-# library (`aten`, `quantized_decomposed` and others). Names of nodes and parts say nothing. A node counts whether or not
-# anything uses its result.
+# **Task.** Write `coverage(graph_module)`. The graph has nodes of these kinds only, of each kind any number: many, one, or
+# none at all. One part may be called several times, through one `get_attr` node or several; other `get_attr` nodes hold
+# constants. Operators are of any library (`aten`, `quantized_decomposed` and others). Names of nodes and parts say nothing.
+# A node counts whether or not anything uses its result.
 #
 # An **operator** is a `call_function` node that is neither `operator.getitem` nor the call of a part. The result is a
 # dictionary with four keys:
@@ -697,7 +699,8 @@ for what, x in {
 #
 # One more:
 #
-# - The graph stays as it is, those of the parts too: all nodes, and what their `meta` holds. <!-- rule: unchanged -->
+# - The graph module stays as it is: the nodes of its graph and of the parts' graphs, what the `meta` of each node holds
+#   (keys and values), the parts and the constants. <!-- rule: unchanged -->
 
 
 # %%
@@ -807,20 +810,27 @@ def graph_from(plan):
             node = graph.create_node("call_function", target, arguments, name=called)
             x = x if unused else node
     graph.output(x)
+    for number, node in enumerate(graph.nodes):  # as an export writes it
+        node.meta = {"val": torch.full((2,), number), "stack_trace": f"line {number}", "nn_module_stack": {"L__self__": ["", "Own"]}}
     return torch.fx.GraphModule(root, graph)
 
 
 @check.scenario
 def your_coverage(plan):
     graph_module = graph_from(plan)
-    attributes = [getattr(graph_module, node.target) for node in graph_module.graph.nodes if node.op == "get_attr"]
-    graphs = [graph_module.graph, *(part.original_module.graph for part in attributes if hasattr(part, "original_module"))]
 
     def state():
-        return [str(graph) for graph in graphs], [sorted(map(str, node.meta)) for graph in graphs for node in graph.nodes]
+        parts = [module for module in graph_module.children() if hasattr(module, "original_module")]
+        graphs = [graph_module.graph, *(part.original_module.graph for part in parts)]
+        return {
+            "held": [list(dict(graph_module.named_modules())), repr(dict(graph_module.named_buffers()))],
+            "nodes": [str(graph) for graph in graphs],
+            "meta": [[(str(key), repr(value)) for key, value in node.meta.items()] for graph in graphs for node in graph.nodes],
+        }
 
     before = state()
-    return coverage(graph_module), state() == before
+    result, after = coverage(graph_module), state()
+    return result, [name for name in before if after[name] != before[name]]
 
 
 def coverage_by_definition(plan):
@@ -884,7 +894,7 @@ def coverage_plans(seed):
 
 def check_coverage(words, plan):
     expected = coverage_by_definition(plan)
-    observed, kept = your_coverage(plan)
+    observed, changed = your_coverage(plan)
     check.kind(observed, dict, f"the coverage of {words}")
     check.equal(sorted(map(str, observed)), ["delegated", "left", "parts", "share"], f"the keys of the coverage of {words}, sorted")
     nodes = list(graph_from(plan).graph.nodes)
@@ -911,7 +921,8 @@ def check_coverage(words, plan):
         "Outside counts every operator, not every name": expected["delegated"] / max(1, expected["delegated"] + len(expected["left"])),
     }
     check.equal(observed["share"], expected["share"], f"{words}: share", "operators delegated, of all operators inside and outside", causes=causes)
-    check.true(kept, f"After the coverage of {words} its graph, or that of a part, is another one: only look at the nodes.")
+    said = {"nodes": "its graph, or that of a part, is another one", "meta": "the `meta` of a node holds something else", "held": "its parts or constants are others"}
+    check.true(not changed, f"After the coverage of {words} {said[(changed or ['nodes'])[0]]}: only look at the nodes.")
 
 
 with check.exercise("coverage"):
