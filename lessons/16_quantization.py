@@ -528,7 +528,8 @@ print(f"true error / bound: median {ratio.median():.3f}, largest {ratio.max():.3
 # `forward(x)` takes `x` of shape `(..., in)`, with no, one or several axes (of length 1 or more) before the last, of any memory layout.
 #
 # - It returns what `F.linear` gives with the rounded weight and the bias, in the dtype of `x`. <!-- rule: forward -->
-# - Gradients flow to `x` and to the bias, in eval mode too, as LoRA on top of it would need. <!-- rule: gradients -->
+# - Gradients flow to `x` and to the bias, in eval mode too, as LoRA on top of it would need; to each of them also where the
+#   other requires none. <!-- rule: gradients -->
 # - It goes by the buffers as they are at the call: `load_state_dict` may have filled them anew, or (`assign=True`) put others in
 #   their place. <!-- rule: anew -->
 #
@@ -667,18 +668,26 @@ def look_at_int8(weight, bias, x, training, frozen):
 @check.scenario
 def run_int8(weight, bias, x, pull, training):
     """Output, the gradients of x and of the bias, the output with the codes of another layer (columns the other way round,
-    doubled) filled in, and the output with the first codes put in their place."""
+    doubled) filled in, and the output with the first codes put in their place; the gradients of the bias where x requires
+    none, and of x where the bias requires none."""
     packed, x = Int8Linear(linear_of(weight, bias).train(training)), x.clone().requires_grad_()
     y = packed(x)
     if y.shape != pull.shape:
-        return y.detach(), [], None, None
+        return y.detach(), [], None, None, []
     wanted = [x] if bias is None else [x, packed.bias]
     open_way = y.requires_grad and all(isinstance(t, torch.Tensor) and t.requires_grad for t in wanted)
     slopes = torch.autograd.grad(y, wanted, pull, allow_unused=True) if open_way else [None] * len(wanted)
+    alone = []
+    if open_way and bias is not None:
+        for frozen, given, other in ((False, x.detach(), packed.bias), (True, x, x)):
+            packed.bias.requires_grad_(not frozen)
+            y_now = packed(given)
+            alone.append(torch.autograd.grad(y_now, other, pull, allow_unused=True)[0] if y_now.requires_grad else None)
+        packed.bias.requires_grad_()
     packed.load_state_dict(Int8Linear(linear_of(2 * weight.flip(1), bias)).state_dict(), strict=False)
     filled = packed(x).detach()
     packed.load_state_dict(Int8Linear(linear_of(weight, bias)).state_dict(), strict=False, assign=True)
-    return y.detach(), list(slopes), filled, packed(x).detach()
+    return y.detach(), list(slopes), filled, packed(x).detach(), alone
 
 
 def codes_and_scale(weight):
@@ -759,7 +768,7 @@ def check_int8_forward():
         several = torch.stack([rows, 2 * rows.flip(0)], 1).transpose(0, 1)[:, :, None]  # axes that no view can flatten
         for x in (rows, rows[0], several):
             pull = torch.ones(*x.shape[:-1], len(weight), dtype=x.dtype)
-            y, slopes, filled, assigned = run_int8(weight, bias, x, pull, training)
+            y, slopes, filled, assigned, alone = run_int8(weight, bias, x, pull, training)
             own, others = (F.linear(inputs, rounded, None if bias is None else bias.double()) for inputs in (x.double(), 2 * x.double().flip(-1)))
             share = 0.02 if weight.dtype == torch.bfloat16 else 1e-5  # rounding errors grow with what is added up, not with the sum
             largest = (x.double().abs() @ rounded.abs().T).max() + (0 if bias is None else bias.double().abs().max())
@@ -773,7 +782,12 @@ def check_int8_forward():
             hint = "x gets the incoming gradient times codes and scale, the bias gets it as it is"
             wanted = [rounded.sum(0).expand(x.shape).to(x.dtype)]
             wanted += [] if bias is None else [pull.reshape(-1, len(weight)).sum(0)]
-            check.equal(slopes, wanted, f"the gradients of x and bias through {what}", hint, rtol=0.03 if x.dtype == torch.bfloat16 else 1e-4)
+            near = {"rtol": 0.03 if x.dtype == torch.bfloat16 else 1e-4}
+            check.equal(slopes, wanted, f"the gradients of x and bias through {what}", hint, **near)
+            if bias is not None:
+                for slope, right, one, other in zip(alone, wanted[::-1], ("the bias", "x"), ("x", "the bias")):
+                    check.true(slope is not None, f"No gradient comes through {what}, in {mode} mode, to {one} where {other} requires none: each has a way of its own.")
+                    check.equal(slope, right, f"the gradient of {one} through {what}, where {other} requires none,", hint, **near)
             hint = "forward goes by the buffers as they are now, not by what it kept from a call before"
             limit["atol"] *= 2
             check.equal(filled, others.to(x.dtype), f"{said}, after `load_state_dict` with the codes of another layer,", hint, **limit)
@@ -2883,6 +2897,9 @@ def points_to_judge():
     yield {"b": (7, 3.0), "a": (7, 3.0), "c": (7, 3.5), "d": (9, 3.0)}
     yield {"b": (9, 4.0), "a": (9, 4.0), "c": (8, 4.0), "d": (9, 3.5), "e": (9, 4.0)}
     yield {"near": (10**12, 4.0), "a byte less": (10**12 - 1, 4.0), "better by a millionth": (10**12, 4.0 - 4e-6)}
+    yield {"near": (10**12, 4.0), "a byte less": (10**12 - 1, 4.0)}  # each edge in a dict of its own: it alone decides
+    yield {"near": (7, 4.0), "better by a billionth": (7, 4.0 - 4e-9)}
+    yield {"near": (10**12, 4.0), "a byte less, worse by a billionth": (10**12 - 1, 4.0 + 4e-9)}
     yield {"broken": (10**12 - 1, 1e30), "fine": (10**12, 9e29)}
     yield {"b": (2**31 + 1, 7.0), "a": (2**31, 7.000001), "c": (2**31 + 1, 7.0), "d": (2**31 + 1, 7.000002)}
     for seed in seeds:

@@ -2233,6 +2233,68 @@ def stored_bytes(model):
     return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
 
 
+# %% wrong="int8_model" breaks="gradients" says="to the bias where x requires none"
+# Misunderstands: gradients are needed only where the input needs some. A first layer's bias gets none.
+class Int8Linear(nn.Module):
+
+    def __init__(self, linear):
+        super().__init__()
+        w = linear.weight.detach().float()
+        scale = w.abs().amax(1) / 127
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        self.register_buffer("weight", (w / scale[:, None]).round().clamp(-127, 127).to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+        self.train(linear.training)
+
+    def forward(self, x):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
+            y = (F.linear(x, self.weight.to(x.dtype)) * self.scale).to(x.dtype)
+            return y if self.bias is None else y + self.bias
+
+
+def quantize_linears(model, skip=()):
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name not in skip]
+    for name in names:
+        model.set_submodule(name, Int8Linear(model.get_submodule(name)))
+    return names
+
+
+def stored_bytes(model):
+    return sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
+
+
+# %% wrong="int8_model" breaks="gradients" says="to x where the bias requires none"
+# Misunderstands: a layer whose bias is frozen is frozen, and needs no graph.
+class Int8Linear(nn.Module):
+
+    def __init__(self, linear):
+        super().__init__()
+        w = linear.weight.detach().float()
+        scale = w.abs().amax(1) / 127
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        self.register_buffer("weight", (w / scale[:, None]).round().clamp(-127, 127).to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+        self.train(linear.training)
+
+    def forward(self, x):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (self.bias is None or self.bias.requires_grad)):
+            y = (F.linear(x, self.weight.to(x.dtype)) * self.scale).to(x.dtype)
+            return y if self.bias is None else y + self.bias
+
+
+def quantize_linears(model, skip=()):
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name not in skip]
+    for name in names:
+        model.set_submodule(name, Int8Linear(model.get_submodule(name)))
+    return names
+
+
+def stored_bytes(model):
+    return sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
+
+
 # %% right="int8_model"
 # The weight is unpacked in forward; the walk goes by parents; bytes by object.
 class Int8Linear(nn.Module):
@@ -7287,6 +7349,56 @@ def frontier(points):
         return any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points.values())
 
     return sorted((name for name in points if not beaten(points[name])), key=lambda name: points[name][0])
+
+
+# %% wrong="pareto" breaks="beaten" says="`frontier` of"
+# Misunderstands: what differs by less than a billionth is equal, in bytes too.
+def frontier(points):
+    import math
+
+    def same(a, b):
+        return math.isclose(a[0], b[0]) and math.isclose(a[1], b[1])
+
+    def beaten(p):
+        return any(not same(o, p) and o[0] <= p[0] and o[1] <= p[1] for o in points.values())
+
+    return sorted((name for name in points if not beaten(points[name])), key=lambda name: points[name][0])
+
+
+def bits_per_weight(bits, group, scale_bits, zero_bits=0):
+    """Bits that a weight takes, with its share of scale and zero point."""
+    return bits + (scale_bits + zero_bits) / group
+
+
+def cheapest(points, reference, worse):
+    """The smallest point whose perplexity is at most the share `worse` above that of `reference`."""
+    limit = points[reference][1] * (1 + worse)
+    return min((name for name in points if points[name][1] <= limit), key=lambda name: points[name][0])
+
+
+# %% wrong="pareto" breaks="beaten" says="`frontier` of"
+# Misunderstands: perplexities that differ by less than a billionth are equal.
+def frontier(points):
+    import math
+
+    def same(a, b):
+        return a[0] == b[0] and math.isclose(a[1], b[1], rel_tol=2e-9)
+
+    def beaten(p):
+        return any(not same(o, p) and o[0] <= p[0] and o[1] <= p[1] for o in points.values())
+
+    return sorted((name for name in points if not beaten(points[name])), key=lambda name: points[name][0])
+
+
+def bits_per_weight(bits, group, scale_bits, zero_bits=0):
+    """Bits that a weight takes, with its share of scale and zero point."""
+    return bits + (scale_bits + zero_bits) / group
+
+
+def cheapest(points, reference, worse):
+    """The smallest point whose perplexity is at most the share `worse` above that of `reference`."""
+    limit = points[reference][1] * (1 + worse)
+    return min((name for name in points if points[name][1] <= limit), key=lambda name: points[name][0])
 
 
 # %% right="pareto"
