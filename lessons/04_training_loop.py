@@ -240,7 +240,7 @@ def trained(step, plan, how, came, leftover, x, y):
 @check.shared
 def step_by_definition(model, optimiser, x, y, mistake=""):
     """A step whose gradients come from `autograd.grad`; `mistake` names what it does wrong."""
-    if mistake != "mode":
+    if mistake != "mode" and not (mistake == "outer mode" and model.training):
         model.train()
     if mistake == "twice":
         model(x)
@@ -306,7 +306,7 @@ def judged(judge, plan, came, stretch, kind, piece, leftover, autograd, x, y):
 def scores_by_definition(model, loader, mistake=""):
     """Loss and accuracy from the logits of all samples; `mistake` names what it does wrong."""
     modes = [(part, part.training) for part in model.modules()]
-    if mistake != "training mode":
+    if mistake != "training mode" and not (mistake == "outer mode" and not model.training):
         model.eval()
     with torch.set_grad_enabled(mistake == "graph"):
         batches = [(model(x).detach().double(), y) for x, y in loader]
@@ -352,6 +352,7 @@ def check_train_step():
         "old gradients were cleared in the first parameter group alone: an optimizer may have several groups": "one group",
         "the batch goes through the model once: its loss is the one to return and the one to call `backward` on": "twice",
         "a part of the model was not in training mode, perhaps since an evaluation: `model.train()` reaches all parts, `model.training = True` one": "mode",
+        "a part of the model was not in training mode: the flag of the whole does not tell that of its parts, so call `model.train()` in any case": "outer mode",
         "no weight moved: does `optimizer.step()` run, and after `backward`, while the gradients are still there?": "no update",
         "it is the loss of all samples added up: take the mean": "sum",
         "it is a softmax of a softmax: `cross_entropy` takes raw logits": "softmax",
@@ -384,6 +385,7 @@ def check_evaluate():
     causes = {
         "every sample counts the same: a mean of batch means gives the samples of a small batch more weight": "batches",
         "a part of the model was in training mode while it was judged: `model.eval()` comes first, and reaches all parts": "training mode",
+        "a part of the model was in training mode while it was judged: the flag of the whole does not tell that of its parts, so call `model.eval()` in any case": "outer mode",
         "autograd recorded the evaluation (this model doubles its logits then): `torch.no_grad()` or `torch.inference_mode()`": "graph",
         "the model is left in eval mode: put each submodule back as it was": "left in eval",
         "a submodule that came in eval mode is in training mode now: keep the mode of each of `model.modules()`": "one for all",

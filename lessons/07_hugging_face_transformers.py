@@ -358,15 +358,17 @@ def check_train_bpe():
         check.agrees(train_alone, learned_by_library, words_to_learn(seed), "`train_bpe`", hint, causes=causes)
 
 
+def merged_once(word, merges):
+    known = set(zip(word, word[1:])) & set(merges)
+    return merged_by_definition(list(word), min(known, key=merges.index)) if known else list(word)
+
+
 def check_encode_word():
     hint = "the pair that was learned first goes first, wherever it stands; then look again, at all pairs"
+    came_first = dict([*words_to_encode(seeds[0])][::-1])
     causes = {
-        "with other merges a word has other pieces: remember none": lambda word, merges: encoded_by_definition(
-            word, [("h", "a")] if word == "hat" else merges
-        ),
-        "look again after each merge": lambda word, merges: merged_by_definition(
-            list(word), min((pair for pair in zip(word, word[1:]) if pair in merges), key=merges.index)
-        ),
+        "with other merges a word has other pieces: remember none": lambda word, merges: encoded_by_definition(word, came_first.get(word, merges)),
+        "look again after each merge": merged_once,
         "the pair that was learned first goes first, not the last": lambda word, merges: encoded_by_definition(word, merges[::-1]),
     }
     for seed in seeds:
