@@ -14,7 +14,7 @@
 #
 # **You need first** tensors, broadcasting and modules in PyTorch (lessons 02 and 03), and a training loop (lesson 04).
 #
-# **Time** about four hours: nine exercises, 28 points.
+# **Time** about five hours: nine exercises, 28 points.
 #
 # | part | idea | exercises |
 # |---|---|---|
@@ -954,7 +954,7 @@ print(f"largest difference {(result - expected).abs().max():.1e}")
 #
 # Write `check_causal(layer)`.
 #
-# - It raises an error (an `assert` is enough) for each of twelve layers that break the promise, five of them hidden. Each breaks it for standard normal `x` with b = 4 and n = 64: where everything that must not count is drawn anew with 10 times that
+# - It raises an error (an `assert` is enough) for each of thirteen layers that break the promise, six of them hidden. Each breaks it for standard normal `x` with b = 4 and n = 64: where everything that must not count is drawn anew with 10 times that
 #   deviation, some result moves by more than 0.01. Not all of them do so with small n, at every place, or in every row. Each that you catch earns its share. <!-- rule: leaks -->
 # - It raises nothing for a right layer. What right ones compute may move by up to 0.0001 where it must not depend on something, since the order of sums differs. They need not have gradients, and need not use the past. One false
 #   alarm, and nothing is earned. <!-- rule: right -->
@@ -962,7 +962,7 @@ print(f"largest difference {(result - expected).abs().max():.1e}")
 # Up to 300 calls of the layer end in time.
 
 
-# %% exercise="check_causal" minutes=30 difficulty=3
+# %% exercise="check_causal" minutes=30 difficulty=3 seconds=60
 def check_causal(layer) -> None:
     """Raise an error if a result of `layer(x)`, x [b, n, 8], depends on what comes later or on anything else but its own past."""
     ### BEGIN SOLUTION
@@ -1110,6 +1110,7 @@ with check.exercise("check_causal"):
     wrong |= {
         "one of two heads has no mask": looking(seen=two_heads(tril, unmasked)),
         "sees its block of 16 places whole": looking(seen=in_blocks),
+        "the first 24 places see each other, as a prompt may in some models": looking(seen=lambda n: tril(n) | ((torch.arange(n)[:, None] < 24) & (torch.arange(n) < 24))),
         "the mask was made for 40 places, the rest sees everything": looking(seen=lambda n: tril(n) | (torch.arange(n)[:, None] >= 40)),
         "an earlier call counts": with_memory(),
         "leaks in the last row of a batch of four": last_row_only,

@@ -1091,7 +1091,7 @@ class DecoderLayer(nn.Module):
         return x + self.feed_forward(self.norm3(x)), weights
 
 
-# %% wrong="decoder_layer" breaks="pair" says="items"
+# %% wrong="decoder_layer" breaks="pair" says="has not the 2 parts"
 # Misunderstands: only the stream goes on.
 class DecoderLayer(nn.Module):
     def __init__(self, width, heads, kv_heads=None):
