@@ -187,6 +187,10 @@ with check.exercise("attention"):
     ):
         drawn = cases.draw(seeds, attention_domain(dtype, **numbers), count=6, **ATTENTION_SIZES)
         check.agrees(attention, attention_by_definition, drawn, "`attention` (output, weights)", hint, causes=causes, **digits)
+    domain = attention_domain("float64")  # every score far below 0
+    domain |= {"query": cases.tensor("b", "h", "n", "d", dtypes=("float64",), low=1, high=10), "key": cases.tensor("b", "h", "m", "d", dtypes=("float64",), low=-10, high=-1)}
+    drawn = cases.draw(seeds, domain, count=2, **{**ATTENTION_SIZES, "d": (9, 40)})
+    check.agrees(attention, attention_by_definition, drawn, "`attention` (output, weights)", hint, causes=causes, rtol=1e-6)
     drawn = cases.draw(seeds, attention_domain("float64"), count=6, **ATTENTION_SIZES)
     hint = "a sum of both results has gradients for all three inputs; where a query may look at nothing, keep NaN out before it arises: `nan_to_num` on the result is too late for gradients"
     check.agrees(gradients_of, gradients_by_definition, drawn, "the gradients (of query, key, value) through `attention`", hint, rtol=1e-6, atol=1e-6)

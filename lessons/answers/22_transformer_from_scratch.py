@@ -171,6 +171,27 @@ def attention(query, key, value, mask=None):
     return weights @ value, weights
 
 
+# %% wrong="attention" breaks="digits" says="`attention`"
+# Misunderstands: a softmax in single precision is as good as the scores.
+def attention(query, key, value, mask=None):
+    scores = (query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5).float()
+    mask = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
+    blind = ~mask.any(-1, keepdim=True)
+    weights = scores.masked_fill(~(mask | blind), -math.inf).softmax(-1).masked_fill(blind, 0.0).to(query.dtype)
+    return weights @ value, weights
+
+
+# %% wrong="attention" breaks="weights" says="`attention`"
+# Misunderstands: -100 is low enough to hide a score (scores may lie below).
+def attention(query, key, value, mask=None):
+    scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+    if mask is None:
+        weights = scores.softmax(-1)
+    else:
+        weights = scores.masked_fill(~mask, -100.0).softmax(-1).masked_fill(~mask.any(-1, keepdim=True), 0.0)
+    return weights @ value, weights
+
+
 # %% right="attention"
 # By hand: the largest score is taken away before exp, and the total is never 0.
 def attention(query, key, value, mask=None):
