@@ -192,7 +192,7 @@ with check.exercise("attention"):
     drawn = cases.draw(seeds, domain, count=2, **{**ATTENTION_SIZES, "d": (9, 40)})
     check.agrees(attention, attention_by_definition, drawn, "`attention` (output, weights)", hint, causes=causes, rtol=1e-6)
     drawn = cases.draw(seeds, attention_domain("float64"), count=6, **ATTENTION_SIZES)
-    hint = "a sum of both results has gradients for all three inputs; where a query may look at nothing, keep NaN out before it arises: `nan_to_num` on the result is too late for gradients"
+    hint = "a sum of both results has gradients for all three inputs; where a query may look at nothing, keep NaN out before it arises: where minus infinity was added to scores, `nan_to_num` on the result is too late for gradients"
     check.agrees(gradients_of, gradients_by_definition, drawn, "the gradients (of query, key, value) through `attention`", hint, rtol=1e-6, atol=1e-6)
 
 # %% [markdown]

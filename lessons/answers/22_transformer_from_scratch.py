@@ -65,7 +65,7 @@ def attention(query, key, value, mask=None):
 def attention(query, key, value, mask=None):
     scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
     if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf)
+        scores = scores + torch.zeros_like(scores).masked_fill(~mask, -math.inf)
     weights = scores.softmax(-1).nan_to_num(0.0)
     return weights @ value, weights
 
@@ -165,7 +165,7 @@ def attention(query, key, value, mask=None):
 def attention(query, key, value, mask=None):
     scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
     if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf)
+        scores = scores + torch.zeros_like(scores).masked_fill(~mask, -math.inf)
     weights = scores.softmax(-1)
     weights = torch.where(weights.isnan(), torch.zeros_like(weights), weights)
     return weights @ value, weights
@@ -214,6 +214,16 @@ def attention(query, key, value, mask=None):
     if mask is not None:
         weights = weights * mask
     return torch.matmul(weights, value), weights
+
+
+# %% right="attention"
+# NaN replaced afterwards: `masked_fill` lets no gradient back to hidden scores, so none arrives.
+def attention(query, key, value, mask=None):
+    scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    weights = scores.softmax(-1).nan_to_num(0.0)
+    return weights @ value, weights
 
 
 # %% wrong="masks" breaks="last" says="it stands at m - n"
