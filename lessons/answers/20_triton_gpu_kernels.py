@@ -326,6 +326,32 @@ def add(x, y, out, block=256):
     return out
 
 
+# %% wrong="vector_add" breaks="sum" says="expected"
+# Misunderstands: float16 ends at 65,504, so every sum beyond 65,504 is an infinity (rounding to the nearest forgotten).
+@triton.jit
+def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    """out = x + y for n elements; each program adds one block of BLOCK elements."""
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask, other=0.0)
+    y = tl.load(y_ptr + offsets, mask=mask, other=0.0)
+    if x_ptr.dtype.element_ty == tl.float16:
+        # compute wide, and say clearly what does not fit into float16
+        total = x.to(tl.float32) + y.to(tl.float32)
+        total = tl.where(total > 65504.0, float("inf"), total)
+        total = tl.where(total < -65504.0, -float("inf"), total)
+    else:
+        total = x + y
+    tl.store(out_ptr + offsets, total, mask=mask)
+
+
+def add(x, y, out, block=256):
+    """`x + y` into `out` (contiguous, equal shapes) with blocks of `block` elements; returns `out`."""
+    n = x.numel()
+    add_kernel[(triton.cdiv(n, block),)](x, y, out, n, BLOCK=block)
+    return out
+
+
 # %% right="vector_add"
 # Keyword arguments by name, no gradients, a grid as a list.
 @triton.jit
@@ -706,6 +732,27 @@ def matmul_cost(m, n, k, block_m, block_n, itemsize):
     tile_columns = (n + block_n - 1) // block_n
     moved = tile_columns * (m * k) + tile_rows * (k * n) + m * n
     return 2 * m * n * k, moved * itemsize
+
+
+# %% wrong="roofline_arithmetic" breaks="bound" says="expected"
+# Misunderstands: times that differ by less than a ten-thousandth are equal (floats are never compared exactly), so memory.
+def roofline(flops, bytes_moved, peak, bandwidth):
+    """(flops per byte, least seconds, "compute" or "memory"); `peak` in flop/s, `bandwidth` in bytes/s."""
+    compute, memory = flops / peak, bytes_moved / bandwidth
+    equal = math.isclose(compute, memory, rel_tol=1e-4)
+    return flops / bytes_moved, max(compute, memory), "compute" if compute > memory and not equal else "memory"
+
+
+def softmax_bytes(rows, columns, itemsize, fused):
+    """Bytes that softmax over the rows of a (rows, columns) matrix reads and writes."""
+    matrix = rows * columns
+    return itemsize * (2 * matrix if fused else 8 * matrix + 4 * rows)
+
+
+def matmul_cost(m, n, k, block_m, block_n, itemsize):
+    """(flops, bytes read and written) of an (m, k) x (k, n) product in tiles of block_m x block_n."""
+    read = m * k * triton.cdiv(n, block_n) + k * n * triton.cdiv(m, block_m)
+    return 2 * m * n * k, (read + m * n) * itemsize
 
 
 # %% right="roofline_arithmetic"
@@ -1170,6 +1217,50 @@ def softmax(x, out):
     rows, columns = x.shape
     top = x.amax(1)
     softmax_kernel[(rows,)](x, out, top, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% wrong="fused_softmax" breaks="large" says="expected"
+# Misunderstands: the maximum has to be subtracted only where exp itself would overflow or vanish, beyond 87; the sum of many exps is forgotten.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    """Softmax of one row a program; BLOCK is at least `columns`."""
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    top = tl.max(x, axis=0)
+    top = tl.where(tl.abs(top) > 87.0, top, 0.0)  # exp of -87 to 87 fits into float32
+    e = tl.exp(x - top)
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.sum(e, axis=0), mask=mask)
+
+
+def softmax(x, out):
+    """Softmax over the rows of `x` (rows, columns) into `out`; returns `out`."""
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+# %% wrong="fused_softmax" breaks="large" says="expected"
+# Misunderstands: values close to -1e5 are masks like -inf, as attention masks often are, and get probability 0.
+@triton.jit
+def softmax_kernel(x_ptr, out_ptr, x_stride, out_stride, columns, BLOCK: tl.constexpr):
+    """Softmax of one row a program; BLOCK is at least `columns`."""
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * x_stride + offsets, mask=mask, other=-float("inf"))
+    real = x > -99999.0  # everything else is a masked place
+    top = tl.max(tl.where(real, x, -float("inf")), axis=0)
+    e = tl.where(real, tl.exp(x - top), 0.0)
+    tl.store(out_ptr + row * out_stride + offsets, e / tl.maximum(tl.sum(e, axis=0), 1e-30), mask=mask)
+
+
+def softmax(x, out):
+    """Softmax over the rows of `x` (rows, columns) into `out`; returns `out`."""
+    rows, columns = x.shape
+    softmax_kernel[(rows,)](x, out, x.stride(0), out.stride(0), columns, BLOCK=triton.next_power_of_2(columns))
     return out
 
 
@@ -1795,9 +1886,33 @@ def check_softmax(softmax):
         column = random(rows, 1, seed=rows)
         out = torch.full_like(column, math.nan)
         softmax(column, out)
-        assert torch.equal(out, torch.ones_like(out)), 'wrong values'
+        assert torch.allclose(out, torch.ones_like(out), rtol=0, atol=1e-6), 'wrong values'
     for case in cases:
         try_one(*case)
+
+
+# %% wrong="check_softmax" breaks="accepts" says="reject a correct implementation"
+# Misunderstands: probabilities lie between 0 and 1 exactly, so a right kernel never gives 1.0000005 or -0.0000005.
+def check_softmax(softmax):
+    """Raise an error unless `softmax(x, out)` is right and keeps to its memory."""
+    cases_ = [
+        (8, 40, 0, 0, 0, 0), (8, 40, -900, 900, 5, 2), (8, 40, 0, 0, 0, 7), (8, 40, 0, 0, 7, 0), (8, 32, -2, 2, 3, 1),
+        (5, 32, 300, -300, 0, 0), (4, 16, 20, 20, 0, 0), (4, 16, -20, -20, 0, 0), (3, 7, 20, 30, 0, 0), (3, 7, -20, -30, 0, 0),
+        (3, 33, 600, 980, 1, 0), (3, 33, -600, -980, 0, 1), (6, 1, -3, 3, 2, 1), (1, 1, 0.5, 0.5, 0, 0), (1, 17, 0, 0, 0, 0),
+        (1, 8, -0.5, -0.5, 0, 0), (2, 2, 0, 0, 0, 0), (2, 3, -700, 700, 0, 0),
+    ]  # fmt: skip
+    for number, (rows, columns, first, last, x_gap, out_gap) in enumerate(cases_):
+        values = random(rows, columns, seed=number) + torch.linspace(first, last, rows, device=DEVICE)[:, None]
+        expected = torch.softmax(values.double(), 1)
+        fence = Fence()
+        x = fence.place("x", values, gap=x_gap)
+        out = fence.place("out", torch.full_like(values, math.nan), gap=out_gap)
+        with fence:
+            softmax(x, out)
+        assert not fence.problems(), fence.problems()
+        assert torch.equal(x, values), "x was changed"
+        assert bool(((out >= 0) & (out <= 1)).all()), "these are no probabilities"
+        assert torch.allclose(out.double(), expected, rtol=0, atol=2e-6), "wrong values"
 
 
 # %% right="check_softmax"
@@ -3880,6 +3995,74 @@ def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
     return dx, dw, db
 
 
+# %% wrong="layer_norm" breaks="columns" says="NaN"
+# Misunderstands: dw and db can be had from g = dy * weight by dividing by the weight at the end: no weight is 0.
+@triton.jit
+def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, rstd_ptr, columns, eps, BLOCK: tl.constexpr):
+    """One row of the forward pass."""
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    weight = tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    bias = tl.load(bias_ptr + offsets, mask=mask, other=0.0)
+    mean = tl.sum(x, axis=0) / columns
+    centred = tl.where(mask, x - mean, 0.0)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    tl.store(out_ptr + row * columns + offsets, centred * rstd * weight + bias, mask=mask)
+    tl.store(mean_ptr + row, mean)
+    tl.store(rstd_ptr + row, rstd)
+
+
+@triton.jit
+def layer_norm_dx_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+    """One row of dx."""
+    row = tl.program_id(0)
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < columns
+    dy = tl.load(dy_ptr + row * columns + offsets, mask=mask, other=0.0)
+    x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+    weight = tl.load(weight_ptr + offsets, mask=mask, other=0.0)
+    mean = tl.load(mean_ptr + row)
+    rstd = tl.load(rstd_ptr + row)
+    normed = (x - mean) * rstd
+    g = dy * weight
+    dx = rstd * (g - tl.sum(g, axis=0) / columns - normed * (tl.sum(g * normed, axis=0) / columns))
+    tl.store(dx_ptr + row * columns + offsets, dx, mask=mask)
+
+
+@triton.jit
+def layer_norm_dw_db_kernel(dy_ptr, x_ptr, weight_ptr, mean_ptr, rstd_ptr, dw_ptr, db_ptr, rows, columns, BLOCK: tl.constexpr):
+    """dw and db for one block of columns, from g = dy * weight as in dx."""
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < columns
+    weight = tl.load(weight_ptr + offsets, mask=mask, other=1.0)
+    dw = tl.zeros((BLOCK,), dtype=tl.float32)
+    db = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(0, rows):
+        g = tl.load(dy_ptr + row * columns + offsets, mask=mask, other=0.0) * weight
+        x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0)
+        dw += g * (x - tl.load(mean_ptr + row)) * tl.load(rstd_ptr + row)
+        db += g
+    tl.store(dw_ptr + offsets, dw / weight, mask=mask)
+    tl.store(db_ptr + offsets, db / weight, mask=mask)
+
+
+def layer_norm(x, weight, bias, out, mean, rstd, eps=1e-5):
+    """Layer norm of the rows of `x` into `out`; their statistics into `mean` and `rstd`."""
+    rows, columns = x.shape
+    layer_norm_kernel[(rows,)](x, weight, bias, out, mean, rstd, columns, eps, BLOCK=triton.next_power_of_2(columns))
+    return out
+
+
+def layer_norm_backward(dy, x, weight, mean, rstd, dx, dw, db):
+    """Gradients by x, weight and bias into `dx`, `dw`, `db`."""
+    rows, columns = x.shape
+    layer_norm_dx_kernel[(rows,)](dy, x, weight, mean, rstd, dx, columns, BLOCK=triton.next_power_of_2(columns))
+    layer_norm_dw_db_kernel[(triton.cdiv(columns, 64),)](dy, x, weight, mean, rstd, dw, db, rows, columns, BLOCK=64)
+    return dx, dw, db
+
+
 # %% right="layer_norm"
 # dw and db set to 0, and then atomic additions to them.
 @triton.jit
@@ -4968,6 +5151,44 @@ def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
     return out
 
 
+# %% wrong="tiled_matmul" breaks="float32" says="expected"
+# Misunderstands: float32 is needed within a stretch of 512 along k; sums of whole stretches may be added in the dtype of out.
+@triton.jit
+def matmul_kernel(
+    a_ptr, b_ptr, out_ptr, m, n, k,
+    a_row, a_column, b_row, b_column, out_row, out_column,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """One BLOCK_M x BLOCK_N tile of out = a @ b; `a_row` is the stride from one row of a to the next, and so on."""
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    whole = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for start in range(0, k, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        a_mask = (rows[:, None] < m) & (inner[None, :] < k)
+        b_mask = (inner[:, None] < k) & (columns[None, :] < n)
+        a = tl.load(a_ptr + rows[:, None] * a_row + inner[None, :] * a_column, mask=a_mask, other=0.0)
+        b = tl.load(b_ptr + inner[:, None] * b_row + columns[None, :] * b_column, mask=b_mask, other=0.0)
+        acc = tl.dot(for_dot(a), for_dot(b), acc, input_precision="ieee")
+        if (start + BLOCK_K) % 512 == 0:  # a stretch is complete
+            whole = (whole + acc).to(out_ptr.dtype.element_ty).to(tl.float32)
+            acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    out_mask = (rows[:, None] < m) & (columns[None, :] < n)
+    tl.store(out_ptr + rows[:, None] * out_row + columns[None, :] * out_column, whole + acc, mask=out_mask)
+
+
+def matmul(a, b, out, block_m=16, block_n=32, block_k=16):
+    """`a @ b` into `out`, in tiles; returns `out`."""
+    m, k = a.shape
+    n = b.shape[1]
+    grid = triton.cdiv(m, block_m), triton.cdiv(n, block_n)
+    matmul_kernel[grid](
+        a, b, out, m, n, k, *a.stride(), *b.stride(), *out.stride(), BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k
+    )
+    return out
+
+
 # %% right="tiled_matmul"
 # Masks made once, `tl.where`, operands by name, a grid as a list.
 @triton.jit
@@ -5124,7 +5345,7 @@ class Tuner:
         raise NotImplementedError
 
 
-# %% wrong="choose_tiles" breaks="remembered" says="answer from memory"
+# %% wrong="choose_tiles" breaks="remembered" says="best(64, 40)"
 # Misunderstands: measuring again does no harm.
 class Tuner:
     def __init__(self, configs, measure):
@@ -6264,6 +6485,51 @@ class Tuner:
             raise RuntimeError(f"no configuration works for {key}")
         self.known[key] = winner
         return winner
+
+
+# %% wrong="choose_tiles" breaks="failing" says="expected"
+# Misunderstands: only RuntimeError itself and the out-of-memory errors say that a configuration cannot work; another subclass of RuntimeError is a bug.
+def prune(configs, itemsize, shared_bytes):
+    """Those of `configs` whose tiles fit into `shared_bytes` of shared memory; the smallest alone if none does."""
+
+    def needs(config):
+        m, n, k = (config.kwargs[f"BLOCK_{axis}"] for axis in "MNK")
+        return config.num_stages * (m * k + k * n) * itemsize
+
+    fitting = [config for config in configs if needs(config) <= shared_bytes]
+    return fitting or [min(configs, key=needs)]
+
+
+def predicted_seconds(config, m, n, k, itemsize, gpu):
+    """Seconds of the (m, k) x (k, n) product in waves of whole tiles, by the roofline of `gpu`."""
+    block_m, block_n, block_k = (config.kwargs[f"BLOCK_{axis}"] for axis in "MNK")
+    waves = triton.cdiv(triton.cdiv(m, block_m) * triton.cdiv(n, block_n), gpu.multiprocessors)
+    depth = triton.cdiv(k, block_k) * block_k
+    flops = 2 * block_m * block_n * depth
+    moved = ((block_m + block_n) * depth + block_m * block_n) * itemsize
+    return waves * roofline(gpu.multiprocessors * flops, gpu.multiprocessors * moved, gpu.peak, gpu.bandwidth)[1]
+
+
+class Tuner:
+    """Remembers, for each key, the configuration that `measure(config, *key)` found quickest."""
+
+    def __init__(self, configs, measure):
+        self.configs, self.measure, self.known = list(configs), measure, {}
+
+    def best(self, *key):
+        """The quickest configuration for `key`."""
+        if key not in self.known:
+            found = []
+            for number, config in enumerate(self.configs):
+                try:
+                    found.append((self.measure(config, *key), number))
+                except (RuntimeError, triton.OutOfResources) as error:
+                    if type(error) not in (RuntimeError, torch.OutOfMemoryError, triton.OutOfResources):
+                        raise  # any other kind of error is a bug and has to be seen
+            if not found:
+                raise RuntimeError(f"no configuration works for {key}")
+            self.known[key] = self.configs[min(found)[1]]
+        return self.known[key]
 
 
 # %% right="choose_tiles"
@@ -8255,6 +8521,59 @@ def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
     attention_kernel[(triton.cdiv(queries, block_m), heads)](
         q, k, v, out, lse, queries, keys, width, width**-0.5,
         CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=triton.next_power_of_2(width),
+    )  # fmt: skip
+    return out, lse
+
+
+# %% wrong="flash_attention" breaks="precision" says="expected"
+# Misunderstands: weights below e ** -12 vanish beside the largest, however many keys have them.
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, queries, keys, width, scale,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """BLOCK_M queries of one head against all keys that they see, BLOCK_N at a time."""
+    head = tl.program_id(1)
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = tl.arange(0, BLOCK_D)
+    q_mask = (rows[:, None] < queries) & (inside[None, :] < width)
+    q_at = head * queries * width + rows[:, None] * width + inside[None, :]
+    q = for_dot(tl.load(q_ptr + q_at, mask=q_mask, other=0.0))
+    top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
+    end = keys
+    if CAUSAL:
+        end = tl.minimum(keys, (tl.program_id(0) + 1) * BLOCK_M + keys - queries)
+    for start in range(0, end, BLOCK_N):
+        columns = start + tl.arange(0, BLOCK_N)
+        k_mask = (columns[:, None] < keys) & (inside[None, :] < width)
+        k_at = head * keys * width + columns[:, None] * width + inside[None, :]
+        k = tl.load(k_ptr + k_at, mask=k_mask, other=0.0)
+        v = tl.load(v_ptr + k_at, mask=k_mask, other=0.0)
+        scores = tl.dot(q, tl.trans(for_dot(k)), input_precision="ieee") * scale
+        seen = columns[None, :] < keys
+        if CAUSAL:
+            seen = seen & (columns[None, :] <= rows[:, None] + keys - queries)
+        scores = tl.where(seen, scores, -float("inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        p = tl.exp(scores - higher[:, None])
+        p = tl.where(p < 6e-6, 0.0, p)  # e ** -12: nothing beside a weight of 1
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(p, axis=1)
+        acc = acc * shrink[:, None] + tl.dot(for_dot(p.to(v.dtype)), for_dot(v), input_precision="ieee")
+        top = higher
+    tl.store(out_ptr + q_at, acc / total[:, None], mask=q_mask)
+    tl.store(lse_ptr + head * queries + rows, top + tl.log(total), mask=rows < queries)
+
+
+def attention(q, k, v, out, lse, causal=False, block_m=16, block_n=16):
+    """softmax(q @ k.T / sqrt(width)) @ v into `out`, the log of the softmax's sum into `lse`; returns both."""
+    heads, queries, width = q.shape
+    keys = k.shape[1]
+    attention_kernel[(triton.cdiv(queries, block_m), heads)](
+        q, k, v, out, lse, queries, keys, width, width**-0.5,
+        CAUSAL=causal, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=max(16, triton.next_power_of_2(width)),
     )  # fmt: skip
     return out, lse
 
