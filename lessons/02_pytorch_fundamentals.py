@@ -163,8 +163,8 @@ print("nothing to do, nothing copied:", ones.to("cpu") is ones)
 # A vision transformer reads a picture as a row of square patches. Write the two steps that take it there.
 #
 # `patch_view(image, size)` cuts a picture into a grid of patches. `image` is a NumPy array, `uint8`, of shape
-# `[height, width, channels]`, and `size` (1 or more) divides height and width. The array may be a part of a larger one: a
-# crop, every second row, axes swapped (but none of them runs backwards).
+# `[height, width, channels]`, sides of 1 to 128 with 1 to 5 channels; `size`, 1 to 16, divides height and width. The array
+# may be a part of a larger one: a crop, every second row or column, axes swapped (but none of them runs backwards).
 #
 # - It returns a `uint8` tensor of shape `[height/size, width/size, size, size, channels]`. Entry `[r, c]` is the patch in
 #   row `r` and column `c` of the grid, with its pixels as in the picture. <!-- rule: grid -->
@@ -172,15 +172,17 @@ print("nothing to do, nothing copied:", ones.to("cpu") is ones)
 # - The tensor is a **view of the array's own memory**: what is written into one shows in the other. <!-- rule: view -->
 #
 # `to_tokens(patches)` makes a row of numbers of each patch. `patches` is a `uint8` tensor of shape
-# `[rows, columns, size, size, channels]`, each of these 1 or more.
+# `[rows, columns, size, size, channels]`, each of these 1 to 16.
 #
 # - It returns one row for each patch, shape `[rows * columns, size * size * channels]`: the grid row by row, and in a
 #   row the numbers of the patch in the order of its axes. <!-- rule: rows -->
 # - The dtype is `float32`. <!-- rule: float32 -->
-# - A number n becomes n / 255, from 0 to 1, whatever other numbers the picture holds: also where all are 0 or
-#   1. <!-- rule: scale -->
-# - Patches may have any strides: views as `patch_view` makes them, and others. <!-- rule: strides -->
+# - A number n becomes n / 255, from 0 to 1, off by at most 1e-6, whatever other numbers the picture holds: also where all
+#   are 0 or 1. <!-- rule: scale -->
+# - Patches may be contiguous, or views as `patch_view` makes them, axes swapped, with gaps. <!-- rule: strides -->
 # - `patches` stays as it was, and so do the tokens of an earlier call. <!-- rule: unchanged -->
+# - Tokens are of the numbers that `patches` holds at the call: who wrote into it since the last call gets other
+#   ones. <!-- rule: anew -->
 
 
 # %% exercise="patches" minutes=20 difficulty=1
@@ -209,6 +211,7 @@ def part_of(large, kind):
         "a picture": large,
         "a crop": large[2:10, 5:25],
         "every second row of a picture": large[::2],
+        "every third column of a picture": large[:, 1::3],
         "a picture with axes swapped": large.transpose(2, 1, 0),
         "some channels of a picture": large[..., 1:],
     }
@@ -234,6 +237,14 @@ def tokens_of_two(first, second):
     return [tokens, to_tokens(second)]
 
 
+@check.scenario
+def tokens_before_and_after(patches):
+    """The tokens of one tensor, before and after every number n was overwritten by 255 - n."""
+    before = to_tokens(patches)
+    patches.copy_(255 - patches)
+    return [before, to_tokens(patches)]
+
+
 def expected_patches(image, size):
     """Patches [rows, columns, size, size, c] of an array, copied one by one."""
     starts = [range(0, side, size) for side in image.shape[:2]]
@@ -246,10 +257,14 @@ def pictures_to_cut(seed):
     size, rows, columns, channels = random.integers(2, 6, 4).tolist()
     for shape, kind, patch in (
         ((1, 1, 1), "a picture", 1),
+        ((3, 4, 2), "a picture", 1),
+        ((6, 6, 3), "a picture", 6),
         ((15, 21, 2), "a picture", 3),
+        ((32, 128, 5), "a picture", 16),
         ((size * rows, size * columns, channels), "a picture", size),
         ((11, 29, 3), "a crop", 4),
         ((40, 24, 1), "every second row of a picture", 2),
+        ((12, 36, 2), "every third column of a picture", 3),
         ((8, 12, 3), "some channels of a picture", 4),
         ((channels, size * columns, size * rows), "a picture with axes swapped", size),
     ):
@@ -296,15 +311,18 @@ def check_to_tokens():
         "255 becomes 1, so 1 becomes 1/255, also where no number is greater: you did not divide": tokens_undivided,
         "255 becomes 1, also where the brightest number is smaller: you divided by the brightest": tokens_by_maximum,
     }
-    sizes = {"rows": (1, 9), "columns": (1, 9), "size": (1, 6), "channels": (1, 5)}
+    sizes = {"rows": (1, 16), "columns": (1, 16), "size": (1, 16), "channels": (1, 16)}
     for brightest in (255, 1, 90):
         patches = cases.tensor("rows", "columns", "size", "size", "channels", dtypes=("uint8",), high=brightest)
         drawn = cases.draw(seeds, {"patches": patches}, **sizes)
-        check.agrees(to_tokens, tokens_by_definition, drawn, "`to_tokens`", hint, causes=causes)
+        check.agrees(to_tokens, tokens_by_definition, drawn, "`to_tokens`", hint, causes=causes, rtol=0, atol=1e-6)
     first, second = (torch.full((2, 3, 4, 4, 2), number, dtype=torch.uint8) for number in (51, 204))
     one, two = tokens_by_definition(first), tokens_by_definition(second)
     causes = {"the second call writes into what the first one returned: each needs memory of its own": [two, two]}
     check.equal(tokens_of_two(first, second), [one, two], "after two calls of `to_tokens`, one with 51, one with 204, tokens", causes=causes)
+    causes = {"the second call gives what the first one found: the tensor is the same, its numbers are not": [one, one]}
+    what = "in two calls of `to_tokens` with one tensor, which holds 51 at the first and 204 at the second, tokens"
+    check.equal(tokens_before_and_after(first), [one, two], what, causes=causes)
 
 
 with check.exercise("patches"):

@@ -172,6 +172,48 @@ def to_tokens(patches):
     return tokens.copy_(patches.flatten(0, 1).flatten(1)).div_(255)
 
 
+# %% wrong="patches" breaks="anew" says="the tensor is the same, its numbers are not"
+# Misunderstands: a tensor that is the same object has the same numbers, so its tokens need be computed only once.
+import functools
+
+
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+@functools.lru_cache(maxsize=16)
+def to_tokens(patches):
+    rows, columns = patches.shape[:2]
+    return patches.reshape(rows * columns, -1).float() / 255
+
+
+# %% wrong="patches" breaks="scale" says="expected"
+# Misunderstands: 256 levels fit into float16 exactly, so n / 255 may be computed there and widened afterwards.
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+def to_tokens(patches):
+    rows, columns = patches.shape[:2]
+    return (patches.reshape(rows * columns, -1).half() / 255).float()
+
+
+# %% wrong="patches" breaks="parts" says="take strides from the tensor"
+# Misunderstands: the channels of one pixel always lie one behind the other; only rows and columns can be spread in memory.
+def patch_view(image, size):
+    pixels = torch.from_numpy(image)
+    down, right, _ = pixels.stride()
+    shape = (image.shape[0] // size, image.shape[1] // size, size, size, image.shape[2])
+    return pixels.as_strided(shape, (size * down, size * right, down, right, 1))
+
+
+def to_tokens(patches):
+    rows, columns = patches.shape[:2]
+    return patches.reshape(rows * columns, -1).float() / 255
+
+
 # %% right="patches"
 # `unfold` slides a window of `size` by `size`; the channel axis goes to the end.
 def patch_view(image, size):
