@@ -462,9 +462,9 @@ print(
 # - The result is on the device of `centres`. <!-- rule: device, reported -->
 # - The number of tensor operations does not grow with spots, rows or columns, as it does in a loop over one of the three, or
 #   over blocks. (Operations on Python numbers are not counted.) <!-- rule: no_loop, reported -->
-# - Gradients flow to `centres` and `widths`, also where one of the two alone requires them, and are right to 1e-6 (float64) or
-#   1e-4 (float32) of the largest number in that gradient, or of 1 where that is smaller, also where a centre lies exactly on a
-#   pixel. (In the two half dtypes nothing is promised about them.) <!-- rule: gradients -->
+# - In float64 and float32, gradients flow to `centres` and `widths`, also where one of the two alone requires them. They are
+#   right to 1e-6 (float64) or 1e-4 (float32) of the largest number in that gradient, or of 1 where that is smaller, also for a
+#   centre exactly on a pixel. <!-- rule: gradients -->
 # - `centres` and `widths` stay as they were, and require gradients only where they did. <!-- rule: unchanged -->
 
 
@@ -518,6 +518,7 @@ def spots_to_paint(seed):
         yield torch.tensor([[126.7, 127.4], [3.4, 147.1]], dtype=dtype), torch.tensor([0.3, 12.7], dtype=dtype), 128, 128
         yield spots(20, 128, 128, dtype)
     yield spots(70, 7, 5)
+    yield spots(400, 3, 4)
 
 
 def check_one_spot():
@@ -719,11 +720,11 @@ print("matrix product:", torch.equal(torch.einsum("ij,jk->ik", a, b), a @ b))
 # - Scores are divided by $\sqrt{d}$, with $d$ the features of one query. <!-- rule: scale -->
 # - A softmax over the key positions turns the scores of one query into weights; it returns `[b, t, h, e]`, the values of
 #   that head averaged with them. <!-- rule: softmax -->
-# - Divided scores may be as large as ±1000. (In float32 those beyond ±30 are whole numbers, and d is 4
-#   then.) <!-- rule: large -->
+# - Divided scores may be as large as ±1000, and values and gradients are right there, too. (Where one is beyond ±30, all are
+#   whole numbers in float32, and d is 4.) <!-- rule: large -->
 #
-# And for all three: every length is 1 or more, the tensors of a call are all float32 or all float64, the numbers in `shares`,
-# `colours`, `features` and `values` may all be as small as 1e-6 or as large as 1e6, and
+# And for all three: every length is 1 to 70, some or all may be equal, the tensors of a call are all float32 or all float64,
+# the numbers of a call in `shares`, `colours`, `features` and `values` are all about as large, from 1e-6 to 1e6, or 0, and
 #
 # - the result has the dtype of the inputs, and no number in it is off by more than 1e-5 (float32) or 1e-7 (float64) of the
 #   largest one; <!-- rule: dtype -->
@@ -809,7 +810,7 @@ def check_contraction(function, definition, inputs, size, hint):
         check_gradients(function, inputs, wanted, pull, right, what, alone)
 
 
-def check_gradients(function, inputs, wanted, pull, right, what, alone):
+def check_gradients(function, inputs, wanted, pull, right, what, alone, why_nan=""):
     """Of the inputs whose numbers are in `wanted`; the others require none."""
     leaves = [x.clone().requires_grad_(i in wanted) for i, x in enumerate(inputs)]
     try:
@@ -823,6 +824,8 @@ def check_gradients(function, inputs, wanted, pull, right, what, alone):
     limit = 1e-4 * max(each.abs().max().item() for each in right)  # with one key a query has gradient 0, up to rounding
     for i in wanted:
         check.true(leaves[i].grad is not None, f"No gradient reaches input {i}{alone} of {what}: {hint}.")
+        if why_nan and leaves[i].grad.isnan().any():
+            hint = why_nan
         check.equal(leaves[i].grad, right[i], f"the gradient for input {i}{alone} of {what}", hint, rtol=0, atol=limit)
 
 
@@ -831,9 +834,13 @@ def shapes_to_contract(seed):
     lengths = torch.randperm(6, generator=torch.Generator().manual_seed(seed)) + 1
     yield [1] * 6, torch.float32, 1
     yield [2, 3, 4, 5, 6, 7], torch.float64, 1
+    yield [3] * 6, torch.float64, 1
     yield lengths.tolist(), torch.float32, 1
     yield [1, 2, 2, 3, 70, 2], torch.float64, 1
     yield [70, 2, 3, 5, 4, 2], torch.float32, 1
+    yield [2, 70, 3, 2, 4, 70], torch.float32, 1
+    yield [2, 3, 2, 70, 4, 2], torch.float64, 1
+    yield [2, 2, 70, 3, 2, 2], torch.float32, 1
     yield [2, 3, 2, 4, 3, 2], torch.float64, 1e-6
     yield [3, 2, 4, 2, 2, 3], torch.float32, 1e6
 
@@ -844,7 +851,7 @@ def random_inputs(seed, shapes, dtype):
 
 
 def check_paint():
-    hint = "the letter k is summed, and the channel comes first in the result"
+    hint = "the letter k is summed, and the channel comes first in the result; which axis of `colours` is which does not depend on their lengths"
     for seed in seeds:
         for (k, c, height, width, *_), dtype, size in shapes_to_contract(seed):
             inputs = [size * x for x in random_inputs(seed, [(k, height, width), (k, c)], dtype)]
@@ -913,7 +920,16 @@ def check_large_scores(seed, dtype):
 
         expected = attend_by_definition(*(x.double() for x in inputs)).to(dtype)
         causes = {why: formula(dtype), f"{why} ": formula(torch.float64)} if why else {}
-        check.equal(attend(*inputs), expected, f"`attend` with {kind} in {dtype}", hint, causes=causes)
+        what = f"`attend` with {kind} in {dtype}"
+        check.equal(attend(*inputs), expected, what, hint, causes=causes)
+        pull = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
+        exact = [x.double().clone().requires_grad_() for x in inputs]
+        right = [each.to(dtype) for each in torch.autograd.grad(attend_by_definition(*exact), exact, pull.double())]
+        at_large = (
+            "what is infinite on the way comes back as NaN, though a `torch.where` picked another value for the result: take the largest score of each "
+            "query off first, as `softmax` does"
+        )
+        check_gradients(attend, inputs, (0, 1, 2), pull, right, what, "", at_large)
 
 
 with check.exercise("contractions"):

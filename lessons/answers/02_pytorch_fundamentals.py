@@ -923,6 +923,75 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
+# %% wrong="contractions" breaks="large, gradients" says="a `torch.where` picked another value"
+# Misunderstands: `torch.where` keeps the branch that was not chosen out of the gradient, so an infinite exponential there does no harm.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / math.sqrt(queries.shape[-1])
+    powers = scores.exp()
+    plain = powers / powers.sum(-1, keepdim=True)
+    shifted = (scores - scores.amax(-1, keepdim=True)).exp()
+    safe = shifted / shifted.sum(-1, keepdim=True)
+    large = scores.abs().amax(-1, keepdim=True) > 50
+    return torch.einsum("bhts,bshe->bthe", torch.where(large, safe, plain), values)
+
+
+# %% wrong="contractions" breaks="paint" says="which axis of `colours` is which"
+# Misunderstands: the lengths of the axes say which axis is which, so the colours can be turned until they fit.
+def paint(shares, colours):
+    mixing = colours if colours.shape[1] == len(shares) else colours.T
+    return (mixing @ shares.flatten(1)).unflatten(1, shares.shape[1:])
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / math.sqrt(queries.shape[-1])
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" breaks="heads" says="a query meets all keys of its own batch entry and head"
+# Misunderstands: the heads are on axis 1 where the lengths fit (they are the axis that queries and keys have in common).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
+
+
+def attend(queries, keys, values):
+    if queries.shape[1] != keys.shape[1] or queries.shape[2] != queries.shape[1] or len(queries) != queries.shape[1]:
+        queries, keys, values = (x.transpose(1, 2) for x in (queries, keys, values))
+        return F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2)
+    return F.scaled_dot_product_attention(queries, keys, values)
+
+
+# %% right="contractions"
+# Matrix products by batch, and the library's own attention.
+def paint(shares, colours):
+    return torch.tensordot(colours, shares, dims=([0], [0]))
+
+
+def gram(features):
+    pixels = features.flatten(start_dim=2)
+    return torch.bmm(pixels, pixels.mT) / pixels.shape[-1]
+
+
+def attend(queries, keys, values):
+    queries, keys, values = (x.transpose(1, 2) for x in (queries, keys, values))
+    return F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2)
+
+
 # %% right="contractions"
 # Matrix products and transposes, no einsum at all.
 def paint(shares, colours):
