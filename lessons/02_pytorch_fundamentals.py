@@ -1022,7 +1022,7 @@ print("out[index] += 1 :", lost.tolist(), "  index_add :", kept.tolist())
 # - Scores may be as large as ±1000, at one position or at all. <!-- rule: large -->
 #
 # `segment_mean(values, segment, count)`: the mean of the rows of each group. `values` has shape `[n, d]`, with 1 to 2,000
-# rows, at most 100 of them in one group, and numbers of at most 1e9; `segment` `[n]`, `int64`, names the group of each row,
+# rows, d 1 to 5, at most 100 rows in one group, and numbers of at most 1e9; `segment` `[n]`, `int64`, names the group of each row,
 # from 0 to `count - 1`. There are 1 to 500 groups.
 #
 # - It returns `[count, d]`: the mean of all rows of each group, rows of zeros too, in any order. It is off by at most 1e-5
@@ -1135,11 +1135,14 @@ def check_next_token_logprobs():
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
         some = torch.randint(2, 9, (3,), generator=generator).tolist()
-        for (b, t, v), dtype in zip([(1, 2, 3), (4, 2, 2), (2, 9, 4), some], [torch.float32, torch.float64] * 2):
-            logits = 3 * torch.randn(b, t, v, generator=generator, dtype=dtype)
+        sizes = [(1, 2, 3), (4, 2, 2), (2, 9, 4), some, (50, 3, 2), (1, 200, 3), (2, 3, 200), (1, 3, 199)]
+        for (b, t, v), dtype in zip(sizes, [torch.float32, torch.float64] * 4):
+            logits = (3 if v < 199 else 0.1) * torch.randn(b, t, v, generator=generator, dtype=dtype)
             ids = torch.randint(0, v, (b, t), generator=generator)
             what = f"the log-probabilities of {b} x {t} tokens, {v} possible ones, in {dtype}"
             hint = "logits at position j are about token j + 1: which slice of each goes together?"
+            if v >= 199:
+                hint = "all tokens are nearly as likely there: the probabilities of all of them sum to 1, not of some"
             cut = "something on the way cut the graph (`.data`, `.detach()`, NumPy, `torch.tensor(...)`)."
             check_against(next_token_logprobs, logprobs_by_definition, largest_at_positions, (logits, ids), what, hint, cut)
         for dtype in (torch.float32, torch.float64):
@@ -1178,8 +1181,8 @@ def check_segment_mean():
 
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
-        sizes = [(1, 1, 1), (1, 2, 3), (20, 5, 4), (150, 2, 60)]
-        for (n, d, count), dtype in zip(sizes, [torch.float32, torch.float64] * 2):
+        sizes = [(1, 1, 1), (1, 2, 3), (20, 5, 4), (150, 2, 60), (700, 3, 500)]
+        for (n, d, count), dtype in zip(sizes, [torch.float32, torch.float64] * 3):
             values = 1e3 * torch.randn(n, d, generator=generator, dtype=dtype)
             values[1::3] = 0
             segment = torch.randint(0, count, (n,), generator=generator)
@@ -1342,16 +1345,16 @@ print("only the first term sends a gradient:", torch.autograd.grad(y, weight)[0]
 # ### Exercise 5 · Gradient descent by hand (`descend`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # Write the loop that every optimiser is built around: `descend(loss_of, parameters, rate, steps)`.
-# `loss_of()` takes nothing and returns the loss: a new, finite scalar tensor of any size and sign, computed from the parameters
-# as they are now.
-# Another step may use other parameters (the next batch decides). `parameters` are leaf tensors of any shape and any strides that
-# require gradients, each of them once; some may be float32 and others float64. `rate` is a positive number, `steps` 0 to 500.
+# `loss_of()` takes nothing and returns the loss: a new, finite tensor without axes, computed from one parameter or more as they
+# are now; another step may use others (the next batch decides). `parameters` are one to ten leaf tensors that require gradients,
+# with no to two axes, contiguous or not, each of them once; some may be float32 and others float64. `rate` is a positive
+# float, `steps` 0 to 500.
 #
 # - You take the steps yourself: no optimiser of `torch.optim` takes one. <!-- rule: by_hand -->
 # - A step takes the loss and all its gradients, and only then does `parameter -= rate * gradient` for every parameter that has
 #   a gradient in this step: no gradient sees a parameter that has moved already. There are `steps` of them,
-#   each of them whole, whatever the loss is (0, negative, the same as before) and whatever the gradients are (0, tiny,
-#   huge). <!-- rule: step -->
+#   each of them whole, whatever the loss is (0, negative, the same as before) and whatever the gradients are (0, 1e-12,
+#   1e12); a number may move by 1e6 in one step. <!-- rule: step -->
 # - This happens **in place**: the tensors that you were given have the new values, in the same memory as before, so views
 #   of them (such as `parameter.detach()`) show them too. <!-- rule: in_place -->
 # - `loss_of` is called exactly once a step (it may read the next batch each time). <!-- rule: once -->
@@ -1558,6 +1561,11 @@ with check.exercise("descend"):
         hint = "no gradient is too small or too large to count: is there a limit, or a number that is added?"
         for size in (1e-12, 1e12):
             check_descend(parameters, batches[:4], 0.002 / size, f" with losses and gradients of size {size:g}", hint, {"size": size})
+        hint = "no step is too long: is there a limit for a number or its move?"
+        for start, some in ((parameters, batches[:3]), ([value.double() for value in parameters], [batch.double() for batch in batches[:2]])):
+            check_descend(start, some, 0.02, " so long that numbers move by up to a million", hint, {"size": 1e6})
+    _, (tiny, first), _, _ = starts_to_descend_from(seeds[0])
+    check_descend(tiny, first * 501, 0.001, hint="as many steps as `steps` says")
 
 
 # %% [markdown]

@@ -1344,6 +1344,49 @@ def segment_mean(values, segment, count):
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
 
 
+# %% wrong="gather_scatter" breaks="logprob" says="the probabilities of all of them sum to 1"
+# Misunderstands: only the 50 likeliest tokens count in the sum of the probabilities, the rest vanish.
+def next_token_logprobs(logits, ids):
+    scores = logits[:, :-1]
+    likeliest = scores.topk(min(50, scores.shape[-1]), dim=-1).values
+    return scores.gather(2, ids[:, 1:, None])[..., 0] - likeliest.logsumexp(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = values.new_zeros(count, values.shape[1]).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="large" says="take both in one step"
+# Misunderstands: where scores are large the largest alone makes up the sum of the exponentials (two may be equally large).
+def next_token_logprobs(logits, ids):
+    scores = logits[:, :-1]
+    largest = scores.amax(-1)
+    small = scores.abs().amax(-1) < 80
+    inside = torch.where(small[..., None], scores, torch.zeros_like(scores))
+    total = torch.where(small, inside.exp().sum(-1).log(), largest)
+    return scores.gather(2, ids[:, 1:, None])[..., 0] - total
+
+
+def segment_mean(values, segment, count):
+    sums = values.new_zeros(count, values.shape[1]).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% right="gather_scatter"
+# The token's score minus logsumexp, by plain indexing; scatter_reduce with a mean.
+def next_token_logprobs(logits, ids):
+    b, t, _ = logits.shape
+    scores, following = logits[:, : t - 1], ids[:, 1:]
+    text, place = torch.arange(b).unsqueeze(1), torch.arange(t - 1).unsqueeze(0)
+    return scores[text, place, following] - scores.logsumexp(dim=2)
+
+
+def segment_mean(values, segment, count):
+    start = torch.zeros(count, values.shape[1], dtype=values.dtype)
+    return start.scatter_reduce(0, segment.unsqueeze(1).expand_as(values), values, reduce="mean", include_self=False)
+
+
 # %% right="gather_scatter"
 # The loss function of the library, and `scatter_reduce` with a mean of its own.
 def next_token_logprobs(logits, ids):
@@ -1951,6 +1994,51 @@ def descend(loss_of, parameters, rate, steps):
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients):
                 parameter.copy_(parameter.float() - rate * gradient.float())
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="step" says="no step is too long"
+# Misunderstands: a number that moves by more than 100 in one step can only be an explosion, and is held back.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients):
+                if gradient is not None:
+                    parameter -= (rate * gradient).clamp(-100, 100)
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="step" says="no step is too long"
+# Misunderstands: parameters have to stay within bounds.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients):
+                if gradient is not None:
+                    parameter.sub_(rate * gradient).clamp_(-1000, 1000)
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="step" says="the number of losses of 500 steps"
+# Misunderstands: nobody takes more than a hundred steps.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(min(steps, 100)):
+        loss = loss_of()
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients):
+                if gradient is not None:
+                    parameter -= rate * gradient
         losses.append(loss.item())
     return losses
 
