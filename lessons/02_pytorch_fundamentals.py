@@ -1724,7 +1724,8 @@ print("gradcheck compares with finite differences:", torch.autograd.gradcheck(la
 #   `backward`, the gradient is wrong. What went through `save_for_backward` is watched: then there is an error.
 # - `backward` is itself differentiable, so that second derivatives work. But intermediate results made in `forward` are
 #   constants to it, and a second derivative that passes through them is wrong. `@once_differentiable` (below
-#   `@staticmethod`) refuses second derivatives; recomputing intermediate results from saved inputs makes them right.
+#   `@staticmethod`) refuses second derivatives where the gradient that comes in requires gradients itself (after `y.pow(3)`, not
+#   after `y.sum()`); recomputing intermediate results from saved inputs makes them right.
 #
 # ### Exercise 6 · RMSNorm with its own backward (`rms_norm`, 4 points, 40 minutes, difficulty 3 of 3)
 #
@@ -1733,28 +1734,31 @@ print("gradcheck compares with finite differences:", torch.autograd.gradcheck(la
 # $$y = \frac{x}{r}\,w, \qquad r = \sqrt{\tfrac{1}{d}\textstyle\sum_j x_j^2 + \varepsilon}$$
 #
 # Write `RMSNorm` as a `torch.autograd.Function`, used as `RMSNorm.apply(x, weight, eps)`.
-# `x` has shape `[..., d]` with one axis or more before the last, `weight` `[d]`; both are float32 or both float64. `eps` is a
-# Python float from 1e-8 to 1. A number in `x` is 0 or from 1e-15 to 1e15 in size, in any row; `weight` may hold zeros.
-# Everything is right to 1e-4 (float32) or 1e-7 (float64) of a largest number:
+# `x` has shape `[..., d]` with one to three axes before the last, `weight` `[d]`; both are float32 or both float64. d is at most
+# 1,100, and so is the number of rows. `eps` is a Python float from 1e-8 to 1. A number in `x` is 0 or from 1e-15 to 1e15 in
+# size, in any row; those in `weight` and the gradient that comes in are at most 100, and may be 0. No number is off by more than
+# 1e-4 (float32) or 1e-7 (float64) times a scale:
 #
-# | what | the largest number in |
+# | the error in | has as its scale the largest number in |
 # |---|---|
-# | a row of `y` | that row |
+# | a row of `y` | that row of `y` |
 # | the gradient for `weight` | that gradient |
 # | a row of the gradient for `x` | that row of `grad_output * weight / r` |
 #
-# - `backward` computes by a formula of yours: it does not ask autograd (`torch.autograd.grad`, `Tensor.backward`,
-#   `torch.func`) for gradients. <!-- rule: by_hand -->
+# - `backward` computes by a formula of yours: it starts no backward pass of autograd (`torch.autograd.grad`, `Tensor.backward`,
+#   `grad` or `vjp` of `torch.func`, under whatever name). <!-- rule: by_hand -->
 # - `y` follows the formula, in the shape and dtype of `x`. <!-- rule: value -->
 # - `backward` returns one gradient for each argument of `forward`, `None` for `eps`. <!-- rule: arguments -->
 # - The gradient for `x` is right (`gradcheck` tells you). <!-- rule: gradient_x -->
 # - The gradient for `weight` is right, however many axes `x` has. <!-- rule: gradient_weight -->
 # - Both are right also where `x` or `weight` alone requires one (the other may be frozen). <!-- rule: alone -->
-# - `x` and the gradient that comes in may have any strides. <!-- rule: strides -->
-# - Where `x` or `weight`, a frozen one too, is changed in place between forward and backward there is an error or the right
-#   gradient, never a wrong one. <!-- rule: in_place -->
-# - The same holds for second derivatives, those through the gradient of `x` and those through the gradient of `weight`: right
-#   or refused. (Here numbers in `x` are of ordinary size, 0.001 to 100.) <!-- rule: second -->
+# - `x`, `weight` and the gradient that comes in may lie in any order in memory, with gaps; that gradient may be one number
+#   repeated, as `y.sum()` sends it. <!-- rule: strides -->
+# - Where `x` or `weight`, a frozen one too, is changed in place (not through `.data`) between forward and backward there is a
+#   `RuntimeError` or the right gradient, never a wrong one. <!-- rule: in_place -->
+# - Where the gradient that comes in requires gradients itself, second derivatives, through the gradient of `x` and through that of
+#   `weight`, are right, or there is a `RuntimeError` in the first or the second backward pass. (Here numbers in `x` are at most
+#   100.) <!-- rule: second -->
 # - Calls do not disturb each other: there may be several forward passes before the first backward, each with an `eps` of
 #   its own. Each has one backward pass or none, in any order. <!-- rule: own_notes -->
 # - `x`, `weight` and the gradient that comes in stay as they were: others may need them. <!-- rule: unchanged -->
@@ -1811,16 +1815,31 @@ def all_about(function, x, weight, eps, pull):
 
 
 @check.shared
-def second_derivatives(function, x, weight, eps, wanted):
-    """Gradients for those of the two that are wanted, of a loss that holds the squares of their gradients; None where they are refused."""
-    given = {"x": x.clone(), "weight": weight.clone()}
+def second_derivatives(function, x, weight, eps, wanted, spread=False):
+    """Gradients for those of the two that are wanted, of a loss that holds the squares of their gradients; None where they are refused.
+
+    `spread`: the two have other strides.
+    """
+    given = {name: other_strides(value) if spread else value.clone() for name, value in (("x", x), ("weight", weight))}
     leaves = [given[name].requires_grad_() for name in wanted]
-    slopes = torch.autograd.grad(function(*given.values(), eps).pow(3).sum(), leaves, create_graph=True)
+    y = function(*given.values(), eps)
     try:
+        slopes = torch.autograd.grad(y.pow(3).sum(), leaves, create_graph=True)
         sum(leaf.square().sum() + slope.square().sum() for leaf, slope in zip(leaves, slopes)).backward()
     except RuntimeError:
         return None
     return [leaf.grad for leaf in leaves]
+
+
+@check.shared
+def gradients_of_sum(function, x, weight, eps):
+    leaves = x.clone().requires_grad_(), weight.clone().requires_grad_()
+    return torch.autograd.grad(function(*leaves, eps).sum(), leaves)
+
+
+@check.scenario
+def your_gradients_of_sum(x, weight, eps):
+    return gradients_of_sum(RMSNorm.apply, x, weight, eps)
 
 
 @check.scenario
@@ -1833,16 +1852,18 @@ def asked_of_autograd(x, weight, eps, pull):
     """How many times `backward` asks autograd for gradients."""
     from unittest import mock
 
-    leaves, engine = [x.clone().requires_grad_(), weight.clone().requires_grad_()], torch.autograd.grad
+    leaves = [x.clone().requires_grad_(), weight.clone().requires_grad_()]
     y = RMSNorm.apply(*leaves, eps)
-    with mock.patch("torch.autograd.grad", wraps=engine) as one, mock.patch("torch.autograd.backward", wraps=torch.autograd.backward) as other:
-        engine(y, leaves, pull)
-    return one.call_count + other.call_count
+    # Whatever name it is called by, a backward pass is run by the engine; the first of them is ours.
+    engine = mock.Mock(wraps=torch.autograd.Variable._execution_engine)
+    with mock.patch.object(torch.autograd.Variable, "_execution_engine", engine):
+        torch.autograd.grad(y, leaves, pull)
+    return max(0, engine.run_backward.call_count - 1)
 
 
 @check.scenario
-def your_second_derivatives(x, weight, eps, wanted):
-    return second_derivatives(RMSNorm.apply, x, weight, eps, wanted)
+def your_second_derivatives(x, weight, eps, wanted, spread):
+    return second_derivatives(RMSNorm.apply, x, weight, eps, wanted, spread)
 
 
 @check.scenario
@@ -1916,7 +1937,7 @@ def check_norm(x, weight, eps, pull):
     reach = ((exact[2] * exact[1]).abs() / root).amax(-1, keepdim=True)  # of a row of the gradient for x
     got = run_norm(x, weight, eps, pull)
 
-    def compare(mine, right, of, hint):
+    def compare(mine, right, of, hint, reach=reach):
         size = right.abs().amax(-1, keepdim=True)
         if of.startswith("the gradient of x"):
             size = torch.maximum(size, reach)
@@ -1949,6 +1970,11 @@ def check_norm(x, weight, eps, pull):
             said = f"No gradient reaches {name} where it alone requires one: the other input may be frozen, and this one still needs its gradient."
             check.true(mine is not None, said)
             compare(mine, right, f"the gradient of {name} ({question})", hint)
+    reach_of_sum = (exact[1].abs() / root).amax(-1, keepdim=True)
+    hint = "the gradient that comes in is one number repeated there, with strides of 0: which step needs others?"
+    sums = your_gradients_of_sum(x, weight, eps), gradients_of_sum(norm_by_definition, *exact[:2], eps)
+    for name, mine, right in zip(("x", "the weight"), *sums):
+        compare(mine, right, f"the gradient of {name} at the sum of y", hint, reach_of_sum)
 
     right = dict(zip(("x", "weight"), expected["gradients"]))
     titles = {"x": "x", "weight": "the weight"}
@@ -1959,15 +1985,17 @@ def check_norm(x, weight, eps, pull):
             hint = "`ctx.save_for_backward(x, weight)` watches these two tensors and raises an error; an attribute (`ctx.x`) and `x.data` escape the watch"
             for each, mine in zip(wanted, changed or ()):
                 compare(mine, right[each], f"the gradient of {titles[each]}{alone} (when {name} is changed in place after forward)", hint)
-        got = your_second_derivatives(x, weight, eps, wanted) if ordinary else None
-        if got is not None:
+        for spread in (False, True) if ordinary else ():
+            got = your_second_derivatives(x, weight, eps, wanted, spread)
+            if got is None:
+                continue
             hint = (
-                "what `forward` computed and saved, what comes about under `no_grad`, and what is detached (the gradient that comes in, too) is a "
+                "what `forward` computed or copied and saved, what comes about under `no_grad`, and what is detached (the gradient that comes in, too) is a "
                 "constant to `backward`: compute from x, the weight and that gradient, with gradients on, or refuse with `@once_differentiable`"
             )
             seconds = second_derivatives(norm_by_definition, *exact[:2], eps, wanted)
             for each, mine, exactly in zip(wanted, got, seconds):
-                of = f"the second derivative for {titles[each]}{alone} {what}"
+                of = f"the second derivative for {titles[each]}{alone} {what}{' with other strides' if spread else ''}"
                 check.equal(mine, exactly.to(x.dtype), of, hint, rtol=1e-3 if rtol == 1e-4 else None)
 
 

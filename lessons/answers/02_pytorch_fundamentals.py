@@ -2632,6 +2632,93 @@ class RMSNorm(torch.autograd.Function):
         return *torch.autograd.grad(y, (x, weight), grad_output), None
 
 
+# %% wrong="rms_norm" breaks="second" says="with other strides"
+# Misunderstands: `x.contiguous()` is still x to autograd (a copy made in forward is a constant to second derivatives).
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        x = x.contiguous()
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        x, weight = ctx.saved_tensors
+        r = (x.square().mean(-1, keepdim=True) + ctx.eps).sqrt()
+        normed, pulled = x / r, grad_output * weight
+        for_x = (pulled - normed * (pulled * normed).mean(-1, keepdim=True)) / r
+        return for_x, (grad_output * normed).sum(tuple(range(x.ndim - 1))), None
+
+
+# %% wrong="rms_norm" breaks="by_hand" says="write the formula of the gradients yourself"
+# Misunderstands: a backward pass of one's own may let autograd differentiate the formula (under another name).
+from torch.autograd import grad as gradients_of
+
+
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def formula(x, weight, eps):
+        return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return RMSNorm.formula(x, weight, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output):
+        x, weight = (saved.detach().double().requires_grad_() for saved in ctx.saved_tensors)
+        with torch.enable_grad():
+            y = RMSNorm.formula(x, weight, ctx.eps)
+        for_x, for_weight = gradients_of(y, (x, weight), grad_output.double())
+        return for_x.to(grad_output.dtype), for_weight.to(grad_output.dtype), None
+
+
+# %% wrong="rms_norm" breaks="by_hand" says="write the formula of the gradients yourself"
+# Misunderstands: `vjp` of `torch.func` is no autograd.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def formula(x, weight, eps):
+        return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return RMSNorm.formula(x, weight, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output):
+        x, weight = (saved.double() for saved in ctx.saved_tensors)
+        with torch.enable_grad():
+            _, pull_back = torch.func.vjp(lambda x, weight: RMSNorm.formula(x, weight, ctx.eps), x, weight)
+            for_x, for_weight = pull_back(grad_output.double())
+        return for_x.to(grad_output.dtype), for_weight.to(grad_output.dtype), None
+
+
+# %% right="rms_norm"
+# Second derivatives are refused by hand, in the first backward pass.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        r = (x.square().mean(dim=-1, keepdim=True) + eps).sqrt()
+        ctx.save_for_backward(x, weight, r)
+        return x / r * weight
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        if grad_output.requires_grad:
+            raise RuntimeError("no second derivatives here")
+        x, weight, r = ctx.saved_tensors
+        normed, pulled = x / r, grad_output * weight
+        for_x = (pulled - normed * (pulled * normed).mean(dim=-1, keepdim=True)) / r
+        return for_x, (grad_output * normed).sum(dim=tuple(range(x.ndim - 1))), None
+
+
 # %% right="rms_norm"
 # Intermediate results saved, second derivatives refused; the engine itself sums the weight's gradient to its shape.
 class RMSNorm(torch.autograd.Function):
