@@ -2120,19 +2120,20 @@ print("second derivatives at one point:", jacrev(grad(height_at))(where[2], torc
 # `per_sample_gradients(loss_of, parameters, inputs, targets)`: `backward` gives the gradient of the mean loss, and the
 # single examples can no longer be told apart in it. Differential privacy, influence scores and noise detection need them.
 # `loss_of(parameters, x, y)` is the scalar loss of **one** example. `parameters` is a dict of tensors that do not require
-# gradients and all play a part in the loss; `inputs` has shape `[n, ...]`, `targets` `[n, ...]`, and n is 1 to 500; the
-# parameters hold at most 1,000 numbers in all.
+# gradients and all play a part in the loss, with names in any order; `inputs` has shape `[n, ...]`, `targets` `[n, ...]`, and n
+# is 1 to 500; the parameters hold at most 1,000 numbers in all.
 #
-# - It returns a dict with the same names; each entry has shape `[n, *shape of that parameter]`. <!-- rule: names -->
+# - It returns a dict with the same names; the entry of a name is about that parameter, with shape
+#   `[n, *shape of that parameter]`. <!-- rule: names -->
 # - Entry `[i]` is the gradient of the loss of example `i` alone: of `inputs[i]` and `targets[i]`. <!-- rule: each -->
 #
 # `newton(f, points, steps)`: Newton's method finds where $f(p) = 0$, for many starting points at once. `f` takes **one**
-# point `[d]` and returns `[d]`; `points` has shape `[n, d]`, with n 1 to 500 and d 1 to 6; `steps` is 0 to 10. Points may be small
-# (1e-9) and values of `f` tiny (1e-12), together or one of the two alone, in all coordinates or in some, as other units make
-# them; wherever a step starts, $J$ has an inverse.
+# point `[d]` and returns `[d]`; `points` has shape `[n, d]`, with n 1 to 500 and d 1 to 6; `steps` is 0 to 10. A coordinate of the
+# points, or of `f`, may be in a unit of its own: points of size 1e-9, values of size 1e-12. Wherever a step starts, $J$ has an
+# inverse (with its rows and columns in suitable units its condition number is below 100); zeros may stand on its diagonal.
 #
 # - One step is $p \leftarrow p - J(p)^{-1} f(p)$, with $J$ the Jacobian of $f$ at $p$: row $i$ holds the derivatives of
-#   $f_i$. It is taken whole, also where $f$ grows by it, and however long it is. <!-- rule: step -->
+#   $f_i$. It is taken whole: it may be 1e40 long, or make $f$ 1e15 times as large. <!-- rule: step -->
 # - It returns the points `[n, d]` after `steps` steps, each with the Jacobian of where it starts. (With 0 steps the
 #   given tensor itself may come back.) <!-- rule: steps -->
 #
@@ -2181,9 +2182,12 @@ def example_loss(kind):
 
 
 @check.shared
-def curved(slopes, unit=1.0, size=1.0):
-    """A function from R^d to R^d, of p in units of `unit`; there its Jacobian is `slopes` with 3 p² added on the diagonal, times `size`."""
-    return lambda p: size * (slopes @ (p / unit) + (p / unit) ** 3 - 1)
+def curved(slopes, unit=1.0, size=1.0, turn=0):
+    """A function from R^d to R^d, of p in units of `unit`; there its Jacobian is `slopes` with 3 p² added on the diagonal, times `size`.
+
+    The equations are moved on by `turn`: the last ones come first.
+    """
+    return lambda p: size * (slopes @ (p / unit) + (p / unit) ** 3 - 1).roll(turn)
 
 
 @check.scenario
@@ -2192,8 +2196,8 @@ def your_gradients(kind, parameters, inputs, targets):
 
 
 @check.scenario
-def your_newton(slopes, points, steps, unit=1.0, size=1.0):
-    return newton(curved(slopes, unit, size), points, steps)
+def your_newton(slopes, points, steps, unit=1.0, size=1.0, turn=0):
+    return newton(curved(slopes, unit, size, turn), points, steps)
 
 
 @check.scenario
@@ -2203,11 +2207,17 @@ def your_newton_away(slopes, points, steps):
 
 
 @check.scenario
+def your_newton_far(slopes, points):
+    """One step from points where the curve is nearly flat."""
+    return newton(lambda p: slopes @ (p**3 - 2 * p + 2), points, 1)
+
+
+@check.scenario
 def count_operations(name, n, d):
     """Tensor operations on `n` examples, all alike, of `d` numbers each."""
     if name == "newton":
         return operations(lambda: newton(curved(torch.eye(d)), torch.ones(n, d), 2))
-    parameters = {"matrix": torch.ones(d, d), "shift": torch.ones(d)}
+    parameters = {"shift": torch.ones(d), "matrix": torch.ones(d, d)}
     return operations(lambda: per_sample_gradients(example_loss("distance"), parameters, torch.ones(n, d), torch.ones(n, d)))
 
 
@@ -2235,9 +2245,9 @@ def examples(seed):
         def draw(*shape):
             return torch.randn(shape, generator=generator, dtype=dtype)
 
-        yield "distance", {"matrix": draw(3, 5), "shift": draw(3)}, draw(n, 5), draw(n, 3)
+        yield "distance", {"shift": draw(3), "matrix": draw(3, 5)}, draw(n, 5), draw(n, 3)
         targets = torch.randint(0, 3, (n,), generator=generator)
-        yield "two layers", {"hidden": draw(7, 2, 4), "out": draw(3, 7), "scale": draw()}, draw(n, 2, 4), targets
+        yield "two layers", {"out": draw(3, 7), "scale": draw(), "hidden": draw(7, 2, 4)}, draw(n, 2, 4), targets
 
 
 def starts_of_newton(seed):
@@ -2252,8 +2262,10 @@ def starts_of_newton(seed):
         (3, 3, 3, torch.float64),
         (70, 2, 5, torch.float32),
     ):
-        slopes = 2 * torch.eye(d, dtype=dtype) + torch.rand(d, d, generator=generator, dtype=dtype).triu(1)
-        yield slopes, torch.randn(n, d, generator=generator, dtype=dtype), steps
+        slopes = torch.rand(d, d, generator=generator, dtype=dtype).triu(1)
+        if n % 2:
+            slopes = slopes - slopes.T / d
+        yield 2 * torch.eye(d, dtype=dtype) + slopes, torch.randn(n, d, generator=generator, dtype=dtype), steps
 
 
 def check_no_loop(name):
@@ -2279,6 +2291,9 @@ def check_per_sample_gradients():
             check.equal(sorted(got), sorted(parameters), f"the names in the result of {what}")
             for name, parameter in parameters.items():
                 hint = "one gradient for each example, not one for their mean or sum"
+                for other in parameters:
+                    if other != name and torch.is_tensor(got[name]) and got[name].shape == expected[other].shape:
+                        hint = f"it may be that of {other!r}: a dict keeps the order in which names were put in, and `sorted` makes another"
                 check.shape(got[name], (n, *parameter.shape), f"the result for {name!r} of {what}", hint)
                 hint = "entry [i] is the gradient from example i alone: each example has its own input and its own target"
                 rtol = 1e-6 if parameter.dtype == torch.float64 else 1e-4
@@ -2306,14 +2321,21 @@ def check_steps(slopes, points, steps):
     )
     if steps != 1:
         hint = "each step starts where the last one ended, with a new Jacobian"
+    if torch.is_tensor(got) and got.isnan().any():
+        hint = "where f is 0 already the step is 0, and J has an inverse everywhere: what is infinite, or 0 / 0, on the way?"
     check.equal(got, expected, what, hint, rtol=1e-6 if points.dtype == torch.float64 else 1e-4)
     check.equal(points_after, points, f"the given points after {what}", "leave them alone")
     check.true(not points_after.requires_grad, f"The given points require gradients after {what}: leave them alone.")
+    if points.shape[1] > 1:
+        got = your_newton(slopes, points, steps, turn=1)
+        hint = "the order of the equations must not matter: where J has zeros on its diagonal, elimination needs other rows first, as `torch.linalg.solve` takes them"
+        check.equal(got, expected, f"{what}, the last equation put first", hint, rtol=1e-6 if points.dtype == torch.float64 else 1e-4)
 
 
 def check_steps_away(seed, steps):
     """Where Newton overshoots; the slopes cancel, so the points that are expected do not depend on them."""
     points = 2 + torch.rand(3, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    points[1] = 0  # there f is 0: the point stays
     got = your_newton_away(torch.tensor([[2, 0.7], [0, 2]], dtype=torch.float64), points, steps)
     expected = points
     for _ in range(steps):
@@ -2322,17 +2344,27 @@ def check_steps_away(seed, steps):
     check.equal(got, expected, f"{name_of(points, steps)} where each step makes f larger", hint, rtol=1e-6)
 
 
+def check_far_step():
+    """The slopes cancel here, too."""
+    flat = torch.tensor([[0.82, 0.821], [0.8165, 0.81651]], dtype=torch.float64)
+    expected = flat - (flat**3 - 2 * flat + 2) / (3 * flat**2 - 2)
+    got = your_newton_far(torch.tensor([[2, 0.7], [0, 2]], dtype=torch.float64), flat)
+    hint = "from the first the step is 53 long and f becomes a hundred thousand times as large: it is taken all the same"
+    check.equal(got, expected, f"{name_of(flat, 1)} where f is nearly flat", hint, rtol=1e-6)
+
+
 def check_units(slopes, points, steps):
     d, expected = points.shape[1], newton_one_by_one(slopes, points, steps)
     odd, ones = torch.arange(d) % 2 == 1, torch.ones(d, dtype=points.dtype)
     units = [(1e-9, 1.0), (1.0, 1e-12), (1e-9, 1e-12)]
-    units += [(1.0, ones.masked_fill(odd, 1e-12)), (ones.masked_fill(odd, 1e-9), 1.0)] if d > 1 else []
+    if d > 1:
+        units += [(1.0, ones.masked_fill(odd, 1e-12)), (ones.masked_fill(odd, 1e-9), 1.0), (ones.masked_fill(odd, 1e-9), ones.masked_fill(~odd, 1e-12))]
     hint = (
         "other units must not matter: what is added to J, a limit below which f, a step, J or a part of J counts as 0 "
         "(a pseudo-inverse has one), and a fixed distance for differences are small beside some functions only"
     )
-    for unit, size in units:
-        got = your_newton(slopes, unit * points, steps, unit, size)
+    for (unit, size), turn in itertools.product(units, range(min(d, 2))):
+        got = your_newton(slopes, unit * points, steps, unit, size, turn)
         sizes = [f"{x:g}" if isinstance(x, float) else f"1 and {x.min().item():g} by coordinate" for x in (unit, size)]
         where = f"{name_of(points, steps)} of size {sizes[0]}, with values of size {sizes[1]}"
         check.equal(got, unit * expected, where, hint, rtol=1e-6 if points.dtype == torch.float64 else 1e-4)
@@ -2347,6 +2379,7 @@ def check_newton():
             if steps:
                 check_units(*start, steps)
         check_steps_away(seed, 7)
+    check_far_step()
     check_no_loop("newton")
 
 

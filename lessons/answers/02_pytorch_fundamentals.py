@@ -3108,6 +3108,69 @@ def newton(f, points: torch.Tensor, steps: int) -> torch.Tensor:
     return points
 
 
+# %% wrong="derivatives" breaks="step" says="the order of the equations must not matter"
+# Misunderstands: a matrix that has an inverse can be eliminated in the order of its rows, without looking for a pivot.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    d = points.shape[1]
+    for _ in range(steps):
+        table = torch.cat([vmap(jacrev(f))(points), vmap(f)(points)[:, :, None]], dim=2)
+        for column in range(d):
+            row = table[:, column] / table[:, column, column, None]  # 1 on the diagonal
+            rest = table - table[:, :, column, None] * row[:, None]  # 0 elsewhere in the column
+            table = torch.cat([rest[:, :column], row[:, None], rest[:, column + 1 :]], dim=1)
+        points = points - table[:, :, d]
+    return points
+
+
+# %% wrong="derivatives" breaks="names" says="it may be that of"
+# Misunderstands: a dict of tensors is flattened in alphabetical order of its names (it goes in the order of the dict).
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    def loss_of_values(values, x, y):
+        return loss_of(dict(zip(parameters, values)), x, y)
+
+    found = vmap(grad(loss_of_values), in_dims=(None, 0, 0))(tuple(parameters.values()), inputs, targets)
+    return dict(zip(sorted(parameters), found))
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = points - torch.linalg.solve(vmap(jacrev(f))(points), vmap(f)(points)[..., None])[..., 0]
+    return points
+
+
+# %% wrong="derivatives" breaks="step" says="where f is nearly flat"
+# Misunderstands: a step that makes f a hundred times as large has failed and is left out.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        values = vmap(f)(points)
+        moved = points - torch.linalg.solve(vmap(jacrev(f))(points), values[..., None])[..., 0]
+        failed = vmap(f)(moved).norm(dim=1) > 100 * values.norm(dim=1)
+        points = torch.where(failed[:, None] & (values != 0).any(1, keepdim=True), points, moved)
+    return points
+
+
+# %% wrong="derivatives" breaks="step" says="where f is 0 already"
+# Misunderstands: a direction has a length (where f is 0 already, 0 / 0 is NaN).
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        values = vmap(f)(points)
+        length = values.norm(dim=1, keepdim=True)
+        points = points - length * torch.linalg.solve(vmap(jacrev(f))(points), (values / length)[..., None])[..., 0]
+    return points
+
+
 # %% right="derivatives"
 # The examples' axis through one summed loss: copies of the parameters, one for each example.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
@@ -3159,6 +3222,21 @@ def newton(f, points, steps):
         move = torch.linalg.solve(torch.stack(rows, dim=1), values.detach().unsqueeze(-1))
         current = current.detach() - move.squeeze(-1)
     return current
+
+
+# %% right="derivatives"
+# A copy of the parameters for each example and one gradient of the sum of losses; forward mode and the inverse.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    n = len(inputs)
+    copies = {name: p.expand(n, *p.shape).clone().requires_grad_() for name, p in parameters.items()}
+    losses = vmap(loss_of)(copies, inputs, targets)
+    return dict(zip(copies, torch.autograd.grad(losses.sum(), tuple(copies.values()))))
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = points - torch.einsum("nij,nj->ni", torch.linalg.inv(vmap(torch.func.jacfwd(f))(points)), vmap(f)(points))
+    return points
 
 
 # %% wrong="normalise_tests" breaks="length, axis, dtype, unchanged, gradients" says="still unseen"
