@@ -3479,7 +3479,7 @@ def check_normalise(normalise):
     torch.testing.assert_close(a.grad, b.grad)
 
 
-# %% wrong="normalise_tests" breaks="unchanged" says="writes 1e-12 into the input"
+# %% wrong="normalise_tests" breaks="unchanged" says="writes 1e-30 into the input"
 # Misunderstands: a second name for a tensor is a copy of it (it is compared with itself).
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
@@ -3630,6 +3630,21 @@ def check_normalise(normalise):
                 length = x.norm(dim=dim, keepdim=True)
                 torch.testing.assert_close(normalise(given, dim), torch.where(length > 0, x / length, x))
                 assert torch.equal(given, x)
+
+
+# %% wrong="normalise_tests" breaks="unchanged" says="writes 1e-30 into the input"
+# Misunderstands: `assert_close` says whether x is unchanged (it forgives small changes).
+def check_normalise(normalise) -> None:
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = 0, x[1] * 1e-3, x[2] * 1e5
+    for dim in range(x.ndim):
+        torch.autograd.gradcheck(lambda v: normalise((v * x)[1:], dim), torch.rand_like(x).requires_grad_(), fast_mode=True)
+    for x in (x, x.float(), x.flatten(), torch.zeros_like(x)):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                length = x.norm(dim=dim, keepdim=True)
+                torch.testing.assert_close(normalise(given, dim), torch.where(length > 0, x / length, x))
+                torch.testing.assert_close(given, x)
 
 
 # %% right="normalise_tests"
@@ -4707,6 +4722,85 @@ def smooth(losses, keep):
     return curve
 
 
+# %% wrong="clinic" breaks="average" says="none may be forgotten"
+# Misunderstands: after a hundred steps an old loss has no weight any more, whatever `keep` is, so the last 100 are enough.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
+    if isinstance(batch, dict):
+        return {name: to_device(part, device, dtype) for name, part in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(part, device, dtype) for part in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    window, curve = collections.deque(maxlen=100), []
+    for loss in losses:
+        window.append(loss.item())
+        average = window[0]
+        for number in itertools.islice(window, 1, None):
+            average = keep * average + (1 - keep) * number
+        curve.append(average)
+    return curve
+
+
+# %% wrong="clinic" breaks="average" says="each entry of the list is a step of its own"
+# Misunderstands: the same loss tensor a second time in a row is the same step, which must not count twice.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
+    if isinstance(batch, dict):
+        return {name: to_device(part, device, dtype) for name, part in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(part, device, dtype) for part in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve, previous = [], None
+    for loss in losses:
+        if loss is previous:
+            continue
+        number = loss.item()
+        curve.append(keep * curve[-1] + (1 - keep) * number if curve else number)
+        previous = loss
+    return curve
+
+
+# %% wrong="clinic" breaks="average" says="which step has fewer digits"
+# Misunderstands: float32 is enough for an average.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
+    if isinstance(batch, dict):
+        return {name: to_device(part, device, dtype) for name, part in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(part, device, dtype) for part in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve, average = [], None
+    for loss in losses:
+        number = loss.detach().float()
+        average = number if average is None else keep * average + (1 - keep) * number
+        curve.append(average.item())
+    return curve
+
+
 # %% right="clinic"
 # Room made beforehand and filled frame by frame; loops in place of comprehensions; `detach` in place of `item`.
 def record(camera, count):
@@ -4799,6 +4893,37 @@ def to_device(batch, device, dtype):
 def smooth(losses, keep):
     numbers = (float(loss) for loss in losses)
     return list(itertools.accumulate(numbers, lambda average, loss: average * keep + loss * (1 - keep)))
+
+
+# %% right="clinic"
+# A film allocated at the first frame; a match statement; itertools.accumulate over numbers.
+def record(camera, count):
+    film = None
+    for i in range(count):
+        frame = camera.read()
+        if film is None:
+            film = np.empty((count, *frame.shape), dtype=np.float32)
+        film[i] = np.asarray(frame, dtype=np.float64) / 255.0
+    return torch.from_numpy(film)
+
+
+def to_device(batch, device, dtype):
+    match batch:
+        case torch.Tensor():
+            return batch.to(device=device, dtype=dtype if batch.dtype.is_floating_point else None)
+        case dict():
+            return dict(zip(batch, (to_device(part, device, dtype) for part in batch.values())))
+        case list():
+            return [to_device(part, device, dtype) for part in batch]
+        case tuple():
+            return tuple([to_device(part, device, dtype) for part in batch])
+        case _:
+            return batch
+
+
+def smooth(losses, keep):
+    numbers = (float(loss.detach()) for loss in losses)
+    return list(itertools.accumulate(numbers, lambda average, number: keep * average + (1 - keep) * number))
 
 
 # %% equivalent="clinic" because="tensors, dicts, lists and tuples of a batch are plain ones"
