@@ -231,6 +231,13 @@ def part_and_patches(large, kind, size, overwrite=None):
 
 
 @check.scenario
+def patches_of_two_sizes(image, sizes):
+    """The patches of one array in two sizes, looked at when both are there."""
+    patches = [patch_view(image, size) for size in sizes]
+    return [each.clone() for each in patches]
+
+
+@check.scenario
 def tokens_of_two(first, second):
     """The tokens of two tensors of patches, looked at when both are there."""
     tokens = to_tokens(first)
@@ -291,6 +298,9 @@ def check_patch_view():
                     f"{what} has the right values in new memory: what is written into {one} does not show in {other}. "
                     "Which of your steps copies? (`torch.tensor`, `contiguous`, `clone`, and `reshape` after a transpose do.)",
                 )
+        image = np.random.default_rng(seed).integers(0, 256, (12, 12, 2), dtype=np.uint8)
+        expected, hint = [expected_patches(image, size) for size in (2, 3)], "each call has a size of its own: nothing stays from the one before"
+        check.equal(patches_of_two_sizes(image, (2, 3)), expected, "in two calls of `patch_view` with one array, sizes 2 and 3, patches", hint)
 
 
 def tokens_by_definition(patches):
@@ -1442,6 +1452,23 @@ def descend_from(start, batches, rate, kind, generator=False, old_gradient=None,
     return losses, len(calls), len(optimised), after, shown, trainable, hooks, further
 
 
+@check.scenario
+def descend_many(start, rate, steps):
+    """`descend` on the sum over parameters of their squared distance to 1, and the parameters afterwards."""
+    parameters = [value.clone().requires_grad_() for value in start]
+    losses = descend(lambda: sum((parameter - 1).square().sum() for parameter in parameters), parameters, rate, steps)
+    return losses, [parameter.detach() for parameter in parameters]
+
+
+def check_how_many(count):
+    start = [torch.full((1 + i % 3,), float(i), dtype=torch.float64) for i in range(count)]
+    losses, after = descend_many(start, 0.1, 2)
+    one, two = ([1 + share * (value - 1) for value in start] for share in (0.8, 0.64))
+    what = f"2 steps at rate 0.1 on {count} parameter{'s' * (count > 1)}"
+    check.equal(after, two, f"after {what} parameters", "every parameter moves, however many there are", rtol=1e-9)
+    check.equal(losses, [sum((value - 1).square().sum().item() for value in values) for values in (start, one)], f"with {what} losses", rtol=1e-9)
+
+
 def descend_by_library(start, batches, rate, kind):
     """The same by `torch.optim`: losses, parameters afterwards, gradients on the last batch."""
     parameters = [value.clone().requires_grad_() for value in start]
@@ -1566,6 +1593,8 @@ with check.exercise("descend"):
             check_descend(start, some, 0.02, " so long that numbers move by up to a million", hint, {"size": 1e6})
     _, (tiny, first), _, _ = starts_to_descend_from(seeds[0])
     check_descend(tiny, first * 501, 0.001, hint="as many steps as `steps` says")
+    for count in (1, 10):
+        check_how_many(count)
 
 
 # %% [markdown]
@@ -1736,7 +1765,7 @@ print("gradcheck compares with finite differences:", torch.autograd.gradcheck(la
 # Write `RMSNorm` as a `torch.autograd.Function`, used as `RMSNorm.apply(x, weight, eps)`.
 # `x` has shape `[..., d]` with one to three axes before the last, `weight` `[d]`; both are float32 or both float64. d is at most
 # 1,100, and so is the number of rows. `eps` is a Python float from 1e-8 to 1. A number in `x` is 0 or from 1e-15 to 1e15 in
-# size, in any row; those in `weight` and the gradient that comes in are at most 100, and may be 0. No number is off by more than
+# size, in any row; those in `weight` and the gradient that comes in are at most 1e5, and may be 0. No number is off by more than
 # 1e-4 (float32) or 1e-7 (float64) times a scale:
 #
 # | the error in | has as its scale the largest number in |
@@ -2133,7 +2162,7 @@ print("second derivatives at one point:", jacrev(grad(height_at))(where[2], torc
 # inverse (with its rows and columns in suitable units its condition number is below 100); zeros may stand on its diagonal.
 #
 # - One step is $p \leftarrow p - J(p)^{-1} f(p)$, with $J$ the Jacobian of $f$ at $p$: row $i$ holds the derivatives of
-#   $f_i$. It is taken whole: it may be 1e40 long, or make $f$ 1e15 times as large. <!-- rule: step -->
+#   $f_i$. It is taken whole: it may be 1e80 long, or make $f$ 1e15 times as large. <!-- rule: step -->
 # - It returns the points `[n, d]` after `steps` steps, each with the Jacobian of where it starts. (With 0 steps the
 #   given tensor itself may come back.) <!-- rule: steps -->
 #

@@ -214,6 +214,24 @@ def to_tokens(patches):
     return patches.reshape(rows * columns, -1).float() / 255
 
 
+# %% wrong="patches" breaks="grid" says="each call has a size of its own"
+# Misunderstands: an array that is the same has the same patches (of any size).
+VIEWS = {}
+
+
+def patch_view(image, size):
+    if id(image) not in VIEWS:
+        height, width, channels = image.shape
+        split = torch.from_numpy(image).view(height // size, size, width // size, size, channels)
+        VIEWS[id(image)] = image, split.transpose(1, 2)
+    return VIEWS[id(image)][1]
+
+
+def to_tokens(patches):
+    rows, columns = patches.shape[:2]
+    return patches.reshape(rows * columns, -1).float() / 255
+
+
 # %% right="patches"
 # `unfold` slides a window of `size` by `size`; the channel axis goes to the end.
 def patch_view(image, size):
@@ -2033,6 +2051,21 @@ def descend(loss_of, parameters, rate, steps):
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
     for _ in range(min(steps, 100)):
+        loss = loss_of()
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients):
+                if gradient is not None:
+                    parameter -= rate * gradient
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="step" says="every parameter moves, however many there are"
+# Misunderstands: there are always four parameters, as in the example.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters)[:4], []
+    for _ in range(steps):
         loss = loss_of()
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         with torch.no_grad():
