@@ -172,6 +172,66 @@ def to_tokens(patches):
     return tokens.copy_(patches.flatten(0, 1).flatten(1)).div_(255)
 
 
+# %% wrong="patches" breaks="anew" says="the tensor is the same, its numbers are not"
+# Misunderstands: a tensor that is the same object has the same numbers, so its tokens need be computed only once.
+import functools
+
+
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+@functools.lru_cache(maxsize=16)
+def to_tokens(patches):
+    rows, columns = patches.shape[:2]
+    return patches.reshape(rows * columns, -1).float() / 255
+
+
+# %% wrong="patches" breaks="scale" says="expected"
+# Misunderstands: 256 levels fit into float16 exactly, so n / 255 may be computed there and widened afterwards.
+def patch_view(image, size):
+    height, width, channels = image.shape
+    return torch.from_numpy(image).view(height // size, size, width // size, size, channels).transpose(1, 2)
+
+
+def to_tokens(patches):
+    rows, columns = patches.shape[:2]
+    return (patches.reshape(rows * columns, -1).half() / 255).float()
+
+
+# %% wrong="patches" breaks="parts" says="take strides from the tensor"
+# Misunderstands: the channels of one pixel always lie one behind the other; only rows and columns can be spread in memory.
+def patch_view(image, size):
+    pixels = torch.from_numpy(image)
+    down, right, _ = pixels.stride()
+    shape = (image.shape[0] // size, image.shape[1] // size, size, size, image.shape[2])
+    return pixels.as_strided(shape, (size * down, size * right, down, right, 1))
+
+
+def to_tokens(patches):
+    rows, columns = patches.shape[:2]
+    return patches.reshape(rows * columns, -1).float() / 255
+
+
+# %% wrong="patches" breaks="grid" says="each call has a size of its own"
+# Misunderstands: an array that is the same has the same patches (of any size).
+VIEWS = {}
+
+
+def patch_view(image, size):
+    if id(image) not in VIEWS:
+        height, width, channels = image.shape
+        split = torch.from_numpy(image).view(height // size, size, width // size, size, channels)
+        VIEWS[id(image)] = image, split.transpose(1, 2)
+    return VIEWS[id(image)][1]
+
+
+def to_tokens(patches):
+    rows, columns = patches.shape[:2]
+    return patches.reshape(rows * columns, -1).float() / 255
+
+
 # %% right="patches"
 # `unfold` slides a window of `size` by `size`; the channel axis goes to the end.
 def patch_view(image, size):
@@ -881,6 +941,75 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
+# %% wrong="contractions" breaks="large, gradients" says="a `torch.where` picked another value"
+# Misunderstands: `torch.where` keeps the branch that was not chosen out of the gradient, so an infinite exponential there does no harm.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / math.sqrt(queries.shape[-1])
+    powers = scores.exp()
+    plain = powers / powers.sum(-1, keepdim=True)
+    shifted = (scores - scores.amax(-1, keepdim=True)).exp()
+    safe = shifted / shifted.sum(-1, keepdim=True)
+    large = scores.abs().amax(-1, keepdim=True) > 50
+    return torch.einsum("bhts,bshe->bthe", torch.where(large, safe, plain), values)
+
+
+# %% wrong="contractions" breaks="paint" says="which axis of `colours` is which"
+# Misunderstands: the lengths of the axes say which axis is which, so the colours can be turned until they fit.
+def paint(shares, colours):
+    mixing = colours if colours.shape[1] == len(shares) else colours.T
+    return (mixing @ shares.flatten(1)).unflatten(1, shares.shape[1:])
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / math.sqrt(queries.shape[-1])
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" breaks="heads" says="a query meets all keys of its own batch entry and head"
+# Misunderstands: the heads are on axis 1 where the lengths fit (they are the axis that queries and keys have in common).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
+
+
+def attend(queries, keys, values):
+    if queries.shape[1] != keys.shape[1] or queries.shape[2] != queries.shape[1] or len(queries) != queries.shape[1]:
+        queries, keys, values = (x.transpose(1, 2) for x in (queries, keys, values))
+        return F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2)
+    return F.scaled_dot_product_attention(queries, keys, values)
+
+
+# %% right="contractions"
+# Matrix products by batch, and the library's own attention.
+def paint(shares, colours):
+    return torch.tensordot(colours, shares, dims=([0], [0]))
+
+
+def gram(features):
+    pixels = features.flatten(start_dim=2)
+    return torch.bmm(pixels, pixels.mT) / pixels.shape[-1]
+
+
+def attend(queries, keys, values):
+    queries, keys, values = (x.transpose(1, 2) for x in (queries, keys, values))
+    return F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2)
+
+
 # %% right="contractions"
 # Matrix products and transposes, no einsum at all.
 def paint(shares, colours):
@@ -1231,6 +1360,49 @@ def next_token_logprobs(logits, ids):
 def segment_mean(values, segment, count):
     sums = values.new_zeros(count, values.shape[1]).index_add(0, segment, values)
     return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="logprob" says="the probabilities of all of them sum to 1"
+# Misunderstands: only the 50 likeliest tokens count in the sum of the probabilities, the rest vanish.
+def next_token_logprobs(logits, ids):
+    scores = logits[:, :-1]
+    likeliest = scores.topk(min(50, scores.shape[-1]), dim=-1).values
+    return scores.gather(2, ids[:, 1:, None])[..., 0] - likeliest.logsumexp(-1)
+
+
+def segment_mean(values, segment, count):
+    sums = values.new_zeros(count, values.shape[1]).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% wrong="gather_scatter" breaks="large" says="take both in one step"
+# Misunderstands: where scores are large the largest alone makes up the sum of the exponentials (two may be equally large).
+def next_token_logprobs(logits, ids):
+    scores = logits[:, :-1]
+    largest = scores.amax(-1)
+    small = scores.abs().amax(-1) < 80
+    inside = torch.where(small[..., None], scores, torch.zeros_like(scores))
+    total = torch.where(small, inside.exp().sum(-1).log(), largest)
+    return scores.gather(2, ids[:, 1:, None])[..., 0] - total
+
+
+def segment_mean(values, segment, count):
+    sums = values.new_zeros(count, values.shape[1]).index_add(0, segment, values)
+    return sums / torch.bincount(segment, minlength=count).clamp(min=1)[:, None]
+
+
+# %% right="gather_scatter"
+# The token's score minus logsumexp, by plain indexing; scatter_reduce with a mean.
+def next_token_logprobs(logits, ids):
+    b, t, _ = logits.shape
+    scores, following = logits[:, : t - 1], ids[:, 1:]
+    text, place = torch.arange(b).unsqueeze(1), torch.arange(t - 1).unsqueeze(0)
+    return scores[text, place, following] - scores.logsumexp(dim=2)
+
+
+def segment_mean(values, segment, count):
+    start = torch.zeros(count, values.shape[1], dtype=values.dtype)
+    return start.scatter_reduce(0, segment.unsqueeze(1).expand_as(values), values, reduce="mean", include_self=False)
 
 
 # %% right="gather_scatter"
@@ -1844,6 +2016,66 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
+# %% wrong="descend" breaks="step" says="no step is too long"
+# Misunderstands: a number that moves by more than 100 in one step can only be an explosion, and is held back.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients):
+                if gradient is not None:
+                    parameter -= (rate * gradient).clamp(-100, 100)
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="step" says="no step is too long"
+# Misunderstands: parameters have to stay within bounds.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(steps):
+        loss = loss_of()
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients):
+                if gradient is not None:
+                    parameter.sub_(rate * gradient).clamp_(-1000, 1000)
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="step" says="the number of losses of 500 steps"
+# Misunderstands: nobody takes more than a hundred steps.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters), []
+    for _ in range(min(steps, 100)):
+        loss = loss_of()
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients):
+                if gradient is not None:
+                    parameter -= rate * gradient
+        losses.append(loss.item())
+    return losses
+
+
+# %% wrong="descend" breaks="step" says="every parameter moves, however many there are"
+# Misunderstands: there are always four parameters, as in the example.
+def descend(loss_of, parameters, rate, steps):
+    parameters, losses = list(parameters)[:4], []
+    for _ in range(steps):
+        loss = loss_of()
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients):
+                if gradient is not None:
+                    parameter -= rate * gradient
+        losses.append(loss.item())
+    return losses
+
+
 # %% right="descend"
 # Gradients as values: nothing is stored in `.grad`, so nothing has to be cleared.
 def descend(loss_of, parameters, rate, steps):
@@ -2433,6 +2665,93 @@ class RMSNorm(torch.autograd.Function):
         return *torch.autograd.grad(y, (x, weight), grad_output), None
 
 
+# %% wrong="rms_norm" breaks="second" says="with other strides"
+# Misunderstands: `x.contiguous()` is still x to autograd (a copy made in forward is a constant to second derivatives).
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        x = x.contiguous()
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        x, weight = ctx.saved_tensors
+        r = (x.square().mean(-1, keepdim=True) + ctx.eps).sqrt()
+        normed, pulled = x / r, grad_output * weight
+        for_x = (pulled - normed * (pulled * normed).mean(-1, keepdim=True)) / r
+        return for_x, (grad_output * normed).sum(tuple(range(x.ndim - 1))), None
+
+
+# %% wrong="rms_norm" breaks="by_hand" says="write the formula of the gradients yourself"
+# Misunderstands: a backward pass of one's own may let autograd differentiate the formula (under another name).
+from torch.autograd import grad as gradients_of
+
+
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def formula(x, weight, eps):
+        return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return RMSNorm.formula(x, weight, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output):
+        x, weight = (saved.detach().double().requires_grad_() for saved in ctx.saved_tensors)
+        with torch.enable_grad():
+            y = RMSNorm.formula(x, weight, ctx.eps)
+        for_x, for_weight = gradients_of(y, (x, weight), grad_output.double())
+        return for_x.to(grad_output.dtype), for_weight.to(grad_output.dtype), None
+
+
+# %% wrong="rms_norm" breaks="by_hand" says="write the formula of the gradients yourself"
+# Misunderstands: `vjp` of `torch.func` is no autograd.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def formula(x, weight, eps):
+        return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return RMSNorm.formula(x, weight, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output):
+        x, weight = (saved.double() for saved in ctx.saved_tensors)
+        with torch.enable_grad():
+            _, pull_back = torch.func.vjp(lambda x, weight: RMSNorm.formula(x, weight, ctx.eps), x, weight)
+            for_x, for_weight = pull_back(grad_output.double())
+        return for_x.to(grad_output.dtype), for_weight.to(grad_output.dtype), None
+
+
+# %% right="rms_norm"
+# Second derivatives are refused by hand, in the first backward pass.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        r = (x.square().mean(dim=-1, keepdim=True) + eps).sqrt()
+        ctx.save_for_backward(x, weight, r)
+        return x / r * weight
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        if grad_output.requires_grad:
+            raise RuntimeError("no second derivatives here")
+        x, weight, r = ctx.saved_tensors
+        normed, pulled = x / r, grad_output * weight
+        for_x = (pulled - normed * (pulled * normed).mean(dim=-1, keepdim=True)) / r
+        return for_x, (grad_output * normed).sum(dim=tuple(range(x.ndim - 1))), None
+
+
 # %% right="rms_norm"
 # Intermediate results saved, second derivatives refused; the engine itself sums the weight's gradient to its shape.
 class RMSNorm(torch.autograd.Function):
@@ -2822,6 +3141,69 @@ def newton(f, points: torch.Tensor, steps: int) -> torch.Tensor:
     return points
 
 
+# %% wrong="derivatives" breaks="step" says="the order of the equations must not matter"
+# Misunderstands: a matrix that has an inverse can be eliminated in the order of its rows, without looking for a pivot.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    d = points.shape[1]
+    for _ in range(steps):
+        table = torch.cat([vmap(jacrev(f))(points), vmap(f)(points)[:, :, None]], dim=2)
+        for column in range(d):
+            row = table[:, column] / table[:, column, column, None]  # 1 on the diagonal
+            rest = table - table[:, :, column, None] * row[:, None]  # 0 elsewhere in the column
+            table = torch.cat([rest[:, :column], row[:, None], rest[:, column + 1 :]], dim=1)
+        points = points - table[:, :, d]
+    return points
+
+
+# %% wrong="derivatives" breaks="names" says="it may be that of"
+# Misunderstands: a dict of tensors is flattened in alphabetical order of its names (it goes in the order of the dict).
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    def loss_of_values(values, x, y):
+        return loss_of(dict(zip(parameters, values)), x, y)
+
+    found = vmap(grad(loss_of_values), in_dims=(None, 0, 0))(tuple(parameters.values()), inputs, targets)
+    return dict(zip(sorted(parameters), found))
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = points - torch.linalg.solve(vmap(jacrev(f))(points), vmap(f)(points)[..., None])[..., 0]
+    return points
+
+
+# %% wrong="derivatives" breaks="step" says="where f is nearly flat"
+# Misunderstands: a step that makes f a hundred times as large has failed and is left out.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        values = vmap(f)(points)
+        moved = points - torch.linalg.solve(vmap(jacrev(f))(points), values[..., None])[..., 0]
+        failed = vmap(f)(moved).norm(dim=1) > 100 * values.norm(dim=1)
+        points = torch.where(failed[:, None] & (values != 0).any(1, keepdim=True), points, moved)
+    return points
+
+
+# %% wrong="derivatives" breaks="step" says="where f is 0 already"
+# Misunderstands: a direction has a length (where f is 0 already, 0 / 0 is NaN).
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    return vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, targets)
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        values = vmap(f)(points)
+        length = values.norm(dim=1, keepdim=True)
+        points = points - length * torch.linalg.solve(vmap(jacrev(f))(points), (values / length)[..., None])[..., 0]
+    return points
+
+
 # %% right="derivatives"
 # The examples' axis through one summed loss: copies of the parameters, one for each example.
 def per_sample_gradients(loss_of, parameters, inputs, targets):
@@ -2873,6 +3255,21 @@ def newton(f, points, steps):
         move = torch.linalg.solve(torch.stack(rows, dim=1), values.detach().unsqueeze(-1))
         current = current.detach() - move.squeeze(-1)
     return current
+
+
+# %% right="derivatives"
+# A copy of the parameters for each example and one gradient of the sum of losses; forward mode and the inverse.
+def per_sample_gradients(loss_of, parameters, inputs, targets):
+    n = len(inputs)
+    copies = {name: p.expand(n, *p.shape).clone().requires_grad_() for name, p in parameters.items()}
+    losses = vmap(loss_of)(copies, inputs, targets)
+    return dict(zip(copies, torch.autograd.grad(losses.sum(), tuple(copies.values()))))
+
+
+def newton(f, points, steps):
+    for _ in range(steps):
+        points = points - torch.einsum("nij,nj->ni", torch.linalg.inv(vmap(torch.func.jacfwd(f))(points)), vmap(f)(points))
+    return points
 
 
 # %% wrong="normalise_tests" breaks="length, axis, dtype, unchanged, gradients" says="still unseen"
@@ -3115,7 +3512,7 @@ def check_normalise(normalise):
     torch.testing.assert_close(a.grad, b.grad)
 
 
-# %% wrong="normalise_tests" breaks="unchanged" says="writes 1e-12 into the input"
+# %% wrong="normalise_tests" breaks="unchanged" says="writes 1e-30 into the input"
 # Misunderstands: a second name for a tensor is a copy of it (it is compared with itself).
 def check_normalise(normalise):
     x = torch.randn(3, 2, 4, dtype=torch.float64)
@@ -3266,6 +3663,21 @@ def check_normalise(normalise):
                 length = x.norm(dim=dim, keepdim=True)
                 torch.testing.assert_close(normalise(given, dim), torch.where(length > 0, x / length, x))
                 assert torch.equal(given, x)
+
+
+# %% wrong="normalise_tests" breaks="unchanged" says="writes 1e-30 into the input"
+# Misunderstands: `assert_close` says whether x is unchanged (it forgives small changes).
+def check_normalise(normalise) -> None:
+    x = torch.randn(3, 2, 4, dtype=torch.float64)
+    x[0], x[1], x[2] = 0, x[1] * 1e-3, x[2] * 1e5
+    for dim in range(x.ndim):
+        torch.autograd.gradcheck(lambda v: normalise((v * x)[1:], dim), torch.rand_like(x).requires_grad_(), fast_mode=True)
+    for x in (x, x.float(), x.flatten(), torch.zeros_like(x)):
+        for dim in range(-x.ndim, x.ndim):
+            for given in (x.clone(), other_strides(x)):
+                length = x.norm(dim=dim, keepdim=True)
+                torch.testing.assert_close(normalise(given, dim), torch.where(length > 0, x / length, x))
+                torch.testing.assert_close(given, x)
 
 
 # %% right="normalise_tests"
@@ -4343,6 +4755,85 @@ def smooth(losses, keep):
     return curve
 
 
+# %% wrong="clinic" breaks="average" says="none may be forgotten"
+# Misunderstands: after a hundred steps an old loss has no weight any more, whatever `keep` is, so the last 100 are enough.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
+    if isinstance(batch, dict):
+        return {name: to_device(part, device, dtype) for name, part in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(part, device, dtype) for part in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    window, curve = collections.deque(maxlen=100), []
+    for loss in losses:
+        window.append(loss.item())
+        average = window[0]
+        for number in itertools.islice(window, 1, None):
+            average = keep * average + (1 - keep) * number
+        curve.append(average)
+    return curve
+
+
+# %% wrong="clinic" breaks="average" says="each entry of the list is a step of its own"
+# Misunderstands: the same loss tensor a second time in a row is the same step, which must not count twice.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
+    if isinstance(batch, dict):
+        return {name: to_device(part, device, dtype) for name, part in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(part, device, dtype) for part in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve, previous = [], None
+    for loss in losses:
+        if loss is previous:
+            continue
+        number = loss.item()
+        curve.append(keep * curve[-1] + (1 - keep) * number if curve else number)
+        previous = loss
+    return curve
+
+
+# %% wrong="clinic" breaks="average" says="which step has fewer digits"
+# Misunderstands: float32 is enough for an average.
+def record(camera, count):
+    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
+
+
+def to_device(batch, device, dtype):
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
+    if isinstance(batch, dict):
+        return {name: to_device(part, device, dtype) for name, part in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(part, device, dtype) for part in batch)
+    return batch
+
+
+def smooth(losses, keep):
+    curve, average = [], None
+    for loss in losses:
+        number = loss.detach().float()
+        average = number if average is None else keep * average + (1 - keep) * number
+        curve.append(average.item())
+    return curve
+
+
 # %% right="clinic"
 # Room made beforehand and filled frame by frame; loops in place of comprehensions; `detach` in place of `item`.
 def record(camera, count):
@@ -4435,6 +4926,37 @@ def to_device(batch, device, dtype):
 def smooth(losses, keep):
     numbers = (float(loss) for loss in losses)
     return list(itertools.accumulate(numbers, lambda average, loss: average * keep + loss * (1 - keep)))
+
+
+# %% right="clinic"
+# A film allocated at the first frame; a match statement; itertools.accumulate over numbers.
+def record(camera, count):
+    film = None
+    for i in range(count):
+        frame = camera.read()
+        if film is None:
+            film = np.empty((count, *frame.shape), dtype=np.float32)
+        film[i] = np.asarray(frame, dtype=np.float64) / 255.0
+    return torch.from_numpy(film)
+
+
+def to_device(batch, device, dtype):
+    match batch:
+        case torch.Tensor():
+            return batch.to(device=device, dtype=dtype if batch.dtype.is_floating_point else None)
+        case dict():
+            return dict(zip(batch, (to_device(part, device, dtype) for part in batch.values())))
+        case list():
+            return [to_device(part, device, dtype) for part in batch]
+        case tuple():
+            return tuple([to_device(part, device, dtype) for part in batch])
+        case _:
+            return batch
+
+
+def smooth(losses, keep):
+    numbers = (float(loss.detach()) for loss in losses)
+    return list(itertools.accumulate(numbers, lambda average, number: keep * average + (1 - keep) * number))
 
 
 # %% equivalent="clinic" because="tensors, dicts, lists and tuples of a batch are plain ones"
