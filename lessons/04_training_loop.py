@@ -127,9 +127,9 @@ plt.show()
 # others, memory spent on graphs that nobody will use, and a model that comes back in another mode than it went in.
 #
 # **Task.** Write two functions. In both, `x` has shape `(batch, ...)`, float32 or float64 as the model's parameters, `y` is
-# int64 of shape `(batch,)`, and the model returns logits of shape `(batch, classes)`; a batch has one sample or more. The
-# model may be any `nn.Module` that takes `x` in this shape: parts of it may be frozen (`requires_grad` False), shared or unused,
-# and its submodules may come in different modes. Each of the two functions is checked, and earns half of the points, on its own.
+# int64 of shape `(batch,)`, and the model returns logits of shape `(batch, classes)`; a batch has one sample or more (two where
+# batch norm trains). The model is an `nn.Module` whose submodules may come in different modes; parameters may be frozen
+# (`requires_grad` False), shared or unused, and one submodule may stand in two places. Each of the two functions is checked, and earns half of the points, on its own.
 #
 # `train_step(model, optimizer, x, y)` makes one update on one batch. `optimizer` is one of `torch.optim` whose `step()` needs
 # no closure (SGD, Adam and most others), with one parameter group or more, for all parameters of the model or for some of them.
@@ -138,8 +138,8 @@ plt.show()
 #   thousands. <!-- rule: step -->
 # - The batch goes through the model once, and then the model and **all its submodules** are in training mode, in whatever
 #   mode each of them came. In which mode they are afterwards is up to you. <!-- rule: training_mode -->
-# - Gradients that lie in `.grad` when it is called have no effect. What lies there afterwards is up to
-#   you. <!-- rule: fresh -->
+# - Gradients that lie in `.grad` when it is called have no effect. Weight decay moves a parameter whose `.grad` is zero, but not
+#   one whose `.grad` is None, as it is where this batch gives none. What lies there afterwards is up to you. <!-- rule: fresh -->
 # - It returns the loss of this batch **before** the update, as a Python `float`. <!-- rule: returns -->
 #
 # `evaluate(model, loader)` judges the model. `loader` is anything that gives one batch `(x, y)` or more, of unequal sizes: a
@@ -149,7 +149,7 @@ plt.show()
 #   logits are in the thousands. <!-- rule: loss -->
 # - The second is the share (0 to 1) of all samples whose largest logit is at the label (two equally large ones do not
 #   come). <!-- rule: accuracy -->
-# - `loader` is passed over once. <!-- rule: once -->
+# - `loader` is iterated over once. <!-- rule: once -->
 # - While it judges, the model and all its submodules are in eval mode: dropout and batch norm behave as at use
 #   time. <!-- rule: eval_mode -->
 # - Autograd is switched off meanwhile (`torch.no_grad()`, `torch.inference_mode()`). <!-- rule: no_graph -->
@@ -195,11 +195,14 @@ def evaluate(model, loader):
 @check.shared
 def built(plan, came, dtype):
     """A model for pictures [batch, 2, 3] in the modes that `came` names ("as built": a child may be in eval mode)."""
-    model = nn.Sequential(nn.Flatten(-2), cases.build(plan)).to(dtype)  # takes no flat ones
+    twice = nn.Identity()
+    model = nn.Sequential(nn.Flatten(-2), cases.build(plan), twice, nn.Sequential(twice)).to(dtype)  # takes no flat ones
     if came != "as built":
-        model.train(came == "training")
+        model.train(came.startswith("training"))
     if came == "eval, but one part":
         model[1][0].train()
+    if came == "training, but a part that stands in two places":
+        twice.eval()
     return model
 
 
@@ -213,16 +216,20 @@ def trained(step, plan, how, came, leftover, x, y):
     model.register_forward_pre_hook(lambda module, args: modes.update(part.training for part in module.modules()))
     if kind == "SGD, logits times 1000":
         model.register_forward_hook(lambda module, args, logits: 1000 * logits)
+    for p in parameters:
+        p.grad = None if leftover is None else torch.full_like(p, leftover)
+    if kind == "weight decay, an unused parameter":
+        model.register_parameter("idle", nn.Parameter(torch.ones(2, dtype=x.dtype)))
+        model.idle.grad = torch.ones_like(model.idle)
     optimiser = {
         "SGD": lambda: torch.optim.SGD(parameters, lr=0.5),
+        "weight decay, an unused parameter": lambda: torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.5),
         "SGD, logits times 1000": lambda: torch.optim.SGD(parameters, lr=0.5 / 1000),
         "momentum": lambda: torch.optim.SGD(parameters, lr=0.2, momentum=0.9),
         "Adam": lambda: torch.optim.Adam(parameters, lr=0.05),
         "SGD for the last layer": lambda: torch.optim.SGD(parameters[-2:], lr=0.5),
         "two groups": lambda: torch.optim.SGD([{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.1}], lr=0.5),
     }[kind]()
-    for p in parameters:
-        p.grad = None if leftover is None else torch.full_like(p, leftover)
     torch.default_generator.manual_seed(1)  # for dropout
     seen = []
     for _ in range(3):
@@ -254,6 +261,8 @@ def step_by_definition(model, optimiser, x, y, mistake=""):
         keeps = mistake in ("uncleared", "cleared late") or id(p) in uncleared
         if slope is not None:
             p.grad = slope + before if keeps and before is not None else slope
+        elif mistake == "zeros" and before is not None:
+            p.grad = torch.zeros_like(p)
     if mistake != "no update":
         optimiser.step()
     if mistake == "cleared late":
@@ -312,6 +321,8 @@ def scores_by_definition(model, loader, mistake=""):
         batches = [(model(x).detach().double(), y) for x, y in loader]
     for part, training in modes:
         part.training = {"left in eval": False, "left in training": True, "one for all": modes[0][1]}.get(mistake, training)
+    for part, training in modes if mistake == "recursive" else []:
+        part.train(training)
     each = [F.cross_entropy(logits, y, reduction="none") for logits, y in batches]
     right = [(logits.argmax(1) == y).double() for logits, y in batches]
     if mistake == "batches":
@@ -334,13 +345,13 @@ def with_mistake(run, by_definition, mistake):
 
 
 model_kinds = ("nested", "linear", "tied", "frozen", "child in eval", "with buffers", "unused parameter")
-model_domain = {"plan": cases.module(6, "classes", model_kinds), "came": cases.choice("as built", "eval", "training", "eval, but one part")}
+model_domain = {"plan": cases.module(6, "classes", model_kinds), "came": cases.choice("as built", "eval", "training", "eval, but one part", "training, but a part that stands in two places")}
 
 
 def check_train_step():
     domain = {
         "plan": model_domain["plan"],
-        "how": cases.choice(("SGD", "float64"), ("SGD", "float32"), ("momentum", "float64"), ("Adam", "float64"), ("SGD for the last layer", "float64"), ("two groups", "float64"), ("SGD, logits times 1000", "float64")),
+        "how": cases.choice(("SGD", "float64"), ("SGD", "float32"), ("momentum", "float64"), ("Adam", "float64"), ("SGD for the last layer", "float64"), ("two groups", "float64"), ("SGD, logits times 1000", "float64"), ("weight decay, an unused parameter", "float64")),
         "came": model_domain["came"],
         "leftover": cases.choice(100.0, math.nan, None),
         "x": cases.tensor("rows", 2, 3, dtypes=("float64",)),
@@ -350,6 +361,7 @@ def check_train_step():
         "`backward` adds to what is in `.grad`: are old gradients cleared in every step?": "uncleared",
         "clear gradients before `backward`, not only at the end of your own step: somebody else may have left some": "cleared late",
         "old gradients were cleared in the first parameter group alone: an optimizer may have several groups": "one group",
+        "a parameter to which this batch gives no gradient was moved by weight decay: an old gradient becomes None, not zeros": "zeros",
         "the batch goes through the model once: its loss is the one to return and the one to call `backward` on": "twice",
         "a part of the model was not in training mode, perhaps since an evaluation: `model.train()` reaches all parts, `model.training = True` one": "mode",
         "a part of the model was not in training mode: the flag of the whole does not tell that of its parts, so call `model.train()` in any case": "outer mode",
@@ -388,6 +400,7 @@ def check_evaluate():
         "a part of the model was in training mode while it was judged: the flag of the whole does not tell that of its parts, so call `model.eval()` in any case": "outer mode",
         "autograd recorded the evaluation (this model doubles its logits then): `torch.no_grad()` or `torch.inference_mode()`": "graph",
         "the model is left in eval mode: put each submodule back as it was": "left in eval",
+        "a submodule that stands in two places ends in another mode: `part.train(mode)` also sets what lies below `part`, `part.training = mode` does not": "recursive",
         "a submodule that came in eval mode is in training mode now: keep the mode of each of `model.modules()`": "one for all",
         "the model came in eval mode and is left in training mode: put each submodule back as it was": "left in training",
         "autograd is off for good: `with torch.no_grad():` switches it on again at its end": "grad off",

@@ -827,12 +827,63 @@ def evaluate(net, data):
     return float(loss), float((logits.max(dim=1).indices == targets).double().mean())
 
 
+# %% wrong="train_and_evaluate" breaks="fresh" says="None, not zeros"
+# Misunderstands: a gradient of zeros is as good as none (weight decay moves the one and not the other).
+def train_step(model, optimizer, x, y):
+    model.train()
+    optimizer.zero_grad(set_to_none=False)
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def evaluate(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="training_mode" says="in this order"
+# Misunderstands: one sample has to go through in eval mode, since batch norm cannot take it otherwise.
+def train_step(model, optimizer, x, y):
+    model.train(len(x) > 1)
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def evaluate(*args):
+    raise NotImplementedError
+
+
+# %% wrong="train_and_evaluate" breaks="modes_back" says="stands in two places ends in another mode"
+# Misunderstands: part.train(mode) sets this part alone (it sets all below it, and a shared one twice).
+def train_step(*args):
+    raise NotImplementedError
+
+
+def evaluate(model, loader):
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    loss, right, seen = 0.0, 0, 0
+    with torch.no_grad():
+        for x, y in loader:
+            logits = model(x)
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            right += (logits.argmax(1) == y).sum().item()
+            seen += len(y)
+    for part, mode in modes:
+        part.train(mode)
+    return loss / seen, right / seen
+
+
 # %% right="train_and_evaluate"
 def train_step(model, optimizer, x, y):
     model.train()
 
     def closure():
-        optimizer.zero_grad(set_to_none=False)
+        optimizer.zero_grad(set_to_none=True)
         loss = -F.log_softmax(model(x), dim=1)[torch.arange(len(y)), y].mean()
         loss.backward()
         return loss
