@@ -512,10 +512,10 @@ print(f"validation accuracy after 8 epochs: {scores[-1][1]:.0%}")
 # 2013, [arXiv:1211.5063](https://arxiv.org/abs/1211.5063).) Two gradients, (3) and (4), have the global norm 5. With $c = 1$
 # they become (0.6) and (0.8); each on its own would become (1) and (1), another direction.
 #
-# **Task.** Write `clip_gradients(parameters, max_norm)` by hand. `parameters` is any iterable of parameters, such as the
-# generator `model.parameters()`; each comes once, and at least one has a gradient. Some may be frozen (`requires_grad` False):
-# a gradient that lies there counts, and is clipped, as all others. The gradients are all float32 or all float64, with one entry
-# or more, of any shape and strides; entries are of size 1e-12 to 1e12, zeros among them. `max_norm` is a number from 0.1
+# **Task.** Write `clip_gradients(parameters, max_norm)`. `parameters` is a list of parameters or a generator such as
+# `model.parameters()`; each comes once, and at least one has a gradient. Some may be frozen (`requires_grad` False):
+# a gradient that lies there counts, and is clipped, as all others. The gradients are all float32 or all float64, with up to four
+# axes and at least one entry, contiguous or transposed; entries are of size 1e-12 to 1e12, zeros among them. `max_norm` is a number from 0.1
 # upwards, or `math.inf`.
 #
 # - It returns the global norm **before** clipping, a float or a tensor without axes: that is the figure to log. <!-- rule: norm -->
@@ -526,8 +526,8 @@ print(f"validation accuracy after 8 epochs: {scores[-1][1]:.0%}")
 # - The change is **in place**: the tensor in `p.grad` stays the same tensor in the same memory. Others may hold it or look into
 #   that memory, such as the buckets of data-parallel training. <!-- rule: in_place -->
 # - A parameter whose `grad` is None keeps None. <!-- rule: none -->
-# - `parameters` is passed over once. <!-- rule: once -->
-# - torch's own `clip_grad_norm_` is out of reach meanwhile; what it is made of is not. <!-- rule: by_hand, reported -->
+# - `parameters` is iterated over once. <!-- rule: once -->
+# - torch's own `clip_grad_norm_` is out of reach meanwhile; all other functions of torch are allowed. <!-- rule: by_hand, reported -->
 
 
 # %% exercise="clip_gradients" minutes=10 difficulty=2
@@ -557,7 +557,7 @@ def clipped(clip, size, gradients, max_norm, kind, frozen):
         p.requires_grad_(False)
     held = [p.grad for p in parameters]
     memory = [None if g is None else g.detach() for g in held]  # other tensors in the same memory, as a bucket has them
-    forbidden = AssertionError("torch's own clip_grad_norm_ is out of reach here: write it by hand")
+    forbidden = AssertionError("torch's own clip_grad_norm_ is out of reach here: measure and scale the gradients yourself")
     with mock.patch.object(torch.nn.utils, "clip_grad_norm_", side_effect=forbidden):
         with mock.patch.object(torch.nn.utils.clip_grad, "clip_grad_norm_", side_effect=forbidden):
             norm = clip(parameters if kind == "a list" else (p for p in parameters), max_norm)
@@ -568,10 +568,11 @@ def clipped(clip, size, gradients, max_norm, kind, frozen):
 @check.shared
 def clip_by_definition(parameters, max_norm, mistake=""):
     """By the formula, in float64; `mistake` names what it does wrong."""
+    empty = mistake == "second pass" and not isinstance(parameters, list)
     counting = [p for p in parameters if p.grad is not None and not (mistake == "frozen" and not p.requires_grad)]
     together = torch.cat([p.grad.double().flatten() for p in counting])
     norm = sum(p.grad.double().norm() for p in counting) if mistake == "sum of norms" else together.norm()
-    for p in counting:
+    for p in [] if empty else counting:
         g = p.grad
         length = g.double().norm() if mistake == "each on its own" else norm
         if mistake == "values":
@@ -586,7 +587,7 @@ def clip_by_definition(parameters, max_norm, mistake=""):
                 p.grad = shorter.clone()
             else:
                 g.data = shorter.clone()
-        elif (length > max_norm or mistake == "stretch" and length > 0) and mistake != "new tensors":
+        elif (length > max_norm or mistake == "stretch" and length > 0 and max_norm < math.inf) and mistake != "new tensors":
             g.copy_((g.double() * (max_norm / length)).to(g.dtype))
     return norm.item()
 
@@ -604,7 +605,7 @@ with check.exercise("clip_gradients"):
     ### END HIDDEN TESTS
 
     domain = {
-        # Two of very different size, and one of no axes: always of one dtype.
+        # Of one to four axes and two very different sizes, and one of no axes: always of one dtype.
         "_dtype": cases.choice("float32", "float64"),
         "size": cases.choice(1.0, 0.0, 1e-12, 1e-3, 0.02, 10.0, 1e6, 1e12),
         "_shapes": cases.lists(cases.integer(1, 300), "tensors"),
@@ -617,19 +618,21 @@ with check.exercise("clip_gradients"):
     }
 
     def gradients_of(_dtype, size, _shapes, _layout, _seed):
-        """Gradients of some magnitude: matrices [n, 3], the last a thousand times smaller, and one number."""
+        """Gradients of some magnitude: with two, one and four axes, the last a thousand times smaller, and one number."""
         generator = torch.Generator().manual_seed(_seed)
-        made = [size * torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in _shapes]
+        shapes = zip(_shapes, itertools.cycle([(3,), (), (2, 1, 3)]))
+        made = [size * torch.randn(n, *others, generator=generator, dtype=torch.float64) for n, others in shapes]
         made = [*made[:-1], made[-1] * (1e-3 if len(made) > 1 else 1), size * torch.randn((), generator=generator, dtype=torch.float64)]
         made = [g.to(getattr(torch, _dtype)) for g in made]
-        return [g.t().contiguous().t() if g.ndim == 2 and _layout == "transposed" else g for g in made]
+        return [g.transpose(0, -1).contiguous().transpose(0, -1) if g.ndim > 1 and _layout == "transposed" else g for g in made]
 
     causes = {
         "it is the sum of the norms: the global norm is the root of the sum of all squares": "sum of norms",
         "each tensor was clipped on its own, which turns the vector: one factor, max_norm / global norm, for all": "each on its own",
         "each value was clipped, which turns the vector: one factor, max_norm / global norm, for all": "values",
         "short gradients were stretched: the factor is at most 1": "stretch",
-        "the gradients are unchanged: `g = g * factor` makes a new tensor, `g.mul_(factor)` changes the one that is there; and a generator is empty at a second pass": "new tensors",
+        "the gradients are unchanged: `g = g * factor` makes a new tensor, `g.mul_(factor)` changes the one that is there": "new tensors",
+        "the gradients of a generator's parameters are unchanged: it is empty at a second pass, so keep a list": "second pass",
         "a frozen parameter's gradient was left out: one that lies there counts, and is clipped, whatever `requires_grad` says": "frozen",
         "gradients that are not contiguous are unchanged: `reshape(-1)` and `flatten()` make a copy of those": "copies",
         "`p.grad = ...` puts another tensor in place of the one that others hold: `p.grad.mul_(factor)` changes that one": "other tensor",
@@ -1009,12 +1012,12 @@ for batch in (10, 40, 160):
 #   batch they get; the tests have neither.) <!-- rule: equal -->
 # - There is one `optimizer.step()`. <!-- rule: one_step -->
 # - Each micro-batch goes through the model alone and once: never more samples at a time than it holds. <!-- rule: alone -->
-# - When a micro-batch goes through the model, the graphs of those before it are freed: that is the point of the
-#   exercise. <!-- rule: freed -->
+# - When a micro-batch goes through the model, the graphs of those before it are freed (`backward()` frees its graph): that is
+#   the point of the exercise. <!-- rule: freed -->
 # - The model and all its submodules are in training mode in each forward pass. <!-- rule: training_mode -->
-# - Old gradients in `.grad` have no effect. <!-- rule: fresh -->
+# - Old gradients in `.grad` have no effect, as in exercise 1. <!-- rule: fresh -->
 # - It returns the mean loss over all samples before the update, as a Python float. <!-- rule: returns -->
-# - The list `batches` stays as it was. <!-- rule: unchanged -->
+# - The list `batches` and its tensors stay as they were. <!-- rule: unchanged -->
 
 
 # %% exercise="accumulation_step" minutes=20 difficulty=2
@@ -1058,9 +1061,14 @@ def accumulated(step, plan, how, came, leftover, sizes, seed):
     parameters, passes = list(model.parameters()), []
     groups = {"two groups": [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.1}], "SGD for the last layer": parameters[-2:]}
     stretch = 1000 if kind == "SGD, logits times 1000" else 1
-    optimiser = torch.optim.SGD(groups.get(kind, parameters), lr=0.3 / stretch, momentum=0.9 if kind == "momentum" else 0.0)
     for p in parameters:
         p.grad = None if leftover is None else torch.full_like(p, leftover)
+    if kind == "weight decay, an unused parameter":
+        model.register_parameter("idle", nn.Parameter(torch.ones(2, dtype=x.dtype)))
+        model.idle.grad = torch.ones_like(model.idle)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.5)
+    else:
+        optimiser = torch.optim.SGD(groups.get(kind, parameters), lr=0.3 / stretch, momentum=0.9 if kind == "momentum" else 0.0)
     model[0].register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
 
     def pack(tensor):
@@ -1084,6 +1092,7 @@ def accumulated(step, plan, how, came, leftover, sizes, seed):
         state = {"is a float": isinstance(loss, float), "loss": loss}
         state["weights"] = {name: p.detach().clone() for name, p in model.named_parameters()}
         state["samples in the list"] = [len(b) for _, b in batches]
+        state["tensors in the list"] = [tensor.clone() for pair in batches for tensor in pair]
         seen.append(state | {"samples in each forward pass, sorted": sorted(passes)})
     return seen
 
@@ -1098,6 +1107,8 @@ def accumulate_by_definition(model, optimiser, batches, mistake=""):
     wanted, samples = [p for p in model.parameters() if p.requires_grad], sum(len(y) for _, y in batches)
     uncleared = {id(p) for group in optimiser.param_groups[1:] for p in group["params"]} if mistake == "one group" else set()
     sums = [p.grad if mistake == "uncleared" or id(p) in uncleared else None for p in wanted]
+    if mistake == "zeros":
+        sums = [None if p.grad is None else torch.zeros_like(p) for p in wanted]
     for p in model.parameters():
         p.grad = p.grad if id(p) in uncleared else None
     losses, shares = [], []
@@ -1148,6 +1159,7 @@ with check.exercise("accumulation_step"):
             ("two groups", "float64"),
             ("SGD for the last layer", "float64"),
             ("SGD, logits times 1000", "float64"),
+            ("weight decay, an unused parameter", "float64"),
         ),
         "came": cases.choice("as built", "eval", "training"),
         "leftover": cases.choice(2.0, math.nan, None),
@@ -1157,6 +1169,7 @@ with check.exercise("accumulation_step"):
     causes = {
         "old gradients were added: clear them once, before the first micro-batch": "uncleared",
         "old gradients were cleared in the first parameter group alone: an optimizer may have several groups": "one group",
+        "a parameter to which this batch gives no gradient was moved by weight decay: an old gradient becomes None, not zeros": "zeros",
         "a micro-batch goes through the model once: its loss is the one to add up and the one to call `backward` on": "twice",
         "in the loss that is returned each micro-batch weighs the same: weigh it there by its samples too": "reported",
         "each micro-batch weighs the same here: weigh it by its samples, len(y) / all": "equal",
@@ -1289,21 +1302,22 @@ claims.record(
 #
 # **Task.** Write `amp_step(model, optimizer, scaler, x, y, dtype, max_norm)`: one train step with mixed precision and
 # clipping. `model`, `x` and `y` are as in exercise 1, in float32; `optimizer` too, but it has all parameters of the model.
-# `dtype` is `torch.bfloat16` or `torch.float16`; `max_norm` is a positive number. `scaler` is a `torch.amp.GradScaler` of any
-# scale. For bfloat16 it comes with `enabled=False`, and then each of its methods lets things pass: the same code serves both
+# `dtype` is `torch.bfloat16` or `torch.float16`; `max_norm` is a number from 0.1 to 100. `scaler` is a `torch.amp.GradScaler` with
+# a scale from $2^4$ to $2^{30}$. For bfloat16 it comes with `enabled=False`, and then each of its methods lets things pass: the same code serves both
 # types.
 #
 # - The forward pass runs under autocast for `dtype`, on the device of `x`. <!-- rule: autocast -->
 # - The cross-entropy is computed in float32. (Under autocast `F.cross_entropy` sees to it; outside, or in another formula, the
 #   logits must be made float32 first.) <!-- rule: loss_float32 -->
 # - The backward pass runs outside of autocast, as PyTorch's notes ask for. <!-- rule: backward_outside -->
-# - What is clipped to the global norm `max_norm` are the **unscaled** gradients (take torch's function now). <!-- rule: clip -->
-# - The update is that of `optimizer` with these gradients. If they overflow there is none: the scaler sees to
-#   it. <!-- rule: update -->
+# - What is clipped to the global norm `max_norm` are the **unscaled** gradients (by torch's function, or by
+#   yours). <!-- rule: clip -->
+# - The update is that of `optimizer` with these gradients. If they overflow, perhaps with the loss, there is none: the scaler
+#   sees to it. <!-- rule: update -->
 # - The scale adapts after every step: that, too, is the scaler's business. <!-- rule: adapt -->
 # - Weights and their gradients stay float32. <!-- rule: weights_float32 -->
 # - The batch goes through the model once, with all its submodules in training mode. <!-- rule: training_mode -->
-# - Old gradients in `.grad` have no effect. <!-- rule: fresh -->
+# - Old gradients in `.grad` have no effect, as in exercise 1. <!-- rule: fresh -->
 # - It returns the unscaled loss as a Python float. <!-- rule: returns -->
 
 
@@ -1326,7 +1340,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
 
 # %% tests="amp_step" points=3
 @check.shared
-def mixed(step, plan, kind, came, scale, later, max_norm, leftover, optimiser, x, y):
+def mixed(step, plan, kind, came, stretch, scale, later, max_norm, leftover, optimiser, x, y):
     """Two calls of `step`, the second with the scale `later` (None: as it is): losses, changes of the weights, scales.
 
     The model doubles logits of another type than it should have, and gradients that come under autocast.
@@ -1336,14 +1350,20 @@ def mixed(step, plan, kind, came, scale, later, max_norm, leftover, optimiser, x
     if came != "as built":
         model.train(came == "training")
     parameters, passes, modes = list(model.parameters()), [], set()
+    decay = 0.1 if optimiser == "weight decay, an unused parameter" else 0.0
+    if decay:
+        model.register_parameter("idle", nn.Parameter(torch.ones(2)))
+        parameters.append(model.idle)
     groups = [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.1}] if optimiser == "two groups" else parameters
-    optimiser = torch.optim.SGD(groups, lr=0.5, momentum=0.9 if optimiser == "momentum" else 0.0)
+    optimiser = torch.optim.SGD(groups, lr=0.5, momentum=0.9 if optimiser == "momentum" else 0.0, weight_decay=decay)
     scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=2, enabled=kind == "float16")
     for p in model.parameters():
         p.grad = None if leftover is None else torch.full_like(p, leftover * scale)
         if p.requires_grad:
             p.register_hook(lambda gradient: gradient * (1 + torch.is_autocast_enabled("cpu")))
-    model.register_forward_hook(lambda module, args, logits: logits * (1 + (logits.dtype != dtype)))
+    if decay:
+        model.idle.grad = torch.ones(2)
+    model.register_forward_hook(lambda module, args, logits: logits * stretch * (1 + (logits.dtype != dtype)))
     model[0].register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
     model.register_forward_pre_hook(lambda module, args: modes.update(part.training for part in module.modules()))
     torch.default_generator.manual_seed(1)
@@ -1387,6 +1407,10 @@ def mixed_by_definition(model, optimiser, scaler, x, y, dtype, max_norm, mistake
         keeps = mistake == "uncleared" or id(p) in uncleared
         if slope is not None:
             p.grad = slope + before if keeps and before is not None else slope
+        elif mistake == "zeros" and before is not None:
+            p.grad = torch.zeros_like(p)
+    if mistake == "not finite" and not math.isfinite(loss.item()):
+        return loss.item()
     if mistake == "clipped scaled":
         nn.utils.clip_grad_norm_(wanted, max_norm)
     scaler.unscale_(optimiser)
@@ -1438,17 +1462,20 @@ with check.exercise("amp_step"):
         "plan": cases.module(6, "classes", ("nested", "linear", "tied", "frozen", "child in eval", "unused parameter")),
         "dtype": cases.choice("float16", "bfloat16"),
         "came": cases.choice("as built", "eval", "training"),
+        "logits times": cases.choice(1.0, 1e6),  # too large for float16
         "scale": cases.choice(2.0**10, 2.0**4, 2.0**21, 2.0**30),  # the last ones overflow, in some entries or in all
         "scale in step 2": cases.choice(None, 2.0**30),
         "max_norm": cases.choice(0.1, 100.0),
         "leftover": cases.choice(2.0, math.nan, None),
-        "optimizer": cases.choice("momentum", "SGD", "two groups"),
+        "optimizer": cases.choice("momentum", "SGD", "two groups", "weight decay, an unused parameter"),
         "x": cases.tensor("rows", 2, 3, dtypes=("float32",)),
         "y": cases.tensor("rows", dtypes=("int64",), below="classes"),
     }
     causes = {
         "old gradients were added: `zero_grad()` comes before `backward()`": "uncleared",
         "old gradients were cleared in the first parameter group alone: an optimizer may have several groups": "one group",
+        "a parameter to which this batch gives no gradient was moved by weight decay: an old gradient becomes None, not zeros": "zeros",
+        "a loss that is not finite goes the same way: the scaler finds the gradients, makes no update and halves the scale": "not finite",
         "the batch goes through the model once: one loss serves for `backward` and for the report": "twice",
         "each parameter's gradient was clipped on its own: the norm is one for all of them together": "clipped alone",
         "nothing was clipped: clip the gradients to max_norm after `unscale_` and before the step": "unclipped",

@@ -1199,6 +1199,47 @@ def clip_gradients(parameters, max_norm):
     return norm
 
 
+# %% wrong="clip_gradients" breaks="norm" says="['norm'] is 1e-06"
+# Misunderstands: a small number under the root does no harm (it is the norm of zeros then).
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = (sum(g.square().sum() for g in gradients) + 1e-12).sqrt()
+    for g in gradients:
+        g.mul_(torch.clamp(max_norm / norm, max=1.0))
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="scale" says="one factor"
+# Misunderstands: only tensors that are longer than max_norm themselves have to be scaled.
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    for g in gradients:
+        if g.norm() > max_norm:
+            g.mul_(max_norm / norm)
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="norm, scale" says="one factor"
+# Misunderstands: ord=2 is the root of the sum of squares for matrices too (it is the largest singular value).
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([torch.linalg.norm(g, ord=2 if g.ndim == 2 else None) for g in gradients]).norm()
+    for g in gradients:
+        g.mul_(torch.clamp(max_norm / norm, max=1.0))
+    return norm
+
+
+# %% wrong="clip_gradients" breaks="norm, scale" says="your code raised"
+# Misunderstands: gradients are matrices or vectors (those of convolutions have four axes).
+def clip_gradients(parameters, max_norm):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([torch.linalg.matrix_norm(g) if g.ndim > 1 else g.norm() for g in gradients]).norm()
+    for g in gradients:
+        g.mul_(torch.clamp(max_norm / norm, max=1.0))
+    return norm
+
+
 # %% right="clip_gradients"
 def clip_gradients(parameters, max_norm):
     parameters = list(parameters)
@@ -1994,10 +2035,73 @@ def accumulation_step(model, optimizer, batches):
     return mean
 
 
+# %% wrong="accumulation_step" breaks="fresh" says="None, not zeros"
+# Misunderstands: a gradient of zeros is as good as none (weight decay moves the one and not the other).
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    optimizer.zero_grad(set_to_none=False)
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean += loss.item()
+    optimizer.step()
+    return mean
+
+
+# %% wrong="accumulation_step" breaks="unchanged" says="tensors in the list"
+# Misunderstands: what has been used is nobody's any more, and may be emptied to save memory.
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    optimizer.zero_grad()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward()
+        mean += loss.item()
+    optimizer.step()
+    for x, _ in batches:
+        x.zero_()
+    return mean
+
+
+# %% wrong="accumulation_step" breaks="freed" says="graphs of earlier micro-batches"
+# Misunderstands: several calls of backward in one update need retain_graph=True.
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    optimizer.zero_grad()
+    samples, mean = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) * len(y) / samples
+        loss.backward(retain_graph=True)
+        mean += loss.item()
+    optimizer.step()
+    return mean
+
+
+# %% wrong="accumulation_step" breaks="equal" says="accumulation_step"
+# Misunderstands: sums with a rate divided by the samples are the same update (not with momentum, weight decay or Adam).
+def accumulation_step(model, optimizer, batches):
+    model.train()
+    optimizer.zero_grad()
+    samples, total = sum(len(y) for _, y in batches), 0.0
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y, reduction="sum")
+        loss.backward()
+        total += loss.item()
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] /= samples
+    optimizer.step()
+    for group, rate in zip(optimizer.param_groups, rates):
+        group["lr"] = rate
+    return total / samples
+
+
 # %% right="accumulation_step"
 def accumulation_step(net, opt, pieces):
     net.train()
-    opt.zero_grad(set_to_none=False)
+    opt.zero_grad(set_to_none=True)
     n, total = 0, 0.0
     for inputs, targets in pieces:
         loss = nn.CrossEntropyLoss(reduction="sum")(net(inputs), targets)
@@ -2562,6 +2666,54 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     return loss.item()
 
 
+# %% wrong="amp_step" breaks="adapt" says="a loss that is not finite"
+# Misunderstands: a loss that is not finite is passed over (the scaler never hears of it, and the scale stays).
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    if not torch.isfinite(loss):
+        return loss.item()
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="clip" says="nothing was clipped"
+# Misunderstands: clipping belongs to the scaling, so in bfloat16 there is nothing to clip.
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    if scaler.is_enabled():
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
+# %% wrong="amp_step" breaks="fresh" says="None, not zeros"
+# Misunderstands: a gradient of zeros is as good as none (weight decay moves the one and not the other).
+def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
+    model.train()
+    optimizer.zero_grad(set_to_none=False)
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item()
+
+
 # %% right="amp_step"
 def amp_step(net, opt, gs, inputs, targets, kind, limit):
     net.train()
@@ -2611,7 +2763,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     logits = forward().to(torch.float32)
     losses = nn.CrossEntropyLoss(reduction="none")(logits, y)
     loss = losses.sum() / len(y)
-    optimizer.zero_grad(set_to_none=False)
+    model.zero_grad()
     scaler.scale(loss).backward()
     scaler.unscale_(optimizer)
     torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], max_norm, foreach=False)
