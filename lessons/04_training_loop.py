@@ -759,7 +759,7 @@ plt.show()
 # - While $t < w$ the rate rises as $m(t)$ says; with `warmup` 0 there is no rise. <!-- rule: warmup -->
 # - From $w$ to $T$ it falls as $m(t)$ says; where `warmup` equals `total` there is no cosine, and nothing to divide
 #   by. <!-- rule: cosine -->
-# - From $T$ on it stays at the floor, however many updates follow. <!-- rule: end -->
+# - From $T$ on it stays at the floor. <!-- rule: end -->
 # - Every parameter group keeps its own base rate. <!-- rule: groups -->
 # - Training can go on elsewhere: where optimizer and schedule are made once more, from the same rates and arguments, and **then**
 #   both are given the old ones' `state_dict()`, the optimizer first, they go on with the same rates. <!-- rule: resumes -->
@@ -1475,7 +1475,7 @@ with check.exercise("amp_step"):
         "old gradients were added: `zero_grad()` comes before `backward()`": "uncleared",
         "old gradients were cleared in the first parameter group alone: an optimizer may have several groups": "one group",
         "a parameter to which this batch gives no gradient was moved by weight decay: an old gradient becomes None, not zeros": "zeros",
-        "a loss that is not finite goes the same way: the scaler finds the gradients, makes no update and halves the scale": "not finite",
+        "loss or gradients are not finite here: then there is no update, and the scale halves, by `unscale_`, `scaler.step` and `scaler.update` as ever": "not finite",
         "the batch goes through the model once: one loss serves for `backward` and for the report": "twice",
         "each parameter's gradient was clipped on its own: the norm is one for all of them together": "clipped alone",
         "nothing was clipped: clip the gradients to max_norm after `unscale_` and before the step": "unclipped",
@@ -1620,8 +1620,8 @@ print("mean loss of the last epoch:", ", ".join(f"{name} {end:.3f}" for name, en
 #
 # **Task.** Write `fit(model, optimizer, scheduler, loader, epochs, path)`. `loader` gives the batches of one epoch each time it
 # is iterated over, as many each time; it may shuffle, and may have no `len`. At each start the model (float32 or float64,
-# nothing frozen), the optimizer and the scheduler (one of PyTorch's, with a `step()` of no argument) are newly made, with other
-# weights, and torch's generator is in a state that nobody knows. `epochs` is 1 or more, and never below the number of finished
+# nothing frozen), the optimizer and the scheduler (one of PyTorch's, with a `step()` of no argument) are newly made as at the
+# first start, but with other weights, and torch's generator is in a state that nobody knows. `epochs` is 1 or more, and never below the number of finished
 # epochs; `path` is a `Path`.
 #
 # - For each batch it makes one train step as in exercise 1 (call your `train_step`) and then one `scheduler.step()`, until
@@ -1630,14 +1630,14 @@ print("mean loss of the last epoch:", ", ".join(f"{name} {end:.3f}" for name, en
 #   renamed or copied meanwhile. <!-- rule: checkpoint -->
 # - If `path` exists at the start it goes on behind the last finished epoch. Finished epochs are not done again; the part of
 #   an epoch after the last checkpoint is. <!-- rule: resume -->
-# - A run that was interrupted once or several times, at any point after its first checkpoint, ends with *bit for bit* the
-#   same losses and the same model as one that was not; so does a start at which nothing is left to train. `fit` itself neither
-#   seeds nor draws from torch's generator: at a resumption it puts back the state from the checkpoint. <!-- rule: exact -->
+# - A run whose `loader` broke off once or several times after its first checkpoint ends with *bit for bit* the same losses and
+#   the same state dict of the model as one that was not interrupted; so does a start at which nothing is left to train. `fit`
+#   neither seeds nor draws from torch's generator: where it goes on it puts back the state from the checkpoint. <!-- rule: exact -->
 # - Checkpoints are loaded with `weights_only=True`: one from elsewhere must not be able to run code. So they hold state
 #   dicts, tensors, lists and plain numbers, no objects. <!-- rule: safe -->
 # - It returns the loss of every update since the very first, as a list of Python floats. <!-- rule: returns -->
-# - What interrupts the run (any exception of `loader`, `KeyboardInterrupt` among them) goes through to the
-#   caller. <!-- rule: interrupted -->
+# - An exception of `loader` (such as `OSError`, `RuntimeError` or `KeyboardInterrupt`) reaches the caller as it
+#   is. <!-- rule: interrupted -->
 #
 # Randomness here comes from torch's CPU generator alone. (With a GPU add `torch.cuda.get_rng_state_all()`; with NumPy
 # or `random`, theirs.)
@@ -1680,9 +1680,6 @@ def session(fit, kind, seed, samples, epochs, path, breaks_after):
     Its kinds: "SGD" and "SGD with warm restarts" in float32; "AdamW in float64", with two parameter groups, where somebody presses the stop button.
     """
 
-    class BrokenOff(Exception):
-        pass
-
     class Fragile:
         def __iter__(self):
             self.file = written()
@@ -1696,7 +1693,8 @@ def session(fit, kind, seed, samples, epochs, path, breaks_after):
         return Path(path).read_bytes() if Path(path).is_file() else None
 
     generator, taken = torch.Generator().manual_seed(samples), []
-    interruption = KeyboardInterrupt if kind == "AdamW in float64" else BrokenOff
+    errors = (KeyboardInterrupt,) if kind == "AdamW in float64" else (OSError, RuntimeError, ValueError)
+    interruption = errors[(breaks_after or 0) // 5 % len(errors)]("the loader broke off")
     dtype = torch.float64 if kind == "AdamW in float64" else torch.float32
     data = TensorDataset(torch.randn(samples, 5, generator=generator, dtype=dtype), torch.randint(3, (samples,), generator=generator))
     loader = DataLoader(data, batch_size=6, shuffle=True)
@@ -1711,12 +1709,15 @@ def session(fit, kind, seed, samples, epochs, path, breaks_after):
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=1000)
         if kind == "SGD with warm restarts":  # where it stands is more than a count of its steps
             scheduler = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 4, 2)
-    seen, fragile = {}, Fragile()
+    seen, fragile = {"broke off with": type(interruption).__name__}, Fragile()
     try:
         losses = fit(model, optimizer, scheduler, fragile, epochs, Path(path))
         seen["are floats"] = type(losses) is list and all(isinstance(loss, float) for loss in losses)
         seen["losses"] = losses
-    except (BrokenOff, KeyboardInterrupt):
+    except BaseException as error:
+        if interruption not in (error, error.__cause__, error.__context__):
+            raise
+        seen["as it is"] = error is interruption
         seen["file changed in the unfinished epoch"] = written() != fragile.file
     state = {name: value.clone() for name, value in model.state_dict().items()}
     return seen | {"batches used": len(taken), "steps of the scheduler": scheduler.last_epoch, "model": state}
@@ -1804,8 +1805,9 @@ def check_fit(kind, seed, samples, epochs, breaks, folder):
         part = your_session(kind, start, samples, 1 if stop is None else epochs, broken, stop)
         check.true(
             ("losses" in part) == (stop is None),
-            f"The loader broke off after {stop} batches ({'KeyboardInterrupt' if kind == 'AdamW in float64' else 'an exception of its own'}), but `fit` returned as if nothing had happened: let the exception through.",
+            f"The loader broke off after {stop} batches ({part['broke off with']}), but `fit` returned as if nothing had happened: let the exception through.",
         )
+        check.true(part.get("as it is", True), f"The loader broke off after {stop} batches, and another exception reached the caller than the one that it raised: let it through as it is.")
         if part.get("file changed in the unfinished epoch"):
             unfinished = "the file at `path` changed in the middle of an epoch: a checkpoint holds the state at the end of a finished epoch, and no part of another"
         done += (each if stop is None else stop) // each
@@ -1947,10 +1949,11 @@ claims.record(
 # evaluations in a row without improvement.
 #
 # **Task.** Complete `EarlyStopping.step(loss, model)`, called after each evaluation. `loss` is the validation loss, a float (NaN
-# and infinity may come); `patience` is a whole number from 1, `min_delta` a finite number from 0. The model is any `nn.Module`.
+# and infinity may come); `patience` is a whole number from 1, `min_delta` a finite number from 0. The model is an `nn.Module` whose
+# state dict holds tensors.
 #
-# - A loss is an **improvement** if it is below the best so far by **more than** `min_delta`. The best starts at infinity, so the
-#   first loss below that is an improvement; NaN never is. <!-- rule: improvement -->
+# - A loss is an **improvement** if it is below the best so far by **more than** `min_delta` (no loss comes where rounding would
+#   decide). The best starts at infinity, so the first loss below that is an improvement; NaN never is. <!-- rule: improvement -->
 # - An improvement is remembered in `best`; other losses are not. <!-- rule: best -->
 # - With it a **copy** of the model's state dict goes into `best_state`: training goes on and changes the weights and buffers
 #   in place. It has the same values, bit for bit. <!-- rule: copy -->
@@ -2246,8 +2249,9 @@ plt.show()
 #
 # Your function gets such an implementation and tries it out.
 #
-# - It raises an error (use `assert`) if a promise is broken. What it returns is ignored. Each bug shows with `small_case()` and
-#   plain SGD with one parameter group. <!-- rule: raises -->
+# - It raises an error (use `assert`) if a promise is broken. What it returns is ignored. Each bug shows in one call with the model
+#   and the list of batches from `small_case()` and plain SGD with one parameter group, once you have put gradients into
+#   `.grad`. <!-- rule: raises -->
 # - It raises nothing if all are kept. A correct implementation sends each batch through the model once, but may be written in
 #   any way, so values differ by rounding: compare with `torch.testing.assert_close` or
 #   `math.isclose(..., rel_tol=1e-4)`. <!-- rule: no_false_alarm -->
@@ -2330,6 +2334,8 @@ def loop_of(implementation):
             elif order == "parts":
                 for part in model.children():
                     part.train(*what)
+            elif order == "part":
+                [*model.modules()][what[0]].train(what[1])
             elif order == "forget":
                 [*model.parameters()][what[0]].grad = None
             elif order == "clear":
@@ -2349,7 +2355,7 @@ def loop_of(implementation):
             else:
                 optimizer.step()
         mean = math.fsum(weight * loss for weight, loss in zip(weights, losses))
-        return torch.tensor(mean) if kind == "tensor" else mean
+        return torch.tensor(mean) if kind == "tensor" else round(mean, 1) if kind == "rounded" else mean
 
     return train_epoch
 
@@ -2431,6 +2437,13 @@ with check.exercise("check_train_epoch"):
         "has the submodules in training mode for the first batch only": loop(CLEAR, FORWARD, BACKWARD, STEP, ("parts", False), last=(train,)),
         "leaves out the first parameter in the last update": loop(CLEAR, FORWARD, BACKWARD, ("forget", 0), STEP, only_last="forget"),
         "leaves out the last parameter in the last update": loop(CLEAR, FORWARD, BACKWARD, ("forget", -1), STEP, only_last="forget"),
+        "leaves out the second parameter in the last update": loop(CLEAR, FORWARD, BACKWARD, ("forget", 1), STEP, only_last="forget"),
+        "leaves out the third parameter in the last update": loop(CLEAR, FORWARD, BACKWARD, ("forget", 2), STEP, only_last="forget"),
+        "makes steps that are 2 % too short": loop(CLEAR, FORWARD, ("backward", 0.98), STEP),
+        "returns the mean rounded to one digit": loop(CLEAR, FORWARD, BACKWARD, STEP, kind="rounded"),
+        "has the dropout in eval mode while it trains": loop(CLEAR, FORWARD, BACKWARD, STEP, first=(train, ("part", -2, False)), last=(train,)),
+        "has the last layer in eval mode while it trains": loop(CLEAR, FORWARD, BACKWARD, STEP, first=(train, ("part", -1, False)), last=(train,)),
+        "leaves the first layer in eval mode": loop(CLEAR, FORWARD, BACKWARD, STEP, last=(("part", -4, False),)),
         "does nothing and returns 0": loop(("mode", True), batches=lambda sizes: [0], share="nothing"),
     }
     ### END HIDDEN TESTS
@@ -2583,7 +2596,7 @@ blocks, x = nn.ModuleList(Block(128) for _ in range(12)), torch.randn(512, 128)
 print(f"{activation_bytes(lambda: hungry_forward(blocks, x), blocks) / 1e6:.0f} MB of activations for 12 blocks")
 
 # %% [markdown]
-# **Task.** Write four functions. Each is checked, and earns its points, on its own. Models, batches and optimizers are as in
+# **Task.** Write four functions. Each is checked, and earns a quarter of the points, on its own. Models, batches and optimizers are as in
 # exercise 1.
 #
 # `run_steps(model, optimizer, loader, steps)`, for patient 1. `loader` can be iterated over again and again, and nothing else
@@ -2594,15 +2607,15 @@ print(f"{activation_bytes(lambda: hungry_forward(blocks, x), blocks) / 1e6:.0f} 
 #   anew. <!-- rule: passes -->
 # - It returns the losses, a list of Python floats. <!-- rule: step_losses -->
 #
-# `guarded_fit(model, optimizer, batches, limit)`, for patient 2. `batches` is an iterable; `optimizer` is plain SGD, with one
-# parameter group or more.
+# `guarded_fit(model, optimizer, batches, limit)`, for patient 2. `batches` is a list or a generator; `optimizer` is plain SGD, with
+# one parameter group or more; `limit` is a finite number from 0.
 #
 # - It goes through `batches` once, and each batch goes through the model once, with all its submodules in training
 #   mode. <!-- rule: guarded_once -->
 # - A loss of at most `limit` is healthy: then, after the forward pass and before the update, it takes a **copy** of the
-#   model's state (batch norm's statistics are in it, this batch's among them); then it updates as usual. <!-- rule: healthy -->
+#   model's state dict (batch norm's statistics are in it, this batch's among them); then it updates as usual. <!-- rule: healthy -->
 # - Any other loss (larger, or NaN) is a crash: no update; the model goes back to the **last copy**, which stays the last one
-#   until a later loss is healthy, or, if there is none yet, to the state in which it came. <!-- rule: crash -->
+#   until a later loss is healthy, or, if there is none yet, to the state dict with which it came. <!-- rule: crash -->
 # - A crash also halves the rate of every parameter group. <!-- rule: halved -->
 # - Old gradients have no effect. <!-- rule: guarded_fresh -->
 # - It returns the losses of all batches, crashes included, as a list of Python floats. <!-- rule: guarded_losses -->
@@ -2620,8 +2633,9 @@ print(f"{activation_bytes(lambda: hungry_forward(blocks, x), blocks) / 1e6:.0f} 
 #
 # - Result, gradients of the parameters, and the gradient of `x` where it requires one are those of `hungry_forward`, with
 #   the same dropout. <!-- rule: same -->
-# - Each block is checkpointed (`torch.utils.checkpoint`), in training mode or not; the last one may be left out, for the
-#   backward pass begins with it. At most 40 % of the bytes are kept for the backward pass. <!-- rule: memory, reported -->
+# - Each block is checkpointed (`torch.utils.checkpoint`), in training mode or not; only the last one may be left out, for the
+#   backward pass begins with it. At most 40 % of the bytes that
+#   `hungry_forward` keeps (`activation_bytes` counts them) are kept for the backward pass. <!-- rule: memory, reported -->
 # - Each is checkpointed on its own: in the backward pass one block at a time is open again, and no block runs more than
 #   twice. <!-- rule: one_open, reported -->
 
@@ -2863,7 +2877,7 @@ def patient_2():
         "scales": cases.choice(
             [1, 1, nan, 1], [nan], [1, nan, nan, 1, 1], [nan, 1], [1, 40, 1, inf, 1, 1], [1] * 12, [3, -2, nan, 1, 5, -1, 8], [1, 1, nan, nan, 1]
         ),
-        "limit": cases.choice(50.0, 0.0, 2.0, inf),
+        "limit": cases.choice(50.0, 0.0, 2.0, 1e9),
         "rates": cases.choice((0.4, 0.1), (0.05, 2.0), (1.5, 1.5)),
         "leftover": cases.choice(9.0, math.nan, None),
         "seed": cases.integer(1, 10**6),
@@ -3043,6 +3057,9 @@ def patient_4():
             (hungry, lean), runs, most = watched(width, count, samples, training, seed)
             what = f"of {count} blocks in {'training' if training else 'eval'} mode ({hungry} without checkpoints)"
             check.between(lean, None, 0.4 * hungry, f"the bytes kept for the backward pass {what}", "is every block called through torch.utils.checkpoint.checkpoint?")
+            once = [number for number, times in enumerate(runs[:-1], 1) if times < 2]
+            hint = "without a checkpoint its activations exist from the forward pass on: only the last block may be left out"
+            check.equal(once, [], f"the blocks (counted from 1) that did not run again in the backward pass {what}", hint)
             check.true(max(runs) <= 2, f"The blocks ran {runs} times, forward and backward together; expected at most 2 each.")
             hint = "one checkpoint around all blocks brings everything back at once: checkpoint block by block"
             check.between(most, None, 1, "the number of blocks whose activations exist at once in the backward pass", hint)

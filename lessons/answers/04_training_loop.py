@@ -2666,7 +2666,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     return loss.item()
 
 
-# %% wrong="amp_step" breaks="adapt" says="a loss that is not finite"
+# %% wrong="amp_step" breaks="adapt" says="loss or gradients are not finite"
 # Misunderstands: a loss that is not finite is passed over (the scaler never hears of it, and the scale stays).
 def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
     model.train()
@@ -3513,6 +3513,118 @@ def fit(model, optimizer, scheduler, loader, epochs, path):
             },
             path,
         )
+    return losses
+
+
+# %% wrong="fit" breaks="interrupted" says="OSError), but"
+# Misunderstands: where the data source fails the run may end quietly, since the checkpoint is there.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        try:
+            for x, y in loader:
+                losses.append(train_step(model, optimizer, x, y))
+                scheduler.step()
+        except OSError:
+            return losses
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="interrupted" says="RuntimeError), but"
+# Misunderstands: an error of torch ends the run quietly, since the checkpoint is there.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        try:
+            for x, y in loader:
+                losses.append(train_step(model, optimizer, x, y))
+                scheduler.step()
+        except RuntimeError:
+            return losses
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="interrupted" says="ValueError), but"
+# Misunderstands: whatever is no OSError is a bad batch, and the run ends quietly.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        try:
+            for x, y in loader:
+                losses.append(train_step(model, optimizer, x, y))
+                scheduler.step()
+        except ValueError:
+            break
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="interrupted" says="another exception reached"
+# Misunderstands: a message of one's own says more than the loader's.
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generator"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        try:
+            for x, y in loader:
+                losses.append(train_step(model, optimizer, x, y))
+                scheduler.step()
+        except Exception as error:
+            raise RuntimeError(f"go on later from {path}") from error
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "generator": torch.get_rng_state(), "losses": losses, "epoch": epoch + 1}, path)
+    return losses
+
+
+# %% wrong="fit" breaks="exact" says="one train step for each batch"
+# Misunderstands: a seed for each epoch makes runs equal (the caller's own seed has no effect any more).
+def fit(model, optimizer, scheduler, loader, epochs, path):
+    losses, done = [], 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        losses, done = state["losses"], state["epoch"]
+    for epoch in range(done, epochs):
+        torch.manual_seed(epoch)
+        for x, y in loader:
+            losses.append(train_step(model, optimizer, x, y))
+            scheduler.step()
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({**state, "losses": losses, "epoch": epoch + 1}, path)
     return losses
 
 
@@ -4417,6 +4529,108 @@ def check_train_epoch(train_epoch):
     torch.testing.assert_close(model[0].weight, twin[0].weight)
     assert all(modes), "a part of the model was not in training mode in a forward pass"
     assert all(part.training for part in model.modules()), "the model does not stay in training mode"
+
+
+# %% wrong="check_train_epoch" breaks="updates, raises" says="second parameter"
+# Misunderstands: the first weight and the last stand for all between them.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4), "mean"
+    assert all(torch.allclose(model.state_dict()[name], twin.state_dict()[name]) for name in ("0.weight", "3.bias")), "weights"
+    assert all(modes) and all(part.training for part in model.modules()), "mode"
+
+
+# %% wrong="check_train_epoch" breaks="updates, raises" says="2 % too short"
+# Misunderstands: weights are alike if they differ by less than a hundredth.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4), "mean"
+    assert all(torch.allclose(p, q, atol=1e-2) for p, q in zip(model.parameters(), twin.parameters())), "weights"
+    assert all(modes) and all(part.training for part in model.modules()), "mode"
+
+
+# %% wrong="check_train_epoch" breaks="returns, raises" says="rounded to one digit"
+# Misunderstands: two losses are alike if they differ by a tenth.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=0.1), "mean"
+    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
+    assert all(modes) and all(part.training for part in model.modules()), "mode"
+
+
+# %% wrong="check_train_epoch" breaks="mode, raises" says="the last layer in eval mode"
+# Misunderstands: only dropout has a mode in this model.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in [model, model[2]]:
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4), "mean"
+    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
+    assert all(modes) and all(part.training for part in model.modules()), "mode"
+
+
+# %% wrong="check_train_epoch" breaks="mode, raises" says="the dropout in eval mode"
+# Misunderstands: what holds for the first layer holds for all.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in [model, model[0]]:
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4), "mean"
+    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
+    assert all(modes) and all(part.training for part in model.modules()), "mode"
+
+
+# %% wrong="check_train_epoch" breaks="mode, raises" says="leaves the first layer in eval mode"
+# Misunderstands: at the end the mode of the dropout and of the model tell all.
+def check_train_epoch(train_epoch):
+    model, batches = small_case()
+    twin, modes = copy.deepcopy(model), []
+    for part in model.modules():
+        part.register_forward_pre_hook(lambda module, args: modes.append(module.training))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.2) for m in (model, twin)]
+    total = sum(train_step(twin, optimizers[1], x, y) * len(y) for x, y in batches)
+    mean = train_epoch(model, optimizers[0], batches)
+    assert isinstance(mean, float) and math.isclose(mean, total / 10, rel_tol=1e-4), "mean"
+    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
+    assert all(modes) and model.training and model[2].training and model[3].training, "mode"
 
 
 # %% right="check_train_epoch"
@@ -5822,6 +6036,102 @@ def lean_forward(blocks, x):
     for block in blocks:
         x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)
     return x
+
+
+# %% wrong="debug_clinic" breaks="memory" says="did not run again"
+# Misunderstands: the first block may go without a checkpoint, since its input needs no gradient.
+def lean_forward(blocks, x):
+    first, *others = blocks
+    x = first(x)
+    for block in others:
+        x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)
+    return x
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = weighted_loss = run_steps
+
+
+# %% wrong="debug_clinic" breaks="memory" says="did not run again"
+# Misunderstands: one block more or less does not matter, if the bytes are few enough.
+def lean_forward(blocks, x):
+    for number, block in enumerate(blocks):
+        x = block(x) if number == 2 else torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)
+    return x
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = weighted_loss = run_steps
+
+
+# %% wrong="debug_clinic" breaks="memory" says="did not run again"
+# Misunderstands: the last two may be left out: the backward pass begins with them.
+def lean_forward(blocks, x):
+    for block in blocks[:-2]:
+        x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)
+    return hungry_forward(blocks[-2:], x)
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+guarded_fit = weighted_loss = run_steps
+
+
+# %% wrong="debug_clinic" breaks="passes" says="run_steps"
+# Misunderstands: each pass has as many batches as the first.
+def run_steps(model, optimizer, loader, steps):
+    losses, length = [], None
+    while True:
+        for number, (x, y) in enumerate(loader):
+            if number == length:
+                break
+            losses.append(train_step(model, optimizer, x, y))
+            if len(losses) == steps:
+                return losses
+        length = number + 1 if length is None else length
+
+
+def guarded_fit(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = guarded_fit
+
+
+# %% wrong="debug_clinic" breaks="halved" says="guarded_fit"
+# Misunderstands: the way back takes the optimizer back too (a second crash in a row halves nothing more).
+def guarded_fit(model, optimizer, batches, limit):
+    model.train()
+    losses, healthy = [], copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        losses.append(loss.item())
+        if losses[-1] <= limit:
+            healthy = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+            loss.backward()
+            optimizer.step()
+        else:
+            model.load_state_dict(healthy[0])
+            optimizer.load_state_dict(healthy[1])
+            for group in optimizer.param_groups:
+                group["lr"] /= 2
+    return losses
+
+
+def run_steps(*args):
+    raise NotImplementedError
+
+
+weighted_loss = lean_forward = run_steps
 
 
 # %% right="debug_clinic"
