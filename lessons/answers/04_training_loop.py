@@ -4531,7 +4531,7 @@ def check_train_epoch(train_epoch):
     assert all(part.training for part in model.modules()), "the model does not stay in training mode"
 
 
-# %% wrong="check_train_epoch" breaks="updates, raises" says="second parameter"
+# %% wrong="check_train_epoch" breaks="updates, raises" says="third parameter"
 # Misunderstands: the first weight and the last stand for all between them.
 def check_train_epoch(train_epoch):
     model, batches = small_case()
@@ -6070,7 +6070,7 @@ def run_steps(*args):
 guarded_fit = weighted_loss = run_steps
 
 
-# %% wrong="debug_clinic" breaks="memory" says="did not run again"
+# %% wrong="debug_clinic" breaks="memory" says="kept for the backward pass"
 # Misunderstands: the last two may be left out: the backward pass begins with them.
 def lean_forward(blocks, x):
     for block in blocks[:-2]:
