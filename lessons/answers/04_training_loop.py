@@ -4197,6 +4197,65 @@ class EarlyStopping:
         model.load_state_dict(self.best_state)
 
 
+# %% wrong="early_stopping" breaks="stop" says="an `EarlyStopping` of losses"
+# Misunderstands: it is time to stop at one evaluation alone, the one at which the count reaches patience.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        return self.waited == self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="waited, stop" says="an `EarlyStopping` of losses"
+# Misunderstands: a NaN is no evaluation at all, so it does not count among those without improvement.
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if math.isnan(loss):
+            return self.waited >= self.patience
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
+# %% wrong="early_stopping" breaks="improvement, best" says="an `EarlyStopping` of losses"
+# Misunderstands: infinity is never an improvement, as NaN is not (minus infinity lies below every best).
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience, self.min_delta = patience, min_delta
+        self.best, self.best_state, self.waited = math.inf, None, 0
+
+    def step(self, loss, model):
+        if math.isfinite(loss) and loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model):
+        model.load_state_dict(self.best_state)
+
+
 # %% right="early_stopping"
 class EarlyStopping:
     def __init__(self, patience, min_delta=0.0):
