@@ -127,9 +127,10 @@ plt.show()
 # others, memory spent on graphs that nobody will use, and a model that comes back in another mode than it went in.
 #
 # **Task.** Write two functions. In both, `x` has shape `(batch, ...)`, float32 or float64 as the model's parameters, `y` is
-# int64 of shape `(batch,)`, and the model returns logits of shape `(batch, classes)`; a batch has one sample or more. The
-# model may be any `nn.Module` that takes `x` in this shape: parts of it may be frozen (`requires_grad` False), shared or unused,
-# and its submodules may come in different modes. Each of the two functions is checked, and earns half of the points, on its own.
+# int64 of shape `(batch,)`, and the model returns logits of shape `(batch, classes)`; a batch has one sample or more (two where
+# batch norm trains). The model is an `nn.Module` whose submodules may come in different modes; parameters may be frozen
+# (`requires_grad` False), shared or unused, and one submodule may stand in two places. Each of the two functions is checked,
+# and earns half of the points, on its own.
 #
 # `train_step(model, optimizer, x, y)` makes one update on one batch. `optimizer` is one of `torch.optim` whose `step()` needs
 # no closure (SGD, Adam and most others), with one parameter group or more, for all parameters of the model or for some of them.
@@ -138,8 +139,8 @@ plt.show()
 #   thousands. <!-- rule: step -->
 # - The batch goes through the model once, and then the model and **all its submodules** are in training mode, in whatever
 #   mode each of them came. In which mode they are afterwards is up to you. <!-- rule: training_mode -->
-# - Gradients that lie in `.grad` when it is called have no effect. What lies there afterwards is up to
-#   you. <!-- rule: fresh -->
+# - Gradients that lie in `.grad` when it is called have no effect, not even as zeros: weight decay moves a parameter whose
+#   `.grad` is zero, and not one whose `.grad` is None. What lies there afterwards is up to you. <!-- rule: fresh -->
 # - It returns the loss of this batch **before** the update, as a Python `float`. <!-- rule: returns -->
 #
 # `evaluate(model, loader)` judges the model. `loader` is anything that gives one batch `(x, y)` or more, of unequal sizes: a
@@ -149,7 +150,7 @@ plt.show()
 #   logits are in the thousands. <!-- rule: loss -->
 # - The second is the share (0 to 1) of all samples whose largest logit is at the label (two equally large ones do not
 #   come). <!-- rule: accuracy -->
-# - `loader` is passed over once. <!-- rule: once -->
+# - `loader` is iterated over once. <!-- rule: once -->
 # - While it judges, the model and all its submodules are in eval mode: dropout and batch norm behave as at use
 #   time. <!-- rule: eval_mode -->
 # - Autograd is switched off meanwhile (`torch.no_grad()`, `torch.inference_mode()`). <!-- rule: no_graph -->
@@ -195,12 +196,22 @@ def evaluate(model, loader):
 @check.shared
 def built(plan, came, dtype):
     """A model for pictures [batch, 2, 3] in the modes that `came` names ("as built": a child may be in eval mode)."""
-    model = nn.Sequential(nn.Flatten(-2), cases.build(plan)).to(dtype)  # takes no flat ones
+    twice = nn.Identity()
+    model = nn.Sequential(nn.Flatten(-2), cases.build(plan), twice, nn.Sequential(twice)).to(dtype)  # takes no flat ones
     if came != "as built":
-        model.train(came == "training")
+        model.train(came.startswith("training"))
     if came == "eval, but one part":
         model[1][0].train()
+    if came == "training, but a part that stands in two places":
+        twice.eval()
     return model
+
+
+@check.shared
+def loss_of(loss, dtype):
+    """A loss to compare; in float32 with 1 added, since logits of size 1 are rounded, and a right formula's loss near 0 with them."""
+    number = isinstance(loss, (float, torch.Tensor))
+    return {"loss + 1": loss + 1} if dtype == "float32" and number else {"loss": loss}
 
 
 @check.shared
@@ -213,16 +224,20 @@ def trained(step, plan, how, came, leftover, x, y):
     model.register_forward_pre_hook(lambda module, args: modes.update(part.training for part in module.modules()))
     if kind == "SGD, logits times 1000":
         model.register_forward_hook(lambda module, args, logits: 1000 * logits)
+    for p in parameters:
+        p.grad = None if leftover is None else torch.full_like(p, leftover)
+    if kind == "weight decay, an unused parameter":
+        model.register_parameter("idle", nn.Parameter(torch.ones(2, dtype=x.dtype)))
+        model.idle.grad = torch.ones_like(model.idle)
     optimiser = {
         "SGD": lambda: torch.optim.SGD(parameters, lr=0.5),
+        "weight decay, an unused parameter": lambda: torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.5),
         "SGD, logits times 1000": lambda: torch.optim.SGD(parameters, lr=0.5 / 1000),
         "momentum": lambda: torch.optim.SGD(parameters, lr=0.2, momentum=0.9),
         "Adam": lambda: torch.optim.Adam(parameters, lr=0.05),
         "SGD for the last layer": lambda: torch.optim.SGD(parameters[-2:], lr=0.5),
         "two groups": lambda: torch.optim.SGD([{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.1}], lr=0.5),
     }[kind]()
-    for p in parameters:
-        p.grad = None if leftover is None else torch.full_like(p, leftover)
     torch.default_generator.manual_seed(1)  # for dropout
     seen = []
     for _ in range(3):
@@ -232,7 +247,7 @@ def trained(step, plan, how, came, leftover, x, y):
         modes.clear()
         loss = step(model, optimiser, x, y)
         weights = {name: value.clone() for name, value in model.state_dict().items()}
-        state = {"is a float": isinstance(loss, float), "loss": loss, "weights": weights, "samples in each forward pass": [*passes]}
+        state = {"is a float": isinstance(loss, float), **loss_of(loss, dtype), "weights": weights, "samples in each forward pass": [*passes]}
         seen.append(state | {"all parts in training mode in the forward pass": False not in modes})
     return seen
 
@@ -254,6 +269,8 @@ def step_by_definition(model, optimiser, x, y, mistake=""):
         keeps = mistake in ("uncleared", "cleared late") or id(p) in uncleared
         if slope is not None:
             p.grad = slope + before if keeps and before is not None else slope
+        elif mistake == "zeros" and before is not None:
+            p.grad = torch.zeros_like(p)
     if mistake != "no update":
         optimiser.step()
     if mistake == "cleared late":
@@ -312,6 +329,8 @@ def scores_by_definition(model, loader, mistake=""):
         batches = [(model(x).detach().double(), y) for x, y in loader]
     for part, training in modes:
         part.training = {"left in eval": False, "left in training": True, "one for all": modes[0][1]}.get(mistake, training)
+    for part, training in modes if mistake == "recursive" else []:
+        part.train(training)
     each = [F.cross_entropy(logits, y, reduction="none") for logits, y in batches]
     right = [(logits.argmax(1) == y).double() for logits, y in batches]
     if mistake == "batches":
@@ -334,13 +353,13 @@ def with_mistake(run, by_definition, mistake):
 
 
 model_kinds = ("nested", "linear", "tied", "frozen", "child in eval", "with buffers", "unused parameter")
-model_domain = {"plan": cases.module(6, "classes", model_kinds), "came": cases.choice("as built", "eval", "training", "eval, but one part")}
+model_domain = {"plan": cases.module(6, "classes", model_kinds), "came": cases.choice("as built", "eval", "training", "eval, but one part", "training, but a part that stands in two places")}
 
 
 def check_train_step():
     domain = {
         "plan": model_domain["plan"],
-        "how": cases.choice(("SGD", "float64"), ("SGD", "float32"), ("momentum", "float64"), ("Adam", "float64"), ("SGD for the last layer", "float64"), ("two groups", "float64"), ("SGD, logits times 1000", "float64")),
+        "how": cases.choice(("SGD", "float64"), ("SGD", "float32"), ("momentum", "float64"), ("Adam", "float64"), ("SGD for the last layer", "float64"), ("two groups", "float64"), ("SGD, logits times 1000", "float64"), ("weight decay, an unused parameter", "float64")),
         "came": model_domain["came"],
         "leftover": cases.choice(100.0, math.nan, None),
         "x": cases.tensor("rows", 2, 3, dtypes=("float64",)),
@@ -350,6 +369,7 @@ def check_train_step():
         "`backward` adds to what is in `.grad`: are old gradients cleared in every step?": "uncleared",
         "clear gradients before `backward`, not only at the end of your own step: somebody else may have left some": "cleared late",
         "old gradients were cleared in the first parameter group alone: an optimizer may have several groups": "one group",
+        "a parameter to which this batch gives no gradient was moved by weight decay: an old gradient becomes None, not zeros": "zeros",
         "the batch goes through the model once: its loss is the one to return and the one to call `backward` on": "twice",
         "a part of the model was not in training mode, perhaps since an evaluation: `model.train()` reaches all parts, `model.training = True` one": "mode",
         "a part of the model was not in training mode: the flag of the whole does not tell that of its parts, so call `model.train()` in any case": "outer mode",
@@ -388,6 +408,7 @@ def check_evaluate():
         "a part of the model was in training mode while it was judged: the flag of the whole does not tell that of its parts, so call `model.eval()` in any case": "outer mode",
         "autograd recorded the evaluation (this model doubles its logits then): `torch.no_grad()` or `torch.inference_mode()`": "graph",
         "the model is left in eval mode: put each submodule back as it was": "left in eval",
+        "a submodule that stands in two places ends in another mode: `part.train(mode)` also sets what lies below `part`, `part.training = mode` does not": "recursive",
         "a submodule that came in eval mode is in training mode now: keep the mode of each of `model.modules()`": "one for all",
         "the model came in eval mode and is left in training mode: put each submodule back as it was": "left in training",
         "autograd is off for good: `with torch.no_grad():` switches it on again at its end": "grad off",
@@ -499,11 +520,11 @@ print(f"validation accuracy after 8 epochs: {scores[-1][1]:.0%}")
 # 2013, [arXiv:1211.5063](https://arxiv.org/abs/1211.5063).) Two gradients, (3) and (4), have the global norm 5. With $c = 1$
 # they become (0.6) and (0.8); each on its own would become (1) and (1), another direction.
 #
-# **Task.** Write `clip_gradients(parameters, max_norm)` by hand. `parameters` is any iterable of parameters, such as the
-# generator `model.parameters()`; each comes once, and at least one has a gradient. Some may be frozen (`requires_grad` False):
-# a gradient that lies there counts, and is clipped, as all others. The gradients are all float32 or all float64, with one entry
-# or more, of any shape and strides; entries are of size 1e-12 to 1e12, zeros among them. `max_norm` is a number from 0.1
-# upwards, or `math.inf`.
+# **Task.** Write `clip_gradients(parameters, max_norm)`. `parameters` is a list of parameters or a generator such as
+# `model.parameters()`; each comes once, and at least one has a gradient. Some may be frozen (`requires_grad` False): a gradient
+# that lies there counts, and is clipped, as all others. The gradients are all float32 or all float64, with up to four axes and
+# at least one entry, contiguous or transposed; entries are of size 1e-12 to 1e12, zeros among them. `max_norm` is a number from
+# 0.1 upwards, or `math.inf`.
 #
 # - It returns the global norm **before** clipping, a float or a tensor without axes: that is the figure to log. <!-- rule: norm -->
 # - A longer gradient vector is scaled to the length `max_norm`, by one factor for all parameters. (An epsilon of 1e-6 beside
@@ -513,8 +534,9 @@ print(f"validation accuracy after 8 epochs: {scores[-1][1]:.0%}")
 # - The change is **in place**: the tensor in `p.grad` stays the same tensor in the same memory. Others may hold it or look into
 #   that memory, such as the buckets of data-parallel training. <!-- rule: in_place -->
 # - A parameter whose `grad` is None keeps None. <!-- rule: none -->
-# - `parameters` is passed over once. <!-- rule: once -->
-# - torch's own `clip_grad_norm_` is out of reach meanwhile; what it is made of is not. <!-- rule: by_hand, reported -->
+# - `parameters` is iterated over once. <!-- rule: once -->
+# - torch's own `clip_grad_norm_` is out of reach meanwhile; all other functions of torch are
+#   allowed. <!-- rule: by_hand, reported -->
 
 
 # %% exercise="clip_gradients" minutes=10 difficulty=2
@@ -544,7 +566,7 @@ def clipped(clip, size, gradients, max_norm, kind, frozen):
         p.requires_grad_(False)
     held = [p.grad for p in parameters]
     memory = [None if g is None else g.detach() for g in held]  # other tensors in the same memory, as a bucket has them
-    forbidden = AssertionError("torch's own clip_grad_norm_ is out of reach here: write it by hand")
+    forbidden = AssertionError("torch's own clip_grad_norm_ is out of reach here: measure and scale the gradients yourself")
     with mock.patch.object(torch.nn.utils, "clip_grad_norm_", side_effect=forbidden):
         with mock.patch.object(torch.nn.utils.clip_grad, "clip_grad_norm_", side_effect=forbidden):
             norm = clip(parameters if kind == "a list" else (p for p in parameters), max_norm)
@@ -555,10 +577,11 @@ def clipped(clip, size, gradients, max_norm, kind, frozen):
 @check.shared
 def clip_by_definition(parameters, max_norm, mistake=""):
     """By the formula, in float64; `mistake` names what it does wrong."""
+    empty = mistake == "second pass" and not isinstance(parameters, list)
     counting = [p for p in parameters if p.grad is not None and not (mistake == "frozen" and not p.requires_grad)]
     together = torch.cat([p.grad.double().flatten() for p in counting])
     norm = sum(p.grad.double().norm() for p in counting) if mistake == "sum of norms" else together.norm()
-    for p in counting:
+    for p in [] if empty else counting:
         g = p.grad
         length = g.double().norm() if mistake == "each on its own" else norm
         if mistake == "values":
@@ -573,7 +596,7 @@ def clip_by_definition(parameters, max_norm, mistake=""):
                 p.grad = shorter.clone()
             else:
                 g.data = shorter.clone()
-        elif (length > max_norm or mistake == "stretch" and length > 0) and mistake != "new tensors":
+        elif (length > max_norm or mistake == "stretch" and length > 0 and max_norm < math.inf) and mistake != "new tensors":
             g.copy_((g.double() * (max_norm / length)).to(g.dtype))
     return norm.item()
 
@@ -591,7 +614,7 @@ with check.exercise("clip_gradients"):
     ### END HIDDEN TESTS
 
     domain = {
-        # Two of very different size, and one of no axes: always of one dtype.
+        # Of one to four axes and two very different sizes, and one of no axes: always of one dtype.
         "_dtype": cases.choice("float32", "float64"),
         "size": cases.choice(1.0, 0.0, 1e-12, 1e-3, 0.02, 10.0, 1e6, 1e12),
         "_shapes": cases.lists(cases.integer(1, 300), "tensors"),
@@ -604,19 +627,21 @@ with check.exercise("clip_gradients"):
     }
 
     def gradients_of(_dtype, size, _shapes, _layout, _seed):
-        """Gradients of some magnitude: matrices [n, 3], the last a thousand times smaller, and one number."""
+        """Gradients of some magnitude: with two, one and four axes, the last a thousand times smaller, and one number."""
         generator = torch.Generator().manual_seed(_seed)
-        made = [size * torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in _shapes]
+        shapes = zip(_shapes, itertools.cycle([(3,), (), (2, 1, 3)]))
+        made = [size * torch.randn(n, *others, generator=generator, dtype=torch.float64) for n, others in shapes]
         made = [*made[:-1], made[-1] * (1e-3 if len(made) > 1 else 1), size * torch.randn((), generator=generator, dtype=torch.float64)]
         made = [g.to(getattr(torch, _dtype)) for g in made]
-        return [g.t().contiguous().t() if g.ndim == 2 and _layout == "transposed" else g for g in made]
+        return [g.transpose(0, -1).contiguous().transpose(0, -1) if g.ndim > 1 and _layout == "transposed" else g for g in made]
 
     causes = {
         "it is the sum of the norms: the global norm is the root of the sum of all squares": "sum of norms",
         "each tensor was clipped on its own, which turns the vector: one factor, max_norm / global norm, for all": "each on its own",
         "each value was clipped, which turns the vector: one factor, max_norm / global norm, for all": "values",
         "short gradients were stretched: the factor is at most 1": "stretch",
-        "the gradients are unchanged: `g = g * factor` makes a new tensor, `g.mul_(factor)` changes the one that is there; and a generator is empty at a second pass": "new tensors",
+        "the gradients are unchanged: `g = g * factor` makes a new tensor, `g.mul_(factor)` changes the one that is there": "new tensors",
+        "the gradients of a generator's parameters are unchanged: it is empty at a second pass, so keep a list": "second pass",
         "a frozen parameter's gradient was left out: one that lies there counts, and is clipped, whatever `requires_grad` says": "frozen",
         "gradients that are not contiguous are unchanged: `reshape(-1)` and `flatten()` make a copy of those": "copies",
         "`p.grad = ...` puts another tensor in place of the one that others hold: `p.grad.mul_(factor)` changes that one": "other tensor",
@@ -743,7 +768,7 @@ plt.show()
 # - While $t < w$ the rate rises as $m(t)$ says; with `warmup` 0 there is no rise. <!-- rule: warmup -->
 # - From $w$ to $T$ it falls as $m(t)$ says; where `warmup` equals `total` there is no cosine, and nothing to divide
 #   by. <!-- rule: cosine -->
-# - From $T$ on it stays at the floor, however many updates follow. <!-- rule: end -->
+# - From $T$ on it stays at the floor. <!-- rule: end -->
 # - Every parameter group keeps its own base rate. <!-- rule: groups -->
 # - Training can go on elsewhere: where optimizer and schedule are made once more, from the same rates and arguments, and **then**
 #   both are given the old ones' `state_dict()`, the optimizer first, they go on with the same rates. <!-- rule: resumes -->
@@ -996,12 +1021,12 @@ for batch in (10, 40, 160):
 #   batch they get; the tests have neither.) <!-- rule: equal -->
 # - There is one `optimizer.step()`. <!-- rule: one_step -->
 # - Each micro-batch goes through the model alone and once: never more samples at a time than it holds. <!-- rule: alone -->
-# - When a micro-batch goes through the model, the graphs of those before it are freed: that is the point of the
-#   exercise. <!-- rule: freed -->
+# - When a micro-batch goes through the model, the graphs of those before it are freed (`backward()` frees its graph): that is
+#   the point of the exercise. <!-- rule: freed -->
 # - The model and all its submodules are in training mode in each forward pass. <!-- rule: training_mode -->
-# - Old gradients in `.grad` have no effect. <!-- rule: fresh -->
+# - Old gradients in `.grad` have no effect, as in exercise 1. <!-- rule: fresh -->
 # - It returns the mean loss over all samples before the update, as a Python float. <!-- rule: returns -->
-# - The list `batches` stays as it was. <!-- rule: unchanged -->
+# - The list `batches` and its tensors stay as they were. <!-- rule: unchanged -->
 
 
 # %% exercise="accumulation_step" minutes=20 difficulty=2
@@ -1045,9 +1070,14 @@ def accumulated(step, plan, how, came, leftover, sizes, seed):
     parameters, passes = list(model.parameters()), []
     groups = {"two groups": [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.1}], "SGD for the last layer": parameters[-2:]}
     stretch = 1000 if kind == "SGD, logits times 1000" else 1
-    optimiser = torch.optim.SGD(groups.get(kind, parameters), lr=0.3 / stretch, momentum=0.9 if kind == "momentum" else 0.0)
     for p in parameters:
         p.grad = None if leftover is None else torch.full_like(p, leftover)
+    if kind == "weight decay, an unused parameter":
+        model.register_parameter("idle", nn.Parameter(torch.ones(2, dtype=x.dtype)))
+        model.idle.grad = torch.ones_like(model.idle)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.5)
+    else:
+        optimiser = torch.optim.SGD(groups.get(kind, parameters), lr=0.3 / stretch, momentum=0.9 if kind == "momentum" else 0.0)
     model[0].register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
 
     def pack(tensor):
@@ -1068,9 +1098,12 @@ def accumulated(step, plan, how, came, leftover, sizes, seed):
         passes.clear()
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.tensor):
             loss = step(model, optimiser, batches)
-        state = {"is a float": isinstance(loss, float), "loss": loss}
+        state = {"is a float": isinstance(loss, float)}
+        rounded = dtype == "float32" and isinstance(loss, (float, torch.Tensor))  # logits of size 1 are, and losses near 0 with them
+        state |= {"loss + 1": loss + 1} if rounded else {"loss": loss}
         state["weights"] = {name: p.detach().clone() for name, p in model.named_parameters()}
         state["samples in the list"] = [len(b) for _, b in batches]
+        state["tensors in the list"] = [tensor.clone() for pair in batches for tensor in pair]
         seen.append(state | {"samples in each forward pass, sorted": sorted(passes)})
     return seen
 
@@ -1085,6 +1118,8 @@ def accumulate_by_definition(model, optimiser, batches, mistake=""):
     wanted, samples = [p for p in model.parameters() if p.requires_grad], sum(len(y) for _, y in batches)
     uncleared = {id(p) for group in optimiser.param_groups[1:] for p in group["params"]} if mistake == "one group" else set()
     sums = [p.grad if mistake == "uncleared" or id(p) in uncleared else None for p in wanted]
+    if mistake == "zeros":
+        sums = [None if p.grad is None else torch.zeros_like(p) for p in wanted]
     for p in model.parameters():
         p.grad = p.grad if id(p) in uncleared else None
     losses, shares = [], []
@@ -1135,6 +1170,7 @@ with check.exercise("accumulation_step"):
             ("two groups", "float64"),
             ("SGD for the last layer", "float64"),
             ("SGD, logits times 1000", "float64"),
+            ("weight decay, an unused parameter", "float64"),
         ),
         "came": cases.choice("as built", "eval", "training"),
         "leftover": cases.choice(2.0, math.nan, None),
@@ -1144,6 +1180,7 @@ with check.exercise("accumulation_step"):
     causes = {
         "old gradients were added: clear them once, before the first micro-batch": "uncleared",
         "old gradients were cleared in the first parameter group alone: an optimizer may have several groups": "one group",
+        "a parameter to which this batch gives no gradient was moved by weight decay: an old gradient becomes None, not zeros": "zeros",
         "a micro-batch goes through the model once: its loss is the one to add up and the one to call `backward` on": "twice",
         "in the loss that is returned each micro-batch weighs the same: weigh it there by its samples too": "reported",
         "each micro-batch weighs the same here: weigh it by its samples, len(y) / all": "equal",
@@ -1276,21 +1313,22 @@ claims.record(
 #
 # **Task.** Write `amp_step(model, optimizer, scaler, x, y, dtype, max_norm)`: one train step with mixed precision and
 # clipping. `model`, `x` and `y` are as in exercise 1, in float32; `optimizer` too, but it has all parameters of the model.
-# `dtype` is `torch.bfloat16` or `torch.float16`; `max_norm` is a positive number. `scaler` is a `torch.amp.GradScaler` of any
-# scale. For bfloat16 it comes with `enabled=False`, and then each of its methods lets things pass: the same code serves both
-# types.
+# `dtype` is `torch.bfloat16` or `torch.float16`; `max_norm` is a number from 0.1 to 100. `scaler` is a `torch.amp.GradScaler`
+# with a scale from $2^4$ to $2^{30}$. For bfloat16 it comes with `enabled=False`, and then each of its methods lets things
+# pass: the same code serves both types.
 #
 # - The forward pass runs under autocast for `dtype`, on the device of `x`. <!-- rule: autocast -->
 # - The cross-entropy is computed in float32. (Under autocast `F.cross_entropy` sees to it; outside, or in another formula, the
 #   logits must be made float32 first.) <!-- rule: loss_float32 -->
 # - The backward pass runs outside of autocast, as PyTorch's notes ask for. <!-- rule: backward_outside -->
-# - What is clipped to the global norm `max_norm` are the **unscaled** gradients (take torch's function now). <!-- rule: clip -->
-# - The update is that of `optimizer` with these gradients. If they overflow there is none: the scaler sees to
-#   it. <!-- rule: update -->
+# - What is clipped to the global norm `max_norm` are the **unscaled** gradients (by torch's function, or by
+#   yours). <!-- rule: clip -->
+# - The update is that of `optimizer` with these gradients. If they overflow, perhaps with the loss, there is none: the scaler
+#   sees to it. <!-- rule: update -->
 # - The scale adapts after every step: that, too, is the scaler's business. <!-- rule: adapt -->
 # - Weights and their gradients stay float32. <!-- rule: weights_float32 -->
 # - The batch goes through the model once, with all its submodules in training mode. <!-- rule: training_mode -->
-# - Old gradients in `.grad` have no effect. <!-- rule: fresh -->
+# - Old gradients in `.grad` have no effect, as in exercise 1. <!-- rule: fresh -->
 # - It returns the unscaled loss as a Python float. <!-- rule: returns -->
 
 
@@ -1313,7 +1351,7 @@ def amp_step(model, optimizer, scaler, x, y, dtype, max_norm):
 
 # %% tests="amp_step" points=3
 @check.shared
-def mixed(step, plan, kind, came, scale, later, max_norm, leftover, optimiser, x, y):
+def mixed(step, plan, kind, came, stretch, scale, later, max_norm, leftover, optimiser, x, y):
     """Two calls of `step`, the second with the scale `later` (None: as it is): losses, changes of the weights, scales.
 
     The model doubles logits of another type than it should have, and gradients that come under autocast.
@@ -1323,14 +1361,20 @@ def mixed(step, plan, kind, came, scale, later, max_norm, leftover, optimiser, x
     if came != "as built":
         model.train(came == "training")
     parameters, passes, modes = list(model.parameters()), [], set()
+    decay = 0.1 if optimiser == "weight decay, an unused parameter" else 0.0
+    if decay:
+        model.register_parameter("idle", nn.Parameter(torch.ones(2)))
+        parameters.append(model.idle)
     groups = [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.1}] if optimiser == "two groups" else parameters
-    optimiser = torch.optim.SGD(groups, lr=0.5, momentum=0.9 if optimiser == "momentum" else 0.0)
+    optimiser = torch.optim.SGD(groups, lr=0.5, momentum=0.9 if optimiser == "momentum" else 0.0, weight_decay=decay)
     scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=2, enabled=kind == "float16")
     for p in model.parameters():
         p.grad = None if leftover is None else torch.full_like(p, leftover * scale)
         if p.requires_grad:
             p.register_hook(lambda gradient: gradient * (1 + torch.is_autocast_enabled("cpu")))
-    model.register_forward_hook(lambda module, args, logits: logits * (1 + (logits.dtype != dtype)))
+    if decay:
+        model.idle.grad = torch.ones(2)
+    model.register_forward_hook(lambda module, args, logits: logits * stretch * (1 + (logits.dtype != dtype)))
     model[0].register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
     model.register_forward_pre_hook(lambda module, args: modes.update(part.training for part in module.modules()))
     torch.default_generator.manual_seed(1)
@@ -1374,6 +1418,10 @@ def mixed_by_definition(model, optimiser, scaler, x, y, dtype, max_norm, mistake
         keeps = mistake == "uncleared" or id(p) in uncleared
         if slope is not None:
             p.grad = slope + before if keeps and before is not None else slope
+        elif mistake == "zeros" and before is not None:
+            p.grad = torch.zeros_like(p)
+    if mistake == "not finite" and not math.isfinite(loss.item()):
+        return loss.item()
     if mistake == "clipped scaled":
         nn.utils.clip_grad_norm_(wanted, max_norm)
     scaler.unscale_(optimiser)
@@ -1425,17 +1473,20 @@ with check.exercise("amp_step"):
         "plan": cases.module(6, "classes", ("nested", "linear", "tied", "frozen", "child in eval", "unused parameter")),
         "dtype": cases.choice("float16", "bfloat16"),
         "came": cases.choice("as built", "eval", "training"),
+        "logits times": cases.choice(1.0, 1e6),  # too large for float16
         "scale": cases.choice(2.0**10, 2.0**4, 2.0**21, 2.0**30),  # the last ones overflow, in some entries or in all
         "scale in step 2": cases.choice(None, 2.0**30),
         "max_norm": cases.choice(0.1, 100.0),
         "leftover": cases.choice(2.0, math.nan, None),
-        "optimizer": cases.choice("momentum", "SGD", "two groups"),
+        "optimizer": cases.choice("momentum", "SGD", "two groups", "weight decay, an unused parameter"),
         "x": cases.tensor("rows", 2, 3, dtypes=("float32",)),
         "y": cases.tensor("rows", dtypes=("int64",), below="classes"),
     }
     causes = {
         "old gradients were added: `zero_grad()` comes before `backward()`": "uncleared",
         "old gradients were cleared in the first parameter group alone: an optimizer may have several groups": "one group",
+        "a parameter to which this batch gives no gradient was moved by weight decay: an old gradient becomes None, not zeros": "zeros",
+        "loss or gradients are not finite here: then there is no update, and the scale halves, by `unscale_`, `scaler.step` and `scaler.update` as ever": "not finite",
         "the batch goes through the model once: one loss serves for `backward` and for the report": "twice",
         "each parameter's gradient was clipped on its own: the norm is one for all of them together": "clipped alone",
         "nothing was clipped: clip the gradients to max_norm after `unscale_` and before the step": "unclipped",
@@ -1464,7 +1515,7 @@ with check.exercise("amp_step"):
         tolerance = {"is a float": {}, "loss": {}, "types of the weights": {}, "change of the weights": {"rtol": 0.03}, "scale": {}}
         tolerance |= {"samples in each forward pass": {}, "all parts in training mode in the forward pass": {}}
         for step, name in itertools.product(range(2), tolerance):
-            tolerance["loss"]["rtol"] = 0.03 if step else 2e-5
+            tolerance["loss"] = {"rtol": 0.03} if step else {"rtol": 2e-5, "atol": 1e-6}  # logits of size 1 are rounded
             came_with = (case["scale in step 2"] or expected[0]["scale"]) if step else case["scale"]
             halved = expected[step]["scale"] < came_with and case["dtype"] == "float16"
             hint = overflow if halved and name in ("change of the weights", "scale") else order
@@ -1580,9 +1631,9 @@ print("mean loss of the last epoch:", ", ".join(f"{name} {end:.3f}" for name, en
 #
 # **Task.** Write `fit(model, optimizer, scheduler, loader, epochs, path)`. `loader` gives the batches of one epoch each time it
 # is iterated over, as many each time; it may shuffle, and may have no `len`. At each start the model (float32 or float64,
-# nothing frozen), the optimizer and the scheduler (one of PyTorch's, with a `step()` of no argument) are newly made, with other
-# weights, and torch's generator is in a state that nobody knows. `epochs` is 1 or more, and never below the number of finished
-# epochs; `path` is a `Path`.
+# nothing frozen), the optimizer and the scheduler (one of PyTorch's, with a `step()` of no argument) are newly made as at the
+# first start, but with other weights, and torch's generator is in a state that nobody knows. `epochs` is 1 or more, and never
+# below the number of finished epochs; `path` is a `Path`.
 #
 # - For each batch it makes one train step as in exercise 1 (call your `train_step`) and then one `scheduler.step()`, until
 #   `epochs` epochs are done in all. <!-- rule: updates -->
@@ -1590,14 +1641,15 @@ print("mean loss of the last epoch:", ", ".join(f"{name} {end:.3f}" for name, en
 #   renamed or copied meanwhile. <!-- rule: checkpoint -->
 # - If `path` exists at the start it goes on behind the last finished epoch. Finished epochs are not done again; the part of
 #   an epoch after the last checkpoint is. <!-- rule: resume -->
-# - A run that was interrupted once or several times, at any point after its first checkpoint, ends with *bit for bit* the
-#   same losses and the same model as one that was not; so does a start at which nothing is left to train. `fit` itself neither
-#   seeds nor draws from torch's generator: at a resumption it puts back the state from the checkpoint. <!-- rule: exact -->
+# - A run whose `loader` broke off once or several times after its first checkpoint ends with *bit for bit* the same losses and
+#   the same state dict of the model as one that was not interrupted; so does a start at which nothing is left to train. `fit`
+#   neither seeds nor draws from torch's generator: where it goes on it puts back the state from the
+#   checkpoint. <!-- rule: exact -->
 # - Checkpoints are loaded with `weights_only=True`: one from elsewhere must not be able to run code. So they hold state
 #   dicts, tensors, lists and plain numbers, no objects. <!-- rule: safe -->
 # - It returns the loss of every update since the very first, as a list of Python floats. <!-- rule: returns -->
-# - What interrupts the run (any exception of `loader`, `KeyboardInterrupt` among them) goes through to the
-#   caller. <!-- rule: interrupted -->
+# - An exception of `loader` (such as `OSError`, `RuntimeError` or `KeyboardInterrupt`) reaches the caller as it
+#   is. <!-- rule: interrupted -->
 #
 # Randomness here comes from torch's CPU generator alone. (With a GPU add `torch.cuda.get_rng_state_all()`; with NumPy
 # or `random`, theirs.)
@@ -1640,9 +1692,6 @@ def session(fit, kind, seed, samples, epochs, path, breaks_after):
     Its kinds: "SGD" and "SGD with warm restarts" in float32; "AdamW in float64", with two parameter groups, where somebody presses the stop button.
     """
 
-    class BrokenOff(Exception):
-        pass
-
     class Fragile:
         def __iter__(self):
             self.file = written()
@@ -1656,7 +1705,8 @@ def session(fit, kind, seed, samples, epochs, path, breaks_after):
         return Path(path).read_bytes() if Path(path).is_file() else None
 
     generator, taken = torch.Generator().manual_seed(samples), []
-    interruption = KeyboardInterrupt if kind == "AdamW in float64" else BrokenOff
+    errors = (KeyboardInterrupt,) if kind == "AdamW in float64" else (OSError, RuntimeError, ValueError)
+    interruption = errors[(breaks_after or 0) // 5 % len(errors)]("the loader broke off")
     dtype = torch.float64 if kind == "AdamW in float64" else torch.float32
     data = TensorDataset(torch.randn(samples, 5, generator=generator, dtype=dtype), torch.randint(3, (samples,), generator=generator))
     loader = DataLoader(data, batch_size=6, shuffle=True)
@@ -1671,12 +1721,15 @@ def session(fit, kind, seed, samples, epochs, path, breaks_after):
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=1000)
         if kind == "SGD with warm restarts":  # where it stands is more than a count of its steps
             scheduler = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 4, 2)
-    seen, fragile = {}, Fragile()
+    seen, fragile = {"broke off with": type(interruption).__name__}, Fragile()
     try:
         losses = fit(model, optimizer, scheduler, fragile, epochs, Path(path))
         seen["are floats"] = type(losses) is list and all(isinstance(loss, float) for loss in losses)
         seen["losses"] = losses
-    except (BrokenOff, KeyboardInterrupt):
+    except BaseException as error:
+        if interruption not in (error, error.__cause__, error.__context__):
+            raise
+        seen["as it is"] = error is interruption
         seen["file changed in the unfinished epoch"] = written() != fragile.file
     state = {name: value.clone() for name, value in model.state_dict().items()}
     return seen | {"batches used": len(taken), "steps of the scheduler": scheduler.last_epoch, "model": state}
@@ -1764,8 +1817,9 @@ def check_fit(kind, seed, samples, epochs, breaks, folder):
         part = your_session(kind, start, samples, 1 if stop is None else epochs, broken, stop)
         check.true(
             ("losses" in part) == (stop is None),
-            f"The loader broke off after {stop} batches ({'KeyboardInterrupt' if kind == 'AdamW in float64' else 'an exception of its own'}), but `fit` returned as if nothing had happened: let the exception through.",
+            f"The loader broke off after {stop} batches ({part['broke off with']}), but `fit` returned as if nothing had happened: let the exception through.",
         )
+        check.true(part.get("as it is", True), f"The loader broke off after {stop} batches, and another exception reached the caller than the one that it raised: let it through as it is.")
         if part.get("file changed in the unfinished epoch"):
             unfinished = "the file at `path` changed in the middle of an epoch: a checkpoint holds the state at the end of a finished epoch, and no part of another"
         done += (each if stop is None else stop) // each
@@ -1906,11 +1960,13 @@ claims.record(
 # Training too long fits the noise. The validation loss tells when: keep the best weights, and stop after `patience`
 # evaluations in a row without improvement.
 #
-# **Task.** Complete `EarlyStopping.step(loss, model)`, called after each evaluation. `loss` is the validation loss, a float (NaN
-# and infinity may come); `patience` is a whole number from 1, `min_delta` a finite number from 0. The model is any `nn.Module`.
+# **Task.** Complete `EarlyStopping.step(loss, model)`, called after each evaluation. `loss` is the validation loss, a float
+# (NaN and infinity may come); `patience` is a whole number from 1, `min_delta` a finite number from 0. The model is an
+# `nn.Module` whose state dict holds tensors.
 #
-# - A loss is an **improvement** if it is below the best so far by **more than** `min_delta`. The best starts at infinity, so the
-#   first loss below that is an improvement; NaN never is. <!-- rule: improvement -->
+# - A loss is an **improvement** if it is below the best so far by **more than** `min_delta` (no loss comes where rounding would
+#   decide). The best starts at infinity, so the first loss below that is an improvement; NaN never
+#   is. <!-- rule: improvement -->
 # - An improvement is remembered in `best`; other losses are not. <!-- rule: best -->
 # - With it a **copy** of the model's state dict goes into `best_state`: training goes on and changes the weights and buffers
 #   in place. It has the same values, bit for bit. <!-- rule: copy -->
@@ -2206,8 +2262,9 @@ plt.show()
 #
 # Your function gets such an implementation and tries it out.
 #
-# - It raises an error (use `assert`) if a promise is broken. What it returns is ignored. Each bug shows with `small_case()` and
-#   plain SGD with one parameter group. <!-- rule: raises -->
+# - It raises an error (use `assert`) if a promise is broken. What it returns is ignored. Each bug shows in one call with the
+#   model and the list of batches from `small_case()` and plain SGD with one parameter group, once you have put gradients into
+#   `.grad`. <!-- rule: raises -->
 # - It raises nothing if all are kept. A correct implementation sends each batch through the model once, but may be written in
 #   any way, so values differ by rounding: compare with `torch.testing.assert_close` or
 #   `math.isclose(..., rel_tol=1e-4)`. <!-- rule: no_false_alarm -->
@@ -2290,6 +2347,8 @@ def loop_of(implementation):
             elif order == "parts":
                 for part in model.children():
                     part.train(*what)
+            elif order == "part":
+                [*model.modules()][what[0]].train(what[1])
             elif order == "forget":
                 [*model.parameters()][what[0]].grad = None
             elif order == "clear":
@@ -2309,7 +2368,7 @@ def loop_of(implementation):
             else:
                 optimizer.step()
         mean = math.fsum(weight * loss for weight, loss in zip(weights, losses))
-        return torch.tensor(mean) if kind == "tensor" else mean
+        return torch.tensor(mean) if kind == "tensor" else round(mean, 1) if kind == "rounded" else mean
 
     return train_epoch
 
@@ -2391,6 +2450,12 @@ with check.exercise("check_train_epoch"):
         "has the submodules in training mode for the first batch only": loop(CLEAR, FORWARD, BACKWARD, STEP, ("parts", False), last=(train,)),
         "leaves out the first parameter in the last update": loop(CLEAR, FORWARD, BACKWARD, ("forget", 0), STEP, only_last="forget"),
         "leaves out the last parameter in the last update": loop(CLEAR, FORWARD, BACKWARD, ("forget", -1), STEP, only_last="forget"),
+        "leaves out the third parameter in the last update": loop(CLEAR, FORWARD, BACKWARD, ("forget", 2), STEP, only_last="forget"),
+        "makes steps that are 2 % too short": loop(CLEAR, FORWARD, ("backward", 0.98), STEP),
+        "returns the mean rounded to one digit": loop(CLEAR, FORWARD, BACKWARD, STEP, kind="rounded"),
+        "has the dropout in eval mode while it trains": loop(CLEAR, FORWARD, BACKWARD, STEP, first=(train, ("part", -2, False)), last=(train,)),
+        "has the last layer in eval mode while it trains": loop(CLEAR, FORWARD, BACKWARD, STEP, first=(train, ("part", -1, False)), last=(train,)),
+        "leaves the first layer in eval mode": loop(CLEAR, FORWARD, BACKWARD, STEP, last=(("part", -4, False),)),
         "does nothing and returns 0": loop(("mode", True), batches=lambda sizes: [0], share="nothing"),
     }
     ### END HIDDEN TESTS
@@ -2543,8 +2608,8 @@ blocks, x = nn.ModuleList(Block(128) for _ in range(12)), torch.randn(512, 128)
 print(f"{activation_bytes(lambda: hungry_forward(blocks, x), blocks) / 1e6:.0f} MB of activations for 12 blocks")
 
 # %% [markdown]
-# **Task.** Write four functions. Each is checked, and earns its points, on its own. Models, batches and optimizers are as in
-# exercise 1.
+# **Task.** Write four functions. Each is checked, and earns a quarter of the points, on its own. Models, batches and optimizers
+# are as in exercise 1.
 #
 # `run_steps(model, optimizer, loader, steps)`, for patient 1. `loader` can be iterated over again and again, and nothing else
 # is sure: it may have no length. Each pass gives one batch or more, in an order of its own, and ends. `steps` is 1 or more.
@@ -2554,15 +2619,15 @@ print(f"{activation_bytes(lambda: hungry_forward(blocks, x), blocks) / 1e6:.0f} 
 #   anew. <!-- rule: passes -->
 # - It returns the losses, a list of Python floats. <!-- rule: step_losses -->
 #
-# `guarded_fit(model, optimizer, batches, limit)`, for patient 2. `batches` is an iterable; `optimizer` is plain SGD, with one
-# parameter group or more.
+# `guarded_fit(model, optimizer, batches, limit)`, for patient 2. `batches` is a list or a generator; `optimizer` is plain SGD,
+# with one parameter group or more; `limit` is a finite number from 0.
 #
 # - It goes through `batches` once, and each batch goes through the model once, with all its submodules in training
 #   mode. <!-- rule: guarded_once -->
-# - A loss of at most `limit` is healthy: then, after the forward pass and before the update, it takes a **copy** of the
-#   model's state (batch norm's statistics are in it, this batch's among them); then it updates as usual. <!-- rule: healthy -->
+# - A loss of at most `limit` is healthy: then, after the forward pass and before the update, it takes a **copy** of the model's
+#   state dict (batch norm's statistics are in it, this batch's among them); then it updates as usual. <!-- rule: healthy -->
 # - Any other loss (larger, or NaN) is a crash: no update; the model goes back to the **last copy**, which stays the last one
-#   until a later loss is healthy, or, if there is none yet, to the state in which it came. <!-- rule: crash -->
+#   until a later loss is healthy, or, if there is none yet, to the state dict with which it came. <!-- rule: crash -->
 # - A crash also halves the rate of every parameter group. <!-- rule: halved -->
 # - Old gradients have no effect. <!-- rule: guarded_fresh -->
 # - It returns the losses of all batches, crashes included, as a list of Python floats. <!-- rule: guarded_losses -->
@@ -2580,8 +2645,9 @@ print(f"{activation_bytes(lambda: hungry_forward(blocks, x), blocks) / 1e6:.0f} 
 #
 # - Result, gradients of the parameters, and the gradient of `x` where it requires one are those of `hungry_forward`, with
 #   the same dropout. <!-- rule: same -->
-# - Each block is checkpointed (`torch.utils.checkpoint`), in training mode or not; the last one may be left out, for the
-#   backward pass begins with it. At most 40 % of the bytes are kept for the backward pass. <!-- rule: memory, reported -->
+# - Each block is checkpointed (`torch.utils.checkpoint`), in training mode or not; only the last one may be left out, for the
+#   backward pass begins with it. At most 40 % of the bytes that `hungry_forward` keeps (`activation_bytes` counts them) are
+#   kept for the backward pass. <!-- rule: memory, reported -->
 # - Each is checkpointed on its own: in the backward pass one block at a time is open again, and no block runs more than
 #   twice. <!-- rule: one_open, reported -->
 
@@ -2823,7 +2889,7 @@ def patient_2():
         "scales": cases.choice(
             [1, 1, nan, 1], [nan], [1, nan, nan, 1, 1], [nan, 1], [1, 40, 1, inf, 1, 1], [1] * 12, [3, -2, nan, 1, 5, -1, 8], [1, 1, nan, nan, 1]
         ),
-        "limit": cases.choice(50.0, 0.0, 2.0, inf),
+        "limit": cases.choice(50.0, 0.0, 2.0, 1e9),
         "rates": cases.choice((0.4, 0.1), (0.05, 2.0), (1.5, 1.5)),
         "leftover": cases.choice(9.0, math.nan, None),
         "seed": cases.integer(1, 10**6),
@@ -3003,6 +3069,10 @@ def patient_4():
             (hungry, lean), runs, most = watched(width, count, samples, training, seed)
             what = f"of {count} blocks in {'training' if training else 'eval'} mode ({hungry} without checkpoints)"
             check.between(lean, None, 0.4 * hungry, f"the bytes kept for the backward pass {what}", "is every block called through torch.utils.checkpoint.checkpoint?")
+            once = [number for number, times in enumerate(runs[:-1], 1) if times < 2]
+            hint = "without a checkpoint its activations exist from the forward pass on: only the last block may be left out"
+            which = f"the numbers of the blocks before the last that did not run again in the backward pass, of {count} in {'training' if training else 'eval'} mode"
+            check.equal(once, [], which, hint)
             check.true(max(runs) <= 2, f"The blocks ran {runs} times, forward and backward together; expected at most 2 each.")
             hint = "one checkpoint around all blocks brings everything back at once: checkpoint block by block"
             check.between(most, None, 1, "the number of blocks whose activations exist at once in the backward pass", hint)
