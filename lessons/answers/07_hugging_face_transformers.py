@@ -1092,6 +1092,46 @@ def encode_word(word, merges):
     return pieces
 
 
+# %% wrong="bpe" breaks="merge" says="only whole pieces"
+# Misunderstands: between marks that no piece holds a substitution puts in the two texts as they are (a backslash is an escape there).
+import re
+
+
+def merge_pair(pieces, pair):
+    """A new list with every occurrence of `pair` in `pieces`, from left to right, made one piece."""
+    text = "".join("\0" + piece + "\0" for piece in pieces)
+    both = re.escape("\0" + pair[0] + "\0\0" + pair[1] + "\0")
+    text = re.sub(both, "\0" + pair[0] + pair[1] + "\0", text)
+    return [piece for piece in text.split("\0") if piece]
+
+
+def train_bpe(counts, size):
+    """Byte-pair encoding learned from word counts: (vocabulary, merges)."""
+    vocabulary = sorted({character for word in counts for character in word})
+    words = [(list(word), count) for word, count in counts.items()]
+    merges = []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for pieces, count in words:
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += count
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], vocabulary.index(pair[0]), vocabulary.index(pair[1])))
+        words = [(merge_pair(pieces, best), count) for pieces, count in words]
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    """The pieces of `word` under the learned `merges`, as a list of strings."""
+    pieces = list(word)
+    for pair in merges:
+        pieces = merge_pair(pieces, pair)
+    return pieces
+
+
 # %% right="bpe"
 # Plain dictionaries and lists; pairs as lists; the whole list of merges is searched again after each.
 def merge_pair(pieces, pair):
