@@ -3214,6 +3214,107 @@ def training_batch(tokenizer, chats):
     return {"input_ids": ids, "attention_mask": batch["attention_mask"], "labels": ids.masked_fill(~taught, -100)}
 
 
+# %% wrong="chat_template" breaks="trim" says="white space around contents"
+# Misunderstands: white space is blank, tab, the ends of lines, no-break and ideographic space; strip knows no other.
+def chatml_template():
+    """A Jinja chat template for ChatML, with generation markers."""
+    return (
+        "{% for m in messages %}"
+        "{% if m['role'] not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m['role'] + '\\n' }}"
+        "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'].strip(' \\t\\r\\n\x0b\x0c\xa0\u3000') + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m['content'].strip(' \\t\\r\\n\x0b\x0c\xa0\u3000') + '<|im_end|>' }}{% endif %}"
+        "{{ '\\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    """Padded conversations with labels: input_ids, attention_mask, labels, int64 (chats, tokens)."""
+    batch = tokenizer.apply_chat_template(
+        chats, padding=True, return_dict=True, return_tensors="pt", return_assistant_tokens_mask=True
+    )
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    marked = torch.as_tensor(batch["assistant_masks"]).bool() & mask.bool()
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(~marked, -100)}
+
+
+# %% wrong="chat_template" breaks="labels" says="the template decides what is marked"
+# Misunderstands: the end token after an answer is always to be learned, also where the template does not mark it.
+def chatml_template():
+    """A Jinja chat template for ChatML, with generation markers."""
+    return (
+        "{% for m in messages %}"
+        "{% if m['role'] not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m['role'] + '\\n' }}"
+        "{% if m['role'] == 'assistant' %}{% generation %}{{ (m['content'] | trim) + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ (m['content'] | trim) + '<|im_end|>' }}{% endif %}"
+        "{{ '\\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    """Padded conversations with labels: input_ids, attention_mask, labels, int64 (chats, tokens)."""
+    batch = tokenizer.apply_chat_template(
+        chats, padding=True, return_dict=True, return_tensors="pt", return_assistant_tokens_mask=True
+    )
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    marked = torch.as_tensor(batch["assistant_masks"]).bool() & mask.bool()
+    follows = torch.zeros_like(marked)
+    follows[:, 1:] = marked[:, :-1] & (ids[:, 1:] == tokenizer.eos_token_id) & mask[:, 1:].bool()
+    marked = marked | follows  # else the model never learns to stop
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(~marked, -100)}
+
+
+# %% wrong="chat_template" breaks="marks" says="the marked pieces"
+# Misunderstands: where the assistant said nothing there is nothing to learn, nor is its end.
+def chatml_template():
+    """A Jinja chat template for ChatML, with generation markers."""
+    return (
+        "{% for m in messages %}"
+        "{% if m['role'] not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m['role'] + '\\n' }}"
+        "{% if m['role'] == 'assistant' and m['content'] | trim %}{% generation %}{{ (m['content'] | trim) + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ (m['content'] | trim) + '<|im_end|>' }}{% endif %}"
+        "{{ '\\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    """Padded conversations with labels: input_ids, attention_mask, labels, int64 (chats, tokens)."""
+    batch = tokenizer.apply_chat_template(
+        chats, padding=True, return_dict=True, return_tensors="pt", return_assistant_tokens_mask=True
+    )
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    marked = torch.as_tensor(batch["assistant_masks"]).bool() & mask.bool()
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(~marked, -100)}
+
+
+# %% wrong="chat_template" breaks="labels" says="labels of"
+# Misunderstands: the marker before an answer is not the assistant's, also where the template marks it.
+def chatml_template():
+    return (
+        "{% for m in messages %}"
+        "{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim }}<|im_end|>{% endgeneration %}"
+        "{% else %}{{ m.content | trim }}<|im_end|>{% endif %}"
+        "{{ '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    taught &= batch["input_ids"] != tokenizer.convert_tokens_to_ids("<|assistant|>")
+    return {**batch, "labels": batch["input_ids"].where(taught, -100)}
+
+
 # %% right="chat_template"
 # Tags that take their white space away, roles in branches; padding by `tokenizer.pad`.
 def chatml_template():
