@@ -1680,7 +1680,7 @@ def padded_on_the_right(rows, pad_id):
 def masked_by_id(rows, pad_id):
     batch = padded_by_definition(rows, pad_id)
     mask = (batch["input_ids"] != pad_id).long()
-    return batch | {"attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+    return batch | {"attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0) * mask}
 
 
 def packed_by_definition(rows):
@@ -1737,6 +1737,9 @@ def check_attention_matrix():
             mask, lambda real, q, k: real[q] and real[k]
         ),
         "keys that are padding are hidden": lambda mask: matrix_by_definition(mask, lambda real, q, k: real[q] and k <= q),
+        "keys that are padding are hidden, behind real ones too": lambda mask: matrix_by_definition(
+            mask, lambda real, q, k: real[q] and k <= q and any(real[: k + 1])
+        ),
     }
 
     def expected(mask):
@@ -2221,10 +2224,10 @@ for label, processors in (
 # #### Exercise 7 · Generate by hand (`generate_by_hand`, 4 points, 40 minutes, difficulty 3 of 3)
 #
 # Write `generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False)`, which does what
-# `model.generate` does. `input_ids` and `attention_mask`, int64 `(rows, n)`, both 1 or more, are padded on the left; a real
-# token may have the id of the padding or of an end. `max_new_tokens` is 1 or more. Prompts and texts may be of any length
-# that the model takes. It computes in float32, is in evaluation mode, and its `generation_config` changes no scores (no
-# temperature, no top-k).
+# `model.generate` does. `input_ids` and `attention_mask` are int64 `(rows, n)`, 1 to 3 rows and `n` from 1 to 1,050, padded
+# on the left. A real token, old or new, may have the id of the padding; it is none. `max_new_tokens` is 1 to 70, and the
+# model takes the whole text. The model computes in float32, is in evaluation mode, and its `generation_config` has an end
+# token and a padding token and changes no scores (no temperature, no top-k).
 #
 # - It returns the ids of prompts and new tokens, int64 `(rows, n + new)`, as `model.generate` does. <!-- rule: ids -->
 # - The model looks at no padding, and the first real token of a row is at position 0. <!-- rule: padding -->
@@ -2237,7 +2240,7 @@ for label, processors in (
 # - A row that has written an end token is finished: it gets `model.generation_config.pad_token_id` from then
 #   on. <!-- rule: finished -->
 # - `model.generation_config.eos_token_id` is an int (0 is one too) **or a list of ints**, each of which ends a row. (Ids of
-#   the prompt do not.) <!-- rule: ends -->
+#   the prompt do not, nor does the padding token, unless it is one of them.) <!-- rule: ends -->
 # - It stops when all rows are finished, or after `max_new_tokens`; no step more than needed. <!-- rule: stop -->
 # - The first call of the model gets the prompts, each later call one token a row, with the cache, also where the model's
 #   configuration says `use_cache=False`. <!-- rule: cache, reported -->
@@ -2642,7 +2645,8 @@ print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
 #
 # Write `check_complete(complete)`. `complete(name, rows, count, end)` gets the name of a model, `"gpt2"` or `"neox"`; a list of
 # one or more prompts, each a list of one or more ids from 0 to 88; how many new ids there may be (`count`, 1 or more; prompt
-# and answer together have at most 128); and an id from 0 to 96 that ends an answer. Your tests call it as often as they like
+# and answer together have at most 128); and an id from 0 to 96 that ends an answer (neox has the ids up to 88 only, and
+# writes no higher one). Your tests call it as often as they like
 # with any of these, nothing else, by position (no keywords), and raise an error (an `assert` is enough) if it breaks a promise:
 #
 # - It returns, for each row and in the same order, the list of ids that the model writes, without the
@@ -2914,11 +2918,12 @@ for habit, call in old_habits.items():
 #     return torch.stack(attentions)
 # ```
 #
-# `answer`; `question` is any text that the model can take, without `<|pad|>` (which the old code took for padding), the model
-# computes in float32:
+# `answer`; `question` is any text that the model can take, without `<|pad|>` (the old code gave no mask, and `generate` took
+# it for padding); the model computes in float32:
 #
-# - It returns the new tokens as one string, blanks at its ends included, without prompt and special tokens, whichever they
-#   are; the model may end it at once, and it is empty then. <!-- rule: answer_text -->
+# - It returns all new tokens as one string, blanks at its ends included, without the prompt and without what `decode` leaves
+#   out as special tokens; what ends it stands in `model.generation_config`. It may end at once, and is empty
+#   then. <!-- rule: answer_text -->
 # - The model reads what the tokenizer's own chat template makes of the question, with a prompt for the assistant, and
 #   writes at most 10 tokens. <!-- rule: answer_prompt -->
 # - It is greedy, even where `model.generation_config` says that the model samples. <!-- rule: answer_greedy -->
@@ -2929,14 +2934,15 @@ for habit, call in old_habits.items():
 #   gives as many `�`.) <!-- rule: one_each -->
 # - No special token is added, whatever the tokenizer adds by itself before or after a text; those of the text stay. <!-- rule: none_added -->
 #
-# `cache_size`; `input_ids` is int64 `(rows, n)`, the model a Llama, GPT-2 or GPT-NeoX in float32, float64 or bfloat16, also one
+# `cache_size`; `input_ids` is int64 `(rows, n)`, up to 4 and 90, the model a Llama, GPT-2 or GPT-NeoX in float32, float64 or bfloat16, also one
 # whose configuration says `use_cache=False`:
 #
 # - The first number is how many tokens of each row the cache holds. <!-- rule: cache_tokens -->
 # - The second is how many bytes keys and values of all layers and rows take, with the heads, the size of a head and the
 #   dtype that this model has. <!-- rule: cache_bytes -->
 #
-# `attention_maps`; the checkpoint in `folder` may be stored in float32, float16 or bfloat16:
+# `attention_maps`; the checkpoint in `folder`, a Llama, GPT-2 or GPT-NeoX, may be stored in float32, float16 or bfloat16;
+# `input_ids` is int64 `(rows, n)`, each id a token of the text, also one with the padding's id:
 #
 # - It returns the weights of all layers, `(layers, rows, heads, n, n)`. <!-- rule: maps -->
 # - They are float32, and computed in float32 from the stored numbers (within a ten-thousandth). <!-- rule: maps_float32 -->
@@ -3133,20 +3139,27 @@ def check_cache_size():
 
 
 def check_attention_maps():
-    def maps(net, ids):
+    def maps(net, ids, mask=None):
         net.set_attn_implementation("eager")
         with torch.no_grad():
-            return torch.stack(net(ids, output_attentions=True).attentions).float()
+            return torch.stack(net(ids, attention_mask=mask, output_attentions=True).attentions).float()
 
     def expected(ids, kind, seed, dtype):
         whole = any_net(kind, seed, "float32")
         whole.load_state_dict(any_net(kind, seed, dtype).state_dict())
         return maps(whole, ids)
 
+    def padding_hidden(ids, kind, seed, dtype):
+        whole = any_net(kind, seed, "float32")
+        whole.load_state_dict(any_net(kind, seed, dtype).state_dict())
+        pad = whole.config.pad_token_id
+        return maps(whole, ids, None if pad is None else (ids != pad).long())
+
     causes = {
         "computed in half precision they have lost their last digits: load as float32": lambda ids, *plan: maps(
             any_net(*plan), ids
-        )
+        ),
+        "a token is not padding because it has the padding's id": padding_hidden,
     }
     hint = "layers, rows, heads, queries, keys; a checkpoint in half precision stays in it unless you ask"
     for seed in seeds:
@@ -3155,8 +3168,11 @@ def check_attention_maps():
         for kind, dtype, rows, n in (
             ("GPT-2", "bfloat16", 2, 4),
             ("Llama", "float16", 1, 30),
+            ("GPT-NeoX", "float32", 3, 5),
         ):
-            checkpoints.append((torch.randint(2, 80, (rows, n), generator=draw), kind, seed, dtype))
+            ids = torch.randint(2, 80, (rows, n), generator=draw)
+            ids[:, 1] = 0  # the padding's id where the configuration names one
+            checkpoints.append((ids, kind, seed, dtype))
         check.agrees(maps_of_checkpoint, expected, checkpoints, "`attention_maps`", hint, causes=causes, rtol=1e-4)
 
 

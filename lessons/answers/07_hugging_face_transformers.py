@@ -7392,6 +7392,39 @@ def attention_maps(folder, input_ids):
         return torch.stack(model(input_ids, output_attentions=True).attentions)
 
 
+# %% wrong="from_v4_to_v5" breaks="maps" says="because it has the padding's id"
+# Misunderstands: an id that equals the configuration's pad_token_id is padding, and a call without a mask needs one.
+def answer(model, tokenizer, question):
+    """The greedy answer to one question, at most 10 tokens, as a string."""
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    """The text of each token of `text` by itself, as a list of strings."""
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    """(tokens, bytes) of the cache after `model` has read `input_ids`."""
+    with torch.no_grad():
+        past = model(input_ids, use_cache=True).past_key_values
+    size = sum(t.numel() * t.element_size() for layer in past.layers for t in (layer.keys, layer.values))
+    return past.get_seq_length(), size
+
+
+def attention_maps(folder, input_ids):
+    """Attention weights of the model in `folder`, computed in float32: (layers, rows, heads, n, n)."""
+    net = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        pad = net.config.pad_token_id
+        mask = torch.ones_like(input_ids) if pad is None else (input_ids != pad).long()
+        attentions = net(input_ids, attention_mask=mask, output_attentions=True).attentions
+    return torch.stack(attentions)
+
+
 # %% right="from_v4_to_v5"
 # Old names that still work; a model that is converted after loading.
 def answer(model, tokenizer, question):
