@@ -3098,10 +3098,13 @@ def check_token_texts():
         "a flat list of ids is one sequence now: decode each id by itself": lambda text, closing: text,
         "it is one text for the whole: decode each id by itself": lambda text, closing: [text],
         "texts as `decode` gives them, not `Ġ`": lambda text, closing: tokenizer.tokenize(text),
-        "a special token was added": lambda text, closing: [tokenizer.eos_token, *expected(text, closing), tokenizer.eos_token],
+        "a special token was added": lambda text, closing: [
+            *[tokenizer.eos_token] * closing, *expected(text, closing), *[tokenizer.eos_token] * closing
+        ],
     }
     hint = "one text for each token, as `decode` gives it for that token alone"
     texts = [("x", False), ("The largest of 17 things", False), ("naïve 猫 🙂🙂", False), (" two  blanks ", True), ("a<|end|>b", True)]
+    texts += [("Yes , no . It 's 3 ?\n", False)]  # what a cleaning would change
     texts += [("x<|end|>", False), ("<|end|>", True), ("a<|pad|>", True)]
     texts += [cases.Case({"text": "4 12" * 750, "closing": False}, {"text": "'4 12', 750 times"})]
     check.agrees(texts_of_tokens, expected, texts, "`token_texts`", hint, causes=causes)
@@ -3117,6 +3120,7 @@ def check_cache_size():
 
     causes = {
         "an element need not have 4 bytes": lambda *case: expected(*case, width=4),
+        "an element need not have 4 bytes or 2": lambda *case: expected(*case, width=min(4, any_net(*case[1:]).dtype.itemsize)),
         "keys and values, both": lambda *case: expected(*case, parts=1),
         "heads of queries are not those of keys and values": lambda *case: expected(
             *case, heads=any_net(*case[1:]).config.num_attention_heads
@@ -3155,10 +3159,14 @@ def check_attention_maps():
         pad = whole.config.pad_token_id
         return maps(whole, ids, None if pad is None else (ids != pad).long())
 
+    def in_half(ids, kind, seed, dtype):
+        net = any_net(kind, seed, "float32")
+        for parameter in net.parameters():  # loading leaves buffers as they are made
+            parameter.data = parameter.data.to(getattr(torch, dtype))
+        return maps(net, ids)
+
     causes = {
-        "computed in half precision they have lost their last digits: load as float32": lambda ids, *plan: maps(
-            any_net(*plan), ids
-        ),
+        "computed in half precision they have lost their last digits: load as float32": in_half,
         "a token is not padding because it has the padding's id": padding_hidden,
     }
     hint = "layers, rows, heads, queries, keys; a checkpoint in half precision stays in it unless you ask"
