@@ -155,8 +155,8 @@ print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 # - It returns `(vocabulary, merges)`: a list of strings and a list of pairs, both in the order of learning; `counts`
 #   stays as it was. <!-- rule: returned -->
 #
-# `encode_word(word, merges)` cuts one word (of 1 to 60 characters) into pieces with `merges` as `train_bpe` returns them, of
-# these or other words; there may be none.
+# `encode_word(word, merges)` cuts one word (of 1 to 60 characters) into pieces with `merges` as `train_bpe` returns them
+# for whatever words; there may be none.
 #
 # - It starts from characters. Of all pairs of neighbours that are in `merges`, it merges the one that was **learned
 #   first**, wherever it stands. <!-- rule: first -->
@@ -3104,7 +3104,6 @@ def check_token_texts():
     }
     hint = "one text for each token, as `decode` gives it for that token alone"
     texts = [("x", False), ("The largest of 17 things", False), ("naïve 猫 🙂🙂", False), (" two  blanks ", True), ("a<|end|>b", True)]
-    texts += [("Yes , no . It 's 3 ?\n", False)]  # what a cleaning would change
     texts += [("x<|end|>", False), ("<|end|>", True), ("a<|pad|>", True)]
     texts += [cases.Case({"text": "4 12" * 750, "closing": False}, {"text": "'4 12', 750 times"})]
     check.agrees(texts_of_tokens, expected, texts, "`token_texts`", hint, causes=causes)
