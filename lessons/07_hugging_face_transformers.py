@@ -155,8 +155,8 @@ print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 # - It returns `(vocabulary, merges)`: a list of strings and a list of pairs, both in the order of learning; `counts`
 #   stays as it was. <!-- rule: returned -->
 #
-# `encode_word(word, merges)` cuts one word (of 1 to 60 characters) into pieces with `merges` as `train_bpe` returns them
-# for whatever words; there may be none.
+# `encode_word(word, merges)` cuts one word (of 1 to 60 characters) into pieces with `merges` that `train_bpe` learned
+# from these or other words; there may be none.
 #
 # - It starts from characters. Of all pairs of neighbours that are in `merges`, it merges the one that was **learned
 #   first**, wherever it stands. <!-- rule: first -->
@@ -1423,7 +1423,8 @@ def check_training_batch():
             expected = batch_by_definition(chats, template, side, pad)
             what = f"of {count} chat{'s' * (count > 1)}, padded {side}" + ", where the padding token is the end token" * ends_are_padding
             what += ", by a tokenizer that adds an end token to each text" * closing
-            what += {OPEN_TEMPLATE: ", whose ends are not marked", HEADER_TEMPLATE: ", whose headers are marked"}.get(template, "")
+            what += ", whose ends are not marked" * (template == OPEN_TEMPLATE)
+            what += ", whose headers are marked" * (template == HEADER_TEMPLATE)
             batch, (chats_after, *_) = check.after(batch_of, chats, template, side, ends_are_padding, closing)
             check.equal(sorted(batch), sorted(expected), f"the keys of the batch {what}")
             ids, real, labels = expected["input_ids"], expected["attention_mask"].bool(), expected["labels"]
@@ -2934,8 +2935,8 @@ for habit, call in old_habits.items():
 #   gives as many `�`.) <!-- rule: one_each -->
 # - No special token is added, whatever the tokenizer adds by itself before or after a text; those of the text stay. <!-- rule: none_added -->
 #
-# `cache_size`; `input_ids` is int64 `(rows, n)`, up to 4 and 90, the model a Llama, GPT-2 or GPT-NeoX in float32, float64 or bfloat16, also one
-# whose configuration says `use_cache=False`:
+# `cache_size`; `input_ids` is int64 `(rows, n)`, up to 4 and 90, the model a Llama, GPT-2 or GPT-NeoX in float32, float64 or
+# bfloat16, also one whose configuration says `use_cache=False`:
 #
 # - The first number is how many tokens of each row the cache holds. <!-- rule: cache_tokens -->
 # - The second is how many bytes keys and values of all layers and rows take, with the heads, the size of a head and the

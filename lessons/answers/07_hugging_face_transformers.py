@@ -1093,7 +1093,7 @@ def encode_word(word, merges):
 
 
 # %% wrong="bpe" breaks="merge" says="only whole pieces"
-# Misunderstands: between marks that no piece holds a substitution puts in the two texts as they are (a backslash is an escape there).
+# Misunderstands: a substitution puts in its text as it is (a backslash is an escape there).
 import re
 
 
