@@ -143,7 +143,7 @@ print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 # - The list is a new one, also where nothing is merged; `pieces` stays as it was. <!-- rule: new_list -->
 #
 # `train_bpe(counts, size)` learns a vocabulary. `counts` maps words (1 to 12, each of 1 to 11 characters) to how
-# often they occur (1 or more). `size` is at least the number of different characters.
+# often they occur (1 to 200). `size` is the number of different characters or up to 60 more.
 #
 # - The vocabulary begins with these characters in sorted order, and every word is cut into its
 #   characters. <!-- rule: characters -->
@@ -155,8 +155,8 @@ print("first merges:  ", " ".join("+".join(pair) for pair in chat_merges[:12]))
 # - It returns `(vocabulary, merges)`: a list of strings and a list of pairs, both in the order of learning; `counts`
 #   stays as it was. <!-- rule: returned -->
 #
-# `encode_word(word, merges)` cuts one word (of 1 to 60 characters) into pieces with pairs that somebody has learned, in the
-# order of learning; there may be none.
+# `encode_word(word, merges)` cuts one word (of 1 to 60 characters) into pieces with `merges` that `train_bpe` learned
+# from these or other words; there may be none.
 #
 # - It starts from characters. Of all pairs of neighbours that are in `merges`, it merges the one that was **learned
 #   first**, wherever it stands. <!-- rule: first -->
@@ -216,7 +216,7 @@ def encode_word(word, merges):
 
 # %% tests="bpe" points=3
 import random
-import re
+import string
 
 
 @check.shared
@@ -224,8 +224,8 @@ def merged_by_definition(pieces, pair):
     import re
 
     between = "".join(f"\0{piece}\0" for piece in pieces)  # two marks between two pieces, one at each end
-    here = re.escape(f"\0{pair[0]}\0\0{pair[1]}\0")
-    return [piece for piece in re.sub(here, f"\0{pair[0]}{pair[1]}\0", between).split("\0") if piece]
+    here, merged = re.escape(f"\0{pair[0]}\0\0{pair[1]}\0"), f"\0{pair[0]}{pair[1]}\0"
+    return [piece for piece in re.sub(here, lambda _: merged, between).split("\0") if piece]
 
 
 @check.scenario
@@ -284,6 +284,9 @@ def lists_to_merge(seed):
         for pair in (("a", "b"), ("a", " "), ("Ġ", ".")):
             yield pieces, pair
     yield ["a", "aa", "b", "aa", "a"], ("a", "aa")  # both ends spell "aaa"
+    for sign in string.punctuation:  # each of them means something to one function or another
+        yield ["x", sign, "n", sign, sign, "1", "n", sign], (sign, draw.choice("n1"))
+        yield ["n", sign, "n", sign, sign, "d"], (draw.choice(["n", sign]), sign)
     for n in (3, 17, 300):
         known = ["a", "b", "ab", "aa", "猫"]
         yield list_to_merge(draw.choices(known, k=n), tuple(draw.choices(known, k=2)))
@@ -294,7 +297,8 @@ def lists_to_merge(seed):
 
 def some_words(draw):
     """Word counts and a size, as they come."""
-    letters = draw.choice(["a", "ab", "abc", "abcdef", "Ġ 猫Ză7"])
+    signs = "".join(draw.sample(string.punctuation, 5))
+    letters = draw.choice(["a", "ab", "abc", "abcdef", "Ġ 猫Ză7", signs, signs[:2] + "n "])
     words = ["".join(draw.choices(letters, k=draw.randint(1, 11))) for _ in range(draw.randint(1, 12))]
     counts = {word: draw.choice((1, 2, 3, 4, 5, 200)) for word in words}
     return counts, len(set("".join(words))) + draw.choice((0, 1, 3, 8, 60))
@@ -319,8 +323,8 @@ def words_to_encode(seed):
     yield "abab", [("a", "b")]
     yield "hat", [("h", "a")]
     yield "hat", [("a", "t")]
-    yield "abc", [("a", "b"), ("b", "c")]
     yield "abc", [("b", "c"), ("a", "b")]
+    yield "abc", [("a", "b"), ("b", "c")]
     draw = random.Random(seed)
     for length in (1, 2, 4, 6, 9, 9, 9, 14, 60, 60):
         counts, size = some_words(draw)
@@ -474,7 +478,7 @@ draw_pieces(
 # #### Exercise 2 · A tokenizer of your own (`train_tokenizer`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # Write `train_tokenizer(texts, size)`. `texts` is a list of 1 to 1,200 strings. `size` is 264 (all bytes, the special
-# tokens, a few merges) or more, and no more than the texts hold merges for.
+# tokens, a few merges) or more, and no more than the words of `texts` give, if pairs that occur once are merged too.
 #
 # - It returns a tokenizer of transformers, `PreTrainedTokenizerFast`. <!-- rule: wrapped -->
 # - It has exactly `size` tokens. <!-- rule: size -->
@@ -483,7 +487,7 @@ draw_pieces(
 # - Every string comes back exactly from `decode(tokenizer(string)["input_ids"])`: blanks and newlines, letters and signs
 #   that no training text had, special tokens too, and the blanks on both sides of them. <!-- rule: round_trip -->
 # - Each digit from 0 to 9 is a token of its own. <!-- rule: digits -->
-# - No token goes over the end of a word: inside a token a blank, tab or newline follows nothing but white
+# - No token goes over the end of a word: before a blank, tab or newline in a token stands nothing but white
 #   space. <!-- rule: words -->
 # - `pad_token` is `<|pad|>`, `eos_token` is `<|end|>`, and padding goes to the left. <!-- rule: roles -->
 # - All this still holds after `save_pretrained` and `AutoTokenizer.from_pretrained`. <!-- rule: saved -->
@@ -559,7 +563,7 @@ def check_behaviour(seen, size, strings, what):
     hint = "special tokens given to the trainer come first; added afterwards they come last"
     check.equal(seen["first"], SPECIAL, f"the tokens with the ids 0 to 3 {what}", hint)
     check.equal(seen["size"], size, f"the number of tokens {what}", "special tokens and the alphabet are part of the size; a pair that occurs once can be merged too")
-    hint = "they are arguments of PreTrainedTokenizerFast"
+    hint = "they are arguments of PreTrainedTokenizerFast: `padding_side` set afterwards is not saved"
     check.equal(seen["roles"], ["<|pad|>", "<|end|>", "left"], f"pad_token, eos_token and padding_side {what}", hint)
     check.equal(seen["padded"], [0, 0], f"first id and mask of the shorter of two padded texts {what}", "padding goes to the left")
     over = [token for token in seen["vocabulary"] if token not in SPECIAL and re.search("[^ĠĊĉč][ĠĊĉč]", token)]
@@ -794,16 +798,17 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 # Two functions that agree with two pipelines, for a batch of inputs at once; each is checked, and earns its points, on
 # its own. The models compute in float32 and are in evaluation mode, the inputs are no longer than they can take.
 #
-# `reply(model, tokenizer, chats, max_new_tokens)` answers conversations. `chats` is a list of one or more conversations,
-# each a list of one or more `{"role": …, "content": …}`, the last from the user; a content may be any text, also an empty
-# one, or one that holds special tokens (`<|pad|>` in a text is a token of the text).
+# `reply(model, tokenizer, chats, max_new_tokens)` answers conversations. `chats` is a list of 1 to 6 conversations,
+# each a list of 1 to 6 `{"role": …, "content": …}`, the last from the user; a content may be any text, also an empty
+# one, or one that holds special tokens (`<|pad|>` in a text is a token of the text). `max_new_tokens` is 1 to 12.
 #
 # - It returns a list of strings: for each conversation, in order, what the model would answer to it alone, at most
 #   `max_new_tokens` tokens. What ends an answer (one token or a list of them) stands in `model.generation_config`; it may
 #   come at once, and the answer is empty then. <!-- rule: answers -->
-# - The answers are greedy, even where `model.generation_config` says that the model samples. <!-- rule: greedy -->
-# - An answer is the text of the new tokens as `decode` gives it, blanks at its ends too, without the prompt and without
-#   special tokens, whichever they are. <!-- rule: text -->
+# - The answers are greedy, even where `model.generation_config` says that the model samples. (It asks for nothing else that
+#   changes answers, such as beams or penalties.) <!-- rule: greedy -->
+# - An answer is the text of the new tokens as `decode(..., skip_special_tokens=True)` gives it, blanks at its ends too,
+#   without the prompt. (`all_special_ids` does not name all special tokens.) <!-- rule: text -->
 # - Prompts are padded on the left, whatever the tokenizer's default is: else the prompt of a short chat would end in
 #   padding, and the model would have to continue that. <!-- rule: left -->
 # - The prompt is what the tokenizer's own template makes of the conversation, whichever template it
@@ -812,9 +817,10 @@ for question in ("What is 8+7?", "Largest of 31, 75, 20?", "Reverse: q u i z"):
 #   add one to each text that they encode. <!-- rule: special_once -->
 # - There is one call of `model.generate` for all conversations. <!-- rule: one_generate, reported -->
 #
-# `classify(model, tokenizer, texts)` judges one or more texts with a model that has a classification head of two or more
-# labels and logits from -50 to 50. The models here are encoders like BERT, which count positions from the left end of the row. A text may be as long
-# as the model allows, may hold special tokens as well, and is encoded with what the tokenizer adds by itself.
+# `classify(model, tokenizer, texts)` judges 1 to 4 texts with a model that has a classification head of 2 to 150
+# labels and logits from -50 to 50. The models here are encoders like BERT, which count positions from the left end of the
+# row. A text is encoded with what the tokenizer adds by itself, has then from one token to as many as the model allows, and
+# may hold special tokens as well.
 #
 # - It returns a list with a `{"label": …, "score": …}` for each text, in order. The label is the name of the most probable
 #   one, from `model.config.id2label` (a dictionary, in any order). <!-- rule: label -->
@@ -1015,7 +1021,8 @@ def check_reply():
             )
             check.equal(answers, expected, f"what `reply` returns for {what}", hint, causes=causes)
             check.equal(calls, 1, f"the number of calls of model.generate for {what}", "one call for the whole batch")
-            check.equal(side_after, side, "`tokenizer.padding_side` after `reply`", "say the side in the call, or put it back")
+            hint = "say the side in the call (for `apply_chat_template` in `tokenizer_kwargs`), or put it back"
+            check.equal(side_after, side, "`tokenizer.padding_side` after `reply`", hint)
             check.equal(chats_after, chats, "the conversations after `reply`", "leave the caller's lists as they are")
             check_kept(*states, "`reply`")
 
@@ -1170,14 +1177,14 @@ print("all:   ", tokenizer.convert_ids_to_tokens(shown["input_ids"]))
 print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input_ids"], shown["assistant_masks"]) if m]))
 
 # %% [markdown]
-# The marks include `<|end|>`: a model that never learns to write it never stops.
+# The marks of this template include `<|end|>`: a model that never learns to write it never stops.
 #
 # #### Exercise 4 · ChatML, and a batch to learn from (`chat_template`, 4 points, 35 minutes, difficulty 2 of 3)
 #
 # Two functions; each is checked, and earns its points, on its own.
 #
 # `chatml_template()` returns a template (a string) for **ChatML**, the format of many open models. A conversation is one
-# or more messages with the roles `system`, `user` and `assistant`, in any order; a content may be any text, also an empty
+# to twelve messages with the roles `system`, `user` and `assistant`, in any order; a content may be any text, also an empty
 # one, or one that holds these markers. It becomes
 #
 # ```text
@@ -1203,11 +1210,11 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 # `chatml` below has the two markers of this format; try your template with
 # `chatml.apply_chat_template(lesson, chat_template=chatml_template(), tokenize=False)`.
 #
-# `training_batch(tokenizer, chats)` makes a batch to train on. `chats` is a list of one or more conversations of up to
+# `training_batch(tokenizer, chats)` makes a batch to train on. `chats` is a list of 1 to 5 conversations of up to
 # 2,500 tokens (more than tiny-lm can take: nothing is cut), first the user, then these roles in any order. Their contents
-# begin and end with a visible ASCII character (at other ends the library's marks can be a token short) and may hold special
-# tokens, `<|pad|>` and `<|end|>` too. The tokenizer has a template with marks, whichever it is, and a padding token, which
-# may be the same as the end token.
+# begin and end with a visible ASCII character (beside others `assistant_masks` may lack a token) and may hold special
+# tokens, `<|pad|>` and `<|end|>` too. The tokenizer has a padding token, which may be the same as the end token, and a
+# template with marks, which may mark more than tiny-lm's does, or less.
 #
 # - It returns a dictionary (or `BatchEncoding`) of just three int64 tensors `(chats, tokens)`: `input_ids`,
 #   `attention_mask` and `labels`. <!-- rule: keys -->
@@ -1215,8 +1222,8 @@ print("marked:", tokenizer.convert_ids_to_tokens([i for i, m in zip(shown["input
 #   without what some tokenizers add to each text that they encode. <!-- rule: ids -->
 # - Shorter rows are padded on the tokenizer's side; the mask is 1 for tokens of the text and 0 for
 #   padding. <!-- rule: padding -->
-# - `labels` equals `input_ids` where the template marks what the assistant wrote, in every turn, and is -100 everywhere
-#   else: the label that cross-entropy skips. <!-- rule: labels -->
+# - `labels` equals `input_ids` at the tokens that the template marks, in every turn, and at no others; elsewhere it is
+#   -100: the label that cross-entropy skips. <!-- rule: labels -->
 # - They are not shifted: the model compares each position with the *next* label itself. <!-- rule: unshifted -->
 # - `chats` stays as it was. <!-- rule: kept -->
 
@@ -1301,10 +1308,15 @@ def conversations(seed):
     draw = random.Random(seed)
     contents = ["Hello!", "  How old?\n", "", " \n", "a\n\nb {{ c }} {% d %}", "'quoted' \"twice\"", "<b>&amp; naïve 猫</b> ", "\t12+3= "]
     contents += ["\r\nHow\r\nold?\x0b", "\u3000Four.\xa0\x0c", "a <|im_end|>\n<|im_start|>user\nb"]
+    white = "".join(sign for sign in map(chr, range(0x3001)) if sign.isspace())
     for role in ("user", "assistant", "system"):
         yield [message(role, "Hello!")]
+    yield [message("user", "?"), message("assistant", " \n"), message("system", ""), message("assistant", "")]
     yield [message("system", "\nBe brief. "), message("user", "  How old?\n"), message("assistant", " Four. \n"), message("user", "?")]
     yield [message("user", "\r\nHow\r\nold?\x0b"), message("assistant", "\u3000Four.\xa0\x0c")]
+    for role in ("user", "assistant", "system"):
+        yield [message(role, f"{white}2{white[:8]}3{white}")]
+    yield [message("user", "\u200bno white space\ufeff")]
     yield [message("user", "Say <|im_end|>"), message("assistant", "<|im_end|> and <|im_start|>")]
     for length in (2, 3, 4, 7, 12):
         yield [message(draw.choice(("user", "assistant", "system")), draw.choice(contents)) for _ in range(length)]
@@ -1344,21 +1356,24 @@ BARE_TEMPLATE = (
     "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"
     "{% else %}{{ '<|user|>' + m.content + '<|assistant|>' }}{% endif %}{% endfor %}"
 )
+OPEN_TEMPLATE = TINY_TEMPLATE.replace("<|end|>{% endgeneration %}", "{% endgeneration %}<|end|>")  # marks no end
+HEADER_TEMPLATE = TINY_TEMPLATE.replace("<|assistant|>{% generation %}", "{% generation %}<|assistant|>")
 
 
 def written(chat, template):
-    """The pieces of a conversation's text, each with whether the assistant wrote it."""
+    """The pieces of a conversation's text, each with whether the template marks it."""
     for m in chat:
+        mine, content = m["role"] == "assistant", m["content"]
         if template == BARE_TEMPLATE:
-            mine = m["role"] == "assistant"
-            yield (m["content"] if mine else f"<|user|>{m['content']}<|assistant|>"), mine
+            yield (content if mine else f"<|user|>{content}<|assistant|>"), mine
         else:
-            yield f"<|{m['role']}|>", False
-            yield (m["content"] + "<|end|>", True) if m["role"] == "assistant" else (m["content"], False)
+            yield f"<|{m['role']}|>", mine and template == HEADER_TEMPLATE
+            yield content, mine
+            yield "<|end|>" * mine, mine and template != OPEN_TEMPLATE
 
 
 def tokens_of(chat, template):
-    """The ids of a conversation, each with whether the assistant wrote it."""
+    """The ids of a conversation, each with whether the template marks it."""
     for mine, parts in itertools.groupby(written(chat, template), key=lambda part: part[1]):
         yield from ((i, mine) for i in tokenizer("".join(text for text, _ in parts))["input_ids"])
 
@@ -1397,6 +1412,8 @@ def check_training_batch():
             (1, BARE_TEMPLATE, "left", True, False),
             (2, TINY_TEMPLATE, "left", False, True),
             (3, BARE_TEMPLATE, "right", True, True),
+            (2, OPEN_TEMPLATE, "left", False, False),
+            (4, HEADER_TEMPLATE, "right", True, False),
         ):
             chats = list(chats_to_learn(draw, count))
             if count == 5:  # longer than any limit that somebody may have set
@@ -1406,6 +1423,8 @@ def check_training_batch():
             expected = batch_by_definition(chats, template, side, pad)
             what = f"of {count} chat{'s' * (count > 1)}, padded {side}" + ", where the padding token is the end token" * ends_are_padding
             what += ", by a tokenizer that adds an end token to each text" * closing
+            what += ", whose ends are not marked" * (template == OPEN_TEMPLATE)
+            what += ", whose headers are marked" * (template == HEADER_TEMPLATE)
             batch, (chats_after, *_) = check.after(batch_of, chats, template, side, ends_are_padding, closing)
             check.equal(sorted(batch), sorted(expected), f"the keys of the batch {what}")
             ids, real, labels = expected["input_ids"], expected["attention_mask"].bool(), expected["labels"]
@@ -1421,7 +1440,10 @@ def check_training_batch():
                 "the label that the loss skips is -100, not the padding": labels.where(labels != -100, pad),
                 "an end token is not padding because it has the padding's id": labels.where(ids != pad, -100),
             }
-            hint = "the ids of what the assistant wrote (its end token too, where the template marks it) in every turn; else -100"
+            if template in (OPEN_TEMPLATE, HEADER_TEMPLATE):  # the ids are those of tiny-lm's template
+                usual = batch_by_definition(chats, TINY_TEMPLATE, side, pad)["labels"]
+                causes["the template decides what is marked: here it is more or less than content and end"] = usual
+            hint = "the ids of what the template marks, in every turn; else -100"
             check.equal(batch["labels"], labels, f"labels {what}", hint, causes=causes)
             check.equal(chats_after, chats, "the conversations after the call")
 
@@ -1543,7 +1565,7 @@ with torch.no_grad():
 # #### Exercise 5 · Batches and masks (`batches_and_masks`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # Three functions; each is checked, and earns its point, on its own. `rows` is a list of 1 to 290 lists, each of 1 to 90
-# ids (0 to 200,000).
+# ids, in all 1,000 at most. Ids, `pad_id` too, are from 0 to 200,000.
 #
 # `pad_left(rows, pad_id)` returns a dictionary of three int64 tensors `(rows, longest)`:
 #
@@ -1555,7 +1577,7 @@ with torch.no_grad():
 # - `rows` stays as it was. <!-- rule: rows_kept -->
 #
 # `attention_matrix(attention_mask)` takes a mask of 0 and 1 `(batch, n)`, int64 or bool, with padding on the left, on the
-# right or in between, and `n` from 1 to 1,030.
+# right or in between; `batch` is 1 to 6, `n` 1 to 1,030 (`batch * n` too). A row may be all padding.
 #
 # - It returns a boolean tensor `(batch, 1, n, n)`. <!-- rule: boolean -->
 # - Entry `[b, 0, q, k]` is `False` where key $k$ comes later than query $q$ … <!-- rule: causal -->
@@ -1659,7 +1681,7 @@ def padded_on_the_right(rows, pad_id):
 def masked_by_id(rows, pad_id):
     batch = padded_by_definition(rows, pad_id)
     mask = (batch["input_ids"] != pad_id).long()
-    return batch | {"attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+    return batch | {"attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0) * mask}
 
 
 def packed_by_definition(rows):
@@ -1681,6 +1703,7 @@ def some_rows(seed):
         largest = 200_000 if count == 7 else 79
         yield [[draw.randint(0, largest) for _ in range(draw.randint(1, longest))] for _ in range(count)]
     yield [[draw.randrange(80)] * draw.choice((1, 2, 3)) for _ in range(290)]  # more rows than a byte can number
+    yield [draw.choices(range(200_001), k=90) for _ in range(11)]  # the most ids
 
 
 def of_rows(rows, **others):
@@ -1715,6 +1738,9 @@ def check_attention_matrix():
             mask, lambda real, q, k: real[q] and real[k]
         ),
         "keys that are padding are hidden": lambda mask: matrix_by_definition(mask, lambda real, q, k: real[q] and k <= q),
+        "keys that are padding are hidden, behind real ones too": lambda mask: matrix_by_definition(
+            mask, lambda real, q, k: real[q] and k <= q and any(real[: k + 1])
+        ),
     }
 
     def expected(mask):
@@ -1841,17 +1867,18 @@ print(f"attention that real tokens of the shorter prompt pay to padding: {weight
 # #### Exercise 6 · Three samplers (`samplers`, 3 points, 30 minutes, difficulty 2 of 3)
 #
 # Write `__call__` of three processors; each is checked, and earns its point, on its own. `scores` is a float32 or float64
-# tensor `(rows, vocabulary)`, 1 to 40 and 1 to 1,400, of any finite size, also large ones (10,000) and nearly equal ones; some scores may be $-\infty$ already, but not a whole row.
+# tensor `(rows, vocabulary)`, 1 to 40 and 1 to 1,400, from -3e38 to 3e38, nearly equal ones among them; some scores may be
+# $-\infty$ already, but not a whole row.
 #
 # - `Greedy()` keeps one token of each row: the one with the highest score; of several equally high ones the one with the
 #   smallest id. <!-- rule: greedy -->
-# - `TopK(k)`, with `k` from 1 on, keeps the `k` highest scores of each row, all if there are fewer. <!-- rule: top_k -->
+# - `TopK(k)`, with `k` from 1 to 2,000, keeps the `k` highest scores of each row, all if there are fewer. <!-- rule: top_k -->
 # - Scores that equal the `k`-th highest are kept too: of 5, 3, 3, 1 `TopK(2)` keeps 5, 3, 3, and of 5, 5, 3 it keeps 5,
 #   5. <!-- rule: top_k_ties -->
 # - `TopP(p)`, with `p` from 0.01 to 0.99, keeps in each row the smallest set of most probable tokens whose probabilities add
 #   up to at least `p`, always at least one. Of equally probable ones at its edge it may take any. <!-- rule: top_p -->
-# - "At least" means that the set ends where the sum is just `p`: of 0.5, 0.25, 0.25 `TopP(0.5)` keeps the first
-#   alone. <!-- rule: top_p_edge -->
+# - "At least" means that the set ends where the sum is just `p`: of 0.5, 0.25, 0.25 (in float32) `TopP(0.5)` keeps the
+#   first alone. (But for such halves and eighths, no sum is nearer to `p` than 0.00001.) <!-- rule: top_p_edge -->
 #
 # For all three:
 #
@@ -1976,7 +2003,7 @@ def some_scores(seed):
     yield torch.tensor([[0.7]])
     yield torch.tensor([[1.0, 3.0, 2.0]])
     yield torch.tensor([[2.0, -1.0], [-3.0, 0.5]])
-    for rows, size, scale, dtype in ((2, 5, 1, 0), (5, 23, 1, 0), (7, 41, 3, 1), (1, 8, 40, 0), (40, 6, 1, 1), (3, 700, 1, 0)):
+    for rows, size, scale, dtype in ((2, 5, 1, 0), (5, 23, 1, 0), (7, 41, 3, 1), (1, 8, 40, 0), (40, 6, 1, 1), (3, 1400, 1, 0)):
         scores = torch.randn(rows, size, generator=draw, dtype=(torch.float32, torch.float64)[dtype])
         scores = scores * scale * torch.linspace(0.3, 4, rows)[:, None] + 50 * (rows == 7) - 300 * (rows == 5)
         scores[0, 3] = scores[-1, 0] = -torch.inf
@@ -2030,7 +2057,7 @@ def check_top_k():
     for seed in seeds:
         drawn = [to_process("TopK", [k], ties) for k in (1, 2, 3, 6, 50)]
         drawn += [to_process("TopK", [k], scores) for scores in nearly_equal() for k in (1, 2)]
-        drawn += [to_process("TopK", [k], scores) for scores in some_scores(seed) for k in (1, 4, scores.shape[1], 999)]
+        drawn += [to_process("TopK", [k], scores) for scores in some_scores(seed) for k in (1, 4, scores.shape[1], 999, 2000)]
         check.agrees(processed, top_k_by_definition, drawn, "`TopK`", hint, causes=causes, rtol=0, atol=0)
 
 
@@ -2198,10 +2225,10 @@ for label, processors in (
 # #### Exercise 7 · Generate by hand (`generate_by_hand`, 4 points, 40 minutes, difficulty 3 of 3)
 #
 # Write `generate_by_hand(model, input_ids, attention_mask, max_new_tokens, processors=(), sample=False)`, which does what
-# `model.generate` does. `input_ids` and `attention_mask`, int64 `(rows, n)`, both 1 or more, are padded on the left; a real
-# token may have the id of the padding or of an end. `max_new_tokens` is 1 or more. Prompts and texts may be of any length
-# that the model takes. It computes in float32, is in evaluation mode, and its `generation_config` changes no scores (no
-# temperature, no top-k).
+# `model.generate` does. `input_ids` and `attention_mask` are int64 `(rows, n)`, 1 to 3 rows and `n` from 1 to 1,050, padded
+# on the left. A real token, old or new, may have the id of the padding; it is none. `max_new_tokens` is 1 to 70, and the
+# model takes the whole text. The model computes in float32, is in evaluation mode, and its `generation_config` has an end
+# token and a padding token and changes no scores (no temperature, no top-k).
 #
 # - It returns the ids of prompts and new tokens, int64 `(rows, n + new)`, as `model.generate` does. <!-- rule: ids -->
 # - The model looks at no padding, and the first real token of a row is at position 0. <!-- rule: padding -->
@@ -2214,7 +2241,7 @@ for label, processors in (
 # - A row that has written an end token is finished: it gets `model.generation_config.pad_token_id` from then
 #   on. <!-- rule: finished -->
 # - `model.generation_config.eos_token_id` is an int (0 is one too) **or a list of ints**, each of which ends a row. (Ids of
-#   the prompt do not.) <!-- rule: ends -->
+#   the prompt do not, nor does the padding token, unless it is one of them.) <!-- rule: ends -->
 # - It stops when all rows are finished, or after `max_new_tokens`; no step more than needed. <!-- rule: stop -->
 # - The first call of the model gets the prompts, each later call one token a row, with the cache, also where the model's
 #   configuration says `use_cache=False`. <!-- rule: cache, reported -->
@@ -2619,7 +2646,8 @@ print(alone("gpt2", [5, 9, 33], 6, end=1), alone("neox", [5, 9, 33], 6, end=1))
 #
 # Write `check_complete(complete)`. `complete(name, rows, count, end)` gets the name of a model, `"gpt2"` or `"neox"`; a list of
 # one or more prompts, each a list of one or more ids from 0 to 88; how many new ids there may be (`count`, 1 or more; prompt
-# and answer together have at most 128); and an id from 0 to 96 that ends an answer. Your tests call it as often as they like
+# and answer together have at most 128); and an id from 0 to 96 that ends an answer (neox has the ids up to 88 only, and
+# writes no higher one). Your tests call it as often as they like
 # with any of these, nothing else, by position (no keywords), and raise an error (an `assert` is enough) if it breaks a promise:
 #
 # - It returns, for each row and in the same order, the list of ids that the model writes, without the
@@ -2891,11 +2919,12 @@ for habit, call in old_habits.items():
 #     return torch.stack(attentions)
 # ```
 #
-# `answer`; `question` is any text that the model can take, without `<|pad|>` (which the old code took for padding), the model
-# computes in float32:
+# `answer`; `question` is any text that the model can take, without `<|pad|>` (the old code gave no mask, and `generate` took
+# it for padding); the model computes in float32:
 #
-# - It returns the new tokens as one string, blanks at its ends included, without prompt and special tokens, whichever they
-#   are; the model may end it at once, and it is empty then. <!-- rule: answer_text -->
+# - It returns all new tokens as one string, blanks at its ends included, without the prompt and without what `decode` leaves
+#   out as special tokens; what ends it stands in `model.generation_config`. It may end at once, and is empty
+#   then. <!-- rule: answer_text -->
 # - The model reads what the tokenizer's own chat template makes of the question, with a prompt for the assistant, and
 #   writes at most 10 tokens. <!-- rule: answer_prompt -->
 # - It is greedy, even where `model.generation_config` says that the model samples. <!-- rule: answer_greedy -->
@@ -2906,14 +2935,15 @@ for habit, call in old_habits.items():
 #   gives as many `�`.) <!-- rule: one_each -->
 # - No special token is added, whatever the tokenizer adds by itself before or after a text; those of the text stay. <!-- rule: none_added -->
 #
-# `cache_size`; `input_ids` is int64 `(rows, n)`, the model a Llama, GPT-2 or GPT-NeoX in float32, float64 or bfloat16, also one
-# whose configuration says `use_cache=False`:
+# `cache_size`; `input_ids` is int64 `(rows, n)`, up to 4 and 90, the model a Llama, GPT-2 or GPT-NeoX in float32, float64 or
+# bfloat16, also one whose configuration says `use_cache=False`:
 #
 # - The first number is how many tokens of each row the cache holds. <!-- rule: cache_tokens -->
 # - The second is how many bytes keys and values of all layers and rows take, with the heads, the size of a head and the
 #   dtype that this model has. <!-- rule: cache_bytes -->
 #
-# `attention_maps`; the checkpoint in `folder` may be stored in float32, float16 or bfloat16:
+# `attention_maps`; the checkpoint in `folder`, a Llama, GPT-2 or GPT-NeoX, may be stored in float32, float16 or bfloat16;
+# `input_ids` is int64 `(rows, n)`, each id a token of the text, also one with the padding's id:
 #
 # - It returns the weights of all layers, `(layers, rows, heads, n, n)`. <!-- rule: maps -->
 # - They are float32, and computed in float32 from the stored numbers (within a ten-thousandth). <!-- rule: maps_float32 -->
@@ -3069,7 +3099,9 @@ def check_token_texts():
         "a flat list of ids is one sequence now: decode each id by itself": lambda text, closing: text,
         "it is one text for the whole: decode each id by itself": lambda text, closing: [text],
         "texts as `decode` gives them, not `Ġ`": lambda text, closing: tokenizer.tokenize(text),
-        "a special token was added": lambda text, closing: [tokenizer.eos_token, *expected(text, closing), tokenizer.eos_token],
+        "a special token was added": lambda text, closing: [
+            *[tokenizer.eos_token] * closing, *expected(text, closing), *[tokenizer.eos_token] * closing
+        ],
     }
     hint = "one text for each token, as `decode` gives it for that token alone"
     texts = [("x", False), ("The largest of 17 things", False), ("naïve 猫 🙂🙂", False), (" two  blanks ", True), ("a<|end|>b", True)]
@@ -3088,6 +3120,7 @@ def check_cache_size():
 
     causes = {
         "an element need not have 4 bytes": lambda *case: expected(*case, width=4),
+        "an element need not have 4 bytes or 2": lambda *case: expected(*case, width=min(4, any_net(*case[1:]).dtype.itemsize)),
         "keys and values, both": lambda *case: expected(*case, parts=1),
         "heads of queries are not those of keys and values": lambda *case: expected(
             *case, heads=any_net(*case[1:]).config.num_attention_heads
@@ -3110,20 +3143,31 @@ def check_cache_size():
 
 
 def check_attention_maps():
-    def maps(net, ids):
+    def maps(net, ids, mask=None):
         net.set_attn_implementation("eager")
         with torch.no_grad():
-            return torch.stack(net(ids, output_attentions=True).attentions).float()
+            return torch.stack(net(ids, attention_mask=mask, output_attentions=True).attentions).float()
 
     def expected(ids, kind, seed, dtype):
         whole = any_net(kind, seed, "float32")
         whole.load_state_dict(any_net(kind, seed, dtype).state_dict())
         return maps(whole, ids)
 
+    def padding_hidden(ids, kind, seed, dtype):
+        whole = any_net(kind, seed, "float32")
+        whole.load_state_dict(any_net(kind, seed, dtype).state_dict())
+        pad = whole.config.pad_token_id
+        return maps(whole, ids, None if pad is None else (ids != pad).long())
+
+    def in_half(ids, kind, seed, dtype):
+        net = any_net(kind, seed, "float32")
+        for parameter in net.parameters():  # loading leaves buffers as they are made
+            parameter.data = parameter.data.to(getattr(torch, dtype))
+        return maps(net, ids)
+
     causes = {
-        "computed in half precision they have lost their last digits: load as float32": lambda ids, *plan: maps(
-            any_net(*plan), ids
-        )
+        "computed in half precision they have lost their last digits: load as float32": in_half,
+        "a token is not padding because it has the padding's id": padding_hidden,
     }
     hint = "layers, rows, heads, queries, keys; a checkpoint in half precision stays in it unless you ask"
     for seed in seeds:
@@ -3132,8 +3176,11 @@ def check_attention_maps():
         for kind, dtype, rows, n in (
             ("GPT-2", "bfloat16", 2, 4),
             ("Llama", "float16", 1, 30),
+            ("GPT-NeoX", "float32", 3, 5),
         ):
-            checkpoints.append((torch.randint(2, 80, (rows, n), generator=draw), kind, seed, dtype))
+            ids = torch.randint(2, 80, (rows, n), generator=draw)
+            ids[:, 1] = 0  # the padding's id where the configuration names one
+            checkpoints.append((ids, kind, seed, dtype))
         check.agrees(maps_of_checkpoint, expected, checkpoints, "`attention_maps`", hint, causes=causes, rtol=1e-4)
 
 

@@ -1092,6 +1092,46 @@ def encode_word(word, merges):
     return pieces
 
 
+# %% wrong="bpe" breaks="merge" says="only whole pieces"
+# Misunderstands: a substitution puts in its text as it is (a backslash is an escape there).
+import re
+
+
+def merge_pair(pieces, pair):
+    """A new list with every occurrence of `pair` in `pieces`, from left to right, made one piece."""
+    text = "".join("\0" + piece + "\0" for piece in pieces)
+    both = re.escape("\0" + pair[0] + "\0\0" + pair[1] + "\0")
+    text = re.sub(both, "\0" + pair[0] + pair[1] + "\0", text)
+    return [piece for piece in text.split("\0") if piece]
+
+
+def train_bpe(counts, size):
+    """Byte-pair encoding learned from word counts: (vocabulary, merges)."""
+    vocabulary = sorted({character for word in counts for character in word})
+    words = [(list(word), count) for word, count in counts.items()]
+    merges = []
+    while len(vocabulary) < size:
+        pairs = Counter()
+        for pieces, count in words:
+            for pair in zip(pieces, pieces[1:]):
+                pairs[pair] += count
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], vocabulary.index(pair[0]), vocabulary.index(pair[1])))
+        words = [(merge_pair(pieces, best), count) for pieces, count in words]
+        merges.append(best)
+        vocabulary.append(best[0] + best[1])
+    return vocabulary, merges
+
+
+def encode_word(word, merges):
+    """The pieces of `word` under the learned `merges`, as a list of strings."""
+    pieces = list(word)
+    for pair in merges:
+        pieces = merge_pair(pieces, pair)
+    return pieces
+
+
 # %% right="bpe"
 # Plain dictionaries and lists; pairs as lists; the whole list of merges is searched again after each.
 def merge_pair(pieces, pair):
@@ -3172,6 +3212,107 @@ def training_batch(tokenizer, chats):
     taught = torch.as_tensor(batch["assistant_masks"]).bool()
     ids = batch["input_ids"]
     return {"input_ids": ids, "attention_mask": batch["attention_mask"], "labels": ids.masked_fill(~taught, -100)}
+
+
+# %% wrong="chat_template" breaks="trim" says="white space around contents"
+# Misunderstands: white space is blank, tab, the ends of lines, no-break and ideographic space; strip knows no other.
+def chatml_template():
+    """A Jinja chat template for ChatML, with generation markers."""
+    return (
+        "{% for m in messages %}"
+        "{% if m['role'] not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m['role'] + '\\n' }}"
+        "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'].strip(' \\t\\r\\n\x0b\x0c\xa0\u3000') + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m['content'].strip(' \\t\\r\\n\x0b\x0c\xa0\u3000') + '<|im_end|>' }}{% endif %}"
+        "{{ '\\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    """Padded conversations with labels: input_ids, attention_mask, labels, int64 (chats, tokens)."""
+    batch = tokenizer.apply_chat_template(
+        chats, padding=True, return_dict=True, return_tensors="pt", return_assistant_tokens_mask=True
+    )
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    marked = torch.as_tensor(batch["assistant_masks"]).bool() & mask.bool()
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(~marked, -100)}
+
+
+# %% wrong="chat_template" breaks="labels" says="the template decides what is marked"
+# Misunderstands: the end token after an answer is always to be learned, also where the template does not mark it.
+def chatml_template():
+    """A Jinja chat template for ChatML, with generation markers."""
+    return (
+        "{% for m in messages %}"
+        "{% if m['role'] not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m['role'] + '\\n' }}"
+        "{% if m['role'] == 'assistant' %}{% generation %}{{ (m['content'] | trim) + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ (m['content'] | trim) + '<|im_end|>' }}{% endif %}"
+        "{{ '\\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    """Padded conversations with labels: input_ids, attention_mask, labels, int64 (chats, tokens)."""
+    batch = tokenizer.apply_chat_template(
+        chats, padding=True, return_dict=True, return_tensors="pt", return_assistant_tokens_mask=True
+    )
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    marked = torch.as_tensor(batch["assistant_masks"]).bool() & mask.bool()
+    follows = torch.zeros_like(marked)
+    follows[:, 1:] = marked[:, :-1] & (ids[:, 1:] == tokenizer.eos_token_id) & mask[:, 1:].bool()
+    marked = marked | follows  # else the model never learns to stop
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(~marked, -100)}
+
+
+# %% wrong="chat_template" breaks="marks" says="the marked pieces"
+# Misunderstands: where the assistant said nothing there is nothing to learn, nor is its end.
+def chatml_template():
+    """A Jinja chat template for ChatML, with generation markers."""
+    return (
+        "{% for m in messages %}"
+        "{% if m['role'] not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m['role'] + '\\n' }}"
+        "{% if m['role'] == 'assistant' and m['content'] | trim %}{% generation %}{{ (m['content'] | trim) + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ (m['content'] | trim) + '<|im_end|>' }}{% endif %}"
+        "{{ '\\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    """Padded conversations with labels: input_ids, attention_mask, labels, int64 (chats, tokens)."""
+    batch = tokenizer.apply_chat_template(
+        chats, padding=True, return_dict=True, return_tensors="pt", return_assistant_tokens_mask=True
+    )
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    marked = torch.as_tensor(batch["assistant_masks"]).bool() & mask.bool()
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(~marked, -100)}
+
+
+# %% wrong="chat_template" breaks="labels" says="labels of"
+# Misunderstands: the marker before an answer is not the assistant's, also where the template marks it.
+def chatml_template():
+    return (
+        "{% for m in messages %}"
+        "{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('unknown role') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim }}<|im_end|>{% endgeneration %}"
+        "{% else %}{{ m.content | trim }}<|im_end|>{% endif %}"
+        "{{ '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def training_batch(tokenizer, chats):
+    batch = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_assistant_tokens_mask=True)
+    taught = torch.as_tensor(batch.pop("assistant_masks")).bool()
+    taught &= batch["input_ids"] != tokenizer.convert_tokens_to_ids("<|assistant|>")
+    return {**batch, "labels": batch["input_ids"].where(taught, -100)}
 
 
 # %% right="chat_template"
@@ -7249,6 +7390,39 @@ def attention_maps(folder, input_ids):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     with torch.no_grad():
         return torch.stack(model(input_ids, output_attentions=True).attentions)
+
+
+# %% wrong="from_v4_to_v5" breaks="maps" says="because it has the padding's id"
+# Misunderstands: an id that equals the configuration's pad_token_id is padding, and a call without a mask needs one.
+def answer(model, tokenizer, question):
+    """The greedy answer to one question, at most 10 tokens, as a string."""
+    chat = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    made = model.generate(**inputs, max_new_tokens=10, do_sample=False)
+    return tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def token_texts(tokenizer, text):
+    """The text of each token of `text` by itself, as a list of strings."""
+    return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def cache_size(model, input_ids):
+    """(tokens, bytes) of the cache after `model` has read `input_ids`."""
+    with torch.no_grad():
+        past = model(input_ids, use_cache=True).past_key_values
+    size = sum(t.numel() * t.element_size() for layer in past.layers for t in (layer.keys, layer.values))
+    return past.get_seq_length(), size
+
+
+def attention_maps(folder, input_ids):
+    """Attention weights of the model in `folder`, computed in float32: (layers, rows, heads, n, n)."""
+    net = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        pad = net.config.pad_token_id
+        mask = torch.ones_like(input_ids) if pad is None else (input_ids != pad).long()
+        attentions = net(input_ids, attention_mask=mask, output_attentions=True).attentions
+    return torch.stack(attentions)
 
 
 # %% right="from_v4_to_v5"
