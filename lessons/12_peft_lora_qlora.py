@@ -200,9 +200,9 @@ def filled(layer, seed):
 #
 # **Task.** Write `LoRALinear(base, r, alpha, dropout=0.0)`, a module around an `nn.Linear`.
 #
-# What comes: `base` has 1 or more inputs and outputs, a bias or none, any floating-point dtype and any device. `r` is 1
-# or more, and may be larger than the layer. `alpha` is above 0; `dropout` is from 0 to below 1. `x` has shape `(..., in)`:
-# one axis or more, perhaps no rows, and the dtype of the layer.
+# What comes: `base` has 1 or more inputs and outputs, a bias or none, any floating-point dtype and any device, and may be frozen
+# already. `r` is 1 or more, and may be larger than the layer. `alpha` is above 0; `dropout` is from 0 to below 1. `x` has
+# shape `(..., in)`: one to five axes, perhaps no rows, and the dtype of the layer.
 #
 # What the module holds:
 #
@@ -219,18 +219,18 @@ def filled(layer, seed):
 # - `delta()` is the change of the weight, $\frac{\alpha}{r} B A$, of shape `(out, in)`, of what is in `A` and `B` now: both
 #   change in place at every update. <!-- rule: delta -->
 # - `forward(x)` is the formula above, on the layer's device. <!-- rule: forward -->
-# - Gradients of what it gives reach `A`, `B` and `x`, and are right, in training and in eval mode, also where other calls
-#   came before they are taken. <!-- rule: gradients -->
-# - In training mode the **adapter's input** goes through dropout: each number of `x` for itself, in every call anew, is 0
-#   with probability `dropout` (0.001 and 0.999 are such, in float16 and bfloat16 too), and else divided by
-#   `1 - dropout`. <!-- rule: dropout -->
-# - In eval mode nothing is dropped. <!-- rule: eval -->
+# - Gradients of what `forward` gives reach `A`, `B` and `x`, and are right, in training and in eval mode, also where other
+#   calls came before they are taken. <!-- rule: gradients -->
+# - In training mode the **adapter's input** goes through dropout: each number of `x`, independently of all others and in
+#   every call anew, is 0 with probability `dropout` (0.001 and 0.999 are such, in float16 and bfloat16 too), and else divided
+#   by `1 - dropout`, whether gradients are recorded or not. <!-- rule: dropout -->
+# - In eval mode nothing is dropped, whether gradients are recorded or not. <!-- rule: eval -->
 # - The frozen layer reads `x` as it is, in both modes. <!-- rule: clean -->
 # - `x` stays as it was. <!-- rule: unchanged -->
 # - A copy (`copy.deepcopy`) is a layer of its own: what is in one's `A` and `B` is read by that one alone. <!-- rule: copy -->
-# - The adapter goes through the r numbers in the middle, first A, then B. For r = 2 on a layer of 256 by 256 a forward
-#   pass takes less than 1.1 times the multiplications of the frozen layer alone: in both modes, for `x` of shape `(rows, 256)`
-#   with 1 to 15 rows. <!-- rule: work, reported -->
+# - For r = 2 on a layer of 256 by 256 a forward pass takes less than 1.1 times the multiplications of the frozen layer alone
+#   (through the r numbers in the middle, first A, then B): in both modes, for `x` of shape `(rows, 256)` with 1 to 15
+#   rows. <!-- rule: work, reported -->
 
 
 # %% exercise="lora_linear" minutes=25 difficulty=2
@@ -263,9 +263,11 @@ class LoRALinear(nn.Module):
 
 # %% tests="lora_linear" points=4
 @check.scenario
-def new_layer(inputs, outputs, r, bias, dtype, device):
-    """What a new layer holds."""
+def new_layer(inputs, outputs, r, bias, dtype, device, frozen):
+    """What a new layer holds; `frozen` names the parameters of its base that come frozen."""
     base = nn.Linear(inputs, outputs, bias=bias, dtype=dtype, device=device)
+    for name, parameter in base.named_parameters():
+        parameter.requires_grad_(name not in frozen)
     layer = LoRALinear(base, r, 2.0, 0.5)
     trained = {id(p) for p in layer.parameters() if p.requires_grad}
     return {
@@ -352,10 +354,10 @@ def two_calls(weight, A, B, alpha, dropout, x, training):
 
 
 @check.scenario
-def gradients_with_dropout(H, dropout, x, push):
-    """In training mode, of a layer whose adapter gives what it reads: what the adapter added, and the gradients."""
+def gradients_with_dropout(H, dropout, x, push, training):
+    """Of a layer whose adapter gives what it reads, while gradients are recorded: what the adapter added, and the gradients."""
     base = nn.Linear(4, 4, bias=False, dtype=x.dtype)
-    layer = LoRALinear(base, 4, 4, dropout).train()
+    layer = LoRALinear(base, 4, 4, dropout).train(training)
     with torch.no_grad():
         base.weight.copy_(H)
         layer.A.copy_(H)
@@ -377,6 +379,22 @@ def dropped_share(dropout, dtype):
         layer.B.copy_(torch.eye(4))
         y = layer(torch.ones(60_000, 4, dtype=dtype))
     return float((y == 0).double().mean()), float(y.max())
+
+
+@check.scenario
+def dropped_in_small_calls(dropout, rows, calls):
+    """How many of the numbers of a small x are dropped in each of many calls, in every second of which gradients are recorded."""
+    base = nn.Linear(4, 4, bias=False)
+    layer, x = LoRALinear(base, 4, 4, dropout).train(), torch.ones(rows, 4) if rows else torch.ones(4)
+    dropped = []
+    with torch.no_grad():
+        base.weight.zero_()
+        layer.A.copy_(torch.eye(4))
+        layer.B.copy_(torch.eye(4))
+        for call in range(calls):
+            with torch.set_grad_enabled(call % 2 == 1):
+                dropped.append((layer(x).detach() == 0).sum())
+    return torch.stack(dropped)
 
 
 @check.scenario
@@ -407,8 +425,9 @@ def multiplications(width, r, numbers):
     return work
 
 
-def check_new_layer(inputs, outputs, r, bias, dtype, device="cpu"):
-    seen, what = new_layer(inputs, outputs, r, bias, dtype, device), f"of a layer from {inputs} to {outputs} numbers with r={r}"
+def check_new_layer(inputs, outputs, r, bias, dtype, device="cpu", frozen=()):
+    seen, what = new_layer(inputs, outputs, r, bias, dtype, device, frozen), f"of a layer from {inputs} to {outputs} numbers with r={r}"
+    what += f" whose {' and '.join(frozen)} came frozen" if frozen else ""
     check.true(seen["base"], "layer.base is not the layer that was given: a copy would need its memory twice.")
     check.equal(seen["kinds"], [True, True], f"whether A and B {what} are nn.Parameters", "a plain tensor is not found by optimizers and .to()")
     check.equal(seen["shapes"], [(r, inputs), (outputs, r)], f"the shapes of A and B {what}", "A is (r, in), B is (out, r)")
@@ -498,11 +517,25 @@ def check_dropout(seed):
             check.true(not torch.equal(factor[0], factor[1]), "the same numbers are dropped in every entry of the first axis: each has its own chance.")
             whole = (factor == 0).all(-1).double().mean()
             check.between(whole, None, 2 * share**4 + 0.003, f"the share of rows that lose all four numbers at dropout {share}")
+            for rows, calls in ((0, 1200), (1, 300), (2, 300)):
+                count, counts = 4 * max(rows, 1), dropped_in_small_calls(share, rows, calls)
+                for recorded in (False, True):
+                    part, none = counts[int(recorded) :: 2], (1 - share) ** count
+                    slack = 6 * (none * (1 - none) / len(part)) ** 0.5 + 4 / len(part)
+                    what_calls = f"of training calls of {count} numbers {'with' if recorded else 'without'} gradients, at dropout {share}"
+                    hint = "each number has its own chance: how many are dropped differs from call to call"
+                    check.between((part == 0).double().mean(), none - slack, none + slack, f"the share {what_calls}, that drop nothing", hint)
         rows, push = x[0, :50], x[1, :50] - 1.5
-        read, gradients = gradients_with_dropout(H, share, rows, push)
-        goals = (push @ H).T @ read, push.T @ (read @ H.T), push @ H + push * (read.abs() > 0.1) / (1 - share)
-        for name, gradient, goal in zip("ABx", gradients, goals):
-            check.equal(gradient, goal, f"the gradient of {name} in training mode with dropout {share}", "what is dropped takes no part, the rest does")
+        for mode in ("training", "eval"):
+            read, gradients = gradients_with_dropout(H, share, rows, push, mode == "training")
+            kept = (read.abs() > 0.1) / (1 - share) if mode == "training" else torch.ones_like(read)
+            if mode == "eval":
+                hint = "dropout acts in training mode only, whether gradients are recorded or not"
+                check.equal(read, rows, f"{what}, in eval mode with dropout {share} while gradients are recorded", hint)
+            goals = (push @ H).T @ read, push.T @ (read @ H.T), push @ H + push * kept
+            for name, gradient, goal in zip("ABx", gradients, goals):
+                hint = "what is dropped takes no part, the rest does" if mode == "training" else "nothing is dropped"
+                check.equal(gradient, goal, f"the gradient of {name} in {mode} mode with dropout {share}", hint)
     for dtype in (torch.bfloat16, torch.float16):
         first, _ = two_calls(*(given.to(dtype) for given in (0 * H, H, H)), 8, 0.5, x[0, :3].to(dtype), True)
         check.equal(first.dtype, dtype, f"the dtype of the output of a {dtype} layer in training mode with dropout 0.5")
@@ -526,6 +559,8 @@ with check.exercise("lora_linear"):
     check_new_layer(7, 5, 2, True, torch.bfloat16)
     check_new_layer(5, 7, 2, False, torch.float64)
     check_new_layer(5, 7, 2, True, torch.float32, "meta")
+    for frozen in (("weight", "bias"), ("weight",), ("bias",)):
+        check_new_layer(7, 5, 3, True, torch.float32, frozen=frozen)
     check.apart(in_turn, [[1, 2, 2, 4.0], [1, 3, 1, 8.0]], "the output and the change of a layer made from (inputs, outputs, r, alpha) =")
     for seed in seeds:
         check_start(seed)
@@ -645,11 +680,11 @@ for bug, curve in curves.items():
 #
 # **Task.** Write `check_lora(make_lora)`. `make_lora(base, r, alpha, dropout)` returns a module around the float32
 # `nn.Linear` that it is given. This is what the module promises, for r of 1 or more, `alpha` above 0, `dropout` from 0
-# to below 1, and `x` of shape `(..., in)` with one axis or more:
+# to below 1, and `x` of shape `(..., in)` with one to four axes and one row or more:
 #
 # - `base` is the given layer itself, and frozen. <!-- rule: base -->
 # - `A` (r, in) and `B` (out, r) are parameters, and the only trainable ones. <!-- rule: parameters -->
-# - Fresh, `B` is zero and `A` is not; single numbers of `A` may be. <!-- rule: start -->
+# - Fresh, all of `B` is zero and not all of `A`: whole rows and columns of `A` may be zero or equal. <!-- rule: start -->
 # - In eval mode it gives `base(x)` plus `alpha / r` times `x A^T B^T`. <!-- rule: formula -->
 # - It gives shape `(..., out)` for every such `x`. <!-- rule: axes -->
 # - In training mode dropout acts on what the adapter reads: each number of `x` for itself, in every call anew, is 0 with
@@ -658,7 +693,7 @@ for bug, curve in curves.items():
 # - Gradients reach `A` and `B` in both modes, and are those of the formula. <!-- rule: gradients -->
 #
 # There is no `delta()`. How A and what is dropped are drawn is open, and `torch.manual_seed` need not repeat it. Your
-# function does this:
+# function, which has 40 s of computing time for about 60 layers, does this:
 #
 # - If a promise is broken it raises an error (use `assert`). What it returns is ignored. <!-- rule: raises -->
 # - If all are kept it raises nothing. A correct layer may be written in any way, so values may differ by rounding:
@@ -668,7 +703,7 @@ for bug, curve in curves.items():
 # To see where your checks reject a correct layer, run `check_lora(lora_with())`.
 
 
-# %% exercise="check_lora" minutes=30 difficulty=3
+# %% exercise="check_lora" minutes=30 difficulty=3 seconds=40
 def check_lora(make_lora):
     """Raise for an implementation of make_lora(base, r, alpha, dropout) that breaks a promise; else return."""
     ### BEGIN SOLUTION
@@ -687,6 +722,11 @@ def check_lora(make_lora):
     y, goal = layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T
     torch.testing.assert_close(y, goal)
     slopes, goals = (torch.autograd.grad(result.sum(), [layer.A, layer.B]) for result in (y, goal))
+    torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+    sure = make_lora(base, 3, 12, 0.0).train()  # without dropout the formula holds in training mode too
+    nn.init.normal_(sure.B)
+    y, goal = sure(x), plain + 4 * x @ sure.A.T @ sure.B.T
+    slopes, goals = (torch.autograd.grad(result.sum(), [sure.A, sure.B]) for result in (y, goal))
     torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
     assert layer(x[0, 0]).shape == (4,) and layer(x[None]).shape == (1, 5, 8, 4), "it cannot read every shape of x"
     A, B = torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
@@ -770,6 +810,14 @@ def sparse(A, B):
     return {"A": torch.eye(*A.shape)}
 
 
+def one_number(A, B):
+    return {"A": F.pad(torch.ones(1, 1), (A.shape[1] - 1, 0, len(A) - 1, 0))}
+
+
+def all_equal(A, B):
+    return {"A": torch.full_like(A, 0.5)}
+
+
 def scaled(scale):
     """By the formula, with `scale(alpha, r)` as the scale."""
 
@@ -801,6 +849,7 @@ def drops_change(x, weight, bias, A, B, alpha, dropout, training):
 
 with check.exercise("check_lora"):
     right = {"the formula": layers(), "another style": layers(forward=by_functions), "A with zeros in it": layers(sparse)}
+    right |= {"A with one number alone, the others zero": layers(one_number), "A with equal numbers": layers(all_equal)}
     wrong = {
         "scales by alpha instead of alpha / r": layers(forward=scaled(lambda alpha, r: alpha)),
         "trains the frozen layer too": layers(trained=("weight", "bias", "A", "B")),
@@ -852,6 +901,12 @@ with check.exercise("check_lora"):
 
     def half_b(x, weight, bias, A, B, alpha, dropout, training):
         return by_formula(x, weight, bias, A, (B + B.detach()) / 2, alpha, dropout, training)
+
+    def twice_a(x, weight, bias, A, B, alpha, dropout, training):
+        return by_formula(x, weight, bias, 2 * A - A.detach(), B, alpha, dropout, training)
+
+    def half_in_training(x, weight, bias, A, B, alpha, dropout, training):
+        return by_formula(x, weight, bias, A, (B + B.detach()) / 2 if training else B, alpha, dropout, training)
 
     def counted_twice(x, weight, bias, A, B, alpha, dropout, training):
         change = alpha / len(A) * (B @ A).detach()
@@ -921,6 +976,8 @@ with check.exercise("check_lora"):
         "gives A no gradient in training mode": layers(forward=cuts_in_training("A")),
         "gives B no gradient in training mode": layers(forward=cuts_in_training("B")),
         "gives B half of its gradient": layers(forward=half_b),
+        "gives A twice its gradient": layers(forward=twice_a),
+        "gives B half of its gradient in training mode": layers(forward=half_in_training),
         "adds the change once more, merged into the weight": layers(forward=counted_twice),
         "merges the leading axes of x": layers(forward=flat),
         "drops without dividing by 1 - dropout": layers(forward=masked(undivided)),
@@ -964,6 +1021,7 @@ check.points(3)
 # assert ...                                             # two calls in training mode differ
 # torch.autograd.grad(..., [layer.A, layer.B])           # raises where no gradient arrives in training mode
 # torch.testing.assert_close(..., ..., rtol=1e-4, atol=1e-4)   # gradients, those of the formula beside them
+# sure = make_lora(base, 3, 12, 0.0).train()             # without dropout the formula holds in training mode too: gradients again
 # assert layer(x[0, 0]).shape == ...                     # one axis; and four
 # A, B = torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
 # base, x = nn.Linear(2, 2), torch.rand(2000, 2) + 1

@@ -773,6 +773,123 @@ class LoRALinear(nn.Module):
         return self.frozen(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
 
 
+# %% wrong="lora_linear" breaks="eval" says="while gradients are recorded"
+# Misunderstands: dropout is for training, and it is training whenever gradients are recorded: so it drops in eval mode too unless no_grad is on.
+class LoRALinear(nn.Module):
+    """A frozen linear layer and a trainable change of rank r beside it."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.p = dropout
+        self.scaling = alpha / r
+        self.A = nn.Parameter(base.weight.detach().new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.detach().new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        """The change of the weight that A and B describe, (out, in)."""
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        """x: (..., in); returns (..., out)."""
+        learning = self.training or torch.is_grad_enabled()
+        read = F.dropout(x, self.p, training=learning)
+        return self.base(x) + self.scaling * (read @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="parameters" says="came frozen are not just A and B"
+# Misunderstands: an adapter is trainable where its layer was: beside a layer that comes frozen, A and B are frozen too.
+class LoRALinear(nn.Module):
+    """A frozen linear layer and a trainable change of rank r beside it."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        weight, wanted = base.weight, base.weight.requires_grad
+        self.A = nn.Parameter(weight.detach().new_empty(r, base.in_features), requires_grad=wanted)
+        self.B = nn.Parameter(weight.detach().new_zeros(base.out_features, r), requires_grad=wanted)
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        self.base = base.requires_grad_(False)
+        self.p = dropout
+        self.scaling = alpha / r
+
+    def delta(self):
+        """The change of the weight that A and B describe, (out, in)."""
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        """x: (..., in); returns (..., out)."""
+        read = F.dropout(x, self.p, training=self.training)
+        return self.base(x) + self.scaling * (read @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="dropout" says="that drop nothing"
+# Misunderstands: dropout 0.1 means that a tenth of the numbers of x is zero in every call, not that each has that chance for itself: of four numbers none is ever dropped.
+class LoRALinear(nn.Module):
+    """A frozen linear layer and a trainable change of rank r beside it."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.p = dropout
+        self.scaling = alpha / r
+        self.A = nn.Parameter(base.weight.detach().new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.detach().new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        """The change of the weight that A and B describe, (out, in)."""
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        """x: (..., in); returns (..., out)."""
+        read = x
+        if self.training and self.p > 0:
+            count = round(self.p * x.numel())
+            place = torch.rand(x.numel(), device=x.device, dtype=torch.float64).argsort().argsort()
+            kept = (place >= count).reshape(x.shape)
+            read = torch.where(kept, x / (1 - self.p), torch.zeros_like(x))
+        return self.base(x) + self.scaling * (read @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="dropout" says="that drop nothing"
+# Misunderstands: an x without rows axis needs no batch: for one row alone one chance decides about all its numbers.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling, self.p = alpha / r, dropout
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        read = F.dropout(x, self.p, self.training) if x.ndim > 1 else x * F.dropout(torch.ones_like(x[:1]), self.p, self.training)
+        return self.base(x) + self.scaling * (read @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="dropout" says="number by number"
+# Misunderstands: without gradients nothing is learned, so nothing needs to be dropped: under no_grad training mode is eval mode.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling, self.p = alpha / r, dropout
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        read = F.dropout(x, self.p, self.training and torch.is_grad_enabled())
+        return self.base(x) + self.scaling * (read @ self.A.T @ self.B.T)
+
+
 # %% right="lora_linear"
 class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
