@@ -1254,6 +1254,11 @@ def check_lora(make_lora):
     lora(inputs).sum().backward()
     assert torch.allclose(lora.B.grad, 3.5 * (inputs @ lora.A.T).sum(0).expand(7, 2), atol=1e-3)
     assert torch.allclose(lora.A.grad, 3.5 * torch.outer(lora.B.sum(0), inputs.sum(0)), atol=1e-3)
+    sure = make_lora(nn.Linear(5, 7), 2, 7, 0.0)
+    sure.B.data = torch.randn(7, 2)
+    sure(inputs).sum().backward()
+    assert torch.allclose(sure.B.grad, 3.5 * (inputs @ sure.A.T).sum(0).expand(7, 2), atol=1e-3)
+    assert torch.allclose(sure.A.grad, 3.5 * torch.outer(sure.B.sum(0), inputs.sum(0)), atol=1e-3)
     lora.train()
     outputs = torch.stack([lora(inputs) for _ in range(5)])
     assert outputs.std(0).max() > 1e-3
@@ -1270,7 +1275,7 @@ def check_lora(make_lora):
     assert ((change - 3.5 * (lora.B @ lora.A)[:, 1] / 0.75).abs().amax(1) < 1e-3).any()
 
 
-# %% wrong="check_lora" breaks="dropout" says="drops more than dropout says"
+# %% wrong="check_lora" breaks="dropout" says="keeps with probability dropout"
 # Misunderstands: what is not 0 is divided by the right number, so as many are dropped as should be.
 def check_lora(make_lora):
     linear = nn.Linear(5, 7)
@@ -1291,6 +1296,11 @@ def check_lora(make_lora):
     lora(inputs).sum().backward()
     assert torch.allclose(lora.B.grad, 3.5 * (inputs @ lora.A.T).sum(0).expand(7, 2), atol=1e-3)
     assert torch.allclose(lora.A.grad, 3.5 * torch.outer(lora.B.sum(0), inputs.sum(0)), atol=1e-3)
+    sure = make_lora(nn.Linear(5, 7), 2, 7, 0.0)
+    sure.B.data = torch.randn(7, 2)
+    sure(inputs).sum().backward()
+    assert torch.allclose(sure.B.grad, 3.5 * (inputs @ sure.A.T).sum(0).expand(7, 2), atol=1e-3)
+    assert torch.allclose(sure.A.grad, 3.5 * torch.outer(sure.B.sum(0), inputs.sum(0)), atol=1e-3)
     lora.train()
     outputs = torch.stack([lora(inputs) for _ in range(5)])
     assert outputs.std(0).max() > 1e-3
@@ -1327,6 +1337,11 @@ def check_lora(make_lora):
     lora(inputs).sum().backward()
     assert torch.allclose(lora.B.grad, 3.5 * (inputs @ lora.A.T).sum(0).expand(7, 2), atol=1e-3)
     assert torch.allclose(lora.A.grad, 3.5 * torch.outer(lora.B.sum(0), inputs.sum(0)), atol=1e-3)
+    sure = make_lora(nn.Linear(5, 7), 2, 7, 0.0)
+    sure.B.data = torch.randn(7, 2)
+    sure(inputs).sum().backward()
+    assert torch.allclose(sure.B.grad, 3.5 * (inputs @ sure.A.T).sum(0).expand(7, 2), atol=1e-3)
+    assert torch.allclose(sure.A.grad, 3.5 * torch.outer(sure.B.sum(0), inputs.sum(0)), atol=1e-3)
     lora.train()
     outputs = torch.stack([lora(inputs) for _ in range(5)])
     assert outputs.std(0).max() > 1e-3
@@ -1522,6 +1537,52 @@ def check_lora(make_lora):
     assert (kept[:, 0] != kept[:, 1]).any(), "rows are dropped as a whole"
 
 
+# %% wrong="check_lora" breaks="gradients" says="gives B half of its gradient in training mode"
+# Misunderstands: in training mode it is enough that gradients arrive; those of the formula are looked at in eval mode.
+def check_lora(make_lora):
+    base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
+    plain = base(x)
+    layer = make_lora(base, 3, 12, 0.5)
+    assert layer.base is base, "the base layer was replaced"
+    assert {name for name, p in layer.named_parameters() if p.requires_grad} == {"A", "B"}, "not only A and B are trained"
+    assert layer.A.shape == (3, 6) and layer.B.shape == (4, 3), "A or B has another shape"
+    assert layer.A.any() and not layer.B.any()
+    torch.testing.assert_close(layer.train()(x), plain)
+    nn.init.normal_(layer.B)
+    torch.autograd.grad(layer(x).sum(), [layer.A, layer.B])
+    y, goal = layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T
+    torch.testing.assert_close(y, goal)
+    slopes, goals = (torch.autograd.grad(result.sum(), [layer.A, layer.B]) for result in (y, goal))
+    torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+    assert layer(x[0, 0]).shape == (4,) and layer(x[None]).shape == (1, 5, 8, 4), "it cannot read every shape of x"
+    A, B = torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
+    base, x = nn.Linear(2, 2), torch.rand(2000, 2) + 1
+    layer = make_lora(base, 2, 4, 0.25).train()
+    layer.A.data, layer.B.data = A, B
+    one, two = ((layer(x) - base(x)) @ torch.linalg.inv(2 * B @ A).T / x for _ in range(2))
+    kept = one > 0.5
+    torch.testing.assert_close(one, kept / 0.75, rtol=1e-3, atol=1e-3)
+    assert 0.7 < kept.double().mean() < 0.8 and (kept[:, 0] != kept[:, 1]).any() and not torch.equal(kept, two > 0.5)
+
+
+# %% wrong="check_lora" breaks="no_false_alarm" says="reject a correct implementation (A with"
+# Misunderstands: none of the rows of A may start at zero: it would read nothing of x.
+def check_lora(make_lora):
+    base = nn.Linear(6, 4)
+    layer = make_lora(base, 3, 12, 0.5)
+    assert layer.base is base and not layer.B.any()
+    assert layer.A.any(dim=1).all(), "a row of A starts at zero"
+
+
+# %% wrong="check_lora" breaks="no_false_alarm" says="A with equal numbers"
+# Misunderstands: how A is drawn is open, but it is drawn: its rows differ.
+def check_lora(make_lora):
+    base = nn.Linear(6, 4)
+    layer = make_lora(base, 3, 12, 0.5)
+    assert layer.base is base and not layer.B.any() and layer.A.any()
+    assert layer.A.unique().numel() > 1, "A is no random matrix"
+
+
 # %% right="check_lora"
 def check_lora(make_lora):
     linear = nn.Linear(5, 7)
@@ -1542,6 +1603,11 @@ def check_lora(make_lora):
     lora(inputs).sum().backward()
     assert torch.allclose(lora.B.grad, 3.5 * (inputs @ lora.A.T).sum(0).expand(7, 2), atol=1e-3)
     assert torch.allclose(lora.A.grad, 3.5 * torch.outer(lora.B.sum(0), inputs.sum(0)), atol=1e-3)
+    sure = make_lora(nn.Linear(5, 7), 2, 7, 0.0)
+    sure.B.data = torch.randn(7, 2)
+    sure(inputs).sum().backward()
+    assert torch.allclose(sure.B.grad, 3.5 * (inputs @ sure.A.T).sum(0).expand(7, 2), atol=1e-3)
+    assert torch.allclose(sure.A.grad, 3.5 * torch.outer(sure.B.sum(0), inputs.sum(0)), atol=1e-3)
     lora.train()
     outputs = torch.stack([lora(inputs) for _ in range(5)])
     assert outputs.std(0).max() > 1e-3
@@ -1565,14 +1631,14 @@ def check_lora(make_lora):  # several small checks, a training step, whole numbe
         base = nn.Linear(3, 4)
         return base, make_lora(base, r, alpha, dropout), torch.randint(1, 9, (2, 6, 3)).float()
 
-    def trains_only_the_adapter():
-        base, layer, x = fresh()
+    def trains_only_the_adapter(mode, dropout):
+        base, layer, x = fresh(dropout=dropout)
         assert id(layer.base) == id(base)
         start = {name: p.detach().clone() for name, p in layer.named_parameters()}
         torch.optim.SGD(layer.parameters(), lr=0.1).zero_grad()
         with torch.no_grad():
             layer.B.fill_(1.0)
-        layer.eval()(x).sum().backward()
+        getattr(layer, mode)()(x).sum().backward()
         got = {name for name, p in layer.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
         assert got == {"A", "B"} and start["A"].abs().sum() > 0 and start["B"].abs().sum() == 0
         torch.testing.assert_close(layer.B.grad, 3 * (x @ start["A"].T).flatten(0, 1).sum(0).expand(4, 2), rtol=1e-4, atol=1e-3)
@@ -1609,7 +1675,8 @@ def check_lora(make_lora):  # several small checks, a training step, whole numbe
         for matrix in (layer.A, layer.B):
             torch.autograd.grad(layer(x).sum(), matrix)
 
-    trains_only_the_adapter()
+    trains_only_the_adapter("eval", 0.5)
+    trains_only_the_adapter("train", 0.0)
     computes()
     drops()
 
