@@ -2318,6 +2318,135 @@ def trainable_share(model):
     return sum(size for size, wanted in sizes if wanted) / sum(size for size, _ in sizes)
 
 
+# %% wrong="inject" breaks="missing" says="raised no error"
+# Misunderstands: a target is any ending of the name from a dot on, as in peft: '0.q_proj' is taken too, though it is the last part of no name.
+def inject(model, targets, r, alpha, dropout=0.0):
+    """Freeze `model` and put a LoRALinear around each nn.Linear called like one of `targets`; returns their names."""
+
+    def fits(name, target):
+        return name == target or name.endswith("." + target)
+
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if not any(fits(name, target) for name in linear):
+            raise ValueError(f"no linear layer is called {target!r}")
+    chosen = [name for name in linear if any(fits(name, target) for target in targets)]
+    model.requires_grad_(False)
+    for name in chosen:
+        base = linear[name]
+        model.set_submodule(name, LoRALinear(base, r, alpha, dropout).train(base.training))
+    return chosen
+
+
+def trainable_share(model):
+    """Trainable weights over all weights, each counted once."""
+    everything = sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) / everything
+
+
+# %% wrong="inject" breaks="first_check" says="what was frozen neither"
+# Misunderstands: before an adapter is put in all weights are trainable, so undoing the freeze after an unknown target is to make all of them trainable.
+def inject(model, targets, r, alpha, dropout=0.0):
+    """Freeze `model` and put a LoRALinear around each nn.Linear called like one of `targets`; returns their names."""
+    model.requires_grad_(False)
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    known = {name.split(".")[-1] for name in linear}
+    for target in targets:
+        if target not in known:
+            model.requires_grad_(True)  # as it was
+            raise ValueError(f"no linear layer is called {target!r}")
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    for name in chosen:
+        base = linear[name]
+        model.set_submodule(name, LoRALinear(base, r, alpha, dropout).train(base.training))
+    return chosen
+
+
+def trainable_share(model):
+    """Trainable weights over all weights, each counted once."""
+    everything = sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) / everything
+
+
+# %% wrong="inject" breaks="tied" says="parts of one tensor"
+# Misunderstands: parameters that lie in one piece of memory are one matrix: of two parameters that are different slices of one tensor only the first counts.
+def inject(model, targets, r, alpha, dropout=0.0):
+    """Freeze `model` and put a LoRALinear around each nn.Linear called like one of `targets`; returns their names."""
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    known = {name.split(".")[-1] for name in linear}
+    for target in targets:
+        if target not in known:
+            raise ValueError(f"no linear layer is called {target!r}")
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        base = linear[name]
+        model.set_submodule(name, LoRALinear(base, r, alpha, dropout).train(base.training))
+    return chosen
+
+
+def trainable_share(model):
+    """Trainable weights over all weights, each counted once."""
+    seen, trained, everything = set(), 0, 0
+    for p in model.parameters():
+        memory = p.untyped_storage()._cdata
+        if memory not in seen:
+            seen.add(memory)
+            everything += p.numel()
+            trained += p.numel() * p.requires_grad
+    return trained / everything
+
+
+# %% wrong="inject" breaks="frozen" says="the trainable parameters"
+# Misunderstands: a layer that came frozen has a frozen adapter too.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    known = {name.split(".")[-1] for name in linear}
+    for target in targets:
+        if target not in known:
+            raise ValueError(f"no linear layer is called {target!r}")
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    wanted = {name: linear[name].weight.requires_grad for name in chosen}
+    model.requires_grad_(False)
+    for name in chosen:
+        base = linear[name]
+        layer = LoRALinear(base, r, alpha, dropout).train(base.training)
+        for matrix in (layer.A, layer.B):
+            matrix.requires_grad_(wanted[name])
+        model.set_submodule(name, layer)
+    return chosen
+
+
+def trainable_share(model):
+    everything = sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) / everything
+
+
+# %% wrong="inject" breaks="first_check" says="those of before"
+# Misunderstands: a model that is put together again from a copy is the old one.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    kept = {name: (copy.deepcopy(linear[name]), model.get_parameter(f"{name}.weight").requires_grad) for name in chosen}
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            for p, flag in flags:
+                p.requires_grad_(flag)
+            for name, (layer, _) in kept.items():
+                model.set_submodule(name, layer)
+            raise ValueError(f"no linear layer is called {target!r}")
+    return chosen
+
+
+def trainable_share(model):
+    everything = sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) / everything
+
+
 # %% right="inject"
 def inject(net, targets, r, alpha, dropout=0.0):
     found, wanted = [], set(targets)
@@ -2842,6 +2971,46 @@ def merge(model):
         layer.base.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
         delattr(parent, last)
         parent.add_module(last, layer.base)
+
+
+# %% wrong="merge_and_take_off" breaks="shared" says="a weight of its own after"
+# Misunderstands: an adapter that changes nothing needs no merging: its base layer is put back, and goes on sharing its weight with the embeddings.
+def take_off(model):
+    """Put every base layer back; returns {name: LoRALinear}."""
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):
+    """Add every adapter's change to its layer's weight, and leave plain layers."""
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        plain = layer.base
+        change = layer.delta().detach()
+        if change.any():
+            plain = copy.deepcopy(layer.base)
+            plain.weight = nn.Parameter(layer.base.weight.detach() + change)
+        model.set_submodule(name, plain)
+
+
+# %% wrong="merge_and_take_off" breaks="returned" says="is still the same layer"
+# Misunderstands: an adapter that is taken off must not hang on the model: it gets a copy of the base layer, so what is put back later is another layer than the model's.
+def take_off(model):
+    """Put every base layer back; returns {name: LoRALinear}."""
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+        layer.base = copy.deepcopy(layer.base)
+    return adapters
+
+
+def merge(model):
+    """Add every adapter's change to its layer's weight, and leave plain layers."""
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        plain = copy.deepcopy(layer.base)
+        plain.weight = nn.Parameter(layer.base.weight.detach() + layer.delta().detach())
+        model.set_submodule(name, plain)
 
 
 # %% right="merge_and_take_off"
@@ -3631,6 +3800,63 @@ def learned_and_kept(before, runs, new):
     learned = [run["scores"][new] for run in runs]
     kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
     return {name: (sum(v) / len(v), min(v), max(v)) for name, v in (("learned", learned), ("kept", kept))}
+
+
+# %% wrong="compare" breaks="entries" says="what measure returned, as it is"
+# Misunderstands: an exam without a result is an empty dictionary: where measure gives None or the number 0 that is replaced.
+def compare(load, ways, train, measure, seeds):
+    """Run every way of fine-tuning on a fresh model for each seed: {way: [{model, share, losses, scores}, ...]}."""
+    results = {}
+    for way, (prepare, pairs, rate) in ways.items():
+        results[way] = []
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            share = trainable_share(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval()) or {}
+            results[way].append({"model": model, "share": share, "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    """Mean, lowest and highest of what the runs learned and kept: {"learned": (3 numbers), "kept": (3 numbers)}."""
+    old = [task for task in before if task != new]
+    total = sum(before[task] for task in old)
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / total for run in runs]
+    return {name: (sum(values) / len(values), min(values), max(values)) for name, values in (("learned", learned), ("kept", kept))}
+
+
+# %% wrong="compare" breaks="train" says="they can take no gradients"
+# Misunderstands: gradients matter in training only: loading and preparing a model can run under no_grad.
+def compare(load, ways, train, measure, seeds):
+    """Run every way of fine-tuning on a fresh model for each seed: {way: [{model, share, losses, scores}, ...]}."""
+    results = {}
+    for way, (prepare, pairs, rate) in ways.items():
+        results[way] = []
+        for seed in seeds:
+            torch.manual_seed(seed)
+            with torch.no_grad():
+                model = load()
+                prepare(model)
+            share = trainable_share(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": share, "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    """Mean, lowest and highest of what the runs learned and kept: {"learned": (3 numbers), "kept": (3 numbers)}."""
+    old = [task for task in before if task != new]
+    total = sum(before[task] for task in old)
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / total for run in runs]
+    return {name: (sum(values) / len(values), min(values), max(values)) for name, values in (("learned", learned), ("kept", kept))}
 
 
 # %% right="compare"
@@ -5488,6 +5714,34 @@ def dora_weight(weight, A, B, scaling, magnitude):
     norm = adapted.detach().norm(dim=1)
     norm = norm.clamp(min=torch.finfo(norm.dtype).eps * norm.max())  # never divide by nearly nothing
     return (magnitude / norm)[:, None] * adapted
+
+
+# %% wrong="dora" breaks="unchanged" says="worked out anew in every call"
+# Misunderstands: a norm that is a constant in the backward pass is a constant of the layer: it is worked out once for these weight, A and B, and stays when training changes A and B in place.
+NORMS = {}
+
+
+def dora_weight(weight, A, B, scaling, magnitude):
+    """DoRA's weight (out, in) from the frozen weight (out, in), A (r, in), B (out, r), a number, and magnitude (out,)."""
+    adapted = weight + scaling * (B @ A)
+    layer = id(weight), id(A), id(B), scaling
+    if layer not in NORMS:
+        NORMS[layer] = adapted.detach().norm(dim=1), (weight, A, B)  # kept, so that no other tensor gets their ids
+    norm, _ = NORMS[layer]
+    return (magnitude / norm)[:, None] * adapted
+
+
+# %% wrong="dora" breaks="unchanged" says="gradient of A"
+# Misunderstands: the same three tensors give the same sum: W + s B A of an earlier call can be kept and multiplied by a new magnitude.
+SUMS = {}
+
+
+def dora_weight(weight, A, B, scaling, magnitude):
+    key = id(weight), id(A), id(B), scaling
+    if key not in SUMS:
+        adapted = weight + scaling * (B @ A)
+        SUMS[key] = adapted / adapted.detach().norm(dim=1, keepdim=True), (weight, A, B)
+    return magnitude[:, None] * SUMS[key][0]
 
 
 # %% right="dora"
