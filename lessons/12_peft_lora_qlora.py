@@ -693,7 +693,7 @@ for bug, curve in curves.items():
 # - Gradients reach `A` and `B` in both modes, and are those of the formula. <!-- rule: gradients -->
 #
 # There is no `delta()`. How A and what is dropped are drawn is open, and `torch.manual_seed` need not repeat it. Your
-# function, which has 40 s of computing time for about 60 layers, does this:
+# function, which has 40 s of computing time for about 50 implementations, does this:
 #
 # - If a promise is broken it raises an error (use `assert`). What it returns is ignored. <!-- rule: raises -->
 # - If all are kept it raises nothing. A correct layer may be written in any way, so values may differ by rounding:
@@ -2914,9 +2914,9 @@ claims.record(
 # - The `LoRALinear` modules stay as they were, in mode and gradient flags too. <!-- rule: modules -->
 #
 # `mixed_forward(base, adapters, x, names)` is one linear layer under mixed traffic. `base` is an `nn.Linear`; `adapters`, which
-# may be empty, maps strings (`""` is one) to `(A, B, scaling)`, whose ranks may differ; `x` has shape `(rows, length, in)`, all 1 or more, and
-# is float32 or float64 as the weights are. `names` is a list that holds for each row the name of its adapter, or `None`.
-# Nobody trains here, so gradients do not matter.
+# may be empty, maps strings (`""` is one) to `(A, B, scaling)`, whose ranks may differ; `x` has shape `(rows, length, in)`, all
+# 1 or more, and is float32 or float64 as the weights are. `names` is a list that holds for each row the name of its adapter, or
+# `None`. Nobody trains here, so gradients do not matter.
 #
 # - The result has shape `(rows, length, out)` and the dtype of `x`. <!-- rule: result -->
 # - A row that names an adapter gets `base` plus `scaling` times `B A x` of this adapter, and of no other, whatever the others
