@@ -200,9 +200,9 @@ def filled(layer, seed):
 #
 # **Task.** Write `LoRALinear(base, r, alpha, dropout=0.0)`, a module around an `nn.Linear`.
 #
-# What comes: `base` has 1 or more inputs and outputs, a bias or none, any floating-point dtype and any device. `r` is 1
-# or more, and may be larger than the layer. `alpha` is above 0; `dropout` is from 0 to below 1. `x` has shape `(..., in)`:
-# one axis or more, perhaps no rows, and the dtype of the layer.
+# What comes: `base` has 1 or more inputs and outputs, a bias or none, any floating-point dtype and any device, and may be frozen
+# already. `r` is 1 or more, and may be larger than the layer. `alpha` is above 0; `dropout` is from 0 to below 1. `x` has
+# shape `(..., in)`: one to five axes, perhaps no rows, and the dtype of the layer.
 #
 # What the module holds:
 #
@@ -219,18 +219,18 @@ def filled(layer, seed):
 # - `delta()` is the change of the weight, $\frac{\alpha}{r} B A$, of shape `(out, in)`, of what is in `A` and `B` now: both
 #   change in place at every update. <!-- rule: delta -->
 # - `forward(x)` is the formula above, on the layer's device. <!-- rule: forward -->
-# - Gradients of what it gives reach `A`, `B` and `x`, and are right, in training and in eval mode, also where other calls
-#   came before they are taken. <!-- rule: gradients -->
-# - In training mode the **adapter's input** goes through dropout: each number of `x` for itself, in every call anew, is 0
-#   with probability `dropout` (0.001 and 0.999 are such, in float16 and bfloat16 too), and else divided by
-#   `1 - dropout`. <!-- rule: dropout -->
-# - In eval mode nothing is dropped. <!-- rule: eval -->
+# - Gradients of what `forward` gives reach `A`, `B` and `x`, and are right, in training and in eval mode, also where other
+#   calls came before they are taken. <!-- rule: gradients -->
+# - In training mode the **adapter's input** goes through dropout: each number of `x`, independently of all others and in
+#   every call anew, is 0 with probability `dropout` (0.001 and 0.999 are such, in float16 and bfloat16 too), and else divided
+#   by `1 - dropout`, whether gradients are recorded or not. <!-- rule: dropout -->
+# - In eval mode nothing is dropped, whether gradients are recorded or not. <!-- rule: eval -->
 # - The frozen layer reads `x` as it is, in both modes. <!-- rule: clean -->
 # - `x` stays as it was. <!-- rule: unchanged -->
 # - A copy (`copy.deepcopy`) is a layer of its own: what is in one's `A` and `B` is read by that one alone. <!-- rule: copy -->
-# - The adapter goes through the r numbers in the middle, first A, then B. For r = 2 on a layer of 256 by 256 a forward
-#   pass takes less than 1.1 times the multiplications of the frozen layer alone: in both modes, for `x` of shape `(rows, 256)`
-#   with 1 to 15 rows. <!-- rule: work, reported -->
+# - For r = 2 on a layer of 256 by 256 a forward pass takes less than 1.1 times the multiplications of the frozen layer alone
+#   (through the r numbers in the middle, first A, then B): in both modes, for `x` of shape `(rows, 256)` with 1 to 15
+#   rows. <!-- rule: work, reported -->
 
 
 # %% exercise="lora_linear" minutes=25 difficulty=2
@@ -263,9 +263,11 @@ class LoRALinear(nn.Module):
 
 # %% tests="lora_linear" points=4
 @check.scenario
-def new_layer(inputs, outputs, r, bias, dtype, device):
-    """What a new layer holds."""
+def new_layer(inputs, outputs, r, bias, dtype, device, frozen):
+    """What a new layer holds; `frozen` names the parameters of its base that come frozen."""
     base = nn.Linear(inputs, outputs, bias=bias, dtype=dtype, device=device)
+    for name, parameter in base.named_parameters():
+        parameter.requires_grad_(name not in frozen)
     layer = LoRALinear(base, r, 2.0, 0.5)
     trained = {id(p) for p in layer.parameters() if p.requires_grad}
     return {
@@ -352,10 +354,10 @@ def two_calls(weight, A, B, alpha, dropout, x, training):
 
 
 @check.scenario
-def gradients_with_dropout(H, dropout, x, push):
-    """In training mode, of a layer whose adapter gives what it reads: what the adapter added, and the gradients."""
+def gradients_with_dropout(H, dropout, x, push, training):
+    """Of a layer whose adapter gives what it reads, while gradients are recorded: what the adapter added, and the gradients."""
     base = nn.Linear(4, 4, bias=False, dtype=x.dtype)
-    layer = LoRALinear(base, 4, 4, dropout).train()
+    layer = LoRALinear(base, 4, 4, dropout).train(training)
     with torch.no_grad():
         base.weight.copy_(H)
         layer.A.copy_(H)
@@ -377,6 +379,22 @@ def dropped_share(dropout, dtype):
         layer.B.copy_(torch.eye(4))
         y = layer(torch.ones(60_000, 4, dtype=dtype))
     return float((y == 0).double().mean()), float(y.max())
+
+
+@check.scenario
+def dropped_in_small_calls(dropout, rows, calls):
+    """How many of the numbers of a small x are dropped in each of many calls, in every second of which gradients are recorded."""
+    base = nn.Linear(4, 4, bias=False)
+    layer, x = LoRALinear(base, 4, 4, dropout).train(), torch.ones(rows, 4) if rows else torch.ones(4)
+    dropped = []
+    with torch.no_grad():
+        base.weight.zero_()
+        layer.A.copy_(torch.eye(4))
+        layer.B.copy_(torch.eye(4))
+        for call in range(calls):
+            with torch.set_grad_enabled(call % 2 == 1):
+                dropped.append((layer(x).detach() == 0).sum())
+    return torch.stack(dropped)
 
 
 @check.scenario
@@ -407,8 +425,9 @@ def multiplications(width, r, numbers):
     return work
 
 
-def check_new_layer(inputs, outputs, r, bias, dtype, device="cpu"):
-    seen, what = new_layer(inputs, outputs, r, bias, dtype, device), f"of a layer from {inputs} to {outputs} numbers with r={r}"
+def check_new_layer(inputs, outputs, r, bias, dtype, device="cpu", frozen=()):
+    seen, what = new_layer(inputs, outputs, r, bias, dtype, device, frozen), f"of a layer from {inputs} to {outputs} numbers with r={r}"
+    what += f" whose {' and '.join(frozen)} came frozen" if frozen else ""
     check.true(seen["base"], "layer.base is not the layer that was given: a copy would need its memory twice.")
     check.equal(seen["kinds"], [True, True], f"whether A and B {what} are nn.Parameters", "a plain tensor is not found by optimizers and .to()")
     check.equal(seen["shapes"], [(r, inputs), (outputs, r)], f"the shapes of A and B {what}", "A is (r, in), B is (out, r)")
@@ -498,11 +517,25 @@ def check_dropout(seed):
             check.true(not torch.equal(factor[0], factor[1]), "the same numbers are dropped in every entry of the first axis: each has its own chance.")
             whole = (factor == 0).all(-1).double().mean()
             check.between(whole, None, 2 * share**4 + 0.003, f"the share of rows that lose all four numbers at dropout {share}")
+            for rows, calls in ((0, 1200), (1, 300), (2, 300)):
+                count, counts = 4 * max(rows, 1), dropped_in_small_calls(share, rows, calls)
+                for recorded in (False, True):
+                    part, none = counts[int(recorded) :: 2], (1 - share) ** count
+                    slack = 6 * (none * (1 - none) / len(part)) ** 0.5 + 4 / len(part)
+                    what_calls = f"of training calls of {count} numbers {'with' if recorded else 'without'} gradients, at dropout {share}"
+                    hint = "each number has its own chance: how many are dropped differs from call to call"
+                    check.between((part == 0).double().mean(), none - slack, none + slack, f"the share {what_calls}, that drop nothing", hint)
         rows, push = x[0, :50], x[1, :50] - 1.5
-        read, gradients = gradients_with_dropout(H, share, rows, push)
-        goals = (push @ H).T @ read, push.T @ (read @ H.T), push @ H + push * (read.abs() > 0.1) / (1 - share)
-        for name, gradient, goal in zip("ABx", gradients, goals):
-            check.equal(gradient, goal, f"the gradient of {name} in training mode with dropout {share}", "what is dropped takes no part, the rest does")
+        for mode in ("training", "eval"):
+            read, gradients = gradients_with_dropout(H, share, rows, push, mode == "training")
+            kept = (read.abs() > 0.1) / (1 - share) if mode == "training" else torch.ones_like(read)
+            if mode == "eval":
+                hint = "dropout acts in training mode only, whether gradients are recorded or not"
+                check.equal(read, rows, f"{what}, in eval mode with dropout {share} while gradients are recorded", hint)
+            goals = (push @ H).T @ read, push.T @ (read @ H.T), push @ H + push * kept
+            for name, gradient, goal in zip("ABx", gradients, goals):
+                hint = "what is dropped takes no part, the rest does" if mode == "training" else "nothing is dropped"
+                check.equal(gradient, goal, f"the gradient of {name} in {mode} mode with dropout {share}", hint)
     for dtype in (torch.bfloat16, torch.float16):
         first, _ = two_calls(*(given.to(dtype) for given in (0 * H, H, H)), 8, 0.5, x[0, :3].to(dtype), True)
         check.equal(first.dtype, dtype, f"the dtype of the output of a {dtype} layer in training mode with dropout 0.5")
@@ -526,6 +559,8 @@ with check.exercise("lora_linear"):
     check_new_layer(7, 5, 2, True, torch.bfloat16)
     check_new_layer(5, 7, 2, False, torch.float64)
     check_new_layer(5, 7, 2, True, torch.float32, "meta")
+    for frozen in (("weight", "bias"), ("weight",), ("bias",)):
+        check_new_layer(7, 5, 3, True, torch.float32, frozen=frozen)
     check.apart(in_turn, [[1, 2, 2, 4.0], [1, 3, 1, 8.0]], "the output and the change of a layer made from (inputs, outputs, r, alpha) =")
     for seed in seeds:
         check_start(seed)
@@ -645,11 +680,11 @@ for bug, curve in curves.items():
 #
 # **Task.** Write `check_lora(make_lora)`. `make_lora(base, r, alpha, dropout)` returns a module around the float32
 # `nn.Linear` that it is given. This is what the module promises, for r of 1 or more, `alpha` above 0, `dropout` from 0
-# to below 1, and `x` of shape `(..., in)` with one axis or more:
+# to below 1, and `x` of shape `(..., in)` with one to four axes and one row or more:
 #
 # - `base` is the given layer itself, and frozen. <!-- rule: base -->
 # - `A` (r, in) and `B` (out, r) are parameters, and the only trainable ones. <!-- rule: parameters -->
-# - Fresh, `B` is zero and `A` is not; single numbers of `A` may be. <!-- rule: start -->
+# - Fresh, all of `B` is zero and not all of `A`: whole rows and columns of `A` may be zero or equal. <!-- rule: start -->
 # - In eval mode it gives `base(x)` plus `alpha / r` times `x A^T B^T`. <!-- rule: formula -->
 # - It gives shape `(..., out)` for every such `x`. <!-- rule: axes -->
 # - In training mode dropout acts on what the adapter reads: each number of `x` for itself, in every call anew, is 0 with
@@ -658,7 +693,7 @@ for bug, curve in curves.items():
 # - Gradients reach `A` and `B` in both modes, and are those of the formula. <!-- rule: gradients -->
 #
 # There is no `delta()`. How A and what is dropped are drawn is open, and `torch.manual_seed` need not repeat it. Your
-# function does this:
+# function, which has 40 s of computing time for about 50 implementations, does this:
 #
 # - If a promise is broken it raises an error (use `assert`). What it returns is ignored. <!-- rule: raises -->
 # - If all are kept it raises nothing. A correct layer may be written in any way, so values may differ by rounding:
@@ -668,7 +703,7 @@ for bug, curve in curves.items():
 # To see where your checks reject a correct layer, run `check_lora(lora_with())`.
 
 
-# %% exercise="check_lora" minutes=30 difficulty=3
+# %% exercise="check_lora" minutes=30 difficulty=3 seconds=40
 def check_lora(make_lora):
     """Raise for an implementation of make_lora(base, r, alpha, dropout) that breaks a promise; else return."""
     ### BEGIN SOLUTION
@@ -687,6 +722,11 @@ def check_lora(make_lora):
     y, goal = layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T
     torch.testing.assert_close(y, goal)
     slopes, goals = (torch.autograd.grad(result.sum(), [layer.A, layer.B]) for result in (y, goal))
+    torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+    sure = make_lora(base, 3, 12, 0.0).train()  # without dropout the formula holds in training mode too
+    nn.init.normal_(sure.B)
+    y, goal = sure(x), plain + 4 * x @ sure.A.T @ sure.B.T
+    slopes, goals = (torch.autograd.grad(result.sum(), [sure.A, sure.B]) for result in (y, goal))
     torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
     assert layer(x[0, 0]).shape == (4,) and layer(x[None]).shape == (1, 5, 8, 4), "it cannot read every shape of x"
     A, B = torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
@@ -770,6 +810,14 @@ def sparse(A, B):
     return {"A": torch.eye(*A.shape)}
 
 
+def one_number(A, B):
+    return {"A": F.pad(torch.ones(1, 1), (A.shape[1] - 1, 0, len(A) - 1, 0))}
+
+
+def all_equal(A, B):
+    return {"A": torch.full_like(A, 0.5)}
+
+
 def scaled(scale):
     """By the formula, with `scale(alpha, r)` as the scale."""
 
@@ -801,6 +849,7 @@ def drops_change(x, weight, bias, A, B, alpha, dropout, training):
 
 with check.exercise("check_lora"):
     right = {"the formula": layers(), "another style": layers(forward=by_functions), "A with zeros in it": layers(sparse)}
+    right |= {"A with one number alone, the others zero": layers(one_number), "A with equal numbers": layers(all_equal)}
     wrong = {
         "scales by alpha instead of alpha / r": layers(forward=scaled(lambda alpha, r: alpha)),
         "trains the frozen layer too": layers(trained=("weight", "bias", "A", "B")),
@@ -852,6 +901,12 @@ with check.exercise("check_lora"):
 
     def half_b(x, weight, bias, A, B, alpha, dropout, training):
         return by_formula(x, weight, bias, A, (B + B.detach()) / 2, alpha, dropout, training)
+
+    def twice_a(x, weight, bias, A, B, alpha, dropout, training):
+        return by_formula(x, weight, bias, 2 * A - A.detach(), B, alpha, dropout, training)
+
+    def half_in_training(x, weight, bias, A, B, alpha, dropout, training):
+        return by_formula(x, weight, bias, A, (B + B.detach()) / 2 if training else B, alpha, dropout, training)
 
     def counted_twice(x, weight, bias, A, B, alpha, dropout, training):
         change = alpha / len(A) * (B @ A).detach()
@@ -921,6 +976,8 @@ with check.exercise("check_lora"):
         "gives A no gradient in training mode": layers(forward=cuts_in_training("A")),
         "gives B no gradient in training mode": layers(forward=cuts_in_training("B")),
         "gives B half of its gradient": layers(forward=half_b),
+        "gives A twice its gradient": layers(forward=twice_a),
+        "gives B half of its gradient in training mode": layers(forward=half_in_training),
         "adds the change once more, merged into the weight": layers(forward=counted_twice),
         "merges the leading axes of x": layers(forward=flat),
         "drops without dividing by 1 - dropout": layers(forward=masked(undivided)),
@@ -964,6 +1021,7 @@ check.points(3)
 # assert ...                                             # two calls in training mode differ
 # torch.autograd.grad(..., [layer.A, layer.B])           # raises where no gradient arrives in training mode
 # torch.testing.assert_close(..., ..., rtol=1e-4, atol=1e-4)   # gradients, those of the formula beside them
+# sure = make_lora(base, 3, 12, 0.0).train()             # without dropout the formula holds in training mode too: gradients again
 # assert layer(x[0, 0]).shape == ...                     # one axis; and four
 # A, B = torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
 # base, x = nn.Linear(2, 2), torch.rand(2000, 2) + 1
@@ -998,10 +1056,11 @@ except NotImplementedError:  # exercise 1 is still open: until it is written, th
 #
 # `inject(model, targets, r, alpha, dropout=0.0)` changes `model` in place. `model` is any module that is no linear layer
 # itself and holds no `LoRALinear`; its linear layers are plain `nn.Linear`, each at one place. One may share its weight with
-# another module (an output matrix may be that of the embeddings). `targets` is a list, tuple or set of one or more names.
+# another module (an output matrix may be that of the embeddings); weights may be frozen already. `targets` is a list, tuple or
+# set of one or more names.
 #
-# - Each `nn.Linear` whose **last** part of the name is in `targets` is replaced by a `LoRALinear` around it:
-#   `"model.layers.0.self_attn.q_proj"` ends in `q_proj`, and not in `proj`. <!-- rule: replaced -->
+# - Each `nn.Linear` whose **last** part of the name (after the last dot) is in `targets` is replaced by a `LoRALinear` around
+#   it: that of `"model.layers.0.self_attn.q_proj"` is `q_proj`, not `proj` nor `self_attn.q_proj`. <!-- rule: replaced -->
 # - `r`, `alpha` and `dropout` are handed on. <!-- rule: handed_on -->
 # - All other modules stay what and where they are, also those of another kind with such a name. The order of
 #   `model.named_modules()` stays too: it is the order in which an `nn.Sequential` calls its layers. <!-- rule: others -->
@@ -1009,17 +1068,17 @@ except NotImplementedError:  # exercise 1 is still open: until it is written, th
 #   new `A` and `B` are trainable. <!-- rule: frozen -->
 # - Each new layer is in the mode (training or eval) of the layer that it wraps; all other modes stay. <!-- rule: mode -->
 # - It returns the list of the full names of the replaced layers, in the order of `model.named_modules()`. <!-- rule: names -->
-# - If one of the targets is the last part of no linear layer's name, it raises a `ValueError` whose text contains that
-#   target. <!-- rule: missing -->
-# - In that case nothing in the model has changed. <!-- rule: first_check -->
+# - If targets are the last part of no linear layer's name, it raises a `ValueError` whose text contains one of
+#   them. <!-- rule: missing -->
+# - In that case nothing in the model has changed, not even what was frozen before and what was not. <!-- rule: first_check -->
 #
 # `trainable_share(model)`, for a model with one weight or more, in any dtypes (packed weights are uint8), on any device (on
 # "meta" weights have sizes and no numbers):
 #
 # - It returns the number of trainable weights divided by the number of all weights, as a float. Weights are the numbers
 #   in parameters. <!-- rule: share -->
-# - A matrix that is used in two places (tied input and output embeddings) counts once; two that are equal by chance count
-#   both. <!-- rule: tied -->
+# - A Parameter that is used in two places (tied input and output embeddings) counts once; two Parameters count both, also
+#   with equal numbers, or with two parts of one tensor as their memory. <!-- rule: tied -->
 # - Buffers, such as the running means of a batch norm, are no weights. <!-- rule: buffers -->
 
 
@@ -1070,6 +1129,8 @@ def network_of(kind, width, seed, modes="training"):
             owner.register_parameter(name, nn.Parameter(torch.ones(3)))
     for number, module in enumerate(network.modules()):
         module.training = {"training": True, "eval": False, "mixed": number % 3 > 0}[modes]
+    for number, p in enumerate(network.parameters()):
+        p.requires_grad_(modes != "mixed" or number % 3 > 0)
     return network
 
 
@@ -1120,12 +1181,14 @@ def state_after(plan, targets, r, alpha):
 @check.scenario
 def refused(plan, targets):
     """What `inject` says to targets of which one is missing, and the model's state afterwards."""
-    network = network_of(*plan)
+    network, said = network_of(*plan), None
+    old = {**dict(network.named_modules()), **dict(network.named_parameters())}
     try:
         inject(network, targets, 2, 4)
     except ValueError as error:
-        return str(error), state_of(network)
-    return None, state_of(network)
+        said = str(error)
+    new = {**dict(network.named_modules()), **dict(network.named_parameters())}
+    return said, state_of(network), {name: new.get(name) is one for name, one in old.items()}, check.module_state(network, values=True)
 
 
 def check_injected(plan, targets, r, alpha, dropout):
@@ -1154,7 +1217,7 @@ def check_state(plan, targets, r, alpha):
     network, what = network_of(*plan), f"{plan[0]} ({plan[3]} mode) after inject({list(targets)}, …)"
     before, seen = state_of(network), state_after(plan, targets, r, alpha)
     chosen = [name for name, module in network.named_modules() if type(module) is nn.Linear and name.split(".")[-1] in targets]
-    hint = "all else is frozen: norms, biases, embeddings and the layers that were not chosen too"
+    hint = "A and B are trainable, also around a layer that came frozen; all else is frozen: norms, biases, embeddings and other layers too"
     check.equal(seen["trainable"], sorted(f"{name}.{matrix}" for name in chosen for matrix in "AB"), f"the trainable parameters of {what}", hint)
     for name, mode in seen["modes"].items():
         outer = name if name in before["modes"] else max((n for n in chosen if name.startswith(n + ".")), key=len, default=name)
@@ -1163,11 +1226,14 @@ def check_state(plan, targets, r, alpha):
 
 
 def check_refused(plan, targets, missing):
-    said, after = refused(plan, targets)
+    said, after, same, state = refused(plan, targets)
     what = f"inject({list(targets)}, …) into {plan[0]}, where no linear layer is called {missing!r},"
     check.true(said is not None, f"{what} raised no error, expected a ValueError: a target that matches nothing trains less than you think.")
     check.true(missing in said, f"{what} raised a ValueError that does not name it; it says: {said}")
-    check.equal(after, state_of(network_of(*plan)), f"the model after {what}", "nothing is changed then: check the targets first")
+    hint = "nothing is changed then, what was frozen neither: check the targets first"
+    check.equal(after, state_of(network_of(*plan)), f"the model after {what}", hint)
+    check.equal(same, dict.fromkeys(same, True), f"whether modules and parameters are those of before after {what}", hint)
+    check.unchanged(state, check.module_state(network_of(*plan), values=True), f"the model after {what}", hint)
 
 
 def check_inject(seed):
@@ -1191,6 +1257,10 @@ def check_inject(seed):
     check_refused(("other kinds", width, seed), ["proj", "embed"], "embed")
     check_refused(("a plain row", width, seed), {"1"}, "1")
     check_refused(("other kinds", width, seed, "eval"), ["er"], "er")
+    for modes in ("mixed", "eval"):
+        check_refused(("two blocks", width, seed, modes), ["q_proj", "v_prj"], "v_prj")
+        check_refused(("two blocks", width, seed, modes), ["0.q_proj"], "0.q_proj")
+        check_refused(("other kinds", width, seed, modes), ("proj", "deep.er.proj"), "deep.er.proj")
 
 
 @check.scenario
@@ -1211,6 +1281,9 @@ def partly_trained(kind, trained, seed):
     elif kind == "packed":
         network = nn.Sequential(nn.Linear(seed % 5 + 1, 7), nn.LayerNorm(7))
         network.packed = nn.Parameter(torch.zeros(100, 1, dtype=torch.uint8), requires_grad=False)
+    elif kind == "parts of one tensor":
+        whole = torch.zeros(10 + seed % 5)
+        network = nn.ParameterDict({"first": nn.Parameter(whole[:4]), "second": nn.Parameter(whole[4:]), "other": nn.Parameter(torch.zeros(4))})
     elif kind == "on meta":
         with torch.device("meta"):
             network = network_of("two blocks", seed % 5 + 1, seed)
@@ -1222,7 +1295,7 @@ def partly_trained(kind, trained, seed):
 
 
 def check_share(seed):
-    for kind in ("two blocks", "tied", "with buffers", "in two dtypes", "other kinds", "on meta", "packed"):
+    for kind in ("two blocks", "tied", "with buffers", "in two dtypes", "other kinds", "on meta", "packed", "parts of one tensor"):
         parameters = dict(partly_trained(kind, (), seed).named_parameters())
         sizes, memory = ({name: size(p) for name, p in parameters.items()} for size in (torch.Tensor.numel, lambda p: p.nbytes))
         names = [name for name in sizes if name != "packed"]  # whole numbers can want no gradient
@@ -1345,28 +1418,28 @@ claims.record(
 # **Task.** Write two functions that change `model` in place; each earns half of the points on its own. `model` is any
 # module that is no `LoRALinear` itself, with any number of them inside, at any depth, perhaps none; each stands at one place and
 # has a base layer of its own. Weights are float32 or float64; `A` and `B` may be trainable or frozen, and some modules may be
-# in training mode and others in eval mode. A layer may share its weight with another one, in the model or outside it, and this
-# weight may be frozen or trainable.
+# in training mode and others in eval mode. A layer may share its weight (not its bias) with another one, in the model or outside
+# it, and this weight may be frozen or trainable. Some adapters may be fresh, with B zero.
 #
 # `take_off(model)` puts the base layers back.
 #
 # - In the place of each `LoRALinear` stands its base layer: the layer itself, no copy. <!-- rule: itself -->
 # - The numbers in it are what they were, to the last bit. <!-- rule: bits -->
 # - All that was frozen is still frozen, and what was trainable still trainable. <!-- rule: still_frozen -->
-# - It returns a dictionary from the full name to the `LoRALinear` that stood there, in all as it was: put back, it gives the
-#   adapted model again. <!-- rule: returned -->
+# - It returns a dictionary from the full name to the `LoRALinear` that stood there, in all as it was, around the same base
+#   layer: put back, it gives the adapted model again. <!-- rule: returned -->
 #
 # `merge(model)` makes the change permanent.
 #
 # - In the place of each `LoRALinear` stands a plain `nn.Linear`, with weight and bias as parameters, in the dtype of the base
 #   layer. <!-- rule: plain -->
 # - It computes, in either mode, what the `LoRALinear` computed in eval mode. <!-- rule: merged -->
-# - A weight that another layer shares, in the model or outside it (an output matrix may be that of the embeddings, two models
-#   may have one body), keeps its numbers there: the merged layer has one of its own. <!-- rule: shared -->
+# - Each merged layer has a weight of its own, even if its change is zero: the old weight keeps its numbers, since another layer
+#   may share it, in the model or outside it (an output matrix may be that of the embeddings). <!-- rule: shared -->
 # - A second `merge` changes nothing. <!-- rule: again -->
 # - It returns None. <!-- rule: nothing -->
 #
-# Whether merged weights want a gradient is up to you. For both:
+# Whether merged weights want a gradient, and in which mode merged layers are, is up to you. For both:
 #
 # - Every other module stays in its place and in its mode; its weights (some may be trainable) stay trainable or
 #   frozen. The order of `model.named_modules()` stays. <!-- rule: rest -->
@@ -1412,7 +1485,8 @@ def adapted(kind, width, seed, names, dtype, training):
     if kind.endswith("trainable embeddings"):  # the output matrix is theirs
         trainable.append(network.model.embed_tokens.weight)
     for number, name in enumerate(names):
-        layer = filled(LoRALinear(network.get_submodule(name), 2 + number, 7 - number, 0.4), seed + number)
+        layer = LoRALinear(network.get_submodule(name), 2 + number, 7 - number, 0.4)
+        layer = layer if kind.endswith("fresh adapters") else filled(layer, seed + number)
         for matrix in (layer.A, layer.B):
             matrix.requires_grad_(number != 1)  # the second adapter is frozen
         network.set_submodule(name, layer)
@@ -1471,6 +1545,7 @@ def without(plan, x):
         "left": [name for name, module in new.items() if isinstance(module, LoRALinear)],
         "itself": {name: new.get(name) is base for name, base in bases.items()},
         "those that stood there": {name: adapters.get(name) is layer for name, layer in layers.items()},
+        "around": {name: layer.base is bases[name] for name, layer in layers.items()},
         "states": {name: (check.module_state(layer, values=True), before[name]) for name, layer in layers.items()},
         "others": {n: new.get(n) is m for n, m in old.items() if n not in layers and not n.startswith(inside or "-")},
         "trainable": [name for name, p in network.named_parameters() if p.requires_grad],
@@ -1501,6 +1576,7 @@ def merged(plan, x, times=1):
         "kinds": kinds,
         "order": order,
         "outside": {name: torch.equal(now, before) for name, (now, before) in outside.items()},
+        "own": {name: new[name].weight.data_ptr() != old_weight.data_ptr() for name, (old_weight, _) in outside.items()},
         "modes": modes,
         "returned": [None if value is None else type(value).__name__ for value in returned],
         "parameters": {name: [type(p).__name__ for p in (new[name].weight, new[name].bias) if p is not None] for name in layers},
@@ -1525,6 +1601,7 @@ def plans(seed):
     yield "two blocks with one weight", 5, seed, ["blocks.0.q_proj", "blocks.1.q_proj"], f64, True
     yield "a small Llama", 0, seed, ["model.layers.0.self_attn.k_proj", "model.layers.1.mlp.up_proj", "lm_head"], f64, False
     yield "a small Llama with trainable embeddings", 0, seed, ["lm_head"], f64, True
+    yield "a small Llama with fresh adapters", 0, seed, ["model.layers.0.mlp.up_proj", "lm_head"], f32, True
 
 
 def check_take_off(seed):
@@ -1554,6 +1631,8 @@ def check_take_off(seed):
         check.equal(seen["output"], result_of(bare, x), f"the output after {what}", "the old model is back", rtol=0, atol=0)
         for name, (now, before) in seen["states"].items():
             check.unchanged(now, before, f"the LoRALinear {name!r} that {what} returns", "in all as it was: put back, it gives the adapted model again")
+        hint = "it is the layer that is back in the model, so that an adapter put on again adapts this one"
+        check.equal(seen["around"], dict.fromkeys(seen["around"], True), f"whether base of each LoRALinear is still the same layer after {what}", hint)
 
 
 def check_merge(seed):
@@ -1597,6 +1676,8 @@ def check_merge(seed):
                 check.equal(result, expected, f"the output in {mode} mode after {times} times {what}", "as the adapted model in eval mode", **tolerance)
             hint = "a layer outside the model may share it: the merged layer gets a weight of its own"
             check.equal(seen["outside"], dict.fromkeys(seen["outside"], True), f"whether the old weight keeps its numbers in {what}", hint)
+            hint = "also where the change is zero: training the merged layer must not train another that shares the old weight"
+            check.equal(seen["own"], dict.fromkeys(seen["own"], True), f"whether each merged layer has a weight of its own after {what}", hint)
 
 
 with check.exercise("merge_and_take_off"):
@@ -1690,13 +1771,13 @@ def with_lora(model, r=8):
 #   global random numbers, in this order; until training ends nothing else draws or sets them. <!-- rule: seeded -->
 # - Each run has a `torch.optim.AdamW` over exactly the weights that want a gradient after `prepare`. <!-- rule: exactly -->
 # - Its learning rate is `rate` and its weight decay 0. <!-- rule: settings -->
-# - Training is `train(model, pairs, optimizer, seed)`, which can take gradients: no `no_grad` or `inference_mode` is around the
-#   making of the model or its training. <!-- rule: train -->
+# - Training is `train(model, pairs, optimizer, seed)`. `load`, `prepare` and `train` can take gradients: no `no_grad` or
+#   `inference_mode` is around them. <!-- rule: train -->
 # - Then comes the exam, `measure(model)`, with the model and all that is in it in eval mode. <!-- rule: exam -->
 # - The result is a dictionary from the name of a way to a list with one dictionary a seed, in the order of `seeds`. <!-- rule: order -->
 # - Each of these holds `"model"`, `"share"` (trainable weights over all weights, each counted once), `"losses"` (what
-#   `train` returned) and `"scores"` (what `measure` returned). Both are kept as they are, whatever they are: a list, a
-#   dictionary, a number or None. <!-- rule: entries -->
+#   `train` returned) and `"scores"` (what `measure` returned). Both are kept as they are: a list, a dictionary (either may be
+#   empty), a number or None. <!-- rule: entries -->
 #
 # `learned_and_kept(before, runs, new)` sums up the list of one way. `before`, and `"scores"` in each run, are dictionaries
 # with the same tasks, in any order, and an accuracy for each. `new` names the new task, all others are old; the old ones'
@@ -1772,14 +1853,21 @@ def made_ready(model, kind):
 def returned_by(what, number):
     """What the training or the exam called `number` (from 1) returns."""
     losses = [3.0, float(number)]
-    kinds = {"train": (losses, {"loss": losses, "rows": number}, None, float(number)), "measure": ({"new": 0.25 * number, "old": 1.0}, [0.5, number], number / 8)}
+    kinds = {
+        "train": (losses, {"loss": losses, "rows": number}, None, float(number), [], 0.0),
+        "measure": ({"new": 0.25 * number, "old": 1.0}, [0.5, number], number / 8, None, 0.0, {}),
+    }
     return kinds[what][(number - 1) % len(kinds[what])]
 
 
 @check.scenario
 def comparison(kinds, seeds, shipped_seed):
     """Run `compare` on the ways {name: (kind, pairs, rate)} with a training that notes what it was given."""
-    shipped, loaded, trainings, exams = shipped_network(shipped_seed), [], [], []
+    shipped, loaded, trainings, exams, no_gradients = shipped_network(shipped_seed), [], [], [], set()
+
+    def notice(step):
+        if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
+            no_gradients.add(step)
 
     def number_of(model):
         return next((i for i, known in enumerate(loaded) if known is model), None)
@@ -1788,7 +1876,12 @@ def comparison(kinds, seeds, shipped_seed):
         model = copy.deepcopy(shipped)
         model.register_buffer("drawn", torch.rand(3))  # loading may draw numbers too, as for a new head
         loaded.append(model)
+        notice("load")
         return model
+
+    def prepare(model, kind):
+        notice("prepare")
+        return made_ready(model, kind)
 
     def train(model, pairs, optimizer, seed):
         names = {id(p): name for name, p in model.named_parameters()}
@@ -1821,18 +1914,18 @@ def comparison(kinds, seeds, shipped_seed):
         exams.append({"model": number_of(model), "in training mode": modes, "trained": trained})
         return returned_by("measure", len(exams))
 
-    ways = {name: (lambda model, kind=kind: made_ready(model, kind), pairs, rate) for name, (kind, pairs, rate) in kinds.items()}
+    ways = {name: (lambda model, kind=kind: prepare(model, kind), pairs, rate) for name, (kind, pairs, rate) in kinds.items()}
     results = compare(load, ways, train, measure, seeds)
     if type(results) is dict:
         results = {
             way: [{**run, "model": number_of(run.get("model"))} if type(run) is dict else run for run in runs] if type(runs) in (list, tuple) else runs
             for way, runs in results.items()
         }
-    return results, trainings, exams
+    return results, trainings, exams, sorted(no_gradients)
 
 
 def check_comparison(kinds, seeds, shipped_seed):
-    results, trainings, exams = comparison(kinds, seeds, shipped_seed)
+    results, trainings, exams, no_gradients = comparison(kinds, seeds, shipped_seed)
     check.kind(results, dict, "what compare returns")
     check.equal(sorted(results), sorted(kinds), "the ways in the result")
     check.equal(len(trainings), len(kinds) * len(seeds), f"the number of trainings for {len(kinds)} ways and {len(seeds)} seeds")
@@ -1884,6 +1977,10 @@ def check_comparison(kinds, seeds, shipped_seed):
             sizes = {name: p.numel() for name, p in copied.named_parameters()}
             share = sum(sizes[name] for name in wanting) / sum(sizes.values())
             check.equal(result["share"], share, f"the share of {run}", "trainable weights over all, each counted once")
+
+
+    hint = "they may need some: to find out which weights matter, say"
+    check.equal(no_gradients, [], "the steps that run under `no_grad` or `inference_mode`, so that they can take no gradients", hint)
 
 
 def check_compare(seed):
@@ -2178,11 +2275,11 @@ print(f"at r = 1 LoRA reaches {swept[1]['learned'][0]:.0%}, the full change cut 
 # equally spaced levels waste codes on the tails. *NormalFloat4* takes quantiles of the standard normal distribution.
 # With $\Phi^{-1}$ its inverse distribution function and $\delta = 0.9677083$:
 #
-# - eight positive levels: $\Phi^{-1}(p)$ for the first 8 of 9 equally spaced $p$, of which the first is $\delta$ and the
-#   ninth (which is left out) is 0.5;
+# - eight positive levels: $\Phi^{-1}(p)$ for the first 8 of the 9 numbers $p$ that go in equal steps from $\delta$ down to
+#   0.5 (the ninth, 0.5, is left out);
 # - zero, exactly: padding and pruned weights stay zero;
-# - seven negative levels: $-\Phi^{-1}(p)$ for the first 7 of 8 equally spaced $p$, of which the first is $\delta$ and the
-#   eighth (which is left out) is 0.5.
+# - seven negative levels: $-\Phi^{-1}(p)$ for the first 7 of the 8 numbers $p$ that go in equal steps from $\delta$ down to
+#   0.5 (the eighth, 0.5, is left out).
 #
 # All are divided by the largest, so that they reach from -1 to 1, in ascending order. (Formula and constant as in
 # [bitsandbytes](https://github.com/bitsandbytes-foundation/bitsandbytes/blob/main/bitsandbytes/functional.py),
@@ -2504,8 +2601,8 @@ for size, ours, theirs in zip(sizes, errors["NF4"], errors["equally spaced"]):
 # that should be.
 #
 # **Task.** Write `load_qlora(path, r, alpha, rate)`, which returns `(model, optimizer)`. `path` is the folder of a Llama
-# checkpoint of any size, stored in float32 or bfloat16, whose output matrix may be that of the embeddings or another one. `r`
-# is 1 or more; `alpha` and `rate` are above 0.
+# checkpoint, stored in float32 or bfloat16, whose widths are multiples of 32. Its attention layers may have biases, and its
+# output matrix may be that of the embeddings or another one. `r` is 1 or more; `alpha` and `rate` are above 0.
 #
 # - `model` is the causal language model that stands at `path` at the time of the call, on the CPU: in every call a new one,
 #   which shares no weight with those of other calls. <!-- rule: path -->
@@ -2516,7 +2613,7 @@ for size, ours, theirs in zip(sizes, errors["NF4"], errors["equally spaced"]):
 #   (`compute_dtype`). <!-- rule: compute -->
 # - The output matrix `lm_head` is not quantised. <!-- rule: head -->
 # - All that is not quantised is float32, adapters too. <!-- rule: float32 -->
-# - Every quantised layer has a LoRA adapter with `r` and `alpha`. <!-- rule: adapters -->
+# - Every quantised layer, and nothing else, has a LoRA adapter with `r` and `alpha`, scaled by `alpha / r`. <!-- rule: adapters -->
 # - The adapters have no dropout. <!-- rule: no_dropout -->
 # - Fresh, they change nothing. <!-- rule: fresh -->
 # - Only the adapters are trainable. <!-- rule: only_adapters -->
@@ -2806,8 +2903,8 @@ claims.record(
 # not empty, from a layer's full name to its `LoRALinear`, all made with `r` and `alpha` (above 0, whole or not); their `A` and
 # `B` have any floating-point dtype and may lie in memory in any way, each for itself.
 #
-# - `folder` is a string or a `Path`. It may be there already, with the files of an earlier adapter, which are replaced; if it
-#   is not there, it is made, with the folders above it. <!-- rule: folder -->
+# - `folder` is a string or a `Path`. It may be there already, with the two files of an earlier adapter, which are replaced; if
+#   it is not there, it is made, with the folders above it. <!-- rule: folder -->
 # - `adapter_config.json` holds `r`, `lora_alpha` and the task type `CAUSAL_LM`; `LoraConfig(...).save_pretrained(folder)` writes
 #   it. <!-- rule: config -->
 # - `adapter_model.safetensors` holds just the tensors named above; `save_file` writes it. <!-- rule: names -->
@@ -2817,13 +2914,14 @@ claims.record(
 # - The `LoRALinear` modules stay as they were, in mode and gradient flags too. <!-- rule: modules -->
 #
 # `mixed_forward(base, adapters, x, names)` is one linear layer under mixed traffic. `base` is an `nn.Linear`; `adapters`, which
-# may be empty, maps names to `(A, B, scaling)`, whose ranks may differ; `x` has shape `(rows, length, in)`, all 1 or more, and
-# is float32 or float64 as the weights are. `names` is a list that holds for each row the name of its adapter, or `None`.
-# Nobody trains here, so gradients do not matter.
+# may be empty, maps strings (`""` is one) to `(A, B, scaling)`, whose ranks may differ; `x` has shape `(rows, length, in)`, all
+# 1 or more, and is float32 or float64 as the weights are. `names` is a list that holds for each row the name of its adapter, or
+# `None`. Nobody trains here, so gradients do not matter.
 #
 # - The result has shape `(rows, length, out)` and the dtype of `x`. <!-- rule: result -->
 # - A row that names an adapter gets `base` plus `scaling` times `B A x` of this adapter, and of no other, whatever the others
-#   hold (one that went wrong in training may hold infinities and NaNs, in `A`, in `B` or in both). <!-- rule: own -->
+#   hold (one that went wrong in training may hold infinities and NaNs, in `A`, in `B` or in both; what its own rows get is
+#   open). <!-- rule: own -->
 # - A row with `None` gets `base` alone. <!-- rule: bare -->
 # - `base` is called once, for all rows together. <!-- rule: once, reported -->
 # - `base`, `x`, `adapters` and `names` stay as they were. <!-- rule: unchanged -->
@@ -3142,8 +3240,8 @@ with served.disable_adapter():
 # - The norm is that of each row, over its inputs. <!-- rule: rows -->
 # - Gradients reach `A` and `B` as in the paper: the norm of this call's $W + s B A$ is a constant there. <!-- rule: constant -->
 # - A gradient reaches `magnitude`. <!-- rule: magnitude -->
-# - What comes in stays as it was. Every call starts afresh: `A` and `B` change from one to the next, `weight` may be the same
-#   tensor. <!-- rule: unchanged -->
+# - What comes in stays as it was. Every call starts afresh: tensors may be those of an earlier call with other numbers in them,
+#   as training changes `A`, `B` and `magnitude` in place. <!-- rule: unchanged -->
 
 
 # %% exercise="dora" minutes=20 difficulty=2
@@ -3161,8 +3259,13 @@ def dora_weight(weight, A, B, scaling, magnitude):
 def dora_seen(weight, A, B, scaling, magnitude, push):
     """The weight that `dora_weight` gives, and the gradients of its inputs when `push` comes in."""
     inputs, kept = [given.detach().clone().requires_grad_() for given in (A, B, magnitude)], weight.clone()
+    numbers = [given.detach().clone() for given in (A, B, magnitude, weight)]
     seen = {"weight": dora_weight(weight, A, B, scaling, magnitude)}
-    dora_weight(kept, A, 0 * B, scaling, magnitude)  # before the first update
+    with torch.no_grad():
+        inputs[1].zero_(), inputs[2].neg_(), kept.neg_()
+        dora_weight(kept, inputs[0], inputs[1], scaling, inputs[2])  # with other numbers, which are changed in place
+        for tensor, number in zip((*inputs, kept), numbers):
+            tensor.copy_(number)
     value = dora_weight(kept, inputs[0], inputs[1], scaling, inputs[2])
     gradients = torch.autograd.grad(value, inputs, push, allow_unused=True) if value.requires_grad else [None] * 3
     return {**seen, **{f"gradient of {name}": gradient for name, gradient in zip(("A", "B", "magnitude"), gradients)}}
@@ -3214,7 +3317,7 @@ def check_dora(seed):
             "the norm counts as a constant: detach it": wrong_norm(lambda weight, adapted: adapted.norm(dim=1, keepdim=True)),
             "the norm is taken over the inputs of each row, not over the outputs": wrong_norm(lambda weight, adapted: adapted.detach().norm(dim=0)),
             "the norm is that of W + s B A, not of the old weight": wrong_norm(lambda weight, adapted: weight.norm(dim=1, keepdim=True)),
-            "the norm is that of an earlier call with the same weight: it is worked out anew in every call": kept_norm,
+            "the norm is that of an earlier call with the same tensors: it is worked out anew in every call": kept_norm,
             "one norm was taken for the whole matrix, not one for each row": wrong_norm(lambda weight, adapted: adapted.detach().norm()),
         }
         hint = "magnitude times the direction of W + s B A, row by row; gradients reach A, B and magnitude"

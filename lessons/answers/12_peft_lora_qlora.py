@@ -773,6 +773,123 @@ class LoRALinear(nn.Module):
         return self.frozen(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
 
 
+# %% wrong="lora_linear" breaks="eval" says="while gradients are recorded"
+# Misunderstands: dropout is for training, and it is training whenever gradients are recorded: so it drops in eval mode too unless no_grad is on.
+class LoRALinear(nn.Module):
+    """A frozen linear layer and a trainable change of rank r beside it."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.p = dropout
+        self.scaling = alpha / r
+        self.A = nn.Parameter(base.weight.detach().new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.detach().new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        """The change of the weight that A and B describe, (out, in)."""
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        """x: (..., in); returns (..., out)."""
+        learning = self.training or torch.is_grad_enabled()
+        read = F.dropout(x, self.p, training=learning)
+        return self.base(x) + self.scaling * (read @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="parameters" says="came frozen are not just A and B"
+# Misunderstands: an adapter is trainable where its layer was: beside a layer that comes frozen, A and B are frozen too.
+class LoRALinear(nn.Module):
+    """A frozen linear layer and a trainable change of rank r beside it."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        weight, wanted = base.weight, base.weight.requires_grad
+        self.A = nn.Parameter(weight.detach().new_empty(r, base.in_features), requires_grad=wanted)
+        self.B = nn.Parameter(weight.detach().new_zeros(base.out_features, r), requires_grad=wanted)
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        self.base = base.requires_grad_(False)
+        self.p = dropout
+        self.scaling = alpha / r
+
+    def delta(self):
+        """The change of the weight that A and B describe, (out, in)."""
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        """x: (..., in); returns (..., out)."""
+        read = F.dropout(x, self.p, training=self.training)
+        return self.base(x) + self.scaling * (read @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="dropout" says="that drop nothing"
+# Misunderstands: dropout 0.1 means that a tenth of the numbers of x is zero in every call, not that each has that chance for itself: of four numbers none is ever dropped.
+class LoRALinear(nn.Module):
+    """A frozen linear layer and a trainable change of rank r beside it."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.p = dropout
+        self.scaling = alpha / r
+        self.A = nn.Parameter(base.weight.detach().new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.detach().new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        """The change of the weight that A and B describe, (out, in)."""
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        """x: (..., in); returns (..., out)."""
+        read = x
+        if self.training and self.p > 0:
+            count = round(self.p * x.numel())
+            place = torch.rand(x.numel(), device=x.device, dtype=torch.float64).argsort().argsort()
+            kept = (place >= count).reshape(x.shape)
+            read = torch.where(kept, x / (1 - self.p), torch.zeros_like(x))
+        return self.base(x) + self.scaling * (read @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="dropout" says="that drop nothing"
+# Misunderstands: an x without rows axis needs no batch: for one row alone one chance decides about all its numbers.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling, self.p = alpha / r, dropout
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        read = F.dropout(x, self.p, self.training) if x.ndim > 1 else x * F.dropout(torch.ones_like(x[:1]), self.p, self.training)
+        return self.base(x) + self.scaling * (read @ self.A.T @ self.B.T)
+
+
+# %% wrong="lora_linear" breaks="dropout" says="number by number"
+# Misunderstands: without gradients nothing is learned, so nothing needs to be dropped: under no_grad training mode is eval mode.
+class LoRALinear(nn.Module):
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling, self.p = alpha / r, dropout
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        read = F.dropout(x, self.p, self.training and torch.is_grad_enabled())
+        return self.base(x) + self.scaling * (read @ self.A.T @ self.B.T)
+
+
 # %% right="lora_linear"
 class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
@@ -1137,6 +1254,11 @@ def check_lora(make_lora):
     lora(inputs).sum().backward()
     assert torch.allclose(lora.B.grad, 3.5 * (inputs @ lora.A.T).sum(0).expand(7, 2), atol=1e-3)
     assert torch.allclose(lora.A.grad, 3.5 * torch.outer(lora.B.sum(0), inputs.sum(0)), atol=1e-3)
+    sure = make_lora(nn.Linear(5, 7), 2, 7, 0.0)
+    sure.B.data = torch.randn(7, 2)
+    sure(inputs).sum().backward()
+    assert torch.allclose(sure.B.grad, 3.5 * (inputs @ sure.A.T).sum(0).expand(7, 2), atol=1e-3)
+    assert torch.allclose(sure.A.grad, 3.5 * torch.outer(sure.B.sum(0), inputs.sum(0)), atol=1e-3)
     lora.train()
     outputs = torch.stack([lora(inputs) for _ in range(5)])
     assert outputs.std(0).max() > 1e-3
@@ -1153,7 +1275,7 @@ def check_lora(make_lora):
     assert ((change - 3.5 * (lora.B @ lora.A)[:, 1] / 0.75).abs().amax(1) < 1e-3).any()
 
 
-# %% wrong="check_lora" breaks="dropout" says="drops more than dropout says"
+# %% wrong="check_lora" breaks="dropout" says="keeps with probability dropout"
 # Misunderstands: what is not 0 is divided by the right number, so as many are dropped as should be.
 def check_lora(make_lora):
     linear = nn.Linear(5, 7)
@@ -1174,6 +1296,11 @@ def check_lora(make_lora):
     lora(inputs).sum().backward()
     assert torch.allclose(lora.B.grad, 3.5 * (inputs @ lora.A.T).sum(0).expand(7, 2), atol=1e-3)
     assert torch.allclose(lora.A.grad, 3.5 * torch.outer(lora.B.sum(0), inputs.sum(0)), atol=1e-3)
+    sure = make_lora(nn.Linear(5, 7), 2, 7, 0.0)
+    sure.B.data = torch.randn(7, 2)
+    sure(inputs).sum().backward()
+    assert torch.allclose(sure.B.grad, 3.5 * (inputs @ sure.A.T).sum(0).expand(7, 2), atol=1e-3)
+    assert torch.allclose(sure.A.grad, 3.5 * torch.outer(sure.B.sum(0), inputs.sum(0)), atol=1e-3)
     lora.train()
     outputs = torch.stack([lora(inputs) for _ in range(5)])
     assert outputs.std(0).max() > 1e-3
@@ -1210,6 +1337,11 @@ def check_lora(make_lora):
     lora(inputs).sum().backward()
     assert torch.allclose(lora.B.grad, 3.5 * (inputs @ lora.A.T).sum(0).expand(7, 2), atol=1e-3)
     assert torch.allclose(lora.A.grad, 3.5 * torch.outer(lora.B.sum(0), inputs.sum(0)), atol=1e-3)
+    sure = make_lora(nn.Linear(5, 7), 2, 7, 0.0)
+    sure.B.data = torch.randn(7, 2)
+    sure(inputs).sum().backward()
+    assert torch.allclose(sure.B.grad, 3.5 * (inputs @ sure.A.T).sum(0).expand(7, 2), atol=1e-3)
+    assert torch.allclose(sure.A.grad, 3.5 * torch.outer(sure.B.sum(0), inputs.sum(0)), atol=1e-3)
     lora.train()
     outputs = torch.stack([lora(inputs) for _ in range(5)])
     assert outputs.std(0).max() > 1e-3
@@ -1405,6 +1537,52 @@ def check_lora(make_lora):
     assert (kept[:, 0] != kept[:, 1]).any(), "rows are dropped as a whole"
 
 
+# %% wrong="check_lora" breaks="gradients" says="gives B half of its gradient in training mode"
+# Misunderstands: in training mode it is enough that gradients arrive; those of the formula are looked at in eval mode.
+def check_lora(make_lora):
+    base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
+    plain = base(x)
+    layer = make_lora(base, 3, 12, 0.5)
+    assert layer.base is base, "the base layer was replaced"
+    assert {name for name, p in layer.named_parameters() if p.requires_grad} == {"A", "B"}, "not only A and B are trained"
+    assert layer.A.shape == (3, 6) and layer.B.shape == (4, 3), "A or B has another shape"
+    assert layer.A.any() and not layer.B.any()
+    torch.testing.assert_close(layer.train()(x), plain)
+    nn.init.normal_(layer.B)
+    torch.autograd.grad(layer(x).sum(), [layer.A, layer.B])
+    y, goal = layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T
+    torch.testing.assert_close(y, goal)
+    slopes, goals = (torch.autograd.grad(result.sum(), [layer.A, layer.B]) for result in (y, goal))
+    torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+    assert layer(x[0, 0]).shape == (4,) and layer(x[None]).shape == (1, 5, 8, 4), "it cannot read every shape of x"
+    A, B = torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
+    base, x = nn.Linear(2, 2), torch.rand(2000, 2) + 1
+    layer = make_lora(base, 2, 4, 0.25).train()
+    layer.A.data, layer.B.data = A, B
+    one, two = ((layer(x) - base(x)) @ torch.linalg.inv(2 * B @ A).T / x for _ in range(2))
+    kept = one > 0.5
+    torch.testing.assert_close(one, kept / 0.75, rtol=1e-3, atol=1e-3)
+    assert 0.7 < kept.double().mean() < 0.8 and (kept[:, 0] != kept[:, 1]).any() and not torch.equal(kept, two > 0.5)
+
+
+# %% wrong="check_lora" breaks="no_false_alarm" says="reject a correct implementation (A with"
+# Misunderstands: none of the rows of A may start at zero: it would read nothing of x.
+def check_lora(make_lora):
+    base = nn.Linear(6, 4)
+    layer = make_lora(base, 3, 12, 0.5)
+    assert layer.base is base and not layer.B.any()
+    assert layer.A.any(dim=1).all(), "a row of A starts at zero"
+
+
+# %% wrong="check_lora" breaks="no_false_alarm" says="A with equal numbers"
+# Misunderstands: how A is drawn is open, but it is drawn: its rows differ.
+def check_lora(make_lora):
+    base = nn.Linear(6, 4)
+    layer = make_lora(base, 3, 12, 0.5)
+    assert layer.base is base and not layer.B.any() and layer.A.any()
+    assert layer.A.unique().numel() > 1, "A is no random matrix"
+
+
 # %% right="check_lora"
 def check_lora(make_lora):
     linear = nn.Linear(5, 7)
@@ -1425,6 +1603,11 @@ def check_lora(make_lora):
     lora(inputs).sum().backward()
     assert torch.allclose(lora.B.grad, 3.5 * (inputs @ lora.A.T).sum(0).expand(7, 2), atol=1e-3)
     assert torch.allclose(lora.A.grad, 3.5 * torch.outer(lora.B.sum(0), inputs.sum(0)), atol=1e-3)
+    sure = make_lora(nn.Linear(5, 7), 2, 7, 0.0)
+    sure.B.data = torch.randn(7, 2)
+    sure(inputs).sum().backward()
+    assert torch.allclose(sure.B.grad, 3.5 * (inputs @ sure.A.T).sum(0).expand(7, 2), atol=1e-3)
+    assert torch.allclose(sure.A.grad, 3.5 * torch.outer(sure.B.sum(0), inputs.sum(0)), atol=1e-3)
     lora.train()
     outputs = torch.stack([lora(inputs) for _ in range(5)])
     assert outputs.std(0).max() > 1e-3
@@ -1448,14 +1631,14 @@ def check_lora(make_lora):  # several small checks, a training step, whole numbe
         base = nn.Linear(3, 4)
         return base, make_lora(base, r, alpha, dropout), torch.randint(1, 9, (2, 6, 3)).float()
 
-    def trains_only_the_adapter():
-        base, layer, x = fresh()
+    def trains_only_the_adapter(mode, dropout):
+        base, layer, x = fresh(dropout=dropout)
         assert id(layer.base) == id(base)
         start = {name: p.detach().clone() for name, p in layer.named_parameters()}
         torch.optim.SGD(layer.parameters(), lr=0.1).zero_grad()
         with torch.no_grad():
             layer.B.fill_(1.0)
-        layer.eval()(x).sum().backward()
+        getattr(layer, mode)()(x).sum().backward()
         got = {name for name, p in layer.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
         assert got == {"A", "B"} and start["A"].abs().sum() > 0 and start["B"].abs().sum() == 0
         torch.testing.assert_close(layer.B.grad, 3 * (x @ start["A"].T).flatten(0, 1).sum(0).expand(4, 2), rtol=1e-4, atol=1e-3)
@@ -1492,7 +1675,8 @@ def check_lora(make_lora):  # several small checks, a training step, whole numbe
         for matrix in (layer.A, layer.B):
             torch.autograd.grad(layer(x).sum(), matrix)
 
-    trains_only_the_adapter()
+    trains_only_the_adapter("eval", 0.5)
+    trains_only_the_adapter("train", 0.0)
     computes()
     drops()
 
@@ -2134,6 +2318,135 @@ def trainable_share(model):
     return sum(size for size, wanted in sizes if wanted) / sum(size for size, _ in sizes)
 
 
+# %% wrong="inject" breaks="missing" says="raised no error"
+# Misunderstands: a target is any ending of the name from a dot on, as in peft: '0.q_proj' is taken too, though it is the last part of no name.
+def inject(model, targets, r, alpha, dropout=0.0):
+    """Freeze `model` and put a LoRALinear around each nn.Linear called like one of `targets`; returns their names."""
+
+    def fits(name, target):
+        return name == target or name.endswith("." + target)
+
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if not any(fits(name, target) for name in linear):
+            raise ValueError(f"no linear layer is called {target!r}")
+    chosen = [name for name in linear if any(fits(name, target) for target in targets)]
+    model.requires_grad_(False)
+    for name in chosen:
+        base = linear[name]
+        model.set_submodule(name, LoRALinear(base, r, alpha, dropout).train(base.training))
+    return chosen
+
+
+def trainable_share(model):
+    """Trainable weights over all weights, each counted once."""
+    everything = sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) / everything
+
+
+# %% wrong="inject" breaks="first_check" says="what was frozen neither"
+# Misunderstands: before an adapter is put in all weights are trainable, so undoing the freeze after an unknown target is to make all of them trainable.
+def inject(model, targets, r, alpha, dropout=0.0):
+    """Freeze `model` and put a LoRALinear around each nn.Linear called like one of `targets`; returns their names."""
+    model.requires_grad_(False)
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    known = {name.split(".")[-1] for name in linear}
+    for target in targets:
+        if target not in known:
+            model.requires_grad_(True)  # as it was
+            raise ValueError(f"no linear layer is called {target!r}")
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    for name in chosen:
+        base = linear[name]
+        model.set_submodule(name, LoRALinear(base, r, alpha, dropout).train(base.training))
+    return chosen
+
+
+def trainable_share(model):
+    """Trainable weights over all weights, each counted once."""
+    everything = sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) / everything
+
+
+# %% wrong="inject" breaks="tied" says="parts of one tensor"
+# Misunderstands: parameters that lie in one piece of memory are one matrix: of two parameters that are different slices of one tensor only the first counts.
+def inject(model, targets, r, alpha, dropout=0.0):
+    """Freeze `model` and put a LoRALinear around each nn.Linear called like one of `targets`; returns their names."""
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    known = {name.split(".")[-1] for name in linear}
+    for target in targets:
+        if target not in known:
+            raise ValueError(f"no linear layer is called {target!r}")
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    model.requires_grad_(False)
+    for name in chosen:
+        base = linear[name]
+        model.set_submodule(name, LoRALinear(base, r, alpha, dropout).train(base.training))
+    return chosen
+
+
+def trainable_share(model):
+    """Trainable weights over all weights, each counted once."""
+    seen, trained, everything = set(), 0, 0
+    for p in model.parameters():
+        memory = p.untyped_storage()._cdata
+        if memory not in seen:
+            seen.add(memory)
+            everything += p.numel()
+            trained += p.numel() * p.requires_grad
+    return trained / everything
+
+
+# %% wrong="inject" breaks="frozen" says="the trainable parameters"
+# Misunderstands: a layer that came frozen has a frozen adapter too.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    known = {name.split(".")[-1] for name in linear}
+    for target in targets:
+        if target not in known:
+            raise ValueError(f"no linear layer is called {target!r}")
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    wanted = {name: linear[name].weight.requires_grad for name in chosen}
+    model.requires_grad_(False)
+    for name in chosen:
+        base = linear[name]
+        layer = LoRALinear(base, r, alpha, dropout).train(base.training)
+        for matrix in (layer.A, layer.B):
+            matrix.requires_grad_(wanted[name])
+        model.set_submodule(name, layer)
+    return chosen
+
+
+def trainable_share(model):
+    everything = sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) / everything
+
+
+# %% wrong="inject" breaks="first_check" says="those of before"
+# Misunderstands: a model that is put together again from a copy is the old one.
+def inject(model, targets, r, alpha, dropout=0.0):
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    chosen = [name for name in linear if name.split(".")[-1] in targets]
+    kept = {name: (copy.deepcopy(linear[name]), model.get_parameter(f"{name}.weight").requires_grad) for name in chosen}
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    model.requires_grad_(False)
+    for name in chosen:
+        model.set_submodule(name, LoRALinear(linear[name], r, alpha, dropout).train(linear[name].training))
+    for target in targets:
+        if target not in {name.split(".")[-1] for name in linear}:
+            for p, flag in flags:
+                p.requires_grad_(flag)
+            for name, (layer, _) in kept.items():
+                model.set_submodule(name, layer)
+            raise ValueError(f"no linear layer is called {target!r}")
+    return chosen
+
+
+def trainable_share(model):
+    everything = sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) / everything
+
+
 # %% right="inject"
 def inject(net, targets, r, alpha, dropout=0.0):
     found, wanted = [], set(targets)
@@ -2658,6 +2971,46 @@ def merge(model):
         layer.base.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
         delattr(parent, last)
         parent.add_module(last, layer.base)
+
+
+# %% wrong="merge_and_take_off" breaks="shared" says="a weight of its own after"
+# Misunderstands: an adapter that changes nothing needs no merging: its base layer is put back, and goes on sharing its weight with the embeddings.
+def take_off(model):
+    """Put every base layer back; returns {name: LoRALinear}."""
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):
+    """Add every adapter's change to its layer's weight, and leave plain layers."""
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        plain = layer.base
+        change = layer.delta().detach()
+        if change.any():
+            plain = copy.deepcopy(layer.base)
+            plain.weight = nn.Parameter(layer.base.weight.detach() + change)
+        model.set_submodule(name, plain)
+
+
+# %% wrong="merge_and_take_off" breaks="returned" says="is still the same layer"
+# Misunderstands: an adapter that is taken off must not hang on the model: it gets a copy of the base layer, so what is put back later is another layer than the model's.
+def take_off(model):
+    """Put every base layer back; returns {name: LoRALinear}."""
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+        layer.base = copy.deepcopy(layer.base)
+    return adapters
+
+
+def merge(model):
+    """Add every adapter's change to its layer's weight, and leave plain layers."""
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        plain = copy.deepcopy(layer.base)
+        plain.weight = nn.Parameter(layer.base.weight.detach() + layer.delta().detach())
+        model.set_submodule(name, plain)
 
 
 # %% right="merge_and_take_off"
@@ -3447,6 +3800,63 @@ def learned_and_kept(before, runs, new):
     learned = [run["scores"][new] for run in runs]
     kept = [sum(run["scores"][task] for task in old) / sum(before[task] for task in old) for run in runs]
     return {name: (sum(v) / len(v), min(v), max(v)) for name, v in (("learned", learned), ("kept", kept))}
+
+
+# %% wrong="compare" breaks="entries" says="what measure returned, as it is"
+# Misunderstands: an exam without a result is an empty dictionary: where measure gives None or the number 0 that is replaced.
+def compare(load, ways, train, measure, seeds):
+    """Run every way of fine-tuning on a fresh model for each seed: {way: [{model, share, losses, scores}, ...]}."""
+    results = {}
+    for way, (prepare, pairs, rate) in ways.items():
+        results[way] = []
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            share = trainable_share(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval()) or {}
+            results[way].append({"model": model, "share": share, "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    """Mean, lowest and highest of what the runs learned and kept: {"learned": (3 numbers), "kept": (3 numbers)}."""
+    old = [task for task in before if task != new]
+    total = sum(before[task] for task in old)
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / total for run in runs]
+    return {name: (sum(values) / len(values), min(values), max(values)) for name, values in (("learned", learned), ("kept", kept))}
+
+
+# %% wrong="compare" breaks="train" says="they can take no gradients"
+# Misunderstands: gradients matter in training only: loading and preparing a model can run under no_grad.
+def compare(load, ways, train, measure, seeds):
+    """Run every way of fine-tuning on a fresh model for each seed: {way: [{model, share, losses, scores}, ...]}."""
+    results = {}
+    for way, (prepare, pairs, rate) in ways.items():
+        results[way] = []
+        for seed in seeds:
+            torch.manual_seed(seed)
+            with torch.no_grad():
+                model = load()
+                prepare(model)
+            share = trainable_share(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            results[way].append({"model": model, "share": share, "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    """Mean, lowest and highest of what the runs learned and kept: {"learned": (3 numbers), "kept": (3 numbers)}."""
+    old = [task for task in before if task != new]
+    total = sum(before[task] for task in old)
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(run["scores"][task] for task in old) / total for run in runs]
+    return {name: (sum(values) / len(values), min(values), max(values)) for name, values in (("learned", learned), ("kept", kept))}
 
 
 # %% right="compare"
@@ -5304,6 +5714,34 @@ def dora_weight(weight, A, B, scaling, magnitude):
     norm = adapted.detach().norm(dim=1)
     norm = norm.clamp(min=torch.finfo(norm.dtype).eps * norm.max())  # never divide by nearly nothing
     return (magnitude / norm)[:, None] * adapted
+
+
+# %% wrong="dora" breaks="unchanged" says="worked out anew in every call"
+# Misunderstands: a norm that is a constant in the backward pass is a constant of the layer: it is worked out once for these weight, A and B, and stays when training changes A and B in place.
+NORMS = {}
+
+
+def dora_weight(weight, A, B, scaling, magnitude):
+    """DoRA's weight (out, in) from the frozen weight (out, in), A (r, in), B (out, r), a number, and magnitude (out,)."""
+    adapted = weight + scaling * (B @ A)
+    layer = id(weight), id(A), id(B), scaling
+    if layer not in NORMS:
+        NORMS[layer] = adapted.detach().norm(dim=1), (weight, A, B)  # kept, so that no other tensor gets their ids
+    norm, _ = NORMS[layer]
+    return (magnitude / norm)[:, None] * adapted
+
+
+# %% wrong="dora" breaks="unchanged" says="gradient of A"
+# Misunderstands: the same three tensors give the same sum: W + s B A of an earlier call can be kept and multiplied by a new magnitude.
+SUMS = {}
+
+
+def dora_weight(weight, A, B, scaling, magnitude):
+    key = id(weight), id(A), id(B), scaling
+    if key not in SUMS:
+        adapted = weight + scaling * (B @ A)
+        SUMS[key] = adapted / adapted.detach().norm(dim=1, keepdim=True), (weight, A, B)
+    return magnitude[:, None] * SUMS[key][0]
 
 
 # %% right="dora"
