@@ -7305,7 +7305,7 @@ async def serve(accept, handle, grace):
         loop.remove_signal_handler(signal.SIGTERM)
 
 
-# %% wrong="open_loop" breaks="schedule, planned" says="; seen['starts']"
+# %% wrong="open_loop" breaks="schedule, planned" says="['starts']"
 # Misunderstands: 64 requests at a time are as good as no limit.
 async def open_loop(send, schedule):
     """Send request i at schedule[i], whatever the earlier ones do; [(seconds since the planned time, answer), ...]."""
