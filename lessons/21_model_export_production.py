@@ -789,7 +789,7 @@ def changes_its_input_at_size(size):
     return changes
 
 
-def faulty_at_one_size(turn):
+def faulty_at_one_size():
     """For each batch size an implementation that is right for all others."""
     faults = {
         "fails for": refuses_size,
@@ -797,7 +797,7 @@ def faulty_at_one_size(turn):
         "gives float64 for": in_float64_at_size,
         "changes its input for": changes_its_input_at_size,
     }
-    names = [list(faults)[(size + turn) % 4] for size in range(1, 13)]
+    names = [list(faults)[(size + 2) % 4] for size in range(1, 13)]
     return {f"{name} {size} images, only": faults[name](size) for size, name in enumerate(names, 1)}
 
 
@@ -907,11 +907,11 @@ with check.exercise("accept_export"):
     }
     views = {"refuses a view of the batch backwards": refuses_backwards}
     ### BEGIN HIDDEN TESTS
-    some = pictures[100:112].numpy()
+    another = 2  # release: seed
+    some = pictures[100:112].numpy()[np.random.default_rng(another).permutation(12)]  # other bugs would be other points
     right |= {"computed in float64": in_double, "off by 0.0009": lambda images: plain_run(images) + np.float32(0.0009)}
     right |= {"off by -0.0009": lambda images: plain_run(images) - np.float32(0.0009), "rounds differently for each size": rounds_by_size}
-    another = 2  # release: seed
-    wrong |= faulty_at_one_size(another)
+    wrong |= faulty_at_one_size()
     wrong |= {
         "gives the first image's answer to all": first_answer_for_all,
         "remembers answers by the shape of the batch": make_remembering(),
