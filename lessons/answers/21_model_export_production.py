@@ -430,6 +430,79 @@ def load_onnx(path):
 # + session = onnxruntime.InferenceSession(path, options, providers=['redivorPnoitucexEUPC'])
 
 
+# %% wrong="onnx_export" breaks="one_file" says="the files in the folder"
+# Misunderstands: large weights belong into a second file, only small ones stay inside.
+def export_onnx(model, example, path):
+    quiet = copy.deepcopy(model).eval()
+    program = torch.onnx.export(
+        quiet, (torch.cat([example, example]),), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},),
+        input_names=["images"], output_names=["logits"], verbose=False,
+    )  # fmt: skip
+    program.save(path, external_data=any(value.nbytes > 200_000 for value in quiet.state_dict().values()))
+
+
+def load_onnx(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(["logits"], {"images": images})[0]
+
+
+# %% wrong="onnx_export" breaks="batch" says="only the batch axis is free"
+# Misunderstands: with Dim.AUTO the exporter finds out by itself what is fixed.
+def export_onnx(model, example, path):
+    axes = dict.fromkeys(range(example.ndim), torch.export.Dim.AUTO)
+    program = torch.onnx.export(
+        copy.deepcopy(model).eval(), (torch.cat([example, example]),), dynamo=True, dynamic_shapes=(axes,),
+        input_names=["images"], output_names=["logits"], verbose=False,
+    )  # fmt: skip
+    program.save(path)
+
+
+def load_onnx(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(["logits"], {"images": images})[0]
+
+
+# %% wrong="onnx_export" breaks="batch" says="your code raised"
+# Misunderstands: every model calls its input x, as in the test.
+def export_onnx(model, example, path):
+    program = torch.onnx.export(
+        copy.deepcopy(model).eval(), (torch.cat([example, example]),), dynamo=True, dynamic_shapes={"x": {0: torch.export.Dim("batch")}},
+        input_names=["images"], output_names=["logits"], verbose=False,
+    )  # fmt: skip
+    program.save(path)
+
+
+def load_onnx(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(["logits"], {"images": images})[0]
+
+
+# %% wrong="onnx_export" breaks="eval" says="the model's own forward computes"
+# Misunderstands: only the layers have a mode that matters, not the network around them.
+def export_onnx(model, example, path):
+    quiet = copy.deepcopy(model)
+    for child in quiet.children():
+        child.eval()
+    program = torch.onnx.export(
+        quiet, (torch.cat([example, example]),), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},),
+        input_names=["images"], output_names=["logits"], verbose=False,
+    )  # fmt: skip
+    program.save(path)
+
+
+def load_onnx(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(["logits"], {"images": images})[0]
+
+
 # %% wrong="aoti_export" breaks="free" says="declared free from 1 to largest"
 # Misunderstands: the example's size does not matter.
 def export_program(model, example, largest):
@@ -770,6 +843,19 @@ def run_in_chunks(run, images, largest):
 # + return run(images.new_zeros(1, *images.shape[1:]))[:(-1)]
 
 
+# %% wrong="aoti_export" breaks="program" says="your code raised"
+# Misunderstands: every model calls its input x, as in the test.
+def export_program(model, example, largest):
+    rows = torch.export.Dim("batch", min=1, max=largest)
+    return torch.export.export(copy.deepcopy(model).eval(), (torch.cat([example, example]),), dynamic_shapes={"x": {0: rows}})
+
+
+def run_in_chunks(run, images, largest):
+    if len(images) == 0:
+        return run(images.new_zeros(1, *images.shape[1:]))[:0]
+    return torch.cat([run(part) for part in images.split(largest)])
+
+
 # %% wrong="accept_export" breaks="logits" says="computes in bfloat16"
 # Misunderstands: the labels agree, so the logits do.
 def accept(run, model, images):
@@ -945,14 +1031,14 @@ def accept(run, model, images):
 
 
 # %% wrong="accept_export" breaks="type" says="gives float64 for"
-# Misunderstands: the dtype is the same for every batch.
+# Misunderstands: what small batches are told needs no look at the dtype.
 def accept(run, model, images):
     views = [images[:n] for n in range(1, 13)]
     views += [images[::-1], images[::2].swapaxes(2, 3), images * 0]
     for view in views:
         kept = view.copy()
         logits = run(view)
-        if len(view) == len(images):
+        if len(view) > 4:
             assert isinstance(logits, np.ndarray) and logits.dtype == np.float32
         assert (view == kept).all()
         wanted = model(torch.tensor(kept)).numpy()
@@ -2490,6 +2576,121 @@ class MicroBatcher:
 # %% equivalent="micro_batcher" because="a batcher that is woken for another looks at its own items and waits on"
 # - self.changed = asyncio.Event()
 # + type(self).changed = asyncio.Event()
+
+
+# %% wrong="micro_batcher" breaks="rows" says="batches and times: a batcher"
+# Misunderstands: an answer has the shape of its item.
+class MicroBatcher:
+    """Collects single items into batches for `predict`, an async function from an array (n, ...) to n rows."""
+
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting = deque()  # (when it is due, item, future)
+        self.changed = asyncio.Event()
+        self.worker = None
+
+    async def submit(self, item):
+        """The row of the result for `item`; raises Overloaded, or what `predict` raised."""
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded(f"{self.max_waiting} requests wait already")
+        loop = asyncio.get_running_loop()
+        entry = loop.time() + self.max_wait, item, loop.create_future()
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return (await entry[2]).reshape(item.shape)
+        finally:
+            for place, other in enumerate(self.waiting):  # still waiting: its caller gave up
+                if other is entry:
+                    del self.waiting[place]
+                    self.changed.set()
+                    break
+
+    async def work(self):
+        """Runs batches as long as somebody waits."""
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0]
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            await self.call([self.waiting.popleft() for _ in range(min(self.max_batch, len(self.waiting)))])
+        self.worker = None
+
+    async def call(self, batch):
+        """One call of predict, and its answers."""
+        try:
+            rows, error = await self.predict(np.stack([item for _, item, _ in batch])), None
+        except Exception as raised:
+            rows, error = [None] * len(batch), raised
+        for (_, _, answer), row in zip(batch, rows):
+            if answer.done():  # its caller gave up
+                continue
+            answer.set_result(row) if error is None else answer.set_exception(error)
+
+
+# %% wrong="micro_batcher" breaks="others" says="✗ callers who give up"
+# Misunderstands: a call for which nobody waits any more may be stopped.
+class MicroBatcher:
+    """Collects single items into batches for `predict`, an async function from an array (n, ...) to n rows."""
+
+    def __init__(self, predict, max_batch, max_wait, max_waiting):
+        self.predict, self.max_batch, self.max_wait, self.max_waiting = predict, max_batch, max_wait, max_waiting
+        self.waiting = deque()  # (when it is due, item, future)
+        self.changed = asyncio.Event()
+        self.worker = None
+
+    async def submit(self, item):
+        """The row of the result for `item`; raises Overloaded, or what `predict` raised."""
+        if len(self.waiting) >= self.max_waiting:
+            raise Overloaded(f"{self.max_waiting} requests wait already")
+        loop = asyncio.get_running_loop()
+        entry = loop.time() + self.max_wait, item, loop.create_future()
+        self.waiting.append(entry)
+        self.changed.set()
+        if self.worker is None:
+            self.worker = asyncio.create_task(self.work())
+        try:
+            return await entry[2]
+        finally:
+            for place, other in enumerate(self.waiting):  # still waiting: its caller gave up
+                if other is entry:
+                    del self.waiting[place]
+                    self.changed.set()
+                    break
+
+    async def work(self):
+        """Runs batches as long as somebody waits."""
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            due = self.waiting[0][0]
+            if len(self.waiting) < self.max_batch and loop.time() < due:
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self.changed.wait()
+                continue
+            await self.call([self.waiting.popleft() for _ in range(min(self.max_batch, len(self.waiting)))])
+        self.worker = None
+
+    async def call(self, batch):
+        """One call of predict, and its answers."""
+        try:
+            call = asyncio.ensure_future(self.predict(np.stack([item for _, item, _ in batch])))
+            for _, _, answer in batch:
+                answer.add_done_callback(lambda _: all(other.done() for _, _, other in batch) and call.cancel())
+            rows, error = await call, None
+        except (Exception, asyncio.CancelledError) as raised:
+            rows, error = [None] * len(batch), raised
+        for (_, _, answer), row in zip(batch, rows):
+            if answer.done():  # its caller gave up
+                continue
+            answer.set_result(row) if error is None else answer.set_exception(error)
 
 
 # %% wrong="service" breaks="answer" says="the item given to batcher.submit"
@@ -4674,6 +4875,108 @@ def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
     return app
 
 
+# %% wrong="service" breaks="late" says="is cancelled raises RuntimeError"
+# Misunderstands: when the limit is over there comes a TimeoutError. Any other exception is an error of the model.
+def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
+    """A FastAPI application with POST /predict in front of `batcher.submit`."""
+    Row = Annotated[list[FiniteFloat], Field(min_length=16, max_length=16)]
+
+    class Picture(BaseModel):
+        model_config = ConfigDict(extra="forbid", strict=True)  # strict: "0.5" and true are no numbers
+        image: Annotated[list[Row], Field(min_length=16, max_length=16)]
+
+    async def read_body(request):
+        body = bytearray()
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413, f"more than {max_bytes} bytes")
+        except TimeoutError:
+            raise HTTPException(408, f"the body took longer than {body_seconds} s") from None
+        return bytes(body)
+
+    app = FastAPI()
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = await read_body(request)
+        try:
+            picture = Picture.model_validate_json(body)
+        except ValidationError as error:
+            raise HTTPException(422, [{"at": e["loc"], "what": e["msg"]} for e in error.errors()]) from None
+        with np.errstate(over="ignore"):
+            item = np.array([picture.image], dtype=np.float32)
+        if not np.isfinite(item).all():
+            raise HTTPException(422, "a number is too large")
+        limit = asyncio.timeout(answer_seconds)
+        try:
+            async with limit:
+                logits = await batcher.submit(item)
+        except Overloaded:
+            raise HTTPException(503, "too many requests wait", headers={"Retry-After": "1"}) from None
+        except TimeoutError:
+            if limit.expired():  # otherwise a TimeoutError is the batcher's own
+                raise HTTPException(504, f"no answer within {answer_seconds} s") from None
+            raise HTTPException(500, "the model failed") from None
+        except Exception:
+            raise HTTPException(500, "the model failed") from None
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
+# %% wrong="service" breaks="finite" says="3.403e38 in the image"
+# Misunderstands: beyond float32 is what has 39 digits before the point.
+def make_app(batcher, max_bytes=20_000, body_seconds=2.0, answer_seconds=1.0):
+    """A FastAPI application with POST /predict in front of `batcher.submit`."""
+    Row = Annotated[list[FiniteFloat], Field(min_length=16, max_length=16)]
+
+    class Picture(BaseModel):
+        model_config = ConfigDict(extra="forbid", strict=True)  # strict: "0.5" and true are no numbers
+        image: Annotated[list[Row], Field(min_length=16, max_length=16)]
+
+    async def read_body(request):
+        body = bytearray()
+        try:
+            async with asyncio.timeout(body_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > max_bytes:
+                        raise HTTPException(413, f"more than {max_bytes} bytes")
+        except TimeoutError:
+            raise HTTPException(408, f"the body took longer than {body_seconds} s") from None
+        return bytes(body)
+
+    app = FastAPI()
+
+    @app.post("/predict")
+    async def predict(request: Request):
+        body = await read_body(request)
+        try:
+            picture = Picture.model_validate_json(body)
+        except ValidationError as error:
+            raise HTTPException(422, [{"at": e["loc"], "what": e["msg"]} for e in error.errors()]) from None
+        with np.errstate(over="ignore"):
+            item = np.array([picture.image], dtype=np.float32)
+        if np.abs(picture.image).max() > 9.9e38:
+            raise HTTPException(422, "a number is too large")
+        limit = asyncio.timeout(answer_seconds)
+        try:
+            async with limit:
+                logits = await batcher.submit(item)
+        except Overloaded:
+            raise HTTPException(503, "too many requests wait", headers={"Retry-After": "1"}) from None
+        except Exception:
+            if limit.expired():  # otherwise a TimeoutError is the batcher's own
+                raise HTTPException(504, f"no answer within {answer_seconds} s") from None
+            raise HTTPException(500, "the model failed") from None
+        return {"label": int(logits.argmax()), "probabilities": softmax(logits).tolist()}
+
+    return app
+
+
 # %% wrong="health_and_metrics" breaks="path" says="requests_total by (path, status)"
 # Misunderstands: the address as the client wrote it is the path. Every scanner's idea becomes a series.
 def watch(app, registry, ready):
@@ -5707,6 +6010,111 @@ def watch(app, registry, ready):
 # %% equivalent="health_and_metrics" because="Starlette has one kind of middleware and does not look at the word"
 # - @app.middleware("http")
 # + @app.middleware('ptth')
+
+
+# %% wrong="health_and_metrics" breaks="raises" says="whatever the exception has"
+# Misunderstands: an exception that carries a status_code is answered with it, so it counts with it.
+def watch(app, registry, ready):
+    """Add health checks, /metrics and the counting of requests to a FastAPI application."""
+    requests = Counter("requests", "Requests by route and status", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds to answer, by route", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        except Exception as error:
+            status = getattr(error, "status_code", 500)
+            raise
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route else "other"
+            requests.labels(path, str(status)).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        """Whoever can answer is alive."""
+
+    @app.get("/health/ready")
+    async def is_ready():
+        if not ready():
+            raise HTTPException(503, "not ready")
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="path" says="requests_total by (path, status)"
+# Misunderstands: a request that is not valid has not reached its route.
+def watch(app, registry, ready):
+    """Add health checks, /metrics and the counting of requests to a FastAPI application."""
+    requests = Counter("requests", "Requests by route and status", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds to answer, by route", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path if route and status != 422 else "other"
+            requests.labels(path, str(status)).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        """Whoever can answer is alive."""
+
+    @app.get("/health/ready")
+    async def is_ready():
+        if not ready():
+            raise HTTPException(503, "not ready")
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+# %% wrong="health_and_metrics" breaks="path" says="requests_total by (path, status)"
+# Misunderstands: the converter behind the colon is no part of the path.
+def watch(app, registry, ready):
+    """Add health checks, /metrics and the counting of requests to a FastAPI application."""
+    requests = Counter("requests", "Requests by route and status", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds to answer, by route", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            path = route.path_format if route else "other"
+            requests.labels(path, str(status)).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        """Whoever can answer is alive."""
+
+    @app.get("/health/ready")
+    async def is_ready():
+        if not ready():
+            raise HTTPException(503, "not ready")
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 # %% wrong="open_loop" breaks="schedule, planned" says="['starts']"
@@ -6897,7 +7305,7 @@ async def serve(accept, handle, grace):
         loop.remove_signal_handler(signal.SIGTERM)
 
 
-# %% wrong="open_loop" breaks="schedule, planned" says="; seen['starts']"
+# %% wrong="open_loop" breaks="schedule, planned" says="['starts']"
 # Misunderstands: 64 requests at a time are as good as no limit.
 async def open_loop(send, schedule):
     """Send request i at schedule[i], whatever the earlier ones do; [(seconds since the planned time, answer), ...]."""
@@ -6955,6 +7363,154 @@ async def serve(accept, handle, grace):
         if left:
             await asyncio.wait(left)
         return 1 if left else 0
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+# %% wrong="open_loop" breaks="concurrent" says="handled"
+# Misunderstands: a server must bound how many requests it handles at the same time. 256 are enough.
+async def open_loop(send, schedule):
+    """Send request i at schedule[i], whatever the earlier ones do; [(seconds since the planned time, answer), ...]."""
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+
+    async def one(number, planned):
+        try:
+            answer = await send(number)
+        except Exception as error:
+            answer = type(error).__name__
+        return loop.time() - planned, answer
+
+    tasks = []
+    for number, after in enumerate(schedule):
+        planned = begin + after
+        if planned > loop.time():
+            await asyncio.sleep(planned - loop.time())
+        tasks.append(asyncio.create_task(one(number, planned)))
+    return [await task for task in tasks]
+
+
+async def serve(accept, handle, grace):
+    """Handle what `accept` gives until SIGTERM, then what was accepted, for at most `grace` seconds; the exit code."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    stopping, handling = asyncio.create_task(stop.wait()), set()
+    places = asyncio.Semaphore(256)
+
+    async def guarded(request):
+        async with places:
+            await handle(request)
+
+    try:
+        while not stop.is_set():
+            accepting = asyncio.create_task(accept())
+            await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not accepting.done():
+                accepting.cancel()
+                await asyncio.wait({accepting})
+            if not accepting.cancelled():
+                handling.add(task := asyncio.create_task(guarded(accepting.result())))
+                task.add_done_callback(handling.discard)
+        late = (await asyncio.wait(handling, timeout=grace))[1] if handling else set()
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        return 1 if late else 0
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+# %% wrong="open_loop" breaks="schedule" says="['starts']"
+# Misunderstands: 256 connections are enough for a client.
+async def open_loop(send, schedule):
+    """Send request i at schedule[i], whatever the earlier ones do; [(seconds since the planned time, answer), ...]."""
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    places = asyncio.Semaphore(256)
+
+    async def one(number, planned):
+        try:
+            async with places:
+                answer = await send(number)
+        except Exception as error:
+            answer = type(error).__name__
+        return loop.time() - planned, answer
+
+    tasks = []
+    for number, after in enumerate(schedule):
+        planned = begin + after
+        if planned > loop.time():
+            await asyncio.sleep(planned - loop.time())
+        tasks.append(asyncio.create_task(one(number, planned)))
+    return [await task for task in tasks]
+
+
+async def serve(accept, handle, grace):
+    """Handle what `accept` gives until SIGTERM, then what was accepted, for at most `grace` seconds; the exit code."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    stopping, handling = asyncio.create_task(stop.wait()), set()
+    try:
+        while not stop.is_set():
+            accepting = asyncio.create_task(accept())
+            await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not accepting.done():
+                accepting.cancel()
+                await asyncio.wait({accepting})
+            if not accepting.cancelled():
+                handling.add(task := asyncio.create_task(handle(accepting.result())))
+                task.add_done_callback(handling.discard)
+        late = (await asyncio.wait(handling, timeout=grace))[1] if handling else set()
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        return 1 if late else 0
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+# %% wrong="open_loop" breaks="schedule" says="['starts']"
+# Misunderstands: a schedule is a list of pauses.
+async def open_loop(send, schedule):
+    """Send request i at schedule[i], whatever the earlier ones do; [(seconds since the planned time, answer), ...]."""
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+
+    async def one(number, planned):
+        try:
+            answer = await send(number)
+        except Exception as error:
+            answer = type(error).__name__
+        return loop.time() - planned, answer
+
+    tasks = []
+    for number, after in enumerate(schedule):
+        planned = begin + after
+        await asyncio.sleep(after - (schedule[number - 1] if number else 0))
+        tasks.append(asyncio.create_task(one(number, planned)))
+    return [await task for task in tasks]
+
+
+async def serve(accept, handle, grace):
+    """Handle what `accept` gives until SIGTERM, then what was accepted, for at most `grace` seconds; the exit code."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    stopping, handling = asyncio.create_task(stop.wait()), set()
+    try:
+        while not stop.is_set():
+            accepting = asyncio.create_task(accept())
+            await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not accepting.done():
+                accepting.cancel()
+                await asyncio.wait({accepting})
+            if not accepting.cancelled():
+                handling.add(task := asyncio.create_task(handle(accepting.result())))
+                task.add_done_callback(handling.discard)
+        late = (await asyncio.wait(handling, timeout=grace))[1] if handling else set()
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        return 1 if late else 0
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
 
@@ -7331,6 +7887,81 @@ def decide(old, new, n, n_max, margin=0.05, alpha=0.01):
 # %% equivalent="canary" because="it differs only where the upper limit equals the margin to the last bit, which rounding decides"
 # - return "promote" if p - q + norm.ppf(1 - alpha) * error < margin else "rollback"
 # + return "promote" if (p - q + norm.ppf(1 - alpha) * error <= margin) else "rollback"
+
+
+# %% wrong="canary" breaks="harm" says="`decide`"
+# Misunderstands: with a thousand failures on both sides the normal approximation is exact enough.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    """ "rollback", "continue" or "promote", from the counts since the start; this is look `look` of `looks`."""
+    from scipy.stats import hypergeom, norm
+
+    requests, failures = stable.requests + canary.requests, stable.failures + canary.failures
+    as_bad_or_worse = hypergeom.sf(canary.failures - 1, requests, failures, canary.requests)
+    if min(stable.failures, canary.failures) >= 1000:
+        pooled = failures / requests
+        spread = math.sqrt(pooled * (1 - pooled) * (1 / stable.requests + 1 / canary.requests))
+        as_bad_or_worse = norm.sf((canary.failures / canary.requests - stable.failures / stable.requests) / spread)
+    if as_bad_or_worse < alpha / looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    error = math.sqrt(p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2))
+    return "promote" if p - q + norm.ppf(1 - alpha) * error < margin else "rollback"
+
+
+# %% wrong="canary" breaks="harm" says="`decide`"
+# Misunderstands: with half a failure less the normal approximation is exact enough for thousands.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    """ "rollback", "continue" or "promote", from the counts since the start; this is look `look` of `looks`."""
+    from scipy.stats import hypergeom, norm
+
+    requests, failures = stable.requests + canary.requests, stable.failures + canary.failures
+    as_bad_or_worse = hypergeom.sf(canary.failures - 1, requests, failures, canary.requests)
+    if min(stable.failures, canary.failures) >= 1000:
+        pooled = failures / requests
+        half = (1 / stable.requests + 1 / canary.requests) / 2
+        spread = math.sqrt(pooled * (1 - pooled) * 2 * half)
+        as_bad_or_worse = norm.sf((canary.failures / canary.requests - stable.failures / stable.requests - half) / spread)
+    if as_bad_or_worse < alpha / looks:
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    error = math.sqrt(p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2))
+    return "promote" if p - q + norm.ppf(1 - alpha) * error < margin else "rollback"
+
+
+# %% wrong="canary" breaks="looks" says="divided by the number of looks"
+# Misunderstands: alpha is shared out among the looks that are still to come.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    """ "rollback", "continue" or "promote", from the counts since the start; this is look `look` of `looks`."""
+    from scipy.stats import hypergeom, norm
+
+    requests, failures = stable.requests + canary.requests, stable.failures + canary.failures
+    as_bad_or_worse = hypergeom.sf(canary.failures - 1, requests, failures, canary.requests)
+    if as_bad_or_worse < alpha / (looks - look + 1):
+        return "rollback"
+    if look < looks:
+        return "continue"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    error = math.sqrt(p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2))
+    return "promote" if p - q + norm.ppf(1 - alpha) * error < margin else "rollback"
+
+
+# %% wrong="canary" breaks="continue" says="not the last look"
+# Misunderstands: a canary that is already shown to be good enough need not wait for the last look.
+def decide(stable, canary, look, looks, margin=0.05, alpha=0.01):
+    """ "rollback", "continue" or "promote", from the counts since the start; this is look `look` of `looks`."""
+    from scipy.stats import hypergeom, norm
+
+    requests, failures = stable.requests + canary.requests, stable.failures + canary.failures
+    as_bad_or_worse = hypergeom.sf(canary.failures - 1, requests, failures, canary.requests)
+    if as_bad_or_worse < alpha / looks:
+        return "rollback"
+    p, q = ((w.failures + 1) / (w.requests + 2) for w in (canary, stable))
+    error = math.sqrt(p * (1 - p) / (canary.requests + 2) + q * (1 - q) / (stable.requests + 2))
+    return "promote" if p - q + norm.ppf(1 - alpha) * error < margin else "continue" if look < looks else "rollback"
 
 
 # %% wrong="demo_and_card" breaks="ink" says="people draw dark on white"
@@ -8107,3 +8738,162 @@ Accuracy {100 * accuracy:.1f} % on {count} held-out pictures from the same sourc
 # %% equivalent="demo_and_card" because="a label is for people"
 # - classify, paper, gr.Label(num_top_classes=3, label="the model says"), api_name="classify", flagging_mode="never"
 # + classify, paper, gr.Label(num_top_classes=3, label='syas ledom eht'), api_name="classify", flagging_mode="never"
+
+
+# %% wrong="demo_and_card" breaks="ink" says="the array given to run"
+# Misunderstands: paper is whatever is brightest in the picture.
+def make_demo(run):
+    """A Gradio app in which `run` (float32 (n, 1, 16, 16) to logits (n, 10)) reads a drawn digit."""
+
+    def classify(picture):
+        if picture is None:
+            raise gr.Error("Draw a digit or choose a picture first.")
+        small = Image.fromarray(picture).resize((16, 16), Image.BOX)
+        ink = 1 - np.asarray(small, dtype=np.float32) / max(1, np.max(small))
+        probabilities = softmax(run(ink[None, None]))[0]
+        return {str(digit): float(p) for digit, p in enumerate(probabilities)}
+
+    paper = gr.Image(image_mode="L", type="numpy", label="a digit, dark on white")
+    return gr.Interface(
+        classify, paper, gr.Label(num_top_classes=3, label="the model says"), api_name="classify", flagging_mode="never"
+    )
+
+
+def make_card(accuracy, count):
+    """The text of the model card; `accuracy` (0 to 1) was measured on `count` held-out pictures."""
+    result = EvalResult(
+        task_type="image-classification",
+        dataset_type="unit24",
+        dataset_name="cluttered digits",
+        metric_type="accuracy",
+        metric_value=accuracy,
+    )
+    data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name="digits-cnn-ten", eval_results=[result])
+    return f"""---
+{data.to_yaml()}
+---
+# digits-cnn-ten
+
+## Intended use
+
+For lessons about export and serving: it reads one handwritten digit of 16 x 16 pixels.
+
+## Limits
+
+It does not read several digits, letters, other sizes or photographs, and it never says that it does not know.
+
+## Training data
+
+Cluttered renderings of the training half of scikit-learn's digits, which are the test half of UCI's set, written by 13 people.
+
+## Evaluation
+
+Accuracy {accuracy:.1%} on {count} held-out pictures made from digits that no training run has seen.
+"""
+
+
+# %% wrong="demo_and_card" breaks="shrink" says="the array given to run"
+# Misunderstands: a digit keeps its proportions. A picture that is not square gets margins of paper.
+def make_demo(run):
+    """A Gradio app in which `run` (float32 (n, 1, 16, 16) to logits (n, 10)) reads a drawn digit."""
+
+    def classify(picture):
+        if picture is None:
+            raise gr.Error("Draw a digit or choose a picture first.")
+        side = max(picture.shape)
+        rows, columns = side - picture.shape[0], side - picture.shape[1]
+        picture = np.pad(picture, ((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)), constant_values=255)
+        small = Image.fromarray(picture).resize((16, 16), Image.BOX)
+        ink = 1 - np.asarray(small, dtype=np.float32) / 255
+        probabilities = softmax(run(ink[None, None]))[0]
+        return {str(digit): float(p) for digit, p in enumerate(probabilities)}
+
+    paper = gr.Image(image_mode="L", type="numpy", label="a digit, dark on white")
+    return gr.Interface(
+        classify, paper, gr.Label(num_top_classes=3, label="the model says"), api_name="classify", flagging_mode="never"
+    )
+
+
+def make_card(accuracy, count):
+    """The text of the model card; `accuracy` (0 to 1) was measured on `count` held-out pictures."""
+    result = EvalResult(
+        task_type="image-classification",
+        dataset_type="unit24",
+        dataset_name="cluttered digits",
+        metric_type="accuracy",
+        metric_value=accuracy,
+    )
+    data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name="digits-cnn-ten", eval_results=[result])
+    return f"""---
+{data.to_yaml()}
+---
+# digits-cnn-ten
+
+## Intended use
+
+For lessons about export and serving: it reads one handwritten digit of 16 x 16 pixels.
+
+## Limits
+
+It does not read several digits, letters, other sizes or photographs, and it never says that it does not know.
+
+## Training data
+
+Cluttered renderings of the training half of scikit-learn's digits, which are the test half of UCI's set, written by 13 people.
+
+## Evaluation
+
+Accuracy {accuracy:.1%} on {count} held-out pictures made from digits that no training run has seen.
+"""
+
+
+# %% wrong="demo_and_card" breaks="result" says="the metric's value"
+# Misunderstands: the header repeats the figure of the text, rounded.
+def make_demo(run):
+    """A Gradio app in which `run` (float32 (n, 1, 16, 16) to logits (n, 10)) reads a drawn digit."""
+
+    def classify(picture):
+        if picture is None:
+            raise gr.Error("Draw a digit or choose a picture first.")
+        small = Image.fromarray(picture).resize((16, 16), Image.BOX)
+        ink = 1 - np.asarray(small, dtype=np.float32) / 255
+        probabilities = softmax(run(ink[None, None]))[0]
+        return {str(digit): float(p) for digit, p in enumerate(probabilities)}
+
+    paper = gr.Image(image_mode="L", type="numpy", label="a digit, dark on white")
+    return gr.Interface(
+        classify, paper, gr.Label(num_top_classes=3, label="the model says"), api_name="classify", flagging_mode="never"
+    )
+
+
+def make_card(accuracy, count):
+    """The text of the model card; `accuracy` (0 to 1) was measured on `count` held-out pictures."""
+    result = EvalResult(
+        task_type="image-classification",
+        dataset_type="unit24",
+        dataset_name="cluttered digits",
+        metric_type="accuracy",
+        metric_value=round(accuracy, 3),
+    )
+    data = ModelCardData(license="mit", pipeline_tag="image-classification", model_name="digits-cnn-ten", eval_results=[result])
+    return f"""---
+{data.to_yaml()}
+---
+# digits-cnn-ten
+
+## Intended use
+
+For lessons about export and serving: it reads one handwritten digit of 16 x 16 pixels.
+
+## Limits
+
+It does not read several digits, letters, other sizes or photographs, and it never says that it does not know.
+
+## Training data
+
+Cluttered renderings of the training half of scikit-learn's digits, which are the test half of UCI's set, written by 13 people.
+
+## Evaluation
+
+Accuracy {accuracy:.1%} on {count} held-out pictures made from digits that no training run has seen.
+"""
