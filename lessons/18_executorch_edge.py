@@ -46,6 +46,7 @@ import io
 import logging
 import math
 import operator
+import os
 import random
 import statistics
 import tempfile
@@ -137,9 +138,10 @@ plt.show()
 #   therefore has two rows or more; a program with a dynamic axis takes a batch of 1 all the same, even after
 #   `Dim(..., min=2)`.)
 #
-# **Task.** Write `export_dynamic(model, example, largest)`. `model` is any `nn.Module` with one tensor as its input,
-# whatever its `forward` calls it, and one as its result. Its submodules are of any class, your own too, and one may stand in several places; each may be
-# in training or in eval mode, whatever the flag of the whole says. `example` is float32, float64 or
+# **Task.** Write `export_dynamic(model, example, largest)`. `model` is an `nn.Module` with one tensor as its input,
+# whatever its `forward` calls it, and one as its result. Its submodules are layers of PyTorch or of your own classes; one may stand
+# in two places, and each may be in training or in eval mode, whatever the flag of the whole says. No class has a `train` or an
+# `eval` of its own. `example` is float32, float64 or
 # int64 (token ids), of shape `(n, ...)` with two to four axes and `2 <= n <= largest`; axis 0 is the batch. `largest` is 3 to
 # 1,000.
 #
@@ -149,8 +151,8 @@ plt.show()
 # - That is what the model gives **in use**: every submodule computes as in eval mode. <!-- rule: mode -->
 # - A batch of more than `largest` is refused. <!-- rule: bound -->
 # - All other axes stay as in the example: another size is refused. <!-- rule: axes -->
-# - The model is afterwards as before: the training flag of **every** submodule, weights and buffers, and whether each weight
-#   requires a gradient. <!-- rule: restored -->
+# - The model is afterwards as before: the training flag of **every** submodule, weights and buffers (those with
+#   `persistent=False` too), and whether each weight requires a gradient. <!-- rule: restored -->
 
 
 # %% exercise="export_dynamic" minutes=20 difficulty=1 seconds=60
@@ -193,13 +195,27 @@ def model_of(kind, seed):
     torch.manual_seed(seed)
     if kind == "a class of one's own":
 
+        class Counting(nn.Module):
+            """Counts its runs in training mode, in a buffer that no state_dict has, and gives something else there."""
+
+            def __init__(self):
+                super().__init__()
+                self.register_buffer("runs", torch.zeros(()), persistent=False)
+
+            def forward(self, x):
+                if self.training:
+                    self.runs += 1
+                    return 2 * x.tanh()
+                return x.tanh()
+
         class Own(nn.Module):
-            """A mode of its own, one part in two places, one frozen weight."""
+            """A mode of its own and a part with one, two parts in two places, one in either mode, one frozen weight."""
 
             def __init__(self):
                 super().__init__()
                 part = nn.Sequential(nn.Linear(5, 5), nn.RReLU(0.1, 0.9)).eval()
-                self.first, self.second = nn.Sequential(part), nn.Sequential(part, nn.Tanh())
+                noise = nn.Dropout(0.4)
+                self.first, self.second = nn.Sequential(part, noise), nn.Sequential(noise, part, Counting())
                 self.last = nn.Linear(5, 3).requires_grad_(False)
 
             def forward(self, rows):
@@ -330,10 +346,10 @@ for node in program.graph.nodes:
 # **Task.** Write two functions, each checked on its own. A path may be a `str` or a `Path`, with
 # any ending or none; its folder exists.
 #
-# `ship(program, path, delegate)` gets an `ExportedProgram` with any number of inputs and outputs, of fixed or dynamic shapes.
+# `ship(program, path, delegate)` gets an `ExportedProgram` with one to four inputs and one or two outputs, of fixed or dynamic shapes.
 #
-# - It writes the lowered program to `path`, in place of what may have been there, and leaves no other file in its
-#   folder. <!-- rule: file -->
+# - It writes the lowered program to `path`, in place of what may have been there (another program, for one), and makes no other
+#   file in this folder. <!-- rule: file -->
 # - With `delegate=True` it lowers with `XnnpackPartitioner`, with `delegate=False` with no partitioner. <!-- rule: delegate -->
 # - The file computes all outputs of this program. <!-- rule: outputs -->
 # - It returns the size of the file in bytes, an `int`. <!-- rule: size -->
@@ -344,8 +360,8 @@ for node in program.graph.nodes:
 # - It runs the file's method `forward` in ExecuTorch's runtime; the file may hold other methods too, of any name, before or
 #   behind it. <!-- rule: forward -->
 # - It returns the first output, a tensor of the dtype and shape that the program gives. <!-- rule: first -->
-# - Every call counts for itself: the file is read as it is at that moment, and the results of earlier calls stay as they
-#   are. <!-- rule: fresh -->
+# - Every call reads the file anew: another one may lie there, of the same length and with the same time of change. The results
+#   of earlier calls stay as they are. <!-- rule: fresh -->
 
 # %% [markdown]
 # Three small programs to try them on, as bytes of a file: `scaled` has two inputs and two outputs, `lengths` one input with a
@@ -374,14 +390,15 @@ class Scaled(nn.Module):
 
 
 class Lengths(nn.Module):
-    """One input, one output: (n, 3) -> (n,), for n from 1 to 5."""
+    """One input, one output: (n, 3) -> (n,), for n from 1 to 5. Each is compared with the mean of all."""
 
     def __init__(self):
         super().__init__()
         self.scale = nn.Parameter(torch.randn(3))
 
     def forward(self, x):
-        return (self.scale * x).square().sum(1)
+        lengths = (self.scale * x).square().sum(1)
+        return lengths - lengths.mean()
 
 
 class Best(nn.Module):
@@ -473,7 +490,7 @@ def with_weights(name, seed):
 @check.scenario
 def your_file(name, seed, path, delegate, junk, inputs):
     """The size that ship returns, the bytes of the file, all outputs of its method `forward` (or what is wrong), and new files."""
-    old = b"junk" * 20_000 if junk else None
+    old = bytes(SAMPLES["best"]) + b"junk" * 20_000 if junk else None
     if junk:
         Path(path).write_bytes(old)
     folder = Path(path).parent
@@ -512,6 +529,7 @@ def your_runs(steps):
     for number, (path, data, inputs) in enumerate(steps):
         if data is not None:
             Path(f"{path}.new").write_bytes(renamed(data, number))
+            os.utime(f"{path}.new", (1.7e9, 1.7e9))
             Path(f"{path}.new").replace(path)  # a program that still reads the old file goes on reading it
         kept.append(run_pte(path, *inputs))
         at_once.append(copy.deepcopy(kept[-1]))
@@ -530,10 +548,10 @@ def check_ship():
             model, inputs = with_weights(name, seed)[0], inputs_for(name, seed, 2)
             path = f"{folder}/{name}{seed}{delegate}{ending}"
             size, data, outputs, more = your_file(name, seed, path if delegate else Path(path), delegate, junk, inputs)
-            what = f"(program like {name!r}, delegate={delegate}{', there was another file at `path`' if junk else ''})"
+            what = f"(program like {name!r}, delegate={delegate}{', there was another program at `path`' if junk else ''})"
             check.true(
                 outputs != "nothing is written",
-                f"ship has written no file at `path` = {Path(path).name!r} {what}. Write the bytes of `to_executorch().buffer` there.",
+                f"ship has written nothing at `path` = {Path(path).name!r} {what}. Write the bytes of `to_executorch().buffer` there.",
             )
             check.true(
                 outputs != "no program",

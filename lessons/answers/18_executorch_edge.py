@@ -140,6 +140,60 @@ def export_dynamic(model, example, largest):
 # + batch = torch.export.Dim('hctab', max=largest)
 
 
+# %% wrong="export_dynamic" breaks="restored" says="left in evaluation mode"
+# Misunderstands: a model is a tree, so a walk over the children meets each module once. A part in two places is met twice, the second time in eval mode.
+def export_dynamic(model, example, largest):
+    """`model` as an ExportedProgram in eval behaviour, for inputs like `example` with batches of 1 to `largest`."""
+    flags = []
+
+    def to_eval(module):
+        flags.append((module, module.training))
+        module.training = False
+        for child in module.children():
+            to_eval(child)
+
+    to_eval(model)
+    batch = torch.export.Dim("batch", max=largest)
+    program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
+    for module, flag in flags:
+        module.training = flag
+    return program
+
+
+# %% wrong="export_dynamic" breaks="mode" says="was every submodule in eval mode"
+# Misunderstands: only the whole and PyTorch's own random layers and norms look at the training flag, no part of one's own.
+WITH_A_MODE = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, nn.RReLU, nn.RNNBase, nn.MultiheadAttention)
+
+
+def export_dynamic(model, example, largest):
+    """`model` as an ExportedProgram in eval behaviour, for inputs like `example` with batches of 1 to `largest`."""
+    concerned = [m for m in model.modules() if m is model or isinstance(m, WITH_A_MODE)]
+    flags = [m.training for m in concerned]
+    for m in concerned:
+        m.training = False
+    batch = torch.export.Dim("batch", max=largest)
+    program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
+    for m, flag in zip(concerned, flags):
+        m.training = flag
+    return program
+
+
+# %% wrong="export_dynamic" breaks="restored" says="the model after export_dynamic"
+# Misunderstands: a state_dict holds all that a run changes. It has no buffer with persistent=False.
+def export_dynamic(model, example, largest):
+    """`model` as an ExportedProgram in eval behaviour, for inputs like `example` with batches of 1 to `largest`."""
+    state = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        model(example)  # an error of the model itself is easier to read than one of the export
+    model.load_state_dict(state)
+    flags = [(module, module.training) for module in model.modules()]
+    batch = torch.export.Dim("batch", max=largest)
+    program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
+    for module, flag in flags:
+        module.training = flag
+    return program
+
+
 # %% right="export_dynamic"
 # On a copy, and with the dimensions as a list.
 def export_dynamic(net, example, largest):
@@ -215,7 +269,7 @@ def run_pte(path, *inputs):
     raise NotImplementedError
 
 
-# %% wrong="ship_and_run" breaks="file" says="has written no file"
+# %% wrong="ship_and_run" breaks="file" says="has written nothing"
 # Misunderstands: the suffix is the tool's business.
 def ship(program, path, delegate):
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else []).to_executorch()
@@ -226,7 +280,7 @@ def run_pte(path, *inputs):
     raise NotImplementedError
 
 
-# %% wrong="ship_and_run" breaks="file" says="and nothing else"
+# %% wrong="ship_and_run" breaks="file" says="with what was there before"
 # Misunderstands: a file that is opened is empty.
 def ship(program, path, delegate):
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else []).to_executorch()
@@ -350,7 +404,7 @@ def run_pte(path, *inputs):
     return OUTPUTS.setdefault(tuple(result.shape), torch.empty_like(result)).copy_(result)
 
 
-# %% wrong="ship_and_run" breaks="file" says="has written no file"
+# %% wrong="ship_and_run" breaks="file" says="has written nothing"
 # Misunderstands: an ExecuTorch file has to end in .pte, so the ending of the path is made so.
 def ship(program, path, delegate):
     partitioner = [XnnpackPartitioner()] if delegate else []
@@ -439,6 +493,68 @@ def ship(program, path, delegate):
 def run_pte(path, *inputs):
     program = Runtime.get().load_program(path)
     return program.load_method(max(program.method_names)).execute(inputs)[0]
+
+
+# %% wrong="ship_and_run" breaks="first" says="the first output of"
+# Misunderstands: the runtime computes at the planned size, so a smaller batch is filled up with zeros and the result cut off.
+def ship(program, path, delegate):
+    """Write `program` to `path` as a .pte file, with or without XNNPACK; returns the file's size in bytes."""
+    partitioners = [XnnpackPartitioner()] if delegate else []
+    return Path(path).write_bytes(to_edge_transform_and_lower(program, partitioner=partitioners).to_executorch().buffer)
+
+
+def run_pte(path, *inputs):
+    """The first output of the method `forward` of the .pte file at `path`."""
+    loaded = Runtime.get().load_program(Path(path).read_bytes())
+    meta, n, full = loaded.metadata("forward"), None, []
+    for number, x in enumerate(inputs):
+        planned = tuple(meta.input_tensor_meta(number).sizes())
+        if x.ndim and planned[0] > len(x):
+            n = len(x)
+            x = torch.cat([x, x.new_zeros(planned[0] - n, *x.shape[1:])])
+        full.append(x)
+    result = loaded.load_method("forward").execute(full)[0]
+    return result.clone() if n is None else result[:n].clone()
+
+
+# %% wrong="ship_and_run" breaks="file" says="has written nothing"
+# Misunderstands: a program that lies at the path is this program, built earlier.
+def ship(program, path, delegate):
+    """Write `program` to `path` as a .pte file, with or without XNNPACK; returns the file's size in bytes."""
+    path = Path(path)
+    built = path.read_bytes() if path.is_file() else b""
+    if built[4:6] != b"ET":  # not built yet
+        partitioners = [XnnpackPartitioner()] if delegate else []
+        built = bytes(to_edge_transform_and_lower(program, partitioner=partitioners).to_executorch().buffer)
+        path.write_bytes(built)
+    return len(built)
+
+
+def run_pte(path, *inputs):
+    """The first output of the method `forward` of the .pte file at `path`."""
+    loaded = Runtime.get().load_program(Path(path).read_bytes())
+    return loaded.load_method("forward").execute(inputs)[0].clone()
+
+
+# %% wrong="ship_and_run" breaks="fresh" says="from the file as it is now"
+# Misunderstands: a file with the same length and time of change is the same file.
+LOADED = {}
+
+
+def ship(program, path, delegate):
+    """Write `program` to `path` as a .pte file, with or without XNNPACK; returns the file's size in bytes."""
+    partitioners = [XnnpackPartitioner()] if delegate else []
+    return Path(path).write_bytes(to_edge_transform_and_lower(program, partitioner=partitioners).to_executorch().buffer)
+
+
+def run_pte(path, *inputs):
+    """The first output of the method `forward` of the .pte file at `path`."""
+    status = Path(path).stat()
+    version = status.st_mtime_ns, status.st_size
+    if LOADED.get(str(path), (None,))[0] != version:
+        LOADED[str(path)] = version, Runtime.get().load_program(Path(path).read_bytes())
+    loaded = LOADED[str(path)][1]
+    return loaded.load_method("forward").execute(inputs)[0].clone()
 
 
 # %% right="ship_and_run"
