@@ -2207,24 +2207,6 @@ def sqnr(expected, observed):
     return float(10 * torch.log10(expected.square().sum() / (observed - expected).square().sum()))
 
 
-# %% wrong="quantise" breaks="mode" says="expected more than 30"
-# Misunderstands: only what is random has to be switched off. A batch norm in training mode takes the statistics of each batch.
-def quantise(model, example, batches):
-    twin = copy.deepcopy(model)
-    for module in twin.modules():
-        if not isinstance(module, nn.BatchNorm2d):
-            module.training = False
-    graph = torch.export.export(twin, (example,)).module()
-    prepared = prepare_pt2e(graph, XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True)))
-    for batch in batches:
-        prepared(batch)
-    return convert_pt2e(prepared)
-
-
-def sqnr(expected, observed):
-    raise NotImplementedError
-
-
 # %% right="quantise"
 # In small steps, with norms.
 def quantise(net, sample, data):
