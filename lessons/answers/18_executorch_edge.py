@@ -140,6 +140,60 @@ def export_dynamic(model, example, largest):
 # + batch = torch.export.Dim('hctab', max=largest)
 
 
+# %% wrong="export_dynamic" breaks="restored" says="left in evaluation mode"
+# Misunderstands: a model is a tree, so a walk over the children meets each module once. A part in two places is met twice, the second time in eval mode.
+def export_dynamic(model, example, largest):
+    """`model` as an ExportedProgram in eval behaviour, for inputs like `example` with batches of 1 to `largest`."""
+    flags = []
+
+    def to_eval(module):
+        flags.append((module, module.training))
+        module.training = False
+        for child in module.children():
+            to_eval(child)
+
+    to_eval(model)
+    batch = torch.export.Dim("batch", max=largest)
+    program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
+    for module, flag in flags:
+        module.training = flag
+    return program
+
+
+# %% wrong="export_dynamic" breaks="mode" says="was every submodule in eval mode"
+# Misunderstands: only the whole and PyTorch's own random layers and norms look at the training flag, no part of one's own.
+WITH_A_MODE = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, nn.RReLU, nn.RNNBase, nn.MultiheadAttention)
+
+
+def export_dynamic(model, example, largest):
+    """`model` as an ExportedProgram in eval behaviour, for inputs like `example` with batches of 1 to `largest`."""
+    concerned = [m for m in model.modules() if m is model or isinstance(m, WITH_A_MODE)]
+    flags = [m.training for m in concerned]
+    for m in concerned:
+        m.training = False
+    batch = torch.export.Dim("batch", max=largest)
+    program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
+    for m, flag in zip(concerned, flags):
+        m.training = flag
+    return program
+
+
+# %% wrong="export_dynamic" breaks="restored" says="the model after export_dynamic"
+# Misunderstands: a state_dict holds all that a run changes. It has no buffer with persistent=False.
+def export_dynamic(model, example, largest):
+    """`model` as an ExportedProgram in eval behaviour, for inputs like `example` with batches of 1 to `largest`."""
+    state = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        model(example)  # an error of the model itself is easier to read than one of the export
+    model.load_state_dict(state)
+    flags = [(module, module.training) for module in model.modules()]
+    batch = torch.export.Dim("batch", max=largest)
+    program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
+    for module, flag in flags:
+        module.training = flag
+    return program
+
+
 # %% right="export_dynamic"
 # On a copy, and with the dimensions as a list.
 def export_dynamic(net, example, largest):
@@ -215,7 +269,7 @@ def run_pte(path, *inputs):
     raise NotImplementedError
 
 
-# %% wrong="ship_and_run" breaks="file" says="has written no file"
+# %% wrong="ship_and_run" breaks="file" says="has written nothing"
 # Misunderstands: the suffix is the tool's business.
 def ship(program, path, delegate):
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else []).to_executorch()
@@ -226,7 +280,7 @@ def run_pte(path, *inputs):
     raise NotImplementedError
 
 
-# %% wrong="ship_and_run" breaks="file" says="and nothing else"
+# %% wrong="ship_and_run" breaks="file" says="with what was there before"
 # Misunderstands: a file that is opened is empty.
 def ship(program, path, delegate):
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()] if delegate else []).to_executorch()
@@ -350,7 +404,7 @@ def run_pte(path, *inputs):
     return OUTPUTS.setdefault(tuple(result.shape), torch.empty_like(result)).copy_(result)
 
 
-# %% wrong="ship_and_run" breaks="file" says="has written no file"
+# %% wrong="ship_and_run" breaks="file" says="has written nothing"
 # Misunderstands: an ExecuTorch file has to end in .pte, so the ending of the path is made so.
 def ship(program, path, delegate):
     partitioner = [XnnpackPartitioner()] if delegate else []
@@ -439,6 +493,68 @@ def ship(program, path, delegate):
 def run_pte(path, *inputs):
     program = Runtime.get().load_program(path)
     return program.load_method(max(program.method_names)).execute(inputs)[0]
+
+
+# %% wrong="ship_and_run" breaks="first" says="the first output of"
+# Misunderstands: the runtime computes at the planned size, so a smaller batch is filled up with zeros and the result cut off.
+def ship(program, path, delegate):
+    """Write `program` to `path` as a .pte file, with or without XNNPACK; returns the file's size in bytes."""
+    partitioners = [XnnpackPartitioner()] if delegate else []
+    return Path(path).write_bytes(to_edge_transform_and_lower(program, partitioner=partitioners).to_executorch().buffer)
+
+
+def run_pte(path, *inputs):
+    """The first output of the method `forward` of the .pte file at `path`."""
+    loaded = Runtime.get().load_program(Path(path).read_bytes())
+    meta, n, full = loaded.metadata("forward"), None, []
+    for number, x in enumerate(inputs):
+        planned = tuple(meta.input_tensor_meta(number).sizes())
+        if x.ndim and planned[0] > len(x):
+            n = len(x)
+            x = torch.cat([x, x.new_zeros(planned[0] - n, *x.shape[1:])])
+        full.append(x)
+    result = loaded.load_method("forward").execute(full)[0]
+    return result.clone() if n is None else result[:n].clone()
+
+
+# %% wrong="ship_and_run" breaks="file" says="has written nothing"
+# Misunderstands: a program that lies at the path is this program, built earlier.
+def ship(program, path, delegate):
+    """Write `program` to `path` as a .pte file, with or without XNNPACK; returns the file's size in bytes."""
+    path = Path(path)
+    built = path.read_bytes() if path.is_file() else b""
+    if built[4:6] != b"ET":  # not built yet
+        partitioners = [XnnpackPartitioner()] if delegate else []
+        built = bytes(to_edge_transform_and_lower(program, partitioner=partitioners).to_executorch().buffer)
+        path.write_bytes(built)
+    return len(built)
+
+
+def run_pte(path, *inputs):
+    """The first output of the method `forward` of the .pte file at `path`."""
+    loaded = Runtime.get().load_program(Path(path).read_bytes())
+    return loaded.load_method("forward").execute(inputs)[0].clone()
+
+
+# %% wrong="ship_and_run" breaks="fresh" says="from the file as it is now"
+# Misunderstands: a file with the same length and time of change is the same file.
+LOADED = {}
+
+
+def ship(program, path, delegate):
+    """Write `program` to `path` as a .pte file, with or without XNNPACK; returns the file's size in bytes."""
+    partitioners = [XnnpackPartitioner()] if delegate else []
+    return Path(path).write_bytes(to_edge_transform_and_lower(program, partitioner=partitioners).to_executorch().buffer)
+
+
+def run_pte(path, *inputs):
+    """The first output of the method `forward` of the .pte file at `path`."""
+    status = Path(path).stat()
+    version = status.st_mtime_ns, status.st_size
+    if LOADED.get(str(path), (None,))[0] != version:
+        LOADED[str(path)] = version, Runtime.get().load_program(Path(path).read_bytes())
+    loaded = LOADED[str(path)][1]
+    return loaded.load_method("forward").execute(inputs)[0].clone()
 
 
 # %% right="ship_and_run"
@@ -964,6 +1080,81 @@ def coverage(graph_module):
     return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
 
 
+# %% wrong="coverage" breaks="unchanged" says="have other attributes"
+# Misunderstands: a note on a part, for the next time, does not change the graph module.
+def coverage(graph_module):
+    """What the backend took of a lowered graph: a dictionary with parts, delegated, left and share."""
+    parts, delegated, left = 0, 0, Counter()
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        if node.target is executorch_call_delegate:
+            parts += 1
+            part = getattr(graph_module, node.args[0].target)
+            if not hasattr(part, "operators"):
+                inside = part.original_module.graph.nodes
+                part.operators = sum(n.op == "call_function" and n.target is not operator.getitem for n in inside)
+            delegated += part.operators
+        else:
+            left[node.target.name()] += 1
+    everything = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / everything if everything else 0.0}
+
+
+# %% wrong="coverage" breaks="parts left" says="the calls of executorch_call_delegate"
+# Misunderstands: a call whose first argument is a get_attr node is the call of a part. It may be an operator on a constant.
+def coverage(graph_module):
+    """What the backend took of a lowered graph: a dictionary with parts, delegated, left and share."""
+    parts, delegated, left = 0, 0, Counter()
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        first = node.args[0] if node.args else None
+        if getattr(first, "op", "") == "get_attr":
+            parts += 1
+            original = getattr(getattr(graph_module, first.target), "original_module", None)
+            inside = original.graph.nodes if original is not None else []
+            delegated += sum(n.op == "call_function" and n.target is not operator.getitem for n in inside)
+        else:
+            left[node.target.name()] += 1
+    everything = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / everything if everything else 0.0}
+
+
+# %% wrong="coverage" breaks="left" says="your code raised IndexError"
+# Misunderstands: each call has a first argument.
+def coverage(graph_module):
+    parts, delegated, left = 0, 0, Counter()
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        part = getattr(graph_module, str(node.args[0].target), None) if node.args[0].op == "get_attr" else None
+        if hasattr(part, "original_module"):
+            parts += 1
+            delegated += sum(n.op == "call_function" and n.target is not operator.getitem for n in part.original_module.graph.nodes)
+        else:
+            left[node.target.name()] += 1
+    total = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
+
+
+# %% wrong="coverage" breaks="unchanged" says="have other attributes"
+# Misunderstands: what was counted once may be kept with the graph module.
+def coverage(graph_module):
+    if not hasattr(graph_module, "found"):
+        parts, delegated, left = 0, 0, Counter()
+        for node in graph_module.graph.nodes:
+            if node.target is executorch_call_delegate:
+                inside = getattr(graph_module, node.args[0].target).original_module.graph.nodes
+                parts += 1
+                delegated += sum(n.op == "call_function" and n.target is not operator.getitem for n in inside)
+            elif node.op == "call_function" and node.target is not operator.getitem:
+                left[node.target.name()] += 1
+        total = delegated + sum(left.values())
+        graph_module.found = {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / total if total else 0.0}
+    return graph_module.found
+
+
 # %% right="coverage"
 # Lists first, counting afterwards.
 def coverage(gm):
@@ -979,6 +1170,24 @@ def coverage(gm):
             left[n.target.name()] = left.get(n.target.name(), 0) + 1
     everything = len(inner) + len(outer) - len(calls)
     return dict(parts=len(calls), delegated=len(inner), left=left, share=float(len(inner) / everything) if everything else 0.0)
+
+
+# %% right="coverage"
+# From the parts' names: how often each is called.
+def coverage(graph_module):
+    """What the backend took of a lowered graph: a dictionary with parts, delegated, left and share."""
+
+    def operators(graph):
+        return [n for n in graph.nodes if n.op == "call_function" and n.target is not operator.getitem]
+
+    calls, parts, delegated = operators(graph_module.graph), 0, 0
+    for name, part in graph_module.named_children():
+        times = sum(n.target is executorch_call_delegate and n.args[0].target == name for n in calls)
+        parts += times
+        delegated += times * len(operators(part.original_module.graph)) if times else 0
+    left = Counter(n.target.name() for n in calls if n.target is not executorch_call_delegate)
+    everything = delegated + sum(left.values())
+    return {"parts": parts, "delegated": delegated, "left": dict(left), "share": delegated / everything if everything else 0.0}
 
 
 # %% right="coverage"
@@ -1289,20 +1498,6 @@ def pool(x):
     return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
 
 
-# %% wrong="repair" breaks="gate" says="choose by the mean"
-# Misunderstands: a mean is 0 within float32's precision, about a millionth of the values.
-def gate(x):
-    return torch.where(x.mean() > 1e-6 * x.abs().mean(), x.relu(), -x)
-
-
-def median_filter(x, window):
-    return x.unfold(1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
-
-
-def pool(x):
-    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
-
-
 # %% wrong="repair" breaks="median" says="it must compute what MedianFilter"
 # Misunderstands: no float32 lies below -1e30, so that it can stand for minus infinity.
 def gate(x):
@@ -1337,6 +1532,54 @@ def pool(x):
     return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
 
 
+# %% wrong="repair" breaks="runs" says="loading the file in the runtime"
+# Misunderstands: only small windows need operators of the runtime.
+def gate(x):
+    return torch.where(x.mean() > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    if window > 7:
+        return x.unfold(-1, window, 1).sort(dim=-1).values[..., window // 2]
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% wrong="repair" breaks="gate" says="choose by the mean"
+# Misunderstands: a mean of a hundred roundings of float32 is as good as 0.
+def gate(x):
+    rounding = 100 * torch.finfo(x.dtype).eps * x.abs().amax()
+    return torch.where(x.mean() > rounding, x.relu(), -x)
+
+
+def median_filter(x, window):
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% wrong="repair" breaks="delegated" says="a fixed kernel will do"
+# Misunderstands: a backend's pooling has small kernels only.
+def gate(x):
+    return torch.where(x.mean() > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    kernel = x.shape[2] // 2, x.shape[3] // 2
+    if max(kernel) > 7:
+        return F.adaptive_avg_pool2d(x, (2, 2))
+    return F.avg_pool2d(x, kernel)
+
+
 # %% right="repair"
 # By arithmetic, by the smaller end, by a stride given explicitly.
 def gate(x):
@@ -1352,6 +1595,83 @@ def median_filter(x, window):
 def pool(x):
     size = [x.shape[-2] // 2, x.shape[-1] // 2]
     return F.avg_pool2d(x, kernel_size=size, stride=size)
+
+
+# %% right="repair"
+# Means below a millionth of the values do not occur, so that they may count as 0.
+def gate(x):
+    return torch.where(x.mean() > 1e-6 * x.abs().mean(), x.relu(), -x)
+
+
+def median_filter(x, window):
+    return x.unfold(1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% right="repair"
+# A network of minimum and maximum for windows that come, sort for others.
+def gate(x):
+    """`x.relu()` where the mean of all of x is above 0, `-x` otherwise; the shape of x."""
+    return torch.where(x.mean() > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    """The median of every `window` neighbours along the last axis: (n, t) -> (n, t - window + 1)."""
+    if window > 9:  # too many comparisons to write them out
+        return x.unfold(-1, window, 1).sort(dim=-1).values[..., window // 2]
+    length = x.shape[1] - window + 1
+    columns = [x[:, i : i + length] for i in range(window)]
+    for last in range(window - 1, window // 2 - 1, -1):
+        for i in range(last):
+            low, high = torch.minimum(columns[i], columns[i + 1]), torch.maximum(columns[i], columns[i + 1])
+            columns[i], columns[i + 1] = low, high
+    return columns[window // 2] * 1.0
+
+
+def pool(x):
+    """The mean of each quarter: (n, c, h, w) -> (n, c, 2, 2)."""
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% right="repair"
+# Means below two roundings of float32 do not occur.
+def gate(x):
+    """`x.relu()` where the mean of all of x is above 0, `-x` otherwise; the shape of x."""
+    rounding = 2 * torch.finfo(x.dtype).eps * x.abs().max()
+    return torch.where(x.mean() > rounding, x.relu(), -x)
+
+
+def median_filter(x, window):
+    """The median of every `window` neighbours along the last axis: (n, t) -> (n, t - window + 1)."""
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    """The mean of each quarter: (n, c, h, w) -> (n, c, 2, 2)."""
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+# %% right="repair"
+# A fixed kernel for all sizes that are lowered, the adaptive operator for larger ones.
+def gate(x):
+    """`x.relu()` where the mean of all of x is above 0, `-x` otherwise; the shape of x."""
+    return torch.where(x.mean() > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    """The median of every `window` neighbours along the last axis: (n, t) -> (n, t - window + 1)."""
+    return x.unfold(-1, window, 1).topk(window // 2 + 1, dim=-1).values[..., -1]
+
+
+def pool(x):
+    """The mean of each quarter: (n, c, h, w) -> (n, c, 2, 2)."""
+    kernel = x.shape[2] // 2, x.shape[3] // 2
+    if max(kernel) > 8:
+        return F.adaptive_avg_pool2d(x, (2, 2))
+    return F.avg_pool2d(x, kernel)
 
 
 # %% right="repair"
@@ -1813,18 +2133,18 @@ def sqnr(expected, observed):
 
 
 # %% wrong="quantise" breaks="decibels" says="`sqnr` of"
-# Misunderstands: a small number in the denominator does no harm. From 200 dB on it can be larger than the noise.
+# Misunderstands: a small number in the denominator does no harm. From 80 dB on it can be larger than the noise.
 def quantise(model, example, batches):
     raise NotImplementedError
 
 
 def sqnr(expected, observed):
     expected, observed = expected.double(), observed.double()
-    return float(10 * torch.log10(expected.square().sum() / ((observed - expected).square().sum() + 1e-30)))
+    return float(10 * torch.log10(expected.square().sum() / ((observed - expected).square().sum() + 1e-12)))
 
 
 # %% wrong="quantise" breaks="decibels" says="`sqnr` of"
-# Misunderstands: no signal is more than 200 dB above its noise.
+# Misunderstands: no noise is more than 45 dB above the signal.
 def quantise(model, example, batches):
     raise NotImplementedError
 
@@ -1832,6 +2152,59 @@ def quantise(model, example, batches):
 def sqnr(expected, observed):
     ratio = 10 * torch.log10(expected.square().sum() / (observed - expected).square().sum())
     return float(ratio.clamp(-45, 200))
+
+
+# %% wrong="quantise" breaks="restored" says="the model after quantise"
+# Misunderstands: folding a batch norm into its convolution leaves the model as it is because it computes the same.
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+def quantise(model, example, batches):
+    """`model` as an int8 graph for XNNPACK, one weight scale a channel, calibrated on `batches`."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    for parent in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
+        for i in range(len(parent) - 1):
+            if isinstance(parent[i], nn.Conv2d) and isinstance(parent[i + 1], nn.BatchNorm2d):
+                parent[i], parent[i + 1] = fuse_conv_bn_eval(parent[i], parent[i + 1]), nn.Identity().eval()
+    graph = torch.export.export(model, (example,)).module()
+    for module, flag in flags:
+        module.training = flag
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(graph, quantizer)
+    for batch in batches:
+        prepared(batch.clone())
+    return convert_pt2e(prepared)
+
+
+def sqnr(expected, observed):
+    """Signal to quantization noise, in decibels."""
+    expected, observed = expected.double(), observed.double()
+    return float(10 * torch.log10(expected.square().sum() / (observed - expected).square().sum()))
+
+
+# %% wrong="quantise" breaks="static" says="set_global takes all layers"
+# Misunderstands: naming the two kinds of layers is the same as set_global.
+def quantise(model, example, batches):
+    """`model` as an int8 graph for XNNPACK, one weight scale a channel, calibrated on `batches`."""
+    flags = [(module, module.training) for module in model.modules()]
+    graph = torch.export.export(model.eval(), (example,)).module()
+    for module, flag in flags:
+        module.training = flag
+    config = get_symmetric_quantization_config(is_per_channel=True)
+    quantizer = XNNPACKQuantizer()
+    for kind in (nn.Conv2d, nn.Linear):
+        quantizer.set_module_type(kind, config)
+    prepared = prepare_pt2e(graph, quantizer)
+    for batch in batches:
+        prepared(batch.clone())
+    return convert_pt2e(prepared)
+
+
+def sqnr(expected, observed):
+    """Signal to quantization noise, in decibels."""
+    expected, observed = expected.double(), observed.double()
+    return float(10 * torch.log10(expected.square().sum() / (observed - expected).square().sum()))
 
 
 # %% right="quantise"
@@ -1851,6 +2224,29 @@ def quantise(net, sample, data):
 
 def sqnr(expected, observed):
     return 20 * (torch.linalg.vector_norm(expected) / torch.linalg.vector_norm(expected - observed)).log10().item()
+
+
+# %% right="quantise"
+# A floor for the noise, far below all that occurs.
+def quantise(model, example, batches):
+    """`model` as an int8 graph for XNNPACK, one weight scale a channel, calibrated on `batches`."""
+    flags = [(module, module.training) for module in model.modules()]
+    graph = torch.export.export(model.eval(), (example,)).module()
+    for module, flag in flags:
+        module.training = flag
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(graph, quantizer)
+    for batch in batches:
+        prepared(batch.clone())
+    return convert_pt2e(prepared)
+
+
+def sqnr(expected, observed):
+    """Signal to quantization noise, in decibels."""
+    expected, observed = expected.double(), observed.double()
+    floor = torch.finfo(torch.float64).eps ** 2
+    noise = (observed - expected).square().sum().clamp_min(floor)
+    return float(10 * torch.log10(expected.square().sum() / noise))
 
 
 # %% right="quantise"
@@ -2371,6 +2767,31 @@ def compare(variants, x, expected, clock, warmup, repeats):
     return sorted(rows, key=lambda row: row["ms"])
 
 
+# %% wrong="compare" breaks="sorted" says="equal ones stay in their order"
+# Misunderstands: of equally fast variants the better one comes first.
+def compare(variants, x, expected, clock, warmup, repeats):
+    """Size, latency and error of each variant, fastest first: a list of dictionaries."""
+    taken, last = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            last[name] = run(x)
+            end = clock()
+            if number >= warmup:
+                taken[name].append(end - begin)
+    rows = [
+        {
+            "name": name,
+            "kb": size / 1000,
+            "ms": 1000 * statistics.median(taken[name]),
+            "error": float((last[name] - expected).abs().max() / expected.abs().max()),
+            "agree": float((last[name].argmax(1) == expected.argmax(1)).double().mean()),
+        }
+        for name, (size, _) in variants.items()
+    ]
+    return sorted(rows, key=lambda row: (row["ms"], row["error"]))
+
+
 # %% right="compare"
 # Each variant gets a copy of x of its own, made before the clock is read.
 def compare(variants, x, expected, clock, warmup, repeats):
@@ -2415,6 +2836,56 @@ def compare(variants, x, expected, clock, warmup, repeats):
             )
         )
     return table
+
+
+# %% right="compare"
+# Sorted by rounded times: those that differ differ by more.
+def compare(variants, x, expected, clock, warmup, repeats):
+    """Size, latency and error of each variant, fastest first: a list of dictionaries."""
+    taken, last = {name: [] for name in variants}, {}
+    for number in range(warmup + repeats):
+        for name, (_, run) in variants.items():
+            begin = clock()
+            last[name] = run(x)
+            end = clock()
+            if number >= warmup:
+                taken[name].append(end - begin)
+    rows = [
+        {
+            "name": name,
+            "kb": size / 1000,
+            "ms": 1000 * statistics.median(taken[name]),
+            "error": float((last[name] - expected).abs().max() / expected.abs().max()),
+            "agree": float((last[name].argmax(1) == expected.argmax(1)).double().mean()),
+        }
+        for name, (size, _) in variants.items()
+    ]
+    return sorted(rows, key=lambda row: round(row["ms"], 3))
+
+
+# %% right="compare"
+# Times by function, since each variant has its own.
+def compare(variants, x, expected, clock, warmup, repeats):
+    """Size, latency and error of each variant, fastest first: a list of dictionaries."""
+    taken, last = {run: [] for _, run in variants.values()}, {}
+    for number in range(warmup + repeats):
+        for _, run in variants.values():
+            begin = clock()
+            last[run] = run(x)
+            end = clock()
+            if number >= warmup:
+                taken[run].append(end - begin)
+    rows = [
+        {
+            "name": name,
+            "kb": size / 1000,
+            "ms": 1000 * statistics.median(taken[run]),
+            "error": float((last[run] - expected).abs().max() / expected.abs().max()),
+            "agree": float((last[run].argmax(1) == expected.argmax(1)).double().mean()),
+        }
+        for name, (size, run) in variants.items()
+    ]
+    return sorted(rows, key=lambda row: row["ms"])
 
 
 # %% right="compare"
@@ -3510,6 +3981,64 @@ def accept(run, model, largest):
     raise AssertionError("too large a batch is accepted")
 
 
+# %% wrong="accept" breaks="earlier" says="with NaN"
+# Misunderstands: something has changed if the difference to its copy is above 0. NaN is not above 0.
+def changed(now, then):
+    return bool((now - then).abs().max() > 0)
+
+
+def accept(run, model, largest):
+    """Raise an error unless the program `run` does what `model` does, for batches of 1 to `largest`."""
+    kept = []
+    for n in 3 * [1, largest]:
+        x = torch.rand(n, 1, 16, 16)
+        before = x.clone()
+        with torch.no_grad():
+            expected = model(before.clone())
+        result = run(x)
+        assert isinstance(result, torch.Tensor) and result.dtype == torch.float32
+        assert result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+        assert not changed(x, before)
+        for earlier, copied in kept:
+            assert not changed(earlier, copied)
+        kept.append((result, result.clone()))
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    raise AssertionError("too large a batch is taken")
+
+
+# %% wrong="accept" breaks="input" says="with NaN"
+# Misunderstands: something has changed if the difference to its copy is above 0. An input of NaN is not above 0.
+def changed(now, then):
+    return bool((now - then).abs().max() > 0)
+
+
+def accept(run, model, largest):
+    """Raise an error unless the program `run` does what `model` does, for batches of 1 to `largest`."""
+    kept = []
+    for n in 3 * [1, largest]:
+        x = torch.rand(n, 1, 16, 16)
+        before = x.clone()
+        with torch.no_grad():
+            expected = model(before.clone())
+        result = run(x)
+        assert isinstance(result, torch.Tensor) and result.dtype == torch.float32
+        assert result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+        assert not changed(x, before)
+        for earlier, copied in kept:
+            assert torch.equal(earlier, copied)
+        kept.append((result, result.clone()))
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    raise AssertionError("too large a batch is taken")
+
+
 # %% right="accept"
 # Errors of its own kind; batches between the two sizes are run too; all results are looked at after every run.
 class NotToBeShipped(Exception):
@@ -3614,6 +4143,58 @@ def accept(run, model, largest):
     except Exception:
         refused = True
     assert refused
+
+
+# %% right="accept"
+# Earlier results are looked at once, after all runs: no program puts a change back.
+def accept(run, model, largest):
+    """Raise an error unless the program `run` does what `model` does, for batches of 1 to `largest`."""
+    results, copies = [], []
+    for n in 3 * [1, largest]:
+        x = torch.rand(n, 1, 16, 16)
+        before = x.clone()
+        with torch.no_grad():
+            expected = model(before.clone())
+        result = run(x)
+        assert isinstance(result, torch.Tensor) and result.dtype == torch.float32
+        assert result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+        assert torch.equal(x, before)
+        results.append(result)
+        copies.append(result.clone())
+    for result, copied in zip(results, copies):
+        assert torch.equal(result, copied)
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    raise AssertionError("too large a batch is taken")
+
+
+# %% right="accept"
+# What lies in one storage is the same buffer: right programs have none such.
+def accept(run, model, largest):
+    """Raise an error unless the program `run` does what `model` does, for batches of 1 to `largest`."""
+    kept = []
+    for n in 3 * [1, largest]:
+        x = torch.rand(n, 1, 16, 16)
+        before = x.clone()
+        with torch.no_grad():
+            expected = model(before.clone())
+        result = run(x)
+        assert isinstance(result, torch.Tensor) and result.dtype == torch.float32
+        assert result.shape == expected.shape
+        assert (result - expected).abs().max() <= 0.001 * expected.abs().max()
+        assert torch.equal(x, before)
+        for earlier, copied in kept:
+            assert torch.equal(earlier, copied)
+            assert earlier.untyped_storage().data_ptr() != result.untyped_storage().data_ptr(), "a buffer is used again"
+        kept.append((result, result.clone()))
+    try:
+        run(torch.rand(largest + 1, 1, 16, 16))
+    except Exception:
+        return
+    raise AssertionError("too large a batch is taken")
 
 
 # %% right="accept"
