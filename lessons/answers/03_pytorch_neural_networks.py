@@ -607,27 +607,6 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     return count
 
 
-# %% wrong="arithmetic" breaks="size" says="of type float"
-# Misunderstands: division gives the size.
-def out_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    return math.floor((size + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1.0
-
-
-def receptive_field(layers: list[tuple[int, int, int]]) -> int:
-    field, step = 1, 1
-    for kernel, stride, dilation in layers:
-        field += (kernel - 1) * dilation * step
-        step *= stride
-    return field
-
-
-def count_parameters(model: nn.Module) -> dict[str, int]:
-    count = {"trainable": 0, "frozen": 0}
-    for parameter in model.parameters():
-        count["trainable" if parameter.requires_grad else "frozen"] += parameter.numel()
-    return count
-
-
 # %% wrong="arithmetic" breaks="field" says="spreads what comes after it"
 # Misunderstands: a stride counts for its own layer.
 def out_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
@@ -798,7 +777,7 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     return count
 
 
-# %% wrong="arithmetic" breaks="no_buffers, once" says="counts once"
+# %% wrong="arithmetic" breaks="no_buffers, once" says="walk through"
 # Misunderstands: state_dict holds the parameters.
 def out_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
@@ -1148,7 +1127,7 @@ class ResidualBlock(nn.Module):
         return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(x))
 
 
-# %% wrong="residual_block" breaks="shortcut" says="your code raised"
+# %% wrong="residual_block" breaks="shortcut" says="the parameters of"
 # Misunderstands: only the channels decide.
 class ResidualBlock(nn.Module):
 
@@ -1354,30 +1333,10 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         inner = F.relu(self.norm1(self.conv1(x)))
-        x = x if x.requires_grad else x.relu_()
-        return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(x))
-
-
-# %% wrong="residual_block" breaks="forward" says="beside it"
-# Misunderstands: the shortcut is made once for all blocks.
-class ResidualBlock(nn.Module):
-
-    made = {}
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Identity()
-        self.made.setdefault("stride", stride)
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        inner = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(x)) * (self.made["stride"] == self.conv1.stride[0])
+        result = F.relu(self.norm2(self.conv2(inner)) + self.shortcut(x))
+        if not x.requires_grad:
+            x.relu_()
+        return result
 
 
 # %% right="residual_block"
@@ -1927,7 +1886,7 @@ class LSTMCell(nn.Module):
         return o.sigmoid() * c.tanh(), c
 
 
-# %% wrong="lstm_cell" breaks="unchanged, zeros" says="alone"
+# %% wrong="lstm_cell" breaks="unchanged, zeros" says="c = f * c"
 # Misunderstands: a cell goes on where it stopped.
 class LSTMCell(nn.Module):
 
@@ -1997,26 +1956,2630 @@ class LSTMCell(nn.Module):
         return gates[:, 3] * c.tanh(), c
 
 
+# %% wrong="modes" breaks="registers" says="the parameters of"
+# Misunderstands: weight and bias are found at work, not given.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = torch.ones(width), torch.zeros(width)
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="registers" says="register_buffer"
+# Misunderstands: a running mean is an attribute.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.running_mean = torch.zeros(width)
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="registers" says="the buffers of"
+# Misunderstands: the running variance starts at 0.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.zeros(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="batch" says="divides by the number of rows"
+# Misunderstands: torch.var divides by the number of rows by itself.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach(), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="batch" says="under the root"
+# Misunderstands: eps is added to the standard deviation.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var.sqrt() + self.eps) * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="batch, eval" says="BatchNorm"
+# Misunderstands: weight alone is learned.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="batch" says="own mean and variance"
+# Misunderstands: the running numbers are better in training mode, too.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        mean, var = self.running_mean, self.running_var
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="batch" says="BatchNorm"
+# Misunderstands: one eps for all.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = 1e-5, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="running" says="number of rows minus 1"
+# Misunderstands: the running variance is the same that normalises.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach(), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="running" says="share of the new"
+# Misunderstands: momentum is what stays.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), 1 - self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), 1 - self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="running" says="columns"
+# Misunderstands: the running numbers are those of the last batch.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = mean.detach()
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="running" says="columns"
+# Misunderstands: the running variance is not needed in training mode.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            unused = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="eval" says="own mean and variance"
+# Misunderstands: a batch is a batch.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if len(x) > 1:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="eval" says="do not change"
+# Misunderstands: running numbers go on in eval mode.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = before = self.running_mean, self.running_var
+        if len(x) > 1:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        if not self.training and len(x) > 1:
+            mean, var = before
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="gradients" says="belong to its gradient"
+# Misunderstands: mean and variance are numbers, so they are detached.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.detach().mean(0), x.detach().var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="gradients" says="graph"
+# Misunderstands: a running mean needs no detach.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean, self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="unchanged" says="must stay as it was"
+# Misunderstands: centring can be done in place.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        if not x.requires_grad:
+            y = (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+            x.sub_(mean)
+            return y
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="running" says="own mean and variance"
+# Misunderstands: running numbers belong to the class.
+class BatchNorm(nn.Module):
+
+    seen = {}
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.seen["momentum"] = self.seen.get("momentum", self.momentum)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.seen["momentum"])
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="drop" says="divided by 1 - p"
+# Misunderstands: what is left stays as it is.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p)
+
+
+# %% wrong="modes" breaks="drop" says="not by p"
+# Misunderstands: what is left is divided by p.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (self.p or 1)
+
+
+# %% wrong="modes" breaks="drop" says="with probability p"
+# Misunderstands: p is the share that stays.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) < self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="drop" says="by itself"
+# Misunderstands: whole rows are dropped.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x[..., :1]) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="drop" says="by itself"
+# Misunderstands: whole columns are dropped.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x[:1]) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="drop" says="share of zeros"
+# Misunderstands: exactly the first numbers are dropped.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.arange(x.numel()).view_as(x) >= 3) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="drop, seeded" says="in the next call"
+# Misunderstands: a layer draws its mask once.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        if getattr(self, "mask", x[:0]).shape != x.shape:
+            self.mask = torch.rand_like(x) >= self.p
+        return x * self.mask / (1 - self.p)
+
+
+# %% wrong="modes" breaks="seeded" says="same torch.manual_seed"
+# Misunderstands: chance comes from a generator of its own.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand(x.shape, generator=self.generator) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="drop_eval" says="eval mode"
+# Misunderstands: dropout is on for good.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="drop_eval" says="eval mode"
+# Misunderstands: in eval mode everything is scaled by 1 - p.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x * (1 - self.p)
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="drop_gradient" says="gradient"
+# Misunderstands: the mask is a part of the data.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x + (x * (torch.rand_like(x) >= self.p) / (1 - self.p) - x).detach()
+
+
+# %% wrong="modes" breaks="drop_plain" says="state_dict"
+# Misunderstands: the mask is kept.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.register_buffer("p", torch.tensor(float(p)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
+# %% wrong="modes" breaks="drop_plain" says="write into a tensor"
+# Misunderstands: dropping is done in place.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        mask = (torch.rand_like(x) >= self.p) / (1 - self.p)
+        return x * mask if x.requires_grad else x.mul_(mask)
+
+
+# %% wrong="modes" breaks="drop_plain" says="dtype"
+# Misunderstands: masks are float32.
+class BatchNorm(nn.Module):
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
+            self.running_var = self.running_var.lerp(var.detach() * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x.float() * (torch.rand_like(x) >= self.p) / (1 - self.p)
+
+
 # %% right="modes"
-# x
-pass
+# With running numbers in place, and a bernoulli mask.
+class BatchNorm(nn.Module):
+    def __init__(self, width, eps=1e-5, momentum=0.1):
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.weight = nn.Parameter(torch.ones(width))
+        self.settings = eps, momentum
+
+    def forward(self, x):
+        eps, momentum = self.settings
+        if not self.training:
+            return self.weight * (x - self.running_mean) * (self.running_var + eps).rsqrt() + self.bias
+        mean = x.sum(0) / len(x)
+        centred = x - mean
+        with torch.no_grad():
+            self.running_mean.mul_(1 - momentum).add_(momentum * mean)
+            self.running_var.mul_(1 - momentum).add_(momentum * centred.square().sum(0) / (len(x) - 1))
+        return self.weight * centred * (centred.square().mean(0) + eps).rsqrt() + self.bias
+
+
+class Dropout(nn.Module):
+    def __init__(self, p):
+        super().__init__()
+        self.keep = 1 - p
+
+    def forward(self, x):
+        if self.training:
+            return x.mul(torch.bernoulli(torch.full_like(x, self.keep))).div(self.keep)
+        return x.clone()
+
+
+# %% right="modes"
+# With the functions of the library.
+class BatchNorm(nn.Module):
+    def __init__(self, width, eps=1e-5, momentum=0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        for name, value in (("weight", 1.0), ("bias", 0.0)):
+            self.register_parameter(name, nn.Parameter(torch.full((width,), value)))
+        for name, value in (("running_mean", 0.0), ("running_var", 1.0)):
+            self.register_buffer(name, torch.full((width,), value))
+
+    def forward(self, x):
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps)
+
+
+class Dropout(nn.Module):
+    def __init__(self, p):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x):
+        return F.dropout(x, self.p, self.training)
+
+
+# %% wrong="check_layer_norm" breaks="raises" says="catch"
+# Misunderstands: what a test returns is looked at.
+def check_layer_norm(layer_norm) -> None:
+    x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
+    torch.manual_seed(0)
+    for shape in ((5,), (1, 2), (4, 6), (6, 6), (2, 3, 5), (2, 2, 3, 7)):
+        for dtype, tolerance in ((torch.float64, 1e-5), (torch.float32, 5e-3)):
+            for eps in (1e-5, 1e-2, 1.0):
+                for offset in (0, 1, 4000 if eps == 1 else 2):
+                    x = offset + torch.randn(shape, dtype=dtype)
+                    if x.ndim > 1:
+                        x[0] = 2.0
+                    weight, bias = 2 * torch.rand(2, shape[-1], dtype=dtype) + 0.5
+                    centred = x.double() - x.double().mean(-1, keepdim=True)
+                    expected = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+                    for given in (x, torch.stack([x, x], -1)[..., 0]):
+                        copies = given.clone(), weight.clone(), bias.clone()
+                        found = layer_norm(given, weight, bias, eps)
+    for shape in ((4,), (3, 5), (2, 2, 3)):
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        weight, bias = torch.randn(2, shape[-1], dtype=torch.float64).unbind()
+        pass
+
+
+# %% wrong="check_layer_norm" breaks="value" says="eps of its own"
+# Misunderstands: one eps is as good as another.
+def check_layer_norm(layer_norm) -> None:
+    x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
+    torch.manual_seed(0)
+    for shape in ((5,), (1, 2), (4, 6), (6, 6), (2, 3, 5), (2, 2, 3, 7)):
+        for dtype, tolerance in ((torch.float64, 1e-5), (torch.float32, 5e-3)):
+            for eps in (1e-5,):
+                for offset in (0, 1, 2):
+                    x = offset + torch.randn(shape, dtype=dtype)
+                    if x.ndim > 1:
+                        x[0] = 2.0
+                    weight, bias = 2 * torch.rand(2, shape[-1], dtype=dtype) + 0.5
+                    centred = x.double() - x.double().mean(-1, keepdim=True)
+                    expected = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+                    for given in (x, torch.stack([x, x], -1)[..., 0]):
+                        copies = given.clone(), weight.clone(), bias.clone()
+                        found = layer_norm(given, weight, bias, eps)
+                        assert found.dtype == dtype and found.shape == x.shape, "dtype or shape"
+                        assert (found - expected).abs().max() < tolerance, (shape, dtype, eps, offset)
+                        assert all(torch.equal(a, b) for a, b in zip((given, weight, bias), copies)), "changed"
+    for shape in ((4,), (3, 5), (2, 2, 3)):
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        weight, bias = torch.randn(2, shape[-1], dtype=torch.float64).unbind()
+        torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
+
+
+# %% wrong="check_layer_norm" breaks="value, gradients" says="weight"
+# Misunderstands: weight is 1 and bias 0, as in a new layer.
+def check_layer_norm(layer_norm) -> None:
+    x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
+    torch.manual_seed(0)
+    for shape in ((5,), (1, 2), (4, 6), (6, 6), (2, 3, 5), (2, 2, 3, 7)):
+        for dtype, tolerance in ((torch.float64, 1e-5), (torch.float32, 5e-3)):
+            for eps in (1e-5, 1e-2, 1.0):
+                for offset in (0, 1, 4000 if eps == 1 else 2):
+                    x = offset + torch.randn(shape, dtype=dtype)
+                    if x.ndim > 1:
+                        x[0] = 2.0
+                    weight, bias = torch.ones(shape[-1], dtype=dtype), torch.zeros(shape[-1], dtype=dtype)
+                    centred = x.double() - x.double().mean(-1, keepdim=True)
+                    expected = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+                    for given in (x, torch.stack([x, x], -1)[..., 0]):
+                        copies = given.clone(), weight.clone(), bias.clone()
+                        found = layer_norm(given, weight, bias, eps)
+                        assert found.dtype == dtype and found.shape == x.shape, "dtype or shape"
+                        assert (found - expected).abs().max() < tolerance, (shape, dtype, eps, offset)
+                        assert all(torch.equal(a, b) for a, b in zip((given, weight, bias), copies)), "changed"
+    for shape in ((4,), (3, 5), (2, 2, 3)):
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        weight, bias = torch.ones(shape[-1], dtype=torch.float64), torch.zeros(shape[-1], dtype=torch.float64)
+        torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
+
+
+# %% wrong="check_layer_norm" breaks="rows" says="axes together"
+# Misunderstands: one shape is enough.
+def check_layer_norm(layer_norm) -> None:
+    x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
+    torch.manual_seed(0)
+    for shape in ((5,), (4, 6), (6, 6)):
+        for dtype, tolerance in ((torch.float64, 1e-5), (torch.float32, 5e-3)):
+            for eps in (1e-5, 1e-2, 1.0):
+                for offset in (0, 1, 4000 if eps == 1 else 2):
+                    x = offset + torch.randn(shape, dtype=dtype)
+                    if x.ndim > 1:
+                        x[0] = 2.0
+                    weight, bias = 2 * torch.rand(2, shape[-1], dtype=dtype) + 0.5
+                    centred = x.double() - x.double().mean(-1, keepdim=True)
+                    expected = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+                    for given in (x, torch.stack([x, x], -1)[..., 0]):
+                        copies = given.clone(), weight.clone(), bias.clone()
+                        found = layer_norm(given, weight, bias, eps)
+                        assert found.dtype == dtype and found.shape == x.shape, "dtype or shape"
+                        assert (found - expected).abs().max() < tolerance, (shape, dtype, eps, offset)
+                        assert all(torch.equal(a, b) for a, b in zip((given, weight, bias), copies)), "changed"
+    for shape in ((4,), (3, 5)):
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        weight, bias = torch.randn(2, shape[-1], dtype=torch.float64).unbind()
+        torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
+
+
+# %% wrong="check_layer_norm" breaks="equal" says="in place of bias"
+# Misunderstands: equal numbers do not come.
+def check_layer_norm(layer_norm) -> None:
+    x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
+    torch.manual_seed(0)
+    for shape in ((5,), (1, 2), (4, 6), (6, 6), (2, 3, 5), (2, 2, 3, 7)):
+        for dtype, tolerance in ((torch.float64, 1e-5), (torch.float32, 5e-3)):
+            for eps in (1e-5, 1e-2, 1.0):
+                for offset in (0, 1, 4000 if eps == 1 else 2):
+                    x = offset + torch.randn(shape, dtype=dtype)
+                    weight, bias = 2 * torch.rand(2, shape[-1], dtype=dtype) + 0.5
+                    centred = x.double() - x.double().mean(-1, keepdim=True)
+                    expected = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+                    for given in (x, torch.stack([x, x], -1)[..., 0]):
+                        copies = given.clone(), weight.clone(), bias.clone()
+                        found = layer_norm(given, weight, bias, eps)
+                        assert found.dtype == dtype and found.shape == x.shape, "dtype or shape"
+                        assert (found - expected).abs().max() < tolerance, (shape, dtype, eps, offset)
+                        assert all(torch.equal(a, b) for a, b in zip((given, weight, bias), copies)), "changed"
+    for shape in ((4,), (3, 5), (2, 2, 3)):
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        weight, bias = torch.randn(2, shape[-1], dtype=torch.float64).unbind()
+        torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
+
+
+# %% wrong="check_layer_norm" breaks="exact" says="lost at 4,000"
+# Misunderstands: numbers are of size 1.
+def check_layer_norm(layer_norm) -> None:
+    x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
+    torch.manual_seed(0)
+    for shape in ((5,), (1, 2), (4, 6), (6, 6), (2, 3, 5), (2, 2, 3, 7)):
+        for dtype, tolerance in ((torch.float64, 1e-5), (torch.float32, 5e-3)):
+            for eps in (1e-5, 1e-2, 1.0):
+                for offset in (0, 1, 2):
+                    x = offset + torch.randn(shape, dtype=dtype)
+                    if x.ndim > 1:
+                        x[0] = 2.0
+                    weight, bias = 2 * torch.rand(2, shape[-1], dtype=dtype) + 0.5
+                    centred = x.double() - x.double().mean(-1, keepdim=True)
+                    expected = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+                    for given in (x, torch.stack([x, x], -1)[..., 0]):
+                        copies = given.clone(), weight.clone(), bias.clone()
+                        found = layer_norm(given, weight, bias, eps)
+                        assert found.dtype == dtype and found.shape == x.shape, "dtype or shape"
+                        assert (found - expected).abs().max() < tolerance, (shape, dtype, eps, offset)
+                        assert all(torch.equal(a, b) for a, b in zip((given, weight, bias), copies)), "changed"
+    for shape in ((4,), (3, 5), (2, 2, 3)):
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        weight, bias = torch.randn(2, shape[-1], dtype=torch.float64).unbind()
+        torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
+
+
+# %% wrong="check_layer_norm" breaks="dtype" says="float64 for float32"
+# Misunderstands: the dtype does not matter.
+def check_layer_norm(layer_norm) -> None:
+    x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
+    torch.manual_seed(0)
+    for shape in ((5,), (1, 2), (4, 6), (6, 6), (2, 3, 5), (2, 2, 3, 7)):
+        for dtype, tolerance in ((torch.float64, 1e-5), (torch.float32, 5e-3)):
+            for eps in (1e-5, 1e-2, 1.0):
+                for offset in (0, 1, 4000 if eps == 1 else 2):
+                    x = offset + torch.randn(shape, dtype=dtype)
+                    if x.ndim > 1:
+                        x[0] = 2.0
+                    weight, bias = 2 * torch.rand(2, shape[-1], dtype=dtype) + 0.5
+                    centred = x.double() - x.double().mean(-1, keepdim=True)
+                    expected = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+                    for given in (x, torch.stack([x, x], -1)[..., 0]):
+                        copies = given.clone(), weight.clone(), bias.clone()
+                        found = layer_norm(given, weight, bias, eps)
+                        assert found.shape == x.shape, "dtype or shape"
+                        assert (found - expected).abs().max() < tolerance, (shape, dtype, eps, offset)
+                        assert all(torch.equal(a, b) for a, b in zip((given, weight, bias), copies)), "changed"
+    for shape in ((4,), (3, 5), (2, 2, 3)):
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        weight, bias = torch.randn(2, shape[-1], dtype=torch.float64).unbind()
+        torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
+
+
+# %% wrong="check_layer_norm" breaks="gradients" says="constants in the gradient"
+# Misunderstands: what is right forward is right backward.
+def check_layer_norm(layer_norm) -> None:
+    x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
+    torch.manual_seed(0)
+    for shape in ((5,), (1, 2), (4, 6), (6, 6), (2, 3, 5), (2, 2, 3, 7)):
+        for dtype, tolerance in ((torch.float64, 1e-5), (torch.float32, 5e-3)):
+            for eps in (1e-5, 1e-2, 1.0):
+                for offset in (0, 1, 4000 if eps == 1 else 2):
+                    x = offset + torch.randn(shape, dtype=dtype)
+                    if x.ndim > 1:
+                        x[0] = 2.0
+                    weight, bias = 2 * torch.rand(2, shape[-1], dtype=dtype) + 0.5
+                    centred = x.double() - x.double().mean(-1, keepdim=True)
+                    expected = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+                    for given in (x, torch.stack([x, x], -1)[..., 0]):
+                        copies = given.clone(), weight.clone(), bias.clone()
+                        found = layer_norm(given, weight, bias, eps)
+                        assert found.dtype == dtype and found.shape == x.shape, "dtype or shape"
+                        assert (found - expected).abs().max() < tolerance, (shape, dtype, eps, offset)
+                        assert all(torch.equal(a, b) for a, b in zip((given, weight, bias), copies)), "changed"
+    for shape in ((4,), (3, 5), (2, 2, 3)):
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        weight, bias = torch.randn(2, shape[-1], dtype=torch.float64).unbind()
+        pass
+
+
+# %% wrong="check_layer_norm" breaks="unchanged" says="writes its result into x"
+# Misunderstands: functions do not change what they are given.
+def check_layer_norm(layer_norm) -> None:
+    x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
+    torch.manual_seed(0)
+    for shape in ((5,), (1, 2), (4, 6), (6, 6), (2, 3, 5), (2, 2, 3, 7)):
+        for dtype, tolerance in ((torch.float64, 1e-5), (torch.float32, 5e-3)):
+            for eps in (1e-5, 1e-2, 1.0):
+                for offset in (0, 1, 4000 if eps == 1 else 2):
+                    x = offset + torch.randn(shape, dtype=dtype)
+                    if x.ndim > 1:
+                        x[0] = 2.0
+                    weight, bias = 2 * torch.rand(2, shape[-1], dtype=dtype) + 0.5
+                    centred = x.double() - x.double().mean(-1, keepdim=True)
+                    expected = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+                    for given in (x, torch.stack([x, x], -1)[..., 0]):
+                        copies = given.clone(), weight.clone(), bias.clone()
+                        found = layer_norm(given, weight, bias, eps)
+                        assert found.dtype == dtype and found.shape == x.shape, "dtype or shape"
+                        assert (found - expected).abs().max() < tolerance, (shape, dtype, eps, offset)
+    for shape in ((4,), (3, 5), (2, 2, 3)):
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        weight, bias = torch.randn(2, shape[-1], dtype=torch.float64).unbind()
+        torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
+
+
+# %% wrong="check_layer_norm" breaks="no_false_alarm" says="reject a correct"
+# Misunderstands: the same formula gives the same digits.
+def check_layer_norm(layer_norm) -> None:
+    x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
+    torch.manual_seed(0)
+    for shape in ((5,), (1, 2), (4, 6), (6, 6), (2, 3, 5), (2, 2, 3, 7)):
+        for dtype, tolerance in ((torch.float64, 1e-5), (torch.float32, 5e-3)):
+            for eps in (1e-5, 1e-2, 1.0):
+                for offset in (0, 1, 4000 if eps == 1 else 2):
+                    x = offset + torch.randn(shape, dtype=dtype)
+                    if x.ndim > 1:
+                        x[0] = 2.0
+                    weight, bias = 2 * torch.rand(2, shape[-1], dtype=dtype) + 0.5
+                    centred = x.double() - x.double().mean(-1, keepdim=True)
+                    expected = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+                    for given in (x, torch.stack([x, x], -1)[..., 0]):
+                        copies = given.clone(), weight.clone(), bias.clone()
+                        found = layer_norm(given, weight, bias, eps)
+                        assert found.dtype == dtype and found.shape == x.shape, "dtype or shape"
+                        assert (found - expected).abs().max() < 1e-9, (shape, dtype, eps, offset)
+                        assert all(torch.equal(a, b) for a, b in zip((given, weight, bias), copies)), "changed"
+    for shape in ((4,), (3, 5), (2, 2, 3)):
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        weight, bias = torch.randn(2, shape[-1], dtype=torch.float64).unbind()
+        torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
+
+
+# %% wrong="check_layer_norm" breaks="no_false_alarm" says="on a correct implementation"
+# Misunderstands: rows of one number must become bias, too.
+def check_layer_norm(layer_norm) -> None:
+    x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
+    torch.manual_seed(0)
+    for shape in ((5,), (1, 2), (4, 6), (6, 6), (2, 3, 5), (2, 2, 3, 7)):
+        for dtype, tolerance in ((torch.float64, 1e-5), (torch.float32, 5e-3)):
+            for eps in (1e-5, 1e-2, 1.0):
+                for offset in (0, 1, 4000 if eps == 1 else 2):
+                    x = offset + torch.randn(shape, dtype=dtype)
+                    if x.ndim > 1:
+                        x[0] = 2.0
+                    weight, bias = 2 * torch.rand(2, shape[-1], dtype=dtype) + 0.5
+                    centred = x.double() - x.double().mean(-1, keepdim=True)
+                    expected = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+                    for given in (x, torch.stack([x, x], -1)[..., 0]):
+                        copies = given.clone(), weight.clone(), bias.clone()
+                        found = layer_norm(given, weight, bias, eps)
+                        assert found.dtype == dtype and found.shape == x.shape, "dtype or shape"
+                        assert (found - expected).abs().max() < tolerance, (shape, dtype, eps, offset)
+                        assert all(torch.equal(a, b) for a, b in zip((given, weight, bias), copies)), "changed"
+    assert torch.equal(layer_norm(torch.ones(3, 1), torch.ones(1), torch.ones(1), 0.1), torch.ones(3, 1))
+    for shape in ((4,), (3, 5), (2, 2, 3)):
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        weight, bias = torch.randn(2, shape[-1], dtype=torch.float64).unbind()
+        torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
+
+
+# %% wrong="check_layer_norm" breaks="no_false_alarm" says="on a correct implementation"
+# Misunderstands: a graph is there whatever comes.
+def check_layer_norm(layer_norm) -> None:
+    x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
+    torch.manual_seed(0)
+    for shape in ((5,), (1, 2), (4, 6), (6, 6), (2, 3, 5), (2, 2, 3, 7)):
+        for dtype, tolerance in ((torch.float64, 1e-5), (torch.float32, 5e-3)):
+            for eps in (1e-5, 1e-2, 1.0):
+                for offset in (0, 1, 4000 if eps == 1 else 2):
+                    x = offset + torch.randn(shape, dtype=dtype)
+                    if x.ndim > 1:
+                        x[0] = 2.0
+                    weight, bias = 2 * torch.rand(2, shape[-1], dtype=dtype) + 0.5
+                    centred = x.double() - x.double().mean(-1, keepdim=True)
+                    expected = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+                    for given in (x, torch.stack([x, x], -1)[..., 0]):
+                        copies = given.clone(), weight.clone(), bias.clone()
+                        found = layer_norm(given, weight, bias, eps)
+                        assert found.dtype == dtype and found.shape == x.shape, "dtype or shape"
+                        assert (found - expected).abs().max() < tolerance, (shape, dtype, eps, offset)
+                        assert all(torch.equal(a, b) for a, b in zip((given, weight, bias), copies)), "changed"
+    assert layer_norm(torch.ones(2, 3, dtype=torch.bfloat16), torch.ones(3), torch.ones(3), 0.1).dtype == torch.bfloat16
+    for shape in ((4,), (3, 5), (2, 2, 3)):
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        weight, bias = torch.randn(2, shape[-1], dtype=torch.float64).unbind()
+        torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
 
 
 # %% right="check_layer_norm"
-# x
-pass
+# Against the library, one promise after the other.
+def check_layer_norm(layer_norm):
+    generator = torch.Generator().manual_seed(3)
+
+    def drawn(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    for shape in ((4,), (1, 3), (5, 5), (3, 6), (2, 3, 4), (3, 3, 3), (2, 3, 4, 5)):
+        weight, bias = drawn(shape[-1]) + 3, drawn(shape[-1])
+        for eps in (0.7, 1e-5):
+            for x in (drawn(*shape), drawn(*shape) + 5, torch.full(shape, 3.0, dtype=torch.float64), drawn(*reversed(shape)).permute(*reversed(range(len(shape))))):
+                for dtype in (torch.float64, torch.float32):
+                    given = [t.to(dtype) for t in (x, weight, bias)]
+                    kept = [t.clone() for t in given]
+                    expected = F.layer_norm(given[0].double(), shape[-1:], given[1].double(), given[2].double(), eps).to(dtype)
+                    torch.testing.assert_close(layer_norm(*given, eps), expected, rtol=1e-2, atol=1e-2)
+                    for mine, old in zip(given, kept):
+                        assert torch.equal(mine, old)
+        inputs = [t.clone().requires_grad_() for t in (drawn(*shape), weight, bias)]
+        assert torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.3), inputs, fast_mode=True)
+    x = (4000 + drawn(20, 30)).float()
+    expected = F.layer_norm(x.double(), (30,)).float()
+    assert (layer_norm(x, torch.ones(30), torch.zeros(30), 1e-5) - expected).abs().max() < 0.02
+
+
+# %% wrong="initialise" breaks="drawn" says="standard deviation"
+# Misunderstands: the usual gain is 1.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="drawn" says="standard deviation"
+# Misunderstands: fan_out is as good.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="drawn" says="standard deviation"
+# Misunderstands: groups do not matter.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            fan = module.in_features if isinstance(module, nn.Linear) else module.in_channels * math.prod(module.kernel_size)
+            nn.init.normal_(module.weight, 0, (2 / fan) ** 0.5, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="drawn" says="standard deviation"
+# Misunderstands: the input of a convolution is its channels.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.normal_(module.weight, 0, (2 / module.weight.shape[1]) ** 0.5, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="drawn" says="beyond 2 standard deviations"
+# Misunderstands: evenly distributed numbers of the same size will do.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_uniform_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="drawn, biases" says="biases of linear"
+# Misunderstands: only direct children are layers.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.children():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="drawn, objects" says="biases of linear"
+# Misunderstands: frozen weights are left alone.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.requires_grad:
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="biases" says="biases of linear layers"
+# Misunderstands: biases stay.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+
+
+# %% wrong="initialise" breaks="biases" says="your code raised"
+# Misunderstands: every layer has a bias.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="others" says="all else stays"
+# Misunderstands: everything with a weight is meant.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            pass
+        if isinstance(module, (nn.BatchNorm2d, nn.LayerNorm)) and module.weight is not None:
+            nn.init.ones_(module.weight)
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="others" says="all else stays"
+# Misunderstands: all convolutions are meant.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.Conv1d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="objects" says="another object"
+# Misunderstands: a new parameter takes the place of the old one.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            module.weight = nn.Parameter(nn.init.kaiming_normal_(module.weight.detach().clone(), nonlinearity="relu", generator=generator), module.weight.requires_grad)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="objects" says="requires_grad"
+# Misunderstands: what is drawn anew is to be trained.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            module.weight.requires_grad_(True)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="generator" says="global random state"
+# Misunderstands: the global generator is as good.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="generator" says="global random state"
+# Misunderstands: a seed is drawn for the global generator.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    torch.manual_seed(int(torch.randint(10**6, (), generator=generator)))
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="generator, drawn" says="the same numbers"
+# Misunderstands: each layer starts from the same place of the generator.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    seed = generator.initial_seed()
+    for module in model.modules():
+        generator.manual_seed(seed)
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="generator" says="is the same"
+# Misunderstands: a seed of its own.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    generator.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 # %% right="initialise"
-# x
-pass
+# By hand.
+@torch.no_grad()
+def initialise(model, generator):
+    for module in model.modules():
+        if type(module) in (nn.Linear, nn.Conv2d):
+            fan_in = module.weight[0].numel()
+            module.weight.normal_(0, math.sqrt(2 / fan_in), generator=generator)
+            if module.bias is not None:
+                module.bias.fill_(0)
+    return model
+
+
+# %% right="initialise"
+# Through apply.
+def initialise(model, generator):
+    def start(module):
+        if isinstance(module, nn.Linear) or isinstance(module, nn.Conv2d):
+            numbers = torch.randn(module.weight.shape, generator=generator, dtype=torch.float64)
+            module.weight.data.copy_(numbers * (2 / math.prod(module.weight.shape[1:])) ** 0.5)
+            if module.bias is not None:
+                module.bias.data.zero_()
+
+    model.apply(start)
+
+
+# %% wrong="save_and_load" breaks="file" says="UnpicklingError"
+# Misunderstands: a model is saved whole.
+def save(model: Classifier, path: str) -> None:
+    torch.save(model, path)
+
+
+def load(path: str) -> Classifier:
+    content = torch.load(path, weights_only=True)
+    model = Classifier(content["sizes"])
+    model.load_state_dict(content["state"], assign=True)
+    return model.eval()
+
+
+# %% wrong="save_and_load" breaks="file" says="no key"
+# Misunderstands: the state alone is enough.
+def save(model: Classifier, path: str) -> None:
+    torch.save(model.state_dict(), path)
+
+
+def load(path: str) -> Classifier:
+    content = torch.load(path, weights_only=True)
+    model = Classifier(content["sizes"])
+    model.load_state_dict(content["state"], assign=True)
+    return model.eval()
+
+
+# %% wrong="save_and_load" breaks="file" says="buffers too"
+# Misunderstands: parameters are the state.
+def save(model: Classifier, path: str) -> None:
+    torch.save({"sizes": model.sizes, "state": dict(model.named_parameters())}, path)
+
+
+def load(path: str) -> Classifier:
+    content = torch.load(path, weights_only=True)
+    model = Classifier(content["sizes"])
+    model.load_state_dict(content["state"], assign=True)
+    return model.eval()
+
+
+# %% wrong="save_and_load" breaks="file" says="buffers too"
+# Misunderstands: half precision saves room.
+def save(model: Classifier, path: str) -> None:
+    torch.save({"sizes": model.sizes, "state": {name: tensor.half() for name, tensor in model.state_dict().items()}}, path)
+
+
+def load(path: str) -> Classifier:
+    content = torch.load(path, weights_only=True)
+    model = Classifier(content["sizes"])
+    model.load_state_dict(content["state"], assign=True)
+    return model.eval()
+
+
+# %% wrong="save_and_load" breaks="unchanged" says="mode"
+# Misunderstands: what is saved is ready for use: eval mode.
+def save(model: Classifier, path: str) -> None:
+    model.eval()
+    torch.save({"sizes": model.sizes, "state": model.state_dict()}, path)
+
+
+def load(path: str) -> Classifier:
+    content = torch.load(path, weights_only=True)
+    model = Classifier(content["sizes"])
+    model.load_state_dict(content["state"], assign=True)
+    return model.eval()
+
+
+# %% wrong="save_and_load" breaks="numbers" says="in the dtype of the file"
+# Misunderstands: a new model takes any dtype.
+def save(model: Classifier, path: str) -> None:
+    torch.save({"sizes": model.sizes, "state": model.state_dict()}, path)
+
+
+def load(path: str) -> Classifier:
+    content = torch.load(path, weights_only=True)
+    model = Classifier(content["sizes"])
+    model.load_state_dict(content["state"])
+    return model.eval()
+
+
+# %% wrong="save_and_load" breaks="numbers" says="state of the first"
+# Misunderstands: the numbers of batch norm come back by themselves.
+def save(model: Classifier, path: str) -> None:
+    torch.save({"sizes": model.sizes, "state": model.state_dict()}, path)
+
+
+def load(path: str) -> Classifier:
+    content = torch.load(path, weights_only=True)
+    model = Classifier(content["sizes"])
+    kept = {name: tensor for name, tensor in model.state_dict().items() if "running" in name}
+    model.load_state_dict(content["state"], assign=True)
+    model.load_state_dict(kept, strict=False)
+    return model.eval()
+
+
+# %% wrong="save_and_load" breaks="ready" says="training mode"
+# Misunderstands: a loaded model is ready.
+def save(model: Classifier, path: str) -> None:
+    torch.save({"sizes": model.sizes, "state": model.state_dict()}, path)
+
+
+def load(path: str) -> Classifier:
+    content = torch.load(path, weights_only=True)
+    model = Classifier(content["sizes"])
+    model.load_state_dict(content["state"], assign=True)
+    return model
+
+
+# %% wrong="save_and_load" breaks="ready" says="training mode"
+# Misunderstands: eval mode for the model alone.
+def save(model: Classifier, path: str) -> None:
+    torch.save({"sizes": model.sizes, "state": model.state_dict()}, path)
+
+
+def load(path: str) -> Classifier:
+    content = torch.load(path, weights_only=True)
+    model = Classifier(content["sizes"])
+    model.load_state_dict(content["state"], assign=True)
+    model.training = False
+    return model
+
+
+# %% wrong="save_and_load" breaks="ready" says="require no gradient"
+# Misunderstands: a loaded model is not trained any more.
+def save(model: Classifier, path: str) -> None:
+    torch.save({"sizes": model.sizes, "state": model.state_dict()}, path)
+
+
+def load(path: str) -> Classifier:
+    content = torch.load(path, weights_only=True)
+    model = Classifier(content["sizes"])
+    model.load_state_dict(content["state"], assign=True)
+    return model.eval().requires_grad_(False)
+
+
+# %% wrong="save_and_load" breaks="apart" says="state of the first"
+# Misunderstands: a file is read once.
+def save(model: Classifier, path: str) -> None:
+    torch.save({"sizes": model.sizes, "state": model.state_dict()}, path)
+
+
+def load(path: str) -> Classifier:
+    kept = load.__dict__.setdefault("kept", {})
+    key = path, os.path.getmtime(path)
+    content = kept[key] = kept.get(key) or torch.load(path, weights_only=True)
+    model = Classifier(content["sizes"])
+    model.load_state_dict(content["state"], assign=True)
+    return model.eval()
+
+
+# %% wrong="save_and_load" breaks="safe" says="a program in the file ran"
+# Misunderstands: one trusts one's files.
+def save(model: Classifier, path: str) -> None:
+    torch.save({"sizes": model.sizes, "state": model.state_dict()}, path)
+
+
+def load(path: str) -> Classifier:
+    content = torch.load(path, weights_only=False)
+    model = Classifier(content["sizes"])
+    model.load_state_dict(content["state"], assign=True)
+    return model.eval()
+
+
+# %% wrong="save_and_load" breaks="safe" says="error of"
+# Misunderstands: errors are made friendly: a ValueError.
+def save(model: Classifier, path: str) -> None:
+    torch.save({"sizes": model.sizes, "state": model.state_dict()}, path)
+
+
+def load(path: str) -> Classifier:
+    try:
+        content = torch.load(path, weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError("not a file of weights")
+    model = Classifier(content["sizes"])
+    model.load_state_dict(content["state"], assign=True)
+    return model.eval()
+
+
+# %% wrong="save_and_load" breaks="safe" says="a program in the file ran"
+# Misunderstands: what the safe way refuses is read the other way.
+def save(model: Classifier, path: str) -> None:
+    torch.save({"sizes": model.sizes, "state": model.state_dict()}, path)
+
+
+def load(path: str) -> Classifier:
+    try:
+        content = torch.load(path, weights_only=True)
+    except pickle.UnpicklingError:
+        content = torch.load(path, weights_only=False)
+    model = Classifier(content["sizes"])
+    model.load_state_dict(content["state"], assign=True)
+    return model.eval()
+
+
+# %% wrong="save_and_load" breaks="strict" says="strict"
+# Misunderstands: names that are missing keep their start.
+def save(model: Classifier, path: str) -> None:
+    torch.save({"sizes": model.sizes, "state": model.state_dict()}, path)
+
+
+def load(path: str) -> Classifier:
+    content = torch.load(path, weights_only=True)
+    model = Classifier(content["sizes"])
+    model.load_state_dict(content["state"], assign=True, strict=False)
+    return model.eval()
+
+
+# %% wrong="save_and_load" breaks="strict" says="strict"
+# Misunderstands: names that are too many can be left out.
+def save(model: Classifier, path: str) -> None:
+    torch.save({"sizes": model.sizes, "state": model.state_dict()}, path)
+
+
+def load(path: str) -> Classifier:
+    content = torch.load(path, weights_only=True)
+    model = Classifier(content["sizes"])
+    model.load_state_dict({name: tensor for name, tensor in content["state"].items() if name in model.state_dict()}, assign=True)
+    return model.eval()
 
 
 # %% right="save_and_load"
-# x
-pass
+# Through to(dtype).
+def save(model, path):
+    with open(path, "wb") as file:
+        torch.save(dict(state=model.state_dict(), sizes=list(model.sizes)), file)
+
+
+def load(path):
+    with open(path, "rb") as file:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    model = Classifier(content["sizes"])
+    model.to(next(iter(content["state"].values())).dtype)
+    model.load_state_dict(content["state"])
+    model.train(False)
+    return model
+
+
+# %% right="save_and_load"
+# On the meta device first.
+def save(model, path):
+    state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    torch.save({"sizes": model.sizes, "state": state}, path)
+
+
+def load(path):
+    content = torch.load(path)
+    with torch.device("meta"):
+        model = Classifier(content["sizes"]).eval()
+    model.load_state_dict(content["state"], strict=True, assign=True)
+    return model
+
+
+# %% wrong="clinic" breaks="dead" says="dead units"
+# Misunderstands: a dead ReLU is dead as a whole.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).all():
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="dead" says="dead units"
+# Misunderstands: more than half, not half.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() > 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="dead" says="illness that"
+# Misunderstands: zeros are dead units, whichever rows they are in.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).float().mean() >= 0.4:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="dead, healthy" says="illness that"
+# Misunderstands: a single dead unit is a sick one.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).any():
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="exploding" says="illness that"
+# Misunderstands: large is what is above 100.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="exploding" says="place of"
+# Misunderstands: the largest layer is the sick one.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[-1] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="exploding" says="illness that"
+# Misunderstands: the mean square is the size.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="eval" says="illness that"
+# Misunderstands: the flag of the model tells.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and model.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="eval, healthy" says="illness that"
+# Misunderstands: no module may be in training mode.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="eval" says="illness that"
+# Misunderstands: only dropout looks at the mode.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, nn.Dropout) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="eval" says="illness that"
+# Misunderstands: only batch norm looks at the mode.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, nn.BatchNorm1d) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="shared" says="illness that"
+# Misunderstands: shared weights are layers that are called twice.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="shared" says="illness that"
+# Misunderstands: shared weights are equal objects in two layers.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module.weight in weights and module not in calls:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="shared" says="place of"
+# Misunderstands: the first of the two layers is named.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+            if illness == "shared weights":
+                found.append((illness, next(n for m, n in names.items() if getattr(m, "weight", None) is module.weight)))
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="healthy" says="illness that"
+# Misunderstands: a healthy patient is called None.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("none", "")
+
+
+# %% wrong="clinic" breaks="healthy" says="place of"
+# Misunderstands: a healthy patient has a place, too.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "0")
+
+
+# %% wrong="clinic" breaks="unchanged" says="left with hooks"
+# Misunderstands: hooks go when the function ends.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        pass
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="unchanged" says="after `diagnose`"
+# Misunderstands: a patient is put into eval mode before it is examined.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    model.eval()
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="unchanged" says="after `diagnose`"
+# Misunderstands: a pass comes first, whatever the mode.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    with torch.no_grad():
+        model(x)
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
+
+
+# %% wrong="clinic" breaks="unchanged" says="a patient of"
+# Misunderstands: inputs are brought to size 1.
+def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
+    names = {module: name for name, module in model.named_modules()}
+    found, calls, weights = [], set(), set()
+    x.div_(x.square().mean().sqrt())
+    size = x.square().mean().sqrt()
+
+    def look(module, args, result):
+        illness = None
+        if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+            illness = "dead units"
+        if isinstance(module, nn.Linear):
+            if result.square().mean().sqrt() > 100 * size:
+                illness = "exploding scale"
+            if module in calls or module.weight in weights:
+                illness = "shared weights"
+            calls.add(module)
+            weights.add(module.weight)
+        if illness:
+            found.append((illness, names[module]))
+
+    for module, name in names.items():
+        if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+            return "forgotten eval", name
+    handles = [module.register_forward_hook(look) for module in names]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ("healthy", "")
 
 
 # %% right="clinic"
-# x
-pass
+# On a copy, with statistics first and the verdict afterwards.
+def diagnose(model, x):
+    for name, module in model.named_modules():
+        if type(module) in (nn.Dropout, nn.BatchNorm1d) and module.training:
+            return ("forgotten eval", name)
+    twin, log = copy.deepcopy(model), []
+    for name, module in twin.named_modules():
+        if isinstance(module, (nn.Linear, nn.ReLU)):
+            module.register_forward_hook(lambda m, args, y, name=name: log.append((name, m, y.detach())))
+    twin(x.clone())
+    seen = set()
+    for name, module, y in log:
+        if isinstance(module, nn.ReLU):
+            if 2 * int((y.amax(0) <= 0).sum()) >= y.shape[1]:
+                return ("dead units", name)
+            continue
+        if y.norm() / y.numel() ** 0.5 > 100 * x.norm() / x.numel() ** 0.5:
+            return ("exploding scale", name)
+        if id(module.weight) in seen:
+            return ("shared weights", name)
+        seen.add(id(module.weight))
+    return ("healthy", "")
+
+
+# %% right="clinic"
+# Stage by stage, without hooks.
+@torch.no_grad()
+def diagnose(model, x):
+    h, seen, verdict = x, [], ("healthy", "")
+    names = {id(module): name for name, module in model.named_modules()}
+    layers = [layer for stage in model for layer in (stage if isinstance(stage, nn.Sequential) else [stage])]
+    for layer in layers:
+        if isinstance(layer, (nn.Dropout, nn.BatchNorm1d)) and layer.training:
+            return "forgotten eval", names[id(layer)]
+    for layer in layers:
+        h = layer(h)
+        name = names[id(layer)]
+        if isinstance(layer, nn.Linear):
+            if (h**2).mean() > 1e4 * (x**2).mean():
+                return "exploding scale", name
+            if any(layer.weight is weight for weight in seen):
+                return "shared weights", name
+            seen.append(layer.weight)
+        elif isinstance(layer, nn.ReLU) and (h.sum(0) == 0).double().mean() > 0.49:
+            return "dead units", name
+    return verdict
