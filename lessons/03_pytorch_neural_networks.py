@@ -1788,8 +1788,8 @@ panel.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# PyTorch's own start loses the signal within a dozen layers; what remains is the trace of the biases, the same for every input. The default is no recommendation for deep plain networks:
-# the comment beside it in the source says that it is kept for what older versions did.
+# PyTorch's own start loses the signal within a dozen layers; what remains is the trace of the biases, the same for every input. So the default is no recommendation
+# for deep networks without normalisation.
 #
 # ## 8 · In a file and back
 #

@@ -4157,7 +4157,7 @@ def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
     return found[0] if found else ("healthy", "")
 
 
-# %% wrong="clinic" breaks="eval" says="illness that"
+# %% wrong="clinic" breaks="eval" says="forgotten eval"
 # Misunderstands: only dropout looks at the mode.
 def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
     names = {module: name for name, module in model.named_modules()}
