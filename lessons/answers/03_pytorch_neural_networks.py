@@ -1861,7 +1861,7 @@ class LSTMCell(nn.Module):
         return (o.sigmoid() * c.tanh()).detach(), c
 
 
-# %% wrong="lstm_cell" breaks="unchanged" says="must stay as it was"
+# %% wrong="lstm_cell" breaks="unchanged, gradients" says="c = f * c"
 # Misunderstands: the memory is overwritten where it lies.
 class LSTMCell(nn.Module):
 
@@ -3284,7 +3284,7 @@ def check_layer_norm(layer_norm) -> None:
     for shape in ((4,), (3, 5), (2, 2, 3)):
         x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
         weight, bias = torch.randn(2, shape[-1], dtype=torch.float64).unbind()
-        torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
+        torch.autograd.gradcheck(lambda *a: layer_norm(*(t.clone() for t in a), 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
 
 
 # %% wrong="check_layer_norm" breaks="no_false_alarm" says="reject a correct"
@@ -3314,7 +3314,7 @@ def check_layer_norm(layer_norm) -> None:
         torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
 
 
-# %% wrong="check_layer_norm" breaks="no_false_alarm" says="on a correct implementation"
+# %% wrong="check_layer_norm" breaks="no_false_alarm" says="a correct implementation"
 # Misunderstands: rows of one number must become bias, too.
 def check_layer_norm(layer_norm) -> None:
     x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
@@ -3342,7 +3342,7 @@ def check_layer_norm(layer_norm) -> None:
         torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
 
 
-# %% wrong="check_layer_norm" breaks="no_false_alarm" says="on a correct implementation"
+# %% wrong="check_layer_norm" breaks="no_false_alarm" says="a correct implementation"
 # Misunderstands: a graph is there whatever comes.
 def check_layer_norm(layer_norm) -> None:
     x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
@@ -3599,7 +3599,7 @@ def initialise(model, generator):
     model.apply(start)
 
 
-# %% wrong="save_and_load" breaks="file" says="UnpicklingError"
+# %% wrong="save_and_load" breaks="file" says="picklingError"
 # Misunderstands: a model is saved whole.
 def save(model: Classifier, path: str) -> None:
     torch.save(model, path)
