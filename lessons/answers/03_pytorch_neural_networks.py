@@ -3261,7 +3261,7 @@ def check_layer_norm(layer_norm) -> None:
         pass
 
 
-# %% wrong="check_layer_norm" breaks="unchanged" says="writes its result into x"
+# %% wrong="check_layer_norm" breaks="unchanged, gradients" says="writes its result into x"
 # Misunderstands: functions do not change what they are given.
 def check_layer_norm(layer_norm) -> None:
     x, weight, bias = torch.randn(3, 4), torch.ones(4), torch.zeros(4)
@@ -3284,7 +3284,7 @@ def check_layer_norm(layer_norm) -> None:
     for shape in ((4,), (3, 5), (2, 2, 3)):
         x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
         weight, bias = torch.randn(2, shape[-1], dtype=torch.float64).unbind()
-        torch.autograd.gradcheck(lambda *a: layer_norm(*(t.clone() for t in a), 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
+        pass
 
 
 # %% wrong="check_layer_norm" breaks="no_false_alarm" says="reject a correct"
