@@ -41,6 +41,7 @@ import itertools
 import math
 import random
 import time
+import warnings
 from contextlib import contextmanager
 
 import matplotlib.pyplot as plt
@@ -53,6 +54,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRando
 
 from unit24 import cases, check, claims, data
 from unit24.data.digits import tensors as digit_tensors
+
+warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than cores: here on purpose
 
 # %% [markdown]
 # ## The data
@@ -126,7 +129,15 @@ class Paragraphs(Dataset):
 def items_of(texts, labels, vocabulary):
     """Its length, and what a loop over it gives, cut off where it does not end."""
     dataset = Paragraphs(texts, labels, vocabulary)
-    return {"length": len(dataset), "items": list(itertools.islice(dataset, len(texts) + 2))}
+    return {"length": len(dataset), "items": [as_lists(item) for item in itertools.islice(dataset, len(texts) + 2)]}
+
+
+@check.shared
+def as_lists(item):
+    """An item with its ids as a list, and beside it what kind of tensor they were."""
+    ids = item["ids"]
+    kind = f"a tensor of {str(ids.dtype).removeprefix('torch.')} with {ids.ndim} axis" if torch.is_tensor(ids) else f"a {type(ids).__name__}"
+    return {**item, "ids": ids.tolist() if torch.is_tensor(ids) else ids, "kind of ids": kind}
 
 
 @check.scenario
@@ -149,18 +160,14 @@ def asked_beyond(count, beyond):
 
 
 def items_by_definition(texts, labels, vocabulary):
-    items = []
-    for text, label in zip(texts, labels):
-        ids = [vocabulary[word] if word in vocabulary else 1 for word in text.lower().split()]
-        items.append({"ids": torch.tensor(ids, dtype=torch.int64), "label": label})
-    return {"length": len(texts), "items": items}
+    return items_with(lambda text, known: [known[word] if word in known else 1 for word in text.lower().split()])(texts, labels, vocabulary)
 
 
 def items_with(encode):
     """A dataset with another way to make the list of ids."""
 
     def made(texts, labels, vocabulary):
-        items = [{"ids": torch.tensor(encode(t, vocabulary), dtype=torch.int64), "label": n} for t, n in zip(texts, labels)]
+        items = [as_lists({"ids": torch.tensor(encode(t, vocabulary), dtype=torch.int64), "label": n}) for t, n in zip(texts, labels)]
         return {"length": len(texts), "items": items}
 
     return made
@@ -996,21 +1003,21 @@ def check_epoch_batches():
                     check.true(batches != seen[0], f"{what} is the same for (seed, epoch) = ({s}, {e}) and ({one}, {other}): make the generator from both numbers, not from their sum or from one of them")
                 starts = [[lengths[batch[0]] for batch in batches] for batches in seen]
                 check.true(not any(start in (sorted(start), sorted(start)[::-1]) for start in starts), f"{what} comes sorted by length: shuffle the batches")
-                together = [batches_of_pool_count(batches, lengths) for batches in seen]
-                if pool * batch_size < many:
+                together = [sorted_as_one(batches, lengths) for batches in seen]
+                if batch_size > 1 and pool * batch_size < many:
                     check.true(not all(together), f"{what} is sorted as a whole: the pools have {pool * batch_size} indices each")
         many, lengths = 14, [chance.randrange(10_000) for _ in range(14)]
         pairs = [(24, epoch) for epoch in range(40)]
         seen, _ = epochs_of(lengths, 3, 1000, pairs)
         places = {[len(batch) for batch in batches].index(2) for batches in seen}
         check.true(len(places) > 1, f"in 40 epochs of 14 items in batches of 3 the smaller batch stands at place {min(places)} each time: shuffle all batches")
-        firsts = {tuple(sorted(lengths[i] for i in batch)) for batches in epochs_of(lengths, 3, 1, pairs)[0] for batch in batches}
-        check.true(len(firsts) > 40, "in 40 epochs of 14 items with batch_size 3 and pool 1 the same batches come again and again: shuffle the indices first, then cut")
+        met = {tuple(sorted(lengths[i] for i in batch)) for batches in epochs_of(lengths, 3, 1, pairs)[0] for batch in batches}
+        check.true(len(met) > 40, "in 40 epochs of 14 items with batch_size 3 and pool 1 the same batches come again and again: shuffle the indices first, then cut")
         lasts = {batch[-1] for batches in epochs_of(lengths, 3, 1, pairs)[0] for batch in batches if len(batch) == 2}
         check.true(len(lasts) > 3, "in 40 epochs of 14 items with batch_size 3 and pool 1 the smaller batch holds the same items: shuffle the indices first, then cut")
 
 
-def batches_of_pool_count(batches, lengths):
+def sorted_as_one(batches, lengths):
     """Whether the batches, put in order, are those of all items sorted as a whole."""
     ordered = sorted(batches, key=lambda batch: lengths[batch[0]])
     flat = [lengths[i] for batch in ordered for i in batch]
@@ -1120,8 +1127,8 @@ for workers in (0, 2):
 # - `state_dict()` returns `{"epoch": e, "done": d}` with two `int`: the epoch, and how many of its batches were handed out. The batch that
 #   the body of the loop has just now counts; what `load` has read ahead does not. Before the first loop both are 0; after a whole epoch e they are
 #   e + 1 and 0. <!-- rule: state -->
-# - `load_state_dict(state)`, between two loops, makes the next loop give the rest of that epoch: the batches from number d on. Where none is left
-#   it gives no batch; like every loop that comes to its end, it leaves epoch + 1 and 0. <!-- rule: resume -->
+# - `load_state_dict(state)`, between two loops, makes the next loop give the rest of that epoch: the batches from number d on. Until then
+#   `state_dict()` returns these two numbers. Where no batch is left the loop gives none; like every loop that comes to its end, it leaves epoch + 1 and 0. <!-- rule: resume -->
 # - Batches that were handed out before are not loaded again: `load` gets the rest alone. <!-- rule: rest -->
 # - After a loop that was left early (`break`) the next loop gives the rest of the epoch. <!-- rule: left -->
 # - A state is a photograph: what was returned stays as it is, and a dict that was loaded is not changed. <!-- rule: photograph -->

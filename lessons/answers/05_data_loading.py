@@ -40,7 +40,7 @@ class Paragraphs(Dataset):
         return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i]}
 
 
-# %% wrong="paragraphs" breaks="empty" says="dtype"
+# %% wrong="paragraphs" breaks="empty" says="a tensor of float32"
 # Misunderstands: `torch.tensor` of whole numbers is int64 (of none it is float32).
 class Paragraphs(Dataset):
     def __init__(self, texts, labels, vocabulary):
