@@ -999,13 +999,13 @@ def check_epoch_batches():
                     check.equal(runs, expected, f"the lengths in the batches of {what}", "here all indices lie in one pool, so they are sorted as a whole and then cut")
             check.equal(seen[-1], seen[0], f"{what}, called twice with seed {s} and epoch {e} (other global random numbers), the second result", "draw from a generator that is made from (seed, epoch)")
             if many > 20:
-                for (one, other), batches in zip(pairs[1:6], seen[1:6]):
-                    check.true(batches != seen[0], f"{what} is the same for (seed, epoch) = ({s}, {e}) and ({one}, {other}): make the generator from both numbers, not from their sum or from one of them")
                 starts = [[lengths[batch[0]] for batch in batches] for batches in seen]
                 check.true(not any(start in (sorted(start), sorted(start)[::-1]) for start in starts), f"{what} comes sorted by length: shuffle the batches")
                 together = [sorted_as_one(batches, lengths) for batches in seen]
                 if batch_size > 1 and pool * batch_size < many:
                     check.true(not all(together), f"{what} is sorted as a whole: the pools have {pool * batch_size} indices each")
+                for (one, other), batches in zip(pairs[1:6], seen[1:6]):
+                    check.true(batches != seen[0], f"{what} is the same for (seed, epoch) = ({s}, {e}) and ({one}, {other}): make the generator from both numbers, not from their sum or from one of them")
         many, lengths = 14, [chance.randrange(10_000) for _ in range(14)]
         pairs = [(24, epoch) for epoch in range(40)]
         seen, _ = epochs_of(lengths, 3, 1000, pairs)
@@ -1501,14 +1501,12 @@ class Shifted(Dataset):
 
 # %% tests="shifted" points=3
 def shift_by_definition(image, dy, dx):
-    """Entry by entry, as the task says it."""
-    moved = torch.zeros_like(image, memory_format=torch.contiguous_format)
+    """Each entry fetched from its place, then 0 where that lies outside."""
     _, height, width = image.shape
-    for y in range(height):
-        for x in range(width):
-            if 0 <= y - dy < height and 0 <= x - dx < width:
-                moved[:, y, x] = image[:, y - dy, x - dx]
-    return moved
+    y, x = torch.arange(height) - dy, torch.arange(width) - dx
+    fetched = image[:, y.clamp(0, height - 1)][:, :, x.clamp(0, width - 1)]
+    outside = ((y < 0) | (y >= height))[:, None] | ((x < 0) | (x >= width))
+    return fetched.masked_fill(outside, 0)
 
 
 def rolled(image, dy, dx):
@@ -1539,7 +1537,7 @@ def check_shift():
         drawn = cases.draw(seeds, domain, count=16, channels=(1, 4), height=(1, 15), width=(1, 15))
         check.agrees(shift, shift_by_definition, drawn, "`shift`", hint, causes=causes)
     full = torch.arange(1.0, 43).reshape(1, 6, 7)
-    near = [(full, dy, dx) for dy in (-9, -7, -6, -5, -1, 0, 2, 5, 6, 9) for dx in (-8, -7, -6, 0, 3, 6, 7)]
+    near = [(full, dy, dx) for dy in (-9, -6, -5, 0, 2, 6, 7) for dx in (-8, -7, 0, 3, 6)]
     check.agrees(shift, shift_by_definition, near, "`shift`", hint, causes=causes)
 
 
@@ -1595,14 +1593,11 @@ def shifted_side_by_side(arguments):
 def shifts_in(pictures, originals, reach, what):
     """The (dy, dx) by which each picture was moved."""
     by = [(dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
-    found = []
-    moved = torch.stack([torch.stack([shift_by_definition(originals[0] * 0 + 1, dy, dx), shift_by_definition(originals[0], dy, dx)]) for dy, dx in by])
-    for i, picture in enumerate(pictures):
-        possible = moved[:, 1] + moved[:, 0] * 0.25 * i
-        equal = (possible == picture).flatten(1).all(1).nonzero().flatten().tolist()
-        check.true(len(equal) == 1, f"item {i} of {what} is not its picture moved by some (dy, dx) from -{reach} to {reach} (is it another picture, or moved too far?)")
-        found.append(by[equal[0]])
-    return found
+    possible = torch.stack([shift_by_definition(originals.flatten(0, 1), dy, dx).reshape(originals.shape) for dy, dx in by], 1)
+    equal = (possible == pictures[:, None]).flatten(2).all(2)
+    for i in (equal.sum(1) != 1).nonzero().flatten().tolist()[:1]:
+        check.true(False, f"item {i} of {what} is not its picture moved by some (dy, dx) from -{reach} to {reach} (is it another picture, or moved too far?)")
+    return [by[k] for k in equal.int().argmax(1).tolist()]
 
 
 def check_shifted():
