@@ -1114,7 +1114,7 @@ class Shifted(Dataset):
     pass
 
 
-# %% wrong="shifted" breaks="far" says="entry [c, y, x]"
+# %% wrong="shifted" breaks="far" says="0 where that lies outside"
 # Misunderstands: a picture never leaves its frame whole.
 def shift(image, dy, dx):
     _, height, width = image.shape
