@@ -572,6 +572,8 @@ def check_pad_collate():
     for longest in ((0, 200), (16, 16)):  # 16: fits exactly
         drawn = cases.draw(seeds, domain, many=(1, 40), ids=longest)
         check.agrees(pad_collate, batch_by_definition, drawn, "`pad_collate`", hint, causes=causes)
+    one = [{"ids": torch.tensor([3, 0, 7]), "label": 4}]
+    check.equal(pad_collate(one), batch_by_definition(one, 1), "`pad_collate` of one item of three ids, without `multiple`", hint)
 
 
 def mean_by_definition(x, mask):
@@ -1455,7 +1457,7 @@ for epoch in range(2):
 #   epoch or seed, nor these moved by some places. <!-- rule: fresh -->
 # - The global random numbers of `random`, NumPy and torch stand afterwards where they stood. <!-- rule: global -->
 #
-# `image` and `images` stay as they were. `shift` and `Shifted` earn half of the points each.
+# `image` and `images` stay as they were. `shift` and `Shifted` earn half of the points each; `Shifted` may use your `shift`.
 
 
 # %% exercise="shifted" minutes=35 difficulty=2
@@ -1557,6 +1559,7 @@ def shifted_epochs(count, reach, plan, order):
     for k, (seed, epoch) in enumerate(plan):
         dataset = Shifted(images, labels, seed, reach)
         if epoch is not None:
+            dataset.set_epoch(epoch + 3)
             dataset.set_epoch(epoch)
         random.seed(k)
         np.random.seed(k)
