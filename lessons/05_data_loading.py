@@ -1080,9 +1080,9 @@ plt.show()
 print(f"padding: {waste[0]:.0%} without buckets, {waste[pools.index(16)]:.0%} with pools of 16 batches, {waste[-1]:.0%} where one pool holds all")
 
 # %% [markdown]
-# Most of the gain comes with the first few batches of a pool; the last percents cost randomness, because similar lengths then meet in the same batch
-# in every epoch. With buckets the width jumps from batch to batch: the shuffling of batches is what keeps an epoch from going from short to
-# long.
+# On this set each doubling of the pool saves about as much again. The price is chance: the larger the pool, the oftener the same paragraphs
+# meet in a batch. Even one pool for all wastes something, because the batch with the longest paragraph holds fifteen much shorter ones. And the
+# width jumps from batch to batch, as it should: the shuffling of batches keeps an epoch from going from short to long.
 
 # %% [markdown]
 # ## Part E · Killed in the middle
