@@ -216,7 +216,7 @@ def encode_word(word, merges):
 
 # %% tests="bpe" points=3
 import random
-import string
+from string import punctuation
 
 
 @check.shared
@@ -284,7 +284,7 @@ def lists_to_merge(seed):
         for pair in (("a", "b"), ("a", " "), ("Ġ", ".")):
             yield pieces, pair
     yield ["a", "aa", "b", "aa", "a"], ("a", "aa")  # both ends spell "aaa"
-    for sign in string.punctuation:  # each of them means something to one function or another
+    for sign in punctuation:  # each of them means something to one function or another
         yield ["x", sign, "n", sign, sign, "1", "n", sign], (sign, draw.choice("n1"))
         yield ["n", sign, "n", sign, sign, "d"], (draw.choice(["n", sign]), sign)
     for n in (3, 17, 300):
@@ -297,7 +297,7 @@ def lists_to_merge(seed):
 
 def some_words(draw):
     """Word counts and a size, as they come."""
-    signs = "".join(draw.sample(string.punctuation, 5))
+    signs = "".join(draw.sample(punctuation, 5))
     letters = draw.choice(["a", "ab", "abc", "abcdef", "Ġ 猫Ză7", signs, signs[:2] + "n "])
     words = ["".join(draw.choices(letters, k=draw.randint(1, 11))) for _ in range(draw.randint(1, 12))]
     counts = {word: draw.choice((1, 2, 3, 4, 5, 200)) for word in words}
