@@ -981,7 +981,7 @@ right = (run_forgetful(pictures.numpy()).argmax(1) == labels.numpy()).mean()
 try:
     accept(run_forgetful, model, samples)
     print("forgetful.onnx: accepted, which it should not be")
-except AssertionError as error:
+except Exception as error:
     print(f"forgetful.onnx, {right:.0%} right on the held-out pictures: rejected ({str(error).splitlines()[0][:60]})")
 
 # %% [markdown]
