@@ -982,7 +982,7 @@ try:
     accept(run_forgetful, model, samples)
     print("forgetful.onnx: accepted, which it should not be")
 except Exception as error:
-    print(f"forgetful.onnx, {right:.0%} right on the held-out pictures: rejected ({str(error).splitlines()[0][:60]})")
+    print(f"forgetful.onnx, {right:.0%} right on the held-out pictures: rejected ({(str(error) or type(error).__name__).splitlines()[0][:60]})")
 
 # %% [markdown]
 # ## Part B · Does it survive its clients?
