@@ -145,9 +145,9 @@ def _equal(actual, expected, what, rtol, atol, floor, terms, dtype):
 
 
 def _entry(what: str, key: Any) -> str:
-    """An entry of what is compared; set apart where `what` ends in a value ("f of axis = 1"), which it would seem part of."""
+    """An entry of what is compared; set apart where `what` ends in values ("f of axis = 1", "f of (1, 2)"), which it would seem part of."""
     whole = what.removesuffix(",")
-    apart = whole != what or " = " in what and ": entry [" not in what
+    apart = whole != what or (" = " in what or " of (" in what) and ": entry [" not in what
     return f"{whole}: entry [{key!r}]" if apart else f"{what}[{key!r}]"
 
 
@@ -225,7 +225,7 @@ def _allowed(e, dtype, rtol, atol, floor, terms):
     size = np.where(np.isfinite(e), np.abs(e), 0)
     if atol is None:
         largest = {"all": size.max, "row": lambda: size.max(axis=-1, keepdims=True) if size.ndim else size, "value": lambda: 0.0}
-        atol = rtol * largest[floor]()
+        atol = rtol * largest[floor]() if size.size else 0.0
     return np.broadcast_to(atol + rtol * size, e.shape)
 
 

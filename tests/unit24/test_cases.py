@@ -238,9 +238,10 @@ def test_an_argument_that_is_left_with_requires_grad_is_found():
 
 
 def test_an_entry_of_a_result_is_told_from_the_argument_that_stands_before_it():
-    """The message said "axis = 1[0]", and after a second call "others,['x']"."""
+    """The message said "axis = 1[0]", of a plain tuple "(1,)[0]", and after a second call "others,['x']"."""
     drawn = [case for case in cases.draw(24, {"axis": cases.integer(0, 2)})]
     assert "axis = 1: entry [0] is 3, expected 1." in message(lambda axis: (3, [1]), lambda axis: (axis, [axis]), drawn, "`both`")
+    assert "of (1,): entry [0] is 3, expected 1." in message(lambda axis: (3, [1]), lambda axis: (axis, [axis]), [(1,)], "`both`")
     memory = []
 
     def twice(axis):

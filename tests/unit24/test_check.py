@@ -296,6 +296,8 @@ def test_a_cause_is_said_only_where_its_value_was_observed():
         assert message(check.equal, other, {"a": {"b": X}}, "it", "a dict", causes={"no": {"a": {"b": X + 1}}}).endswith("dict")
         assert message(check.equal, other, {"a": 5}, "it", "a five", causes={"it is this": other}).endswith("It is this")
     # Right values of another dtype were told a cause that happened to give the right values.
+    empty = {"none": X[:0], "some": X}  # the search for a cause ended in an error of ours
+    assert message(check.equal, {**empty, "some": X + 1}, empty, "it", causes={"it is one more": {**empty, "some": X + 1}}).endswith("one more")
     assert message(check.equal, X.double(), X, "it", "the dtype stays", causes=causes).endswith("The dtype stays")
 
 
