@@ -1765,7 +1765,7 @@ print("gradcheck compares with finite differences:", torch.autograd.gradcheck(la
 # Write `RMSNorm` as a `torch.autograd.Function`, used as `RMSNorm.apply(x, weight, eps)`.
 # `x` has shape `[..., d]` with one to three axes before the last, `weight` `[d]`; both are float32 or both float64. d is at most
 # 1,100, and so is the number of rows. `eps` is a Python float from 1e-8 to 1. A number in `x` is 0 or from 1e-15 to 1e15 in
-# size, in any row; those in `weight` and the gradient that comes in are at most 1e5, and may be 0. No number is off by more than
+# size, in any row; those in `weight` and the gradient that comes in are at most 100, and may be 0. No number is off by more than
 # 1e-4 (float32) or 1e-7 (float64) times a scale:
 #
 # | the error in | has as its scale the largest number in |
@@ -2163,7 +2163,7 @@ print("second derivatives at one point:", jacrev(grad(height_at))(where[2], torc
 #
 # - One step is $p \leftarrow p - J(p)^{-1} f(p)$, with $J$ the Jacobian of $f$ at $p$: row $i$ holds the derivatives of
 #   $f_i$. It is taken whole: it may be 1e80 long, or make $f$ 1e15 times as large. <!-- rule: step -->
-# - It returns the points `[n, d]` after `steps` steps, each with the Jacobian of where it starts. (With 0 steps the
+# - It returns the points `[n, d]` after all `steps` steps (none is left out because it is short), each with the Jacobian of where it starts. (With 0 steps the
 #   given tensor itself may come back.) <!-- rule: steps -->
 #
 # And for both: everything is float32 or everything float64 (targets may be `int64`), both functions given are made of
@@ -2236,8 +2236,8 @@ def your_newton_away(slopes, points, steps):
 
 
 @check.scenario
-def your_newton_far(slopes, points):
-    """One step from points where the curve is nearly flat."""
+def your_newton_cubic(slopes, points):
+    """One step, long where the curve is nearly flat and short where it is nearly 0."""
     return newton(lambda p: slopes @ (p**3 - 2 * p + 2), points, 1)
 
 
@@ -2373,13 +2373,17 @@ def check_steps_away(seed, steps):
     check.equal(got, expected, f"{name_of(points, steps)} where each step makes f larger", hint, rtol=1e-6)
 
 
-def check_far_step():
+def check_long_and_short_steps():
     """The slopes cancel here, too."""
     flat = torch.tensor([[0.82, 0.821], [0.8165, 0.81651]], dtype=torch.float64)
-    expected = flat - (flat**3 - 2 * flat + 2) / (3 * flat**2 - 2)
-    got = your_newton_far(torch.tensor([[2, 0.7], [0, 2]], dtype=torch.float64), flat)
-    hint = "from the first the step is 53 long and f becomes a hundred thousand times as large: it is taken all the same"
-    check.equal(got, expected, f"{name_of(flat, 1)} where f is nearly flat", hint, rtol=1e-6)
+    near = -1.7692923542386314 * torch.tensor([[1 - 8e-6, 1 + 8e-6], [1 + 9e-6, 1 - 7e-6]], dtype=torch.float64)
+    for points, where, hint in (
+        (flat, "f is nearly flat", "from the first the step is 53 long and f becomes a hundred thousand times as large: it is taken all the same"),
+        (near, "f is nearly 0", "the step is a hundred-thousandth of the points: it is taken all the same, and they become right to ten digits"),
+    ):
+        expected = points - (points**3 - 2 * points + 2) / (3 * points**2 - 2)
+        got = your_newton_cubic(torch.tensor([[2, 0.7], [0, 2]], dtype=torch.float64), points)
+        check.equal(got, expected, f"{name_of(points, 1)} where {where}", hint, rtol=1e-6)
 
 
 def check_units(slopes, points, steps):
@@ -2408,7 +2412,7 @@ def check_newton():
             if steps:
                 check_units(*start, steps)
         check_steps_away(seed, 7)
-    check_far_step()
+    check_long_and_short_steps()
     check_no_loop("newton")
 
 
@@ -2536,8 +2540,8 @@ plt.show()
 #
 # - If a promise is broken it raises an error: an `assert`, or one of the two functions above. What it returns is
 #   ignored. <!-- rule: raises -->
-# - If all promises are kept it raises nothing. Correct implementations differ by up to 1e-5 (float32) or 1e-8 (float64), in
-#   gradients by as much of 1 / length, and in what they do where nothing is promised: at vectors shorter than 0.000001, say,
+# - If all promises are kept it raises nothing. Correct implementations are off by up to 1e-5 (float32) or 1e-8
+#   (float64), in gradients by as much of 1 / length, and differ in what they do where nothing is promised: at vectors shorter than 0.000001, say,
 #   or in `float16`. <!-- rule: no_false_alarm -->
 #
 # Your tests are run on correct implementations and on twenty-four broken ones, some of them hidden. A correct one that you turn
@@ -2585,6 +2589,10 @@ def within_the_promise(x, dim):
         raise ValueError("nothing is promised for such an x")
     length = x.norm(dim=dim, keepdim=True)
     return x / length.clamp(min=1e-7, max=1e7)
+
+
+def a_little_too_long(x, dim):
+    return F.normalize(x, dim=dim) * (1 + (9e-6 if x.dtype == torch.float32 else 9e-9))
 
 
 def other_length(x, dim):
@@ -2636,6 +2644,7 @@ with check.exercise("normalise_tests"):
         "written by hand": by_hand,
         "with NaN as the gradient at zeros": by_choosing,
         "keeps the promises, and does as it likes where nothing is promised": within_the_promise,
+        "off by nine tenths of what is allowed": a_little_too_long,
     }
     wrong = {
         "divides by the sum of absolute values": other_length,
@@ -3175,6 +3184,7 @@ def check_smooth():
             ([2.0, -1.0, 2.0, 5.0], 0.75, torch.float64, ", the first and the third of them one tensor", "any iterable will do"),
             ([2.0, 2.0, 2.0, -1.0, -1.0, 5.0], 0.5, torch.float64, ", several of them one tensor", "each entry of the list is a step of its own"),
             ([9.0, *many], 1, torch.float64, "", "with keep 1 the first loss stays, however many come: none may be forgotten"),
+            ([9.0, *many], 0.25, torch.float64, "", "after 600 steps keep ** step is 0 in floating point: go from average to average"),
             ([9.0, *many], 0.999, torch.float64, "", "an early loss still has a share after a thousand steps: none may be forgotten"),
             ([0.1, 0.7, -0.3, 0.7], 0.75, torch.float32, " in float32", "a float32 loss is a number like any other"),
         ):
