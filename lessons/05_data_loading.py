@@ -89,7 +89,7 @@ print(f"{len(texts)} paragraphs of {min(lengths)} to {max(lengths)} words, {len(
 # ### Exercise 1 · Paragraphs (`paragraphs`, 2 points, 15 minutes, difficulty 1 of 3)
 #
 # Write the class `Paragraphs`. `Paragraphs(texts, labels, vocabulary)` gets a list of 0 or more texts (`str`), a list of as
-# many labels (`int`), and a dict from words in lower case to ids (2 or more). Id 0 is kept for padding, id 1 for unknown
+# many labels (`int`), and a dict from words in lower case to ids (2 to 999,999). Id 0 is kept for padding, id 1 for unknown
 # words.
 #
 # - `len(dataset)` is the number of texts. <!-- rule: length -->
@@ -127,17 +127,18 @@ class Paragraphs(Dataset):
 # %% tests="paragraphs" points=2
 @check.scenario
 def items_of(texts, labels, vocabulary):
-    """Its length, and what a loop over it gives, cut off where it does not end."""
+    """Its length, what a loop over it gives, cut off where it does not end, and then the items from the last to the first."""
     dataset = Paragraphs(texts, labels, vocabulary)
-    return {"length": len(dataset), "items": [as_lists(item) for item in itertools.islice(dataset, len(texts) + 2)]}
+    items = [as_lists(item) for item in itertools.islice(dataset, len(texts) + 2)]
+    return {"length": len(dataset), "items": items, "items from the last to the first": [as_lists(dataset[i]) for i in range(len(texts))[::-1]]}
 
 
 @check.shared
 def as_lists(item):
-    """An item with its ids as a list, and beside it what kind of tensor they were."""
+    """An item with its ids as a list, and beside it what kind of tensor they were, and the label."""
     ids = item["ids"]
     kind = f"a tensor of {str(ids.dtype).removeprefix('torch.')} with {ids.ndim} axis" if torch.is_tensor(ids) else f"a {type(ids).__name__}"
-    return {**item, "ids": ids.tolist() if torch.is_tensor(ids) else ids, "kind of ids": kind}
+    return {**item, "ids": ids.tolist() if torch.is_tensor(ids) else ids, "kind of ids": kind, "kind of label": type(item["label"]).__name__}
 
 
 @check.scenario
@@ -168,15 +169,15 @@ def items_with(encode):
 
     def made(texts, labels, vocabulary):
         items = [as_lists({"ids": torch.tensor(encode(t, vocabulary), dtype=torch.int64), "label": n}) for t, n in zip(texts, labels)]
-        return {"length": len(texts), "items": items}
+        return {"length": len(texts), "items": items, "items from the last to the first": items[::-1]}
 
     return made
 
 
-def some_vocabulary(texts, **_):
+def some_vocabulary(texts, _step, **_):
     """Ids for every second word that occurs, in lower case."""
     words = sorted({word for text in texts for word in text.lower().split()})
-    return {word: 2 + 3 * i for i, word in enumerate(words[::2])}
+    return {word: 2 + _step * i % 999_998 for i, word in enumerate(words[::2])}
 
 
 with check.exercise("paragraphs"):
@@ -190,6 +191,7 @@ with check.exercise("paragraphs"):
     domain = {
         "_drawn": cases.lists(cases.text("characters"), "many"),
         "_case": cases.choice("as drawn", "upper", "title"),
+        "_step": cases.choice(3, 76_543),
         "texts": cases.derived(lambda _drawn, _case, **_: [t if _case == "as drawn" else getattr(t, _case)() for t in _drawn]),
         "labels": cases.derived(lambda texts, **_: [(7 * i + len(t)) % 11 for i, t in enumerate(texts)]),
         "vocabulary": cases.derived(some_vocabulary),
@@ -200,9 +202,9 @@ with check.exercise("paragraphs"):
         "unknown words have id 1; 0 is kept for padding": items_with(lambda t, v: [v.get(w, 0) for w in t.lower().split()]),
         "`split(' ')` keeps empty words between two blanks and does not part at tabs: use `split()`": items_with(lambda t, v: [v.get(w, 1) for w in t.lower().split(" ")]),
     }
-    hint = "one id a word of `text.lower().split()`, as an int64 tensor, also where there is no word"
+    hint = "one id a word of `text.lower().split()`, as an int64 tensor, also where there is no word; the label is an `int`"
     drawn = cases.draw(seeds, domain, many=(0, 40), characters=(0, 90))
-    check.agrees(items_of, items_by_definition, drawn, "what a loop over `Paragraphs` gives", hint, causes=causes)
+    check.agrees(items_of, items_by_definition, drawn, "what `Paragraphs` gives", hint, causes=causes)
     for count, beyond in ((1, 0), (3, 0), (3, 4), (0, 0)):
         seen = asked_beyond(count, beyond)
         check.true(seen == "IndexError", f"`dataset[{count + beyond}]` of {count} paragraphs gives {seen}, expected IndexError: a loop over the dataset would not end")
@@ -304,19 +306,20 @@ print("in the main process:", get_worker_info())
 # ### Exercise 2 · Each item once (`stream`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # Write the class `Stream`. `Stream(read, rank=0, world=1)` gets a function without arguments; each call of `read()` returns a new
-# iterator over all items (0 or more, of any kind, `None` too, or without end). `rank` is from 0 to `world - 1`.
+# iterator over 0 to 1,000 items (numbers, texts, `None`), or over items without end. `world` is from 1 to 8, `rank` from 0 to `world - 1`.
 #
 # The items are numbered from 0 in the order of `read()`. Say `workers` for the number of workers of this process, and
-# `number` for that of the worker which iterates; without workers these are 1 and 0. Then there are
+# `number` for that of the worker which iterates (at most 8 workers); without workers these are 1 and 0. Then there are
 # $S = \text{world} \cdot \text{workers}$ shares, and this worker has share $s = \text{rank} \cdot \text{workers} + \text{number}$.
 #
 # - Iterating gives the items number $s, s + S, s + 2S, \ldots$ in this order. <!-- rule: shares -->
 # - Rank and world count, too. <!-- rule: ranks -->
-# - Which worker it is, is asked when iterating begins, not when the object is made: it is made before there are workers, and
-#   copied. <!-- rule: late -->
+# - Which worker it is, is asked anew for each loop (in `iter(stream)` or at its first item), not when the object is made: that is before
+#   there are workers. <!-- rule: late -->
 # - When an item is handed out, no item behind it was taken from `read()` yet. So a stream without end
 #   works. <!-- rule: lazy -->
-# - Each `iter(stream)` begins anew with a call of `read()`, also while another one is under way. <!-- rule: anew -->
+# - Each loop begins with one call of `read()`, which may give other items than the last call did; two loops may be under way at the same
+#   time. <!-- rule: anew -->
 
 
 # %% exercise="stream" minutes=25 difficulty=2
@@ -363,14 +366,25 @@ def share_of(items, endless, rank, world, workers, number):
 
 
 @check.scenario
-def begun_anew(items, workers, number):
-    """Two loops at the same time and one after them, with the defaults of rank and world."""
-    stream = Stream(reader(items, False, []))
-    with pretend_worker(number, workers, stream):
+def begun_anew(count, place, then):
+    """Two loops at the same time and one after them, then one in another worker, with the defaults of rank and world.
+
+    Each call of `read()` gives the pairs [which call it is, number of the item].
+    """
+    calls = itertools.count()
+
+    def read():
+        call = next(calls)
+        return iter([[call, i] for i in range(count)])
+
+    stream = Stream(read)
+    with pretend_worker(*place, stream):
         first = iter(stream)
         begin = list(itertools.islice(first, 1))
-        second = list(stream)
-        return [begin + list(first), second, list(stream)]
+        loops = [list(stream)]
+        loops = [begin + list(first), *loops, list(stream)]
+    with pretend_worker(*then, stream):
+        return [*loops, list(stream)]
 
 
 @check.scenario
@@ -388,8 +402,8 @@ def share_by_definition(items, endless, rank, world, workers, number):
     return [[items[i % len(items)], i + 1] for i in range(count) if i % shares == share][:30]
 
 
-def anew_by_definition(items, workers, number):
-    return [items[number :: max(workers, 1)]] * 3
+def anew_by_definition(count, place, then):
+    return [[[call, i] for i in range(number, count, max(workers, 1))] for call, (number, workers) in enumerate([place, place, place, then])]
 
 
 def other_share(share_and_shares):
@@ -397,7 +411,7 @@ def other_share(share_and_shares):
 
     def made(items, endless, rank, world, workers, number):
         share, shares = share_and_shares(rank, world, max(workers, 1), number)
-        many = items * (2000 // len(items)) if endless and items else items
+        many = items * (3000 // len(items)) if endless and items else items
         return [[item, share + i * shares + 1] for i, item in enumerate(many[share::shares])][:30]
 
     return made
@@ -415,14 +429,14 @@ with check.exercise("stream"):
         "_odd": cases.choice("numbers", "None", "texts"),
         "items": cases.derived(lambda _drawn, _odd, **_: [{"numbers": x, "None": None, "texts": f"line {x}"}[_odd if i % 2 else "numbers"] for i, x in enumerate(_drawn)]),
         "endless": cases.choice(False, True),
-        "_rank": cases.integer(0, 3),
-        "_number": cases.integer(0, 4),
+        "_rank": cases.integer(0, 7),
+        "_number": cases.integer(0, 7),
         "rank": cases.derived(lambda _rank, _world, **_: _rank % _world),
         "world": cases.derived(lambda _world, **_: _world),
-        "workers": cases.choice(0, 1, 2, 3, 5),
+        "workers": cases.choice(0, 1, 2, 3, 8),
         "number": cases.derived(lambda _number, workers, **_: _number % max(workers, 1)),
     }
-    domain = {"_world": cases.choice(1, 2, 4), **domain}
+    domain = {"_world": cases.choice(1, 2, 3, 8), **domain}
     causes = {
         "every worker reads everything: see `get_worker_info`": other_share(lambda rank, world, workers, number: (rank, world)),
         "rank and world count, too": other_share(lambda rank, world, workers, number: (number, workers)),
@@ -432,9 +446,9 @@ with check.exercise("stream"):
     hint = "items number s, s + S, s + 2S, ... with s = rank * workers + number; none behind the one that is handed out is taken"
     drawn = cases.draw(seeds, domain, many=(0, 60))
     check.agrees(share_of, share_by_definition, drawn, what, hint, causes=causes)
-    for workers, number in ((0, 0), (1, 0), (2, 1), (3, 0), (3, 2)):
-        several = f"of a Stream of 0 to 10 in worker {number} of {workers}, two loops at the same time and one afterwards"
-        check.equal(begun_anew([*range(11)], workers, number), anew_by_definition([*range(11)], workers, number), several, "each `iter` calls `read()` anew; keep nothing of a loop in `self`")
+    for count, place, then in ((11, (0, 0), (0, 0)), (11, (0, 1), (1, 2)), (11, (1, 2), (0, 0)), (12, (0, 3), (2, 3)), (1000, (2, 3), (0, 2))):
+        several = f"pairs [call of `read()`, item] of a Stream of {count} items, two loops at the same time and one after them, as worker {place[0]} of {place[1]}, and one as worker {then[0]} of {then[1]}"
+        check.equal(begun_anew(count, place, then), anew_by_definition(count, place, then), several, "each loop calls `read()` once and asks which worker it is; keep nothing of a loop in `self`")
 
 
 # %% [markdown]
@@ -482,7 +496,7 @@ for workers in range(4):
 # ### Exercise 3 · Padding and mask (`collate`, 3 points, 25 minutes, difficulty 1 of 3)
 #
 # `pad_collate(items, multiple=1)` makes a batch of a list of 1 or more items as `Paragraphs` gives them: dicts with `"ids"`, an int64
-# tensor with one axis of 0 to 200 ids (0 or more; it may have any strides), and `"label"`, an `int`. `multiple` is from 1 to 64: GPUs multiply
+# tensor with one axis of 0 to 200 ids from 0 to 999,999 (it may have any strides), and `"label"`, an `int`. `multiple` is from 1 to 64: GPUs multiply
 # fastest where sizes are multiples of 8 or so.
 #
 # - It returns a dict with `"ids"` (int64, [items, width]), `"mask"` (bool, [items, width]) and `"labels"` (int64, [items]), rows in
@@ -494,7 +508,7 @@ for workers in range(4):
 # - The items stay as they were. <!-- rule: items -->
 #
 # `masked_mean(x, mask)` is the mean over the positions that count. `x` is float32 or float64, [rows, positions, features], `mask` is bool,
-# [rows, positions], each size 1 or more.
+# [rows, positions], each size from 1 to 70. Where `mask` is True, `x` is finite.
 #
 # - It returns [rows, features] in the dtype of `x`: the mean over those positions of the row where `mask` is True. <!-- rule: mean -->
 # - What stands where `mask` is False has no effect, be it NaN or infinite. <!-- rule: rubbish -->
@@ -558,7 +572,6 @@ def not_rounded(items, multiple):
 def check_pad_collate():
     emptied = {"none": lambda i: False, "first": lambda i: i == 0, "every second": lambda i: i % 2 == 1, "all": lambda i: True}
     domain = {
-        "_ids": cases.lists(cases.tensor("ids", dtypes=("int64",), high=9), "many"),
         "_empty": cases.choice(*emptied),
         "items": cases.derived(lambda _ids, _empty, **_: [{"ids": x[:0] if emptied[_empty](i) else x, "label": (5 * i + len(x)) % 13} for i, x in enumerate(_ids)]),
         "multiple": cases.choice(1, 8, 5, 64),
@@ -569,8 +582,9 @@ def check_pad_collate():
         "the width was not rounded up to a multiple": not_rounded,
     }
     hint = "ids first, then zeros; the mask says where ids stand; the width is a multiple of `multiple`, at least `multiple`"
-    for longest in ((0, 200), (16, 16)):  # 16: fits exactly
-        drawn = cases.draw(seeds, domain, many=(1, 40), ids=longest)
+    for longest, high in (((0, 200), 9), ((16, 16), 999_999)):  # 16: fits exactly
+        ids = cases.lists(cases.tensor("ids", dtypes=("int64",), high=high), "many")
+        drawn = cases.draw(seeds, {"_ids": ids, **domain}, many=(1, 40), ids=longest)
         check.agrees(pad_collate, batch_by_definition, drawn, "`pad_collate`", hint, causes=causes)
     one = [{"ids": torch.tensor([3, 0, 7]), "label": 4}]
     check.equal(pad_collate(one), batch_by_definition(one, 1), "`pad_collate` of one item of three ids, without `multiple`", hint)
@@ -611,7 +625,7 @@ def check_masked_mean():
         "0 / 0 is NaN: a row without positions gives zeros": mean_of_nothing,
     }
     hint = "only positions where mask is True count, in the sum and in the number by which you divide"
-    drawn = cases.draw(seeds, domain, rows=(1, 9), positions=(1, 70), features=(1, 9))
+    drawn = cases.draw(seeds, domain, rows=(1, 70), positions=(1, 70), features=(1, 70))
     check.agrees(masked_mean, mean_by_definition, drawn, "`masked_mean`", hint, causes=causes)
 
 
@@ -1696,18 +1710,19 @@ print("the same pictures with 0 and with 2 workers:", torch.equal(*with_workers)
 #
 # ### Exercise 8 · Write the tests (`check_load`, 3 points, 30 minutes, difficulty 3 of 3)
 #
-# A colleague has written `load(n, epoch, workers)`. It loads n items (1 or more) with so many workers (0 or more), and returns a list of pairs
+# A colleague has written `load(n, epoch, workers)`. It loads n items (1 or more) with so many workers (0 or more), and returns a list of tuples
 # `(index, number)`: the index of an item, and the random number (`float`, from 0 to less than 1) that it was augmented with. It promises:
 #
-# - Each index from 0 to n - 1 comes exactly once, in any order, whatever the number of workers. <!-- rule: once -->
+# - Each index from 0 to n - 1 comes exactly once, with any number of workers. The order may be another one in each
+#   call. <!-- rule: once -->
 # - The number of an item depends on the epoch and its index alone: it is the same in a second call, and with another number of
 #   workers. <!-- rule: same -->
 # - Numbers do not come again: they differ from item to item and from epoch to epoch. <!-- rule: differ -->
 #
 # Write `check_load(load)`. It gets such a function and tries it out.
 #
-# - It raises an error (use `assert`) if a promise is broken. What it returns is ignored. Each bug shows with 23 items, in the epochs 0 and 1, with 0, 1, 2
-#   or 3 workers. <!-- rule: raises -->
+# - It raises an error (use `assert`) if a promise is broken. What it returns is ignored. All bugs can be found with n = 23, the epochs 0 and 1, and 0 to 3
+#   workers: in a first or in a second call. <!-- rule: raises -->
 # - It raises nothing if all promises are kept. <!-- rule: no_false_alarm -->
 #
 # You are graded by the bugs you catch, among them some that are not shown; a false alarm earns nothing.
@@ -1757,16 +1772,25 @@ def loading(share=None, number=None, order=lambda items: items):
     return load
 
 
-def moody(at):
-    """A `load` whose second call with the same arguments draws other numbers where `at(workers)`."""
+def moody(items):
+    """A `load` for which `items(n, epoch, workers, call)` gives the pairs of the first, second, ... call with the same arguments."""
     calls = collections.Counter()
 
     def load(n, epoch, workers):
         calls[n, epoch, workers] += 1
-        again = calls[n, epoch, workers] if at(workers) else 1
-        return [(i, chance_of(epoch, i, again)) for i in range(n)]
+        return items(n, epoch, workers, calls[n, epoch, workers])
 
     return load
+
+
+def redrawn(at):
+    """A `load` whose second call with the same arguments draws other numbers where `at(epoch, workers)`."""
+    return moody(lambda n, epoch, workers, call: [(i, chance_of(epoch, i, call if at(epoch, workers) else 1)) for i in range(n)])
+
+
+def shuffled_anew(n, epoch, workers, call):
+    pairs = [(i, chance_of(epoch, i)) for i in range(n)]
+    return sorted(pairs, key=lambda pair: chance_of(*pair, workers, call))
 
 
 def blocks(items, number, shares):
@@ -1788,7 +1812,9 @@ with check.exercise("check_load"):
     ### BEGIN HIDDEN TESTS
     right |= {
         "in an order of its own for each epoch": loading(order=lambda pairs: sorted(pairs, key=lambda pair: pair[1])),
-        "pairs as lists": loading(order=lambda pairs: [list(pair) for pair in pairs]),
+        "in another order in each call": moody(shuffled_anew),
+        "numbers that lie close together": loading(number=lambda epoch, i, **_: chance_of(epoch, i) / 10**9),
+        "a number that is 0": loading(number=lambda epoch, i, **_: chance_of(epoch, i) if epoch or i else 0.0),
     }
     wrong |= {
         "drops what does not fill the shares": loading(share=lambda n, workers: [items[: n // max(workers, 1)] for items in shares_of(n, workers)]),
@@ -1800,8 +1826,17 @@ with check.exercise("check_load"):
         "workers draw from a seed of their own": loading(number=lambda epoch, i, worker, workers, **_: chance_of(epoch, i, worker if workers else 0)),
         "the number depends on how many workers there are": loading(number=lambda epoch, i, workers, **_: chance_of(epoch, i, workers)),
         "epoch 1 draws the numbers of epoch 0, moved by one item": loading(number=lambda epoch, i, **_: chance_of(epoch + i)),
-        "a second call draws other numbers": moody(lambda workers: True),
-        "a second call with three workers draws other numbers": moody(lambda workers: workers == 3),
+        "a second call draws other numbers": redrawn(lambda epoch, workers: True),
+        "a second call with three workers draws other numbers": redrawn(lambda epoch, workers: workers == 3),
+        "a second call without workers draws other numbers": redrawn(lambda epoch, workers: workers == 0),
+        "a second call in epoch 1 with one worker draws other numbers": redrawn(lambda epoch, workers: epoch == 1 and workers == 1),
+        "a second call in epoch 0 with two workers draws other numbers": redrawn(lambda epoch, workers: epoch == 0 and workers == 2),
+        "a second call loads the first item twice": moody(lambda n, epoch, workers, call: [(i, chance_of(epoch, i)) for i in ([0] if call > 1 else []) + [*range(n)]]),
+        "epoch 1 loses its last item": moody(lambda n, epoch, workers, call: [(i, chance_of(epoch, i)) for i in range(n - (epoch == 1))]),
+        "in epoch 1 two workers draw other numbers": loading(number=lambda epoch, i, workers, **_: chance_of(epoch, i, epoch == 1 and workers == 2)),
+        "with one worker the first item comes twice": loading(share=lambda n, workers: [[0, *range(n)]] if workers == 1 else shares_of(n, workers)),
+        "the first item of epoch 1 has the number of the last one of epoch 0": loading(number=lambda epoch, i, n, **_: chance_of(0, n - 1) if (epoch, i) == (1, 0) else chance_of(epoch, i)),
+        "two items of epoch 1 have the same number": loading(number=lambda epoch, i, **_: chance_of(epoch, i or epoch)),
         "two items have the same number": loading(number=lambda epoch, i, **_: chance_of(epoch, i or 22)),
         "the last item has the same number in each epoch": loading(number=lambda epoch, i, n, **_: chance_of(epoch if i < n - 1 else 0, i)),
         "all numbers are equal": loading(number=lambda epoch, **_: chance_of(epoch)),

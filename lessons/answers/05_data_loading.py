@@ -96,6 +96,51 @@ class Paragraphs(Dataset):
         return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i]}
 
 
+# %% wrong="paragraphs" breaks="item" says="kind of label"
+# Misunderstands: a dataset hands out tensors only.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.texts, self.vocabulary = texts, vocabulary
+        self.labels = torch.tensor(labels, dtype=torch.int64)
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, i):
+        ids = [self.vocabulary.get(word, 1) for word in self.texts[i].lower().split()]
+        return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i]}
+
+
+# %% wrong="paragraphs" breaks="item" says="from the last to the first"
+# Misunderstands: items are asked for in order, once.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.count, self.rows, self.vocabulary = len(texts), itertools.cycle(zip(texts, labels)), vocabulary
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, i):
+        if i >= self.count:
+            raise IndexError(i)
+        text, label = next(self.rows)
+        return {"ids": torch.tensor([self.vocabulary.get(word, 1) for word in text.lower().split()], dtype=torch.int64), "label": label}
+
+
+# %% wrong="paragraphs" breaks="item" says="ids"
+# Misunderstands: ids fit into 16 bits.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.texts, self.labels, self.vocabulary = texts, labels, vocabulary
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, i):
+        ids = np.array([self.vocabulary.get(word, 1) for word in self.texts[i].lower().split()]).astype(np.uint16)
+        return {"ids": torch.from_numpy(ids.astype(np.int64)), "label": self.labels[i]}
+
+
 # %% right="paragraphs"
 # Encodes everything at once, with a loop.
 class Paragraphs(Dataset):
@@ -240,6 +285,67 @@ class Stream(IterableDataset):
             if item is None:
                 return
             yield item
+
+
+# %% wrong="stream" breaks="anew" says="two loops at the same time"
+# Misunderstands: a stream is the same each time, so its share can be kept.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world = read, rank, world
+        self.kept = None
+
+    def __iter__(self):
+        if self.kept is not None:
+            yield from self.kept
+            return
+        info = get_worker_info()
+        workers, number = (info.num_workers, info.id) if info else (1, 0)
+        mine = []
+        for item in itertools.islice(self.read(), self.rank * workers + number, None, self.world * workers):
+            mine.append(item)
+            yield item
+        self.kept = mine
+
+
+# %% wrong="stream" breaks="late" says="asks which worker it is"
+# Misunderstands: a stream stays in the worker of its first loop.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world, self.place = read, rank, world, None
+
+    def __iter__(self):
+        if self.place is None:
+            info = get_worker_info()
+            self.place = (info.id, info.num_workers) if info else (0, 1)
+        number, workers = self.place
+        return itertools.islice(self.read(), self.rank * workers + number, None, self.world * workers)
+
+
+# %% wrong="stream" breaks="anew" says="calls `read()` once"
+# Misunderstands: reading twice does no harm.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world = read, rank, world
+
+    def __iter__(self):
+        if not hasattr(self.read(), "__next__"):
+            raise TypeError("no iterator")
+        info = get_worker_info()
+        number, workers = (info.id, info.num_workers) if info else (0, 1)
+        return itertools.islice(self.read(), self.rank * workers + number, None, self.world * workers)
+
+
+# %% wrong="stream" breaks="ranks" says="rank and world count"
+# Misunderstands: without workers there is nothing to share.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world = read, rank, world
+
+    def __iter__(self):
+        info = get_worker_info()
+        if info is None:
+            return iter(self.read())
+        return itertools.islice(self.read(), self.rank * info.num_workers + info.id, None, self.world * info.num_workers)
 
 
 # %% right="stream"
@@ -413,6 +519,32 @@ def masked_mean(x, mask):
     return x.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True)
 
 
+# %% wrong="collate" breaks="mask" says="the mask says where ids stand"
+# Misunderstands: a row must not be masked as a whole.
+def pad_collate(items, multiple=1):
+    sizes = torch.tensor([len(item["ids"]) for item in items])
+    width = max(1, -(-int(sizes.max()) // multiple)) * multiple
+    ids = torch.stack([F.pad(item["ids"], (0, width - len(item["ids"]))) for item in items])
+    return {"ids": ids, "mask": torch.arange(width) < sizes[:, None].clamp(min=1), "labels": torch.tensor([item["label"] for item in items])}
+
+
+def masked_mean(x, mask):
+    return x.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+# %% wrong="collate" breaks="padding" says="ids first, then zeros"
+# Misunderstands: ids fit into 16 bits.
+def pad_collate(items, multiple=1):
+    sizes = torch.tensor([len(item["ids"]) for item in items])
+    width = max(1, -(-int(sizes.max()) // multiple)) * multiple
+    ids = torch.stack([F.pad(item["ids"].short(), (0, width - len(item["ids"]))) for item in items]).long()
+    return {"ids": ids, "mask": torch.arange(width) < sizes[:, None], "labels": torch.tensor([item["label"] for item in items])}
+
+
+def masked_mean(x, mask):
+    return x.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
 # %% right="collate"
 # Library functions for the padding, `where` and a safe divisor for the mean.
 def pad_collate(items, multiple=1):
@@ -443,6 +575,20 @@ def pad_collate(items, multiple=1):
 def masked_mean(x, mask):
     means = [row[chosen].mean(0) if chosen.any() else torch.zeros(x.shape[2], dtype=x.dtype) for row, chosen in zip(x, mask)]
     return torch.stack(means)
+
+
+# %% right="collate"
+# Where `mask` is True there is nothing for `nan_to_num` to change.
+def pad_collate(items, multiple=1):
+    sizes = torch.tensor([len(item["ids"]) for item in items])
+    width = max(1, -(-int(sizes.max()) // multiple)) * multiple
+    ids = torch.stack([F.pad(item["ids"], (0, width - len(item["ids"]))) for item in items])
+    return {"ids": ids, "mask": torch.arange(width) < sizes[:, None], "labels": torch.tensor([item["label"] for item in items])}
+
+
+def masked_mean(x, mask):
+    clean = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+    return (clean * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 # %% wrong="item_weights" breaks="absent" says="0 ** 0 is 1"
@@ -1394,6 +1540,89 @@ def check_load(load):
     assert load(23, 0, 0) == load(23, 0, 3)
 
 
+# %% wrong="check_load" breaks="no_false_alarm" says="reject a correct implementation"
+# Misunderstands: a second call gives the pairs in the same order, too.
+def check_load(load):
+    numbers = []
+    for epoch in (0, 1):
+        alone = dict(load(23, epoch, 0))
+        for workers in (0, 1, 2, 3):
+            pairs = load(23, epoch, workers)
+            assert sorted(i for i, _ in pairs) == list(range(23))
+            assert dict(pairs) == alone
+            assert load(23, epoch, workers) == pairs
+        numbers += alone.values()
+    assert len(set(numbers)) == 46
+
+
+# %% wrong="check_load" breaks="no_false_alarm" says="reject a correct implementation"
+# Misunderstands: numbers that are nearly equal are equal.
+def check_load(load):
+    numbers = []
+    for epoch in (0, 1):
+        alone = dict(load(23, epoch, 0))
+        for workers in (0, 1, 2, 3) * 2:
+            pairs = load(23, epoch, workers)
+            assert sorted(i for i, _ in pairs) == list(range(23))
+            assert dict(pairs) == alone
+        numbers += alone.values()
+    assert not any(math.isclose(a, b, abs_tol=1e-7) for a, b in itertools.combinations(numbers, 2))
+
+
+# %% wrong="check_load" breaks="no_false_alarm" says="reject a correct implementation"
+# Misunderstands: a number that is 0 was not drawn.
+def check_load(load):
+    numbers = []
+    for epoch in (0, 1):
+        alone = dict(load(23, epoch, 0))
+        for workers in (0, 1, 2, 3) * 2:
+            pairs = load(23, epoch, workers)
+            assert sorted(i for i, _ in pairs) == list(range(23))
+            assert dict(pairs) == alone and all(alone.values())
+        numbers += alone.values()
+    assert len(set(numbers)) == 46
+
+
+# %% wrong="check_load" breaks="same" says="a second call"
+# Misunderstands: a call with another number of workers is a second call.
+def check_load(load):
+    numbers = []
+    for epoch in (0, 1):
+        tables = []
+        for workers in range(4):
+            pairs = load(23, epoch, workers)
+            assert sorted(i for i, _ in pairs) == list(range(23))
+            tables.append(dict(pairs))
+        assert all(table == tables[0] for table in tables)
+        numbers += tables[0].values()
+    assert len(set(numbers)) == 46
+
+
+# %% wrong="check_load" breaks="differ" says="moved by one item"
+# Misunderstands: from epoch to epoch the numbers of the same item differ.
+def check_load(load):
+    tables = {}
+    for epoch in (0, 1):
+        for workers in (0, 0, 1, 1, 2, 2, 3, 3):
+            pairs = load(23, epoch, workers)
+            assert sorted(i for i, _ in pairs) == list(range(23))
+            assert tables.setdefault(epoch, dict(pairs)) == dict(pairs)
+        assert len(set(tables[epoch].values())) == 23
+    assert all(tables[0][i] != tables[1][i] for i in range(23))
+
+
+# %% wrong="check_load" breaks="raises" says="in epoch 1"
+# Misunderstands: what epoch 0 promises, epoch 1 keeps.
+def check_load(load):
+    first = dict(load(23, 0, 0))
+    for workers in (0, 1, 2, 3) * 2:
+        pairs = load(23, 0, workers)
+        assert sorted(i for i, _ in pairs) == list(range(23))
+        assert dict(pairs) == first
+    later = [number for _, number in load(23, 1, 0)]
+    assert len({*first.values(), *later}) == 46
+
+
 # %% right="check_load"
 # Everything is loaded first.
 def check_load(load):
@@ -1418,3 +1647,16 @@ def check_load(load):
             assert [i for i, _ in tables[0]] == [*range(n)]
             whole += [x for _, x in tables[0]]
         assert len(whole) == len(set(whole))
+
+
+# %% right="check_load"
+# Sets of pairs.
+def check_load(load):
+    for epoch in (0, 1):
+        first = load(23, epoch, 1)
+        assert len(first) == len(set(first)) == 23
+        for workers in (0, 1, 2, 3, 0, 2, 3):
+            pairs = load(23, epoch, workers)
+            assert len(pairs) == 23 and set(pairs) == set(first)
+        assert {i for i, _ in first} == set(range(23))
+    assert len({number for epoch in (0, 1) for _, number in load(23, epoch, 3)}) == 46
