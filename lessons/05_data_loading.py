@@ -381,10 +381,10 @@ def begun_anew(count, place, then):
     with pretend_worker(*place, stream):
         first = iter(stream)
         begin = list(itertools.islice(first, 1))
-        loops = [list(stream)]
-        loops = [begin + list(first), *loops, list(stream)]
+        second = list(stream)
+        loops = [begin + list(first), second, list(stream)]
     with pretend_worker(*then, stream):
-        return [*loops, list(stream)]
+        return dict(zip(("first loop", "second loop, during the first", "third loop", "loop as the other worker"), [*loops, list(stream)]))
 
 
 @check.scenario
@@ -403,7 +403,8 @@ def share_by_definition(items, endless, rank, world, workers, number):
 
 
 def anew_by_definition(count, place, then):
-    return [[[call, i] for i in range(number, count, max(workers, 1))] for call, (number, workers) in enumerate([place, place, place, then])]
+    names = ("first loop", "second loop, during the first", "third loop", "loop as the other worker")
+    return {name: [[call, i] for i in range(number, count, max(workers, 1))] for call, (name, (number, workers)) in enumerate(zip(names, [place, place, place, then]))}
 
 
 def other_share(share_and_shares):
@@ -447,7 +448,8 @@ with check.exercise("stream"):
     drawn = cases.draw(seeds, domain, many=(0, 60))
     check.agrees(share_of, share_by_definition, drawn, what, hint, causes=causes)
     for count, place, then in ((11, (0, 0), (0, 0)), (11, (0, 1), (1, 2)), (11, (1, 2), (0, 0)), (12, (0, 3), (2, 3)), (1000, (2, 3), (0, 2))):
-        several = f"pairs [call of `read()`, item] of a Stream of {count} items, two loops at the same time and one after them, as worker {place[0]} of {place[1]}, and one as worker {then[0]} of {then[1]}"
+        who = [f"worker {number} of {workers}" if workers else "the main process" for number, workers in (place, then)]
+        several = f"for a Stream of {count} items, three loops in {who[0]} and one in {who[1]}, the pairs (which call of `read()`, item)"
         check.equal(begun_anew(count, place, then), anew_by_definition(count, place, then), several, "each loop calls `read()` once and asks which worker it is; keep nothing of a loop in `self`")
 
 
@@ -810,21 +812,21 @@ plt.show()
 #   first, and cut into batches of `batch_size`. It returns the list of all batches, which are lists of indices, pool by
 #   pool. <!-- rule: pools -->
 # - Indices of equal length stay in the order in which `order` has them. <!-- rule: ties -->
-# - No index is lost: a last, smaller batch of a pool is kept. <!-- rule: kept -->
+# - No index is lost: a last, smaller batch is kept. <!-- rule: kept -->
 #
-# `padding_share(batches, lengths)` measures the waste. `batches` is a list of 1 or more lists of 1 or more indices. A batch becomes a table as
-# wide as its longest item.
+# `padding_share(batches, lengths)` measures the waste. `batches` is a list of 1 or more lists of 1 or more indices, no index twice. A batch becomes a
+# table as wide as its longest item.
 #
 # - It returns a `float`: of all cells of all these tables the share that holds no word. <!-- rule: waste -->
-# - Where there are no cells, because all lengths are 0, it is 0. <!-- rule: no_cells -->
+# - Where there are no cells, because all lengths are 0, it is 0.0. <!-- rule: no_cells -->
 #
-# `epoch_batches(lengths, batch_size, pool, seed, epoch)` is what a loader uses. `seed` and `epoch` are from 0 to 10,000; there are 1 or more lengths.
+# `epoch_batches(lengths, batch_size, pool, seed, epoch)` is what a loader uses. `seed` is from 0 to 999, `epoch` from 0 to 99; there are 1 or more lengths.
 #
 # - It returns the batches of `bucket_batches` for a random order of all indices, and with the same `batch_size` and
 #   `pool`. <!-- rule: epoch -->
 # - The batches themselves come in a random order, too; the smaller one may stand anywhere. <!-- rule: shuffled -->
-# - The same arguments give the same batches. Another seed or another epoch gives others, (3, 4) others than (4, 3) or
-#   (2, 5). <!-- rule: seeded -->
+# - The same arguments give the same list. Where there are 10 or more batches, another seed or another epoch gives another list:
+#   (3, 4) another one than (4, 3) or (2, 5). <!-- rule: seeded -->
 # - The global random numbers of `random`, NumPy and torch have no influence, and stand afterwards where they
 #   stood. <!-- rule: global -->
 #
@@ -970,16 +972,29 @@ def check_padding_share():
 @check.scenario
 def epochs_of(lengths, batch_size, pool, pairs):
     """The batches of some (seed, epoch), each with other global random numbers; whether these stand where they stood."""
-    seen, still = [], True
+    seen, still, kept = [], True, True
     for k, (seed, epoch) in enumerate(pairs):
         random.seed(k)
         np.random.seed(k)
         torch.manual_seed(k)
-        before = check.random_state()
-        batches = epoch_batches(list(lengths), batch_size, pool, seed, epoch)
+        before, given = check.random_state(), list(lengths)
+        batches = epoch_batches(given, batch_size, pool, seed, epoch)
         still = still and not check_states(check.random_state(), before)
+        kept = kept and given == list(lengths)
         seen.append([[int(i) for i in batch] for batch in batches])
-    return seen, still
+    return seen, still, kept
+
+
+@check.scenario
+def met_again(lengths, batch_size, pool, pairs):
+    """The first two (seed, epoch) of `pairs` with the same batches, or None."""
+    seen = {}
+    for seed, epoch in pairs:
+        key = repr([[int(i) for i in batch] for batch in epoch_batches(list(lengths), batch_size, pool, seed, epoch)])
+        if key in seen:
+            return [seen[key], [seed, epoch]]
+        seen[key] = [seed, epoch]
+    return None
 
 
 @check.shared
@@ -995,13 +1010,17 @@ def check_states(now, before):
 def check_epoch_batches():
     for seed in seeds:
         chance = random.Random(seed)
+        lengths = chance.sample(range(10_000), 14)
+        orders = {tuple(min(lengths[i] for i in batch) for batch in batches) for batches in epochs_of(lengths, 3, 1000, [(24, epoch) for epoch in range(40)])[0]}
+        check.true(len(orders) > 10, f"in 40 epochs of 14 items in one pool the 5 batches come in {len(orders)} different orders, of 120: shuffle the batches")
         for many, batch_size, pool in ((1, 4, 2), (7, 10, 1), (23, 1, 3), (50, 4, 1000), (61, 3, 1), (200, 8, 5)):
             lengths = [chance.randrange(10_000) for _ in range(many)]
-            s, e = chance.randrange(3, 99), chance.randrange(100, 200)
+            s, e = chance.randrange(3, 50), chance.randrange(50, 99)
             pairs = [(s, e), (e, s), (s - 1, e + 1), (s, e + 1), (s + 1, e), (0, 0), (s, e)]
-            seen, still = epochs_of(lengths, batch_size, pool, pairs)
+            seen, still, kept = epochs_of(lengths, batch_size, pool, pairs)
             what = f"`epoch_batches` of {many} lengths with batch_size {batch_size} and pool {pool}"
             check.true(still, f"after {what} the global random numbers have moved on: draw from a generator of your own")
+            check.true(kept, f"{what} has changed `lengths`: all arguments stay as they were")
             for batches in seen:
                 check.equal(sorted(i for batch in batches for i in batch), list(range(many)), f"all indices in {what}, sorted,", "each index exactly once, the smaller batch included")
                 sizes = sorted(map(len, batches))
@@ -1024,13 +1043,27 @@ def check_epoch_batches():
                     check.true(batches != seen[0], f"{what} is the same for (seed, epoch) = ({s}, {e}) and ({one}, {other}): make the generator from both numbers, not from their sum or from one of them")
         many, lengths = 14, [chance.randrange(10_000) for _ in range(14)]
         pairs = [(24, epoch) for epoch in range(40)]
-        seen, _ = epochs_of(lengths, 3, 1000, pairs)
+        seen = epochs_of(lengths, 3, 1000, pairs)[0]
         places = {[len(batch) for batch in batches].index(2) for batches in seen}
         check.true(len(places) > 1, f"in 40 epochs of 14 items in batches of 3 the smaller batch stands at place {min(places)} each time: shuffle all batches")
         met = {tuple(sorted(lengths[i] for i in batch)) for batches in epochs_of(lengths, 3, 1, pairs)[0] for batch in batches}
         check.true(len(met) > 40, "in 40 epochs of 14 items with batch_size 3 and pool 1 the same batches come again and again: shuffle the indices first, then cut")
         lasts = {batch[-1] for batches in epochs_of(lengths, 3, 1, pairs)[0] for batch in batches if len(batch) == 2}
         check.true(len(lasts) > 3, "in 40 epochs of 14 items with batch_size 3 and pool 1 the smaller batch holds the same items: shuffle the indices first, then cut")
+        lengths = chance.sample(range(10_000), 240)
+        for pool in (1, 3, 5):
+            mine = mean_width(epochs_of(lengths, 8, pool, pairs)[0], lengths)
+            theirs = mean_width([buckets_by_definition(chance.sample(range(240), 240), lengths, 8, pool) for _ in pairs], lengths)
+            check.true(abs(mine / theirs - 1) < 0.12, f"in 40 epochs of 240 items with batch_size 8 and pool {pool} a batch holds lengths that lie {mine:.0f} apart (in the mean), expected about {theirs:.0f}: the batches are those of `bucket_batches` for a random order, with the same `pool`")
+    pairs = [(k, 0) for k in range(1000)] + [(0, k) for k in range(1, 100)] + [(a, b) for a in range(1, 30) for b in range(1, 30)]
+    pairs += [(999, k) for k in (99, 98, 9)] + [(k, 99) for k in (998, 99)]
+    again = met_again([(37 * k) % 101 for k in range(40)], 4, 2, pairs)
+    check.true(again is None, again and f"`epoch_batches` of 40 lengths is the same for (seed, epoch) = {tuple(again[0])} and {tuple(again[1])}: make the generator from both numbers, for example from a list of them")
+
+
+def mean_width(epochs, lengths):
+    """How far the lengths of a batch lie apart, in the mean over all batches of some epochs."""
+    return np.mean([max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batches in epochs for batch in batches])
 
 
 def sorted_as_one(batches, lengths):
@@ -1134,18 +1167,19 @@ for workers in (0, 2):
 #
 # ### Exercise 6 · The identical next batch (`resume`, 4 points, 40 minutes, difficulty 3 of 3)
 #
-# Write the class `Resumable`. `Resumable(batches_of, load)` gets two functions. `batches_of(epoch)` returns the list of the batches of an epoch
-# (1 or more), always the same for the same epoch. `load(batches)` takes a list of batches and returns an
+# Write the class `Resumable`. `Resumable(batches_of, load)` gets two functions. `batches_of(epoch)` returns the list of the 1 to 50 batches of an
+# epoch, the same list object each time; it stays as it was. `load(batches)` takes a list of batches and returns an
 # iterable of the loaded ones, in the same order; it may read ahead.
 #
-# - Each `for` loop goes over one epoch and gives what `load` makes of its batches: the first loop epoch 0, the next one
-#   epoch 1, and so on. <!-- rule: epochs -->
+# - Each `for` loop goes over one epoch and hands out what `load` makes of its batches, each before it asks for the next one: the first loop
+#   epoch 0, the next one epoch 1, and so on. <!-- rule: epochs -->
 # - `state_dict()` returns `{"epoch": e, "done": d}` with two `int`: the epoch, and how many of its batches were handed out. The batch that
 #   the body of the loop has just now counts; what `load` has read ahead does not. Before the first loop both are 0; after a whole epoch e they are
 #   e + 1 and 0. <!-- rule: state -->
 # - `load_state_dict(state)`, between two loops, makes the next loop give the rest of that epoch: the batches from number d on. Until then
 #   `state_dict()` returns these two numbers. Where no batch is left the loop gives none; like every loop that comes to its end, it leaves epoch + 1 and 0. <!-- rule: resume -->
-# - Batches that were handed out before are not loaded again: `load` gets the rest alone. <!-- rule: rest -->
+# - Each loop calls `load` once, with a list of just those batches that are left (where none is left, with an empty list or not at
+#   all). <!-- rule: rest -->
 # - After a loop that was left early (`break`) the next loop gives the rest of the epoch. <!-- rule: left -->
 # - A state is a photograph: what was returned stays as it is, and a dict that was loaded is not changed. <!-- rule: photograph -->
 #
@@ -1164,8 +1198,7 @@ class Resumable:
 
     def __iter__(self):
         ### BEGIN SOLUTION
-        rest = self.batches_of(self.epoch)[self.done :]
-        for batch in self.load(rest) if rest else ():
+        for batch in self.load(self.batches_of(self.epoch)[self.done :]):
             self.done += 1
             yield batch
         self.epoch, self.done = self.epoch + 1, 0
@@ -1186,7 +1219,8 @@ class Resumable:
 @check.shared
 def plan_of(sizes):
     """A `batches_of`: epochs with sizes[0], sizes[1], ... batches, again and again; no two batches are equal."""
-    return lambda epoch: [[epoch, k] for k in range(sizes[epoch % len(sizes)])]
+    plans = {}
+    return lambda epoch: plans.setdefault(epoch, [[epoch, k] for k in range(sizes[epoch % len(sizes)])])
 
 
 @check.scenario
@@ -1196,29 +1230,44 @@ def played(sizes, ahead, script):
     A step of the script: ("loop", n) leaves a loop after n batches (None: it goes to its end); ("load", k) makes a new object
     and loads the k-th state that was noted, ("back", k) loads it into the object that is there.
     """
-    log, states, copies = [], [], []
+    log, states, copies, loaded, plan = [], [], [], [], plan_of(sizes)
+
+    class Loaded:
+        """What `load` returns: an iterable, no iterator."""
+
+        def __init__(self, batches):
+            self.batches = batches
+
+        def __iter__(self):
+            waiting = collections.deque()
+            for batch in self.batches:
+                log.append(f"load took {batch}")
+                waiting.append(f"loaded {batch}")
+                if len(waiting) > ahead:
+                    yield waiting.popleft()
+            yield from waiting
 
     def load(batches):
-        waiting = collections.deque()
-        for batch in batches:
-            log.append(f"load took {batch}")
-            waiting.append(f"loaded {batch}")
-            if len(waiting) > ahead:
-                yield waiting.popleft()
-        yield from waiting
+        if not isinstance(batches, list):
+            log.append(f"load got a {type(batches).__name__}, not a list")
+        elif batches:
+            log.append(f"load was called with {len(batches)} batches")
+        return Loaded(batches)
 
     def note():
         states.append(resumable.state_dict())
         copies.append(dict(states[-1]))
         log.append(dict(states[-1]))
 
-    resumable = Resumable(plan_of(sizes), load)
+    resumable = Resumable(plan, load)
     note()
     for what, number in script:
         if what in ("load", "back"):
             if what == "load":
-                resumable = Resumable(plan_of(sizes), load)
-            resumable.load_state_dict(states[number % len(states)])
+                resumable = Resumable(plan, load)
+            state = dict(reversed(states[number % len(states)].items()))  # as JSON might hold it
+            loaded.append((state, dict(state)))
+            resumable.load_state_dict(state)
         elif number != 0:
             taken = 0
             for batch in resumable:
@@ -1228,7 +1277,8 @@ def played(sizes, ahead, script):
                 if taken == number or taken > 60:
                     break
         note()
-    return {"log": log, "states, looked at in the end": states, "same": states == copies}
+    plans = [plan(epoch) == plan_of(sizes)(epoch) for epoch in range(20)]
+    return {"log": log, "same states": states == copies, "same loaded states": all(one == other for one, other in loaded), "same plan": all(plans)}
 
 
 def played_by_definition(sizes, ahead, script):
@@ -1245,6 +1295,8 @@ def played_by_definition(sizes, ahead, script):
         elif number != 0:
             rest = plan_of(sizes)(epoch)[done:]
             taken = 0
+            if rest:
+                log.append(f"load was called with {len(rest)} batches")
             for k, batch in enumerate(rest):
                 for read in rest[0 if k == 0 else k + ahead : k + ahead + 1]:
                     log.append(f"load took {read}")
@@ -1257,7 +1309,7 @@ def played_by_definition(sizes, ahead, script):
             else:
                 epoch, done = epoch + 1, 0
         note()
-    return {"log": log, "states, looked at in the end": states, "same": True}
+    return {"log": log}
 
 
 def scripts(seed):
@@ -1269,6 +1321,8 @@ def scripts(seed):
         yield [2], ahead, [("loop", 2), ("load", -1), ("loop", None), ("loop", None)]
         yield [5, 2], ahead, [("loop", None), ("load", 3), ("loop", 1), ("loop", None), ("load", 1), ("loop", None)]
         yield [3, 4], ahead, [("loop", None), ("loop", 2), ("back", 2), ("loop", None), ("loop", 1)]
+        yield [4], ahead, [("loop", 1), ("loop", 1), ("loop", 1), ("load", 0), ("loop", 2)]
+        yield [50], ahead, [("loop", 40), ("load", -1), ("loop", None), ("loop", 2)]
     chance = random.Random(seed)
     for _ in range(12):
         sizes = [chance.randint(1, 9) for _ in range(chance.randint(1, 3))]
@@ -1295,12 +1349,23 @@ with check.exercise("resume"):
         for sizes, ahead, script in scripts(seed):
             what = f"epochs of {sizes} batches, `load` reads {ahead} ahead, script {script}: "
             got, expected = played(sizes, ahead, script), played_by_definition(sizes, ahead, script)
-            check.true(got["same"], f"{what}a state changed after `state_dict` had returned it, or `load_state_dict` changed it: make a new dict each time, and keep numbers alone")
+            check.true(got["same states"], f"{what}a state changed after `state_dict` had returned it: make a new dict each time, and keep numbers alone")
+            check.true(got["same loaded states"], f"{what}a dict that was loaded has changed: make a new dict each time, and keep numbers alone")
+            check.true(got["same plan"], f"{what}a list that `batches_of` returned has changed: it must stay as it was (a slice makes a new list)")
             for k, (mine, theirs) in enumerate(zip(got["log"], expected["log"])):
                 if mine == theirs:
                     continue
                 before = f"after {expected['log'][k - 1]} " if k else "at the start "
-                hint = "count where a batch is handed out, before the `yield`" if isinstance(theirs, dict) else "the next loop begins with batch number `done` of its epoch, and `load` gets the rest alone"
+                if isinstance(theirs, dict) and not isinstance(mine, dict):
+                    hint = "here the loop is over: no batch of its epoch is left, so it gives none and leaves epoch + 1 and 0"
+                elif isinstance(theirs, dict):
+                    hint = "count where a batch is handed out, before the `yield`; a loop that comes to its end leaves epoch + 1 and 0"
+                elif "not a list" in str(mine):
+                    hint = "`load` takes a list"
+                elif str(theirs).startswith("loaded"):
+                    hint = "hand out each batch before you ask for the next one"
+                else:
+                    hint = "the next loop begins with batch number `done` of its epoch, and calls `load` once, with a list of the rest alone"
                 check.true(False, f"{what}{before}comes {mine}, expected {theirs} ({hint})")
             check.equal(len(got["log"]), len(expected["log"]), f"{what}the number of events", "does a loop end too early, or too late?")
 
@@ -1453,22 +1518,24 @@ for epoch in range(2):
 # %% [markdown]
 # ### Exercise 7 · Shifts that never repeat (`shifted`, 3 points, 35 minutes, difficulty 2 of 3)
 #
-# `shift(image, dy, dx)` moves a picture. `image` is a tensor, float32, float64 or uint8, of shape [channels, height, width], each 1 or more, with any strides. `dy`
-# and `dx` are whole numbers from -9 to 9.
+# `shift(image, dy, dx)` moves a picture. `image` is a tensor of finite numbers, float32, float64 or uint8, of shape [channels, height, width], each from
+# 1 to 28, with any strides. `dy` and `dx` are whole numbers from -9 to 9.
 #
 # - The result has the shape and dtype of `image`. Its entry [c, y, x] is `image[c, y - dy, x - dx]`, and 0 where that lies outside the
 #   picture. What leaves at one side does not come back at the other. <!-- rule: moved -->
 # - A picture that is moved by its whole height or width, or further, is all 0. <!-- rule: far -->
 #
-# `Shifted(images, labels, seed, reach)` is a map-style dataset. `images` is a float32 tensor [n, channels, height, width], `labels` a list of n
-# numbers (`int`), `seed` is from 0 to 10,000, `reach` from 0 to 4. `set_epoch(epoch)` tells the epoch, from 0 to 10,000; before the first call it is 0.
+# `Shifted(images, labels, seed, reach)` is a map-style dataset. `images` is a float32 tensor of 1 to 300 pictures, [n, channels, height, width], height
+# and width from 9 to 28; `labels` is a list of n numbers (`int`), `seed` from 0 to 999, `reach` from 0 to 4. `set_epoch(epoch)` tells the epoch, from 0
+# to 99; before the first call it is 0.
 #
-# - `len(dataset)` is n, and `dataset[i]` with i from 0 to n - 1 is the pair of `images[i]`, moved by some (dy, dx), and
-#   `labels[i]`. <!-- rule: pair -->
+# - `len(dataset)` is n, and `dataset[i]` is the pair of `images[i]`, moved by some (dy, dx), and `labels[i]`. Nobody asks for an i beyond
+#   n - 1. <!-- rule: pair -->
 # - dy and dx are drawn independently, each of -reach, ..., reach with the same probability. <!-- rule: uniform -->
-# - They depend on (seed, epoch, i) alone: not on what was asked before, nor on global random numbers. <!-- rule: pure -->
-# - Another epoch, another seed and another item draw anew: the shifts of an epoch, as a list, are not those of another
-#   epoch or seed, nor these moved by some places. <!-- rule: fresh -->
+# - In a dataset they depend on (seed, epoch, i) alone: not on what was asked before, on global random numbers, or on the worker that
+#   asks. <!-- rule: pure -->
+# - Another epoch, another seed and another item draw anew. So with reach 4 no 8 items in a row have the shifts of 8 others in a row, in this
+#   epoch or another one, with this seed or another one. <!-- rule: fresh -->
 # - The global random numbers of `random`, NumPy and torch stand afterwards where they stood. <!-- rule: global -->
 #
 # `image` and `images` stay as they were. `shift` and `Shifted` earn half of the points each; `Shifted` may use your `shift`.
@@ -1550,7 +1617,7 @@ def check_shift():
             "dy": cases.integer(-9, 9),
             "dx": cases.integer(-9, 9),
         }
-        drawn = cases.draw(seeds, domain, count=16, channels=(1, 4), height=(1, 15), width=(1, 15))
+        drawn = cases.draw(seeds, domain, count=16, channels=(1, 28), height=(1, 28), width=(1, 28))
         check.agrees(shift, shift_by_definition, drawn, "`shift`", hint, causes=causes)
     full = torch.arange(1.0, 43).reshape(1, 6, 7)
     near = [(full, dy, dx) for dy in (-9, -6, -5, 0, 2, 6, 7) for dx in (-8, -7, 0, 3, 6)]
@@ -1566,8 +1633,8 @@ def numbered_pictures(count, height=9, width=10):
 
 
 @check.scenario
-def shifted_epochs(count, reach, plan, order):
-    """For each (seed, epoch) of `plan` the items, asked for in this order; length; what changed."""
+def shifted_epochs(count, reach, plan, order, worker=(0, 0)):
+    """For each (seed, epoch) of `plan` the items, asked for in this order by this worker; length; what changed."""
     seen, lengths, still = [], [], True
     images, labels = numbered_pictures(count)
     for k, (seed, epoch) in enumerate(plan):
@@ -1580,13 +1647,26 @@ def shifted_epochs(count, reach, plan, order):
         torch.manual_seed(k)
         before = check.random_state()
         items = [None] * count
-        for i in order:
-            items[i] = dataset[i]
+        with pretend_worker(*worker, dataset, seed=5):
+            for i in order:
+                items[i] = dataset[i]
         still = still and not moved_on(check.random_state(), before)
         given = [item for item in items if item is not None]
         seen.append([torch.stack([picture for picture, _ in given]), [label for _, label in given]])
         lengths.append(len(dataset))
     return {"items": seen, "lengths": lengths, "still": still, "same images": torch.equal(images, numbered_pictures(count)[0])}
+
+
+@check.scenario
+def read_shifts(count, pairs):
+    """For each (seed, epoch) the shifts of all items, each as the number that a moved picture has in the middle (reach 4)."""
+    images = torch.arange(1.0, 82).reshape(1, 1, 9, 9).repeat(count, 1, 1, 1)
+    made, seen = {}, []
+    for seed, epoch in pairs:
+        dataset = made.setdefault(seed, Shifted(images, list(range(count)), seed, 4))
+        dataset.set_epoch(epoch)
+        seen.append([int(dataset[i][0][0, 4, 4]) for i in range(count)])
+    return seen
 
 
 @check.shared
@@ -1621,7 +1701,7 @@ def check_shifted():
     check.apart(shifted_side_by_side, [[5, 0, 3, 2, 1], [6, 20, 7, 4, 0]], "length and items of a Shifted made from (pictures, first label, seed, reach, epoch) =")
     for number in seeds:
         chance = random.Random(number)
-        s, e = chance.randrange(3, 99), chance.randrange(100, 200)
+        s, e = chance.randrange(3, 50), chance.randrange(50, 96)
         plan = [(s, e), (s, e + 1), (s, e - 1), (s + 1, e), (e, s), (s - 1, e + 1), (s, 0), (s, None)]
         for count, reach in ((1, 0), (90, 1), (90, 4)):
             what = f"Shifted with {count} pictures and reach {reach}"
@@ -1641,6 +1721,8 @@ def check_shifted():
             check.true(torch.equal(again, got["items"][0][0]), f"{what} gives other shifts when items are asked for in another order, or with other global random numbers: make a generator from (seed, epoch, i) for each item")
             some = shifted_epochs(count, reach, [plan[0]], backwards[:1] * 2)["items"][0][0]
             check.true(torch.equal(some[0], got["items"][0][0][count - 1]), f"{what} gives another shift where an item is asked for twice in an epoch")
+            there = shifted_epochs(count, reach, [plan[0]], list(range(count)), (1, 2))["items"][0][0]
+            check.true(torch.equal(there, got["items"][0][0]), f"{what} gives other shifts in worker 1 of 2 than in the main process: the worker and its seed must play no part")
             if reach == 0:
                 continue
             wide = len(lists[0])
@@ -1654,6 +1736,15 @@ def check_shifted():
             slack = 6 * math.sqrt(many / cells) + 3
             for pair in itertools.product(range(-reach, reach + 1), repeat=2):
                 check.true(abs(counts[pair] - many / cells) <= slack, f"{what}: of {many} shifts {counts[pair]} are {pair}, expected about {many / cells:.0f}: dy and dx are drawn independently, both ends among them")
+    met = {}
+    whole = [(0, 0), (0, 1), (1, 0), (s, e)]
+    begun = [(k, 0) for k in range(2, 1000)] + [(0, k) for k in range(2, 100)] + [(1, 1), (1, 11), (11, 1), (1, 23), (12, 3), (999, 99)]
+    for count, pairs in ((300, whole), (8, begun)):
+        for (seed, epoch), shifts in zip(pairs, read_shifts(count, pairs)):
+            for k in range(count - 7):
+                other = met.setdefault(tuple(shifts[k : k + 8]), (seed, epoch, k))
+                same = f"the shifts of items {k} to {k + 7} with (seed, epoch) = ({seed}, {epoch}) are those of items {other[2]} to {other[2] + 7} with ({other[0]}, {other[1]})"
+                check.true(other == (seed, epoch, k), f"in a Shifted with reach 4 {same}: make the generator from all three numbers, for example from a list of them")
 
 
 with check.exercise("shifted"):

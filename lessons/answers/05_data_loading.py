@@ -240,7 +240,7 @@ class Stream(IterableDataset):
                 yield chunk[share]
 
 
-# %% wrong="stream" breaks="anew" says="two loops at the same time"
+# %% wrong="stream" breaks="anew" says="keep nothing of a loop in `self`"
 # Misunderstands: there is one loop.
 class Stream(IterableDataset):
     def __init__(self, read, rank=0, world=1):
@@ -260,7 +260,7 @@ class Stream(IterableDataset):
         raise StopIteration
 
 
-# %% wrong="stream" breaks="anew" says="two loops at the same time"
+# %% wrong="stream" breaks="anew" says="keep nothing of a loop in `self`"
 # Misunderstands: `read` is called once.
 class Stream(IterableDataset):
     def __init__(self, read, rank=0, world=1):
@@ -287,7 +287,7 @@ class Stream(IterableDataset):
             yield item
 
 
-# %% wrong="stream" breaks="anew" says="two loops at the same time"
+# %% wrong="stream" breaks="anew" says="keep nothing of a loop in `self`"
 # Misunderstands: a stream is the same each time, so its share can be kept.
 class Stream(IterableDataset):
     def __init__(self, read, rank=0, world=1):
@@ -910,6 +910,146 @@ def epoch_batches(lengths, batch_size, pool, seed, epoch):
     return [batches[k] for k in chance.permutation(len(batches))]
 
 
+# %% wrong="buckets" breaks="ties" says="equal ones as in `order`"
+# Misunderstands: every sort keeps equal ones in their order.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches = []
+    for start in range(0, len(order), pool * batch_size):
+        part = order[start : start + pool * batch_size]
+        part = [part[k] for k in np.argsort([lengths[i] for i in part])]
+        batches += [part[k : k + batch_size] for k in range(0, len(part), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    raise NotImplementedError
+
+
+# %% wrong="buckets" breaks="waste" says="Cells without a word"
+# Misunderstands: a table is at least one cell wide.
+def bucket_batches(order, lengths, batch_size, pool):
+    raise NotImplementedError
+
+
+def padding_share(batches, lengths):
+    words = sum(lengths[i] for batch in batches for i in batch)
+    if words == 0:
+        return 0.0
+    cells = sum(len(batch) * max(1, max(lengths[i] for i in batch)) for batch in batches)
+    return (cells - words) / cells
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    raise NotImplementedError
+
+
+# %% wrong="buckets" breaks="seeded" says="make the generator from both numbers"
+# Misunderstands: 40 * seed + epoch tells all pairs apart (epochs go to 99).
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    generator = torch.Generator().manual_seed(40 * seed + epoch)
+    order = torch.randperm(len(lengths), generator=generator).tolist()
+    batches = bucket_batches(order, lengths, batch_size, pool)
+    return [batches[k] for k in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+# %% wrong="buckets" breaks="seeded" says="make the generator from both numbers"
+# Misunderstands: one number behind the other tells all pairs apart.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    chance = random.Random(f"{seed}{epoch}")
+    batches = bucket_batches(chance.sample(range(len(lengths)), len(lengths)), lengths, batch_size, pool)
+    return chance.sample(batches, len(batches))
+
+
+# %% wrong="buckets" breaks="epoch" says="with the same `pool`"
+# Misunderstands: one batch more in a pool does no harm.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    chance = np.random.default_rng([seed, epoch])
+    batches = bucket_batches(chance.permutation(len(lengths)).tolist(), lengths, batch_size, pool + 1)
+    return [batches[k] for k in chance.permutation(len(batches))]
+
+
+# %% wrong="buckets" breaks="shuffled" says="shuffle the batches"
+# Misunderstands: a random place to begin is a random order.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    chance = np.random.default_rng([seed, epoch])
+    batches = bucket_batches(chance.permutation(len(lengths)).tolist(), lengths, batch_size, pool)
+    begin = int(chance.integers(len(batches)))
+    return batches[begin:] + batches[:begin]
+
+
+# %% wrong="buckets" breaks="epoch" says="has changed `lengths`"
+# Misunderstands: a list may be sorted where it is.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    chance = np.random.default_rng([seed, epoch])
+    batches = bucket_batches(chance.permutation(len(lengths)).tolist(), lengths, batch_size, pool)
+    lengths.sort()
+    return [batches[k] for k in chance.permutation(len(batches))]
+
+
 # %% right="buckets"
 # With torch's generator; the seed is made from both numbers.
 def bucket_batches(order, lengths, batch_size, pool):
@@ -996,13 +1136,19 @@ class Resumable:
         self.batches_of, self.load = batches_of, load
         self.epoch, self.done = 0, 0
 
-    def _counted(self, rest):
-        for batch in rest:
-            self.done += 1
-            yield batch
+    def _asked(self):
+        self.done += 1
 
     def __iter__(self):
-        yield from self.load(self._counted(self.batches_of(self.epoch)[self.done :]))
+        asked = self._asked
+
+        class Counted(list):
+            def __iter__(self):
+                for batch in super().__iter__():
+                    asked()
+                    yield batch
+
+        yield from self.load(Counted(self.batches_of(self.epoch)[self.done :]))
         self.epoch, self.done = self.epoch + 1, 0
 
     def state_dict(self):
@@ -1075,7 +1221,7 @@ class Resumable:
             self.epoch, self.done = self.epoch + 1, 0
 
 
-# %% wrong="resume" breaks="rest" says="`load` gets the rest alone"
+# %% wrong="resume" breaks="rest" says="a list of the rest alone"
 # Misunderstands: batches that are skipped may be loaded.
 class Resumable:
     def __init__(self, batches_of, load):
@@ -1180,6 +1326,158 @@ class Resumable:
 
     def load_state_dict(self, state):
         self.state = state
+
+
+# %% wrong="resume" breaks="left" says="it must stay as it was"
+# Misunderstands: the list from `batches_of` belongs to the object.
+class Resumable:
+    def __init__(self, batches_of, load):
+        self.batches_of, self.load = batches_of, load
+        self.epoch, self.done = 0, 0
+
+    def __iter__(self):
+        batches = self.batches_of(self.epoch)
+        del batches[: self.done]
+        for loaded in self.load(batches):
+            self.done += 1
+            yield loaded
+        self.epoch, self.done = self.epoch + 1, 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.epoch, self.done = state["epoch"], state["done"]
+
+
+# %% wrong="resume" breaks="rest" says="`load` takes a list"
+# Misunderstands: an iterator over the rest is as good as a list.
+class Resumable:
+    def __init__(self, batches_of, load):
+        self.batches_of, self.load = batches_of, load
+        self.epoch, self.done = 0, 0
+
+    def __iter__(self):
+        for loaded in self.load(itertools.islice(self.batches_of(self.epoch), self.done, None)):
+            self.done += 1
+            yield loaded
+        self.epoch, self.done = self.epoch + 1, 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.epoch, self.done = state["epoch"], state["done"]
+
+
+# %% wrong="resume" breaks="resume" says="no batch of its epoch is left"
+# Misunderstands: a loop without batches goes on with the next epoch.
+class Resumable:
+    def __init__(self, batches_of, load):
+        self.batches_of, self.load = batches_of, load
+        self.epoch, self.done = 0, 0
+
+    def __iter__(self):
+        batches = self.batches_of(self.epoch)
+        if self.done >= len(batches):
+            self.epoch, self.done = self.epoch + 1, 0
+            batches = self.batches_of(self.epoch)
+        for loaded in self.load(batches[self.done :]):
+            self.done += 1
+            yield loaded
+        self.epoch, self.done = self.epoch + 1, 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.epoch, self.done = state["epoch"], state["done"]
+
+
+# %% wrong="resume" breaks="rest" says="calls `load` once"
+# Misunderstands: a loop that was left goes on where it is.
+class Resumable:
+    def __init__(self, batches_of, load):
+        self.batches_of, self.load = batches_of, load
+        self.epoch, self.done = 0, 0
+
+    running = None
+
+    def __iter__(self):
+        if self.running is None:
+            self.running = iter(self.load(self.batches_of(self.epoch)[self.done :]))
+        for loaded in self.running:
+            self.done += 1
+            yield loaded
+        self.epoch, self.done, self.running = self.epoch + 1, 0, None
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.epoch, self.done = state["epoch"], state["done"]
+        self.running = None
+
+
+# %% wrong="resume" breaks="epochs" says="before you ask for the next one"
+# Misunderstands: an epoch may be loaded as a whole.
+class Resumable:
+    def __init__(self, batches_of, load):
+        self.batches_of, self.load = batches_of, load
+        self.epoch, self.done = 0, 0
+
+    def __iter__(self):
+        for loaded in list(self.load(self.batches_of(self.epoch)[self.done :])):
+            self.done += 1
+            yield loaded
+        self.epoch, self.done = self.epoch + 1, 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.epoch, self.done = state["epoch"], state["done"]
+
+
+# %% wrong="resume" breaks="resume" says="expected"
+# Misunderstands: a dict keeps its order.
+class Resumable:
+    def __init__(self, batches_of, load):
+        self.batches_of, self.load = batches_of, load
+        self.epoch, self.done = 0, 0
+
+    def __iter__(self):
+        for loaded in self.load(self.batches_of(self.epoch)[self.done :]):
+            self.done += 1
+            yield loaded
+        self.epoch, self.done = self.epoch + 1, 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.epoch, self.done = state.values()
+
+
+# %% wrong="resume" breaks="epochs" says="TypeError"
+# Misunderstands: what `load` returns is an iterator.
+class Resumable:
+    def __init__(self, batches_of, load):
+        self.batches_of, self.load = batches_of, load
+        self.epoch, self.done = 0, 0
+
+    def __iter__(self):
+        loaded = self.load(self.batches_of(self.epoch)[self.done :])
+        while (batch := next(loaded, None)) is not None:
+            self.done += 1
+            yield batch
+        self.epoch, self.done = self.epoch + 1, 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.epoch, self.done = state["epoch"], state["done"]
 
 
 # %% right="resume"
@@ -1435,6 +1733,142 @@ class Shifted(Dataset):
         return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
 
 
+# %% wrong="shifted" breaks="fresh" says="make the generator from all three numbers"
+# Misunderstands: 100 * epoch + i is a number of its own (item 100 is item 0 of the next epoch).
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        chance = np.random.default_rng(10_000 * self.seed + 100 * self.epoch + i)
+        dy, dx = chance.integers(-self.reach, self.reach + 1, 2).tolist()
+        return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% wrong="shifted" breaks="fresh" says="make the generator from all three numbers"
+# Misunderstands: 50 * seed + epoch is a number of its own (epochs go to 99).
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        chance = np.random.default_rng([50 * self.seed + self.epoch, i])
+        dy, dx = chance.integers(-self.reach, self.reach + 1, 2).tolist()
+        return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% wrong="shifted" breaks="fresh" says="make the generator from all three numbers"
+# Misunderstands: one number behind the other tells all apart.
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        chance = random.Random(f"{self.seed}{self.epoch} {i}")
+        dy, dx = (chance.randint(-self.reach, self.reach) for _ in range(2))
+        return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% wrong="shifted" breaks="fresh" says="make the generator from all three numbers"
+# Misunderstands: after some items shifts may come again.
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        chance = np.random.default_rng([self.seed, self.epoch, i % 256])
+        dy, dx = chance.integers(-self.reach, self.reach + 1, 2).tolist()
+        return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% wrong="shifted" breaks="fresh" says="make the generator from all three numbers"
+# Misunderstands: an item that was made can be kept.
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        self.kept = getattr(self, "kept", {})
+        if i not in self.kept:
+            chance = np.random.default_rng([self.seed, self.epoch, i])
+            dy, dx = chance.integers(-self.reach, self.reach + 1, 2).tolist()
+            self.kept[i] = F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+        return self.kept[i]
+
+
+# %% wrong="shifted" breaks="pure" says="must play no part"
+# Misunderstands: the seed of the worker comes in, so that workers do not draw the same.
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        info = get_worker_info()
+        chance = np.random.default_rng([info.seed if info else self.seed, self.epoch, i])
+        dy, dx = chance.integers(-self.reach, self.reach + 1, 2).tolist()
+        return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
 # %% right="shifted"
 # Cuts by padding with negative numbers; Python's generator.
 def shift(image, dy, dx):
@@ -1484,6 +1918,31 @@ class Shifted(Dataset):
         generator = torch.Generator().manual_seed((self.seed * 10_007 + self.epoch) * 1_000_003 + index)
         dy, dx = torch.randint(-self.reach, self.reach + 1, (2,), generator=generator).tolist()
         return shift(self.images[index], dy, dx), self.labels[index]
+
+
+# %% right="shifted"
+# Rolled, times 0 where that lies outside; a table of all shifts, drawn when the epoch is set.
+def shift(image, dy, dx):
+    _, height, width = image.shape
+    y, x = torch.arange(height) - dy, torch.arange(width) - dx
+    inside = ((y >= 0) & (y < height))[:, None] & ((x >= 0) & (x < width))
+    return image.roll((dy, dx), (1, 2)) * inside.to(image.dtype)
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach = images, labels, seed, reach
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch):
+        generator = torch.Generator().manual_seed(100 * self.seed + epoch)
+        self.shifts = torch.randint(-self.reach, self.reach + 1, (len(self.labels), 2), generator=generator).tolist()
+
+    def __len__(self):
+        return self.images.shape[0]
+
+    def __getitem__(self, i):
+        return shift(self.images[i], *self.shifts[i]), self.labels[i]
 
 
 # %% wrong="check_load" breaks="raises" says="catch none"
