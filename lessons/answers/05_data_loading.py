@@ -381,6 +381,11 @@ class Stream(IterableDataset):
             wait -= 1
 
 
+# %% equivalent="stream" because="an IterableDataset has nothing to initialise"
+# - super().__init__()
+# + pass
+
+
 # %% wrong="collate" breaks="mask" says="read off the ids"
 # Misunderstands: 0 is always padding.
 def pad_collate(items, multiple=1):
@@ -1107,6 +1112,11 @@ def epoch_batches(lengths, batch_size, pool, seed, epoch):
     batches = bucket_batches(order, lengths, batch_size, pool)
     chance.shuffle(batches)
     return batches
+
+
+# %% equivalent="buckets" because="an index may be an int of NumPy"
+# - batches = bucket_batches(chance.permutation(len(lengths)).tolist(), lengths, batch_size, pool)
+# + batches = bucket_batches(chance.permutation(len(lengths)), lengths, batch_size, pool)
 
 
 # %% wrong="resume" breaks="state" says="before the `yield`"
@@ -1867,6 +1877,34 @@ class Shifted(Dataset):
         chance = np.random.default_rng([info.seed if info else self.seed, self.epoch, i])
         dy, dx = chance.integers(-self.reach, self.reach + 1, 2).tolist()
         return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% right="shifted"
+# Copies the part that stays inside.
+def shift(image, dy, dx):
+    _, height, width = image.shape
+    moved = torch.zeros_like(image)
+    if abs(dy) < height and abs(dx) < width:
+        to_y, to_x = slice(max(dy, 0), height + min(dy, 0)), slice(max(dx, 0), width + min(dx, 0))
+        from_y, from_x = slice(max(-dy, 0), height + min(-dy, 0)), slice(max(-dx, 0), width + min(-dx, 0))
+        moved[:, to_y, to_x] = image[:, from_y, from_x]
+    return moved
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        chance = np.random.default_rng((i, self.epoch, self.seed))
+        dy, dx = chance.integers(-self.reach, self.reach, 2, endpoint=True).tolist()
+        return shift(self.images[i], dy, dx), self.labels[i]
 
 
 # %% right="shifted"
