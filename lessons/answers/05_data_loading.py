@@ -596,6 +596,11 @@ def masked_mean(x, mask):
     return (clean * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
+# %% equivalent="collate" because="the larger of two numbers does not depend on their order"
+# - width = multiple * max(1, math.ceil(longest / multiple))
+# + width = multiple * (max(math.ceil(longest / multiple), 1))
+
+
 # %% wrong="item_weights" breaks="absent" says="0 ** 0 is 1"
 # Misunderstands: 0 ** alpha is 0.
 def item_weights(labels, alpha):
