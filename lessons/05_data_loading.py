@@ -89,7 +89,7 @@ print(f"{len(texts)} paragraphs of {min(lengths)} to {max(lengths)} words, {len(
 # ### Exercise 1 · Paragraphs (`paragraphs`, 2 points, 15 minutes, difficulty 1 of 3)
 #
 # Write the class `Paragraphs`. `Paragraphs(texts, labels, vocabulary)` gets a list of 0 or more texts (`str`), a list of as
-# many labels (`int`), and a dict from words in lower case to ids (2 or more). Id 0 is kept for padding, id 1 for unknown
+# many labels (`int`), and a dict from words in lower case to ids (2 to 999,999). Id 0 is kept for padding, id 1 for unknown
 # words.
 #
 # - `len(dataset)` is the number of texts. <!-- rule: length -->
@@ -127,17 +127,18 @@ class Paragraphs(Dataset):
 # %% tests="paragraphs" points=2
 @check.scenario
 def items_of(texts, labels, vocabulary):
-    """Its length, and what a loop over it gives, cut off where it does not end."""
+    """Its length, what a loop over it gives, cut off where it does not end, and then the items from the last to the first."""
     dataset = Paragraphs(texts, labels, vocabulary)
-    return {"length": len(dataset), "items": [as_lists(item) for item in itertools.islice(dataset, len(texts) + 2)]}
+    items = [as_lists(item) for item in itertools.islice(dataset, len(texts) + 2)]
+    return {"length": len(dataset), "items": items, "items from the last to the first": [as_lists(dataset[i]) for i in range(len(texts))[::-1]]}
 
 
 @check.shared
 def as_lists(item):
-    """An item with its ids as a list, and beside it what kind of tensor they were."""
+    """An item with its ids as a list, and beside it what kind of tensor they were, and the label."""
     ids = item["ids"]
     kind = f"a tensor of {str(ids.dtype).removeprefix('torch.')} with {ids.ndim} axis" if torch.is_tensor(ids) else f"a {type(ids).__name__}"
-    return {**item, "ids": ids.tolist() if torch.is_tensor(ids) else ids, "kind of ids": kind}
+    return {**item, "ids": ids.tolist() if torch.is_tensor(ids) else ids, "kind of ids": kind, "kind of label": type(item["label"]).__name__}
 
 
 @check.scenario
@@ -168,15 +169,15 @@ def items_with(encode):
 
     def made(texts, labels, vocabulary):
         items = [as_lists({"ids": torch.tensor(encode(t, vocabulary), dtype=torch.int64), "label": n}) for t, n in zip(texts, labels)]
-        return {"length": len(texts), "items": items}
+        return {"length": len(texts), "items": items, "items from the last to the first": items[::-1]}
 
     return made
 
 
-def some_vocabulary(texts, **_):
+def some_vocabulary(texts, _step, **_):
     """Ids for every second word that occurs, in lower case."""
     words = sorted({word for text in texts for word in text.lower().split()})
-    return {word: 2 + 3 * i for i, word in enumerate(words[::2])}
+    return {word: 2 + _step * i % 999_998 for i, word in enumerate(words[::2])}
 
 
 with check.exercise("paragraphs"):
@@ -190,6 +191,7 @@ with check.exercise("paragraphs"):
     domain = {
         "_drawn": cases.lists(cases.text("characters"), "many"),
         "_case": cases.choice("as drawn", "upper", "title"),
+        "_step": cases.choice(3, 76_543),
         "texts": cases.derived(lambda _drawn, _case, **_: [t if _case == "as drawn" else getattr(t, _case)() for t in _drawn]),
         "labels": cases.derived(lambda texts, **_: [(7 * i + len(t)) % 11 for i, t in enumerate(texts)]),
         "vocabulary": cases.derived(some_vocabulary),
@@ -200,9 +202,9 @@ with check.exercise("paragraphs"):
         "unknown words have id 1; 0 is kept for padding": items_with(lambda t, v: [v.get(w, 0) for w in t.lower().split()]),
         "`split(' ')` keeps empty words between two blanks and does not part at tabs: use `split()`": items_with(lambda t, v: [v.get(w, 1) for w in t.lower().split(" ")]),
     }
-    hint = "one id a word of `text.lower().split()`, as an int64 tensor, also where there is no word"
+    hint = "one id a word of `text.lower().split()`, as an int64 tensor, also where there is no word; the label is an `int`"
     drawn = cases.draw(seeds, domain, many=(0, 40), characters=(0, 90))
-    check.agrees(items_of, items_by_definition, drawn, "what a loop over `Paragraphs` gives", hint, causes=causes)
+    check.agrees(items_of, items_by_definition, drawn, "what `Paragraphs` gives", hint, causes=causes)
     for count, beyond in ((1, 0), (3, 0), (3, 4), (0, 0)):
         seen = asked_beyond(count, beyond)
         check.true(seen == "IndexError", f"`dataset[{count + beyond}]` of {count} paragraphs gives {seen}, expected IndexError: a loop over the dataset would not end")
@@ -304,19 +306,20 @@ print("in the main process:", get_worker_info())
 # ### Exercise 2 · Each item once (`stream`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # Write the class `Stream`. `Stream(read, rank=0, world=1)` gets a function without arguments; each call of `read()` returns a new
-# iterator over all items (0 or more, of any kind, `None` too, or without end). `rank` is from 0 to `world - 1`.
+# iterator over 0 to 1,000 items (numbers, texts, `None`), or over items without end. `world` is from 1 to 8, `rank` from 0 to `world - 1`.
 #
 # The items are numbered from 0 in the order of `read()`. Say `workers` for the number of workers of this process, and
-# `number` for that of the worker which iterates; without workers these are 1 and 0. Then there are
+# `number` for that of the worker which iterates (at most 8 workers); without workers these are 1 and 0. Then there are
 # $S = \text{world} \cdot \text{workers}$ shares, and this worker has share $s = \text{rank} \cdot \text{workers} + \text{number}$.
 #
 # - Iterating gives the items number $s, s + S, s + 2S, \ldots$ in this order. <!-- rule: shares -->
 # - Rank and world count, too. <!-- rule: ranks -->
-# - Which worker it is, is asked when iterating begins, not when the object is made: it is made before there are workers, and
-#   copied. <!-- rule: late -->
+# - Which worker it is, is asked anew for each loop (in `iter(stream)` or at its first item), not when the object is made: that is before
+#   there are workers. <!-- rule: late -->
 # - When an item is handed out, no item behind it was taken from `read()` yet. So a stream without end
 #   works. <!-- rule: lazy -->
-# - Each `iter(stream)` begins anew with a call of `read()`, also while another one is under way. <!-- rule: anew -->
+# - Each loop begins with one call of `read()`, which may give other items than the last call did; two loops may be under way at the same
+#   time. <!-- rule: anew -->
 
 
 # %% exercise="stream" minutes=25 difficulty=2
@@ -363,14 +366,25 @@ def share_of(items, endless, rank, world, workers, number):
 
 
 @check.scenario
-def begun_anew(items, workers, number):
-    """Two loops at the same time and one after them, with the defaults of rank and world."""
-    stream = Stream(reader(items, False, []))
-    with pretend_worker(number, workers, stream):
+def begun_anew(count, place, then):
+    """Two loops at the same time and one after them, then one in another worker, with the defaults of rank and world.
+
+    Each call of `read()` gives the pairs [which call it is, number of the item].
+    """
+    calls = itertools.count()
+
+    def read():
+        call = next(calls)
+        return iter([[call, i] for i in range(count)])
+
+    stream = Stream(read)
+    with pretend_worker(*place, stream):
         first = iter(stream)
         begin = list(itertools.islice(first, 1))
         second = list(stream)
-        return [begin + list(first), second, list(stream)]
+        loops = [begin + list(first), second, list(stream)]
+    with pretend_worker(*then, stream):
+        return dict(zip(("first loop", "second loop, during the first", "third loop", "loop as the other worker"), [*loops, list(stream)]))
 
 
 @check.scenario
@@ -388,8 +402,9 @@ def share_by_definition(items, endless, rank, world, workers, number):
     return [[items[i % len(items)], i + 1] for i in range(count) if i % shares == share][:30]
 
 
-def anew_by_definition(items, workers, number):
-    return [items[number :: max(workers, 1)]] * 3
+def anew_by_definition(count, place, then):
+    names = ("first loop", "second loop, during the first", "third loop", "loop as the other worker")
+    return {name: [[call, i] for i in range(number, count, max(workers, 1))] for call, (name, (number, workers)) in enumerate(zip(names, [place, place, place, then]))}
 
 
 def other_share(share_and_shares):
@@ -397,7 +412,7 @@ def other_share(share_and_shares):
 
     def made(items, endless, rank, world, workers, number):
         share, shares = share_and_shares(rank, world, max(workers, 1), number)
-        many = items * (2000 // len(items)) if endless and items else items
+        many = items * (3000 // len(items)) if endless and items else items
         return [[item, share + i * shares + 1] for i, item in enumerate(many[share::shares])][:30]
 
     return made
@@ -415,14 +430,14 @@ with check.exercise("stream"):
         "_odd": cases.choice("numbers", "None", "texts"),
         "items": cases.derived(lambda _drawn, _odd, **_: [{"numbers": x, "None": None, "texts": f"line {x}"}[_odd if i % 2 else "numbers"] for i, x in enumerate(_drawn)]),
         "endless": cases.choice(False, True),
-        "_rank": cases.integer(0, 3),
-        "_number": cases.integer(0, 4),
+        "_rank": cases.integer(0, 7),
+        "_number": cases.integer(0, 7),
         "rank": cases.derived(lambda _rank, _world, **_: _rank % _world),
         "world": cases.derived(lambda _world, **_: _world),
-        "workers": cases.choice(0, 1, 2, 3, 5),
+        "workers": cases.choice(0, 1, 2, 3, 8),
         "number": cases.derived(lambda _number, workers, **_: _number % max(workers, 1)),
     }
-    domain = {"_world": cases.choice(1, 2, 4), **domain}
+    domain = {"_world": cases.choice(1, 2, 3, 8), **domain}
     causes = {
         "every worker reads everything: see `get_worker_info`": other_share(lambda rank, world, workers, number: (rank, world)),
         "rank and world count, too": other_share(lambda rank, world, workers, number: (number, workers)),
@@ -432,9 +447,10 @@ with check.exercise("stream"):
     hint = "items number s, s + S, s + 2S, ... with s = rank * workers + number; none behind the one that is handed out is taken"
     drawn = cases.draw(seeds, domain, many=(0, 60))
     check.agrees(share_of, share_by_definition, drawn, what, hint, causes=causes)
-    for workers, number in ((0, 0), (1, 0), (2, 1), (3, 0), (3, 2)):
-        several = f"of a Stream of 0 to 10 in worker {number} of {workers}, two loops at the same time and one afterwards"
-        check.equal(begun_anew([*range(11)], workers, number), anew_by_definition([*range(11)], workers, number), several, "each `iter` calls `read()` anew; keep nothing of a loop in `self`")
+    for count, place, then in ((11, (0, 0), (0, 0)), (11, (0, 1), (1, 2)), (11, (1, 2), (0, 0)), (12, (0, 3), (2, 3)), (1000, (2, 3), (0, 2))):
+        who = [f"worker {number} of {workers}" if workers else "the main process" for number, workers in (place, then)]
+        several = f"for a Stream of {count} items, three loops in {who[0]} and one in {who[1]}, the pairs (which call of `read()`, item)"
+        check.equal(begun_anew(count, place, then), anew_by_definition(count, place, then), several, "each loop calls `read()` once and asks which worker it is; keep nothing of a loop in `self`")
 
 
 # %% [markdown]
@@ -482,7 +498,7 @@ for workers in range(4):
 # ### Exercise 3 · Padding and mask (`collate`, 3 points, 25 minutes, difficulty 1 of 3)
 #
 # `pad_collate(items, multiple=1)` makes a batch of a list of 1 or more items as `Paragraphs` gives them: dicts with `"ids"`, an int64
-# tensor with one axis of 0 to 200 ids (0 or more; it may have any strides), and `"label"`, an `int`. `multiple` is from 1 to 64: GPUs multiply
+# tensor with one axis of 0 to 200 ids from 0 to 999,999 (it may have any strides), and `"label"`, an `int`. `multiple` is from 1 to 64: GPUs multiply
 # fastest where sizes are multiples of 8 or so.
 #
 # - It returns a dict with `"ids"` (int64, [items, width]), `"mask"` (bool, [items, width]) and `"labels"` (int64, [items]), rows in
@@ -494,7 +510,7 @@ for workers in range(4):
 # - The items stay as they were. <!-- rule: items -->
 #
 # `masked_mean(x, mask)` is the mean over the positions that count. `x` is float32 or float64, [rows, positions, features], `mask` is bool,
-# [rows, positions], each size 1 or more.
+# [rows, positions], each size from 1 to 70. Where `mask` is True, `x` is finite.
 #
 # - It returns [rows, features] in the dtype of `x`: the mean over those positions of the row where `mask` is True. <!-- rule: mean -->
 # - What stands where `mask` is False has no effect, be it NaN or infinite. <!-- rule: rubbish -->
@@ -558,7 +574,6 @@ def not_rounded(items, multiple):
 def check_pad_collate():
     emptied = {"none": lambda i: False, "first": lambda i: i == 0, "every second": lambda i: i % 2 == 1, "all": lambda i: True}
     domain = {
-        "_ids": cases.lists(cases.tensor("ids", dtypes=("int64",), high=9), "many"),
         "_empty": cases.choice(*emptied),
         "items": cases.derived(lambda _ids, _empty, **_: [{"ids": x[:0] if emptied[_empty](i) else x, "label": (5 * i + len(x)) % 13} for i, x in enumerate(_ids)]),
         "multiple": cases.choice(1, 8, 5, 64),
@@ -569,8 +584,9 @@ def check_pad_collate():
         "the width was not rounded up to a multiple": not_rounded,
     }
     hint = "ids first, then zeros; the mask says where ids stand; the width is a multiple of `multiple`, at least `multiple`"
-    for longest in ((0, 200), (16, 16)):  # 16: fits exactly
-        drawn = cases.draw(seeds, domain, many=(1, 40), ids=longest)
+    for longest, high in (((0, 200), 9), ((16, 16), 999_999)):  # 16: fits exactly
+        ids = cases.lists(cases.tensor("ids", dtypes=("int64",), high=high), "many")
+        drawn = cases.draw(seeds, {"_ids": ids, **domain}, many=(1, 40), ids=longest)
         check.agrees(pad_collate, batch_by_definition, drawn, "`pad_collate`", hint, causes=causes)
     one = [{"ids": torch.tensor([3, 0, 7]), "label": 4}]
     check.equal(pad_collate(one), batch_by_definition(one, 1), "`pad_collate` of one item of three ids, without `multiple`", hint)
@@ -611,7 +627,7 @@ def check_masked_mean():
         "0 / 0 is NaN: a row without positions gives zeros": mean_of_nothing,
     }
     hint = "only positions where mask is True count, in the sum and in the number by which you divide"
-    drawn = cases.draw(seeds, domain, rows=(1, 9), positions=(1, 70), features=(1, 9))
+    drawn = cases.draw(seeds, domain, rows=(1, 70), positions=(1, 70), features=(1, 70))
     check.agrees(masked_mean, mean_by_definition, drawn, "`masked_mean`", hint, causes=causes)
 
 
@@ -796,21 +812,21 @@ plt.show()
 #   first, and cut into batches of `batch_size`. It returns the list of all batches, which are lists of indices, pool by
 #   pool. <!-- rule: pools -->
 # - Indices of equal length stay in the order in which `order` has them. <!-- rule: ties -->
-# - No index is lost: a last, smaller batch of a pool is kept. <!-- rule: kept -->
+# - No index is lost: a last, smaller batch is kept. <!-- rule: kept -->
 #
-# `padding_share(batches, lengths)` measures the waste. `batches` is a list of 1 or more lists of 1 or more indices. A batch becomes a table as
-# wide as its longest item.
+# `padding_share(batches, lengths)` measures the waste. `batches` is a list of 1 or more lists of 1 or more indices, no index twice. A batch becomes a
+# table as wide as its longest item.
 #
 # - It returns a `float`: of all cells of all these tables the share that holds no word. <!-- rule: waste -->
-# - Where there are no cells, because all lengths are 0, it is 0. <!-- rule: no_cells -->
+# - Where there are no cells, because all lengths are 0, it is 0.0. <!-- rule: no_cells -->
 #
-# `epoch_batches(lengths, batch_size, pool, seed, epoch)` is what a loader uses. `seed` and `epoch` are from 0 to 10,000; there are 1 or more lengths.
+# `epoch_batches(lengths, batch_size, pool, seed, epoch)` is what a loader uses. `seed` is from 0 to 999, `epoch` from 0 to 99; there are 1 or more lengths.
 #
 # - It returns the batches of `bucket_batches` for a random order of all indices, and with the same `batch_size` and
 #   `pool`. <!-- rule: epoch -->
 # - The batches themselves come in a random order, too; the smaller one may stand anywhere. <!-- rule: shuffled -->
-# - The same arguments give the same batches. Another seed or another epoch gives others, (3, 4) others than (4, 3) or
-#   (2, 5). <!-- rule: seeded -->
+# - The same arguments give the same list. Where there are 10 or more batches, another seed or another epoch gives another list:
+#   (3, 4) another one than (4, 3) or (2, 5). <!-- rule: seeded -->
 # - The global random numbers of `random`, NumPy and torch have no influence, and stand afterwards where they
 #   stood. <!-- rule: global -->
 #
@@ -956,16 +972,29 @@ def check_padding_share():
 @check.scenario
 def epochs_of(lengths, batch_size, pool, pairs):
     """The batches of some (seed, epoch), each with other global random numbers; whether these stand where they stood."""
-    seen, still = [], True
+    seen, still, kept = [], True, True
     for k, (seed, epoch) in enumerate(pairs):
         random.seed(k)
         np.random.seed(k)
         torch.manual_seed(k)
-        before = check.random_state()
-        batches = epoch_batches(list(lengths), batch_size, pool, seed, epoch)
+        before, given = check.random_state(), list(lengths)
+        batches = epoch_batches(given, batch_size, pool, seed, epoch)
         still = still and not check_states(check.random_state(), before)
+        kept = kept and given == list(lengths)
         seen.append([[int(i) for i in batch] for batch in batches])
-    return seen, still
+    return seen, still, kept
+
+
+@check.scenario
+def met_again(lengths, batch_size, pool, pairs):
+    """The first two (seed, epoch) of `pairs` with the same batches, or None."""
+    seen = {}
+    for seed, epoch in pairs:
+        key = repr([[int(i) for i in batch] for batch in epoch_batches(list(lengths), batch_size, pool, seed, epoch)])
+        if key in seen:
+            return [seen[key], [seed, epoch]]
+        seen[key] = [seed, epoch]
+    return None
 
 
 @check.shared
@@ -981,13 +1010,17 @@ def check_states(now, before):
 def check_epoch_batches():
     for seed in seeds:
         chance = random.Random(seed)
+        lengths = chance.sample(range(10_000), 14)
+        orders = {tuple(min(lengths[i] for i in batch) for batch in batches) for batches in epochs_of(lengths, 3, 1000, [(24, epoch) for epoch in range(40)])[0]}
+        check.true(len(orders) > 10, f"in 40 epochs of 14 items in one pool the 5 batches come in {len(orders)} different orders, of 120: shuffle the batches")
         for many, batch_size, pool in ((1, 4, 2), (7, 10, 1), (23, 1, 3), (50, 4, 1000), (61, 3, 1), (200, 8, 5)):
             lengths = [chance.randrange(10_000) for _ in range(many)]
-            s, e = chance.randrange(3, 99), chance.randrange(100, 200)
+            s, e = chance.randrange(3, 50), chance.randrange(50, 99)
             pairs = [(s, e), (e, s), (s - 1, e + 1), (s, e + 1), (s + 1, e), (0, 0), (s, e)]
-            seen, still = epochs_of(lengths, batch_size, pool, pairs)
+            seen, still, kept = epochs_of(lengths, batch_size, pool, pairs)
             what = f"`epoch_batches` of {many} lengths with batch_size {batch_size} and pool {pool}"
             check.true(still, f"after {what} the global random numbers have moved on: draw from a generator of your own")
+            check.true(kept, f"{what} has changed `lengths`: all arguments stay as they were")
             for batches in seen:
                 check.equal(sorted(i for batch in batches for i in batch), list(range(many)), f"all indices in {what}, sorted,", "each index exactly once, the smaller batch included")
                 sizes = sorted(map(len, batches))
@@ -1010,13 +1043,27 @@ def check_epoch_batches():
                     check.true(batches != seen[0], f"{what} is the same for (seed, epoch) = ({s}, {e}) and ({one}, {other}): make the generator from both numbers, not from their sum or from one of them")
         many, lengths = 14, [chance.randrange(10_000) for _ in range(14)]
         pairs = [(24, epoch) for epoch in range(40)]
-        seen, _ = epochs_of(lengths, 3, 1000, pairs)
+        seen = epochs_of(lengths, 3, 1000, pairs)[0]
         places = {[len(batch) for batch in batches].index(2) for batches in seen}
         check.true(len(places) > 1, f"in 40 epochs of 14 items in batches of 3 the smaller batch stands at place {min(places)} each time: shuffle all batches")
         met = {tuple(sorted(lengths[i] for i in batch)) for batches in epochs_of(lengths, 3, 1, pairs)[0] for batch in batches}
         check.true(len(met) > 40, "in 40 epochs of 14 items with batch_size 3 and pool 1 the same batches come again and again: shuffle the indices first, then cut")
         lasts = {batch[-1] for batches in epochs_of(lengths, 3, 1, pairs)[0] for batch in batches if len(batch) == 2}
         check.true(len(lasts) > 3, "in 40 epochs of 14 items with batch_size 3 and pool 1 the smaller batch holds the same items: shuffle the indices first, then cut")
+        lengths = chance.sample(range(10_000), 240)
+        for pool in (1, 3, 5):
+            mine = mean_width(epochs_of(lengths, 8, pool, pairs)[0], lengths)
+            theirs = mean_width([buckets_by_definition(chance.sample(range(240), 240), lengths, 8, pool) for _ in pairs], lengths)
+            check.true(abs(mine / theirs - 1) < 0.12, f"in 40 epochs of 240 items with batch_size 8 and pool {pool} a batch holds lengths that lie {mine:.0f} apart (in the mean), expected about {theirs:.0f}: the batches are those of `bucket_batches` for a random order, with the same `pool`")
+    pairs = [(k, 0) for k in range(1000)] + [(0, k) for k in range(1, 100)] + [(a, b) for a in range(1, 30) for b in range(1, 30)]
+    pairs += [(999, k) for k in (99, 98, 9)] + [(k, 99) for k in (998, 99)]
+    again = met_again([(37 * k) % 101 for k in range(40)], 4, 2, pairs)
+    check.true(again is None, again and f"`epoch_batches` of 40 lengths is the same for (seed, epoch) = {tuple(again[0])} and {tuple(again[1])}: make the generator from both numbers, for example from a list of them")
+
+
+def mean_width(epochs, lengths):
+    """How far the lengths of a batch lie apart, in the mean over all batches of some epochs."""
+    return np.mean([max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batches in epochs for batch in batches])
 
 
 def sorted_as_one(batches, lengths):
@@ -1120,18 +1167,19 @@ for workers in (0, 2):
 #
 # ### Exercise 6 · The identical next batch (`resume`, 4 points, 40 minutes, difficulty 3 of 3)
 #
-# Write the class `Resumable`. `Resumable(batches_of, load)` gets two functions. `batches_of(epoch)` returns the list of the batches of an epoch
-# (1 or more), always the same for the same epoch. `load(batches)` takes a list of batches and returns an
+# Write the class `Resumable`. `Resumable(batches_of, load)` gets two functions. `batches_of(epoch)` returns the list of the 1 to 50 batches of an
+# epoch, the same list object each time; it stays as it was. `load(batches)` takes a list of batches and returns an
 # iterable of the loaded ones, in the same order; it may read ahead.
 #
-# - Each `for` loop goes over one epoch and gives what `load` makes of its batches: the first loop epoch 0, the next one
-#   epoch 1, and so on. <!-- rule: epochs -->
+# - Each `for` loop goes over one epoch and hands out what `load` makes of its batches, each before it asks for the next one: the first loop
+#   epoch 0, the next one epoch 1, and so on. <!-- rule: epochs -->
 # - `state_dict()` returns `{"epoch": e, "done": d}` with two `int`: the epoch, and how many of its batches were handed out. The batch that
 #   the body of the loop has just now counts; what `load` has read ahead does not. Before the first loop both are 0; after a whole epoch e they are
 #   e + 1 and 0. <!-- rule: state -->
 # - `load_state_dict(state)`, between two loops, makes the next loop give the rest of that epoch: the batches from number d on. Until then
 #   `state_dict()` returns these two numbers. Where no batch is left the loop gives none; like every loop that comes to its end, it leaves epoch + 1 and 0. <!-- rule: resume -->
-# - Batches that were handed out before are not loaded again: `load` gets the rest alone. <!-- rule: rest -->
+# - Each loop calls `load` once, with a list of just those batches that are left (where none is left, with an empty list or not at
+#   all). <!-- rule: rest -->
 # - After a loop that was left early (`break`) the next loop gives the rest of the epoch. <!-- rule: left -->
 # - A state is a photograph: what was returned stays as it is, and a dict that was loaded is not changed. <!-- rule: photograph -->
 #
@@ -1150,8 +1198,7 @@ class Resumable:
 
     def __iter__(self):
         ### BEGIN SOLUTION
-        rest = self.batches_of(self.epoch)[self.done :]
-        for batch in self.load(rest) if rest else ():
+        for batch in self.load(self.batches_of(self.epoch)[self.done :]):
             self.done += 1
             yield batch
         self.epoch, self.done = self.epoch + 1, 0
@@ -1172,7 +1219,8 @@ class Resumable:
 @check.shared
 def plan_of(sizes):
     """A `batches_of`: epochs with sizes[0], sizes[1], ... batches, again and again; no two batches are equal."""
-    return lambda epoch: [[epoch, k] for k in range(sizes[epoch % len(sizes)])]
+    plans = {}
+    return lambda epoch: plans.setdefault(epoch, [[epoch, k] for k in range(sizes[epoch % len(sizes)])])
 
 
 @check.scenario
@@ -1182,29 +1230,44 @@ def played(sizes, ahead, script):
     A step of the script: ("loop", n) leaves a loop after n batches (None: it goes to its end); ("load", k) makes a new object
     and loads the k-th state that was noted, ("back", k) loads it into the object that is there.
     """
-    log, states, copies = [], [], []
+    log, states, copies, loaded, plan = [], [], [], [], plan_of(sizes)
+
+    class Loaded:
+        """What `load` returns: an iterable, no iterator."""
+
+        def __init__(self, batches):
+            self.batches = batches
+
+        def __iter__(self):
+            waiting = collections.deque()
+            for batch in self.batches:
+                log.append(f"load took {batch}")
+                waiting.append(f"loaded {batch}")
+                if len(waiting) > ahead:
+                    yield waiting.popleft()
+            yield from waiting
 
     def load(batches):
-        waiting = collections.deque()
-        for batch in batches:
-            log.append(f"load took {batch}")
-            waiting.append(f"loaded {batch}")
-            if len(waiting) > ahead:
-                yield waiting.popleft()
-        yield from waiting
+        if not isinstance(batches, list):
+            log.append(f"load got a {type(batches).__name__}, not a list")
+        elif batches:
+            log.append(f"load was called with {len(batches)} batches")
+        return Loaded(batches)
 
     def note():
         states.append(resumable.state_dict())
         copies.append(dict(states[-1]))
         log.append(dict(states[-1]))
 
-    resumable = Resumable(plan_of(sizes), load)
+    resumable = Resumable(plan, load)
     note()
     for what, number in script:
         if what in ("load", "back"):
             if what == "load":
-                resumable = Resumable(plan_of(sizes), load)
-            resumable.load_state_dict(states[number % len(states)])
+                resumable = Resumable(plan, load)
+            state = dict(reversed(states[number % len(states)].items()))  # as JSON might hold it
+            loaded.append((state, dict(state)))
+            resumable.load_state_dict(state)
         elif number != 0:
             taken = 0
             for batch in resumable:
@@ -1214,7 +1277,8 @@ def played(sizes, ahead, script):
                 if taken == number or taken > 60:
                     break
         note()
-    return {"log": log, "states, looked at in the end": states, "same": states == copies}
+    plans = [plan(epoch) == plan_of(sizes)(epoch) for epoch in range(20)]
+    return {"log": log, "same states": states == copies, "same loaded states": all(one == other for one, other in loaded), "same plan": all(plans)}
 
 
 def played_by_definition(sizes, ahead, script):
@@ -1231,6 +1295,8 @@ def played_by_definition(sizes, ahead, script):
         elif number != 0:
             rest = plan_of(sizes)(epoch)[done:]
             taken = 0
+            if rest:
+                log.append(f"load was called with {len(rest)} batches")
             for k, batch in enumerate(rest):
                 for read in rest[0 if k == 0 else k + ahead : k + ahead + 1]:
                     log.append(f"load took {read}")
@@ -1243,7 +1309,7 @@ def played_by_definition(sizes, ahead, script):
             else:
                 epoch, done = epoch + 1, 0
         note()
-    return {"log": log, "states, looked at in the end": states, "same": True}
+    return {"log": log}
 
 
 def scripts(seed):
@@ -1255,6 +1321,8 @@ def scripts(seed):
         yield [2], ahead, [("loop", 2), ("load", -1), ("loop", None), ("loop", None)]
         yield [5, 2], ahead, [("loop", None), ("load", 3), ("loop", 1), ("loop", None), ("load", 1), ("loop", None)]
         yield [3, 4], ahead, [("loop", None), ("loop", 2), ("back", 2), ("loop", None), ("loop", 1)]
+        yield [4], ahead, [("loop", 1), ("loop", 1), ("loop", 1), ("load", 0), ("loop", 2)]
+        yield [50], ahead, [("loop", 40), ("load", -1), ("loop", None), ("loop", 2)]
     chance = random.Random(seed)
     for _ in range(12):
         sizes = [chance.randint(1, 9) for _ in range(chance.randint(1, 3))]
@@ -1281,12 +1349,23 @@ with check.exercise("resume"):
         for sizes, ahead, script in scripts(seed):
             what = f"epochs of {sizes} batches, `load` reads {ahead} ahead, script {script}: "
             got, expected = played(sizes, ahead, script), played_by_definition(sizes, ahead, script)
-            check.true(got["same"], f"{what}a state changed after `state_dict` had returned it, or `load_state_dict` changed it: make a new dict each time, and keep numbers alone")
+            check.true(got["same states"], f"{what}a state changed after `state_dict` had returned it: make a new dict each time, and keep numbers alone")
+            check.true(got["same loaded states"], f"{what}a dict that was loaded has changed: make a new dict each time, and keep numbers alone")
+            check.true(got["same plan"], f"{what}a list that `batches_of` returned has changed: it must stay as it was (a slice makes a new list)")
             for k, (mine, theirs) in enumerate(zip(got["log"], expected["log"])):
                 if mine == theirs:
                     continue
                 before = f"after {expected['log'][k - 1]} " if k else "at the start "
-                hint = "count where a batch is handed out, before the `yield`" if isinstance(theirs, dict) else "the next loop begins with batch number `done` of its epoch, and `load` gets the rest alone"
+                if isinstance(theirs, dict) and not isinstance(mine, dict):
+                    hint = "here the loop is over: no batch of its epoch is left, so it gives none and leaves epoch + 1 and 0"
+                elif isinstance(theirs, dict):
+                    hint = "count where a batch is handed out, before the `yield`; a loop that comes to its end leaves epoch + 1 and 0"
+                elif "not a list" in str(mine):
+                    hint = "`load` takes a list"
+                elif str(theirs).startswith("loaded"):
+                    hint = "hand out each batch before you ask for the next one"
+                else:
+                    hint = "the next loop begins with batch number `done` of its epoch, and calls `load` once, with a list of the rest alone"
                 check.true(False, f"{what}{before}comes {mine}, expected {theirs} ({hint})")
             check.equal(len(got["log"]), len(expected["log"]), f"{what}the number of events", "does a loop end too early, or too late?")
 
@@ -1439,22 +1518,24 @@ for epoch in range(2):
 # %% [markdown]
 # ### Exercise 7 · Shifts that never repeat (`shifted`, 3 points, 35 minutes, difficulty 2 of 3)
 #
-# `shift(image, dy, dx)` moves a picture. `image` is a tensor, float32, float64 or uint8, of shape [channels, height, width], each 1 or more, with any strides. `dy`
-# and `dx` are whole numbers from -9 to 9.
+# `shift(image, dy, dx)` moves a picture. `image` is a tensor of finite numbers, float32, float64 or uint8, of shape [channels, height, width], each from
+# 1 to 28, with any strides. `dy` and `dx` are whole numbers from -9 to 9.
 #
 # - The result has the shape and dtype of `image`. Its entry [c, y, x] is `image[c, y - dy, x - dx]`, and 0 where that lies outside the
 #   picture. What leaves at one side does not come back at the other. <!-- rule: moved -->
 # - A picture that is moved by its whole height or width, or further, is all 0. <!-- rule: far -->
 #
-# `Shifted(images, labels, seed, reach)` is a map-style dataset. `images` is a float32 tensor [n, channels, height, width], `labels` a list of n
-# numbers (`int`), `seed` is from 0 to 10,000, `reach` from 0 to 4. `set_epoch(epoch)` tells the epoch, from 0 to 10,000; before the first call it is 0.
+# `Shifted(images, labels, seed, reach)` is a map-style dataset. `images` is a float32 tensor of 1 to 300 pictures, [n, channels, height, width], height
+# and width from 9 to 28; `labels` is a list of n numbers (`int`), `seed` from 0 to 999, `reach` from 0 to 4. `set_epoch(epoch)` tells the epoch, from 0
+# to 99; before the first call it is 0.
 #
-# - `len(dataset)` is n, and `dataset[i]` with i from 0 to n - 1 is the pair of `images[i]`, moved by some (dy, dx), and
-#   `labels[i]`. <!-- rule: pair -->
+# - `len(dataset)` is n, and `dataset[i]` is the pair of `images[i]`, moved by some (dy, dx), and `labels[i]`. Nobody asks for an i beyond
+#   n - 1. <!-- rule: pair -->
 # - dy and dx are drawn independently, each of -reach, ..., reach with the same probability. <!-- rule: uniform -->
-# - They depend on (seed, epoch, i) alone: not on what was asked before, nor on global random numbers. <!-- rule: pure -->
-# - Another epoch, another seed and another item draw anew: the shifts of an epoch, as a list, are not those of another
-#   epoch or seed, nor these moved by some places. <!-- rule: fresh -->
+# - In a dataset they depend on (seed, epoch, i) alone: not on what was asked before, on global random numbers, or on the worker that
+#   asks. <!-- rule: pure -->
+# - Another epoch, another seed and another item draw anew. So with reach 4 no 8 items in a row have the shifts of 8 others in a row, in this
+#   epoch or another one, with this seed or another one. <!-- rule: fresh -->
 # - The global random numbers of `random`, NumPy and torch stand afterwards where they stood. <!-- rule: global -->
 #
 # `image` and `images` stay as they were. `shift` and `Shifted` earn half of the points each; `Shifted` may use your `shift`.
@@ -1464,13 +1545,9 @@ for epoch in range(2):
 def shift(image, dy, dx):
     """`image` [channels, height, width] moved by dy rows and dx columns; what comes in is 0."""
     ### BEGIN SOLUTION
-    _, height, width = image.shape
-    moved = torch.zeros_like(image)
-    if abs(dy) < height and abs(dx) < width:
-        to_y, to_x = slice(max(dy, 0), height + min(dy, 0)), slice(max(dx, 0), width + min(dx, 0))
-        from_y, from_x = slice(max(-dy, 0), height + min(-dy, 0)), slice(max(-dx, 0), width + min(-dx, 0))
-        moved[:, to_y, to_x] = image[:, from_y, from_x]
-    return moved
+    height, width = image.shape[1:]
+    framed = F.pad(image, [9] * 4)
+    return framed[:, 9 - dy : 9 - dy + height, 9 - dx : 9 - dx + width]
     ### END SOLUTION
 
 
@@ -1496,7 +1573,7 @@ class Shifted(Dataset):
     def __getitem__(self, i):
         ### BEGIN SOLUTION
         chance = np.random.default_rng([self.seed, self.epoch, i])
-        dy, dx = chance.integers(-self.reach, self.reach + 1, 2).tolist()
+        dy, dx = chance.integers(-self.reach, self.reach + 1, 2)
         return shift(self.images[i], dy, dx), self.labels[i]
         ### END SOLUTION
 
@@ -1536,7 +1613,7 @@ def check_shift():
             "dy": cases.integer(-9, 9),
             "dx": cases.integer(-9, 9),
         }
-        drawn = cases.draw(seeds, domain, count=16, channels=(1, 4), height=(1, 15), width=(1, 15))
+        drawn = cases.draw(seeds, domain, count=16, channels=(1, 28), height=(1, 28), width=(1, 28))
         check.agrees(shift, shift_by_definition, drawn, "`shift`", hint, causes=causes)
     full = torch.arange(1.0, 43).reshape(1, 6, 7)
     near = [(full, dy, dx) for dy in (-9, -6, -5, 0, 2, 6, 7) for dx in (-8, -7, 0, 3, 6)]
@@ -1552,8 +1629,8 @@ def numbered_pictures(count, height=9, width=10):
 
 
 @check.scenario
-def shifted_epochs(count, reach, plan, order):
-    """For each (seed, epoch) of `plan` the items, asked for in this order; length; what changed."""
+def shifted_epochs(count, reach, plan, order, worker=(0, 0)):
+    """For each (seed, epoch) of `plan` the items, asked for in this order by this worker; length; what changed."""
     seen, lengths, still = [], [], True
     images, labels = numbered_pictures(count)
     for k, (seed, epoch) in enumerate(plan):
@@ -1566,13 +1643,26 @@ def shifted_epochs(count, reach, plan, order):
         torch.manual_seed(k)
         before = check.random_state()
         items = [None] * count
-        for i in order:
-            items[i] = dataset[i]
+        with pretend_worker(*worker, dataset, seed=5):
+            for i in order:
+                items[i] = dataset[i]
         still = still and not moved_on(check.random_state(), before)
         given = [item for item in items if item is not None]
         seen.append([torch.stack([picture for picture, _ in given]), [label for _, label in given]])
         lengths.append(len(dataset))
     return {"items": seen, "lengths": lengths, "still": still, "same images": torch.equal(images, numbered_pictures(count)[0])}
+
+
+@check.scenario
+def read_shifts(count, pairs):
+    """For each (seed, epoch) the shifts of all items, each as the number that a moved picture has in the middle (reach 4)."""
+    images = torch.arange(1.0, 82).reshape(1, 1, 9, 9).repeat(count, 1, 1, 1)
+    made, seen = {}, []
+    for seed, epoch in pairs:
+        dataset = made.setdefault(seed, Shifted(images, list(range(count)), seed, 4))
+        dataset.set_epoch(epoch)
+        seen.append([int(dataset[i][0][0, 4, 4]) for i in range(count)])
+    return seen
 
 
 @check.shared
@@ -1607,7 +1697,7 @@ def check_shifted():
     check.apart(shifted_side_by_side, [[5, 0, 3, 2, 1], [6, 20, 7, 4, 0]], "length and items of a Shifted made from (pictures, first label, seed, reach, epoch) =")
     for number in seeds:
         chance = random.Random(number)
-        s, e = chance.randrange(3, 99), chance.randrange(100, 200)
+        s, e = chance.randrange(3, 50), chance.randrange(50, 96)
         plan = [(s, e), (s, e + 1), (s, e - 1), (s + 1, e), (e, s), (s - 1, e + 1), (s, 0), (s, None)]
         for count, reach in ((1, 0), (90, 1), (90, 4)):
             what = f"Shifted with {count} pictures and reach {reach}"
@@ -1627,6 +1717,8 @@ def check_shifted():
             check.true(torch.equal(again, got["items"][0][0]), f"{what} gives other shifts when items are asked for in another order, or with other global random numbers: make a generator from (seed, epoch, i) for each item")
             some = shifted_epochs(count, reach, [plan[0]], backwards[:1] * 2)["items"][0][0]
             check.true(torch.equal(some[0], got["items"][0][0][count - 1]), f"{what} gives another shift where an item is asked for twice in an epoch")
+            there = shifted_epochs(count, reach, [plan[0]], list(range(count)), (1, 2))["items"][0][0]
+            check.true(torch.equal(there, got["items"][0][0]), f"{what} gives other shifts in worker 1 of 2 than in the main process: the worker and its seed must play no part")
             if reach == 0:
                 continue
             wide = len(lists[0])
@@ -1640,6 +1732,15 @@ def check_shifted():
             slack = 6 * math.sqrt(many / cells) + 3
             for pair in itertools.product(range(-reach, reach + 1), repeat=2):
                 check.true(abs(counts[pair] - many / cells) <= slack, f"{what}: of {many} shifts {counts[pair]} are {pair}, expected about {many / cells:.0f}: dy and dx are drawn independently, both ends among them")
+    met = {}
+    whole = [(0, 0), (0, 1), (1, 0), (s, e)]
+    begun = [(k, 0) for k in range(2, 1000)] + [(0, k) for k in range(2, 100)] + [(1, 1), (1, 11), (11, 1), (1, 23), (12, 3), (999, 99)]
+    for count, pairs in ((300, whole), (8, begun)):
+        for (seed, epoch), shifts in zip(pairs, read_shifts(count, pairs)):
+            for k in range(count - 7):
+                other = met.setdefault(tuple(shifts[k : k + 8]), (seed, epoch, k))
+                same = f"the shifts of items {k} to {k + 7} with (seed, epoch) = ({seed}, {epoch}) are those of items {other[2]} to {other[2] + 7} with ({other[0]}, {other[1]})"
+                check.true(other == (seed, epoch, k), f"in a Shifted with reach 4 {same}: make the generator from all three numbers, for example from a list of them")
 
 
 with check.exercise("shifted"):
@@ -1655,23 +1756,22 @@ check.points(3)
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
 #
-# For `shift`: which rows of the picture stay inside, and where do they go? For `Shifted`: what would make the numbers depend on what was asked
+# For `shift`: put a frame of zeros around the picture. Which part of that is the result? For `Shifted`: what would make the numbers depend on what was asked
 # before? Is `seed + epoch + i` a good seed for two epochs that follow each other?
 # </details>
 # <details><summary>Hint 2: which functions</summary>
 #
-# `torch.zeros_like` and two pairs of slices, or `F.pad` with negative numbers (it cuts). `np.random.default_rng([seed, epoch, i])`;
+# `F.pad(image, (9, 9, 9, 9))` makes the frame; slices cut out the result. `np.random.default_rng([seed, epoch, i])`;
 # `.integers(low, high)` leaves `high` out.
 # </details>
 # <details><summary>Hint 3: most of the code</summary>
 #
 # ```python
-# to_y = slice(max(dy, 0), height + min(dy, 0))          # rows of the result that get something
-# from_y = slice(max(-dy, 0), height + min(-dy, 0))      # rows of the picture that go there
-# moved[:, to_y, to_x] = image[:, from_y, from_x]        # unless all of it has left
+# framed = F.pad(image, (9, 9, 9, 9))          # the picture begins at row 9 and column 9
+# return framed[:, 9 - dy : 9 - dy + height, ...]
 #
 # chance = np.random.default_rng([...])
-# dy, dx = chance.integers(-self.reach, self.reach + 1, 2).tolist()
+# dy, dx = chance.integers(-self.reach, self.reach + 1, 2)
 # ```
 # </details>
 
@@ -1696,18 +1796,19 @@ print("the same pictures with 0 and with 2 workers:", torch.equal(*with_workers)
 #
 # ### Exercise 8 · Write the tests (`check_load`, 3 points, 30 minutes, difficulty 3 of 3)
 #
-# A colleague has written `load(n, epoch, workers)`. It loads n items (1 or more) with so many workers (0 or more), and returns a list of pairs
+# A colleague has written `load(n, epoch, workers)`. It loads n items (1 or more) with so many workers (0 or more), and returns a list of tuples
 # `(index, number)`: the index of an item, and the random number (`float`, from 0 to less than 1) that it was augmented with. It promises:
 #
-# - Each index from 0 to n - 1 comes exactly once, in any order, whatever the number of workers. <!-- rule: once -->
+# - Each index from 0 to n - 1 comes exactly once, with any number of workers. The order may be another one in each
+#   call. <!-- rule: once -->
 # - The number of an item depends on the epoch and its index alone: it is the same in a second call, and with another number of
 #   workers. <!-- rule: same -->
 # - Numbers do not come again: they differ from item to item and from epoch to epoch. <!-- rule: differ -->
 #
 # Write `check_load(load)`. It gets such a function and tries it out.
 #
-# - It raises an error (use `assert`) if a promise is broken. What it returns is ignored. Each bug shows with 23 items, in the epochs 0 and 1, with 0, 1, 2
-#   or 3 workers. <!-- rule: raises -->
+# - It raises an error (use `assert`) if a promise is broken. What it returns is ignored. All bugs can be found with n = 23, the epochs 0 and 1, and 0 to 3
+#   workers: in a first or in a second call. <!-- rule: raises -->
 # - It raises nothing if all promises are kept. <!-- rule: no_false_alarm -->
 #
 # You are graded by the bugs you catch, among them some that are not shown; a false alarm earns nothing.
@@ -1757,16 +1858,25 @@ def loading(share=None, number=None, order=lambda items: items):
     return load
 
 
-def moody(at):
-    """A `load` whose second call with the same arguments draws other numbers where `at(workers)`."""
+def moody(items):
+    """A `load` for which `items(n, epoch, workers, call)` gives the pairs of the first, second, ... call with the same arguments."""
     calls = collections.Counter()
 
     def load(n, epoch, workers):
         calls[n, epoch, workers] += 1
-        again = calls[n, epoch, workers] if at(workers) else 1
-        return [(i, chance_of(epoch, i, again)) for i in range(n)]
+        return items(n, epoch, workers, calls[n, epoch, workers])
 
     return load
+
+
+def redrawn(at):
+    """A `load` whose second call with the same arguments draws other numbers where `at(epoch, workers)`."""
+    return moody(lambda n, epoch, workers, call: [(i, chance_of(epoch, i, call if at(epoch, workers) else 1)) for i in range(n)])
+
+
+def shuffled_anew(n, epoch, workers, call):
+    pairs = [(i, chance_of(epoch, i)) for i in range(n)]
+    return sorted(pairs, key=lambda pair: chance_of(*pair, workers, call))
 
 
 def blocks(items, number, shares):
@@ -1788,7 +1898,9 @@ with check.exercise("check_load"):
     ### BEGIN HIDDEN TESTS
     right |= {
         "in an order of its own for each epoch": loading(order=lambda pairs: sorted(pairs, key=lambda pair: pair[1])),
-        "pairs as lists": loading(order=lambda pairs: [list(pair) for pair in pairs]),
+        "in another order in each call": moody(shuffled_anew),
+        "numbers that lie close together": loading(number=lambda epoch, i, **_: chance_of(epoch, i) / 10**9),
+        "a number that is 0": loading(number=lambda epoch, i, **_: chance_of(epoch, i) if epoch or i else 0.0),
     }
     wrong |= {
         "drops what does not fill the shares": loading(share=lambda n, workers: [items[: n // max(workers, 1)] for items in shares_of(n, workers)]),
@@ -1800,8 +1912,17 @@ with check.exercise("check_load"):
         "workers draw from a seed of their own": loading(number=lambda epoch, i, worker, workers, **_: chance_of(epoch, i, worker if workers else 0)),
         "the number depends on how many workers there are": loading(number=lambda epoch, i, workers, **_: chance_of(epoch, i, workers)),
         "epoch 1 draws the numbers of epoch 0, moved by one item": loading(number=lambda epoch, i, **_: chance_of(epoch + i)),
-        "a second call draws other numbers": moody(lambda workers: True),
-        "a second call with three workers draws other numbers": moody(lambda workers: workers == 3),
+        "a second call draws other numbers": redrawn(lambda epoch, workers: True),
+        "a second call with three workers draws other numbers": redrawn(lambda epoch, workers: workers == 3),
+        "a second call without workers draws other numbers": redrawn(lambda epoch, workers: workers == 0),
+        "a second call in epoch 1 with one worker draws other numbers": redrawn(lambda epoch, workers: epoch == 1 and workers == 1),
+        "a second call in epoch 0 with two workers draws other numbers": redrawn(lambda epoch, workers: epoch == 0 and workers == 2),
+        "a second call loads the first item twice": moody(lambda n, epoch, workers, call: [(i, chance_of(epoch, i)) for i in ([0] if call > 1 else []) + [*range(n)]]),
+        "epoch 1 loses its last item": moody(lambda n, epoch, workers, call: [(i, chance_of(epoch, i)) for i in range(n - (epoch == 1))]),
+        "in epoch 1 two workers draw other numbers": loading(number=lambda epoch, i, workers, **_: chance_of(epoch, i, epoch == 1 and workers == 2)),
+        "with one worker the first item comes twice": loading(share=lambda n, workers: [[0, *range(n)]] if workers == 1 else shares_of(n, workers)),
+        "the first item of epoch 1 has the number of the last one of epoch 0": loading(number=lambda epoch, i, n, **_: chance_of(0, n - 1) if (epoch, i) == (1, 0) else chance_of(epoch, i)),
+        "two items of epoch 1 have the same number": loading(number=lambda epoch, i, **_: chance_of(epoch, i or epoch)),
         "two items have the same number": loading(number=lambda epoch, i, **_: chance_of(epoch, i or 22)),
         "the last item has the same number in each epoch": loading(number=lambda epoch, i, n, **_: chance_of(epoch if i < n - 1 else 0, i)),
         "all numbers are equal": loading(number=lambda epoch, **_: chance_of(epoch)),
@@ -1867,7 +1988,7 @@ for bug in ("", "each worker reads everything", "a generator made with the datas
 # ## Claims, measured
 #
 # **"Length buckets remove most of the padding and make training faster."** We measure the share of padding, and paragraphs a second over
-# a training epoch of `Reader`, in CPU time of one process: without buckets, with pools of 16 batches, and with one pool.
+# a training epoch of `Reader`, in CPU time of one process: without buckets, and with pools of 16 batches.
 
 # %%
 speeds, shares = {}, {}

@@ -96,6 +96,51 @@ class Paragraphs(Dataset):
         return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i]}
 
 
+# %% wrong="paragraphs" breaks="item" says="kind of label"
+# Misunderstands: a dataset hands out tensors only.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.texts, self.vocabulary = texts, vocabulary
+        self.labels = torch.tensor(labels, dtype=torch.int64)
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, i):
+        ids = [self.vocabulary.get(word, 1) for word in self.texts[i].lower().split()]
+        return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i]}
+
+
+# %% wrong="paragraphs" breaks="item" says="from the last to the first"
+# Misunderstands: items are asked for in order, once.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.count, self.rows, self.vocabulary = len(texts), itertools.cycle(zip(texts, labels)), vocabulary
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, i):
+        if i >= self.count:
+            raise IndexError(i)
+        text, label = next(self.rows)
+        return {"ids": torch.tensor([self.vocabulary.get(word, 1) for word in text.lower().split()], dtype=torch.int64), "label": label}
+
+
+# %% wrong="paragraphs" breaks="item" says="ids"
+# Misunderstands: ids fit into 16 bits.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.texts, self.labels, self.vocabulary = texts, labels, vocabulary
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, i):
+        ids = np.array([self.vocabulary.get(word, 1) for word in self.texts[i].lower().split()]).astype(np.uint16)
+        return {"ids": torch.from_numpy(ids.astype(np.int64)), "label": self.labels[i]}
+
+
 # %% right="paragraphs"
 # Encodes everything at once, with a loop.
 class Paragraphs(Dataset):
@@ -195,7 +240,7 @@ class Stream(IterableDataset):
                 yield chunk[share]
 
 
-# %% wrong="stream" breaks="anew" says="two loops at the same time"
+# %% wrong="stream" breaks="anew" says="keep nothing of a loop in `self`"
 # Misunderstands: there is one loop.
 class Stream(IterableDataset):
     def __init__(self, read, rank=0, world=1):
@@ -215,7 +260,7 @@ class Stream(IterableDataset):
         raise StopIteration
 
 
-# %% wrong="stream" breaks="anew" says="two loops at the same time"
+# %% wrong="stream" breaks="anew" says="keep nothing of a loop in `self`"
 # Misunderstands: `read` is called once.
 class Stream(IterableDataset):
     def __init__(self, read, rank=0, world=1):
@@ -240,6 +285,67 @@ class Stream(IterableDataset):
             if item is None:
                 return
             yield item
+
+
+# %% wrong="stream" breaks="anew" says="keep nothing of a loop in `self`"
+# Misunderstands: a stream is the same each time, so its share can be kept.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world = read, rank, world
+        self.kept = None
+
+    def __iter__(self):
+        if self.kept is not None:
+            yield from self.kept
+            return
+        info = get_worker_info()
+        workers, number = (info.num_workers, info.id) if info else (1, 0)
+        mine = []
+        for item in itertools.islice(self.read(), self.rank * workers + number, None, self.world * workers):
+            mine.append(item)
+            yield item
+        self.kept = mine
+
+
+# %% wrong="stream" breaks="late" says="asks which worker it is"
+# Misunderstands: a stream stays in the worker of its first loop.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world, self.place = read, rank, world, None
+
+    def __iter__(self):
+        if self.place is None:
+            info = get_worker_info()
+            self.place = (info.id, info.num_workers) if info else (0, 1)
+        number, workers = self.place
+        return itertools.islice(self.read(), self.rank * workers + number, None, self.world * workers)
+
+
+# %% wrong="stream" breaks="anew" says="calls `read()` once"
+# Misunderstands: reading twice does no harm.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world = read, rank, world
+
+    def __iter__(self):
+        if not hasattr(self.read(), "__next__"):
+            raise TypeError("no iterator")
+        info = get_worker_info()
+        number, workers = (info.id, info.num_workers) if info else (0, 1)
+        return itertools.islice(self.read(), self.rank * workers + number, None, self.world * workers)
+
+
+# %% wrong="stream" breaks="ranks" says="rank and world count"
+# Misunderstands: without workers there is nothing to share.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world = read, rank, world
+
+    def __iter__(self):
+        info = get_worker_info()
+        if info is None:
+            return iter(self.read())
+        return itertools.islice(self.read(), self.rank * info.num_workers + info.id, None, self.world * info.num_workers)
 
 
 # %% right="stream"
@@ -273,6 +379,11 @@ class Stream(IterableDataset):
                 yield item
                 wait = world * workers
             wait -= 1
+
+
+# %% equivalent="stream" because="an IterableDataset has nothing to initialise"
+# - super().__init__()
+# + pass
 
 
 # %% wrong="collate" breaks="mask" says="read off the ids"
@@ -413,6 +524,32 @@ def masked_mean(x, mask):
     return x.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True)
 
 
+# %% wrong="collate" breaks="mask" says="the mask says where ids stand"
+# Misunderstands: a row must not be masked as a whole.
+def pad_collate(items, multiple=1):
+    sizes = torch.tensor([len(item["ids"]) for item in items])
+    width = max(1, -(-int(sizes.max()) // multiple)) * multiple
+    ids = torch.stack([F.pad(item["ids"], (0, width - len(item["ids"]))) for item in items])
+    return {"ids": ids, "mask": torch.arange(width) < sizes[:, None].clamp(min=1), "labels": torch.tensor([item["label"] for item in items])}
+
+
+def masked_mean(x, mask):
+    return x.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+# %% wrong="collate" breaks="padding" says="ids first, then zeros"
+# Misunderstands: ids fit into 16 bits.
+def pad_collate(items, multiple=1):
+    sizes = torch.tensor([len(item["ids"]) for item in items])
+    width = max(1, -(-int(sizes.max()) // multiple)) * multiple
+    ids = torch.stack([F.pad(item["ids"].short(), (0, width - len(item["ids"]))) for item in items]).long()
+    return {"ids": ids, "mask": torch.arange(width) < sizes[:, None], "labels": torch.tensor([item["label"] for item in items])}
+
+
+def masked_mean(x, mask):
+    return x.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
 # %% right="collate"
 # Library functions for the padding, `where` and a safe divisor for the mean.
 def pad_collate(items, multiple=1):
@@ -443,6 +580,25 @@ def pad_collate(items, multiple=1):
 def masked_mean(x, mask):
     means = [row[chosen].mean(0) if chosen.any() else torch.zeros(x.shape[2], dtype=x.dtype) for row, chosen in zip(x, mask)]
     return torch.stack(means)
+
+
+# %% right="collate"
+# Where `mask` is True there is nothing for `nan_to_num` to change.
+def pad_collate(items, multiple=1):
+    sizes = torch.tensor([len(item["ids"]) for item in items])
+    width = max(1, -(-int(sizes.max()) // multiple)) * multiple
+    ids = torch.stack([F.pad(item["ids"], (0, width - len(item["ids"]))) for item in items])
+    return {"ids": ids, "mask": torch.arange(width) < sizes[:, None], "labels": torch.tensor([item["label"] for item in items])}
+
+
+def masked_mean(x, mask):
+    clean = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+    return (clean * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+# %% equivalent="collate" because="the larger of two numbers does not depend on their order"
+# - width = multiple * max(1, math.ceil(longest / multiple))
+# + width = multiple * (max(math.ceil(longest / multiple), 1))
 
 
 # %% wrong="item_weights" breaks="absent" says="0 ** 0 is 1"
@@ -764,6 +920,146 @@ def epoch_batches(lengths, batch_size, pool, seed, epoch):
     return [batches[k] for k in chance.permutation(len(batches))]
 
 
+# %% wrong="buckets" breaks="ties" says="equal ones as in `order`"
+# Misunderstands: every sort keeps equal ones in their order.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches = []
+    for start in range(0, len(order), pool * batch_size):
+        part = order[start : start + pool * batch_size]
+        part = [part[k] for k in np.argsort([lengths[i] for i in part])]
+        batches += [part[k : k + batch_size] for k in range(0, len(part), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    raise NotImplementedError
+
+
+# %% wrong="buckets" breaks="waste" says="Cells without a word"
+# Misunderstands: a table is at least one cell wide.
+def bucket_batches(order, lengths, batch_size, pool):
+    raise NotImplementedError
+
+
+def padding_share(batches, lengths):
+    words = sum(lengths[i] for batch in batches for i in batch)
+    if words == 0:
+        return 0.0
+    cells = sum(len(batch) * max(1, max(lengths[i] for i in batch)) for batch in batches)
+    return (cells - words) / cells
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    raise NotImplementedError
+
+
+# %% wrong="buckets" breaks="seeded" says="make the generator from both numbers"
+# Misunderstands: 40 * seed + epoch tells all pairs apart (epochs go to 99).
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    generator = torch.Generator().manual_seed(40 * seed + epoch)
+    order = torch.randperm(len(lengths), generator=generator).tolist()
+    batches = bucket_batches(order, lengths, batch_size, pool)
+    return [batches[k] for k in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+# %% wrong="buckets" breaks="seeded" says="make the generator from both numbers"
+# Misunderstands: one number behind the other tells all pairs apart.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    chance = random.Random(f"{seed}{epoch}")
+    batches = bucket_batches(chance.sample(range(len(lengths)), len(lengths)), lengths, batch_size, pool)
+    return chance.sample(batches, len(batches))
+
+
+# %% wrong="buckets" breaks="epoch" says="with the same `pool`"
+# Misunderstands: one batch more in a pool does no harm.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    chance = np.random.default_rng([seed, epoch])
+    batches = bucket_batches(chance.permutation(len(lengths)).tolist(), lengths, batch_size, pool + 1)
+    return [batches[k] for k in chance.permutation(len(batches))]
+
+
+# %% wrong="buckets" breaks="shuffled" says="shuffle the batches"
+# Misunderstands: a random place to begin is a random order.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    chance = np.random.default_rng([seed, epoch])
+    batches = bucket_batches(chance.permutation(len(lengths)).tolist(), lengths, batch_size, pool)
+    begin = int(chance.integers(len(batches)))
+    return batches[begin:] + batches[:begin]
+
+
+# %% wrong="buckets" breaks="epoch" says="has changed `lengths`"
+# Misunderstands: a list may be sorted where it is.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    chance = np.random.default_rng([seed, epoch])
+    batches = bucket_batches(chance.permutation(len(lengths)).tolist(), lengths, batch_size, pool)
+    lengths.sort()
+    return [batches[k] for k in chance.permutation(len(batches))]
+
+
 # %% right="buckets"
 # With torch's generator; the seed is made from both numbers.
 def bucket_batches(order, lengths, batch_size, pool):
@@ -823,6 +1119,11 @@ def epoch_batches(lengths, batch_size, pool, seed, epoch):
     return batches
 
 
+# %% equivalent="buckets" because="an index may be an int of NumPy"
+# - batches = bucket_batches(chance.permutation(len(lengths)).tolist(), lengths, batch_size, pool)
+# + batches = bucket_batches(chance.permutation(len(lengths)), lengths, batch_size, pool)
+
+
 # %% wrong="resume" breaks="state" says="before the `yield`"
 # Misunderstands: a batch is done when the loop comes back for the next one.
 class Resumable:
@@ -850,13 +1151,19 @@ class Resumable:
         self.batches_of, self.load = batches_of, load
         self.epoch, self.done = 0, 0
 
-    def _counted(self, rest):
-        for batch in rest:
-            self.done += 1
-            yield batch
+    def _asked(self):
+        self.done += 1
 
     def __iter__(self):
-        yield from self.load(self._counted(self.batches_of(self.epoch)[self.done :]))
+        asked = self._asked
+
+        class Counted(list):
+            def __iter__(self):
+                for batch in super().__iter__():
+                    asked()
+                    yield batch
+
+        yield from self.load(Counted(self.batches_of(self.epoch)[self.done :]))
         self.epoch, self.done = self.epoch + 1, 0
 
     def state_dict(self):
@@ -929,7 +1236,7 @@ class Resumable:
             self.epoch, self.done = self.epoch + 1, 0
 
 
-# %% wrong="resume" breaks="rest" says="`load` gets the rest alone"
+# %% wrong="resume" breaks="rest" says="a list of the rest alone"
 # Misunderstands: batches that are skipped may be loaded.
 class Resumable:
     def __init__(self, batches_of, load):
@@ -1034,6 +1341,158 @@ class Resumable:
 
     def load_state_dict(self, state):
         self.state = state
+
+
+# %% wrong="resume" breaks="left" says="it must stay as it was"
+# Misunderstands: the list from `batches_of` belongs to the object.
+class Resumable:
+    def __init__(self, batches_of, load):
+        self.batches_of, self.load = batches_of, load
+        self.epoch, self.done = 0, 0
+
+    def __iter__(self):
+        batches = self.batches_of(self.epoch)
+        del batches[: self.done]
+        for loaded in self.load(batches):
+            self.done += 1
+            yield loaded
+        self.epoch, self.done = self.epoch + 1, 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.epoch, self.done = state["epoch"], state["done"]
+
+
+# %% wrong="resume" breaks="rest" says="`load` takes a list"
+# Misunderstands: an iterator over the rest is as good as a list.
+class Resumable:
+    def __init__(self, batches_of, load):
+        self.batches_of, self.load = batches_of, load
+        self.epoch, self.done = 0, 0
+
+    def __iter__(self):
+        for loaded in self.load(itertools.islice(self.batches_of(self.epoch), self.done, None)):
+            self.done += 1
+            yield loaded
+        self.epoch, self.done = self.epoch + 1, 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.epoch, self.done = state["epoch"], state["done"]
+
+
+# %% wrong="resume" breaks="resume" says="no batch of its epoch is left"
+# Misunderstands: a loop without batches goes on with the next epoch.
+class Resumable:
+    def __init__(self, batches_of, load):
+        self.batches_of, self.load = batches_of, load
+        self.epoch, self.done = 0, 0
+
+    def __iter__(self):
+        batches = self.batches_of(self.epoch)
+        if self.done >= len(batches):
+            self.epoch, self.done = self.epoch + 1, 0
+            batches = self.batches_of(self.epoch)
+        for loaded in self.load(batches[self.done :]):
+            self.done += 1
+            yield loaded
+        self.epoch, self.done = self.epoch + 1, 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.epoch, self.done = state["epoch"], state["done"]
+
+
+# %% wrong="resume" breaks="rest" says="calls `load` once"
+# Misunderstands: a loop that was left goes on where it is.
+class Resumable:
+    def __init__(self, batches_of, load):
+        self.batches_of, self.load = batches_of, load
+        self.epoch, self.done = 0, 0
+
+    running = None
+
+    def __iter__(self):
+        if self.running is None:
+            self.running = iter(self.load(self.batches_of(self.epoch)[self.done :]))
+        for loaded in self.running:
+            self.done += 1
+            yield loaded
+        self.epoch, self.done, self.running = self.epoch + 1, 0, None
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.epoch, self.done = state["epoch"], state["done"]
+        self.running = None
+
+
+# %% wrong="resume" breaks="epochs" says="before you ask for the next one"
+# Misunderstands: an epoch may be loaded as a whole.
+class Resumable:
+    def __init__(self, batches_of, load):
+        self.batches_of, self.load = batches_of, load
+        self.epoch, self.done = 0, 0
+
+    def __iter__(self):
+        for loaded in list(self.load(self.batches_of(self.epoch)[self.done :])):
+            self.done += 1
+            yield loaded
+        self.epoch, self.done = self.epoch + 1, 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.epoch, self.done = state["epoch"], state["done"]
+
+
+# %% wrong="resume" breaks="resume" says="expected"
+# Misunderstands: a dict keeps its order.
+class Resumable:
+    def __init__(self, batches_of, load):
+        self.batches_of, self.load = batches_of, load
+        self.epoch, self.done = 0, 0
+
+    def __iter__(self):
+        for loaded in self.load(self.batches_of(self.epoch)[self.done :]):
+            self.done += 1
+            yield loaded
+        self.epoch, self.done = self.epoch + 1, 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.epoch, self.done = state.values()
+
+
+# %% wrong="resume" breaks="epochs" says="TypeError"
+# Misunderstands: what `load` returns is an iterator.
+class Resumable:
+    def __init__(self, batches_of, load):
+        self.batches_of, self.load = batches_of, load
+        self.epoch, self.done = 0, 0
+
+    def __iter__(self):
+        loaded = self.load(self.batches_of(self.epoch)[self.done :])
+        while (batch := next(loaded, None)) is not None:
+            self.done += 1
+            yield batch
+        self.epoch, self.done = self.epoch + 1, 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state):
+        self.epoch, self.done = state["epoch"], state["done"]
 
 
 # %% right="resume"
@@ -1289,6 +1748,170 @@ class Shifted(Dataset):
         return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
 
 
+# %% wrong="shifted" breaks="fresh" says="make the generator from all three numbers"
+# Misunderstands: 100 * epoch + i is a number of its own (item 100 is item 0 of the next epoch).
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        chance = np.random.default_rng(10_000 * self.seed + 100 * self.epoch + i)
+        dy, dx = chance.integers(-self.reach, self.reach + 1, 2).tolist()
+        return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% wrong="shifted" breaks="fresh" says="make the generator from all three numbers"
+# Misunderstands: 50 * seed + epoch is a number of its own (epochs go to 99).
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        chance = np.random.default_rng([50 * self.seed + self.epoch, i])
+        dy, dx = chance.integers(-self.reach, self.reach + 1, 2).tolist()
+        return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% wrong="shifted" breaks="fresh" says="make the generator from all three numbers"
+# Misunderstands: one number behind the other tells all apart.
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        chance = random.Random(f"{self.seed}{self.epoch} {i}")
+        dy, dx = (chance.randint(-self.reach, self.reach) for _ in range(2))
+        return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% wrong="shifted" breaks="fresh" says="make the generator from all three numbers"
+# Misunderstands: after some items shifts may come again.
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        chance = np.random.default_rng([self.seed, self.epoch, i % 256])
+        dy, dx = chance.integers(-self.reach, self.reach + 1, 2).tolist()
+        return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% wrong="shifted" breaks="fresh" says="make the generator from all three numbers"
+# Misunderstands: an item that was made can be kept.
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        self.kept = getattr(self, "kept", {})
+        if i not in self.kept:
+            chance = np.random.default_rng([self.seed, self.epoch, i])
+            dy, dx = chance.integers(-self.reach, self.reach + 1, 2).tolist()
+            self.kept[i] = F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+        return self.kept[i]
+
+
+# %% wrong="shifted" breaks="pure" says="must play no part"
+# Misunderstands: the seed of the worker comes in, so that workers do not draw the same.
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        info = get_worker_info()
+        chance = np.random.default_rng([info.seed if info else self.seed, self.epoch, i])
+        dy, dx = chance.integers(-self.reach, self.reach + 1, 2).tolist()
+        return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% right="shifted"
+# Copies the part that stays inside.
+def shift(image, dy, dx):
+    _, height, width = image.shape
+    moved = torch.zeros_like(image)
+    if abs(dy) < height and abs(dx) < width:
+        to_y, to_x = slice(max(dy, 0), height + min(dy, 0)), slice(max(dx, 0), width + min(dx, 0))
+        from_y, from_x = slice(max(-dy, 0), height + min(-dy, 0)), slice(max(-dx, 0), width + min(-dx, 0))
+        moved[:, to_y, to_x] = image[:, from_y, from_x]
+    return moved
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        chance = np.random.default_rng((i, self.epoch, self.seed))
+        dy, dx = chance.integers(-self.reach, self.reach, 2, endpoint=True).tolist()
+        return shift(self.images[i], dy, dx), self.labels[i]
+
+
 # %% right="shifted"
 # Cuts by padding with negative numbers; Python's generator.
 def shift(image, dy, dx):
@@ -1338,6 +1961,31 @@ class Shifted(Dataset):
         generator = torch.Generator().manual_seed((self.seed * 10_007 + self.epoch) * 1_000_003 + index)
         dy, dx = torch.randint(-self.reach, self.reach + 1, (2,), generator=generator).tolist()
         return shift(self.images[index], dy, dx), self.labels[index]
+
+
+# %% right="shifted"
+# Rolled, times 0 where that lies outside; a table of all shifts, drawn when the epoch is set.
+def shift(image, dy, dx):
+    _, height, width = image.shape
+    y, x = torch.arange(height) - dy, torch.arange(width) - dx
+    inside = ((y >= 0) & (y < height))[:, None] & ((x >= 0) & (x < width))
+    return image.roll((dy, dx), (1, 2)) * inside.to(image.dtype)
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach = images, labels, seed, reach
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch):
+        generator = torch.Generator().manual_seed(100 * self.seed + epoch)
+        self.shifts = torch.randint(-self.reach, self.reach + 1, (len(self.labels), 2), generator=generator).tolist()
+
+    def __len__(self):
+        return self.images.shape[0]
+
+    def __getitem__(self, i):
+        return shift(self.images[i], *self.shifts[i]), self.labels[i]
 
 
 # %% wrong="check_load" breaks="raises" says="catch none"
@@ -1394,6 +2042,89 @@ def check_load(load):
     assert load(23, 0, 0) == load(23, 0, 3)
 
 
+# %% wrong="check_load" breaks="no_false_alarm" says="reject a correct implementation"
+# Misunderstands: a second call gives the pairs in the same order, too.
+def check_load(load):
+    numbers = []
+    for epoch in (0, 1):
+        alone = dict(load(23, epoch, 0))
+        for workers in (0, 1, 2, 3):
+            pairs = load(23, epoch, workers)
+            assert sorted(i for i, _ in pairs) == list(range(23))
+            assert dict(pairs) == alone
+            assert load(23, epoch, workers) == pairs
+        numbers += alone.values()
+    assert len(set(numbers)) == 46
+
+
+# %% wrong="check_load" breaks="no_false_alarm" says="reject a correct implementation"
+# Misunderstands: numbers that are nearly equal are equal.
+def check_load(load):
+    numbers = []
+    for epoch in (0, 1):
+        alone = dict(load(23, epoch, 0))
+        for workers in (0, 1, 2, 3) * 2:
+            pairs = load(23, epoch, workers)
+            assert sorted(i for i, _ in pairs) == list(range(23))
+            assert dict(pairs) == alone
+        numbers += alone.values()
+    assert not any(math.isclose(a, b, abs_tol=1e-7) for a, b in itertools.combinations(numbers, 2))
+
+
+# %% wrong="check_load" breaks="no_false_alarm" says="reject a correct implementation"
+# Misunderstands: a number that is 0 was not drawn.
+def check_load(load):
+    numbers = []
+    for epoch in (0, 1):
+        alone = dict(load(23, epoch, 0))
+        for workers in (0, 1, 2, 3) * 2:
+            pairs = load(23, epoch, workers)
+            assert sorted(i for i, _ in pairs) == list(range(23))
+            assert dict(pairs) == alone and all(alone.values())
+        numbers += alone.values()
+    assert len(set(numbers)) == 46
+
+
+# %% wrong="check_load" breaks="same" says="a second call"
+# Misunderstands: a call with another number of workers is a second call.
+def check_load(load):
+    numbers = []
+    for epoch in (0, 1):
+        tables = []
+        for workers in range(4):
+            pairs = load(23, epoch, workers)
+            assert sorted(i for i, _ in pairs) == list(range(23))
+            tables.append(dict(pairs))
+        assert all(table == tables[0] for table in tables)
+        numbers += tables[0].values()
+    assert len(set(numbers)) == 46
+
+
+# %% wrong="check_load" breaks="differ" says="moved by one item"
+# Misunderstands: from epoch to epoch the numbers of the same item differ.
+def check_load(load):
+    tables = {}
+    for epoch in (0, 1):
+        for workers in (0, 0, 1, 1, 2, 2, 3, 3):
+            pairs = load(23, epoch, workers)
+            assert sorted(i for i, _ in pairs) == list(range(23))
+            assert tables.setdefault(epoch, dict(pairs)) == dict(pairs)
+        assert len(set(tables[epoch].values())) == 23
+    assert all(tables[0][i] != tables[1][i] for i in range(23))
+
+
+# %% wrong="check_load" breaks="raises" says="in epoch 1"
+# Misunderstands: what epoch 0 promises, epoch 1 keeps.
+def check_load(load):
+    first = dict(load(23, 0, 0))
+    for workers in (0, 1, 2, 3) * 2:
+        pairs = load(23, 0, workers)
+        assert sorted(i for i, _ in pairs) == list(range(23))
+        assert dict(pairs) == first
+    later = [number for _, number in load(23, 1, 0)]
+    assert len({*first.values(), *later}) == 46
+
+
 # %% right="check_load"
 # Everything is loaded first.
 def check_load(load):
@@ -1418,3 +2149,16 @@ def check_load(load):
             assert [i for i, _ in tables[0]] == [*range(n)]
             whole += [x for _, x in tables[0]]
         assert len(whole) == len(set(whole))
+
+
+# %% right="check_load"
+# Sets of pairs.
+def check_load(load):
+    for epoch in (0, 1):
+        first = load(23, epoch, 1)
+        assert len(first) == len(set(first)) == 23
+        for workers in (0, 1, 2, 3, 0, 2, 3):
+            pairs = load(23, epoch, workers)
+            assert len(pairs) == 23 and set(pairs) == set(first)
+        assert {i for i, _ in first} == set(range(23))
+    assert len({number for epoch in (0, 1) for _, number in load(23, epoch, 3)}) == 46
