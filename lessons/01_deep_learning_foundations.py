@@ -798,8 +798,8 @@ with check.exercise("train"):
             "the mean loss counts steps, where it should count rows": lambda *a: trained_by_torch(*a, by_steps=True),
             "the order is drawn once, not in each epoch": lambda *a: trained_by_torch(*a, once=True),
         },
-        rtol=1e-6,
-        atol=1e-9,
+        rtol=1e-9,
+        atol=1e-11,
     )
 
 # %% [markdown]
@@ -934,7 +934,7 @@ with check.exercise("starting_weights"):
             "the variance is 2 / d, whatever `bend` is": lambda s, bend, seed: by_words(s, "relu", seed),
             "the variance is 1 / d, whatever `bend` is": lambda s, bend, seed: by_words(s, "linear", seed),
             "the last layer is taken as linear": lambda *a: by_words(*a, last=True),
-            "the variance is 2 / (d + m)": lambda *a: by_words(*a, lambda d, m, gain: (2 / (d + m)) ** 0.5),
+            "for 'linear' the variance is 2 / (d + m)": lambda *a: by_words(*a, lambda d, m, gain: (2 / (d + m if gain == 1 else d)) ** 0.5),
         },
         rtol=1e-9,
         atol=1e-12,
