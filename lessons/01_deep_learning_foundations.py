@@ -918,7 +918,7 @@ with check.exercise("starting_weights"):
     jobs = []
     for seed in seeds:
         widths = np.random.default_rng(seed).integers(1, 40, (3, 8)).tolist()
-        for sizes in ([3, 5], [1, 1, 1], [7, 2, 11, 4], [5, 5, 5], widths[0][:4], widths[1][:6], widths[2], [600, 1, 600, 400], [600] * 8):
+        for sizes in ([3, 5], [1, 1, 1], [7, 2, 11, 4], [5, 5, 5], widths[0][:4], widths[1][:6], widths[2], [1] * 8, [600, 1, 400, 600]):
             for bend in ("relu", "linear"):
                 words = {"sizes": str(sizes), "bend": repr(bend)}
                 jobs.append(cases.Case({"sizes": sizes, "bend": bend, "seed": seed + len(jobs)}, words))
