@@ -60,9 +60,12 @@ plt.show()
 # %% [markdown]
 # ### Exercise 1 · Two layers (`layers`, 3 points, 20 minutes, difficulty 1 of 3)
 #
-# Arrays are float32 or float64, in any memory layout; all of one call have the same dtype. Each function earns a third of the points.
+# Arrays are float32 or float64, in any memory layout; all of one call have the same dtype. Each function earns a third of the points. For all three:
 #
-# `relu(z)` and `sigmoid(z)` take an array of any shape with numbers from -1,000 to 1,000.
+# - What is returned has the dtype of what was given. <!-- rule: dtype -->
+# - What was given stays as it was. <!-- rule: unchanged -->
+#
+# `relu(z)` and `sigmoid(z)` take an array of one, two or three axes of 1 to 40, with numbers from -1,000 to 1,000, and return one of its shape.
 #
 # - `relu` gives z where z is above 0, else 0. <!-- rule: relu -->
 # - `sigmoid` gives 1 / (1 + exp(-z)), right to a share of 1 in 100,000 of the value also where exp(-z) or exp(z) is too large for the dtype: it never gives NaN, and no
@@ -72,8 +75,6 @@ plt.show()
 # [n, d]; all sizes are 1 or more, up to 70.
 #
 # - It returns two arrays: `hidden = relu(X W1 + b1)` of shape [n, m], and the *logits* `hidden W2 + b2` of shape [n, k], without an activation. <!-- rule: forward -->
-# - What is returned has the dtype of what was given. <!-- rule: dtype -->
-# - The arrays that were given stay as they were. <!-- rule: unchanged -->
 
 
 # %% exercise="layers" minutes=20 difficulty=1
@@ -106,7 +107,7 @@ def relu_of_each(z):
 
 
 def sigmoid_of_each(z):
-    """By way of tanh, in twice the precision."""
+    """With an exponent that is never above 0, in longdouble."""
     exact = np.exp(np.minimum(z, 0).astype(np.longdouble)) / (1 + np.exp(-np.abs(z.astype(np.longdouble))))
     return np.where(exact < 1e-36, 0, exact).astype(z.dtype)
 
@@ -130,16 +131,21 @@ def in_words(W1, b1, W2, b2, X):
     return [hidden, np.einsum("nm,mk->nk", hidden, W2) + b2, True]
 
 
+def of_each_shape():
+    for axes in ("nm", "n", "knm"):
+        yield cases.draw(seeds, {"z": cases.array(*axes, scale=(1e-4, 1e3))}, **{axis: (1, 40) for axis in axes})
+
+
 def check_relu():
-    drawn = cases.draw(seeds, {"z": cases.array("n", "m", scale=(1e-4, 1e3))}, n=(1, 40), m=(1, 30))
-    check.agrees(relu, relu_of_each, drawn, "`relu`", "z where it is above 0, else 0", causes={"that is the absolute value": np.abs})
+    for drawn in of_each_shape():
+        check.agrees(relu, relu_of_each, drawn, "`relu`", "z where it is above 0, else 0", causes={"that is the absolute value": np.abs})
 
 
 def check_sigmoid():
-    drawn = cases.draw(seeds, {"z": cases.array("n", "m", scale=(1e-4, 1e3))}, n=(1, 40), m=(1, 30))
     causes = {"the sign of z is turned round": lambda z: sigmoid_of_each(-z)}
     hint = "where z is large, exp(z) overflows: use the form in which the exponent is never above 0"
-    check.agrees(without_overflow, sigmoid_of_each, drawn, "`sigmoid`", hint, causes=causes, rtol=1e-5, atol=1e-35)
+    for drawn in of_each_shape():
+        check.agrees(without_overflow, sigmoid_of_each, drawn, "`sigmoid`", hint, causes=causes, rtol=1e-5, atol=1e-35)
 
 
 def check_forward():
@@ -211,12 +217,12 @@ print("to train with:", train_X.shape, "  to test with:", test_X.shape)
 #
 # ### Exercise 2 · Loss and its gradient (`cross_entropy`, 3 points, 20 minutes, difficulty 2 of 3)
 #
-# Write `cross_entropy(logits, y)`. `logits` has shape [n, k], float32 or float64, with numbers from -1,000 to 1,000; `y` has shape [n], whole numbers from 0 to k - 1. Both n and k are 1
-# or more, up to 70.
+# Write `cross_entropy(logits, y)`. `logits` has shape [n, k], float32 with numbers from -100 to 100 or float64 with numbers from -1,000 to 1,000; `y` has shape [n], int64 from 0 to k - 1.
+# n and k are 1 to 70, the memory layout is any.
 #
 # - The first result is the mean of $-\log p_y$ over the rows, as a Python float or a NumPy number. <!-- rule: loss -->
-# - It is right for all these logits, also where a probability is too small for the dtype; no warning is given. <!-- rule: stable -->
-# - The second result is the gradient of the first with respect to the logits, shape [n, k], of their dtype. <!-- rule: gradient -->
+# - It is right to 2 in 100,000 of it, or of 1 where it is smaller, also where a probability is too small for the dtype; no warning is given. <!-- rule: stable -->
+# - The second result is the gradient of the first with respect to the logits, shape [n, k], of their dtype, each entry right to 2 in 100,000 and 10⁻⁶. <!-- rule: gradient -->
 # - `logits` and `y` stay as they were. <!-- rule: unchanged -->
 
 
@@ -235,30 +241,29 @@ def cross_entropy(logits: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]
 
 # %% tests="cross_entropy" points=3
 @check.scenario
-def loss_and_gradient(logits, y):
+def loss_of_rows(logits, y):
     with np.errstate(over="raise", invalid="raise", divide="raise"):
-        loss, gradient = cross_entropy(logits, y)
-    return [float(loss), gradient]
+        return float(cross_entropy(logits, y)[0])
+
+
+@check.scenario
+def gradient_by_logits(logits, y):
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        return cross_entropy(logits, y)[1]
+
+
+def loss_by_torch(logits, y):
+    return F.cross_entropy(torch.tensor(logits.astype(np.float64)), torch.tensor(y)).item()
 
 
 def by_torch(logits, y):
     z = torch.tensor(logits.astype(np.float64), requires_grad=True)
-    loss = F.cross_entropy(z, torch.tensor(y))
-    loss.backward()
-    return [loss.item(), z.grad.numpy().astype(logits.dtype)]
+    F.cross_entropy(z, torch.tensor(y)).backward()
+    return z.grad.numpy().astype(logits.dtype)
 
 
-def changed(loss=lambda loss, n: loss, gradient=lambda g, n: g):
-    def mistaken(logits, y):
-        right = by_torch(logits, y)
-        return [loss(right[0], len(y)), gradient(right[1], len(y)).astype(logits.dtype)]
-
-    return mistaken
-
-
-def without_target(logits, y):
-    p = torch.tensor(logits.astype(np.float64)).softmax(1).numpy()
-    return [by_torch(logits, y)[0], (p / len(y)).astype(logits.dtype)]
+def softmax_by_torch(logits, y):
+    return (torch.tensor(logits.astype(np.float64)).softmax(1).numpy() / len(y)).astype(logits.dtype)
 
 
 with check.exercise("cross_entropy"):
@@ -267,24 +272,36 @@ with check.exercise("cross_entropy"):
     another = 25  # release: seed
     seeds.append(another)
     ### END HIDDEN TESTS
-    domain = {"logits": cases.array("n", "k", scale=(1e-3, 1e3)), "y": cases.array("n", dtypes=("int64",), below="k")}
-    check.agrees(
-        loss_and_gradient,
-        by_torch,
-        cases.draw(seeds, domain, n=(1, 70), k=(1, 70)),
-        "`cross_entropy` (loss, gradient)",
-        "the loss is a mean over rows of -log p at the label; the gradient is (p - t) / n",
-        causes={
-            "it is a sum, not a mean; the gradient, too": changed(lambda v, n: v * n, lambda g, n: g * n),
-            "the loss is a sum, not a mean": changed(lambda v, n: v * n),
-            "the gradient is that of a sum: divide it by the number of rows": changed(gradient=lambda g, n: g * n),
-            "the gradient is that of a mean over all entries: divide by the rows alone": changed(gradient=lambda g, n: g / g.shape[1]),
-            "the sign of the gradient is turned round": changed(gradient=lambda g, n: -g),
-            "the 1 at the right label is missing: p - t": without_target,
-        },
-        rtol=2e-5,
-        atol=1e-6,
-    )
+    for dtype, largest in (("float64", 1e3), ("float32", 1e2)):
+        domain = {"logits": cases.array("n", "k", dtypes=(dtype,), scale=(1e-3, largest)), "y": cases.array("n", dtypes=("int64",), below="k")}
+        check.agrees(
+            loss_of_rows,
+            loss_by_torch,
+            cases.draw(seeds, domain, n=(1, 70), k=(1, 70)),
+            "the loss that `cross_entropy` gives",
+            "it is a mean over rows of -log p at the label",
+            causes={
+                "that is a sum over rows, not a mean": lambda z, y: loss_by_torch(z, y) * len(y),
+                "that is the mean over all entries: divide by the rows alone": lambda z, y: loss_by_torch(z, y) / z.shape[1],
+            },
+            rtol=2e-5,
+            atol=2e-5,
+        )
+        check.agrees(
+            gradient_by_logits,
+            by_torch,
+            cases.draw(seeds, domain, n=(1, 70), k=(1, 70)),
+            "the gradient that `cross_entropy` gives",
+            "it is (p - t) / n",
+            causes={
+                "that is the gradient of a sum: divide it by the number of rows": lambda z, y: by_torch(z, y) * len(y),
+                "that is the gradient of a mean over all entries: divide by the rows alone": lambda z, y: by_torch(z, y) / z.shape[1],
+                "the sign of the gradient is turned round": lambda z, y: -by_torch(z, y),
+                "the 1 at the right label is missing: p - t": softmax_by_torch,
+            },
+            rtol=2e-5,
+            atol=1e-6,
+        )
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -308,7 +325,7 @@ with check.exercise("cross_entropy"):
 #
 # $$\frac{\partial L}{\partial W} = H^\top G, \qquad \frac{\partial L}{\partial b} = \text{sum of } G \text{ over rows}, \qquad \frac{\partial L}{\partial H} = G W^\top .$$
 #
-# Each has the shape of what it belongs to; that alone rules most mistakes out. The bend passes the gradient on where its input was above 0 and stops it elsewhere.
+# Each has the shape of what it belongs to; that alone rules most mistakes out. The bend passes the gradient on where its input was above 0, that is where its output is, and stops it elsewhere.
 #
 # ### Exercise 3 · Gradients of two layers (`backward`, 4 points, 30 minutes, difficulty 2 of 3)
 #
@@ -323,7 +340,7 @@ with check.exercise("cross_entropy"):
 # - `"b1"`: from what passes the bend. <!-- rule: b1 -->
 # - They have the dtype of what was given. <!-- rule: dtype -->
 # - `G` is the gradient already: nothing is divided by the number of rows again. <!-- rule: once -->
-# - The arrays that were given stay as they were, and the parameters are not changed. <!-- rule: unchanged -->
+# - The dictionary and the arrays that were given stay as they were. <!-- rule: unchanged -->
 
 
 # %% exercise="backward" minutes=30 difficulty=2
@@ -339,8 +356,9 @@ def backward(parameters: dict[str, np.ndarray], X: np.ndarray, hidden: np.ndarra
 @check.scenario
 def gradient_of(name, W1, b1, W2, b2, X, hidden, G):
     parameters = {"W1": W1, "b1": b1, "W2": W2, "b2": b2}
+    kept = dict(parameters)
     gradients = backward(parameters, X, hidden, G)
-    return [gradients[name], list(parameters) == ["W1", "b1", "W2", "b2"]]
+    return [gradients[name], list(parameters) == list(kept) and all(parameters[n] is kept[n] for n in kept)]
 
 
 def by_autograd(name, W1, b1, W2, b2, X, hidden, G):
@@ -366,7 +384,7 @@ def check_gradient(name):
             domain = {"name": cases.choice(name)} | {n: cases.array(*a, dtypes=(dtype,), without=("zero", "ties", "equal")) for n, a in axes.items()}
             domain["hidden"] = cases.derived(lambda X, W1, b1, **_: np.maximum(X @ W1 + b1, 0), "relu(X W1 + b1)")
             domain["G"] = cases.array("n", "k", dtypes=(dtype,), without=("ties",))
-            drawn = cases.draw(seeds, domain, n=(1, 70), d=(1, 40), m=(1, 40), k=(1, 20))
+            drawn = cases.draw(seeds, domain, n=(1, 70), d=(1, 70), m=(1, 70), k=(1, 70))
             drawn = [case for case in drawn if np.abs(case["X"] @ case["W1"] + case["b1"]).min() > 1e-5]
             causes = {
                 "the bend is missing: where the hidden value is 0 nothing goes back": lambda n, W1, b1, W2, b2, X, h, G: by_parts(n, W2, X, h, G, mask=False),
@@ -431,8 +449,8 @@ for name in small:
 #
 # ### Exercise 4 · Gradients by trying (`numerical_gradient`, 2 points, 20 minutes, difficulty 2 of 3)
 #
-# Write `numerical_gradient(loss, parameters, epsilon)`. `parameters` is a dictionary of float64 arrays (1 to 4 of them, of one or two axes, in any memory layout), `loss(parameters)` gives a number for a dictionary with the same
-# names, `epsilon` lies between 10⁻⁶ and 10⁻².
+# Write `numerical_gradient(loss, parameters, epsilon)`. `parameters` is a dictionary of 1 to 4 float64 arrays of one or two axes (of 1 to 12, in any memory layout, no two share memory), `loss(parameters)` gives a number for a dictionary with the same
+# names and shapes, `epsilon` lies between 10⁻⁶ and 10⁻².
 #
 # - It returns a dictionary with, for each name, the central differences by each single number of the array, in its shape. <!-- rule: central -->
 # - `loss` is called twice for each number, and each time all other numbers are those that were given. <!-- rule: one -->
@@ -463,28 +481,29 @@ def numerical_gradient(loss, parameters: dict[str, np.ndarray], epsilon: float =
 def bent(parameters):
     """A loss that couples all numbers: a sine of the sum of each array's squares, cubes, and neighbours' products."""
     total = 0.0
-    for i, value in enumerate(parameters.values(), 1):
-        flat = np.ascontiguousarray(value).ravel()
+    for i, name in enumerate(sorted(parameters), 1):
+        flat = np.ascontiguousarray(parameters[name]).ravel()
         total += i * np.sin((flat**2).sum() / len(flat)) + (flat**3).sum() + (flat[1:] * flat[:-1]).sum()
-    return float(total + np.prod([np.tanh(v.sum()) for v in parameters.values()]))
+    return float(total + np.prod([np.tanh(parameters[name].sum()) for name in sorted(parameters)]))
 
 
 @check.scenario
 def tried(arrays, epsilon):
     parameters = {f"p{i}": array for i, array in enumerate(arrays)}
-    given, before, asked = dict(parameters), [array.copy() for array in arrays], []
+    given, before, asked = dict(parameters), {f"p{i}": array.copy() for i, array in enumerate(arrays)}, []
 
     def loss(some):
-        asked.append([np.array(v) for v in some.values()])
+        fitting = sorted(some) == sorted(before) and all(np.shape(some[name]) == before[name].shape for name in before)
+        asked.append(sum(int((some[name] != before[name]).sum()) for name in before) if fitting else "other names or shapes")
         return bent(some)
 
     found = numerical_gradient(loss, parameters, epsilon)
     same = list(parameters) == list(given) and all(parameters[n] is given[n] for n in given)
     return {
-        "gradients": [found[name] for name in given],
-        "numbers moved in each call": sorted({sum(int((a != b).sum()) for a, b in zip(one, before)) for one in asked}),
+        "numbers moved in each call": sorted(set(asked), key=str),
         "calls": len(asked),
-        "given as before": same and all(np.array_equal(a, b) for a, b in zip(arrays, before)),
+        "gradients": [found[name] for name in given],
+        "given as before": same and all(np.array_equal(given[name], before[name]) for name in given),
     }
 
 
@@ -501,7 +520,7 @@ def by_definition(arrays, epsilon, two_sided=True, scale=1.0):
 
             gradient[place] = scale * ((moved(epsilon) - moved(-epsilon)) / (2 * epsilon) if two_sided else (moved(epsilon) - moved(0)) / epsilon)
         found.append(gradient)
-    return {"gradients": found, "numbers moved in each call": [1], "calls": 2 * sum(a.size for a in arrays), "given as before": True}
+    return {"numbers moved in each call": [1], "calls": 2 * sum(a.size for a in arrays), "gradients": found, "given as before": True}
 
 
 with check.exercise("numerical_gradient"):
@@ -512,14 +531,14 @@ with check.exercise("numerical_gradient"):
     ### END HIDDEN TESTS
     for axes in ((("n",),), (("n", "m"),), (("n", "m"), ("m",)), (("n", "m"), ("m",), ("m", "k"), ("k",))):
         inner = {f"_{i}": cases.array(*a, dtypes=("float64",), layouts=("contiguous", "transposed", "with gaps"), scale=(0.1, 2)) for i, a in enumerate(axes)}
-        inner["arrays"] = cases.derived(lambda **drawn: [drawn[name] for name in drawn], f"{len(axes)} arrays of {len(axes[0])} or fewer axes")
-        inner["epsilon"] = cases.choice(1e-4, 1e-2, 1e-6)
-        drawn = cases.draw(seeds, inner, count=2, n=(1, 6), m=(1, 5), k=(1, 4))
+        inner["arrays"] = cases.derived(lambda **drawn: [drawn[name] for name in drawn], " and ".join(str(list(a)).replace("'", "") for a in axes))
+        inner["epsilon"] = cases.number(1e-6, 1e-2)
+        drawn = cases.draw(seeds, inner, count=2, n=(1, 12), m=(1, 7), k=(1, 5))
         check.agrees(
             tried,
             by_definition,
             drawn,
-            "what `numerical_gradient` does, asked for the slopes",
+            "`numerical_gradient` (its gradients, its calls of `loss`)",
             "for each number (L(w + epsilon) - L(w - epsilon)) / (2 epsilon), all others as they were given",
             causes={
                 "that is a difference to one side": lambda a, e: by_definition(a, e, two_sided=False),
@@ -564,34 +583,30 @@ plt.show()
 
 # %% [markdown]
 # From right to left the error falls with the square of epsilon, as the definition promises, then it grows again: the two losses become so alike that their
-# difference has few digits left. Where the sum before a bend changes its sign within the step, the difference stays large: there is no derivative.
+# difference has few digits left. Where w + epsilon and w - epsilon lie on both sides of a bend, the difference stays large.
 #
 # ### Exercise 5 · Tests for a backward pass (`check_backward`, 3 points, 25 minutes, difficulty 3 of 3)
 #
-# Someone hands you a backward pass. It is called as yours, `candidate(parameters, X, hidden, G)`, and returns the same dictionary. Write `check_backward(candidate)`.
+# Someone hands you a backward pass. It is called as yours, `candidate(parameters, X, hidden, G)` in float64, `hidden` what `forward` gives, and returns the same dictionary. Write `check_backward(candidate)`.
 #
-# - It raises an error (an `assert` is enough) for each of the seven broken ones here. Each has one mistake, in one or two of the four gradients, on ordinary float64 inputs of any size; each
-#   that you catch earns its share. <!-- rule: bugs -->
-# - It raises nothing for a right one. Right ones differ from the exact gradients by at most one in a million of the largest entry. One false alarm, and nothing is earned. <!-- rule: right -->
+# - It raises an error (an `assert` is enough) for each of the eight broken ones here. Each has one mistake, in one or two of the four gradients, that nearly all inputs show that are drawn from
+#   a normal distribution with every size 3 or more; one gives NaN. Each that you catch earns its share. <!-- rule: bugs -->
+# - It raises nothing for a right one. In each gradient right ones are off by at most a millionth of its largest entry. One false alarm, and nothing is earned. <!-- rule: right -->
 #
-# `forward`, `backward` and `numerical_gradient` of your own may be used, and `np.testing`. Inputs of yours: float64, sums before the bend not within 0.001 of 0.
+# `forward`, `backward` and `numerical_gradient` may be used, and `np.testing`. Draw your inputs with a fixed seed; within epsilon of a bend `numerical_gradient` misses the exact gradient.
 
 
 # %% exercise="check_backward" minutes=25 difficulty=3
 def check_backward(candidate) -> None:
     """Raise an error if `candidate(parameters, X, hidden, G)` gives wrong gradients."""
     ### BEGIN SOLUTION
-    random = np.random.default_rng(0)
-    parameters = {"W1": random.normal(size=(4, 5)), "b1": random.normal(size=5), "W2": random.normal(size=(5, 3)), "b2": random.normal(size=3)}
-    X, G = random.normal(size=(7, 4)), random.normal(size=(7, 3))
-    before = X @ parameters["W1"] + parameters["b1"]
-    hidden = np.maximum(before, 0)
-    back = (G @ parameters["W2"].T) * (before > 0)
-    expected = {"W2": hidden.T @ G, "b2": G.sum(0), "W1": X.T @ back, "b1": back.sum(0)}
+    drawn = np.random.default_rng(0)
+    parameters = {"W1": drawn.normal(size=(4, 5)), "b1": drawn.normal(size=5), "W2": drawn.normal(size=(5, 3)), "b2": drawn.normal(size=3)}
+    X, G = drawn.normal(size=(7, 4)), drawn.normal(size=(7, 3))
+    hidden, _ = forward(parameters, X)
     found = candidate(parameters, X, hidden, G)
-    for name, value in expected.items():
-        assert found[name].shape == value.shape, name
-        assert np.abs(found[name] - value).max() <= 1e-5 * np.abs(value).max(), name
+    for name, value in backward(parameters, X, hidden, G).items():
+        assert np.linalg.norm(found[name] - value) <= 1e-5 * np.linalg.norm(value), name
     ### END SOLUTION
 
 
@@ -609,21 +624,31 @@ with check.exercise("check_backward"):
     def replaced(name, compute):
         return passing(lambda gradients, p, X, h, G: gradients | {name: compute(gradients, p, X, h, G)})
 
+    def divided_by_hidden(h):
+        with np.errstate(invalid="ignore"):
+            return h / h
+
+    def from_the_sums(parameters, X, hidden, G):
+        mask = X @ parameters["W1"] + parameters["b1"] > 0
+        return passing(mask=lambda h: mask)(parameters, X, hidden, G)
+
     def row_by_row(parameters, X, hidden, G):
         found = {name: np.zeros_like(value) for name, value in parameters.items()}
         for x, h, g in zip(X, hidden, G):
             back = parameters["W2"] @ g * (h > 0)
             for name, value in (("W2", np.outer(h, g)), ("b2", g), ("W1", np.outer(x, back)), ("b1", back)):
-                found[name] = found[name] + value
+                found[name] += value
         return found
 
     right = {
         "all rows at once": passing(),
         "row by row": row_by_row,
+        "with the bend from the sums before it": from_the_sums,
         "with errors of half a millionth": passing(lambda gradients, *_: {n: v + 5e-7 * np.abs(v).max() for n, v in gradients.items()}),
     }
     wrong = {
         "the bend is missing": passing(mask=lambda h: np.ones_like(h)),
+        "the mask is hidden / hidden, NaN where the hidden value is 0": passing(mask=divided_by_hidden),
         "b2 is a mean over rows": replaced("b2", lambda g, p, X, h, G: G.mean(0)),
         "b1 is divided by the number of rows": replaced("b1", lambda g, p, X, h, G: g["b1"] / len(X)),
         "W1 is as if the bend let everything through, b1 is right": replaced("W1", lambda g, p, X, h, G: X.T @ (G @ p["W2"].T)),
@@ -639,7 +664,7 @@ check.points(3)
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
 #
-# Which inputs show all mistakes at once? Several rows, hidden values of both kinds (0 and above), more than one output, and sizes that all differ.
+# Which inputs show all mistakes at once? Several rows, hidden values of both kinds (0 and above), more than one output, and sizes that all differ. NaN is neither above nor below a limit.
 # </details>
 # <details><summary>Hint 2: which functions</summary>
 #
@@ -658,13 +683,13 @@ check.points(3)
 #
 # ### Exercise 6 · The loop (`train`, 3 points, 30 minutes, difficulty 2 of 3)
 #
-# Write `train(parameters, X, y, rate, batch, epochs, random)`: parameters as before (float64), `X` [n, d] and `y` [n] to learn from, `rate` the learning rate, `batch` the rows of a step (1 or more, perhaps more
-# than n), `epochs` how often all rows are used (0 or more), `random` a `np.random.Generator`.
+# Write `train(parameters, X, y, rate, batch, epochs, random)`: parameters as before (float64), `X` [n, d] and `y` [n] (int64) to learn from, n from 1 to 1,300, `rate` the learning rate (0.001 to 0.5), `batch` the rows of a step (1 or more, perhaps more
+# than n), `epochs` how often all rows are used (0 to 40), `random` a `np.random.Generator`.
 #
 # - Each epoch draws one order of the rows, `random.permutation(len(X))`, and draws nothing else; its first `batch` rows are the first step, and so on. <!-- rule: order -->
 # - The last batch of an epoch may be smaller. It is used, too, and its loss is the mean over the rows that it has. <!-- rule: last -->
 # - A step computes the loss and all gradients on its rows with the parameters as they are, then changes every parameter. <!-- rule: step -->
-# - It returns new parameters in a dictionary; those that were given, and their arrays, stay as they were. `X` and `y` do, too. <!-- rule: new -->
+# - It returns the new parameters in a dictionary of its own (after 0 epochs the arrays in it may be those that were given). The one that was given, its arrays, `X` and `y` stay as they were. <!-- rule: new -->
 # - Beside them it returns a list with the mean loss of each epoch: of its steps' losses, each step counting by its number of rows. <!-- rule: losses -->
 #
 # Your functions `forward`, `cross_entropy` and `backward` may be used; at grading they are those of the reference.
@@ -706,6 +731,7 @@ def trained(sizes, X, y, rate, batch, epochs, seed):
     return {
         "parameters": {name: found[name] for name in before},
         "losses": [float(loss) for loss in losses],
+        "a dictionary of its own": found is not parameters,
         "those given as before": kept,
         "next number drawn": float(random.random()),
     }
@@ -736,6 +762,7 @@ def trained_by_torch(sizes, X, y, rate, batch, epochs, seed, last=True, whole=Fa
     return {
         "parameters": {name: tensor.detach().numpy() for name, tensor in tensors.items()},
         "losses": losses,
+        "a dictionary of its own": True,
         "those given as before": True,
         "next number drawn": float(random.random()),
     }
@@ -749,14 +776,14 @@ with check.exercise("train"):
     ### END HIDDEN TESTS
     jobs = []
     for seed in seeds:
-        for n, batch, epochs in ((1, 1, 1), (6, 6, 2), (7, 3, 2), (5, 8, 3), (4, 1, 1), (11, 4, 3), (3, 2, 0)):
-            drawn = np.random.default_rng([seed, n])
+        for n, batch, epochs in ((1, 1, 1), (6, 6, 2), (7, 3, 2), (5, 8, 3), (4, 1, 1), (11, 4, 3), (3, 2, 0), (5, 4, 40), (1300, 90, 1)):
+            drawn = np.random.default_rng([seed, n, epochs])
             sizes = drawn.integers(1, 6, 3).tolist()
-            X, y = drawn.normal(size=(n, sizes[0])), drawn.integers(0, sizes[2], n)
+            X, y, rate = drawn.normal(size=(n, sizes[0])), drawn.integers(0, sizes[2], n), float(np.exp(drawn.uniform(np.log(1e-3), np.log(0.5))))
             jobs.append(
                 cases.Case(
-                    {"sizes": sizes, "X": X, "y": y, "rate": 0.1, "batch": batch, "epochs": epochs, "seed": seed},
-                    {"X": f"{n} rows", "sizes": str(sizes), "batch": str(batch), "epochs": str(epochs)},
+                    {"sizes": sizes, "X": X, "y": y, "rate": rate, "batch": batch, "epochs": epochs, "seed": seed},
+                    {"X": f"{n} rows", "sizes": str(sizes), "rate": f"{rate:.3g}", "batch": str(batch), "epochs": str(epochs)},
                 )
             )
     check.agrees(
@@ -771,8 +798,8 @@ with check.exercise("train"):
             "the mean loss counts steps, where it should count rows": lambda *a: trained_by_torch(*a, by_steps=True),
             "the order is drawn once, not in each epoch": lambda *a: trained_by_torch(*a, once=True),
         },
-        rtol=1e-6,
-        atol=1e-9,
+        rtol=1e-9,
+        atol=1e-11,
     )
 
 # %% [markdown]
@@ -808,7 +835,7 @@ print(f"right on the digits that were learnt: {accuracy(network, train_X, train_
 #
 # A model can be wrong in two ways. Too stiff, it misses what is there: **bias**. Too supple, it follows the accidents of the rows that it saw, and another sample would have given another model:
 # **variance**. Both can be measured on real data. Below, 40 samples of 60 patients each are drawn from scikit-learn's diabetes table (442 patients; Efron et al., *Least Angle Regression*, 2004), polynomials of growing degree in
-# body mass index and blood pressure are fitted to each, and all predict the same 100 patients that no sample holds. How far the models lie apart is their variance; how far their mean lies from the measured
+# body mass index and blood pressure are fitted to each, and all predict the same 100 patients that no sample holds. How far the models lie apart is their variance; the squared distance of their mean from the measured
 # values is bias squared and the noise that no model can know.
 
 # %%
@@ -851,9 +878,10 @@ print(f"variance from degree 1 to 6: {spread[0]:.0f} to {spread[-1]:.0f}; error 
 # Write `starting_weights(sizes, bend, random)`: `sizes` is a list of 2 to 8 widths (1 to 600), from inputs to outputs, `bend` is `"relu"` or `"linear"`, `random` a `np.random.Generator`.
 #
 # - It returns a list with a pair `(W, b)` for each layer, from inputs to outputs: `W` of shape [d, m] for widths d and m that follow each other, `b` of shape [m], float64. <!-- rule: shapes -->
-# - The entries of `W` are drawn independently from a normal distribution with mean 0, by `random` alone. <!-- rule: drawn -->
-# - Their variance is 2 / d for `"relu"` and 1 / d for `"linear"`, in every layer. <!-- rule: variance -->
+# - `W` is what `random.normal(size=(d, m))` gives, drawn once a layer in their order, times one positive number. Nothing else is drawn. <!-- rule: drawn -->
+# - The variance of the distribution is then 2 / d for `"relu"` and 1 / d for `"linear"`, in every layer. <!-- rule: variance -->
 # - `b` is 0. <!-- rule: zero -->
+# - `sizes` stays as it was. <!-- rule: unchanged -->
 
 
 # %% exercise="starting_weights" minutes=15 difficulty=1
@@ -868,9 +896,17 @@ def starting_weights(sizes: list[int], bend: str, random: np.random.Generator) -
 # %% tests="starting_weights" points=2
 @check.scenario
 def begun(sizes, bend, seed):
-    np.random.seed(0)  # who draws from the global generator gets the same each time
-    layers = starting_weights(list(sizes), bend, np.random.default_rng(seed))
-    return [[W, b] for W, b in layers]
+    random = np.random.default_rng(seed)
+    layers = starting_weights(sizes, bend, random)
+    return {"layers": [[W, b] for W, b in layers], "next number drawn": float(random.random())}
+
+
+def by_words(sizes, bend, seed, deviation=lambda d, m, gain: (gain / d) ** 0.5, last=None):
+    random, layers = np.random.default_rng(seed), []
+    for i, (d, m) in enumerate(zip(sizes, sizes[1:])):
+        gain = 1 if bend == "linear" or last and i == len(sizes) - 2 else 2
+        layers.append([random.normal(size=(d, m)) * deviation(d, m, gain), np.zeros(m)])
+    return {"layers": layers, "next number drawn": float(random.random())}
 
 
 with check.exercise("starting_weights"):
@@ -879,29 +915,30 @@ with check.exercise("starting_weights"):
     another = 25  # release: seed
     seeds.append(another)
     ### END HIDDEN TESTS
+    jobs = []
     for seed in seeds:
-        for sizes in ([3, 5], [1, 1, 1], [7, 2, 11, 4], [600, 400, 500, 300, 600]):
+        widths = np.random.default_rng(seed).integers(1, 40, (3, 8)).tolist()
+        for sizes in ([3, 5], [1, 1, 1], [7, 2, 11, 4], [5, 5, 5], widths[0][:4], widths[1][:6], widths[2], [1] * 8, [600, 1, 400, 600]):
             for bend in ("relu", "linear"):
-                what = f"`starting_weights({sizes}, {bend!r}, ...)`"
-                layers = begun(sizes, bend, seed)
-                check.equal([[list(W.shape), list(b.shape)] for W, b in layers], [[[d, m], [m]] for d, m in zip(sizes, sizes[1:])], f"{what}: the shapes of each W and b")
-                check.equal(sorted({str(a.dtype) for pair in layers for a in pair}), ["float64"], f"{what}: the dtypes")
-                check.true(not any(b.any() for _, b in layers), f"{what}: a bias is not 0 everywhere")
-                again = begun(sizes, bend, seed)
-                check.true(all(np.array_equal(one[0], two[0]) for one, two in zip(layers, again)), f"{what}: the same generator twice gives other weights: draw from `random` alone")
-                other = begun(sizes, bend, seed + 1)
-                check.true(not any(np.array_equal(one[0], two[0]) for one, two in zip(layers, other)), f"{what}: another generator gives the same weights: draw from `random`")
-        gain = {"relu": 2, "linear": 1}
-        for bend, sizes in (("relu", [600, 400, 500, 300, 600]), ("linear", [300, 600, 500, 600, 400])):
-            for i, (W, _) in enumerate(begun(sizes, bend, seed)):
-                d, hint = sizes[i], f"the variance of W is {gain[bend]} / d, and d is the number of rows of this layer's W"
-                ratio = float((W**2).mean() * d / gain[bend])
-                check.between(ratio, 0.97, 1.03, f"for {bend!r} and widths {sizes}, layer {i + 1}: the mean square of W over {gain[bend]} / {d}", hint)
-                z = np.sort(W.ravel()) * (d / gain[bend]) ** 0.5
-                shares = [float((np.abs(z) < limit).mean()) for limit in (0.5, 1.0, 2.0, 3.0)]
-                check.equal(shares, [0.383, 0.683, 0.954, 0.997], f"for {bend!r}, layer {i + 1}: shares of entries within 0.5, 1, 2 and 3 standard deviations", "a normal distribution is asked for", rtol=0, atol=0.01)
-                check.between(float(W.mean()) * d**0.5, -0.02, 0.02, f"for {bend!r}, layer {i + 1}: the mean of W times the root of d", "the mean is 0")
-                check.between(abs(float(np.corrcoef(W[:-1].ravel(), W[1:].ravel())[0, 1])), None, 0.02, f"for {bend!r}, layer {i + 1}: how far an entry tells the one below it", "each entry is drawn on its own")
+                words = {"sizes": str(sizes), "bend": repr(bend)}
+                jobs.append(cases.Case({"sizes": sizes, "bend": bend, "seed": seed + len(jobs)}, words))
+    check.agrees(
+        begun,
+        by_words,
+        jobs,
+        "what `starting_weights` gives",
+        "W is random.normal(size=(d, m)) times the root of 2 / d or 1 / d, b is 0",
+        causes={
+            "the variance counts the outputs m, where it should count the inputs d": lambda *a: by_words(*a, lambda d, m, gain: (gain / m) ** 0.5),
+            "that is the variance as the standard deviation: take its root": lambda *a: by_words(*a, lambda d, m, gain: gain / d),
+            "the variance is 2 / d, whatever `bend` is": lambda s, bend, seed: by_words(s, "relu", seed),
+            "the variance is 1 / d, whatever `bend` is": lambda s, bend, seed: by_words(s, "linear", seed),
+            "the last layer is taken as linear": lambda *a: by_words(*a, last=True),
+            "for 'linear' the variance is 2 / (d + m)": lambda *a: by_words(*a, lambda d, m, gain: (2 / (d + m if gain == 1 else d)) ** 0.5),
+        },
+        rtol=1e-9,
+        atol=1e-12,
+    )
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -938,15 +975,18 @@ plt.show()
 #
 # ## 6 · Weights used in many places
 #
-# In a picture an edge is an edge wherever it stands. A **convolution** uses one small set of weights at every place: for a picture [h, w, c] and o filters [s, s, c, o], the output at row r and column q is the sum of products of the filter with the patch
-# that begins at row r · stride and column q · stride. (The field calls this convolution although nothing is turned round.) Only places where the whole patch lies inside count, so there are ⌊(h − s) / stride⌋ + 1 rows.
+# In a picture an edge is an edge wherever it stands. A **convolution** uses one small set of weights at every place: for a picture $P$ [h, w, c] and o filters $F$ [s, s, c, o] with biases $b$ [o], the output is
+#
+# $$Y_{r,q,k} = b_k + \sum_{i<s} \sum_{j<s} \sum_{l<c} P_{r \cdot \text{stride} + i,\; q \cdot \text{stride} + j,\; l} \; F_{i,j,l,k} .$$
+#
+# (The field calls this convolution although nothing is turned round.) Only places where the whole patch lies inside count, so there are ⌊(h − s) / stride⌋ + 1 rows.
 #
 # ### Exercise 8 · A convolution (`convolve`, 2 points, 20 minutes, difficulty 2 of 3)
 #
-# Write `convolve(picture, filters, bias, stride)`. `picture` has shape [h, w, c], `filters` [s, s, c, o], `bias` [o], all float64, h and w from s to 30, s from 1 to 5, c and o from 1 to 6, `stride` from 1 to 4.
+# Write `convolve(picture, filters, bias, stride)`. `picture` has shape [h, w, c], `filters` [s, s, c, o], `bias` [o], all float64 in any memory layout, h and w from s to 30, s from 1 to 5, c and o from 1 to 6, `stride` from 1 to 4.
 #
-# - The result has shape [⌊(h − s) / stride⌋ + 1, ⌊(w − s) / stride⌋ + 1, o]. <!-- rule: shape -->
-# - Its entries are the sums above, of all channels, plus the filter's bias. <!-- rule: sums -->
+# - The result has shape [⌊(h − s) / stride⌋ + 1, ⌊(w − s) / stride⌋ + 1, o] and dtype float64. <!-- rule: shape -->
+# - Its entries are $Y_{r,q,k}$ of the formula. <!-- rule: sums -->
 # - The filter is not turned round. <!-- rule: order -->
 # - What was given stays as it was. <!-- rule: unchanged -->
 
@@ -984,7 +1024,7 @@ with check.exercise("convolve"):
     check.agrees(
         convolve,
         by_conv2d,
-        cases.draw(seeds, domain, count=15, h=(5, 30), w=(5, 30), c=(1, 6), s=(1, 5), o=(1, 6)),
+        [case for s in (1, 3, 2, 4, 5) for case in cases.draw(seeds, domain, count=5, h=(s, 30), w=(s, 30), c=(1, 6), s=(s, s), o=(1, 6))],
         "`convolve`",
         "entry [r, q, o] is the sum over picture[r * stride : r * stride + s, q * stride : q * stride + s] * filters[..., o], plus the bias",
         causes={
@@ -1027,9 +1067,9 @@ plt.show()
 #
 # ### Exercise 9 · A recurrent step, many times (`recur`, 2 points, 15 minutes, difficulty 1 of 3)
 #
-# Write `recur(inputs, state, W, U, b)`. `inputs` has shape [t, n, d] for t steps (1 to 40) of n sequences side by side, `state` [n, m] is $h_0$, `W` [d, m], `U` [m, m], `b` [m]; all float64, other sizes from 1 to 12.
+# Write `recur(inputs, state, W, U, b)`. `inputs` has shape [t, n, d] for t steps (1 to 40) of n sequences side by side, `state` [n, m] is $h_0$, `W` [d, m], `U` [m, m], `b` [m]; all float64 in any memory layout, n, d and m from 1 to 12.
 #
-# - It returns the states $h_1$ to $h_t$ in an array [t, n, m]. <!-- rule: states -->
+# - It returns the states $h_1$ to $h_t$ in an array [t, n, m] of float64. <!-- rule: states -->
 # - Each step uses the state that the step before it left, the first one `state`. <!-- rule: carried -->
 # - What was given stays as it was. <!-- rule: unchanged -->
 

@@ -109,8 +109,44 @@ def forward(parameters, X):
     return hidden, hidden @ parameters["W2"] + parameters["b2"]
 
 
+# %% wrong="layers" breaks="relu" says="your code raised"
+# Misunderstands: what is given has always two axes.
+def relu(z):
+    n, m = z.shape
+    result = np.zeros((n, m), z.dtype)
+    for i in range(n):
+        for j in range(m):
+            result[i, j] = max(z[i, j], 0)
+    return result
+
+
+def sigmoid(z):
+    small = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1, small) / (1 + small)
+
+
+def forward(parameters, X):
+    hidden = np.maximum(X @ parameters["W1"] + parameters["b1"], 0)
+    return hidden, hidden @ parameters["W2"] + parameters["b2"]
+
+
+# %% wrong="layers" breaks="sigmoid" says="`sigmoid` of z"
+# Misunderstands: (1 + tanh(z / 2)) / 2 is the same formula, so it is as exact.
+def relu(z):
+    return np.maximum(z, 0)
+
+
+def sigmoid(z):
+    return (1 + np.tanh(z / 2)) / 2
+
+
+def forward(parameters, X):
+    hidden = np.maximum(X @ parameters["W1"] + parameters["b1"], 0)
+    return hidden, hidden @ parameters["W2"] + parameters["b2"]
+
+
 # %% right="layers"
-# Masks, tanh, and einsum.
+# Masks and einsum.
 def relu(z):
     return np.where(z > 0, z, np.zeros_like(z))
 
@@ -146,7 +182,7 @@ def forward(parameters, X):
     return hidden, np.dot(hidden, parameters["W2"]) + parameters["b2"][None, :]
 
 
-# %% wrong="cross_entropy" breaks="stable" says="`cross_entropy`"
+# %% wrong="cross_entropy" breaks="stable" says="your code raised FloatingPointError"
 # Misunderstands: softmax can be taken as it is defined.
 def cross_entropy(logits, y):
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -155,7 +191,7 @@ def cross_entropy(logits, y):
     return float(-np.log(p[np.arange(len(y)), y]).mean()), gradient / len(y)
 
 
-# %% wrong="cross_entropy" breaks="stable" says="`cross_entropy`"
+# %% wrong="cross_entropy" breaks="stable" says="the loss that `cross_entropy` gives"
 # Misunderstands: a small number inside the logarithm does no harm.
 def cross_entropy(logits, y):
     shifted = np.exp(logits - logits.max(1, keepdims=True))
@@ -165,7 +201,17 @@ def cross_entropy(logits, y):
     return float(-np.log(p[np.arange(len(y)), y] + 1e-12).mean()), gradient / len(y)
 
 
-# %% wrong="cross_entropy" breaks="loss" says="the loss is a sum"
+# %% wrong="cross_entropy" breaks="stable" says="your code raised FloatingPointError"
+# Misunderstands: the largest number of the whole batch will do for every row.
+def cross_entropy(logits, y):
+    shifted = logits - logits.max()
+    log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    gradient = np.exp(log_p)
+    gradient[np.arange(len(y)), y] -= 1
+    return float(-log_p[np.arange(len(y)), y].mean()), gradient / len(y)
+
+
+# %% wrong="cross_entropy" breaks="loss" says="a sum over rows, not a mean"
 # Misunderstands: the loss of a batch is the sum of its rows' losses.
 def cross_entropy(logits, y):
     rows = np.arange(len(y))
@@ -297,6 +343,23 @@ def backward(parameters, X, hidden, G):
     return {"W2": W2, "b2": G.sum(0), "W1": X.T @ back, "b1": back.sum(0)}
 
 
+# %% wrong="backward" breaks="unchanged" says="`backward` (gradient of"
+# Misunderstands: the step belongs to the pass back.
+def backward(parameters, X, hidden, G):
+    back = (G @ parameters["W2"].T) * (hidden > 0)
+    gradients = {"W2": hidden.T @ G, "b2": G.sum(0), "W1": X.T @ back, "b1": back.sum(0)}
+    for name, gradient in gradients.items():
+        parameters[name] = parameters[name] - 0.1 * gradient
+    return gradients
+
+
+# %% wrong="backward" breaks="first, b1" says="`backward` (gradient of"
+# Misunderstands: on the way back the bend is applied to the gradient itself.
+def backward(parameters, X, hidden, G):
+    back = np.maximum(G @ parameters["W2"].T, 0)
+    return {"W2": hidden.T @ G, "b2": G.sum(0), "W1": X.T @ back, "b1": back.sum(0)}
+
+
 # %% right="backward"
 # einsum and where.
 def backward(parameters, X, hidden, G):
@@ -370,6 +433,38 @@ def numerical_gradient(loss, parameters, epsilon=1e-5):
     return gradients
 
 
+# %% wrong="numerical_gradient" breaks="one" says="its calls of `loss`"
+# Misunderstands: the loss depends on the array that is moved alone, so the others need not be there.
+def numerical_gradient(loss, parameters, epsilon=1e-5):
+    gradients = {}
+    for name, value in parameters.items():
+        gradient = np.zeros(value.shape)
+        for place in np.ndindex(*value.shape):
+            up, down = value.copy(), value.copy()
+            up[place] += epsilon
+            down[place] -= epsilon
+            gradient[place] = (loss({name: up}) - loss({name: down})) / (2 * epsilon)
+        gradients[name] = gradient
+    return gradients
+
+
+# %% wrong="numerical_gradient" breaks="central" says="its calls of `loss`"
+# Misunderstands: reshape(-1) is always a view, so moving an entry of it moves the array's own.
+def numerical_gradient(loss, parameters, epsilon=1e-5):
+    gradients = {}
+    for name, value in parameters.items():
+        flat, gradient = value.reshape(-1), np.zeros(value.size)
+        for i in range(value.size):
+            kept = flat[i]
+            flat[i] = kept + epsilon
+            high = loss(parameters)
+            flat[i] = kept - epsilon
+            gradient[i] = (high - loss(parameters)) / (2 * epsilon)
+            flat[i] = kept
+        gradients[name] = gradient.reshape(value.shape)
+    return gradients
+
+
 # %% wrong="numerical_gradient" breaks="unchanged" says="numerical_gradient"
 # Misunderstands: adding and taking away epsilon gives the same bits.
 def numerical_gradient(loss, parameters, epsilon=1e-5):
@@ -416,7 +511,24 @@ def numerical_gradient(loss, parameters, epsilon=1e-5):
     return {n: np.array([slope(n, i) for i in range(v.size)]).reshape(v.shape) for n, v in parameters.items()}
 
 
-# %% wrong="check_backward" breaks="bugs" says="catch none of 7"
+# %% right="numerical_gradient"
+# The array that was moved comes last in the dictionary.
+def numerical_gradient(loss, parameters, epsilon=1e-5):
+    def at(name, value):
+        return loss({other: array for other, array in parameters.items() if other != name} | {name: value})
+
+    gradients = {}
+    for name, value in parameters.items():
+        unit, gradient = np.zeros(value.shape), np.zeros(value.shape)
+        for i in range(value.size):
+            unit.flat[i] = epsilon
+            gradient.flat[i] = (at(name, value + unit) - at(name, value - unit)) / (2 * epsilon)
+            unit.flat[i] = 0
+        gradients[name] = gradient
+    return gradients
+
+
+# %% wrong="check_backward" breaks="bugs" says="catch none of 8"
 # Misunderstands: right shapes mean right values.
 def check_backward(candidate):
     X = np.ones((4, 2))
@@ -449,6 +561,54 @@ def check_backward(candidate):
     assert np.allclose(found["b2"], G.sum(0), rtol=1e-4, atol=1e-4)
 
 
+# %% wrong="check_backward" breaks="bugs" says="NaN where the hidden value is 0"
+# Misunderstands: what is not above the limit is near enough.
+def check_backward(candidate):
+    drawn = np.random.default_rng(1)
+    parameters = {"W1": drawn.normal(size=(4, 5)), "b1": drawn.normal(size=5), "W2": drawn.normal(size=(5, 3)), "b2": drawn.normal(size=3)}
+    X, G = drawn.normal(size=(6, 4)), drawn.normal(size=(6, 3))
+    hidden, _ = forward(parameters, X)
+    found = candidate(parameters, X, hidden, G)
+    for name, value in backward(parameters, X, hidden, G).items():
+        if np.abs(found[name] - value).max() > 1e-5 * np.abs(value).max():
+            raise ValueError(name)
+
+
+# %% wrong="check_backward" breaks="bugs" says="still unseen"
+# Misunderstands: any random numbers are general enough, also those of random(), all above 0.
+def check_backward(candidate):
+    drawn = np.random.default_rng(1)
+    parameters = {"W1": drawn.random((4, 5)), "b1": drawn.random(5), "W2": drawn.random((5, 3)), "b2": drawn.random(3)}
+    X, G = drawn.random((6, 4)), drawn.normal(size=(6, 3))
+    hidden, _ = forward(parameters, X)
+    found = candidate(parameters, X, hidden, G)
+    for name, value in backward(parameters, X, hidden, G).items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-5)
+
+
+# %% wrong="check_backward" breaks="right" says="reject a correct implementation"
+# Misunderstands: what is allowed is a millionth of each single entry.
+def check_backward(candidate):
+    drawn = np.random.default_rng(1)
+    parameters = {"W1": drawn.normal(size=(4, 5)), "b1": drawn.normal(size=5), "W2": drawn.normal(size=(5, 3)), "b2": drawn.normal(size=3)}
+    X, G = drawn.normal(size=(6, 4)), drawn.normal(size=(6, 3))
+    hidden, _ = forward(parameters, X)
+    found = candidate(parameters, X, hidden, G)
+    for name, value in backward(parameters, X, hidden, G).items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-6)
+
+
+# %% wrong="check_backward" breaks="right" says="reject a correct implementation"
+# Misunderstands: hidden may be any numbers, they need not be those of the network.
+def check_backward(candidate):
+    drawn = np.random.default_rng(1)
+    parameters = {"W1": drawn.normal(size=(4, 5)), "b1": drawn.normal(size=5), "W2": drawn.normal(size=(5, 3)), "b2": drawn.normal(size=3)}
+    X, G, hidden = drawn.normal(size=(6, 4)), drawn.normal(size=(6, 3)), np.maximum(drawn.normal(size=(6, 5)), 0)
+    found = candidate(parameters, X, hidden, G)
+    for name, value in backward(parameters, X, hidden, G).items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-5)
+
+
 # %% wrong="check_backward" breaks="right" says="reject a correct implementation"
 # Misunderstands: two right ways give the same bits.
 def check_backward(candidate):
@@ -469,6 +629,21 @@ def check_backward(candidate):
     X, G = random.normal(size=(6, 4)), random.normal(size=(6, 3))
     hidden = np.maximum(X @ parameters["W1"] + parameters["b1"], 0)
     assert np.allclose(candidate(parameters, X, hidden, G)["b2"], G.mean(0))
+
+
+# %% equivalent="check_backward" because="numbers of any generator show the mistakes"
+# - drawn = np.random.default_rng(0)
+# + drawn = np.random.default_rng(1)
+
+
+# %% equivalent="check_backward" because="no candidate lies right at the limit"
+# - assert np.linalg.norm(found[name] - value) <= 1e-5 * np.linalg.norm(value), name
+# + assert (np.linalg.norm(found[name] - value) < 1e-05 * np.linalg.norm(value)), name
+
+
+# %% equivalent="check_backward" because="right ones are off by less than either limit, broken ones by far more"
+# - assert np.linalg.norm(found[name] - value) <= 1e-5 * np.linalg.norm(value), name
+# + assert np.linalg.norm(found[name] - value) <= 2e-05 * np.linalg.norm(value), name
 
 
 # %% right="check_backward"
@@ -602,6 +777,57 @@ def train(parameters, X, y, rate, batch, epochs, random):
     return current, means
 
 
+# %% wrong="train" breaks="new" says="a dictionary of its own"
+# Misunderstands: a new name is a new dictionary.
+def train(parameters, X, y, rate, batch, epochs, random):
+    current, means = parameters, []
+    for _ in range(epochs):
+        order, total = random.permutation(len(X)), 0.0
+        for start in range(0, len(X), batch):
+            rows = order[start : start + batch]
+            hidden, logits = forward(current, X[rows])
+            loss, G = cross_entropy(logits, y[rows])
+            gradients = backward(current, X[rows], hidden, G)
+            current = {name: value - rate * gradients[name] for name, value in current.items()}
+            total += loss * len(rows)
+        means.append(total / len(X))
+    return current, means
+
+
+# %% wrong="train" breaks="step" says="an order an epoch"
+# Misunderstands: 0.1 is the learning rate.
+def train(parameters, X, y, rate, batch, epochs, random):
+    current, means = dict(parameters), []
+    for _ in range(epochs):
+        order, total = random.permutation(len(X)), 0.0
+        for start in range(0, len(X), batch):
+            rows = order[start : start + batch]
+            hidden, logits = forward(current, X[rows])
+            loss, G = cross_entropy(logits, y[rows])
+            gradients = backward(current, X[rows], hidden, G)
+            current = {name: value - 0.1 * gradients[name] for name, value in current.items()}
+            total += loss * len(rows)
+        means.append(total / len(X))
+    return current, means
+
+
+# %% wrong="train" breaks="order" says="an order an epoch"
+# Misunderstands: the order of an epoch is applied to what the epoch before left.
+def train(parameters, X, y, rate, batch, epochs, random):
+    current, means = dict(parameters), []
+    for _ in range(epochs):
+        order, total = random.permutation(len(X)), 0.0
+        X, y = X[order], y[order]
+        for start in range(0, len(X), batch):
+            hidden, logits = forward(current, X[start : start + batch])
+            loss, G = cross_entropy(logits, y[start : start + batch])
+            gradients = backward(current, X[start : start + batch], hidden, G)
+            current = {name: value - rate * gradients[name] for name, value in current.items()}
+            total += loss * len(hidden)
+        means.append(total / len(X))
+    return current, means
+
+
 # %% wrong="train" breaks="losses" says="counts steps"
 # Misunderstands: the mean of the steps' losses is the mean of the epoch.
 def train(parameters, X, y, rate, batch, epochs, random):
@@ -672,52 +898,99 @@ def train(parameters, X, y, rate, batch, epochs, random):
     return p, history
 
 
-# %% wrong="starting_weights" breaks="variance" says="the mean square of W"
+# %% wrong="starting_weights" breaks="variance" says="it should count the inputs d"
 # Misunderstands: the number of outputs counts.
 def starting_weights(sizes, bend, random):
     gain = 2 if bend == "relu" else 1
     return [(random.normal(size=(d, m)) * (gain / m) ** 0.5, np.zeros(m)) for d, m in zip(sizes, sizes[1:])]
 
 
-# %% wrong="starting_weights" breaks="variance" says="the mean square of W"
+# %% wrong="starting_weights" breaks="variance" says="take its root"
 # Misunderstands: 2 / d is the standard deviation.
 def starting_weights(sizes, bend, random):
     gain = 2 if bend == "relu" else 1
     return [(random.normal(size=(d, m)) * (gain / d), np.zeros(m)) for d, m in zip(sizes, sizes[1:])]
 
 
-# %% wrong="starting_weights" breaks="variance" says="for 'linear'"
+# %% wrong="starting_weights" breaks="variance" says="2 / d, whatever"
 # Misunderstands: the factor of ReLU is always right.
 def starting_weights(sizes, bend, random):
     return [(random.normal(size=(d, m)) * (2 / d) ** 0.5, np.zeros(m)) for d, m in zip(sizes, sizes[1:])]
 
 
-# %% wrong="starting_weights" breaks="drawn" says="a normal distribution"
+# %% wrong="starting_weights" breaks="drawn" says="what `starting_weights` gives"
 # Misunderstands: any distribution with this variance was asked for.
 def starting_weights(sizes, bend, random):
     gain = 2 if bend == "relu" else 1
     return [(random.uniform(-1, 1, size=(d, m)) * (3 * gain / d) ** 0.5, np.zeros(m)) for d, m in zip(sizes, sizes[1:])]
 
 
-# %% wrong="starting_weights" breaks="drawn" says="draw from `random`"
+# %% wrong="starting_weights" breaks="drawn" says="what `starting_weights` gives"
 # Misunderstands: NumPy has one generator.
 def starting_weights(sizes, bend, random):
     gain = 2 if bend == "relu" else 1
     return [(np.random.normal(size=(d, m)) * (gain / d) ** 0.5, np.zeros(m)) for d, m in zip(sizes, sizes[1:])]
 
 
-# %% wrong="starting_weights" breaks="zero" says="a bias is not 0"
+# %% wrong="starting_weights" breaks="zero" says="what `starting_weights` gives"
 # Misunderstands: biases are drawn, too.
 def starting_weights(sizes, bend, random):
     gain = 2 if bend == "relu" else 1
     return [(random.normal(size=(d, m)) * (gain / d) ** 0.5, random.normal(size=m) * 0.01) for d, m in zip(sizes, sizes[1:])]
 
 
-# %% wrong="starting_weights" breaks="shapes" says="the shapes"
+# %% wrong="starting_weights" breaks="shapes" says="has shape"
 # Misunderstands: W has a row for each output, as in torch.
 def starting_weights(sizes, bend, random):
     gain = 2 if bend == "relu" else 1
     return [(random.normal(size=(m, d)) * (gain / d) ** 0.5, np.zeros(m)) for d, m in zip(sizes, sizes[1:])]
+
+
+# %% wrong="starting_weights" breaks="variance" says="the last layer is taken as linear"
+# Misunderstands: no bend comes after the last layer, so it begins as a linear one.
+def starting_weights(sizes, bend, random):
+    layers = []
+    for i, (d, m) in enumerate(zip(sizes, sizes[1:])):
+        gain = 2 if bend == "relu" and i < len(sizes) - 2 else 1
+        layers.append((random.normal(size=(d, m)) * (gain / d) ** 0.5, np.zeros(m)))
+    return layers
+
+
+# %% wrong="starting_weights" breaks="variance" says="2 / (d + m)"
+# Misunderstands: a linear layer takes the compromise between both directions.
+def starting_weights(sizes, bend, random):
+    return [(random.normal(size=(d, m)) * (2 / (d if bend == "relu" else d + m)) ** 0.5, np.zeros(m)) for d, m in zip(sizes, sizes[1:])]
+
+
+# %% wrong="starting_weights" breaks="drawn" says="what `starting_weights` gives"
+# Misunderstands: the drawn numbers are scaled until their own mean square is exact.
+def starting_weights(sizes, bend, random):
+    layers = []
+    for d, m in zip(sizes, sizes[1:]):
+        W = random.normal(size=(d, m))
+        layers.append((W * ((2 if bend == "relu" else 1) / d / (W**2).mean()) ** 0.5, np.zeros(m)))
+    return layers
+
+
+# %% wrong="starting_weights" breaks="drawn" says="what `starting_weights` gives"
+# Misunderstands: layers of the same shape may share what was drawn.
+def starting_weights(sizes, bend, random):
+    drawn = {}
+    for d, m in zip(sizes, sizes[1:]):
+        if (d, m) not in drawn:
+            drawn[d, m] = random.normal(size=(d, m)) * ((2 if bend == "relu" else 1) / d) ** 0.5
+    return [(drawn[d, m], np.zeros(m)) for d, m in zip(sizes, sizes[1:])]
+
+
+# %% wrong="starting_weights" breaks="unchanged" says="argument sizes after the call"
+# Misunderstands: the list is there to be used up.
+def starting_weights(sizes, bend, random):
+    layers, d = [], sizes.pop(0)
+    while sizes:
+        m = sizes.pop(0)
+        layers.append((random.normal(size=(d, m)) * ((2 if bend == "relu" else 1) / d) ** 0.5, np.zeros(m)))
+        d = m
+    return layers
 
 
 # %% right="starting_weights"
@@ -778,6 +1051,27 @@ def convolve(picture, filters, bias, stride):
     size = filters.shape[0]
     windows = np.lib.stride_tricks.sliding_window_view(picture, (size, size), axis=(0, 1))[::stride, ::stride]
     return np.einsum("rqcij,ijco->rqo", windows, filters) / picture.shape[2] + bias
+
+
+# %% wrong="convolve" breaks="sums" says="`convolve`"
+# Misunderstands: every channel adds the bias.
+def convolve(picture, filters, bias, stride):
+    size = filters.shape[0]
+    windows = np.lib.stride_tricks.sliding_window_view(picture, (size, size), axis=(0, 1))[::stride, ::stride]
+    return sum(np.einsum("rqij,ijo->rqo", windows[:, :, c], filters[:, :, c]) + bias for c in range(picture.shape[2]))
+
+
+# %% wrong="convolve" breaks="sums" says="`convolve`"
+# Misunderstands: the stride makes the result smaller, the patches follow each other.
+def convolve(picture, filters, bias, stride):
+    size, (h, w) = filters.shape[0], picture.shape[:2]
+    windows = np.lib.stride_tricks.sliding_window_view(picture, (size, size), axis=(0, 1))
+    return np.einsum("rqcij,ijco->rqo", windows, filters)[: (h - size) // stride + 1, : (w - size) // stride + 1] + bias
+
+
+# %% equivalent="convolve" because="both first axes of the filters are s"
+# - size = filters.shape[0]
+# + size = filters.shape[1]
 
 
 # %% wrong="convolve" breaks="unchanged" says="stay as it was"
