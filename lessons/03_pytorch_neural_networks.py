@@ -353,7 +353,7 @@ draw_combs({"kernel 3": (3, 1, 0, 1), "padding 1": (3, 1, 1, 1), "stride 2, padd
 #   depends on, both counted, as an `int`. Padding plays no part. <!-- rule: field -->
 # - The list stays as it was. <!-- rule: list -->
 #
-# `count_parameters(model)`: any module.
+# `count_parameters(model)`: a module with up to 20 others in it.
 #
 # - It returns a dict with the keys `"trainable"` and `"frozen"`: how many numbers there are in all parameters that require a
 #   gradient, and in all that do not, as `int`. <!-- rule: numbers -->
@@ -438,14 +438,17 @@ def check_field():
         layers = [(source.randint(1, 7), source.randint(1, 3), source.randint(1, 8)) for _ in range(sizes["depth"])]
         if chosen["layers"] == "plain":
             layers = [(kernel, 1, 1) for kernel, *_ in layers]
+        if chosen["layers"] == "one in two of kernel 1":
+            layers = [(kernel if number % 2 else 1, stride, dilation) for number, (kernel, stride, dilation) in enumerate(layers)]
         if chosen["layers"] == "equal":
             layers = layers[:1] * len(layers)
         if chosen["layers"] == "largest":
             layers = [(7, 3, 8)] * len(layers)
         return layers, str(layers)
 
-    domain = {"layers": cases.Argument({"layers": ("plain", "any", "equal", "largest")}, some_layers, ("depth",))}
+    domain = {"layers": cases.Argument({"layers": ("plain", "any", "one in two of kernel 1", "equal", "largest")}, some_layers, ("depth",))}
     causes = {
+        "a layer of kernel 1 skips places too, if it has a stride": lambda layers: field_by_tracing([layer for layer in layers if layer[0] > 1]),
         "the stride of a layer spreads what comes after it, not itself": lambda layers: 1 + sum((k - 1) * d * math.prod(t for _, t, _ in layers[: i + 1]) for i, (k, _, d) in enumerate(layers)),
         "strides of the layers before multiply the step": lambda layers: 1 + sum((k - 1) * d for k, _, d in layers),
         "dilation is missing": lambda layers: field_by_tracing([(k, s, 1) for k, s, _ in layers]),
@@ -463,6 +466,12 @@ def model_to_count(plan, extra):
     if extra == "frozen norm and a vector":
         model = nn.ModuleDict({"one": model, "norm": nn.BatchNorm2d(5).requires_grad_(False)})
         model.scale = nn.Parameter(torch.ones(4, 2))
+    if extra in ("frozen vectors", "frozen matrices"):
+        for parameter in model.parameters():
+            parameter.requires_grad_((parameter.ndim == 1) != (extra == "frozen vectors"))
+    if extra == "equal parts, a convolution and a number":
+        model = nn.ModuleDict({"one": model, "more": nn.LayerNorm(5), "again": nn.LayerNorm(5), "line": nn.Conv2d(3, 4, (2, 5))})
+        model.number = nn.Parameter(torch.tensor(2.0), requires_grad=False)
     if extra == "all frozen":
         model.requires_grad_(False)
     return nn.Flatten() if extra == "nothing" else model
@@ -479,9 +488,11 @@ def check_count():
     def counted(plan, extra, mistake=""):
         model, count, seen = model_to_count(plan, extra), {"trainable": 0, "frozen": 0}, set()
         for part in model.modules():
+            first = next(part.parameters(recurse=False), None)
             for kept in part._parameters.values():
                 if kept is not None and (id(kept) not in seen or mistake == "twice"):
-                    count["trainable" if kept.requires_grad or mistake == "all" else "frozen"] += 1 if mistake == "tensors" else kept.numel()
+                    trained = mistake == "all" or (first if mistake == "by layer" else kept).requires_grad
+                    count["trainable" if trained else "frozen"] += 1 if mistake == "tensors" else kept.numel()
                     seen.add(id(kept))
         if mistake == "buffers":
             count["frozen"] += sum(b.numel() for b in model.buffers())
@@ -489,12 +500,15 @@ def check_count():
 
     domain = {
         "model": cases.module(4, 3),
-        "and": cases.choice("as it is", "a part twice", "frozen norm and a vector", "all frozen", "nothing"),
+        "and": cases.choice(
+            "as it is", "a part twice", "frozen norm and a vector", "frozen vectors", "frozen matrices", "equal parts, a convolution and a number", "all frozen", "nothing"
+        ),
     }
     mistakes = {
         "a parameter that several modules share counts once": "twice",
         "buffers are no parameters": "buffers",
         "those that require no gradient are frozen": "all",
+        "a layer can be frozen in part: ask each parameter": "by layer",
         "these are tensors: count the numbers in them, `numel()`": "tensors",
     }
     causes = {text: lambda *case, m=m: counted(*case, mistake=m) for text, m in mistakes.items()}

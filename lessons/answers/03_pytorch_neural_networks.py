@@ -882,6 +882,56 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     return count
 
 
+# %% wrong="arithmetic" breaks="field" says="kernel 1 skips places"
+# Misunderstands: a layer with kernel 1 only mixes channels and can be left out of the receptive field, its stride too.
+def out_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def receptive_field(layers: list[tuple[int, int, int]]) -> int:
+    field, step = 1, 1
+    for kernel, stride, dilation in layers:
+        if kernel == 1:
+            continue
+        field += (kernel - 1) * dilation * step
+        step *= stride
+    return field
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Numbers in the parameters of a model: {"trainable": ..., "frozen": ...}."""
+    counts = {"trainable": 0, "frozen": 0}
+    for p in model.parameters():
+        counts["trainable" if p.requires_grad else "frozen"] += p.numel()
+    return counts
+
+
+# %% wrong="arithmetic" breaks="numbers" says="in part"
+# Misunderstands: a layer is frozen or trainable as a whole: its first parameter tells which.
+def out_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def receptive_field(layers: list[tuple[int, int, int]]) -> int:
+    field, step = 1, 1
+    for kernel, stride, dilation in layers:
+        field += (kernel - 1) * dilation * step
+        step *= stride
+    return field
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Numbers in the parameters of a model: {"trainable": ..., "frozen": ...}."""
+    counts, seen = {"trainable": 0, "frozen": 0}, set()
+    for module in model.modules():
+        own = [p for p in module.parameters(recurse=False) if p not in seen]
+        if own:
+            key = "trainable" if own[0].requires_grad else "frozen"
+            counts[key] += sum(p.numel() for p in own)
+            seen.update(own)
+    return counts
+
+
 # %% right="arithmetic"
 # Through the size of a padded axis and a list of places; from the end; with sums.
 def out_size(size, kernel, stride, padding, dilation):
