@@ -962,12 +962,11 @@ def cell_by_torch(inputs, hidden, dtype, start, steps, graph, seed, x, h, c, ord
     state = (h, c) if start == "a state" else (0 * h.detach(), 0 * c.detach())
     states, total = [], 0
     for step in range(steps):
-        state = (0 * h, 0 * c) if mistake == "zeros" else state
+        state = (0 * h, 0 * c) if mistake == "zeros" else tuple(part.detach() for part in state) if mistake == "detached" else state
         h_new, c_new = cell(x, state[::-1] if mistake == "swapped" else state)
         state = (c_new, h_new) if mistake == "swapped" else (h_new, c_new)
         states.append(tuple(part.detach() for part in state))
         total = total + state[0].sum() + (step + 1) * state[1].sum()
-        state = tuple(part.detach() for part in state) if mistake == "detached" else state
     seen = {"(h, c) of each step": states, "tuples": True}
     if dtype == torch.float64 and graph:
         back = torch.argsort(rows)

@@ -2013,7 +2013,7 @@ class LSTMCell(nn.Module):
         return o.sigmoid() * c.tanh(), c
 
 
-# %% wrong="lstm_cell" breaks="step" says="g = "
+# %% wrong="lstm_cell" breaks="step" says="there are NaNs"
 # Misunderstands: tanh may be computed as its definition stands in the book, whatever the size of z.
 class LSTMCell(nn.Module):
 
