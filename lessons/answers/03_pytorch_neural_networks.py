@@ -4006,6 +4006,10 @@ def initialise(model, generator):
     model.apply(start)
 
 
+# %% equivalent="initialise" because="the gain of a leaky ReLU with slope 0, the default, is that of a ReLU"
+# - nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+# + nn.init.kaiming_normal_(module.weight, generator=generator)
+
 # %% wrong="save_and_load" breaks="file" says="picklingError"
 # Misunderstands: a model is saved whole.
 def save(model: Classifier, path: str) -> None:
