@@ -4010,7 +4010,7 @@ def initialise(model, generator):
 # - nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
 # + nn.init.kaiming_normal_(module.weight, generator=generator)
 
-# %% wrong="save_and_load" breaks="file" says="picklingError"
+# %% wrong="save_and_load" breaks="file" says="cannot be read"
 # Misunderstands: a model is saved whole.
 def save(model: Classifier, path: str) -> None:
     torch.save(model, path)
