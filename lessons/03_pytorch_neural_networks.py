@@ -2147,11 +2147,11 @@ def patient(illness: str, stages: int, width: int, norm: bool, place: int, seed:
     model = nn.Sequential()
     sizes = {}  # by stage: the result of its linear layer over x
     if detail == "in steps":
-        sizes = {place - 1: 18, place: 110}
+        sizes = {place - 1: 18, place: 100.4}
     if detail == "large":
         sizes = dict.fromkeys(range(place, stages + 1), 15)
     if detail == "at the end":
-        sizes = {stages: 110}
+        sizes = {stages: 100.4}
 
     def enlarge(linear, h, times):
         factor = times * x.square().mean().sqrt() / linear(h).square().mean().sqrt()
@@ -2242,7 +2242,7 @@ def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
     """(illness, name of the module where it shows) of a network that is to predict."""
     ### BEGIN SOLUTION
     names = {module: name for name, module in model.named_modules()}
-    found, calls, weights = [], set(), set()
+    found, weights = [], set()
     size = x.square().mean().sqrt()
 
     def look(module, args, result):
@@ -2252,9 +2252,8 @@ def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
         if isinstance(module, nn.Linear):
             if result.square().mean().sqrt() > 100 * size:
                 illness = "exploding scale"
-            if module in calls or module.weight in weights:
+            if module.weight in weights:  # another layer's, or that of this one in an earlier call
                 illness = "shared weights"
-            calls.add(module)
             weights.add(module.weight)
         if illness:
             found.append((illness, names[module]))

@@ -5126,3 +5126,45 @@ def diagnose(model, x):
         elif isinstance(layer, nn.ReLU) and (h.sum(0) == 0).double().mean() > 0.49:
             return "dead units", name
     return verdict
+
+
+# %% equivalent="clinic" because="nothing keeps the graph of the pass, and no word is about its memory"
+# - with torch.no_grad():
+# + if True:
+
+
+# %% equivalent="clinic" because="the rows of a Linear, a BatchNorm1d and a Dropout are never 0 before those of their ReLU are"
+# - if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+# + if ((result == 0).all(0).float().mean() >= 0.5):
+
+
+# %% equivalent="clinic" because="`patient` makes no derived classes"
+# - if isinstance(module, nn.Linear):
+# + if (type(module) is nn.Linear):
+
+
+# %% equivalent="clinic" because="`patient` makes no derived classes"
+# - if isinstance(module, nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+# + if (type(module) is nn.ReLU) and (result == 0).all(0).float().mean() >= 0.5:
+
+
+# %% equivalent="clinic" because="`patient` makes no derived classes"
+# - if isinstance(module, (nn.Dropout, nn.BatchNorm1d)) and module.training:
+# + if (type(module) in (nn.Dropout, nn.BatchNorm1d)) and module.training:
+
+
+# %% equivalent="clinic" because="no result is 100 times as large to the last digit"
+# - if result.square().mean().sqrt() > 100 * size:
+# + if (result.square().mean().sqrt() >= 100 * size):
+
+
+# %% equivalent="clinic" because="no result is between 20 and 100 times as large"
+# - if result.square().mean().sqrt() > 100 * size:
+# + if result.square().mean().sqrt() > 99 * size:
+
+
+# %% equivalent="clinic" because="no pass through a patient raises an error"
+# - try:
+# - finally:
+# + if True:
+# + if True:
