@@ -72,7 +72,7 @@ module.double()
 print("after .double():", {"mean": module.mean.dtype, "offset": module.offset.dtype, "layers[0]": module.layers[0].weight.dtype})
 
 # %% [markdown]
-# Nothing failed. The optimizer would train three of the five tensors with weights in them, and the two others would
+# Nothing failed. The optimizer would train `weight` and the layer in `found`. `offset` and the layer in the plain list would
 # stay behind in the old dtype, or on the CPU when the rest goes to a GPU. That is the whole reason for `nn.ModuleList`,
 # `nn.ParameterList` and `register_buffer`.
 #
@@ -89,7 +89,7 @@ print("after .double():", {"mean": module.mean.dtype, "offset": module.offset.dt
 #   buffer. <!-- rule: buffers -->
 # - A new one is in float32. `model.double()` and `model.to("meta")` take all of it with them: the result has the new dtype, or
 #   is on that device. <!-- rule: moves -->
-# - `model(x)`, x of shape `[rows, inputs]`, returns `gain * last(relu(first((x - mean) / scale)))`, with what the parameters
+# - `model(x)`, x of shape `[1 to 70 rows, inputs]`, returns `gain * last(relu(first((x - mean) / scale)))`, with what the parameters
 #   and buffers hold now. <!-- rule: forward -->
 # - Gradients reach every parameter and x. <!-- rule: gradients -->
 # - `model.fit(data)`, data of shape `[2 to 70 rows, inputs]`, sets `mean` to the mean of each column and `scale` to its
@@ -97,7 +97,8 @@ print("after .double():", {"mean": module.mean.dtype, "offset": module.offset.dt
 #   forgotten. <!-- rule: fit -->
 # - `x` and `data` stay as they were, and `fit` leaves the parameters alone. <!-- rule: unchanged -->
 #
-# `x` and `data` have the dtype of the model, float32 or float64; numbers have sizes from 0.01 to 100, or are 0.
+# `x` and `data` have the dtype of the model, float32 or float64; numbers have sizes up to 100. Where a column of `data` does not vary,
+# its numbers are whole or below 4, so that rounding in float32 stays below the limit.
 
 
 # %% exercise="scaled_net" minutes=20 difficulty=1
@@ -268,6 +269,12 @@ with check.exercise("scaled_net"):
             causes={text: lambda *case, m=m: net_by_definition(*case, mistake=m) for text, m in mistakes.items()},
             rtol=rtol,
         )
+    for seed in seeds:
+        away = torch.tensor([0.5e-6, 0.9e-6, 1.1e-6, 1.5e-6], dtype=torch.float64)
+        data = 1 + torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)[:, None] * away
+        case = 4, 3, 2, seed, 1, torch.float64, data, data + 1e-6
+        what = f"a ScaledNet(4, 3, 2) in float64 after `fit`, where the columns have the standard deviations {away.tolist()}"
+        check.equal(net_seen(*case), net_by_definition(*case), what, "a standard deviation of 0.000001 or more is kept as it is", rtol=1e-5)
 check.points(3)
 
 # %% [markdown]
@@ -353,7 +360,7 @@ draw_combs({"kernel 3": (3, 1, 0, 1), "padding 1": (3, 1, 1, 1), "stride 2, padd
 #   depends on, both counted, as an `int`. Padding plays no part. <!-- rule: field -->
 # - The list stays as it was. <!-- rule: list -->
 #
-# `count_parameters(model)`: any module.
+# `count_parameters(model)`: a module with up to 20 others in it.
 #
 # - It returns a dict with the keys `"trainable"` and `"frozen"`: how many numbers there are in all parameters that require a
 #   gradient, and in all that do not, as `int`. <!-- rule: numbers -->
@@ -438,14 +445,17 @@ def check_field():
         layers = [(source.randint(1, 7), source.randint(1, 3), source.randint(1, 8)) for _ in range(sizes["depth"])]
         if chosen["layers"] == "plain":
             layers = [(kernel, 1, 1) for kernel, *_ in layers]
+        if chosen["layers"] == "one in two of kernel 1":
+            layers = [(kernel if number % 2 else 1, stride, dilation) for number, (kernel, stride, dilation) in enumerate(layers)]
         if chosen["layers"] == "equal":
             layers = layers[:1] * len(layers)
         if chosen["layers"] == "largest":
             layers = [(7, 3, 8)] * len(layers)
         return layers, str(layers)
 
-    domain = {"layers": cases.Argument({"layers": ("plain", "any", "equal", "largest")}, some_layers, ("depth",))}
+    domain = {"layers": cases.Argument({"layers": ("plain", "any", "one in two of kernel 1", "equal", "largest")}, some_layers, ("depth",))}
     causes = {
+        "a layer of kernel 1 skips places too, if it has a stride": lambda layers: field_by_tracing([layer for layer in layers if layer[0] > 1]),
         "the stride of a layer spreads what comes after it, not itself": lambda layers: 1 + sum((k - 1) * d * math.prod(t for _, t, _ in layers[: i + 1]) for i, (k, _, d) in enumerate(layers)),
         "strides of the layers before multiply the step": lambda layers: 1 + sum((k - 1) * d for k, _, d in layers),
         "dilation is missing": lambda layers: field_by_tracing([(k, s, 1) for k, s, _ in layers]),
@@ -463,6 +473,12 @@ def model_to_count(plan, extra):
     if extra == "frozen norm and a vector":
         model = nn.ModuleDict({"one": model, "norm": nn.BatchNorm2d(5).requires_grad_(False)})
         model.scale = nn.Parameter(torch.ones(4, 2))
+    if extra in ("frozen vectors", "frozen matrices"):
+        for parameter in model.parameters():
+            parameter.requires_grad_((parameter.ndim == 1) != (extra == "frozen vectors"))
+    if extra == "equal parts, a convolution and a number":
+        model = nn.ModuleDict({"one": model, "more": nn.LayerNorm(5), "again": nn.LayerNorm(5), "line": nn.Conv2d(3, 4, (2, 5))})
+        model.number = nn.Parameter(torch.tensor(2.0), requires_grad=False)
     if extra == "all frozen":
         model.requires_grad_(False)
     return nn.Flatten() if extra == "nothing" else model
@@ -479,9 +495,11 @@ def check_count():
     def counted(plan, extra, mistake=""):
         model, count, seen = model_to_count(plan, extra), {"trainable": 0, "frozen": 0}, set()
         for part in model.modules():
+            first = next(part.parameters(recurse=False), None)
             for kept in part._parameters.values():
                 if kept is not None and (id(kept) not in seen or mistake == "twice"):
-                    count["trainable" if kept.requires_grad or mistake == "all" else "frozen"] += 1 if mistake == "tensors" else kept.numel()
+                    trained = mistake == "all" or (first if mistake == "by layer" else kept).requires_grad
+                    count["trainable" if trained else "frozen"] += 1 if mistake == "tensors" else kept.numel()
                     seen.add(id(kept))
         if mistake == "buffers":
             count["frozen"] += sum(b.numel() for b in model.buffers())
@@ -489,12 +507,15 @@ def check_count():
 
     domain = {
         "model": cases.module(4, 3),
-        "and": cases.choice("as it is", "a part twice", "frozen norm and a vector", "all frozen", "nothing"),
+        "and": cases.choice(
+            "as it is", "a part twice", "frozen norm and a vector", "frozen vectors", "frozen matrices", "equal parts, a convolution and a number", "all frozen", "nothing"
+        ),
     }
     mistakes = {
         "a parameter that several modules share counts once": "twice",
         "buffers are no parameters": "buffers",
         "those that require no gradient are frozen": "all",
+        "a layer can be frozen in part: ask each parameter": "by layer",
         "these are tensors: count the numbers in them, `numel()`": "tensors",
     }
     causes = {text: lambda *case, m=m: counted(*case, mistake=m) for text, m in mistakes.items()}
@@ -563,7 +584,7 @@ plt.show()
 # do not find that out. He et al. (2016, [arXiv:1512.03385](https://arxiv.org/abs/1512.03385)) saw a plain network of 56
 # layers end with a higher *training* error than one of 20. Their cure is to make handing on the starting point: a
 # block adds its result to what came in, $y = \mathrm{relu}(f(x) + x)$. Where the shapes of $f(x)$ and $x$ differ, $x$ goes through a
-# convolution with kernel 1, which only mixes channels.
+# convolution with kernel 1, which mixes channels and makes the same step as $f$, and a batch norm.
 #
 # ### Exercise 3 · A residual block (`residual_block`, 3 points, 25 minutes, difficulty 2 of 3)
 #
@@ -841,17 +862,17 @@ plt.show()
 #
 # `LSTMCell(inputs, hidden)` is an `nn.Module`; both are from 1 to 40.
 #
-# - Its parameters are `weight_x` [4 * hidden, inputs], `weight_h` [4 * hidden, hidden] and `bias` [4 * hidden]; there is nothing
-#   else. <!-- rule: parameters -->
-# - They start with random numbers that lie evenly between $-1/\sqrt{\text{hidden}}$ and $1/\sqrt{\text{hidden}}$, except for one part: the quarter of
+# - Its parameters are `weight_x` [4 * hidden, inputs], `weight_h` [4 * hidden, hidden] and `bias` [4 * hidden]; it has no
+#   other, and no buffer. <!-- rule: parameters -->
+# - They start with random numbers, each drawn by itself, that lie evenly between $-1/\sqrt{\text{hidden}}$ and $1/\sqrt{\text{hidden}}$, except for one part: the quarter of
 #   `bias` that belongs to the forget gate starts at 1 (Jozefowicz et al., 2015, https://proceedings.mlr.press/v37/jozefowicz15.html). <!-- rule: start -->
 # - `cell(x, state)`, x of shape `[n, inputs]` and `state` a tuple (h, c), both `[n, hidden]`, returns the tuple of the new h and the new c, with the
 #   parts of z in the order i, f, g, o. <!-- rule: step -->
 # - `cell(x)` and `cell(x, None)` begin with zeros in the dtype of x. <!-- rule: zeros -->
-# - Gradients flow to the parameters, through any number of steps. <!-- rule: gradients -->
-# - What was given stays as it was, and no call remembers another. <!-- rule: unchanged -->
+# - Gradients flow to the parameters, to x and to the state that was given, through 1 to 12 steps. <!-- rule: gradients -->
+# - What was given stays as it was, also inside `torch.no_grad()`, and no call remembers another. <!-- rule: unchanged -->
 #
-# n is from 1 to 70; x and state have the dtype of the cell, float32 or float64.
+# n is from 1 to 70; x and state have the dtype of the cell, float32 or float64, and their numbers are at most 100 in size.
 
 
 # %% exercise="lstm_cell" minutes=20 difficulty=2
@@ -887,7 +908,7 @@ def new_cell(inputs, hidden, seed):
     torch.manual_seed(seed)
     cell = LSTMCell(inputs, hidden)
     trained = all(p.requires_grad and p.dtype == torch.float32 for p in cell.parameters())
-    return {name: p.detach() for name, p in cell.named_parameters()}, sorted(cell.state_dict()), trained
+    return {name: p.detach() for name, p in cell.named_parameters()}, sorted({*cell.state_dict(), *dict(cell.named_buffers())}), trained
 
 
 @check.shared
@@ -899,27 +920,34 @@ def cell_numbers(inputs, hidden, seed):
 
 
 @check.scenario
-def cell_seen(inputs, hidden, dtype, start, steps, seed, x, h, c):
-    """States of a cell over some steps, and the gradients of its parameters (float64)."""
+def cell_seen(inputs, hidden, dtype, start, steps, graph, seed, x, h, c):
+    """States of a cell over some steps, and gradients (float64), unless `graph` is False: then it runs in `no_grad`."""
     cell = LSTMCell(inputs, hidden).to(dtype)
     cell.load_state_dict(cell_numbers(inputs, hidden, seed))
     x, h, c = x.to(dtype), h.to(dtype), c.to(dtype)
     cell(x + 1, (h + 1, c - 1))  # nothing of it stays
+    wanted = dict(cell.named_parameters())
+    first = {"no state": (), "None": (None,)}.get(start, ((h, c),))
+    if dtype == torch.float64 and graph:
+        wanted["x"] = x = x.clone().requires_grad_()
+        if start == "a state":
+            wanted |= {"h": h.clone().requires_grad_(), "c": c.clone().requires_grad_()}
+            first = ((wanted["h"], wanted["c"]),)
     states, total = [], 0
-    for step in range(steps):
-        first = {"no state": (), "None": (None,)}.get(start, ((h, c),))
-        state = cell(x, *((states[-1],) if states else first))
-        states.append(state)
-        total = total + state[0].sum() + (step + 1) * state[1].sum()
+    with torch.set_grad_enabled(graph):
+        for step in range(steps):
+            state = cell(x, *((states[-1],) if states else first))
+            states.append(state)
+            total = total + state[0].sum() + (step + 1) * state[1].sum()
     seen = {"(h, c) of each step": [tuple(part.detach() for part in state) for state in states]}
-    if dtype == torch.float64:
-        wanted = dict(cell.named_parameters())
+    seen["tuples"] = all(isinstance(state, tuple) for state in states)
+    if dtype == torch.float64 and graph:
         slopes = torch.autograd.grad(total, list(wanted.values()), allow_unused=True) if total.requires_grad else [None] * len(wanted)
         seen["gradients"] = dict(zip(wanted, slopes))
     return seen
 
 
-def cell_by_torch(inputs, hidden, dtype, start, steps, seed, x, h, c, order=(0, 1, 2, 3), mistake=""):
+def cell_by_torch(inputs, hidden, dtype, start, steps, graph, seed, x, h, c, order=(0, 1, 2, 3), mistake=""):
     """The same with `nn.LSTMCell`, whose second bias is 0. `order`: where the parts i, f, g, o are taken from."""
     cell = nn.LSTMCell(inputs, hidden, dtype=dtype)
     rows = torch.cat([torch.arange(hidden) + part * hidden for part in order])
@@ -930,20 +958,22 @@ def cell_by_torch(inputs, hidden, dtype, start, steps, seed, x, h, c, order=(0, 
         cell.bias_ih.copy_(numbers["bias"][rows] * (mistake != "bias"))
         cell.bias_hh.zero_()
     x, h, c = x.to(dtype), h.to(dtype), c.to(dtype)
-    state = (h, c) if start == "a state" else (0 * h, 0 * c)
+    x, h, c = (part.clone().requires_grad_() for part in (x, h, c))
+    state = (h, c) if start == "a state" else (0 * h.detach(), 0 * c.detach())
     states, total = [], 0
     for step in range(steps):
-        state = (0 * h, 0 * c) if mistake == "zeros" else state
+        state = (0 * h, 0 * c) if mistake == "zeros" else tuple(part.detach() for part in state) if mistake == "detached" else state
         h_new, c_new = cell(x, state[::-1] if mistake == "swapped" else state)
         state = (c_new, h_new) if mistake == "swapped" else (h_new, c_new)
         states.append(tuple(part.detach() for part in state))
         total = total + state[0].sum() + (step + 1) * state[1].sum()
-        state = tuple(part.detach() for part in state) if mistake == "detached" else state
-    seen = {"(h, c) of each step": states}
-    if dtype == torch.float64:
+    seen = {"(h, c) of each step": states, "tuples": True}
+    if dtype == torch.float64 and graph:
         back = torch.argsort(rows)
-        slopes = torch.autograd.grad(total, [cell.weight_ih, cell.weight_hh, cell.bias_ih])
+        given = {"x": x, "h": h, "c": c} if start == "a state" else {"x": x}
+        slopes = torch.autograd.grad(total, [cell.weight_ih, cell.weight_hh, cell.bias_ih, *given.values()], allow_unused=True)
         seen["gradients"] = {name: slope[back] for name, slope in zip(("weight_x", "weight_h", "bias"), slopes)}
+        seen["gradients"] |= dict(zip(given, slopes[3:]))
         if mistake == "bias":
             seen["gradients"]["bias"] = None
     return seen
@@ -971,12 +1001,15 @@ def check_cell_start():
             check.equal(forget, torch.ones(hidden), f"the forget gate's quarter of the bias {what}", "the second quarter: the order is i, f, g, o")
             rest = torch.cat([numbers["bias"][:hidden], numbers["bias"][2 * hidden :]])
             for name, drawn in {"weight_x": numbers["weight_x"], "weight_h": numbers["weight_h"], "bias (without the forget gate's quarter)": rest}.items():
-                bound, hint = hidden**-0.5, "drawn evenly between plus and minus 1 / sqrt(hidden)"
-                check.between(drawn.abs().max() / bound, None, 1, f"the largest size in {name} {what}, times sqrt(hidden)", hint)
-                if drawn.numel() >= 1000:
-                    check.between(drawn.abs().max() / bound, 0.98, 1, f"the largest size in {name} {what}, times sqrt(hidden)", hint)
-                    check.between(drawn.std() / bound, 0.53, 0.625, f"the standard deviation of {name} {what}, times sqrt(hidden)", hint)
-                    check.between(drawn.mean() / bound, -0.12, 0.12, f"the mean of {name} {what}, times sqrt(hidden)", hint)
+                n, hint = drawn.numel(), "drawn evenly between plus and minus 1 / sqrt(hidden)"
+                drawn = drawn.double() * hidden**0.5  # the limits: beyond them once in 10**9 cells or more
+                check.between(drawn.abs().max(), 10 ** (-9 / n), 1 + 1e-6, f"the largest size in {name} {what}, times sqrt(hidden)", hint)
+                check.between(drawn.mean(), -6 / (3 * n) ** 0.5, 6 / (3 * n) ** 0.5, f"the mean of {name} {what}, times sqrt(hidden)", hint)
+                if n >= 100:
+                    spread = 6 * (1 / 15 / n) ** 0.5
+                    check.between(drawn.std(), 3**-0.5 - spread, 3**-0.5 + spread, f"the standard deviation of {name} {what}, times sqrt(hidden)", hint)
+                    away = ((drawn.flatten().sort().values + 1) / 2 - torch.linspace(0, 1, n, dtype=torch.float64)).abs().max()
+                    check.between(away, 0, 3.3 / n**0.5, f"how far the share of numbers below a value is from an even one, in {name} {what},", hint)
                 check.true(len(drawn.unique()) > 0.9 * drawn.numel(), f"numbers in {name} {what} repeat: each is drawn by itself.")
         check.true(not torch.equal(new_cell(3, 5, seed)[0]["weight_x"], new_cell(3, 5, seed + 1)[0]["weight_x"]), "two cells start with the same numbers after different seeds: they are drawn at random.")
 
@@ -996,10 +1029,11 @@ with check.exercise("lstm_cell"):
             "dtype": cases.choice(dtype),
             "start": cases.choice("a state", "no state", "None"),
             "steps": cases.choice(1, 2, 5, 12),
+            "graph": cases.choice(True, False),
             "seed": cases.integer(1, 10**6),
-            "x": cases.tensor("n", "inputs", dtypes=("float64",)),
-            "h": cases.tensor("n", "hidden", dtypes=("float64",)),
-            "c": cases.tensor("n", "hidden", dtypes=("float64",)),
+            "x": cases.tensor("n", "inputs", dtypes=("float64",), scale=(1e-2, 1e2)),
+            "h": cases.tensor("n", "hidden", dtypes=("float64",), scale=(1e-2, 1e2)),
+            "c": cases.tensor("n", "hidden", dtypes=("float64",), scale=(1e-2, 1e2)),
         }
         mistakes = {
             "the parts come in the order i, f, g, o (here g before f)": {"order": (0, 2, 1, 3)},
@@ -1095,14 +1129,15 @@ plt.show()
 # `BatchNorm(width, eps, momentum)`, width from 1 to 40, eps from 0.00001 to 0.1, momentum from 0.01 to 1:
 #
 # - Its parameters are `weight` (ones) and `bias` (zeros), its buffers `running_mean` (zeros) and `running_var` (ones), all
-#   of length `width`. There is nothing else. <!-- rule: registers -->
+#   of length `width`. It has no other parameter and no other buffer. <!-- rule: registers -->
 # - In training mode, for x `[2 to 70 rows, width]`, it returns (x - m) / sqrt(v + eps) * weight + bias, with mean m and variance v of each column
-#   of x; v divides by the number of rows. <!-- rule: batch -->
+#   of x; v divides by the number of rows. In float32 this is right within 0.01 also where m is 1,000 and v is 1. <!-- rule: batch -->
 # - Each such call changes the running numbers: new = (1 - momentum) * old + momentum * found. What is found is m, and the
 #   variance that divides by the number of rows **minus 1**. <!-- rule: running -->
 # - In eval mode, for x `[1 to 70 rows, width]`, the running numbers stand in for m and v, and do not change. <!-- rule: eval -->
 # - In both modes gradients reach x (also through m and v in training mode), `weight` and `bias`. Running numbers carry no graph. <!-- rule: gradients -->
-# - x stays as it was. Its dtype is that of the module, float32 or float64. <!-- rule: unchanged -->
+# - x stays as it was. Its dtype is that of the module, float32 or float64; its numbers are at most 1,000 in size, and those of a column differ
+#   or are 0. <!-- rule: unchanged -->
 #
 # `Dropout(p)`, p from 0 to 0.9:
 #
@@ -1244,6 +1279,23 @@ def norms_in_turn(settings):
     return [norm.eval()(torch.ones(1, width)).detach() for norm, (width, *_) in zip(norms, settings)]
 
 
+@check.scenario
+def far_from_zero(x):
+    """The result and the running variance of a new batch norm for such numbers."""
+    norm = BatchNorm(x.shape[1], 1e-5, 1.0)
+    return norm(x).detach(), norm.running_var.clone()
+
+
+def check_far_from_zero(seed):
+    z = torch.randn(64, 9, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    z = (z - z.mean(0)) / z.std(0, correction=0)
+    for mean in (1000, -1000):
+        (found, var), what = far_from_zero((mean + z).float()), f"of a new BatchNorm, for columns with mean {mean} and variance 1 in float32"
+        hint = "mean of squares minus square of the mean loses all digits here: take the mean away first"
+        check.equal(found, z.float(), f"the result {what}", hint, rtol=0, atol=0.01)
+        check.equal(var, torch.full((9,), 64 / 63), f"running_var (momentum 1) {what}", hint, rtol=0, atol=0.01)
+
+
 def check_batch_norm():
     check.apart(norms_in_turn, [[3, 1e-5, 0.1], [4, 1e-1, 0.5]], "the result in eval mode, after training mode, of a BatchNorm made from (width, eps, momentum) =")
     for width in (1, 40):
@@ -1283,6 +1335,8 @@ def check_batch_norm():
                 rtol=rtol,
                 atol=rtol,
             )
+    for seed in seeds:
+        check_far_from_zero(seed)
 
 
 @check.scenario
@@ -1299,10 +1353,42 @@ def dropped(p, training, x, seed):
 
 
 @check.scenario
+def kept_in_calls(p, count, seed):
+    """[400, count]: which of some ones a dropout keeps in each of 400 calls."""
+    layer = Dropout(p)
+    torch.manual_seed(seed)
+    return torch.stack([layer(torch.ones(count)).detach() != 0 for _ in range(400)])
+
+
+@check.scenario
 def dropouts_in_turn(settings):
     layers = [Dropout(p) for p in settings]
     torch.manual_seed(1)
     return [float(layer(torch.ones(100, 40)).max()) for layer in layers]
+
+
+def check_independent(mask, p, what):
+    """Each entry of a mask [...] is True with probability 1 - p, whatever the others are. Limits: passed once in 10**8 or less."""
+    n, hint = mask.numel(), "each number is dropped by itself, with probability p"
+    share, spread = float((~mask).double().mean()), (p * (1 - p) / n) ** 0.5
+    check.between(share, p - 6 * spread, p + 6 * spread, f"the share of zeros in training mode {what}", hint)
+    if p == 0:
+        return
+    z = (mask.double() - (1 - p)) / (p * (1 - p)) ** 0.5
+    for axis, length in enumerate(mask.shape):
+        if length > 1:
+            both = float((z.narrow(axis, 1, length - 1) * z.narrow(axis, 0, length - 1)).mean())
+            limit = 8 * (length / (length - 1) / n) ** 0.5
+            check.between(both, -limit, limit, f"the correlation of being kept between neighbours along axis {axis}, in training mode {what}", hint)
+        lines = n // length
+        if length > 1 and lines > 100:  # zeros in each line along this axis: as uneven as chance makes them
+            counts = (z.sum(axis) / length**0.5).square().mean()
+            limit = 6 * ((2 + 1 / (p * (1 - p)) / length) / lines) ** 0.5
+            hint_too = "an exact share in each call, or in each row, leaves nothing to chance"
+            check.between(float(counts), 1 - limit, 1 + limit, f"the variance of the number of zeros along axis {axis}, over that of chance, in training mode {what}", hint_too)
+    spectrum = torch.fft.rfft(z.flatten()).abs().square()
+    shifted = torch.fft.irfft(spectrum, n)[1:].abs().max() / n
+    check.between(float(shifted), 0, 8 / n**0.5, f"the correlation of being kept between places that lie some fixed distance apart, in training mode {what}", hint)
 
 
 def check_dropout():
@@ -1310,7 +1396,10 @@ def check_dropout():
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
         for p in (0.5, 0.0, 0.1, 0.9):
-            for shape, dtype in (((300, 200), torch.float32), ((5,), torch.float64), ((2, 3, 4, 5), torch.float32), ((1, 1), torch.float64)):
+            for shape, dtype in (
+                *(((300, 200), torch.float32), ((5,), torch.float64), ((2, 3, 4, 5), torch.float32), ((1, 1), torch.float64)),
+                *(((30_000,), torch.float32), ((10, 30, 100), torch.float64), ((20, 15, 10, 10), torch.float32)),
+            ):
                 x, what = torch.randn(shape, generator=generator, dtype=dtype), f"of a Dropout({p}) for {str(dtype).removeprefix('torch.')} {list(shape)}"
                 seen, copied = check.after(dropped, p, False, x, seed)
                 check.equal(seen["first"], x, f"the result in eval mode {what}", "no number is dropped, none enlarged", rtol=0, atol=0)
@@ -1326,14 +1415,13 @@ def check_dropout():
                 check.equal(seen["gradient"], mask / (1 - p) * torch.ones_like(x), f"the gradient of x {what}", "the same mask as in the result")
                 if math.prod(shape) < 1000:
                     continue
-                share, spread = float((~mask).double().mean()), (p * (1 - p) / mask.numel()) ** 0.5
-                check.between(share, p - 6 * spread, p + 6 * spread, f"the share of zeros in training mode {what}", "each number is dropped by itself, with probability p")
+                check_independent(mask, p, what)
                 if p:
+                    both, kept = float((mask & (seen["second"] != 0)).double().mean()), (1 - p) ** 2
                     hint = "each number is dropped by itself, anew in each call"
-                    pairs = {"a number and its right neighbour": (mask[:, 1:], mask[:, :-1]), "a number and the one below it": (mask[1:], mask[:-1]), "a number and itself in the next call": (mask, seen["second"] != 0)}
-                    for pair, (one, other) in pairs.items():
-                        both, kept = float((one & other).double().mean()), (1 - p) ** 2
-                        check.between(both, kept - 0.02, kept + 0.02, f"the share of places where {pair} are both kept {what}", hint)
+                    check.between(both, kept - 0.02, kept + 0.02, f"the share of places where a number and itself in the next call are both kept {what}", hint)
+        for p, count in ((0.5, 10), (0.1, 9), (0.9, 1)):
+            check_independent(kept_in_calls(p, count, seed), p, f"of a Dropout({p}) for float32 [{count}], in 400 calls (the first axis)")
 
 
 with check.exercise("modes"):
@@ -1395,7 +1483,7 @@ plt.show()
 # ### Exercise 6 · Tests for layer normalisation (`check_layer_norm`, 3 points, 30 minutes, difficulty 3 of 3)
 #
 # A colleague writes `layer_norm(x, weight, bias, eps)`. This is what it promises for x with 1 to 4 axes, none of them empty, the last one of length 2 or more; `weight` and
-# `bias` with one axis, as long as x's last. All three have one dtype, float32 or float64, and any order in memory; eps is from 0.00001 to 1. No number is larger than 10,000.
+# `bias` with one axis, as long as x's last. All three have one dtype, float32 or float64, and any order in memory, but no number twice there; eps is from 0.00001 to 1. No number is larger than 10,000.
 #
 # - Along the last axis it returns (x - m) / sqrt(v + eps) * weight + bias, with mean m and variance v of these numbers; v divides by how many they
 #   are. <!-- rule: value -->
@@ -1409,7 +1497,7 @@ plt.show()
 # Write `check_layer_norm(layer_norm)`.
 #
 # - It raises an error (an `assert`, say) if a promise is broken. <!-- rule: raises -->
-# - It raises none if all are kept. Correct ones may differ by one millionth in float64 and by one thousandth in float32 for numbers of size 1, and as they like where nothing is promised. <!-- rule: no_false_alarm -->
+# - It raises none if all are kept. Correct ones may differ, in values and gradients, by one millionth (float64) or one thousandth (float32) of the largest number, or of 1 where that is smaller, and as they like where nothing is promised. <!-- rule: no_false_alarm -->
 #
 # It is run on correct implementations and on twenty broken ones, some of them hidden. Turning down a correct one costs all points; else the
 # share of the broken ones that you catch is the share of the points. Up to 1,000 calls end in time.
@@ -1629,12 +1717,13 @@ check.points(3)
 # `initialise(model, generator)` changes a model in place. The model is any module, also an `nn.Linear` itself, in float32 or float64; no two of its layers share a
 # parameter. `generator` is a `torch.Generator` on the CPU, as the model is.
 #
-# - The weight of each `nn.Linear` and each `nn.Conv2d`, wherever it is in the model, is drawn anew: normally distributed with mean 0 and
+# - The weight of each `nn.Linear` and each `nn.Conv2d` (`isinstance` decides), wherever it is in the model, is drawn anew: normally distributed with mean 0 and
 #   standard deviation $\sqrt{2 / d}$. d is how many numbers of the input go into one output. (A convolution with `groups` reads fewer channels.) <!-- rule: drawn -->
 # - Their biases, where they have one, are 0. <!-- rule: biases -->
 # - All other parameters and all buffers keep their numbers. <!-- rule: others -->
 # - Every parameter is the same object as before, with the same dtype and `requires_grad`. Frozen ones are drawn anew like others. <!-- rule: objects -->
-# - All chance comes from `generator`: the same seed gives the same numbers, and the global random numbers are not touched. <!-- rule: generator -->
+# - All chance comes from `generator`: the same state of it gives the same numbers, a second call goes on with it and gives others, and the global
+#   random numbers are not touched. <!-- rule: generator -->
 #
 # What it returns is ignored.
 
@@ -1666,6 +1755,9 @@ def model_to_start(kind, dtype):
         model = nn.ModuleDict({"inner": nn.ModuleList([inner]), "table": nn.Embedding(9, 90), "line": nn.Conv1d(3, 4, 5)})
         model["frozen"] = nn.Linear(90, 70).requires_grad_(False)
         model["once"] = nn.Sequential(nn.Conv2d(6, 50, (3, 5), stride=2), nn.BatchNorm2d(50, affine=False), nn.Linear(1, 4000))
+        model["others"] = nn.ModuleList([nn.ConvTranspose2d(2, 3, 3), nn.Conv3d(2, 3, 2), nn.Bilinear(2, 3, 4), nn.LSTM(2, 3)])
+        model["attention"] = nn.MultiheadAttention(36, 2)  # its out_proj is of a class derived from nn.Linear
+        model["derived"] = type("OwnConv2d", (nn.Conv2d,), {})(4, 30, 3)
         model.scale = nn.Parameter(torch.ones(7, 3))
     for tensor in model.state_dict().values():
         tensor.fill_(3)
@@ -1673,12 +1765,13 @@ def model_to_start(kind, dtype):
 
 
 @check.scenario
-def started(kind, dtype, seed):
-    """Numbers by name after `initialise`, whether they are the same objects, and the states before and after."""
-    model = model_to_start(kind, dtype)
+def started(kind, dtype, seed, calls=1):
+    """Numbers by name after some calls of `initialise`, whether they are the same objects, and the states before and after."""
+    model, generator = model_to_start(kind, dtype), torch.Generator().manual_seed(seed)
     objects = [id(p) for p in model.parameters()]
     before = {**check.module_state(model), **check.random_state()}
-    initialise(model, torch.Generator().manual_seed(seed))
+    for _ in range(calls):
+        initialise(model, generator)
     same = objects == [id(p) for p in model.parameters()]
     return {name: t.detach().clone() for name, t in model.state_dict().items()}, same, before, {**check.module_state(model), **check.random_state()}
 
@@ -1725,11 +1818,14 @@ with check.exercise("initialise"):
     for seed in seeds:
         for kind in ("one linear layer", "convolutions", "a nested model"):
             numbers, shapes, what = check_start(kind, torch.float64 if kind == "convolutions" else torch.float32, seed)
-            again, other = (started(kind, numbers[list(shapes)[0]].dtype, s)[0] for s in (seed, seed + 1))
+            dtype = numbers[list(shapes)[0]].dtype
+            again, other, second_call = (started(kind, dtype, *setting)[0] for setting in ((seed,), (seed + 1,), (seed, 2)))
             for name in shapes:
                 hint = "draw with `generator=generator`"
                 check.equal(again[name], numbers[name], f"with the same seed of the generator, `{name}` of {what}", hint, rtol=0, atol=0)
                 check.true(not torch.equal(other[name], numbers[name]), f"with another seed of the generator `{name}` of {what} is the same.")
+                hint = "draw from the generator itself, so that it goes on"
+                check.true(not torch.equal(second_call[name], numbers[name]), f"a second call with the same generator gives the same numbers in `{name}` of {what}: {hint}.")
                 for second in shapes:
                     alike = name != second and numbers[name].shape == numbers[second].shape and torch.equal(numbers[name], numbers[second])
                     check.true(not alike, f"`{name}` and `{second}` of {what} start with the same numbers: each is drawn by itself.")
@@ -1794,8 +1890,8 @@ plt.show()
 #
 # ## 8 · In a file and back
 #
-# `torch.save` writes with Python's pickle, and a pickle can run any program when it is read. `torch.load(path, weights_only=True)`, the default since PyTorch 2.6, admits tensors, numbers, strings, lists and dicts and
-# nothing else. So a file should hold the **state** of a model and the **settings** that build it, never the model object.
+# `torch.save` writes with Python's pickle, and a pickle can run any program when it is read. `torch.load(path, weights_only=True)`, the default since PyTorch 2.6, admits tensors and
+# plain data such as numbers, strings, lists and dicts, and runs nothing. So a file should hold the **state** of a model and the **settings** that build it, never the model object.
 #
 # This is the network that will be saved.
 
@@ -1821,18 +1917,18 @@ class Classifier(nn.Module):
 # %% [markdown]
 # ### Exercise 8 · Save and load (`save_and_load`, 2 points, 15 minutes, difficulty 1 of 3)
 #
-# `save(model, path)`: model is a `Classifier` on the CPU, in float32 or float64, in training mode or not, with 2 to 5 sizes from 2 to 20; `path` is the name of a file that may exist already.
+# `save(model, path)`: model is a `Classifier` on the CPU, in float32 or float64, each of its modules in training mode or not, with 2 to 5 sizes from 2 to 20; `path` is the name of a file that may exist already.
 #
 # - The file can be read with `torch.load(path, weights_only=True)`. It holds a dict with the keys `"sizes"` (the list of sizes) and `"state"` (the model's `state_dict()`). <!-- rule: file -->
-# - The model stays as it was, its mode too. <!-- rule: unchanged -->
+# - The model stays as it was, the mode of each module too. <!-- rule: unchanged -->
 #
-# `load(path)`: a file as `save` writes it, or one that somebody tampered with.
+# `load(path)`: a file as `save` writes it, or one with the harm that the last two points name.
 #
 # - It returns a new `Classifier` with these sizes, and with the same numbers in all parameters and buffers, bit for bit and in the dtype in which they were saved. <!-- rule: numbers -->
 # - All of it is in eval mode, and all parameters require a gradient. <!-- rule: ready -->
 # - Two calls give two models that share no memory. <!-- rule: apart -->
-# - A file that holds anything but tensors, numbers, strings, lists and dicts is refused with `pickle.UnpicklingError`, and no program in it runs. <!-- rule: safe -->
-# - If `"state"` lacks a name, or has one that the model does not have, it raises a `RuntimeError`. <!-- rule: strict -->
+# - A file with a program or a whole `nn.Module` in it is refused with `pickle.UnpicklingError`, and no program in it runs. <!-- rule: safe -->
+# - If `"state"` lacks a parameter, a `running_mean` or a `running_var`, or has a name that the model does not have, it raises a `RuntimeError`. <!-- rule: strict -->
 
 
 # %% exercise="save_and_load" minutes=15 difficulty=1
@@ -1857,7 +1953,10 @@ def load(path: str) -> Classifier:
 @check.shared
 def model_to_save(sizes, dtype, training, seed):
     """A model with numbers of its own, and batch norms that have seen something."""
-    model = Classifier(sizes).to(dtype).train(training)
+    model = Classifier(sizes).to(dtype).train(training is not False)
+    if training == "in part":  # as where some layers are to be left alone
+        for module in list(model.modules())[2::2]:
+            module.eval()
     generator = torch.Generator().manual_seed(seed)
     for tensor in model.state_dict().values():
         tensor.copy_((3 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64) + 1).to(tensor.dtype))
@@ -1874,8 +1973,11 @@ def kept_file(sizes, dtype, training, seed):
     after = check.module_state(model, values=True)
     with torch.no_grad():
         model.last.weight.zero_()  # the file knows nothing of this
-    content = torch.load(path, weights_only=True)
-    plain = {key: dict(value) if hasattr(value, "keys") else value for key, value in content.items()}
+    try:
+        content = torch.load(path, weights_only=True)
+    except pickle.UnpicklingError:
+        return "refused", before, after
+    plain = {key: dict(value) if hasattr(value, "keys") else value for key, value in content.items()} if isinstance(content, dict) else content
     return plain, before, after
 
 
@@ -1922,6 +2024,14 @@ def refused(sizes, harm):
         del content["state"]["hidden.0.1.running_var"]
     if harm == "a name too many":
         content["state"]["last.scale"] = torch.ones(1)
+    if harm == "a name changed":
+        content["state"]["last.offset"] = content["state"].pop("last.bias")
+    if harm == "a mean under another layer's name":
+        content["state"]["hidden.1.1.running_mean"] = content["state"].pop("hidden.0.1.running_mean")
+    if harm == "nothing but a program":
+        content = Program()
+    if harm == "nothing but a model":
+        content = torch.nn.Linear(2, 3)
     torch.save(content, path)
     try:
         load(path)
@@ -1943,12 +2053,13 @@ with check.exercise("save_and_load"):
     seeds.append(another)
     ### END HIDDEN TESTS
     for seed in seeds:
-        for sizes, dtype, training in (([2, 3], torch.float32, True), ([4, 7, 3], torch.float64, False), ([20, 3, 20, 5, 2], torch.float32, False), ([5, 9, 6], torch.float64, True)):
+        for sizes, dtype, training in (([2, 3], torch.float32, True), ([4, 7, 3], torch.float64, False), ([20, 3, 20, 5, 2], torch.float32, "in part"), ([5, 9, 6], torch.float64, True)):
             what = f"of a Classifier({sizes}) in {str(dtype).removeprefix('torch.')}"
             model = model_to_save(sizes, dtype, training, seed)
             state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
             content, before, after = kept_file(sizes, dtype, training, seed)
             check.unchanged(after, before, f"the model after save, {what}", "saving only reads")
+            check.true(content != "refused", f"the file {what} cannot be read with `torch.load(path, weights_only=True)`: it holds more than tensors and plain data.")
             check.kind(content, dict, f"the content of the file {what}")
             for key in ("sizes", "state"):
                 check.true(key in content, f"the file {what} has no key {key!r}, only {sorted(map(str, content))}.")
@@ -1966,9 +2077,13 @@ with check.exercise("save_and_load"):
         "a program beside the state": "UnpicklingError",
         "a program in the state": "UnpicklingError",
         "a whole model": "UnpicklingError",
+        "nothing but a program": "UnpicklingError",
+        "nothing but a model": "UnpicklingError",
         "a name missing": "RuntimeError",
         "a buffer missing": "RuntimeError",
         "a name too many": "RuntimeError",
+        "a name changed": "RuntimeError",
+        "a mean under another layer's name": "RuntimeError",
     }.items():
         kind, ran = refused([4, 5, 3], harm)
         check.true(not ran, f"a program in the file ran when it was loaded ({harm}): `torch.load(path, weights_only=True)` refuses it.")
@@ -2030,6 +2145,19 @@ def patient(illness: str, stages: int, width: int, norm: bool, place: int, seed:
     generator = torch.Generator().manual_seed(seed)
     x = h = scale * torch.randn(rows, width, generator=generator)
     model = nn.Sequential()
+    sizes = {}  # by stage: the result of its linear layer over x
+    if detail == "in steps":
+        sizes = {place - 1: 18, place: 100.4}
+    if detail == "large":
+        sizes = dict.fromkeys(range(place, stages + 1), 15)
+    if detail == "at the end":
+        sizes = {stages: 100.4}
+
+    def enlarge(linear, h, times):
+        factor = times * x.square().mean().sqrt() / linear(h).square().mean().sqrt()
+        linear.weight.mul_(factor)
+        linear.bias.mul_(factor)
+
     for number in range(stages):
         linear, batch_norm, sick = nn.Linear(width, width), nn.BatchNorm1d(width), number == place
         if sick and illness == "shared weights" and detail == "called twice":
@@ -2039,16 +2167,20 @@ def patient(illness: str, stages: int, width: int, norm: bool, place: int, seed:
         with torch.no_grad():
             if sick and illness == "shared weights" and detail != "called twice":
                 linear.weight = model[0][0].weight
-            if sick and illness == "exploding scale":
+            if sick and detail == "equal numbers":  # and another object
+                linear.weight.copy_(model[0][0].weight)
+            if sick and illness == "exploding scale" and not detail.startswith(("in steps", "at the end")):
                 linear.weight.mul_(1000 * max(1, scale))
             if not (sick and detail == "called twice"):
                 linear.bias.copy_(-(h @ linear.weight.T).mean(0))
+            if number in sizes:
+                enlarge(linear, h, sizes[number])
             h = linear(h)
             batch_norm.running_mean.copy_(h.mean(0))
             batch_norm.running_var.copy_(h.var(0) + 1e-3)
             dying = batch_norm.bias if norm else linear.bias
             silent = {"all": width, "some": (width + 1) // 2}.get(detail, (3 * width + 3) // 4) if illness == "dead units" else width // 5
-            if sick and illness in ("dead units", "healthy"):
+            if sick and illness in ("dead units", "healthy") and detail != "large":
                 below = 12 if norm else 1.5 * float(h.abs().max())
                 dying[:silent] -= below
                 h[:, :silent] -= 0 if norm else below
@@ -2059,12 +2191,23 @@ def patient(illness: str, stages: int, width: int, norm: bool, place: int, seed:
     model.append(nn.Linear(width, 3))
     nn.init.kaiming_normal_(model[-1].weight, generator=generator)
     nn.init.zeros_(model[-1].bias)
+    if stages in sizes:
+        with torch.no_grad():
+            enlarge(model[-1], h, sizes[stages])
     model.eval()
     if illness == "forgotten eval":
         if detail == "everywhere":
             model.train()
         else:
             model[place][1 if detail == "batch norm" and norm else -1].train()
+    if detail == "in use":  # somebody listens and trains
+        for number, module in enumerate(model.modules()):
+            module.register_forward_hook(lambda module, args, result: None)
+            if number % 2:
+                module.register_forward_pre_hook(lambda module, args: None)
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        model[0][0].bias.requires_grad_(False)
     if detail == "harmless modes":
         for module in model.modules():
             module.training = not isinstance(module, (nn.BatchNorm1d, nn.Dropout))
@@ -2081,15 +2224,15 @@ for number, (network, x) in enumerate(ward.values(), 1):
 # ### Exercise 9 · The diagnosis (`clinic`, 4 points, 40 minutes, difficulty 3 of 3)
 #
 # `diagnose(model, x)` examines a network that is to predict, and returns a tuple of two strings: the illness, and the name of the module where it shows, as in
-# `model.named_modules()`. The model is an `nn.Sequential` of `nn.Sequential`s and of an `nn.Linear` at the end, as `patient` makes them, with 2 to 6 stages of `nn.Linear`, perhaps `nn.BatchNorm1d`, `nn.ReLU` and `nn.Dropout`,
-# of width 8 to 40; x has shape `[16 to 64 rows, width]` and a root mean square from 0.4 to 120. A patient has one illness or none.
+# `model.named_modules()`. The model is an `nn.Sequential` of `nn.Sequential`s and of an `nn.Linear` at the end; `patient` makes it, with 2 to 6 stages of `nn.Linear`, perhaps `nn.BatchNorm1d`, `nn.ReLU` and `nn.Dropout`,
+# of width 8 to 40; x has shape `[16 to 64 rows, width]` and a root mean square from 0.3 to 150. A patient has one illness or none.
 #
 # - `"dead units"`: of an `nn.ReLU` at least half of the units (the columns of its result) give 0 for every row of x. The name is that of the first such ReLU. Before it, and in patients without this illness, fewer than a quarter do. <!-- rule: dead -->
 # - `"exploding scale"`: the result of an `nn.Linear` has a root mean square of more than 100 times that of x. The name is that of the first such layer. Before it, and in patients without this illness, it is at most 20 times. <!-- rule: exploding -->
 # - `"forgotten eval"`: an `nn.Dropout` or `nn.BatchNorm1d` is in training mode. The name is that of the first one. Other modules may be in any mode: they do not look at it. <!-- rule: eval -->
 # - `"shared weights"`: an `nn.Linear` has the same weight (the same `nn.Parameter`) as one before it; the name is that of the later one. Or one and the same `nn.Linear` is called twice in a pass; the name is its own. <!-- rule: shared -->
 # - `"healthy"`, with the name `""`, if it has none of these. <!-- rule: healthy -->
-# - The model is as before: numbers of parameters and buffers, modes, gradients, hooks. And x is as before. <!-- rule: unchanged -->
+# - The model is as before: numbers of parameters and buffers, modes, gradients, and the hooks that others registered. And x is as before. <!-- rule: unchanged -->
 #
 # "First" means in the order in which they are called, which is that of `model.named_modules()` here.
 
@@ -2099,7 +2242,7 @@ def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
     """(illness, name of the module where it shows) of a network that is to predict."""
     ### BEGIN SOLUTION
     names = {module: name for name, module in model.named_modules()}
-    found, calls, weights = [], set(), set()
+    found, weights = [], set()
     size = x.square().mean().sqrt()
 
     def look(module, args, result):
@@ -2109,9 +2252,8 @@ def diagnose(model: nn.Module, x: torch.Tensor) -> tuple[str, str]:
         if isinstance(module, nn.Linear):
             if result.square().mean().sqrt() > 100 * size:
                 illness = "exploding scale"
-            if module in calls or module.weight in weights:
+            if module.weight in weights:  # another layer's, or that of this one in an earlier call
                 illness = "shared weights"
-            calls.add(module)
             weights.add(module.weight)
         if illness:
             found.append((illness, names[module]))
@@ -2140,14 +2282,14 @@ def your_diagnosis(illness, stages, width, norm, place, seed, rows, scale, detai
     return said, torch.equal(x, given), before, check.module_state(model, values=True)
 
 
-def expected_name(illness, norm, place, detail):
+def expected_name(illness, stages, norm, place, detail):
     """Where a patient of this plan shows its illness."""
     if illness == "healthy":
         return ""
     if illness == "dead units":
         return f"{place}.{2 if norm else 1}"
     if illness == "exploding scale":
-        return f"{place}.0"
+        return str(stages) if detail == "at the end" else f"{place}.0"
     if illness == "shared weights":
         return "0.0" if detail == "called twice" else f"{place}.0"
     if detail == "everywhere":
@@ -2159,9 +2301,9 @@ def patients(seed):
     """Plans of patients, from small to large."""
     generator = np.random.default_rng(seed)
     kinds = {
-        "healthy": ("", "harmless modes"),
+        "healthy": ("", "harmless modes", "large", "equal numbers", "in use"),
         "dead units": ("", "some", "all", "harmless modes"),
-        "exploding scale": ("", "harmless modes"),
+        "exploding scale": ("", "harmless modes", "in steps", "at the end", "in use"),
         "forgotten eval": ("everywhere", "batch norm", "dropout"),
         "shared weights": ("", "called twice", "harmless modes"),
     }
@@ -2169,9 +2311,9 @@ def patients(seed):
         for illness, details in kinds.items():
             for detail in details:
                 for norm in (False, True):
-                    if detail == "called twice" and not norm or detail == "batch norm" and not norm:
+                    if not norm and detail in ("called twice", "batch norm") or norm and detail in ("in steps", "large"):
                         continue
-                    place = int(generator.integers(1 if illness == "shared weights" else 0, stages))
+                    place = int(generator.integers(1 if illness == "shared weights" or detail in ("in steps", "equal numbers") else 0, stages))
                     scale = float(generator.choice([1.0, 0.5, 100.0]))
                     yield illness, stages, width, norm, place, int(generator.integers(10**6)), rows, scale, detail
 
@@ -2189,10 +2331,10 @@ with check.exercise("clinic"):
             what = f"a patient of {stages} stages ({layers}) of width {width}, with {rows} rows of size {scale:g}{', ' + detail if detail else ''}"
             said, same, before, after = your_diagnosis(*plan)
             check.kind(said, tuple, f"what `diagnose` returns for {what}", "a tuple of two strings")
-            wanted = (illness, expected_name(illness, norm, place, detail))
+            wanted = (illness, expected_name(illness, stages, norm, place, detail))
             check.equal(len(said), 2, f"the number of things that `diagnose` returns for {what}")
             hints = {
-                "healthy": "no half of the units of a ReLU is dead, nothing is 100 times as large as x, and dropout and batch norm are in eval mode",
+                "healthy": "no half of the units of a ReLU is dead, nothing is 100 times as large as x, no weight is one object in two layers (be numbers equal or not), and dropout and batch norm are in eval mode",
                 "dead units": "a unit is dead if its column of the ReLU's result is 0 in every row",
                 "exploding scale": "compare sqrt(mean of squares) of a linear layer's result with that of x",
                 "forgotten eval": "`module.training` of a dropout or batch norm, wherever it is, also where `model.training` is False",
