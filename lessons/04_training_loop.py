@@ -873,7 +873,7 @@ with check.exercise("make_schedule"):
             lambda t, w, T, f, base: max(f, m(t, w, T, 0.0, base)) if t >= w else m(t, w, T, f, base)
         ),
         "after the end it stays at the floor: a cosine left to itself rises again": rates_by(
-            lambda t, w, T, f, base: m(t, w, T, f, base) if t < w else f + (1 - f) * (1 + math.cos(math.pi * (t - w) / (T - w))) / 2
+            lambda t, w, T, f, base: m(t, w, T, f, base) if t < w or w == T else f + (1 - f) * (1 + math.cos(math.pi * (t - w) / (T - w))) / 2
         ),
         "here the floor is a rate: it is a share of each group's base rate": rates_by(
             lambda t, w, T, f, base: m(t, w, T, f, base) if t < w else (f + (base - f) * m(t, w, T, 0.0, base)) / base
@@ -1357,6 +1357,13 @@ def mixed(step, plan, kind, came, stretch, scale, later, max_norm, leftover, opt
     The model doubles logits of another type than it should have, and gradients that come under autocast.
     """
     dtype = {"float16": torch.float16, "bfloat16": torch.bfloat16}[kind]
+
+    def stretched(module, args, logits):
+        """What overflows becomes minus infinity in all classes but the first: so a loss is infinite, and no NaN."""
+        logits = logits * stretch * (1 + (logits.dtype != dtype))
+        first = torch.arange(logits.shape[-1]) == 0
+        return torch.where(logits.isposinf() | logits.isneginf() & first, logits.sign() * 6e4, logits)
+
     model = nn.Sequential(nn.Flatten(-2), cases.build(plan))
     if came != "as built":
         model.train(came == "training")
@@ -1374,7 +1381,7 @@ def mixed(step, plan, kind, came, stretch, scale, later, max_norm, leftover, opt
             p.register_hook(lambda gradient: gradient * (1 + torch.is_autocast_enabled("cpu")))
     if decay:
         model.idle.grad = torch.ones(2)
-    model.register_forward_hook(lambda module, args, logits: logits * stretch * (1 + (logits.dtype != dtype)))
+    model.register_forward_hook(stretched)
     model[0].register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
     model.register_forward_pre_hook(lambda module, args: modes.update(part.training for part in module.modules()))
     torch.default_generator.manual_seed(1)

@@ -1339,16 +1339,28 @@ def check_stories(seeds, what, trouble, hint, rooms=(100,), most=14):
     check.agrees(seen, batcher_by_definition, drawn, f"a batcher with {what}", hint, causes=said, rtol=0, atol=0.0005)
 
 
-def check_left(seeds):
+def check_left(seeds, room):
     """A batch fills up during a call and one of its callers leaves before the call ends."""
     for seed in seeds:
         first = 20 + seed % 70
         arrivals = [(0.0, first, None), (0.01, first + 1, None), (0.1, first + 2, 0.405), (0.2, first + 3, None), (1.5, first + 4, None)]
-        settings = {"max_batch": 2, "max_wait": 0.9034, "max_waiting": 9}
+        settings = {"max_batch": 2, "max_wait": 0.9034, "max_waiting": room}
         told = played(arrivals, 0.8013, settings, (2,), "Failure")
         what = f"a batcher with {settings}, calls of 0.8013 s and items {arrivals} (time, value, seconds until the caller gives up); seen"
         check.equal({key: told[key] for key in ("calls", "answers")}, batcher_by_definition(arrivals, 0.8013, settings), what,
                     "max_batch items must wait at this moment: who has left counts no more", rtol=0, atol=0.0005)  # fmt: skip
+
+
+def check_leavers(seeds):
+    hint = "who gave up before the call starts is in no batch, and is neither counted nor the oldest; the others are not hurt"
+    check_left(seeds, room=9)
+    check_stories(seeds, "callers who give up", "leavers", hint)
+
+
+def check_overload(seeds):
+    check_left(seeds, room=3)
+    hint = "all rules together; new here: who finds max_waiting items waiting is refused at once"
+    check_stories(seeds, "little room, errors and callers who give up", "all", hint, rooms=(3, 1, 2, 5))
 
 
 def check_own(seeds):
@@ -1379,16 +1391,8 @@ with check.exercise("micro_batcher"):
             "errors": lambda: check_stories(
                 seeds, "items that make predict raise", "errors", "every caller of the batch gets the error, and the next batch is served"
             ),
-            "callers who give up": lambda: check_stories(
-                seeds, "callers who give up", "leavers",
-                "who gave up before the call starts is in no batch, and is neither counted nor the oldest; the others are not hurt",
-            ),
-            "callers who leave a full batch": lambda: check_left(seeds),
-            "overload": lambda: check_stories(
-                seeds, "little room, errors and callers who give up", "all",
-                "all rules together; new here: who finds max_waiting items waiting is refused at once",
-                rooms=(3, 1, 2, 5),
-            ),
+            "callers who give up": lambda: check_leavers(seeds),
+            "overload": lambda: check_overload(seeds),
             "two batchers": lambda: check_own(seeds),
         }
     )  # fmt: skip

@@ -1540,18 +1540,21 @@ def make_schedule(optimizer, warmup, total, floor=0.0):
 # %% wrong="make_schedule" breaks="resumes" says="began anew"
 # Misunderstands: counting is the function's own business (its count is not in the state).
 def make_schedule(optimizer, warmup, total, floor=0.0):
-    count = iter(range(10**9))
+    def counted():
+        count = iter(range(10**9))
 
-    def multiplier(_):
-        step = next(count)
-        if step < warmup:
-            return (step + 1) / warmup
-        if step >= total:
-            return floor
-        progress = (step - warmup) / (total - warmup)
-        return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+        def multiplier(_):
+            step = next(count)
+            if step < warmup:
+                return (step + 1) / warmup
+            if step >= total:
+                return floor
+            progress = (step - warmup) / (total - warmup)
+            return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
 
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
+        return multiplier
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, [counted() for _ in optimizer.param_groups])
 
 
 # %% wrong="make_schedule" breaks="own" says="decides here"
