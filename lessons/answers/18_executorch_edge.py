@@ -1580,6 +1580,28 @@ def pool(x):
     return F.avg_pool2d(x, kernel)
 
 
+# %% wrong="repair" breaks="median" says="it must compute what MedianFilter"
+# Misunderstands: the mean of equal values is that value, however large they are (their sum is infinite).
+def gate(x):
+    """`x.relu()` where the mean of all of x is above 0, `-x` otherwise; the shape of x."""
+    return torch.where(x.mean() > 0, x.relu(), -x)
+
+
+def median_filter(x, window):
+    """The median of every `window` neighbours along the last axis: (n, t) -> (n, t - window + 1)."""
+    half = window // 2
+    pieces = x.unfold(-1, window, 1)
+    below = (pieces[..., None] > pieces[..., None, :]).long().sum(-1)
+    up_to = (pieces[..., None] >= pieces[..., None, :]).long().sum(-1)
+    chosen = (below <= half) & (up_to > half)  # all values that are equal to the median
+    return torch.where(chosen, pieces, 0.0).sum(-1) / chosen.float().sum(-1)
+
+
+def pool(x):
+    """The mean of each quarter: (n, c, h, w) -> (n, c, 2, 2)."""
+    return F.avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
 # %% right="repair"
 # By arithmetic, by the smaller end, by a stride given explicitly.
 def gate(x):
