@@ -24,7 +24,7 @@
 #
 # The layer computes $y = W x + \frac{\alpha}{r} B A x$. Dropout, in training only, acts on the x that A reads.
 #
-# | matrix | shape | at the start | trained | bits a number |
+# | matrix | shape | at the start | trained | bits a number, here |
 # |---|---|---|---|---|
 # | $W$, the frozen layer | (out, in) | as shipped | no | 32, 16 or 4 |
 # | $A$, reads x into r numbers | (r, in) | random | yes | 32 |
@@ -202,7 +202,7 @@ def filled(layer, seed):
 #
 # What comes: `base` has 1 or more inputs and outputs, a bias or none, any floating-point dtype and any device, and may be frozen
 # already. `r` is 1 or more, and may be larger than the layer. `alpha` is above 0; `dropout` is from 0 to below 1. `x` has
-# shape `(..., in)`: one to five axes, perhaps no rows, and the dtype of the layer.
+# shape `(..., in)`: one to five axes, perhaps no rows, finite numbers in the dtype of the layer.
 #
 # What the module holds:
 #
@@ -216,13 +216,13 @@ def filled(layer, seed):
 #
 # What it computes:
 #
-# - `delta()` is the change of the weight, $\frac{\alpha}{r} B A$, of shape `(out, in)`, of what is in `A` and `B` now: both
-#   change in place at every update. <!-- rule: delta -->
+# - `delta()` is the change of the weight, $\frac{\alpha}{r} B A$, of shape `(out, in)`, in both modes, of what is in `A` and `B`
+#   now: both change in place at every update. <!-- rule: delta -->
 # - `forward(x)` is the formula above, on the layer's device. <!-- rule: forward -->
 # - Gradients of what `forward` gives reach `A`, `B` and `x`, and are right, in training and in eval mode, also where other
 #   calls came before they are taken. <!-- rule: gradients -->
-# - In training mode the **adapter's input** goes through dropout: each number of `x`, independently of all others and in
-#   every call anew, is 0 with probability `dropout` (0.001 and 0.999 are such, in float16 and bfloat16 too), and else divided
+# - In training mode (that of the module; `base` may be in another) the **adapter's input** goes through dropout: each number of
+#   `x`, independently of all others and in every call anew, is 0 with probability `dropout` (0.001 and 0.999 are such, in float16 and bfloat16 too), and else divided
 #   by `1 - dropout`, whether gradients are recorded or not. <!-- rule: dropout -->
 # - In eval mode nothing is dropped, whether gradients are recorded or not. <!-- rule: eval -->
 # - The frozen layer reads `x` as it is, in both modes. <!-- rule: clean -->
@@ -350,12 +350,13 @@ def two_calls(weight, A, B, alpha, dropout, x, training):
         base.weight.copy_(weight)
         layer.A.copy_(A)
         layer.B.copy_(B)
+        base.train(not training)  # a linear layer does the same in both modes
         return layer(x), layer(x)
 
 
 @check.scenario
 def gradients_with_dropout(H, dropout, x, push, training):
-    """Of a layer whose adapter gives what it reads, while gradients are recorded: what the adapter added, and the gradients."""
+    """Of a layer whose adapter gives what it reads, while gradients are recorded: what the adapter added, its change, and the gradients."""
     base = nn.Linear(4, 4, bias=False, dtype=x.dtype)
     layer = LoRALinear(base, 4, 4, dropout).train(training)
     with torch.no_grad():
@@ -365,7 +366,7 @@ def gradients_with_dropout(H, dropout, x, push, training):
     x = x.detach().requires_grad_()
     y = layer(x)
     layer(1 - x.detach())  # another call, before the gradients are taken
-    return (y - x @ H).detach(), torch.autograd.grad(y, (layer.A, layer.B, x), push, allow_unused=True)
+    return (y - x @ H).detach(), layer.delta().detach(), torch.autograd.grad(y, (layer.A, layer.B, x), push, allow_unused=True)
 
 
 @check.scenario
@@ -514,9 +515,17 @@ def check_dropout(seed):
             check.between((factor[row] == 0).double().mean(), wanted - slack, wanted + slack, f"the share of dropped numbers at dropout {share}")
         if share:
             check.true(not torch.equal(first, second), "two calls in training mode drop the same numbers: draw anew in every call.")
-            check.true(not torch.equal(factor[0], factor[1]), "the same numbers are dropped in every entry of the first axis: each has its own chance.")
             whole = (factor == 0).all(-1).double().mean()
             check.between(whole, None, 2 * share**4 + 0.003, f"the share of rows that lose all four numbers at dropout {share}")
+            for shape in ((200, 4), (2, 100, 4), (2, 3, 50, 4), (2, 2, 3, 25, 4)):
+                ones = torch.ones(shape, dtype=x.dtype)
+                part, _ = two_calls(0 * H, H, H, 8, share, ones, True)
+                dropped = part.reshape(shape) == 0
+                for axis in range(len(shape)):
+                    check.true(
+                        dropped.diff(dim=axis).any(),
+                        f"for x of shape {shape} the same numbers are dropped in every entry along axis {axis}: each has its own chance.",
+                    )
             for rows, calls in ((0, 1200), (1, 300), (2, 300)):
                 count, counts = 4 * max(rows, 1), dropped_in_small_calls(share, rows, calls)
                 for recorded in (False, True):
@@ -527,7 +536,9 @@ def check_dropout(seed):
                     check.between((part == 0).double().mean(), none - slack, none + slack, f"the share {what_calls}, that drop nothing", hint)
         rows, push = x[0, :50], x[1, :50] - 1.5
         for mode in ("training", "eval"):
-            read, gradients = gradients_with_dropout(H, share, rows, push, mode == "training")
+            read, change, gradients = gradients_with_dropout(H, share, rows, push, mode == "training")
+            hint = "dropout acts on x alone: the change of the weight is alpha / r times B A"
+            check.equal(change, torch.eye(4).double(), f"delta() in {mode} mode with dropout {share}, where it is the identity", hint)
             kept = (read.abs() > 0.1) / (1 - share) if mode == "training" else torch.ones_like(read)
             if mode == "eval":
                 hint = "dropout acts in training mode only, whether gradients are recorded or not"
@@ -679,21 +690,21 @@ for bug, curve in curves.items():
 # come out.
 #
 # **Task.** Write `check_lora(make_lora)`. `make_lora(base, r, alpha, dropout)` returns a module around the float32
-# `nn.Linear` that it is given. This is what the module promises, for r of 1 or more, `alpha` above 0, `dropout` from 0
-# to below 1, and `x` of shape `(..., in)` with one to four axes and one row or more:
+# `nn.Linear` that it is given. This is what the module promises, and nothing else, for r of 1 or more, `alpha` above 0,
+# `dropout` from 0 to below 1, and `x` of shape `(..., in)` with one to four axes, none of them empty:
 #
 # - `base` is the given layer itself, and frozen. <!-- rule: base -->
 # - `A` (r, in) and `B` (out, r) are parameters, and the only trainable ones. <!-- rule: parameters -->
 # - Fresh, all of `B` is zero and not all of `A`: whole rows and columns of `A` may be zero or equal. <!-- rule: start -->
 # - In eval mode it gives `base(x)` plus `alpha / r` times `x A^T B^T`. <!-- rule: formula -->
 # - It gives shape `(..., out)` for every such `x`. <!-- rule: axes -->
-# - In training mode dropout acts on what the adapter reads: each number of `x` for itself, in every call anew, is 0 with
-#   probability `dropout`, and else divided by `1 - dropout`. <!-- rule: dropout -->
+# - In training mode dropout acts on what the adapter reads: each number of `x`, along all of its axes, for itself and in every
+#   call anew, is 0 with probability `dropout`, and else divided by `1 - dropout`. <!-- rule: dropout -->
 # - In training mode the part of the frozen layer is `base(x)` still. <!-- rule: clean -->
 # - Gradients reach `A` and `B` in both modes, and are those of the formula. <!-- rule: gradients -->
 #
 # There is no `delta()`. How A and what is dropped are drawn is open, and `torch.manual_seed` need not repeat it. Your
-# function, which has 40 s of computing time for about 50 implementations, does this:
+# function is called about 100 times, and has 40 s of computing time for all of them (0.4 s a call; past it nothing counts):
 #
 # - If a promise is broken it raises an error (use `assert`). What it returns is ignored. <!-- rule: raises -->
 # - If all are kept it raises nothing. A correct layer may be written in any way, so values may differ by rounding:
@@ -707,37 +718,28 @@ for bug, curve in curves.items():
 def check_lora(make_lora):
     """Raise for an implementation of make_lora(base, r, alpha, dropout) that breaks a promise; else return."""
     ### BEGIN SOLUTION
-    base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
-    plain = base(x)
-    layer = make_lora(base, 3, 12, 0.5)
+    base, x = nn.Linear(2, 4), torch.rand(2, 2, 500, 2) + 1
+    layer = make_lora(base, 3, 12, 0.25)
     assert layer.base is base, "the base layer was replaced"
     assert {name for name, p in layer.named_parameters() if p.requires_grad} == {"A", "B"}, "not only A and B are trained"
-    assert layer.A.shape == (3, 6) and layer.B.shape == (4, 3), "A or B has another shape"
+    assert len(layer.A) == 3, "A has not r rows"
     assert layer.A.any(), "A starts at zero"
     assert not layer.B.any(), "B does not start at zero"
-    torch.testing.assert_close(layer.train()(x), plain)
-    nn.init.normal_(layer.B)
-    assert not torch.equal(layer(x), layer(x)), "dropout does nothing in training mode"
-    torch.autograd.grad(layer(x).sum(), [layer.A, layer.B])  # raises where no gradient arrives
-    y, goal = layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T
-    torch.testing.assert_close(y, goal)
-    slopes, goals = (torch.autograd.grad(result.sum(), [layer.A, layer.B]) for result in (y, goal))
-    torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
-    sure = make_lora(base, 3, 12, 0.0).train()  # without dropout the formula holds in training mode too
-    nn.init.normal_(sure.B)
-    y, goal = sure(x), plain + 4 * x @ sure.A.T @ sure.B.T
-    slopes, goals = (torch.autograd.grad(result.sum(), [sure.A, sure.B]) for result in (y, goal))
-    torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
-    assert layer(x[0, 0]).shape == (4,) and layer(x[None]).shape == (1, 5, 8, 4), "it cannot read every shape of x"
-    A, B = torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
-    base, x = nn.Linear(2, 2), torch.rand(2000, 2) + 1
-    layer = make_lora(base, 2, 4, 0.25).train()
-    layer.A.data, layer.B.data = A, B
-    factor = (layer(x) - base(x)) @ torch.linalg.inv(2 * B @ A).T / x  # what the adapter read, over x
-    kept = factor > 0.5
-    torch.testing.assert_close(factor, kept / 0.75, rtol=1e-3, atol=1e-3)
-    assert 0.7 < kept.double().mean() < 0.8, "not the share that dropout says"
-    assert (kept[:, 0] != kept[:, 1]).any(), "rows are dropped as a whole"
+    nn.init.orthogonal_(layer.A), nn.init.orthogonal_(layer.B)  # so B A takes what the adapter gave back to what it read
+    for training in (True, False):
+        y, again = layer.train(training)(x), layer(x)
+        kept = (y - base(x)) @ layer.B @ layer.A > 1  # where it is not dropped, this is 4 times x or more
+        read = x * kept / 0.75 if training else x
+        goal = base(x) + 4 * read @ layer.A.T @ layer.B.T
+        torch.testing.assert_close(y, goal, rtol=1e-4, atol=1e-4)
+        slopes, goals = (torch.autograd.grad(result.mean(), [layer.A, layer.B]) for result in (y, goal))
+        torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+        if training:
+            assert 0.7 < kept.double().mean() < 0.8, "not the share that dropout says"
+            assert not torch.equal(y, again), "two calls drop the same numbers"
+            for axis in range(4):
+                assert kept.diff(dim=axis).any(), "the same numbers are dropped all along an axis"
+    assert layer(torch.ones(2)).shape == (4,), "it cannot read one row alone"
     ### END SOLUTION
 
 
@@ -882,18 +884,12 @@ with check.exercise("check_lora"):
     def drops_result(x, weight, bias, A, B, alpha, dropout, training):
         return F.dropout(F.linear(x, weight, bias), dropout, training) + by_formula(x, 0 * weight, None, A, B, alpha, dropout, training)
 
-    def cuts_a(x, weight, bias, A, B, alpha, dropout, training):
-        return by_formula(x, weight, bias, A.detach(), B, alpha, dropout, training)
-
-    def cuts_b(x, weight, bias, A, B, alpha, dropout, training):
-        return by_formula(x, weight, bias, A, B.detach(), alpha, dropout, training)
-
-    def cuts_in_training(name):
-        """By the formula, where in training mode no gradient reaches the matrix called `name`."""
+    def cuts(name, modes=(True, False)):
+        """By the formula, where in these modes (training is True) no gradient reaches the matrix called `name`."""
 
         def forward(x, weight, bias, A, B, alpha, dropout, training):
             read = {"A": A, "B": B}
-            if training:
+            if training in modes:
                 read[name] = read[name].detach()
             return by_formula(x, weight, bias, read["A"], read["B"], alpha, dropout, training)
 
@@ -933,6 +929,9 @@ with check.exercise("check_lora"):
     def too_many(x, dropout):
         return (torch.rand(x.shape) >= (1 + dropout) / 2) / (1 - dropout)
 
+    def too_few(x, dropout):
+        return (torch.rand(x.shape) >= dropout / 2) / (1 - dropout)
+
     def swapped(x, dropout):
         return (torch.rand(x.shape) < dropout) / dropout if dropout else torch.ones(x.shape)
 
@@ -941,6 +940,10 @@ with check.exercise("check_lora"):
 
     def whole_rows(x, dropout):
         return (torch.rand(*x.shape[:-1], 1) >= dropout) / (1 - dropout)
+
+    def last_axes(count):
+        """Dropout that draws for the last `count` axes of x; entries of the axes before share it."""
+        return lambda x, dropout: (torch.rand(x.shape[-count:]) >= dropout) / (1 - dropout)
 
     def always_the_same(x, dropout):
         return (torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) >= dropout) / (1 - dropout)
@@ -971,10 +974,12 @@ with check.exercise("check_lora"):
         "leaves the adapter out": layers(forward=silent),
         "drops the result of the frozen layer": layers(forward=drops_result),
         "keeps A and B as plain tensors": layers(plain=["matrices"]),
-        "gives A no gradient": layers(forward=cuts_a),
-        "gives B no gradient": layers(forward=cuts_b),
-        "gives A no gradient in training mode": layers(forward=cuts_in_training("A")),
-        "gives B no gradient in training mode": layers(forward=cuts_in_training("B")),
+        "gives A no gradient": layers(forward=cuts("A")),
+        "gives B no gradient": layers(forward=cuts("B")),
+        "gives A no gradient in training mode": layers(forward=cuts("A", [True])),
+        "gives B no gradient in training mode": layers(forward=cuts("B", [True])),
+        "gives A no gradient in eval mode": layers(forward=cuts("A", [False])),
+        "gives B no gradient in eval mode": layers(forward=cuts("B", [False])),
         "gives B half of its gradient": layers(forward=half_b),
         "gives A twice its gradient": layers(forward=twice_a),
         "gives B half of its gradient in training mode": layers(forward=half_in_training),
@@ -983,9 +988,13 @@ with check.exercise("check_lora"):
         "drops without dividing by 1 - dropout": layers(forward=masked(undivided)),
         "drops half, whatever dropout is": layers(forward=masked(half)),
         "drops more than dropout says, and divides by 1 - dropout": layers(forward=masked(too_many)),
+        "drops fewer than dropout says, and divides by 1 - dropout": layers(forward=masked(too_few)),
         "drops with probability 1 - dropout, and divides by dropout": layers(forward=masked(swapped)),
         "keeps with probability dropout, and divides by 1 - dropout": layers(forward=masked(kept_by_dropout)),
         "drops rows as a whole": layers(forward=masked(whole_rows)),
+        "drops the same numbers in every row": layers(forward=masked(last_axes(1))),
+        "drops the same numbers all along the first of three axes": layers(forward=masked(last_axes(2))),
+        "drops the same numbers all along the first of four axes": layers(forward=masked(last_axes(3))),
         "drops the same numbers in every call": layers(forward=masked(always_the_same)),
         "makes two axes of one row alone": layers(forward=two_axes_at_least),
         "makes three axes of four": layers(forward=three_axes_at_most),
@@ -1005,29 +1014,29 @@ check.points(3)
 #
 # `named_parameters()` and `requires_grad`; `nn.init.normal_(layer.B)` fills a parameter; `layer.train()` and
 # `layer.eval()`; `torch.testing.assert_close(a, b)`. Dropout shows in that two calls on the same input differ.
-# `torch.autograd.grad(y.sum(), [layer.A, layer.B])` gives gradients, of the layer's y as of your own. Where dropout acts you
-# see where B A has an inverse (`torch.linalg.inv`): that takes what the adapter gave back to what it read, number by number.
+# `torch.autograd.grad(y.mean(), [layer.A, layer.B])` gives gradients, of the layer's y as of your own. Where dropout acts you
+# see with `nn.init.orthogonal_`: for in ≤ r ≤ out then $A^T A$ and $B^T B$ are the identity, so that multiplying what the
+# adapter gave by B and A gives what it read, number by number.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
-# plain = base(x)
-# layer = make_lora(base, 3, 12, 0.5)
-# assert ...                                             # base, names of trainable parameters, shapes, A and B at the start
-# torch.testing.assert_close(layer.train()(x), plain)    # fresh: no change, also with dropout
-# nn.init.normal_(layer.B)
-# torch.testing.assert_close(layer.eval()(x), ...)       # by the formula
-# assert ...                                             # two calls in training mode differ
-# torch.autograd.grad(..., [layer.A, layer.B])           # raises where no gradient arrives in training mode
-# torch.testing.assert_close(..., ..., rtol=1e-4, atol=1e-4)   # gradients, those of the formula beside them
-# sure = make_lora(base, 3, 12, 0.0).train()             # without dropout the formula holds in training mode too: gradients again
-# assert layer(x[0, 0]).shape == ...                     # one axis; and four
-# A, B = torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
-# base, x = nn.Linear(2, 2), torch.rand(2000, 2) + 1
-# layer = make_lora(base, 2, 4, 0.25).train()
-# layer.A.data, layer.B.data = A, B
-# factor = (layer(x) - base(x)) @ torch.linalg.inv(2 * B @ A).T / x   # 0 or 1 / 0.75, each for itself, a quarter of them 0
+# base, x = nn.Linear(2, 4), torch.rand(2, 2, 500, 2) + 1
+# layer = make_lora(base, 3, 12, 0.25)
+# assert ...                                             # base, names of trainable parameters, rows of A, A and B at the start
+# nn.init.orthogonal_(layer.A), nn.init.orthogonal_(layer.B)
+# for training in (True, False):
+#     y, again = layer.train(training)(x), layer(x)
+#     kept = (y - base(x)) @ layer.B @ layer.A > 1       # where it is not dropped, this is 4 times x or more
+#     read = ... if training else x
+#     goal = base(x) + ...                               # by the formula
+#     torch.testing.assert_close(y, goal, rtol=1e-4, atol=1e-4)
+#     ...                                                # gradients of y.mean() and of goal.mean(): close too
+#     if training:
+#         assert ...                                     # the share that is kept; y and again differ
+#         for axis in range(4):
+#             assert kept.diff(dim=axis).any()           # not the same all along an axis
+# assert layer(torch.ones(2)).shape == ...               # one row alone
 # ```
 # </details>
 
