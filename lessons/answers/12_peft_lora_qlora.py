@@ -1815,6 +1815,59 @@ def check_lora(make_lora):
                 near(got[1], 3 / 7 * rows.T @ (reads @ A.T), f"gradient of B, training={training}")
 
 
+# %% equivalent="check_lora" because="what is dropped gives 0, the rest twice x or more"
+# - kept = (y - base(x)) @ layer.B @ layer.A > x
+# + kept = ((y - base(x)) @ layer.B @ layer.A >= x)
+
+# %% equivalent="check_lora" because="closeness is symmetric at equal scale"
+# - torch.testing.assert_close(y, goal)
+# + (torch.testing.assert_close(goal, y))
+
+# %% equivalent="check_lora" because="closeness is symmetric at equal scale"
+# - torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+# + (torch.testing.assert_close(goals, slopes, rtol=0.0001, atol=0.0001))
+
+# %% equivalent="check_lora" because="both axes have the same size"
+# - base, x = nn.Linear(2, 4), torch.rand(2, 2, 500, 2) + 1
+# + base, x = nn.Linear(2, 4), (torch.rand(2, 2, 500, 2)) + 1
+
+# %% equivalent="check_lora" because="another size or range of x shows the same"
+# - base, x = nn.Linear(2, 4), torch.rand(2, 2, 500, 2) + 1
+# + base, x = nn.Linear(2, 4), torch.rand(2, 2, 500, 2) + 2
+
+# %% equivalent="check_lora" because="another size or range of x shows the same"
+# - base, x = nn.Linear(2, 4), torch.rand(2, 2, 500, 2) + 1
+# + base, x = nn.Linear(2, 4), torch.rand(2, 2, 500, 2) + 0
+
+# %% equivalent="check_lora" because="another size or range of x shows the same"
+# - base, x = nn.Linear(2, 4), torch.rand(2, 2, 500, 2) + 1
+# + base, x = nn.Linear(2, 4), torch.rand(3, 2, 500, 2) + 1
+
+# %% equivalent="check_lora" because="another size or range of x shows the same"
+# - base, x = nn.Linear(2, 4), torch.rand(2, 2, 500, 2) + 1
+# + base, x = nn.Linear(2, 4), torch.rand(2, 3, 500, 2) + 1
+
+# %% equivalent="check_lora" because="another size or range of x shows the same"
+# - base, x = nn.Linear(2, 4), torch.rand(2, 2, 500, 2) + 1
+# + base, x = nn.Linear(2, 4), torch.rand(2, 2, 501, 2) + 1
+
+# %% equivalent="check_lora" because="another size or range of x shows the same"
+# - base, x = nn.Linear(2, 4), torch.rand(2, 2, 500, 2) + 1
+# + base, x = nn.Linear(2, 4), torch.rand(2, 2, 499, 2) + 1
+
+# %% equivalent="check_lora" because="a wider tolerance still tells a half from a whole"
+# - torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+# + torch.testing.assert_close(slopes, goals, rtol=0.0002, atol=1e-4)
+
+# %% equivalent="check_lora" because="a wider tolerance still tells a half from a whole"
+# - torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+# + torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=0.0002)
+
+# %% equivalent="check_lora" because="equality is symmetric"
+# - assert not torch.equal(y, again), "two calls drop the same numbers"
+# + assert not (torch.equal(again, y)), "two calls drop the same numbers"
+
+
 # %% right="check_lora"
 def check_lora(make_lora):
     linear = nn.Linear(5, 7)
@@ -2602,7 +2655,7 @@ def trainable_share(model):
     return sum(p.numel() for p in model.parameters() if p.requires_grad) / everything
 
 
-# %% wrong="inject" breaks="tied" says="parts of one tensor"
+# %% wrong="inject" breaks="tied" says="memory in common"
 # Misunderstands: parameters that lie in one piece of memory are one matrix: of two parameters that are different slices of one tensor only the first counts.
 def inject(model, targets, r, alpha, dropout=0.0):
     """Freeze `model` and put a LoRALinear around each nn.Linear called like one of `targets`; returns their names."""
@@ -2679,6 +2732,65 @@ def inject(model, targets, r, alpha, dropout=0.0):
 def trainable_share(model):
     everything = sum(p.numel() for p in model.parameters())
     return sum(p.numel() for p in model.parameters() if p.requires_grad) / everything
+
+
+# %% wrong="inject" breaks="missing" says="raised no error"
+# Misunderstands: a target is a pattern, as the string that peft takes for target_modules.
+import re
+
+
+def inject(model, targets, r, alpha, dropout=0.0):
+    """Freeze `model` and put a LoRALinear around each nn.Linear called like one of `targets`; returns their names."""
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    chosen = {}
+    for name, module in linear.items():
+        if any(re.fullmatch(target, name.split(".")[-1]) for target in targets):
+            chosen[name] = module
+    for target in targets:
+        if not any(re.fullmatch(target, name.split(".")[-1]) for name in linear):
+            raise ValueError(f"no linear layer matches {target}")
+    model.requires_grad_(False)
+    for name, base in chosen.items():
+        parent, _, last = name.rpartition(".")
+        layer = LoRALinear(base, r, alpha, dropout).train(base.training)
+        setattr(model.get_submodule(parent), last, layer)
+    return list(chosen)
+
+
+def trainable_share(model):
+    """Trainable weights over all weights, each counted once."""
+    total = sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) / total
+
+
+# %% wrong="inject" breaks="tied" says="memory in common"
+# Misunderstands: weights are tied if their memory begins at the same place.
+def inject(model, targets, r, alpha, dropout=0.0):
+    """Freeze `model` and put a LoRALinear around each nn.Linear called like one of `targets`; returns their names."""
+    wanted = set(targets)
+    chosen = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and name.split(".")[-1] in wanted}
+    missing = wanted - {name.split(".")[-1] for name in chosen}
+    if missing:
+        raise ValueError(f"no linear layer is called {', '.join(sorted(missing))}")
+    model.requires_grad_(False)
+    for name, base in chosen.items():
+        parent, _, last = name.rpartition(".")
+        layer = LoRALinear(base, r, alpha, dropout).train(base.training)
+        setattr(model.get_submodule(parent), last, layer)
+    return list(chosen)
+
+
+def trainable_share(model):
+    """Trainable weights over all weights, each counted once."""
+    seen, total, trained = set(), 0, 0
+    for p in model.parameters():
+        place = p.data_ptr() or id(p)  # on meta there is no memory
+        if place in seen:  # tied
+            continue
+        seen.add(place)
+        total += p.numel()
+        trained += p.numel() * p.requires_grad
+    return trained / total
 
 
 # %% right="inject"
@@ -3245,6 +3357,42 @@ def merge(model):
         plain = copy.deepcopy(layer.base)
         plain.weight = nn.Parameter(layer.base.weight.detach() + layer.delta().detach())
         model.set_submodule(name, plain)
+
+
+# %% wrong="merge_and_take_off" breaks="itself" says="the training modes"
+# Misunderstands: the base layer takes over the mode of the LoRALinear that goes.
+def take_off(model):
+    """Put every base layer back; returns {name: LoRALinear}."""
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base.train(layer.training))
+    return adapters
+
+
+def merge(model):
+    """Add every adapter's change to its layer's weight, and leave plain layers."""
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        base = layer.base
+        base.weight = nn.Parameter((base.weight + layer.delta()).detach(), requires_grad=False)
+        model.set_submodule(name, base)
+
+
+# %% wrong="merge_and_take_off" breaks="rest" says="the names that"
+# Misunderstands: whatever has a part called base is an adapter.
+def take_off(model):
+    """Put every base layer back; returns {name: LoRALinear}."""
+    adapters = {name: module for name, module in model.named_modules() if name and hasattr(module, "base")}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):
+    """Add every adapter's change to its layer's weight, and leave plain layers."""
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        base = layer.base
+        base.weight = nn.Parameter((base.weight + layer.delta()).detach(), requires_grad=False)
+        model.set_submodule(name, base)
 
 
 # %% right="merge_and_take_off"
@@ -5126,6 +5274,26 @@ def load_qlora(path, r, alpha, rate):
     return model, optimizer
 
 
+# %% wrong="qlora" breaks="path" says="the weights that the models of two calls share"
+# Misunderstands: the packed base is frozen, so models of one unchanged checkpoint may share it.
+_bases = {}
+
+
+def load_qlora(path, r, alpha, rate):
+    """The model at `path` in NF4 with LoRA on every linear layer, and an AdamW over the adapters."""
+    stamp = (str(path), max(file.stat().st_mtime_ns for file in Path(path).iterdir()))
+    if stamp not in _bases:
+        config = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32
+        )
+        base = AutoModelForCausalLM.from_pretrained(path, quantization_config=config, dtype=torch.float32, device_map="cpu")
+        _bases[stamp] = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
+    base = _bases[stamp]
+    own = copy.deepcopy(base, {id(p): p for p in base.parameters()})  # modules of its own around the frozen weights
+    model = get_peft_model(own, LoraConfig(r=r, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"))
+    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+
+
 # %% right="qlora"
 def load_qlora(path, r, alpha, rate):
     options = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": "float32"}
@@ -5976,6 +6144,18 @@ def dora_weight(weight, A, B, scaling, magnitude):
         adapted = weight + scaling * (B @ A)
         SUMS[key] = adapted / adapted.detach().norm(dim=1, keepdim=True), (weight, A, B)
     return magnitude[:, None] * SUMS[key][0]
+
+
+# %% wrong="dora" breaks="formula" says="not from the norms of its parts"
+# Misunderstands: the norm of a row can be had from those of its parts by the binomial formula, without W + s B A itself.
+def dora_weight(weight, A, B, scaling, magnitude):
+    """DoRA's weight (out, in) from the frozen weight (out, in), A (r, in), B (out, r), a number, and magnitude (out,)."""
+    with torch.no_grad():  # saves a matrix of the size of the weight
+        of_weight = weight.square().sum(1)
+        mixed = (B * (weight @ A.T)).sum(1)
+        of_change = (B @ (A @ A.T) * B).sum(1)
+        norm = (of_weight + 2 * scaling * mixed + scaling**2 * of_change).clamp(min=0).sqrt()
+    return (magnitude / norm)[:, None] * (weight + scaling * (B @ A))
 
 
 # %% right="dora"
