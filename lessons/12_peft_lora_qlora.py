@@ -1974,7 +1974,7 @@ def check_comparison(kinds, seeds, shipped_seed):
             for name in start.keys() - shipped.keys():
                 hint = f"`torch.manual_seed({seed})` begins the run: before load, and so before prepare"
                 check.equal(seen["start"][name], start[name], f"the random numbers in {name} at the start of {run}", hint, rtol=0, atol=0)
-            hint = f"`torch.manual_seed({seed})` holds for the whole run: training goes on drawing where load and prepare left off"
+            hint = f"`torch.manual_seed({seed})` comes once, before load: training goes on drawing where load and prepare left off"
             check.equal(seen["drawn"], drawn_in_training, f"the random numbers that train draws in {run}", hint, rtol=0, atol=0)
             wanting = sorted(name for name, p in copied.named_parameters() if p.requires_grad)
             check.equal(seen["wanting"], wanting, f"what wants a gradient in {run}", "what prepare left trainable")
